@@ -1,0 +1,140 @@
+"""What a session is made of, as data: every benchmark set and every user's own recording is one `SessionSpec`."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where the recording lies, as glob patterns relative to the data root.
+
+    Attributes:
+        train: file with held-in and held-out units, behaviour and the training and validation trials.
+        test: file with held-in units of the test trials; None where one file holds everything.
+    """
+
+    train: str
+    test: str | None = None
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A pinned DANDI dandiset from which missing files are downloaded.
+
+    Attributes:
+        dandiset: six digits, e.g. "000128".
+        version: published version, e.g. "0.220113.0400".
+    """
+
+    dandiset: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which stretch of time is one trial.
+
+    Attributes:
+        align: trials column (s) the window is cut around; None cuts continuous windows from the whole recording.
+        start_ms: start relative to `align`, inclusive (0 without `align`).
+        stop_ms: stop relative to `align`, exclusive (the window's length without `align`).
+        forward_ms: length of the forward-prediction stretch that follows `stop_ms`.
+        stride_ms: distance between the starts of continuous windows; only, and always, without `align`.
+    """
+
+    start_ms: int
+    stop_ms: int
+    align: str | None = None
+    forward_ms: int = 200
+    stride_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class Behavior:
+    """The privileged time series.
+
+    Attributes:
+        series: name of a TimeSeries anywhere in the file, e.g. "hand_vel".
+        lag_ms: behaviour is read this much later than the spikes (cortex leads movement).
+        columns: which columns to use; None for all.
+    """
+
+    series: str
+    lag_ms: int = 0
+    columns: list[int] | None = None
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Which units the model never sees and must predict. Exactly one way is used: column, units or fraction.
+
+    Attributes:
+        column: boolean column of the units table.
+        units: unit ids.
+        fraction: share of the units, drawn with `seed`.
+        seed: seed of that draw.
+    """
+
+    column: str | None = "heldout"
+    units: list[int] | None = None
+    fraction: float | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Split:
+    """How trials are divided. With a `column` its values train / val / test / none are used as they are.
+
+    Attributes:
+        column: trials column; None divides by the fractions below.
+        by: "trial" draws trials at random with `seed`; "block" cuts the recording into contiguous blocks, and a window
+            that would cross a border belongs to none.
+        train: share of the training trials.
+        val: share of the validation trials; what remains is the test set.
+        seed: seed of the draw.
+    """
+
+    column: str | None = "split"
+    by: str = "trial"
+    train: float = 0.7
+    val: float = 0.15
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Psth:
+    """Conditions over which responses are averaged.
+
+    Attributes:
+        condition: trials columns that together name a condition.
+        smoothing_ms: standard deviation of the Gaussian kernel of the empirical PSTH.
+    """
+
+    condition: list[str]
+    smoothing_ms: int
+
+
+@dataclass(frozen=True)
+class SessionSpec:
+    """One recording session in the form of the Neural Latents Benchmark '21 (Pei et al., 2021).
+
+    Attributes:
+        name: name of the set, e.g. "mc_maze".
+        files: where the recording lies.
+        window: which stretch of time is one trial.
+        behavior: the privileged time series; None for a session without behaviour.
+        held_out: which units are held out.
+        split: how trials are divided.
+        psth: conditions for the PSTH score; None where trials do not repeat.
+        decode_by: trials column with one velocity decoder per value (Area2_Bump: active and passive); None for one decoder.
+        archive: where missing files come from; None for a user's own file.
+    """
+
+    name: str
+    files: Files
+    window: Window
+    behavior: Behavior | None = None
+    held_out: HeldOut = field(default_factory=HeldOut)
+    split: Split = field(default_factory=Split)
+    psth: Psth | None = None
+    decode_by: str | None = None
+    archive: Archive | None = None

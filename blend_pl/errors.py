@@ -1,0 +1,17 @@
+"""Errors that a user can mend: one line each, saying what is wrong and what to do."""
+
+
+class BlendError(Exception):
+    """Base class. The command line prints its message on one line, without a traceback, and exits with 2."""
+
+
+class ConfigError(BlendError):
+    """A setting that contradicts another or cannot be carried out."""
+
+
+class DataError(BlendError):
+    """A recording, folder or cache that cannot be used as it is."""
+
+
+class TeacherError(BlendError):
+    """A teacher that is missing, cannot be read, or does not match its student."""
