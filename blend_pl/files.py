@@ -3,10 +3,10 @@
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from blend_pl.errors import DataError
 
@@ -23,14 +23,12 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-        os.close(handle)
+        temporary = _beside(path)
+        temporary.touch(exist_ok=False)
     except OSError as error:
         raise unwritable(path, error) from error
-    temporary = Path(name)
     try:
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
         raise unwritable(path, error) from error
@@ -47,12 +45,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        temporary = _beside(path)
+        temporary.mkdir()
     except OSError as error:
         raise unwritable(path, error) from error
     try:
         yield temporary
-        os.chmod(temporary, 0o777 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
         raise unwritable(path, error) from error
@@ -67,12 +65,11 @@ def sha256(path: Path) -> str:
 
 
 def unwritable(path: Path, error: OSError) -> DataError:
-    """The error for a path that cannot be written, with the system's reason."""
-    reason = error.strerror or str(error)
+    """The error for a path that cannot be written, with the system's reason on one line."""
+    reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
     return DataError(f"cannot write {path}: {reason}; free space there or choose another folder")
 
 
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+def _beside(path: Path) -> Path:
+    """A hidden name in the same folder that nobody else uses, with the same suffix."""
+    return path.with_name(f".{path.name}.{uuid4().hex[:12]}{path.suffix}")

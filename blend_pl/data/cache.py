@@ -1,0 +1,128 @@
+"""Binned sessions on disk, found again by the content of the recordings they were made from."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from blend_pl.data.session import SessionTensors
+from blend_pl.errors import DataError
+from blend_pl.files import atomic_file, sha256, unwritable
+
+FORMAT = 1
+"""Raised whenever reading makes other tensors than before from the same recording and settings."""
+
+log = logging.getLogger(__name__)
+
+
+def cached(
+    folder: Path, files: Sequence[Path], settings: Mapping[str, Any], make: Callable[[], dict[str, SessionTensors]]
+) -> dict[str, SessionTensors]:
+    """What `make` returns, made once for the same file contents and settings and read from `folder` ever after.
+
+    Tensors that are read are mapped into memory, so that processes share them; changing them does not change the file.
+    Of several processes one makes the entry and the others wait for it. An entry that cannot be read is made anew.
+
+    Args:
+        folder: the cache folder; it may be read-only when it holds the entry.
+        files: the recordings, in a fixed order. Their content counts, neither their path nor their time.
+        settings: what else decides the result, e.g. `{"spec": spec, "bin_ms": 5}`: JSON values and dataclasses of them.
+        make: reads and bins the recordings; returns one session a split.
+
+    Returns:
+        One session a split.
+
+    Raises:
+        DataError: a recording cannot be read, or the entry is missing and the folder cannot be written.
+    """
+    inputs = {"format": FORMAT, "files": _digests(files, folder), "settings": settings}
+    key = hashlib.sha256(json.dumps(inputs, sort_keys=True, default=asdict).encode()).hexdigest()
+    path = folder / f"{key}.pt"
+    sessions = _read(path)
+    if sessions is not None:
+        return sessions
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = FileLock(path.with_suffix(".lock")).acquire()
+    except OSError as error:
+        raise _named(unwritable(folder, error)) from error
+    with held:
+        sessions = _read(path)
+        if sessions is None:
+            for leftover in folder.glob(f".{path.name}.*"):
+                leftover.unlink(missing_ok=True)
+            sessions = make()
+            _write(sessions, path)
+    return sessions
+
+
+def _read(path: Path) -> dict[str, SessionTensors] | None:
+    try:
+        entry = torch.load(path, weights_only=True, mmap=True)
+        return {split: SessionTensors(**fields) for split, fields in entry.items()}
+    except FileNotFoundError:
+        return None
+    except Exception as error:
+        log.warning("cannot read the cache entry %s (%s); making it anew", path, str(error).partition("\n")[0])
+        return None
+
+
+def _write(sessions: dict[str, SessionTensors], path: Path) -> None:
+    # A view would be stored with all of its base.
+    entry = {
+        split: {
+            name: value.clone() if isinstance(value, Tensor) else value for name, value in session.to_dict().items()
+        }
+        for split, session in sessions.items()
+    }
+    try:
+        with atomic_file(path) as temporary, temporary.open("wb") as file:
+            try:
+                torch.save(entry, file)
+            except RuntimeError as error:
+                # How torch reports a full disk; the system's own error is the context.
+                raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error)) from error
+    except DataError as error:
+        raise _named(error) from error
+
+
+def _digests(files: Sequence[Path], folder: Path) -> list[str]:
+    """SHA-256 digests of the files' content, remembered in the folder for as long as the files keep their stamp."""
+    index = folder / "digests.json"
+    known = _read_index(index)
+    fresh: dict[str, str] = {}
+    digests = []
+    for file in files:
+        try:
+            stat = file.stat()
+            stamp = f"{file.absolute()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
+            if stamp not in known:
+                fresh[stamp] = sha256(file)
+        except OSError as error:
+            raise DataError(f"cannot read {file}: {error.strerror}; choose another file or mend its rights") from error
+        digests.append((known | fresh)[stamp])
+    if fresh:
+        try:
+            with atomic_file(index) as temporary:
+                temporary.write_text(json.dumps(_read_index(index) | fresh))
+        except DataError as error:
+            log.info("the recordings' digests are not remembered: %s", error)
+    return digests
+
+
+def _read_index(index: Path) -> dict[str, str]:
+    try:
+        return {stamp: digest for stamp, digest in json.loads(index.read_text()).items() if isinstance(digest, str)}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _named(error: DataError) -> DataError:
+    return DataError(f"{error} with --data.cache_dir")

@@ -1,0 +1,372 @@
+import hashlib
+import json
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import blend_pl.data.archive as archive
+from blend_pl.data.archive import download, locate
+from blend_pl.data.spec import Archive, Files
+from blend_pl.errors import DataError
+
+MAZE = Archive("000128", "0.220113.0400")
+TRAIN = "sub-Jenkins/sub-Jenkins_ses-full_desc-train_behavior+ecephys.nwb"
+TEST = "sub-Jenkins/sub-Jenkins_ses-full_desc-test_ecephys.nwb"
+FILES = Files("*desc-train*.nwb", "*desc-test*.nwb")
+CONTENT = {
+    TRAIN: np.random.default_rng(0).bytes(3_000_000),
+    TEST: np.random.default_rng(1).bytes(10_000),
+}
+
+
+class FakeArchive(ThreadingHTTPServer):
+    """As much of the archive's REST interface as its client asks for, with faults on demand."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.content = dict(CONTENT)
+        self.digests = {path: hashlib.sha256(content).hexdigest() for path, content in CONTENT.items()}
+        self.requests: list[str] = []
+        self.blob_offsets: list[int] = []
+        self.cut_after: list[int] = []
+        self.stall_after: int | None = None
+        self.stalled = threading.Event()
+        self.slowness_s = 0.0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/api"
+
+    def handle_error(self, *_: object) -> None:
+        """Clients that break off are part of the tests."""
+
+
+class Answer(BaseHTTPRequestHandler):
+    server: FakeArchive
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        self.server.requests.append(path)
+        version = f"/api/dandisets/{MAZE.dandiset}/versions/{MAZE.version}"
+        names = list(self.server.content)
+        if path == f"{version}/info/":
+            self.json({"version": MAZE.version})
+        elif path == f"{version}/assets/":
+            self.json({"count": len(names), "next": None, "previous": None, "results": [*map(self.listed, names)]})
+        elif match := re.fullmatch(f"{version}/assets/(\\d+)/", path):
+            name = names[int(match[1])]
+            digest = {"dandi:sha2-256": self.server.digests[name]} if name in self.server.digests else {}
+            self.json({"path": name, "digest": digest})
+        elif match := re.fullmatch(r"/api/assets/(\d+)/download/", path):
+            self.send_response(302)
+            self.send_header("Location", f"/blobs/{match[1]}")
+            self.end_headers()
+        elif match := re.fullmatch(r"/blobs/(\d+)", path):
+            self.blob(self.server.content[names[int(match[1])]])
+        else:
+            self.json({"detail": "Not found."}, 404)
+
+    def listed(self, name: str) -> dict:
+        day = "2022-01-13T04:00:00Z"
+        number = list(self.server.content).index(name)
+        size = len(self.server.content[name])
+        asset = {"asset_id": str(number), "blob": str(number), "zarr": None, "path": name, "size": size}
+        return asset | {"created": day, "modified": day}
+
+    def json(self, content: dict, status: int = 200) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def blob(self, content: bytes) -> None:
+        time.sleep(self.server.slowness_s)
+        start = int(re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "bytes=0-"))[1])
+        self.server.blob_offsets.append(start)
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        end = start + self.server.cut_after.pop(0) if self.server.cut_after else len(content)
+        if self.server.stall_after is not None:
+            end = self.server.stall_after
+        self.wfile.write(content[start:end])
+        if self.server.stall_after is not None:
+            self.wfile.flush()
+            self.server.stalled.set()
+            time.sleep(60)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeArchive]:
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(archive, "_WAITS_S", (0, 0))
+    server = FakeArchive()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def closed_url(monkeypatch: pytest.MonkeyPatch) -> str:
+    """An address at which nobody listens."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("no_proxy", "*")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{unused.getsockname()[1]}/api"
+
+
+def put(path: Path, content: bytes = b"") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def visible(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+
+
+@pytest.mark.parametrize("folder", ["", "000128", "000128/sub-Jenkins", "mc_maze/sub-Jenkins", "a/b/c"])
+@pytest.mark.parametrize("pattern", ["*desc-train*.nwb", "**/*desc-train*.nwb"])
+def test_files_are_found_at_any_depth(tmp_path: Path, closed_url: str, folder: str, pattern: str) -> None:
+    train = put(tmp_path / folder / Path(TRAIN).name)
+    test = put(tmp_path / folder / Path(TEST).name)
+    assert locate(Files(pattern, "*desc-test*.nwb"), tmp_path, MAZE, closed_url) == (train, test)
+    assert locate(Files(pattern), tmp_path) == (train, None)
+
+
+def test_a_pattern_may_name_folders_or_be_absolute(tmp_path: Path) -> None:
+    path = put(tmp_path / "000128" / TRAIN)
+    put(tmp_path / "000140" / "sub-Other" / path.name)
+    assert locate(Files("sub-Jenkins/*train*.nwb"), tmp_path)[0] == path
+    assert locate(Files(str(path)), tmp_path / "elsewhere")[0] == path
+
+
+def test_the_own_dandiset_is_preferred_and_others_are_left_out(tmp_path: Path, server: FakeArchive) -> None:
+    put(tmp_path / "000140" / TRAIN, b"small")
+    assert locate(Files(FILES.train), tmp_path, MAZE, server.url)[0] == tmp_path / "000128" / TRAIN
+    put(tmp_path / "copies" / TRAIN)
+    assert locate(Files(FILES.train), tmp_path, MAZE, server.url)[0] == tmp_path / "000128" / TRAIN
+
+
+def test_several_matching_files_are_listed(tmp_path: Path) -> None:
+    paths = [put(tmp_path / name / "x_desc-train.nwb") for name in ("one", "two")]
+    with pytest.raises(DataError, match=f"several files match .*: {paths[0]}, {paths[1]}; narrow"):
+        locate(FILES, tmp_path)
+
+
+def test_a_linked_folder_is_followed_and_a_file_reached_twice_is_one_file(tmp_path: Path) -> None:
+    put(tmp_path / "disk" / TRAIN)
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "000128").symlink_to(tmp_path / "disk")
+    (root / "again").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "loop").symlink_to(tmp_path / "disk")
+    assert locate(Files(FILES.train), root)[0].read_bytes() == b""
+
+
+def test_a_missing_file_without_an_archive(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=rf"no file matches \*desc-train\*\.nwb in {tmp_path}; put it there or set --data"
+    ):
+        locate(FILES, tmp_path)
+
+
+def test_missing_files_are_downloaded_once(tmp_path: Path, server: FakeArchive) -> None:
+    root = tmp_path / "data"
+    train, test = locate(FILES, root, MAZE, server.url)
+    assert (train, test) == (root / "000128" / TRAIN, root / "000128" / TEST)
+    assert (train.read_bytes(), test.read_bytes()) == (CONTENT[TRAIN], CONTENT[TEST])
+    assert visible(root) == sorted([train.name, test.name])
+    server.requests.clear()
+    assert locate(FILES, root, MAZE, server.url) == (train, test)
+    assert download(MAZE, FILES.train, root / "000128", server.url) == train
+    assert server.requests == []
+
+
+def test_only_the_matching_file_is_downloaded(tmp_path: Path, server: FakeArchive) -> None:
+    assert download(MAZE, "sub-Jenkins/*test*", tmp_path, server.url).read_bytes() == CONTENT[TEST]
+    assert visible(tmp_path) == [Path(TEST).name]
+
+
+def test_a_lost_connection_is_taken_up_where_it_broke(tmp_path: Path, server: FakeArchive) -> None:
+    server.cut_after = [1_000_000, 0, 700_000]
+    assert download(MAZE, FILES.train, tmp_path, server.url).read_bytes() == CONTENT[TRAIN]
+    offsets = server.blob_offsets
+    assert len(offsets) == 4
+    assert 0 == offsets[0] < offsets[1] == offsets[2] < offsets[3] <= 1_700_000
+
+
+def test_a_connection_that_stays_lost_is_taken_up_by_the_next_run(tmp_path: Path, server: FakeArchive) -> None:
+    server.cut_after = [1_000_000, 0, 0, 0]
+    with pytest.raises(DataError, match=r"cannot download .*; run again .* put the file into .* by hand$"):
+        download(MAZE, FILES.train, tmp_path, server.url)
+    assert visible(tmp_path) == []
+    server.blob_offsets.clear()
+    assert download(MAZE, FILES.train, tmp_path, server.url).read_bytes() == CONTENT[TRAIN]
+    assert len(server.blob_offsets) == 1
+    assert server.blob_offsets[0] > 500_000
+    assert [p.name for p in tmp_path.rglob(".*")] == [".download.lock"]
+
+
+def test_what_is_left_of_another_version_is_not_taken_up(tmp_path: Path, server: FakeArchive) -> None:
+    server.cut_after = [1_000_000, 0, 0, 0]
+    with pytest.raises(DataError):
+        download(MAZE, FILES.train, tmp_path, server.url)
+    server.content[TRAIN] = bytes(2_000_000)
+    server.digests[TRAIN] = hashlib.sha256(server.content[TRAIN]).hexdigest()
+    assert download(MAZE, FILES.train, tmp_path, server.url).read_bytes() == server.content[TRAIN]
+
+
+def test_a_damaged_file_is_deleted(tmp_path: Path, server: FakeArchive) -> None:
+    good, server.content[TRAIN] = server.content[TRAIN], bytes(len(CONTENT[TRAIN]))
+    with pytest.raises(DataError, match=r"arrived damaged and was deleted; run again"):
+        download(MAZE, FILES.train, tmp_path, server.url)
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == [".download.lock"]
+    server.content[TRAIN] = good
+    assert download(MAZE, FILES.train, tmp_path, server.url).read_bytes() == good
+
+
+def test_a_file_without_checksum_is_refused(tmp_path: Path, server: FakeArchive) -> None:
+    del server.digests[TRAIN]
+    with pytest.raises(DataError, match=r"cannot download .*dandi:sha2-256"):
+        download(MAZE, FILES.train, tmp_path, server.url)
+    assert visible(tmp_path) == []
+
+
+def test_no_network(tmp_path: Path, closed_url: str) -> None:
+    begin = time.monotonic()
+    with pytest.raises(DataError) as raised:
+        locate(FILES, tmp_path, MAZE, closed_url)
+    message = str(raised.value)
+    for told in (MAZE.dandiset, MAZE.version, FILES.train, str(tmp_path / "000128"), "by hand"):
+        assert told in message
+    assert "\n" not in message
+    assert time.monotonic() - begin < 5
+    put(tmp_path / "000128" / "a_desc-train.nwb")
+    put(tmp_path / "000128" / "a_desc-test.nwb")
+    locate(FILES, tmp_path, MAZE, closed_url)
+
+
+@pytest.mark.parametrize("wrong", [Archive("999999", MAZE.version), Archive(MAZE.dandiset, "0.1.2")])
+def test_unknown_dandiset_or_version(tmp_path: Path, server: FakeArchive, wrong: Archive) -> None:
+    with pytest.raises(
+        DataError, match=rf"dandiset {wrong.dandiset}, version {wrong.version}: .* knows no such version"
+    ):
+        download(wrong, FILES.train, tmp_path, server.url)
+
+
+def test_a_page_in_place_of_the_archive(tmp_path: Path, server: FakeArchive, monkeypatch: pytest.MonkeyPatch) -> None:
+    def page(self: Answer) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>please log in</html>")
+
+    monkeypatch.setattr(Answer, "do_GET", page)
+    with pytest.raises(DataError, match="JSONDecodeError at http"):
+        download(MAZE, FILES.train, tmp_path, server.url)
+
+
+@pytest.mark.parametrize(("pattern", "problem"), [("*.csv", "no file matches"), ("*.nwb", "several files match")])
+def test_the_archive_must_hold_exactly_one_match(
+    tmp_path: Path, server: FakeArchive, pattern: str, problem: str
+) -> None:
+    with pytest.raises(DataError, match=rf"{problem} \(.*desc-train.*, .*desc-test.*\); correct the pattern"):
+        download(MAZE, pattern, tmp_path, server.url)
+
+
+@pytest.mark.parametrize("path", ["../escaped.nwb", "sub-X/../../escaped.nwb", "{outside}/escaped.nwb"])
+def test_a_file_never_leaves_the_folder(tmp_path: Path, server: FakeArchive, path: str) -> None:
+    path = path.format(outside=tmp_path)
+    server.content[path] = b"evil"
+    server.digests[path] = hashlib.sha256(b"evil").hexdigest()
+    with pytest.raises(DataError, match=r"would leave .*escaped\.nwb; it was not downloaded"):
+        download(MAZE, "*escaped.nwb", tmp_path / "data" / "000128", server.url)
+    assert visible(tmp_path) == []
+    assert server.blob_offsets == []
+
+
+def test_a_file_in_place_of_the_folder(tmp_path: Path, closed_url: str) -> None:
+    put(tmp_path / "000128")
+    with pytest.raises(DataError, match=r"cannot write .*000128"):
+        locate(FILES, tmp_path, MAZE, closed_url)
+
+
+def test_a_full_disk_keeps_what_was_downloaded(tmp_path: Path, server: FakeArchive) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, hard))
+    try:
+        with pytest.raises(DataError, match=r"cannot write .*desc-train.*: File too large; free space there"):
+            download(MAZE, FILES.train, tmp_path, server.url)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert visible(tmp_path) == []
+    server.blob_offsets.clear()
+    assert download(MAZE, FILES.train, tmp_path, server.url).read_bytes() == CONTENT[TRAIN]
+    assert server.blob_offsets[0] > 1_000_000
+
+
+def test_without_the_client(tmp_path: Path, server: FakeArchive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dandi.dandiapi", None)
+    with pytest.raises(DataError, match="install the missing package dandi"):
+        download(MAZE, FILES.train, tmp_path, server.url)
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from blend_pl.data.archive import download
+from blend_pl.data.spec import Archive
+download(Archive(*sys.argv[1:3]), sys.argv[3], Path(sys.argv[4]), sys.argv[5])
+"""
+
+
+def start(folder: Path, url: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", CHILD, MAZE.dandiset, MAZE.version, FILES.train, str(folder), url]
+    return subprocess.Popen(command, cwd=Path(__file__).parents[2], env=dict(os.environ), stderr=subprocess.DEVNULL)
+
+
+def test_of_two_processes_one_downloads(tmp_path: Path, server: FakeArchive) -> None:
+    server.slowness_s = 1.0
+    processes = [start(tmp_path, server.url) for _ in range(2)]
+    assert [process.wait(60) for process in processes] == [0, 0]
+    assert server.blob_offsets == [0]
+    assert (tmp_path / TRAIN).read_bytes() == CONTENT[TRAIN]
+
+
+def test_a_killed_download_is_taken_up(tmp_path: Path, server: FakeArchive) -> None:
+    server.stall_after = 2_000_000
+    process = start(tmp_path, server.url)
+    assert server.stalled.wait(60)
+    deadline = time.monotonic() + 10
+    while not any(part.stat().st_size for part in tmp_path.rglob("*.part")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait(60)
+    assert visible(tmp_path) == []
+    server.stall_after = None
+    server.blob_offsets.clear()
+    assert download(MAZE, FILES.train, tmp_path, server.url).read_bytes() == CONTENT[TRAIN]
+    assert server.blob_offsets[0] > 0
