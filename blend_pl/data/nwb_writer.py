@@ -1,0 +1,159 @@
+"""An NWB file in the layout of the Neural Latents Benchmark '21, from plain arrays."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pynwb import NWBFile
+
+_RECORDED = datetime(2020, 1, 1, tzinfo=UTC)
+_DESCRIPTIONS = {
+    "start_time": "start of the trial (s)",
+    "stop_time": "end of the trial (s)",
+    "trial_type": "number of the reach direction, from 1",
+    "trial_version": "number of the reach distance, from 0",
+    "target_on_time": "time of target presentation (s)",
+    "go_cue_time": "time of the go cue (s)",
+    "move_onset_time": "time of movement onset (s)",
+    "rt": "time from go cue to movement onset (ms)",
+    "success": "whether the reach was completed",
+    "num_targets": "number of targets",
+    "split": "train, val, test or none",
+}
+
+
+@dataclass(frozen=True)
+class UnitsTable:
+    """Units of a file.
+
+    Attributes:
+        unit_id: (N,) ids.
+        heldout: (N,) bool.
+        spike_times: for each unit its sorted times, seconds.
+        obs_intervals: (intervals, 2) start and stop of what was recorded, the same for all units, seconds.
+    """
+
+    unit_id: np.ndarray
+    heldout: np.ndarray
+    spike_times: Sequence[np.ndarray]
+    obs_intervals: np.ndarray
+
+
+@dataclass(frozen=True)
+class Series:
+    """A two-dimensional behavioural time series.
+
+    Attributes:
+        name: e.g. "hand_vel".
+        data: (samples, 2), columns x and y.
+        unit: unit of the data.
+    """
+
+    name: str
+    data: np.ndarray
+    unit: str
+
+
+def write_nwb(
+    path: Path,
+    identifier: str,
+    description: str,
+    trials: Mapping[str, np.ndarray],
+    units: UnitsTable,
+    seconds: np.ndarray | None = None,
+    series: Sequence[Series] = (),
+) -> None:
+    """Writes one file; whole columns at once, because pynwb's row-wise methods take minutes at MC_Maze's size.
+
+    Args:
+        path: where to.
+        identifier: identifier of the file.
+        description: what the session is.
+        trials: columns of the trials table; `start_time`, `stop_time` and others that this module describes.
+        units: the units table.
+        seconds: (samples,) times of all series; needed with `series`.
+        series: behaviour, written to processing/behavior; the second and later ones link to the first one's timestamps.
+    """
+    from pynwb import NWBHDF5IO, NWBFile
+    from pynwb.file import Subject
+
+    file = NWBFile(
+        session_description=description,
+        identifier=identifier,
+        session_start_time=_RECORDED,
+        file_create_date=_RECORDED,
+        subject=Subject(subject_id="Sim", description="a simulated population"),
+    )
+    _add_trials(file, trials)
+    _add_units(file, units)
+    _add_behavior(file, seconds, series)
+    with NWBHDF5IO(path, "w") as io:
+        io.write(file)
+
+
+def _add_trials(file: "NWBFile", trials: Mapping[str, np.ndarray]) -> None:
+    from hdmf.common import ElementIdentifiers, VectorData
+    from pynwb.epoch import TimeIntervals
+
+    file.trials = TimeIntervals(
+        name="trials",
+        description="reaches",
+        id=ElementIdentifiers(name="id", data=np.arange(len(trials["start_time"]))),
+        columns=[
+            VectorData(
+                name=name, description=_DESCRIPTIONS[name], data=values if values.dtype.kind != "U" else values.tolist()
+            )
+            for name, values in trials.items()
+        ],
+    )
+
+
+def _add_units(file: "NWBFile", units: UnitsTable) -> None:
+    from hdmf.common import ElementIdentifiers, VectorData
+    from pynwb.misc import Units
+
+    n = len(units.unit_id)
+    counts = np.array([len(times) for times in units.spike_times])
+    spike_times = _ragged("spike_times", "times of spikes (s)", np.concatenate(units.spike_times), counts)
+    intervals = np.tile(units.obs_intervals, (n, 1))
+    observed = _ragged("obs_intervals", "recorded intervals (s)", intervals, np.full(n, len(units.obs_intervals)))
+    heldout = VectorData(name="heldout", description="whether the unit must be predicted", data=units.heldout)
+    file.units = Units(
+        name="units",
+        description="simulated units",
+        id=ElementIdentifiers(name="id", data=units.unit_id),
+        columns=[heldout, *spike_times, *observed],
+        colnames=["heldout", "spike_times", "obs_intervals"],
+    )
+
+
+def _ragged(name: str, description: str, values: np.ndarray, counts: np.ndarray) -> list[Any]:
+    from hdmf.common import VectorData, VectorIndex
+
+    column = VectorData(name=name, description=description, data=values)
+    return [column, VectorIndex(name=f"{name}_index", target=column, data=np.cumsum(counts))]
+
+
+def _add_behavior(file: "NWBFile", seconds: np.ndarray | None, series: Sequence[Series]) -> None:
+    from pynwb import TimeSeries
+
+    if not series:
+        return
+    module = file.create_processing_module("behavior", "hand and cursor")
+    timestamps = seconds
+    for one in series:
+        written = TimeSeries(
+            name=one.name,
+            data=one.data,
+            unit=one.unit,
+            timestamps=timestamps,
+            comments="columns=[x,y]",
+            description=one.name,
+        )
+        module.add(written)
+        timestamps = timestamps if isinstance(timestamps, TimeSeries) else written

@@ -1,0 +1,134 @@
+"""What a simulated session is: the parameters of the generative model, and sessions of useful sizes.
+
+The task is a delayed reach, recorded as MC_Maze of the Neural Latents Benchmark '21 (Pei et al., 2021): a target
+appears, a go cue follows after a delay, the hand moves. `simulated_reach` draws the trials and the hand,
+`simulated_population` what drives the units, `simulated_spikes` when they fire; `simulated_nwb` writes the files, and
+`ground_truth` what no recording shows.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from blend_pl.errors import ConfigError
+
+BIN_MS = 5
+"""Width of the bins in which rates are constant; the finest grid on which true rates can be read."""
+
+WINDOW_MS = (-250, 450)
+"""Observed window around movement onset, as in MC_Maze."""
+
+FORWARD_MS = 200
+"""Length of the forward-prediction stretch, as in MC_Maze."""
+
+LEAD_MS = 100
+"""Neural activity leads velocity by this much, so that MC_Maze's decoding lag is the right one."""
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """Parameters of one simulated session; equal parameters give equal sessions.
+
+    The defaults are a small session in which privileged distillation has an effect. Trials vary in ways that
+    behaviour reveals (angle, vigour, duration, curvature) and in ways that it does not (`private_share`): without the
+    first a teacher would have nothing to add, without the second it would know everything.
+
+    Attributes:
+        n_train: training trials.
+        n_val: validation trials.
+        n_test: test trials, written without behaviour, held-out units or forward bins.
+        n_none: trials of the train file whose movement onset is missing (NaN) and which belong to no split.
+        n_units: all units.
+        n_heldout: units among them that a model must predict (a quarter, as in the benchmark).
+        mean_rate_hz: mean over units in the observed window. MC_Maze has 3 to 5 Hz there; the default makes up a
+            little for the small number of units.
+        rate_spread: standard deviation of the units' log base rate (that of the mean rates in MC_Maze_Small is 1.3).
+        max_rate_hz: no unit fires faster than this.
+        gain: median over units of the log rate's standard deviation: how deeply a unit is modulated.
+        gain_spread: standard deviation over units of the log gain.
+        private_share: share of a unit's log-rate variance that behaviour does not reveal, in [0, 1).
+        n_directions: reach directions, evenly spaced over the circle.
+        distances_mm: reach distances; the first is about that of MC_Maze.
+        angle_sd: scatter of the reach direction, radians.
+        vigor_sd: scatter of the log reach length.
+        duration_sd: scatter of the log movement duration.
+        curvature_sd: scatter of the angle by which the heading turns during a reach, radians.
+        delay_s: shortest and longest time from target to go cue, seconds.
+        seed: seed of every draw.
+    """
+
+    n_train: int = 120
+    n_val: int = 60
+    n_test: int = 250
+    n_none: int = 3
+    n_units: int = 60
+    n_heldout: int = 15
+    mean_rate_hz: float = 6.0
+    rate_spread: float = 0.4
+    max_rate_hz: float = 120.0
+    gain: float = 0.8
+    gain_spread: float = 0.25
+    private_share: float = 0.3
+    n_directions: int = 8
+    distances_mm: tuple[float, ...] = (130.0, 91.0)
+    angle_sd: float = 0.2
+    vigor_sd: float = 0.2
+    duration_sd: float = 0.15
+    curvature_sd: float = 0.6
+    delay_s: tuple[float, float] = (0.15, 0.65)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "distances_mm", tuple(self.distances_mm))
+        object.__setattr__(self, "delay_s", tuple(self.delay_s))
+        for problem in self._problems():
+            raise ConfigError(f"simulation: {problem}")
+
+    def _problems(self) -> Iterator[str]:
+        for name in ("n_train", "n_val", "n_test", "n_directions"):
+            if getattr(self, name) < 1:
+                yield f"{name} is {getattr(self, name)}; it must be at least 1"
+        for name in (
+            *("n_none", "n_heldout", "rate_spread", "gain", "gain_spread", "seed"),
+            *("angle_sd", "vigor_sd", "duration_sd", "curvature_sd"),
+        ):
+            if not 0 <= getattr(self, name) < math.inf:
+                yield f"{name} is {getattr(self, name)}; it must be 0 or more"
+        if self.n_units <= self.n_heldout:
+            yield f"n_units is {self.n_units} and n_heldout {self.n_heldout}; at least one unit must be held in"
+        if not 0 < self.mean_rate_hz <= self.max_rate_hz / 2:
+            yield f"mean_rate_hz is {self.mean_rate_hz}; it must lie above 0 and at most at half of max_rate_hz"
+        if self.max_rate_hz > 1000:
+            yield f"max_rate_hz is {self.max_rate_hz}; it must be at most 1000"
+        if not 0 <= self.private_share < 1:
+            yield f"private_share is {self.private_share}; it must be at least 0 and less than 1"
+        if not self.distances_mm or not all(0 < distance < math.inf for distance in self.distances_mm):
+            yield f"distances_mm is {self.distances_mm}; give one or more distances above 0"
+        if len(self.delay_s) != 2 or not 0 <= self.delay_s[0] <= self.delay_s[1] < math.inf:
+            yield f"delay_s is {self.delay_s}; give the shortest and the longest delay in seconds"
+
+    @property
+    def n_heldin(self) -> int:
+        """Number of units that a model may observe."""
+        return self.n_units - self.n_heldout
+
+    @property
+    def n_conditions(self) -> int:
+        """Number of combinations of direction and distance."""
+        return self.n_directions * len(self.distances_mm)
+
+
+PRESETS = {
+    "demo": Simulation(n_train=80, n_val=40, n_test=40, n_units=40, n_heldout=10),
+    "small": Simulation(),
+    "mc_maze_small": Simulation(
+        n_train=75, n_val=25, n_test=100, n_units=142, n_heldout=35, mean_rate_hz=4.4, rate_spread=1.2
+    ),
+    "mc_maze": Simulation(
+        n_train=1721, n_val=574, n_test=574, n_units=182, n_heldout=45, mean_rate_hz=4.4, rate_spread=1.2
+    ),
+}
+"""Sessions by name: `demo` trains in a minute, `small` is the default, the others have a benchmark set's size.
+
+Their mean rate, and nearly their spread, are those of the held-in units in the test file of MC_Maze_Small.
+"""
