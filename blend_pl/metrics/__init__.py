@@ -1,0 +1,7 @@
+"""Scores of the Neural Latents Benchmark '21, equal to its own evaluation and streaming over batches and ranks."""
+
+from blend_pl.metrics.bits_per_spike import BitsPerSpike, bits_per_spike
+from blend_pl.metrics.psth import PsthR2
+from blend_pl.metrics.velocity import VelocityR2
+
+__all__ = ["BitsPerSpike", "PsthR2", "VelocityR2", "bits_per_spike"]

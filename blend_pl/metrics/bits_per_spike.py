@@ -1,0 +1,93 @@
+"""Bits per spike: how much better the predicted rates explain the counts than each unit's mean rate does."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from blend_pl.errors import BlendError
+from blend_pl.metrics.score import StreamingScore, expect_shape
+
+SMALLEST_RATE = 1e-9
+"""What the benchmark puts in place of a rate of zero, in expected counts per bin."""
+
+
+class BitsPerSpike(StreamingScore):
+    """Poisson log-likelihood gain over the null model in bits per spike (Pei et al., 2021, NLB'21, eq. 1).
+
+    (NLL_null - NLL) / (number of spikes * ln 2), pooled over all scored bins and units; the null model is each unit's
+    mean over the scored counts. On held-out units this is co-bps, on all units in the forward bins fp-bps. Without any
+    spike the division by zero is left as it is: -inf, or nan where nothing was scored.
+
+    Args:
+        n_units: N, the number of scored units.
+
+    Raises:
+        BlendError: `n_units` is not positive.
+    """
+
+    nll: Tensor
+    spikes: Tensor
+    bins: Tensor
+
+    def __init__(self, n_units: int) -> None:
+        super().__init__()
+        if n_units < 1:
+            raise BlendError(f"bits per spike of {n_units} units is not defined; score at least one unit")
+        self.n_units = n_units
+        self.add_sum("nll")
+        self.add_sum("spikes", n_units)
+        self.add_sum("bins", n_units)
+
+    def update(self, rates: Tensor, counts: Tensor, valid: Tensor | None = None) -> None:
+        """Adds a batch.
+
+        Args:
+            rates: (B, T, N) expected counts per bin, any dtype; zero stands for 1e-9.
+            counts: (B, T, N) spike counts, any dtype; NaN is not scored.
+            valid: (B, T, N) bool, False where a count is not to be scored; None scores all.
+
+        Raises:
+            BlendError: shapes do not match, or a scored rate is NaN, negative or infinite.
+        """
+        expect_shape("rates", rates, (-1, -1, self.n_units))
+        expect_shape("counts", counts, tuple(rates.shape))
+        rates = rates.to(torch.float64)
+        counts = counts.to(torch.float64)
+        scored = ~counts.isnan()
+        if valid is not None:
+            expect_shape("valid", valid, tuple(rates.shape))
+            scored &= valid.to(torch.bool)
+        clipped = rates.masked_fill(rates == 0, SMALLEST_RATE)
+        # log(n!) is left out: it is the same under both models.
+        nll = torch.where(scored, clipped - counts * clipped.log(), 0.0).sum()
+        # Any NaN, negative or infinite rate makes the sum NaN or infinite: one look at a scalar finds them all.
+        if not nll.isfinite():
+            raise _unscorable(rates[scored], counts[scored])
+        self.nll += nll
+        self.spikes += torch.where(scored, counts, 0.0).sum((0, 1))
+        self.bins += scored.sum((0, 1))
+
+    def compute(self) -> Tensor:
+        """The score of all batches, a float64 scalar."""
+        mean = self.spikes / self.bins.clamp(min=1)
+        mean = mean.masked_fill(mean == 0, SMALLEST_RATE)
+        null = (self.bins * mean - self.spikes * mean.log()).sum()
+        return (null - self.nll) / self.spikes.sum() / math.log(2)
+
+
+def bits_per_spike(rates: Tensor, counts: Tensor, valid: Tensor | None = None) -> Tensor:
+    """`BitsPerSpike` of whole tensors: rates, counts and valid (B, T, N) as in `BitsPerSpike.update`; a scalar."""
+    metric = BitsPerSpike(rates.shape[-1]).to(rates.device)
+    metric.update(rates, counts, valid)
+    return metric.compute()
+
+
+def _unscorable(rates: Tensor, counts: Tensor) -> BlendError:
+    if rates.isnan().any():
+        return BlendError("predicted rates hold NaN where they are scored; look for a diverged model or a missing mask")
+    if (rates < 0).any():
+        return BlendError("predicted rates hold negative values; give expected counts per bin, not log-rates")
+    if counts.isinf().any():
+        return BlendError("spike counts are infinite; sum float16 counts in a wider type")
+    return BlendError("predicted rates are infinite where they are scored; look for a diverged model")

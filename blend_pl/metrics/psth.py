@@ -1,0 +1,78 @@
+"""PSTH R2: do the predicted rates, averaged over the trials of a condition, follow the recorded average response?"""
+
+import torch
+from torch import Tensor
+
+from blend_pl.errors import BlendError, DataError
+from blend_pl.metrics.score import StreamingScore, expect_rows, expect_shape, r_squared
+
+
+class PsthR2(StreamingScore):
+    """R2 of the condition averages of the predicted rates against the PSTHs (Pei et al., 2021, NLB'21).
+
+    Conditions and bins are stacked, R2 is taken per unit and averaged over units; a unit whose PSTHs are constant
+    scores 0 (1 for no error at all). Conditions without a trial are left out. With fewer than two stacked bins the
+    score is nan. Trials whose alignment is jittered must be shifted back before they come here.
+
+    Args:
+        psth: (C, T, N) expected counts per bin, NaN in whole bins (all units) where a PSTH is not defined.
+
+    Raises:
+        DataError: there is no condition, or a bin is NaN for some units only.
+    """
+
+    rate_sum: Tensor
+    trials: Tensor
+
+    def __init__(self, psth: Tensor) -> None:
+        super().__init__()
+        expect_shape("PSTHs", psth, (-1, -1, -1))
+        if psth.numel() == 0:
+            raise DataError(f"PSTHs of shape {tuple(psth.shape)} cannot be scored; leave the PSTH score out")
+        # Plain attributes, not buffers: a half-precision model would round buffers.
+        psth = psth.detach().to("cpu", torch.float64)
+        self._defined = ~psth[..., 0].isnan()
+        self._psth = torch.where(self._defined[..., None], psth, 0.0)
+        if not self._psth.sum().isfinite():
+            raise DataError("a PSTH bin is NaN or infinite for some units only; set such bins to NaN for all units")
+        self.add_sum("rate_sum", *psth.shape)
+        self.add_sum("trials", len(psth))
+
+    def update(self, rates: Tensor, condition: Tensor) -> None:
+        """Adds a batch.
+
+        Args:
+            rates: (B, T, N) expected counts per bin, any dtype; read only where the PSTH of the condition is defined.
+            condition: (B,) integer rows of `psth`; -1 for a trial of no condition.
+
+        Raises:
+            BlendError: shapes do not match, a condition does not exist, or a rate that is read is NaN or infinite.
+        """
+        expect_shape("rates", rates, (-1, *self._psth.shape[1:]))
+        expect_shape("conditions", condition, (len(rates),))
+        condition = condition.cpu()
+        expect_rows("conditions", condition, -1, len(self._psth))
+        kept = (condition >= 0).nonzero()[:, 0]
+        condition = condition[kept].long()
+        defined = self._defined[condition, :, None].to(rates.device)
+        summands = torch.where(defined, rates[kept.to(rates.device)], 0).to(torch.float64)
+        if not summands.sum().isfinite():
+            raise BlendError(
+                "predicted rates hold NaN or infinite values in bins with a PSTH; look for a diverged model"
+            )
+        condition = condition.to(rates.device)
+        self.rate_sum.index_add_(0, condition, summands)
+        self.trials.index_add_(0, condition, torch.ones_like(condition, dtype=torch.float64))
+
+    def compute(self) -> Tensor:
+        """The score of all batches, a float64 scalar."""
+        device = self.trials.device
+        psth = self._psth.to(device)
+        stacked = (self._defined.to(device) & (self.trials > 0)[:, None])[..., None]
+        n_bins = stacked.sum()
+        predicted = self.rate_sum / self.trials.clamp(min=1)[:, None, None]
+        residual = (predicted - psth).mul_(stacked).square_().sum((0, 1))
+        mean = (psth * stacked).sum((0, 1)) / n_bins
+        total = (psth - mean).mul_(stacked).square_().sum((0, 1))
+        score = r_squared(residual, total, total == 0).mean()
+        return score.masked_fill(n_bins < 2, torch.nan)

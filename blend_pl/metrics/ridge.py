@@ -1,0 +1,127 @@
+"""Ridge regression from second moments, so that rows may come in any order, batch or process and need not be kept.
+
+A row is z = (1, d, y, h): d + h = x are the N inputs, y the Y outputs, and h is the mean of the inputs over a call,
+rounded to integers. Sums of integers are exact in float64, so inputs far from zero lose no digits; d stays small. All
+that is ever stored is the sum of z z^T, a square of 1 + N + Y + N rows.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from blend_pl.metrics.score import r_squared
+
+
+def moments_size(n_inputs: int, n_outputs: int) -> int:
+    """Rows (and columns) of the square that `row_moments` returns."""
+    return 1 + 2 * n_inputs + n_outputs
+
+
+def row_moments(inputs: Tensor, outputs: Tensor) -> Tensor:
+    """Sum of z z^T over rows.
+
+    Args:
+        inputs: (rows, N) any dtype, at least one row.
+        outputs: (rows, Y) float64, best roughly centred.
+
+    Returns:
+        (1 + N + Y + N) square float64; adding such squares adds rows. Non-finite inputs make its first row non-finite.
+    """
+    n_rows, n_inputs = inputs.shape
+    rows = outputs.new_empty(n_rows, 1 + n_inputs + outputs.shape[1])
+    x = rows[:, 1 : 1 + n_inputs]
+    rows[:, 0] = 1
+    rows[:, 1 + n_inputs :] = outputs
+    x.copy_(inputs)
+    offset = x.mean(0).round()
+    x -= offset
+    inner = rows.mT @ rows
+    cross = offset[:, None] * inner[0]
+    return torch.cat([torch.cat([inner, cross.mT], 1), torch.cat([cross, cross[:, :1] * offset], 1)])
+
+
+def rounded_mean(moments: Tensor, n_inputs: int) -> Tensor:
+    """(..., N) integers near the mean of the inputs of (..., P, P) sums of `row_moments`; 0 where there is no row."""
+    return (moments[..., -n_inputs:, 0] / moments[..., :1, 0].clamp(min=1)).round()
+
+
+def collapse(moments: Tensor, reference: Tensor) -> Tensor:
+    """Folds the integer part of the inputs back in, relative to a common reference.
+
+    Args:
+        moments: (..., P, P) sums of `row_moments`.
+        reference: (..., N) the reference r, from `rounded_mean`.
+
+    Returns:
+        (..., 1 + N + Y, 1 + N + Y) second moments of the rows (1, x - r, y).
+    """
+    n_inputs = reference.shape[-1]
+    size = moments.shape[-1] - n_inputs
+    others = reference.new_zeros(*reference.shape[:-1], size - 1)
+    moments = _shift(moments, torch.cat([others, reference], -1))
+    square = moments[..., :size, :size].clone()
+    x = slice(1, 1 + n_inputs)
+    square[..., x, :] += moments[..., size:, :size]
+    square[..., :, x] += moments[..., :size, size:]
+    square[..., x, x] += moments[..., size:, size:]
+    return square
+
+
+@dataclass(frozen=True)
+class RidgeFit:
+    """Ridge solutions along a path of penalties.
+
+    Attributes:
+        mean: (..., N + Y) mean of inputs (relative to the reference) and outputs.
+        weights: (..., A, N, Y) one solution for each of A penalties.
+    """
+
+    mean: Tensor
+    weights: Tensor
+
+    @classmethod
+    def path(cls, square: Tensor, n_outputs: int, penalties: Tensor) -> "RidgeFit":
+        """Minimises |y - b - W^T x|^2 + penalty |W|^2 for every penalty through one eigendecomposition.
+
+        Args:
+            square: (..., 1 + N + Y, 1 + N + Y) second moments of the training rows, from `collapse`.
+            n_outputs: Y.
+            penalties: (A,) positive.
+        """
+        mean = square[..., 0, 1:] / square[..., :1, 0].clamp(min=1)
+        centred = _shift(square, mean)
+        x, y = slice(1, -n_outputs), slice(-n_outputs, None)
+        values, vectors = torch.linalg.eigh(centred[..., x, x])
+        projected = vectors.mT @ centred[..., x, y]
+        shrunk = values.clamp(min=0)[..., None, :] + penalties[:, None]
+        return cls(mean, vectors[..., None, :, :] @ (projected[..., None, :, :] / shrunk[..., None]))
+
+    def score(self, square: Tensor, constant: Tensor) -> Tensor:
+        """R2 on other rows, averaged over outputs.
+
+        Args:
+            square: (..., 1 + N + Y, 1 + N + Y) second moments of the rows to predict, about the same reference.
+            constant: (..., Y) bool, whether an output takes one value only in these rows.
+
+        Returns:
+            (..., A) one R2 for each penalty; nan for fewer than two rows.
+        """
+        square = _shift(square, self.mean)
+        count, n_outputs = square[..., :1, 0], self.weights.shape[-1]
+        # The error y - W^T x about the training means is a linear map of a row.
+        identity = torch.eye(n_outputs, dtype=square.dtype, device=square.device)
+        identity = identity.expand(*self.weights.shape[:-2], -1, -1)
+        error = torch.cat([torch.zeros_like(identity[..., :1, :]), -self.weights, identity], -2)
+        residual = (error * (square[..., None, :, :] @ error)).sum(-2)
+        outputs = square[..., -n_outputs:, -n_outputs:].diagonal(dim1=-2, dim2=-1)
+        total = outputs - square[..., 0, -n_outputs:].square() / count
+        scores = r_squared(residual, total[..., None, :], constant[..., None, :]).mean(-1)
+        return scores.masked_fill(count < 2, torch.nan)
+
+
+def _shift(square: Tensor, mean: Tensor) -> Tensor:
+    """Moments of rows (1, v - mean) from those of rows (1, v)."""
+    mean = torch.cat([torch.zeros_like(mean[..., :1]), mean], -1)
+    outer = mean[..., :, None] * square[..., :1, :]
+    return square - outer - outer.mT + square[..., :1, :1] * (mean[..., :, None] * mean[..., None, :])

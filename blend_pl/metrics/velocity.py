@@ -1,0 +1,210 @@
+"""Velocity R2: how well a ridge decoder reads the hand's velocity from the predicted rates."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from blend_pl.errors import BlendError, DataError
+from blend_pl.metrics.ridge import RidgeFit, collapse, moments_size, rounded_mean, row_moments
+from blend_pl.metrics.score import StreamingScore, expect_rows, expect_shape
+
+N_FOLDS = 5
+"""Folds of the search for the penalty."""
+
+PENALTIES = torch.logspace(-4, 0, 9, dtype=torch.float64)
+"""Ridge penalties that are tried."""
+
+EVAL = N_FOLDS
+"""Slot of the evaluation rows, behind the folds of the training rows."""
+
+CHUNK = 32768
+"""Bins whose moments are taken at once, so that a whole set may be given as one batch."""
+
+
+class VelocityR2(StreamingScore):
+    """R2 of a ridge decoder fitted on training trials and scored on evaluation trials (Pei et al., 2021, NLB'21).
+
+    The penalty is the first best of logspace(-4, 0, 9) by the mean R2 over 5 unshuffled folds of the training rows in
+    trial order; the decoder is then fitted on all of them. R2 is averaged over outputs and over decoders. Bins whose
+    velocity is NaN are left out. Velocities are known beforehand, so is every row's fold, and second moments for each
+    fold are all that is kept of the rates. Trials that were not given do not count; without any the score is nan.
+
+    Args:
+        n_units: N, the number of units that are decoded.
+        train_velocity: (n_train, T, Y) velocities of the training trials in trial order, any unit, NaN where missing.
+        eval_velocity: (n_eval, T, Y) velocities of the evaluation trials.
+        train_decode_mask: (n_train, M) bool, the decoders a training trial belongs to; None for one decoder.
+        eval_decode_mask: (n_eval, M) bool, the same for the evaluation trials.
+
+    Raises:
+        BlendError: shapes do not match.
+        DataError: a bin misses only part of its velocity, or a decoder has fewer than 5 bins to train or none to score.
+    """
+
+    moments: Tensor
+
+    def __init__(
+        self,
+        n_units: int,
+        train_velocity: Tensor,
+        eval_velocity: Tensor,
+        train_decode_mask: Tensor | None = None,
+        eval_decode_mask: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        expect_shape("training velocities", train_velocity, (-1, -1, -1))
+        expect_shape("evaluation velocities", eval_velocity, (-1, *train_velocity.shape[1:]))
+        if (train_decode_mask is None) != (eval_decode_mask is None):
+            raise BlendError("decode masks are given for one split only; give both or none")
+        self.n_units = n_units
+        self._train = _Rows.cut(train_velocity, train_decode_mask, "training", first_slot=0, n_slots=N_FOLDS)
+        self._eval = _Rows.cut(eval_velocity, eval_decode_mask, "evaluation", first_slot=EVAL, n_slots=1)
+        if self._train.n_decoders != self._eval.n_decoders:
+            sides = f"{self._train.n_decoders} for training and {self._eval.n_decoders} for evaluation"
+            raise BlendError(f"there are {sides} decode masks; give both splits the same")
+        self._centre = self._train.mean
+        self._decoder: _Decoder | None = None
+        size = moments_size(n_units, train_velocity.shape[2])
+        self.add_sum("moments", self._train.n_decoders, N_FOLDS + 1, size, size)
+
+    def update(self, rates: Tensor, index: Tensor, train: bool) -> None:
+        """Adds a batch.
+
+        Args:
+            rates: (B, T, N) expected counts per bin, any dtype; read only where the velocity is known.
+            index: (B,) integer rows of the trials in the training or the evaluation set.
+            train: which of the two sets `index` refers to.
+
+        Raises:
+            BlendError: shapes do not match, a trial does not exist, or a rate that is read is NaN or infinite.
+        """
+        known = self._train if train else self._eval
+        expect_shape("rates", rates, (-1, known.velocity.shape[1], self.n_units))
+        expect_shape("trial indices", index, (len(rates),))
+        index = index.cpu()
+        expect_rows("trial indices", index, 0, len(known.velocity))
+        index = index.long()
+        inputs = rates.reshape(-1, self.n_units)
+        outputs = (known.velocity[index] - self._centre).flatten(0, 1)
+        for decoder, slots in enumerate(known.slot[index].flatten(0, 1).unbind(1)):
+            for slot in slots.unique().tolist():
+                if slot < 0:
+                    continue
+                for rows in (slots == slot).nonzero()[:, 0].split(CHUNK):
+                    moments = row_moments(inputs[rows.to(inputs.device)], outputs[rows].to(inputs.device))
+                    if not moments[0].isfinite().all():
+                        raise BlendError("predicted rates hold NaN or infinite values in bins that are decoded")
+                    self.moments[decoder, slot] += moments
+
+    def compute(self) -> Tensor:
+        """The score of all batches, a float64 scalar; fits the decoders that `decode` uses."""
+        n_outputs, device = len(self._centre), self.moments.device
+        penalties = PENALTIES.to(device)
+        reference = rounded_mean(self.moments[:, :EVAL].sum(1), self.n_units)
+        squares = collapse(self.moments, reference[:, None])
+        folds, evaluation = squares[:, :EVAL], squares[:, EVAL]
+        training = folds.sum(1)
+        search = RidgeFit.path(training[:, None] - folds, n_outputs, penalties)
+        fold_scores = search.score(folds, self._train.constant.to(device))
+        best = fold_scores.mean(1).nan_to_num(nan=-torch.inf).argmax(-1)
+        fit = RidgeFit.path(training, n_outputs, penalties)
+        scores = fit.score(evaluation, self._eval.constant[:, 0].to(device))
+        decoder = torch.arange(len(best), device=device)
+        self._decoder = _Decoder.build(fit.weights[decoder, best], fit.mean, reference, self._centre)
+        return scores[decoder, best].mean()
+
+    def decode(self, rates: Tensor, decode_mask: Tensor | None = None) -> Tensor:
+        """Velocities read by the decoders of the last `compute`.
+
+        Args:
+            rates: (B, T, N) expected counts per bin.
+            decode_mask: (B, M) bool, the decoders a trial belongs to, of which the first is used; a trial of no decoder
+                is NaN. May be left out where there is one decoder.
+
+        Returns:
+            (B, T, Y) float64 in the unit of the velocities given.
+
+        Raises:
+            BlendError: nothing was computed yet, or shapes do not match.
+        """
+        if self._decoder is None:
+            raise BlendError("there is no velocity decoder yet; call compute() before decode()")
+        expect_shape("rates", rates, (-1, -1, self.n_units))
+        return self._decoder.read(rates.to(torch.float64), decode_mask)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What is known of a set's bins before any rates arrive. Plain tensors on the CPU, in float64 whatever the model's.
+
+    Attributes:
+        velocity: (trials, T, Y) float64.
+        slot: (trials, T, M) where a bin's moments go for each decoder; -1 for nowhere.
+        constant: (M, slots, Y) bool, whether a velocity takes one value only in a slot.
+    """
+
+    velocity: Tensor
+    slot: Tensor
+    constant: Tensor
+
+    @classmethod
+    def cut(cls, velocity: Tensor, decode_mask: Tensor | None, name: str, first_slot: int, n_slots: int) -> "_Rows":
+        """Divides the usable bins of each decoder, in trial order, into contiguous slots of almost equal size."""
+        velocity = velocity.detach().to("cpu", torch.float64)
+        if decode_mask is None:
+            decode_mask = torch.ones(len(velocity), 1, dtype=torch.bool)
+        expect_shape(f"{name} decode masks", decode_mask, (len(velocity), -1))
+        n_decoders, n_outputs = decode_mask.shape[1], velocity.shape[2]
+        if n_decoders == 0 or n_outputs == 0:
+            raise DataError(f"{n_decoders} decoders of {n_outputs} velocities have no score; leave velocity R2 out")
+        known = ~velocity[..., 0].isnan()
+        if not velocity[known].isfinite().all():
+            raise DataError(f"a {name} bin has an infinite or only partly known velocity; set all its columns to NaN")
+        used = known[..., None] & decode_mask.detach().to("cpu", torch.bool)[:, None, :]
+        slot = torch.full(used.shape, -1)
+        constant = torch.empty(n_decoders, n_slots, n_outputs, dtype=torch.bool)
+        for decoder, rows in enumerate(used.unbind(-1)):
+            values = velocity[rows]
+            if len(values) < n_slots:
+                raise DataError(f"decoder {decoder} has {len(values)} {name} bins with a velocity; it needs {n_slots}")
+            parts = dict(enumerate(values.tensor_split(n_slots), first_slot))
+            slot[..., decoder][rows] = torch.cat([torch.full((len(part),), k) for k, part in parts.items()])
+            constant[decoder] = torch.stack([(part == part[0]).all(0) for part in parts.values()])
+        return cls(velocity, slot, constant)
+
+    @property
+    def n_decoders(self) -> int:
+        return self.slot.shape[-1]
+
+    @property
+    def mean(self) -> Tensor:
+        """(Y,) mean velocity over all bins that any decoder uses."""
+        return self.velocity[(self.slot >= 0).any(-1)].mean(0)
+
+
+@dataclass(frozen=True)
+class _Decoder:
+    """Fitted weights (M, N, Y) and intercepts (M, Y)."""
+
+    weights: Tensor
+    intercepts: Tensor
+
+    @classmethod
+    def build(cls, weights: Tensor, mean: Tensor, reference: Tensor, centre: Tensor) -> "_Decoder":
+        inputs = reference + mean[:, : reference.shape[1]]
+        outputs = centre.to(mean.device) + mean[:, reference.shape[1] :]
+        return cls(weights, outputs - (inputs[:, :, None] * weights).sum(1))
+
+    def read(self, rates: Tensor, decode_mask: Tensor | None) -> Tensor:
+        n_decoders = len(self.weights)
+        if decode_mask is None:
+            if n_decoders > 1:
+                raise BlendError(f"there are {n_decoders} velocity decoders; give a decode mask to choose by")
+            decode_mask = torch.ones(len(rates), 1, dtype=torch.bool)
+        expect_shape("decode masks", decode_mask, (len(rates), n_decoders))
+        decode_mask = decode_mask.to(rates.device)
+        first = decode_mask.to(torch.uint8).argmax(1)
+        weights, intercepts = self.weights.to(rates.device), self.intercepts.to(rates.device)
+        velocity = rates @ weights[first] + intercepts[first][:, None]
+        return velocity.masked_fill(~decode_mask.any(1)[:, None, None], torch.nan)
