@@ -1,0 +1,223 @@
+"""What an NWB file holds, as numpy arrays: units, trials and time series, read with h5py alone."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from blend_pl.errors import DataError
+
+Columns = dict[str, np.ndarray]
+"""A table: its one-dimensional columns by name, strings decoded."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """The units table of one file, in the file's order.
+
+    Attributes:
+        id: (N,) int64.
+        columns: plain columns such as "heldout".
+        times: (spikes,) float64 s, the spike times of all units, unit after unit.
+        time_stops: (N,) where each unit's spikes end in `times`.
+        intervals: (rows, 2) float64 s, start and end of recorded stretches, unit after unit; None if the file has none.
+        interval_stops: (N,) where each unit's rows end in `intervals`.
+    """
+
+    id: np.ndarray
+    columns: Columns
+    times: np.ndarray
+    time_stops: np.ndarray
+    intervals: np.ndarray | None
+    interval_stops: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def spike_times(self, unit: int) -> np.ndarray:
+        """(spikes,) float64 s of the unit in this row."""
+        return self.times[_row(self.time_stops, unit)]
+
+    def obs_intervals(self, unit: int) -> np.ndarray | None:
+        """(stretches, 2) float64 s in which the unit in this row was recorded; None if the file does not say."""
+        if self.intervals is None or self.interval_stops is None:
+            return None
+        return self.intervals[_row(self.interval_stops, unit)]
+
+
+@dataclass(frozen=True)
+class Series:
+    """A time series.
+
+    Attributes:
+        name: name in the file.
+        times: (samples,) float64 s, strictly increasing.
+        data: (samples, D) floating point, in the file's unit.
+        columns: names of the D columns, empty if the file gives none.
+    """
+
+    name: str
+    times: np.ndarray
+    data: np.ndarray
+    columns: list[str]
+
+
+@contextmanager
+def open_nwb(path: Path) -> Iterator[h5py.File]:
+    """Opens an NWB file for reading.
+
+    Raises:
+        DataError: the file is missing, is not HDF5, or is truncated (also when that shows only later, while reading).
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file {path}; check the data root and the file pattern") from error
+    except OSError as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"cannot read {path} ({reason}); it is damaged or incomplete: fetch it again") from error
+
+
+def read_units(file: h5py.File) -> Units:
+    """The units table.
+
+    Raises:
+        DataError: no units table, no spike times, or spike times that are not finite.
+    """
+    table = file.get("units")
+    if not isinstance(table, h5py.Group) or "spike_times" not in table or "spike_times_index" not in table:
+        raise DataError(f"{file.filename} has no units table with spike_times; choose a file with sorted units")
+    times = table["spike_times"][()].astype(np.float64)
+    if not np.isfinite(times).all():
+        raise DataError(f"{file.filename} has spike times that are not finite; repair the units table")
+    observed = "obs_intervals_index" in table and len(table["obs_intervals"])
+    stops = table["spike_times_index"][()].astype(np.int64)
+    return Units(
+        id=table["id"][()].astype(np.int64) if "id" in table else np.arange(len(stops)),
+        columns=_columns(table),
+        times=times,
+        time_stops=stops,
+        intervals=table["obs_intervals"][()].astype(np.float64) if observed else None,
+        interval_stops=table["obs_intervals_index"][()].astype(np.int64) if observed else None,
+    )
+
+
+def read_trials(file: h5py.File) -> Columns | None:
+    """The plain columns of the trials table; None without one."""
+    table = file.get("intervals/trials")
+    return _columns(table) if isinstance(table, h5py.Group) else None
+
+
+def has_series(file: h5py.File, name: str) -> bool:
+    """Whether the file has a time series of this name."""
+    return bool(_matching(file, name))
+
+
+def read_series(file: h5py.File, name: str) -> Series:
+    """A time series, wherever in the file it lies.
+
+    Args:
+        file: the open file.
+        name: its name, or as much of its path as makes it the only one, e.g. "Position/hand".
+
+    Raises:
+        DataError: no such series or several; data that are not numbers in one or two dimensions; fewer than two
+            samples; timestamps that are missing, not finite, out of order or repeated.
+    """
+    paths = _matching(file, name)
+    if not paths:
+        found = ", ".join(_series_paths(file)) or "none"
+        raise DataError(f"{file.filename} has no time series {name!r}; set behavior.series to one it has: {found}")
+    if len(paths) > 1:
+        raise DataError(
+            f"{file.filename} has several time series {name!r}; set behavior.series to {' or '.join(paths)}"
+        )
+    group = file[paths[0]]
+    data = group["data"][()]
+    if data.dtype.kind not in "biuf" or data.ndim not in (1, 2):
+        raise DataError(
+            f"{name} in {file.filename} is {data.dtype} of shape {data.shape}; a series of numbers is needed"
+        )
+    if data.dtype not in (np.float32, np.float64):
+        data = data.astype(np.float64)
+    times = _times(group, len(data))
+    if len(times) != len(data) or len(data) < 2:
+        raise DataError(
+            f"{name} in {file.filename} has {len(data)} samples and {len(times)} timestamps; repair the file"
+        )
+    ordered = np.diff(times) > 0
+    if not ordered.all() or not np.isfinite(times[[0, -1]]).all():
+        at = int(np.argmin(ordered))
+        raise DataError(
+            f"{name} in {file.filename} has timestamps out of order or repeated (sample {at + 1} at {times[at + 1]} s "
+            f"follows {times[at]} s); sort and deduplicate them"
+        )
+    return Series(name, times, data.reshape(len(data), -1), _column_names(group))
+
+
+def require(columns: Columns, name: str, setting: str, where: str) -> np.ndarray:
+    """A column that the specification names.
+
+    Args:
+        columns: the table.
+        name: the column.
+        setting: the setting that names it, for the error.
+        where: the table and file, for the error.
+
+    Raises:
+        DataError: no such column; the message lists those that exist.
+    """
+    if name not in columns:
+        raise DataError(f"{where} has no column {name!r}; set {setting} to one it has: {', '.join(columns) or 'none'}")
+    return columns[name]
+
+
+def _row(stops: np.ndarray, row: int) -> slice:
+    return slice(stops[row - 1] if row else 0, stops[row])
+
+
+def _columns(table: h5py.Group) -> Columns:
+    columns = {}
+    for name, dataset in table.items():
+        plain = isinstance(dataset, h5py.Dataset) and dataset.ndim == 1
+        if not plain or name == "id" or name.endswith("_index") or f"{name}_index" in table:
+            continue
+        if h5py.check_string_dtype(dataset.dtype):
+            columns[name] = dataset.asstr()[()].astype(str)
+        elif dataset.dtype.kind in "biuf":
+            columns[name] = dataset[()]
+    return columns
+
+
+def _series_paths(file: h5py.File) -> list[str]:
+    paths: list[str] = []
+
+    def visit(path: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Group) and "data" in item and ("timestamps" in item or "starting_time" in item):
+            paths.append(path)
+
+    file.visititems(visit)
+    return paths
+
+
+def _matching(file: h5py.File, name: str) -> list[str]:
+    return [path for path in _series_paths(file) if f"/{path}".endswith(f"/{name}")]
+
+
+def _times(group: h5py.Group, n: int) -> np.ndarray:
+    if "timestamps" in group:
+        return group["timestamps"][()].astype(np.float64)
+    start = group["starting_time"]
+    return np.arange(n) / float(start.attrs["rate"]) + float(start[()])
+
+
+def _column_names(group: h5py.Group) -> list[str]:
+    comments = group.attrs.get("comments", "")
+    text = comments.decode() if isinstance(comments, bytes) else str(comments)
+    if "columns=[" not in text:
+        return []
+    return [name.strip() for name in text.split("columns=[")[1].split("]")[0].split(",")]
