@@ -18,7 +18,7 @@ PRIVATE_MEMORY_MS = 150
 """Correlation time of the Ornstein-Uhlenbeck processes: slower than a spike, faster than a trial."""
 
 PREPARATION_DELAY_MS, COLLAPSE_LEAD_MS = 80, 50
-"""Preparation starts this long after the target and ends this long before movement onset."""
+"""Preparation starts this long after the target and ends this long before movement."""
 
 ROTATIONS = ((1.8, 0.22), (1.0, 0.35))
 """The two rotational planes: frequency in Hz and time constant of the decay in seconds."""
@@ -112,18 +112,18 @@ def _behavioral_latents(trials: Trials, trial: np.ndarray, time_ms: np.ndarray) 
     speed = (trials.reach_mm / trials.duration_s / np.mean(trials.reach_mm / trials.duration_s))[trial]
     reach = (trials.reach_mm / np.mean(trials.reach_mm))[trial]
     haste = (DURATION_S / trials.duration_s)[trial]
-    to_onset = time_ms - trials.onset_ms[trial]
+    moving = time_ms - trials.movement_ms[trial]
 
     planned = reach * _step(time_ms - trials.target_on_ms[trial] - PREPARATION_DELAY_MS, 30)
-    planned *= _step(-to_onset - COLLAPSE_LEAD_MS, 15)
+    planned *= _step(-moving - COLLAPSE_LEAD_MS, 15)
     latents = [planned * np.cos(angle), planned * np.sin(angle)]
-    released = np.maximum(to_onset + LEAD_MS, 0) / 1000
+    released = np.maximum(moving + LEAD_MS, 0) / 1000
     phases, amplitudes = (angle, angle + curvature), (speed, haste)
     for (frequency, memory), phase, amplitude in zip(ROTATIONS, phases, amplitudes, strict=True):
-        envelope = amplitude * _step(to_onset + LEAD_MS, 15) * np.exp(-released / memory)
+        envelope = amplitude * _step(moving + LEAD_MS, 15) * np.exp(-released / memory)
         turn = phase + 2 * np.pi * frequency * released
         latents += [envelope * np.cos(turn), envelope * np.sin(turn)]
-    latents.append(np.exp(-0.5 * ((to_onset + LEAD_MS) / TRIGGER_MS) ** 2))
+    latents.append(np.exp(-0.5 * ((moving + LEAD_MS) / TRIGGER_MS) ** 2))
     velocity = reach_velocity(trials, trial, time_ms + LEAD_MS)
     latents += [velocity[:, 0], velocity[:, 1], np.hypot(velocity[:, 0], velocity[:, 1])]
     return np.stack(latents, axis=1)

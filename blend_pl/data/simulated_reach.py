@@ -8,7 +8,7 @@ from scipy.signal import lfilter
 
 from blend_pl.data.simulation import BIN_MS, WINDOW_MS, Simulation
 
-BEFORE_TARGET_MS = 350
+BEFORE_TARGET_MS = 450
 """Recorded before the target appears, so that the window and a filter's margin are recorded after any delay."""
 
 AFTER_ONSET_MS = 900
@@ -22,6 +22,10 @@ TEST_PERIOD_MS = 800
 
 REACTION_S = (0.25, 0.06, 0.10, 0.45)
 """Reaction time: mean, standard deviation and limits, seconds."""
+
+LARGEST_ERROR = 2.5
+EARLIEST_ONSET_MS = 50
+"""The recorded onset errs by at most so many standard deviations, and never comes sooner than this after the go cue."""
 
 DURATION_S = 0.40
 """Duration of a reach of the first distance, seconds."""
@@ -51,7 +55,8 @@ class Trials:
         distance: index of the reach distance.
         target_on_ms: target onset.
         go_cue_ms: go cue.
-        onset_ms: movement onset.
+        movement_ms: start of the movement.
+        onset_ms: movement onset as recorded, around which windows are cut.
         length_ms: length of the trial, a multiple of `TRIAL_GRID_MS`.
         clock_ms: what to add to get to the time of the file the trial is written to.
         angle: direction to the end point, radians.
@@ -65,6 +70,7 @@ class Trials:
     distance: np.ndarray
     target_on_ms: np.ndarray
     go_cue_ms: np.ndarray
+    movement_ms: np.ndarray
     onset_ms: np.ndarray
     length_ms: np.ndarray
     clock_ms: np.ndarray
@@ -139,7 +145,9 @@ def draw_trials(simulation: Simulation, rng: np.random.Generator) -> Trials:
     target_on = np.full(n, BEFORE_TARGET_MS)
     go_cue = target_on + _whole_ms(rng.uniform(*simulation.delay_s, n))
     mean, sd, shortest, longest = REACTION_S
-    onset = go_cue + _whole_ms(np.clip(rng.normal(mean, sd, n), shortest, longest))
+    movement = go_cue + _whole_ms(np.clip(rng.normal(mean, sd, n), shortest, longest))
+    error = simulation.onset_error_s * np.clip(rng.standard_normal(n), -LARGEST_ERROR, LARGEST_ERROR)
+    onset = np.maximum(movement + _whole_ms(error), go_cue + EARLIEST_ONSET_MS)
     # The windows of the test file lie on its grid, so the bins of these trials must begin with the window.
     onset = np.where(in_test, -(-onset // BIN_MS) * BIN_MS, onset)
     length = -(-(onset + AFTER_ONSET_MS) // TRIAL_GRID_MS) * TRIAL_GRID_MS
@@ -151,6 +159,7 @@ def draw_trials(simulation: Simulation, rng: np.random.Generator) -> Trials:
         distance=distance,
         target_on_ms=target_on,
         go_cue_ms=go_cue,
+        movement_ms=movement,
         onset_ms=onset,
         length_ms=length,
         clock_ms=np.where(in_test, TEST_PERIOD_MS * rank_in_test - (onset + WINDOW_MS[0]), np.cumsum(period) - period),
@@ -175,7 +184,7 @@ def reach_velocity(trials: Trials, trial: np.ndarray, time_ms: np.ndarray) -> np
         (times, 2) mm/s; 0 outside the movement.
     """
     duration = trials.duration_s[trial]
-    phase = np.clip((time_ms - trials.onset_ms[trial]) / 1000 / duration, 0, 1)
+    phase = np.clip((time_ms - trials.movement_ms[trial]) / 1000 / duration, 0, 1)
     speed = 30 * (phase * (1 - phase)) ** 2 * trials.reach_mm[trial] / duration
     heading = trials.angle[trial] + trials.curvature[trial] * (phase - 0.5)
     return np.stack([speed * np.cos(heading), speed * np.sin(heading)], axis=1)

@@ -30,8 +30,8 @@ class Simulation:
     """Parameters of one simulated session; equal parameters give equal sessions.
 
     The defaults are a small session in which privileged distillation has an effect. Trials vary in ways that
-    behaviour reveals (angle, vigour, duration, curvature) and in ways that it does not (`private_share`): without the
-    first a teacher would have nothing to add, without the second it would know everything.
+    behaviour reveals (angle, vigour, duration, curvature, true onset) and in ways that it does not (`private_share`):
+    without the first a teacher would have nothing to add, without the second it would know everything.
 
     Attributes:
         n_train: training trials.
@@ -53,6 +53,8 @@ class Simulation:
         vigor_sd: scatter of the log reach length.
         duration_sd: scatter of the log movement duration.
         curvature_sd: scatter of the angle by which the heading turns during a reach, radians.
+        onset_error_s: scatter of the recorded movement onset around the start of the movement, seconds. Without it
+            windows are aligned so well that behaviour has little timing left to reveal.
         delay_s: shortest and longest time from target to go cue, seconds.
         seed: seed of every draw.
     """
@@ -75,6 +77,7 @@ class Simulation:
     vigor_sd: float = 0.2
     duration_sd: float = 0.15
     curvature_sd: float = 0.6
+    onset_error_s: float = 0.05
     delay_s: tuple[float, float] = (0.15, 0.65)
     seed: int = 0
 
@@ -90,7 +93,7 @@ class Simulation:
                 yield f"{name} is {getattr(self, name)}; it must be at least 1"
         for name in (
             *("n_none", "n_heldout", "rate_spread", "gain", "gain_spread", "seed"),
-            *("angle_sd", "vigor_sd", "duration_sd", "curvature_sd"),
+            *("angle_sd", "vigor_sd", "duration_sd", "curvature_sd", "onset_error_s"),
         ):
             if not 0 <= getattr(self, name) < math.inf:
                 yield f"{name} is {getattr(self, name)}; it must be 0 or more"
@@ -119,7 +122,7 @@ class Simulation:
 
 
 PRESETS = {
-    "demo": Simulation(n_train=80, n_val=40, n_test=40, n_units=40, n_heldout=10),
+    "demo": Simulation(n_test=100, mean_rate_hz=4.4),
     "small": Simulation(),
     "mc_maze_small": Simulation(
         n_train=75, n_val=25, n_test=100, n_units=142, n_heldout=35, mean_rate_hz=4.4, rate_spread=1.2
@@ -128,7 +131,7 @@ PRESETS = {
         n_train=1721, n_val=574, n_test=574, n_units=182, n_heldout=45, mean_rate_hz=4.4, rate_spread=1.2
     ),
 }
-"""Sessions by name: `demo` trains in a minute, `small` is the default, the others have a benchmark set's size.
+"""Sessions by name: `small` is the default, the others fire as the held-in units in MC_Maze_Small's test file do.
 
-Their mean rate, and nearly their spread, are those of the held-in units in the test file of MC_Maze_Small.
+`demo` trains in a minute a model; the other two have the size, and nearly the spread of rates, of a benchmark set.
 """

@@ -8,8 +8,10 @@ from scipy.signal import decimate
 from scipy.special import gammaln
 
 from blend_pl.data.ground_truth import read_rates, read_test_targets
+from blend_pl.data.reader import read_session
 from blend_pl.data.simulated_nwb import GROUND_TRUTH_FILE, TEST_FILE, TRAIN_FILE, write_session
 from blend_pl.data.simulation import Simulation
+from blend_pl.data.spec import Behavior, Files, Psth, SessionSpec, Window
 from blend_pl.errors import ConfigError, DataError
 
 SESSION = Simulation(n_train=60, n_val=60, n_test=60)
@@ -108,7 +110,8 @@ def test_coarser_bins_are_sums_on_the_session_grid(folder, truth, bin_ms):
     merged = bin_ms // 5
     assert coarse.shape == (len(rows), 900 // bin_ms, N_UNITS)
     late = (window_start(onset, bin_ms) - window_start(onset, 5)) // 5
-    assert set(late) == set(range(merged))
+    assert set(late) <= set(range(merged))
+    assert len(set(late)) > merged // 2
     for trial, shift in enumerate(late):
         n_bins = (180 - shift) // merged
         sums = fine[trial, shift : shift + n_bins * merged].reshape(n_bins, merged, -1).sum(axis=1)
@@ -177,7 +180,8 @@ def test_behavior_of_test_trials_is_lagged_and_decimated(folder, truth):
     behavior = read_test_targets(truth)["eval_behavior"]
     speed = np.hypot(behavior[..., 0], behavior[..., 1])
     # Movement onset lies 250 ms after the start of the window and 100 ms earlier on the lagged time axis.
-    assert speed[:, :28].max() < 40
+    assert np.median(speed[:, :28], axis=0).max() < 40
+    assert np.median(speed[:, 45], axis=0) > 100
     assert (speed[:, 30:110].max(axis=1) > 100).all()
     trial_id = SESSION.n_train + SESSION.n_val + SESSION.n_none + np.arange(SESSION.n_test)
     latents = torch.log(read_rates(truth, trial_id, 5)[:, :140]).double().numpy().reshape(-1, N_UNITS)
@@ -196,6 +200,32 @@ def test_decimating_a_stretch_equals_decimating_the_recording(folder, bin_ms):
     stretch = decimate(velocity[5000:6300], bin_ms, n=500, ftype="fir", axis=0)
     inside = slice(300 // bin_ms, 1000 // bin_ms)
     np.testing.assert_allclose(stretch[inside], whole[5000 // bin_ms :][inside], atol=1e-9)
+
+
+@pytest.mark.parametrize("bin_ms", [5, 20])
+def test_rates_fit_the_bins_that_the_reader_cuts(folder, truth, bin_ms):
+    spec = SessionSpec(
+        name="simulated",
+        files=Files(train=TRAIN_FILE, test=TEST_FILE),
+        window=Window(start_ms=-250, stop_ms=450, align="move_onset_time"),
+        behavior=Behavior(series="hand_vel", lag_ms=100),
+        psth=Psth(condition=["trial_type", "trial_version"], smoothing_ms=70),
+    )
+    sessions = read_session(spec, folder / TRAIN_FILE, folder / TEST_FILE, bin_ms)
+    n_observed = 700 // bin_ms
+    for split, expected in (("train", SESSION.n_train), ("val", SESSION.n_val), ("test", SESSION.n_test)):
+        session = sessions[split]
+        assert session.spikes.shape == (expected, 900 // bin_ms, N_UNITS)
+        assert session.n_heldin == N_HELDIN
+        units = slice(0, N_HELDIN) if split == "test" else slice(0, N_UNITS)
+        rates = read_rates(truth, session.trial_id, bin_ms).double().numpy()[:, :n_observed, units]
+        counts = session.spikes.double().numpy()[:, :n_observed, units]
+        assert np.mean((counts - rates) ** 2 / rates) == pytest.approx(1, abs=0.06)
+        inner = slice(2, n_observed - 2)
+        score = [bits_per_spike(np.roll(rates, shift, axis=1)[:, inner], counts[:, inner]) for shift in (-1, 0, 1)]
+        assert score[1] == max(score)
+    assert len(sessions["val"].psth) == SESSION.n_conditions
+    assert sessions["train"].behavior[:, :n_observed].isfinite().all()
 
 
 @pytest.mark.parametrize("bin_ms", [0, -5, 1, 7, 15, 200])

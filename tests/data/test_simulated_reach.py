@@ -27,11 +27,12 @@ def hand(trials):
     sizes=st.tuples(*[st.integers(1, 30)] * 3, st.integers(0, 3)),
     shortest=st.floats(0, 1),
     longer=st.floats(0, 2),
+    error=st.floats(0, 0.5),
     seed=st.integers(0, 2**32),
 )
-def test_every_trial_holds_all_that_is_read_of_it(sizes, shortest, longer, seed):
-    n_train, n_val, n_test, n_none = sizes
-    simulation = Simulation(n_train, n_val, n_test, n_none, delay_s=(shortest, shortest + longer), seed=seed)
+def test_every_trial_holds_all_that_is_read_of_it(sizes, shortest, longer, error, seed):
+    delay = (shortest, shortest + longer)
+    simulation = Simulation(*sizes, delay_s=delay, onset_error_s=error, seed=seed)
     trials = draw_trials(simulation, np.random.default_rng(seed))
     start, stop = trials.window_ms, trials.onset_ms + WINDOW_MS[1] + FORWARD_MS
     assert (start >= 0).all()
@@ -77,7 +78,7 @@ def test_speed_is_bell_shaped_and_covers_the_distance(trials):
     for trial in (0, 7, 60):
         duration = 1000 * trials.duration_s[trial]
         time = np.arange(-200.0, 1200.0)
-        velocity = reach_velocity(trials, np.full(len(time), trial), time + trials.onset_ms[trial])
+        velocity = reach_velocity(trials, np.full(len(time), trial), time + trials.movement_ms[trial])
         speed = np.hypot(*velocity.T)
         assert (speed[(time <= 0) | (time >= duration)] == 0).all()
         assert time[speed.argmax()] == pytest.approx(duration / 2, abs=1)
@@ -95,23 +96,25 @@ def test_kinematics_vary_as_much_as_asked():
     assert np.log(trials.reach_mm / 100).std() == pytest.approx(simulation.vigor_sd, rel=0.05)
     assert np.log(trials.duration_s).std() == pytest.approx(simulation.duration_sd, rel=0.05)
     assert trials.curvature.std() == pytest.approx(simulation.curvature_sd, rel=0.05)
-    reaction = trials.onset_ms - trials.go_cue_ms
+    reaction = trials.movement_ms - trials.go_cue_ms
     assert reaction.mean() == pytest.approx(250, abs=5)
     assert reaction.min() >= 100
-    assert reaction.max() <= 455
+    assert reaction.max() <= 450
+    error = (trials.onset_ms - trials.movement_ms) / 1000
+    assert error.std() == pytest.approx(simulation.onset_error_s, rel=0.1)
 
 
 def test_hand_rests_before_and_reaches_its_target(trials, hand):
     trial, time_ms, first = trials.grid(1)
     speed = np.hypot(*hand.velocity.T)
-    resting = time_ms < trials.onset_ms[trial]
+    resting = time_ms < trials.movement_ms[trial]
     assert 2 < hand.velocity[resting].std() < 4
     assert speed[resting].max() < 20
     steps = np.abs(np.diff(hand.velocity, axis=0)).max(axis=1)
     assert steps[resting[1:] & (time_ms[1:] > 0)].max() < 1
     peak = np.maximum.reduceat(speed, first)
     assert (peak > 100).all()
-    reached = hand.position[first + trials.onset_ms + 800] - hand.position[first + trials.onset_ms]
+    reached = hand.position[first + trials.movement_ms + 750] - hand.position[first + trials.movement_ms]
     off = np.angle(np.exp(1j * (np.arctan2(reached[:, 1], reached[:, 0]) - trials.angle)))
     assert np.abs(off).max() < 0.2
 

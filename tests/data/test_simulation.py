@@ -29,6 +29,7 @@ SMALL_TEST_FILE = Path(__file__).parents[2] / "../shared/data/sub-Jenkins_ses-sm
         ("gain", math.nan),
         ("rate_spread", -1.0),
         ("curvature_sd", math.inf),
+        ("onset_error_s", -0.01),
         ("n_directions", 0),
         ("distances_mm", ()),
         ("distances_mm", (100.0, 0.0)),
