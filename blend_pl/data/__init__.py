@@ -1,0 +1,8 @@
+"""Recordings in, batches out: spec, reader, cache, simulated sessions and the data module."""
+
+from blend_pl.data.batch import Batch
+from blend_pl.data.module import NLBDataModule
+from blend_pl.data.simulation import Simulation
+from blend_pl.data.spec import SessionSpec
+
+__all__ = ["Batch", "NLBDataModule", "SessionSpec", "Simulation"]

@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+PER_TRIAL = ("spikes", "observed", "behavior", "trial_id", "condition", "decode_mask")
+
 
 @dataclass(frozen=True)
 class SessionTensors:
@@ -51,17 +53,72 @@ class SessionTensors:
 
     def select(self, trials: Tensor) -> "SessionTensors":
         """The same session with only the given trials (indices or a boolean mask)."""
-        per_trial = ("spikes", "observed", "behavior", "trial_id", "condition", "decode_mask")
-        return replace(self, **{name: getattr(self, name)[trials] for name in per_trial})
+        return replace(self, **{name: getattr(self, name)[trials] for name in PER_TRIAL})
+
+    def to(self, device: torch.device) -> "SessionTensors":
+        """The same session on another device."""
+        tensors = {name: value.to(device) for name, value in self.to_dict().items() if isinstance(value, Tensor)}
+        return replace(self, **tensors)
 
     def to_dict(self) -> dict[str, Tensor | int]:
         """Plain tensors and integers, as the cache stores them."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
+    def valid(self, trials: Tensor) -> Tensor:
+        """(selected trials, T + F, N) bool: entries that were recorded and may be scored."""
+        groups = torch.tensor([self.n_heldin, self.n_units - self.n_heldin], device=self.observed.device)
+        return self.observed[trials].repeat_interleave(groups, dim=-1, output_size=self.n_units)
+
+
+def concatenate(first: SessionTensors, second: SessionTensors) -> SessionTensors:
+    """Trials of two splits of one session, in the order of the recording."""
+    both = {name: torch.cat([getattr(first, name), getattr(second, name)]) for name in PER_TRIAL}
+    order = both["trial_id"].argsort()
+    return replace(first, **{name: value[order] for name, value in both.items()})
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What must agree between a session and a model trained on it; plain values, fit for a checkpoint.
+
+    Attributes:
+        name: name of the set.
+        bin_ms: bin width.
+        n_observed: T, bins a model sees.
+        n_forward: F, bins after them that it predicts.
+        n_heldin: C, units a model sees.
+        n_privileged: D, privileged channels.
+        unit_id: ids of all N units, held-in first.
+    """
+
+    name: str
+    bin_ms: int
+    n_observed: int
+    n_forward: int
+    n_heldin: int
+    n_privileged: int
+    unit_id: tuple[int, ...]
+
+    @classmethod
+    def of(cls, name: str, session: SessionTensors) -> "Signature":
+        """Reads a session's signature off its tensors."""
+        return cls(
+            name,
+            session.bin_ms,
+            session.n_observed,
+            session.n_forward,
+            session.n_heldin,
+            session.behavior.shape[-1],
+            tuple(session.unit_id.tolist()),
+        )
+
     @property
-    def valid(self) -> Tensor:
-        """(trials, T + F, N) bool: entries that were recorded and may be scored."""
-        n_heldout = self.n_units - self.n_heldin
-        return torch.repeat_interleave(
-            self.observed, torch.tensor([self.n_heldin, n_heldout], device=self.observed.device), dim=-1
+    def n_units(self) -> int:
+        """N, held-in and held-out units together."""
+        return len(self.unit_id)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name} ({self.n_heldin} of {self.n_units} units held in, {self.n_observed} + {self.n_forward} bins "
+            f"of {self.bin_ms} ms, {self.n_privileged} privileged channels)"
         )

@@ -1,0 +1,90 @@
+"""Distillation as a callback: it loads the frozen teacher and gives the student the mixed objective."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from blend_pl.distillation.alpha import Ramp
+from blend_pl.distillation.losses import DistillationLoss, Hard
+from blend_pl.distillation.objective import MixedObjective
+from blend_pl.errors import TeacherError
+from blend_pl.models.contract import Encoding
+from blend_pl.systems.checkpoint import load_system
+from blend_pl.systems.student import Student
+
+CALIBRATION_BATCHES = 8
+
+
+class Distillation(L.Callback):
+    """Replaces a student's objective by alpha * MTM + (1 - alpha) * D (BLEND).
+
+    The teacher is in evaluation mode, sees the same masked activity as the student and, if it is a `Teacher`, the
+    behaviour; it is never part of the student's checkpoint.
+
+    Args:
+        teacher: checkpoint of the teacher. In a config also a run folder, or an experiment file, whose teacher is
+            trained first when it is missing.
+        loss: D.
+        alpha: weight of the reconstruction, constant or changing over training.
+    """
+
+    objective: MixedObjective
+
+    def __init__(self, teacher: str, loss: DistillationLoss | None = None, alpha: float | Ramp = 0.5) -> None:
+        self.path = Path(teacher)
+        self.loss = loss or Hard()
+        self.alpha = alpha if isinstance(alpha, Ramp) else Ramp(alpha, alpha)
+        self.teacher: Student | None = None
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Loads the teacher, checks it against the student, and installs the objective.
+
+        Raises:
+            TeacherError: the teacher is missing, damaged, or of another session, other neurons or other bins.
+        """
+        if stage != "fit" or self.teacher is not None:
+            return
+        assert isinstance(pl_module, Student)
+        teacher = load_system(self.path)
+        signature = trainer.datamodule.signature  # type: ignore[attr-defined]
+        if teacher.signature != signature:
+            raise TeacherError(
+                f"the teacher {self.path} knows {teacher.signature}, the student's data are {signature}"
+                f"{', other units' if str(teacher.signature) == str(signature) else ''}; "
+                "train a teacher on the student's session"
+            )
+        self.teacher = teacher.requires_grad_(False)
+        pl_module.build(signature)
+        self.loss.match(*self._examples(pl_module, trainer.datamodule))  # type: ignore[attr-defined]
+        self.objective = MixedObjective(pl_module.objective, self.loss, teacher.encode, self.alpha.at(0.0))
+        pl_module.objective = self.objective
+
+    def _examples(self, student: Student, datamodule: Any) -> tuple[Encoding, Encoding]:
+        assert self.teacher is not None
+        batch = next(iter(datamodule.calibration_dataloader())).to("cpu")
+        mode = student.training
+        with torch.no_grad():
+            encodings = student.eval().encode(batch), self.teacher.encode(batch)
+        student.train(mode)
+        return encodings
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Moves the teacher to the student's device and takes the unit of the loss from it."""
+        assert self.teacher is not None
+        self.teacher.to(pl_module.device)
+        encodings = []
+        with torch.no_grad():
+            for batch, _ in zip(trainer.datamodule.calibration_dataloader(), range(CALIBRATION_BATCHES), strict=False):  # type: ignore[attr-defined]
+                encodings.append(self.teacher.encode(batch.to(pl_module.device)))
+            self.loss.calibrate(
+                Encoding(
+                    torch.cat([e.prediction for e in encodings]),
+                    [torch.cat(layer) for layer in zip(*(e.features for e in encodings), strict=True)],
+                )
+            )
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        """Sets alpha for the share of the training that is done."""
+        self.objective.alpha = self.alpha.at(trainer.global_step / trainer.estimated_stepping_batches)

@@ -1,0 +1,68 @@
+"""Scores during and after training, from the rates that a system predicts."""
+
+from typing import Any
+
+import lightning as L
+from torch import Tensor
+
+from blend_pl.data.batch import Batch
+from blend_pl.evaluation import NLBScores, score
+
+
+class NLBEvaluation(L.Callback):
+    """Logs val/co_bps after each epoch and all scores of NLB'21 in `test`.
+
+    Where the true rates are known, as in a simulated session, they are scored too: nothing can do better.
+
+    Attributes:
+        scores: the scores of the last test.
+        oracle: the scores of the true rates, or None.
+    """
+
+    def __init__(self) -> None:
+        self.scores: dict[str, float] = {}
+        self.oracle: dict[str, float] | None = None
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        parts = trainer.datamodule.parts  # type: ignore[attr-defined]
+        selection = parts["selection"].to(pl_module.device)
+        self.running = NLBScores(selection, selection, only=("co_bps",)).to(pl_module.device)
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self.running.update(outputs, batch.index, train=False)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        for name, value in self.running.compute().items():
+            pl_module.log(f"val/{name}", value, prog_bar=True)
+
+    def on_test_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        parts = trainer.datamodule.parts  # type: ignore[attr-defined]
+        self.running = NLBScores(*(parts[part].to(pl_module.device) for part in ("train", "eval"))).to(pl_module.device)
+
+    def on_test_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Tensor,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self.running.update(outputs, batch.index, train=dataloader_idx == 0)
+
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.scores = self.running.compute()
+        for name, value in self.scores.items():
+            pl_module.log(f"eval/{name}", value)
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        truth = [datamodule.true_rates(part) for part in ("train", "eval")]
+        if all(rates is not None for rates in truth):
+            self.oracle = score(datamodule.parts["train"], datamodule.parts["eval"], (truth[0], truth[1]))

@@ -1,0 +1,179 @@
+"""The command line: LightningCLI for fit, validate, test and predict, and the small commands beside it."""
+
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.core import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_only
+
+from blend_pl.callbacks import Distillation, NLBEvaluation
+from blend_pl.compose import compose
+from blend_pl.errors import ConfigError
+from blend_pl.files import atomic_file
+from blend_pl.report import print_scores
+from blend_pl.results import write_results
+from blend_pl.runs import BEST, CHECKPOINTS, CONFIG, fingerprint, reserve, run_of
+from blend_pl.systems import Student
+from blend_pl.teachers import resolve_teacher
+
+COMMANDS = ("fit", "validate", "test", "predict")
+
+
+class BlendCLI(LightningCLI):
+    """Adds to LightningCLI what an experiment is made of: a name, a run folder, model selection and a teacher."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--name", type=str, default="run", help="name of the experiment")
+        parser.add_argument("--output", type=str, default="runs", help="folder of all runs")
+        parser.add_argument("--run_dir", type=str | None, default=None, help="folder of this run; default: a new one")
+        parser.add_argument("--distillation", type=Distillation | None, default=None, help="teacher, loss and alpha")
+        parser.add_argument("--teacher_args", type=list[str], default=[], help="more arguments to train a missing teacher")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(EarlyStopping, "early_stopping")
+        parser.set_defaults(
+            {
+                "checkpoint.filename": Path(BEST).stem,
+                "checkpoint.save_last": True,
+                "checkpoint.enable_version_counter": False,
+                "checkpoint.monitor": "val/co_bps",
+                "checkpoint.mode": "max",
+                "early_stopping.monitor": "val/co_bps",
+                "early_stopping.mode": "max",
+            }
+        )
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config[self.subcommand]
+        self.identity = fingerprint(self._plain())
+        checkpoint = config.get("ckpt_path")
+        if config.run_dir:
+            run = Path(config.run_dir)
+        elif checkpoint:
+            run = run_of(Path(checkpoint))
+        elif self.subcommand != "fit":
+            raise ConfigError(f"{self.subcommand} needs a trained model; add --ckpt_path RUN/{CHECKPOINTS}/{BEST}")
+        else:
+            run = self._new_run(Path(config.output) / config.name / f"seed{config.seed_everything}-{self.identity}")
+        self.run = run
+        config.run_dir = str(run)
+        config.checkpoint.dirpath = str(run / CHECKPOINTS)
+        config.trainer.default_root_dir = str(run)
+        config.weights_only = True
+        if self.subcommand == "fit" and config.distillation:
+            config.distillation.init_args.teacher = str(
+                resolve_teacher(
+                    config.distillation.init_args.teacher,
+                    self._plain(),
+                    config.teacher_args,
+                    Path(config.output),
+                    self._resolve,
+                    rank_zero_only(print),
+                )
+            )
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        distillation = self._get(self.config_init, "distillation")
+        trainer = super().instantiate_trainer(**kwargs)
+        if distillation is not None:
+            trainer.callbacks.append(distillation)
+        return trainer
+
+    def before_fit(self) -> None:
+        if self.trainer.is_global_zero:
+            with atomic_file(self.run / CONFIG) as path:
+                path.write_text(yaml.safe_dump(self._plain(), sort_keys=False))
+
+    def after_fit(self) -> None:
+        if self.trainer.fast_dev_run:
+            return
+        self._evaluate(self.run / CHECKPOINTS / BEST)
+
+    def after_test(self) -> None:
+        self._record(Path(self.config[self.subcommand].ckpt_path))
+
+    def _evaluate(self, checkpoint: Path) -> None:
+        self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
+        self._record(checkpoint)
+
+    def _record(self, checkpoint: Path) -> None:
+        evaluation = next((c for c in self.trainer.callbacks if isinstance(c, NLBEvaluation)), None)
+        if evaluation is None or not self.trainer.is_global_zero:
+            return
+        config = self._plain()
+        write_results(
+            self.run,
+            name=config["name"],
+            session=config["data"]["init_args"]["spec"]["name"],
+            seed=config["seed_everything"],
+            fingerprint=self.identity,
+            phase=self.datamodule.phase,
+            selection=self.datamodule.selection,
+            checkpoint=str(checkpoint.relative_to(self.run)),
+            epoch=self.trainer.current_epoch,
+            scores=evaluation.scores,
+            oracle=evaluation.oracle,
+            config=config,
+        )
+        print_scores(config["name"], evaluation.scores, evaluation.oracle, self.run)
+
+    def _plain(self) -> dict[str, Any]:
+        return _plain(self._parser(self.subcommand), self.config[self.subcommand])
+
+    def _resolve(self, arguments: list[str]) -> dict[str, Any]:
+        parser = self._parser("fit")
+        return _plain(parser, parser.parse_args(arguments))
+
+    @staticmethod
+    def _new_run(folder: Path) -> Path:
+        # Ranks that Lightning launches come here too; the first one has already made the folder.
+        return reserve(folder) if rank_zero_only.rank == 0 else folder
+
+
+def _plain(parser: Any, config: Any) -> dict[str, Any]:
+    return yaml.safe_load(parser.dump(config, skip_none=False, skip_validation=True))
+
+
+def run(arguments: Sequence[str]) -> BlendCLI | None:
+    """Runs one command.
+
+    Args:
+        arguments: the command line without the program's name.
+
+    Raises:
+        BlendError: something that the user can mend.
+    """
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    return BlendCLI(
+        Student,
+        LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        save_config_callback=None,
+        seed_everything_default=0,
+        args=[*_composed(arguments)],
+    )
+
+
+def _composed(arguments: Sequence[str]) -> list[str]:
+    """Replaces every `--config FILE` by the settings that the file is composed of."""
+    composed, files = [], iter(arguments)
+    for argument in files:
+        flag, equals, value = argument.partition("=")
+        if flag not in ("--config", "-c"):
+            composed.append(argument)
+            continue
+        value = value if equals else next(files, "")
+        if value.lstrip().startswith("{"):
+            composed += [flag, value]
+            continue
+        config = compose(Path(value))
+        config.setdefault("name", Path(value).stem)
+        composed += [flag, yaml.safe_dump(config, sort_keys=False)]
+    return composed

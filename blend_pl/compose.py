@@ -1,0 +1,66 @@
+"""Experiment files that build on other files."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from blend_pl.errors import ConfigError
+
+Config = dict[str, Any]
+
+BASE = "base"
+REFERENCES = (("distillation", "teacher"),)
+"""Settings that may name a file; like `base`, they are read relative to the file that holds them."""
+
+
+def compose(path: Path) -> Config:
+    """Reads a config file and everything it builds on.
+
+    The files named under `base` are read first, in order, then the file's own settings; of two mappings the later one
+    adds to and overrides the earlier one, and any other value replaces it.
+
+    Args:
+        path: YAML file.
+
+    Returns:
+        The merged settings, without `base`.
+
+    Raises:
+        ConfigError: a file is missing, is no YAML mapping, or builds on itself.
+    """
+    return _compose(path, ())
+
+
+def _compose(path: Path, parents: tuple[Path, ...]) -> Config:
+    if path.resolve() in parents:
+        raise ConfigError(f"{path} builds on itself; take it out of the `base` of {parents[-1]}")
+    try:
+        own = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read the config file {path}: {error.strerror}; check its name") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(own, dict):
+        raise ConfigError(f"{path} holds no settings; write it as `key: value` lines")
+    merged: Config = {}
+    for base in own.pop(BASE, []):
+        merged = merge(merged, _compose(path.parent / base, (*parents, path.resolve())))
+    _resolve_references(own, path.parent)
+    return merge(merged, own)
+
+
+def merge(first: Config, second: Config) -> Config:
+    """Both mappings in one; where they differ the second wins, and mappings are merged in turn."""
+    merged = dict(first)
+    for key, value in second.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def _resolve_references(config: Config, folder: Path) -> None:
+    for group, key in REFERENCES:
+        reference = (config.get(group) or {}).get(key)
+        if reference and (folder / reference).exists():
+            config[group][key] = str((folder / reference).resolve())

@@ -1,0 +1,46 @@
+"""The one thing that data modules hand to systems: a batch of trials."""
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B trials; T observed of T' bins, C observed of N neurons, D privileged channels.
+
+    The observed block is the top left of the target: `observed[:, t, c]` is what a model may see of `target[:, t, c]`;
+    held-out neurons and forward bins are in the target alone.
+
+    Attributes:
+        observed: (B, T, C) float, what every model may see.
+        target: (B, T', N) float, what is reconstructed and predicted.
+        target_valid: (B, T', N) bool, entries that were recorded.
+        index: (B,) int64, rows of the trials in their split.
+        rows: (B,) int64, positions of the trials in the global batch, before it was divided over ranks.
+        global_size: number of trials in the global batch.
+        privileged: (B, T', D) float, z-scored, 0 where missing; None once it is taken away.
+        privileged_valid: (B, T', D) bool, where `privileged` was measured.
+    """
+
+    observed: Tensor
+    target: Tensor
+    target_valid: Tensor
+    index: Tensor
+    rows: Tensor
+    global_size: int
+    privileged: Tensor | None = None
+    privileged_valid: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.observed)
+
+    def public(self) -> "Batch":
+        """The batch without privileged information: all that a student's code path receives."""
+        return replace(self, privileged=None, privileged_valid=None)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
+        """The batch on another device."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}
+        return replace(self, **{k: v.to(device, non_blocking=non_blocking) for k, v in tensors.items()})

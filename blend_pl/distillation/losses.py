@@ -1,0 +1,132 @@
+"""Distances between what a student and its frozen teacher make of the same masked trial (BLEND).
+
+Every loss is 0 for a perfect copy and, once calibrated, 1 on average for a student that knows the teacher's mean and
+nothing else. It is a mean over bins, neurons or layers and comes as one number a trial. So one alpha means the same
+for every strategy, batch size, trial length and neuron count.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from blend_pl.errors import TeacherError
+from blend_pl.models.contract import Encoding
+
+TINY = 1e-8
+
+
+class DistillationLoss(nn.Module):
+    """Base class: a subclass gives the paper's `distance`, this class its unit."""
+
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.ones(()))
+
+    def match(self, student: Encoding, teacher: Encoding) -> None:
+        """Prepares for the two models from one example encoding of each, before the optimiser is built.
+
+        Raises:
+            TeacherError: the two cannot be compared.
+        """
+        if student.prediction.shape[1:] != teacher.prediction.shape[1:]:
+            raise TeacherError(
+                f"the teacher predicts (bins, neurons) = {tuple(teacher.prediction.shape[1:])}, the student "
+                f"{tuple(student.prediction.shape[1:])}; train the teacher on the student's session and bins"
+            )
+
+    def calibrate(self, teacher: Encoding) -> None:
+        """Takes as unit the distance of a student that knows only the teacher's mean.
+
+        Args:
+            teacher: encoding of many training trials.
+        """
+        mean = teacher.prediction.mean((0, 1), keepdim=True).expand_as(teacher.prediction)
+        self.scale.copy_(self.distance(Encoding(mean), teacher).mean().clamp(min=TINY))
+
+    def distance(self, student: Encoding, teacher: Encoding) -> Tensor:
+        """The paper's distance, one number a trial: (B,)."""
+        raise NotImplementedError
+
+    def forward(self, student: Encoding, teacher: Encoding) -> Tensor:
+        """The distance in units of ignorance, one number a trial: (B,)."""
+        return self.distance(student, teacher) / self.scale
+
+
+class Hard(DistillationLoss):
+    """Squared error of the predictions (BLEND): mean over t, n of (S - T)^2, in units of the teacher's variance."""
+
+    def distance(self, student: Encoding, teacher: Encoding) -> Tensor:
+        return (student.prediction - teacher.prediction).square().mean((1, 2))
+
+
+class Soft(DistillationLoss):
+    """Softened distributions over neurons (BLEND): tau^2 mean over t of KL(softmax(T / tau) || softmax(S / tau)).
+
+    The unit is the divergence of the teacher's mean distribution from the teacher.
+
+    Args:
+        tau: temperature.
+    """
+
+    def __init__(self, tau: float = 2.0) -> None:
+        super().__init__()
+        self.tau = tau
+
+    def distance(self, student: Encoding, teacher: Encoding) -> Tensor:
+        log_student = F.log_softmax(student.prediction / self.tau, dim=-1)
+        log_teacher = F.log_softmax(teacher.prediction / self.tau, dim=-1)
+        divergence = F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(-1)
+        return self.tau**2 * divergence.mean(1)
+
+
+class Feature(DistillationLoss):
+    """Squared error of layer outputs (BLEND): mean over layers l of |P_l s_l - t_l|^2 over t and width.
+
+    Each layer is in units of its own variance in the teacher, so that no layer drowns another. P_l is a trained linear
+    map from the student's width to the teacher's, and student layers are compared with the teacher's at the same
+    relative depth, so that the two may differ in width and depth.
+    """
+
+    def match(self, student: Encoding, teacher: Encoding) -> None:
+        if not student.features or not teacher.features:
+            raise TeacherError("feature distillation needs a student and a teacher that return their layers' outputs")
+        depth, reference = len(student.features), len(teacher.features)
+        self.layers = [round((layer + 1) * reference / depth) - 1 for layer in range(depth)]
+        pairs = [(s, teacher.features[i]) for s, i in zip(student.features, self.layers, strict=True)]
+        for s, t in pairs:
+            if s.shape[1] != t.shape[1]:
+                raise TeacherError(f"the teacher's layers have {t.shape[1]} bins, the student's {s.shape[1]}")
+        self.projectors = nn.ModuleList(nn.Linear(s.shape[-1], t.shape[-1]) for s, t in pairs).to(self.scale.device)
+        self.scale = torch.ones(depth, device=self.scale.device)
+
+    def calibrate(self, teacher: Encoding) -> None:
+        variances = [teacher.features[i].flatten(0, 1).var(0, correction=0).mean() for i in self.layers]
+        self.scale.copy_(torch.stack(variances).clamp(min=TINY))
+
+    def forward(self, student: Encoding, teacher: Encoding) -> Tensor:
+        errors = [
+            (project(s) - teacher.features[i]).square().mean((1, 2))
+            for project, s, i in zip(self.projectors, student.features, self.layers, strict=True)
+        ]
+        return (torch.stack(errors, dim=-1) / self.scale).mean(-1)
+
+
+class Correlation(DistillationLoss):
+    """Neuron-by-neuron correlations over the bins of a trial (BLEND): mean over n, m of (R_S - R_T)^2.
+
+    A neuron whose prediction does not change in a trial correlates with nothing, instead of giving NaN. The unit is
+    the mean squared correlation of the teacher. On its own this says nothing about how high rates are: keep alpha high.
+    """
+
+    def distance(self, student: Encoding, teacher: Encoding) -> Tensor:
+        return (correlations(student.prediction) - correlations(teacher.prediction)).square().mean((1, 2))
+
+
+def correlations(prediction: Tensor) -> Tensor:
+    """Correlation of every pair of neurons over time: (B, T', N) -> (B, N, N); 0 where a neuron is constant."""
+    centred = prediction - prediction.mean(1, keepdim=True)
+    norm = centred.square().sum(1, keepdim=True).clamp(min=TINY).sqrt()
+    unit = centred / norm
+    return unit.transpose(1, 2) @ unit

@@ -1,0 +1,72 @@
+"""What a system minimises: masked reconstruction, alone or mixed with distillation."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from blend_pl.data.batch import Batch
+from blend_pl.distillation.losses import DistillationLoss
+from blend_pl.likelihoods import Likelihood
+from blend_pl.models.contract import Encoding
+from blend_pl.reduction import global_mean
+
+
+class MaskedReconstruction(nn.Module):
+    """Masked time-series modelling (BLEND): mean negative log-likelihood over the labelled entries; nats.
+
+    Args:
+        likelihood: observation model.
+    """
+
+    def __init__(self, likelihood: Likelihood) -> None:
+        super().__init__()
+        self.likelihood = likelihood
+
+    def forward(self, encoding: Encoding, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Scores a batch.
+
+        Args:
+            encoding: of the masked batch.
+            labels: (B, T', N) bool, entries to score.
+            batch: the masked batch, whose target is complete.
+
+        Returns:
+            The term "mtm" and the "loss" to minimise, here the same.
+        """
+        entries = self.likelihood.loss(encoding.prediction, batch.target)
+        mtm = global_mean(torch.where(labels, entries, 0.0).sum(), labels.sum())
+        return {"loss": mtm, "mtm": mtm}
+
+
+class MixedObjective(nn.Module):
+    """alpha * MTM + (1 - alpha) * D(student, teacher) (BLEND).
+
+    The teacher sees the same masked activity and the privileged input. It is no part of this module: neither its
+    weights nor its gradients ever reach the student's optimiser or checkpoint.
+
+    Args:
+        reconstruction: gives MTM.
+        loss: gives D, with its projectors.
+        teacher: frozen; from a batch with privileged input to an encoding.
+        alpha: weight of MTM.
+    """
+
+    def __init__(
+        self, reconstruction: nn.Module, loss: DistillationLoss, teacher: Callable[[Batch], Encoding], alpha: float
+    ) -> None:
+        super().__init__()
+        self.reconstruction, self.loss = reconstruction, loss
+        self.teacher, self.alpha = teacher, alpha
+
+    def forward(self, encoding: Encoding, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Scores a batch; see `MaskedReconstruction`. Adds the term "distillation"."""
+        mtm = self.reconstruction(encoding, labels, batch)["mtm"]
+        with torch.no_grad():
+            target = self.teacher(batch)
+        distillation = global_mean(self.loss(encoding, target).sum(), len(batch))
+        return {
+            "loss": self.alpha * mtm + (1 - self.alpha) * distillation,
+            "mtm": mtm,
+            "distillation": distillation,
+        }

@@ -1,0 +1,25 @@
+"""Link, loss and mean of each observation model in one place."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+
+class Likelihood(Protocol):
+    """How a prediction, in natural parameters, explains the target."""
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Negative log-likelihood of every entry, up to a constant of the target; nats."""
+
+    def mean(self, prediction: Tensor) -> Tensor:
+        """Expected value of every entry."""
+
+
+class Poisson:
+    """Spike counts; the prediction is the log of the expected count per bin."""
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return prediction.exp() - target * prediction
+
+    def mean(self, prediction: Tensor) -> Tensor:
+        return prediction.exp()

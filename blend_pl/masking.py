@@ -1,0 +1,84 @@
+"""Masked modelling: who is hidden from the model, and who is scored."""
+
+import random
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Hides observed entries at random, as in BERT and NDT (Ye & Pandarinath, 2021; BLEND).
+
+    Attributes:
+        ratio: share of the observed entries that is hidden.
+        mode: "timestep" hides all neurons of a bin, "neuron" all bins of a neuron, "full" single entries.
+        zero_ratio: of the hidden entries, the share replaced by zero.
+        random_ratio: of the other hidden entries, the share replaced by a random count; the rest is kept as it is.
+        max_span: longest stretch of neighbouring bins hidden together; its length is drawn from 1 .. max_span for each
+            batch, with fewer stretches the longer they are.
+        span_ramp: (first, last) epoch between which the probability of stretches rises from 0 to 1; None: always 1.
+    """
+
+    ratio: float = 0.25
+    mode: Literal["timestep", "neuron", "full"] = "timestep"
+    zero_ratio: float = 1.0
+    random_ratio: float = 0.5
+    max_span: int = 1
+    span_ramp: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("ratio", "zero_ratio", "random_ratio"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"masking.{name} is a share between 0 and 1, not {getattr(self, name)}")
+        if self.max_span < 1:
+            raise ValueError(f"masking.max_span is at least 1 bin, not {self.max_span}")
+
+    def draw(self, size: tuple[int, int, int], generator: torch.Generator, epoch: int = 0) -> Tensor:
+        """Which entries to hide.
+
+        Args:
+            size: (trials, bins, neurons).
+            generator: source of chance, freshly seeded for each batch; its device is the mask's.
+            epoch: training epoch, for the ramp.
+
+        Returns:
+            Bool tensor of that size.
+        """
+        trials, bins, neurons = size
+        shape = {"timestep": (trials, bins, 1), "neuron": (trials, 1, neurons), "full": size}[self.mode]
+        width = 1 if self.mode == "neuron" else self._span(generator, epoch)
+        starts = torch.rand(shape, generator=generator, device=generator.device) < self.ratio / width
+        hidden = starts.clone()
+        for shift in range(1, width):
+            hidden[:, shift:] |= starts[:, :-shift]
+        return hidden.expand(size)
+
+    def _span(self, generator: torch.Generator, epoch: int) -> int:
+        if self.max_span == 1:
+            return 1
+        first, last = self.span_ramp or (0, 0)
+        chance = 1.0 if epoch >= last else max(0.0, (epoch - first) / (last - first))
+        # Drawn on the host: a number read back from a GPU would stall it.
+        host = random.Random(generator.initial_seed())
+        return host.randint(1, self.max_span) if host.random() < chance else 1
+
+    def corrupt(self, observed: Tensor, hidden: Tensor, generator: torch.Generator) -> Tensor:
+        """Replaces hidden entries by zero, a random count between 0 and the largest one, or themselves.
+
+        Args:
+            observed: (trials, bins, neurons) counts.
+            hidden: bool, same shape.
+            generator: source of chance.
+
+        Returns:
+            The corrupted copy.
+        """
+        if self.zero_ratio == 1:
+            return observed.masked_fill(hidden, 0.0)
+        chance, share, level = torch.rand((3, *observed.shape), generator=generator, device=generator.device)
+        count = (level * (observed.amax() + 1)).floor()
+        replaced = torch.where(share < self.random_ratio, count, observed)
+        return torch.where(hidden, torch.where(chance < self.zero_ratio, 0.0, replaced), observed)

@@ -1,0 +1,97 @@
+"""From counts to tokens: one token a bin."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Identity(nn.Module):
+    """The counts themselves are the token (BLEND's and NDT's setting for MC_Maze).
+
+    Args:
+        neurons: N.
+    """
+
+    def __init__(self, neurons: int) -> None:
+        super().__init__()
+        self.width = neurons
+
+    def forward(self, counts: Tensor) -> Tensor:
+        """(B, T, N) -> (B, T, N)."""
+        return counts
+
+
+class Linear(nn.Module):
+    """A learned mixture of the neurons.
+
+    Args:
+        neurons: N.
+        width: width of a token; None for N.
+    """
+
+    def __init__(self, neurons: int, width: int | None = None) -> None:
+        super().__init__()
+        self.width = width or neurons
+        self.linear = nn.Linear(neurons, self.width)
+
+    def forward(self, counts: Tensor) -> Tensor:
+        """(B, T, N) -> (B, T, width)."""
+        return self.linear(counts)
+
+
+class CountEmbedding(nn.Module):
+    """A learned vector for every count, shared over neurons and laid side by side (NDT's per-neuron embedding).
+
+    Args:
+        neurons: N.
+        size: length of one neuron's vector.
+        max_count: larger counts are read as this one.
+    """
+
+    def __init__(self, neurons: int, size: int = 2, max_count: int = 5) -> None:
+        super().__init__()
+        self.width = neurons * size
+        self.max_count = max_count
+        self.embedding = nn.Embedding(max_count + 2, size)
+
+    def forward(self, counts: Tensor) -> Tensor:
+        """(B, T, N) -> (B, T, N * size)."""
+        return self.embedding(counts.long().clamp(0, self.max_count)).flatten(-2)
+
+
+class LearnedPositions(nn.Module):
+    """A learned vector for every bin.
+
+    Args:
+        bins: T'.
+        width: width of a token.
+    """
+
+    def __init__(self, bins: int, width: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(bins, width)
+
+    def forward(self) -> Tensor:
+        """(T', width)."""
+        return self.embedding.weight
+
+
+class SinusoidalPositions(nn.Module):
+    """Fixed sines and cosines (Vaswani et al., 2017, section 3.5), for any width, odd ones too.
+
+    Args:
+        bins: T'.
+        width: width of a token.
+    """
+
+    table: Tensor
+
+    def __init__(self, bins: int, width: int) -> None:
+        super().__init__()
+        half = torch.arange(0, width, 2) / width
+        angle = torch.arange(bins)[:, None] * 10_000.0**-half
+        table = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :width]
+        self.register_buffer("table", table, persistent=False)
+
+    def forward(self) -> Tensor:
+        """(T', width)."""
+        return self.table

@@ -1,0 +1,83 @@
+"""The Neural Data Transformer (Ye & Pandarinath, 2021), with room for privileged context."""
+
+import math
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from blend_pl.models.contract import Dims, Encoding
+from blend_pl.models.embedding import Identity, LearnedPositions
+from blend_pl.models.fusion import Concatenation
+from blend_pl.models.transformer import TransformerLayer, attention_window
+
+
+class NDT(nn.Module):
+    """A transformer encoder over time bins, from counts to log-rates.
+
+    Held-out neurons and forward bins enter as zeros: the input is (B, T', N) whose observed block alone is filled.
+    h0 = dropout(E(x) sqrt(d) + P), pre-norm layers, a final norm, and a linear read-out after its own dropout.
+
+    Args:
+        dims: sizes.
+        layers: number of layers.
+        heads: attention heads; need not divide the width.
+        feedforward: hidden units of the feed-forward parts.
+        dropout: dropout in the layers.
+        dropout_embedding: dropout of h0.
+        dropout_rates: dropout before the read-out.
+        context_forward: bins that attention may look ahead; negative for no limit.
+        context_backward: bins that attention may look back; negative for no limit.
+        fixup: T-Fixup scaling of the initial weights.
+        embedding: from counts to tokens, built from N.
+        positions: position vectors, built from (T', width).
+        fusion: how context joins the tokens, built from (token width, D); used only where `dims.context` > 0.
+    """
+
+    def __init__(
+        self,
+        dims: Dims,
+        layers: int = 4,
+        heads: int = 2,
+        feedforward: int = 128,
+        dropout: float = 0.1,
+        dropout_embedding: float = 0.2,
+        dropout_rates: float = 0.2,
+        context_forward: int = 4,
+        context_backward: int = 8,
+        fixup: bool = True,
+        embedding: Callable[[int], nn.Module] = Identity,
+        positions: Callable[[int, int], nn.Module] = LearnedPositions,
+        fusion: Callable[[int, int], nn.Module] = Concatenation,
+    ) -> None:
+        super().__init__()
+        self.pad = (0, dims.neurons - dims.channels, 0, dims.bins - dims.observed_bins)
+        self.embedding = embedding(dims.neurons)
+        width = self.embedding.width
+        self.scale = math.sqrt(width)
+        self.fusion = fusion(width, dims.context) if dims.context else None
+        width = self.fusion.width if self.fusion else width
+        self.positions = positions(dims.bins, width)
+        self.dropout_embedding, self.dropout_rates = nn.Dropout(dropout_embedding), nn.Dropout(dropout_rates)
+        self.layers = nn.ModuleList(TransformerLayer(width, heads, feedforward, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.readout = nn.Linear(width, dims.neurons)
+        nn.init.uniform_(self.readout.weight, -0.1, 0.1)
+        nn.init.zeros_(self.readout.bias)
+        self.register_buffer("window", attention_window(dims.bins, context_forward, context_backward), persistent=False)
+        if fixup:
+            for layer in self.layers:
+                layer.scale_fixup(layers)
+
+    def forward(self, observed: Tensor, context: Tensor | None = None) -> Encoding:
+        """Counts (B, T, C), and context (B, T', D) if built for it -> encoding of (B, T', N) log expected counts."""
+        tokens = self.embedding(F.pad(observed, self.pad)) * self.scale
+        if self.fusion is not None:
+            tokens = self.fusion(tokens, context)
+        tokens = self.dropout_embedding(tokens + self.positions())
+        features = []
+        for layer in self.layers:
+            tokens = layer(tokens, self.window)
+            features.append(tokens)
+        latents = self.norm(tokens)
+        return Encoding(self.readout(self.dropout_rates(latents)), features, latents)

@@ -1,0 +1,72 @@
+"""Where a run lives: output/<experiment>/seed<seed>-<fingerprint>, with its config, checkpoints and results."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from blend_pl.errors import TeacherError, ConfigError
+from blend_pl.files import unwritable
+from blend_pl.results import RESULTS, read_results
+
+CONFIG = "config.yaml"
+CHECKPOINTS = "checkpoints"
+BEST, LAST = "best.ckpt", "last.ckpt"
+
+NOT_IDENTITY = ("config", "run_dir", "output", "ckpt_path", "weights_only", "name", "teacher_args")
+"""Settings that say where a run writes or continues, not what it is."""
+
+
+def fingerprint(config: dict[str, Any]) -> str:
+    """Eight letters that are the same for equal settings; where a run writes does not count."""
+    identity = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def reserve(folder: Path) -> Path:
+    """Makes a new folder of that name, or with a number behind it where the name is taken.
+
+    Raises:
+        DataError: the folder cannot be made.
+    """
+    candidate, number = folder, 2
+    while True:
+        try:
+            candidate.mkdir(parents=True)
+            return candidate
+        except FileExistsError:
+            candidate, number = folder.with_name(f"{folder.name}-{number}"), number + 1
+        except OSError as error:
+            raise unwritable(candidate, error) from error
+
+
+def find_finished(experiment: Path, identity: str) -> Path | None:
+    """The run with that fingerprint below an experiment's folder whose results and best checkpoint are there."""
+    for results in sorted(experiment.glob(f"*/{RESULTS}")):
+        run = results.parent
+        if read_results(run).get("fingerprint") == identity and (run / CHECKPOINTS / BEST).exists():
+            return run
+    return None
+
+
+def best_checkpoint(run: Path) -> Path:
+    """The checkpoint that model selection chose.
+
+    Raises:
+        TeacherError: the folder holds no finished run.
+    """
+    best = run / CHECKPOINTS / BEST
+    if not best.exists():
+        raise TeacherError(f"{run} holds no {CHECKPOINTS}/{BEST}; name the folder of a finished run")
+    return best
+
+
+def run_of(checkpoint: Path) -> Path:
+    """The run that a checkpoint belongs to.
+
+    Raises:
+        ConfigError: it lies in no run.
+    """
+    if checkpoint.parent.name != CHECKPOINTS:
+        raise ConfigError(f"{checkpoint} lies in no run; name a file in the {CHECKPOINTS} folder of a run")
+    return checkpoint.parent.parent

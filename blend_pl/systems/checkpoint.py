@@ -1,0 +1,33 @@
+"""Systems back from their checkpoints, without running anything that a checkpoint says."""
+
+import pickle
+from pathlib import Path
+
+import torch
+
+from blend_pl.errors import TeacherError
+from blend_pl.systems.student import SESSION, Student
+
+INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
+
+
+def load_system(path: Path) -> Student:
+    """Loads a student or teacher, on the CPU, in evaluation mode.
+
+    Args:
+        path: checkpoint written by `fit`.
+
+    Raises:
+        TeacherError: there is no such file, it is damaged, or it was not written by this package.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise TeacherError(f"there is no checkpoint {path}; train that model first, or name its experiment") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise TeacherError(f"cannot read the checkpoint {path}: {reason}; train that model again") from error
+    parameters = checkpoint.get("hyper_parameters", {})
+    if SESSION not in checkpoint or parameters.get("_instantiator") != INSTANTIATOR:
+        raise TeacherError(f"{path} was not written by `python -m blend_pl fit`; name a checkpoint of this package")
+    return Student.load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()

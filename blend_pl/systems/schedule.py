@@ -1,0 +1,27 @@
+"""Learning rates over training."""
+
+import math
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+class WarmupCosine(LambdaLR):
+    """A linear warm-up, then half a cosine down to zero.
+
+    Args:
+        optimizer: whose learning rate is scheduled.
+        total_steps: optimiser steps of the whole training.
+        warmup: share of them in which the rate rises.
+    """
+
+    def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.1) -> None:
+        rise = max(1.0, warmup * total_steps)
+        fall = max(1.0, total_steps - rise)
+
+        def factor(step: int) -> float:
+            if step < rise:
+                return (step + 1) / (rise + 1)
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / fall)))
+
+        super().__init__(optimizer, factor)

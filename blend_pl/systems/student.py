@@ -1,0 +1,151 @@
+"""The student: neural activity in, neural activity out."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric
+
+from blend_pl.data.batch import Batch
+from blend_pl.data.session import Signature
+from blend_pl.distillation.objective import MaskedReconstruction
+from blend_pl.likelihoods import Likelihood, Poisson
+from blend_pl.masking import Masking
+from blend_pl.models.contract import Dims, Encoding
+from blend_pl.systems.chance import seed_of
+from blend_pl.systems.schedule import WarmupCosine
+
+SESSION, OBJECTIVE = "session", "objective."
+
+
+class Student(L.LightningModule):
+    """Masked modelling of neural activity; what it minimises is `objective`, which a callback may replace.
+
+    The network is built once the session's sizes are known: from the data module, or from a checkpoint. Chance in
+    training depends on the seed, the epoch and the batch alone.
+
+    Args:
+        backbone: builds the network from its sizes.
+        masking: who is hidden in training.
+        likelihood: observation model.
+        optimizer: builds the optimiser from the parameters.
+        schedule: builds the learning-rate schedule from the optimiser and the number of steps.
+    """
+
+    objective: nn.Module
+
+    def __init__(
+        self,
+        backbone: Callable[[Dims], nn.Module],
+        masking: Masking = Masking(),  # noqa: B008
+        likelihood: Likelihood = Poisson(),  # noqa: B008
+        optimizer: OptimizerCallable = AdamW,
+        schedule: Callable[[Optimizer, int], LRScheduler] = WarmupCosine,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        self.make_backbone, self.make_optimizer, self.make_schedule = backbone, optimizer, schedule
+        self.masking, self.likelihood = masking, likelihood
+        self.objective = MaskedReconstruction(likelihood)
+        self.validation_loss = MeanMetric()
+        self.signature: Signature | None = None
+        self.seed = 0
+
+    def build(self, signature: Signature) -> None:
+        """Builds the network for a session, once."""
+        if self.signature is None:
+            self.signature = signature
+            self.backbone = self.make_backbone(self.dims(signature))
+
+    def dims(self, signature: Signature) -> Dims:
+        """The network's sizes for a session; a student has no context."""
+        bins = signature.n_observed + signature.n_forward
+        return Dims(signature.n_heldin, signature.n_units, signature.n_observed, bins)
+
+    def setup(self, stage: str) -> None:
+        self.build(self.trainer.datamodule.signature)  # type: ignore[attr-defined]
+        self.seed = self.trainer.strategy.broadcast(torch.initial_seed())
+
+    def encode(self, batch: Batch) -> Encoding:
+        """What the network makes of a batch; it receives public information only."""
+        return self.backbone(batch.public().observed)
+
+    def mask(self, batch: Batch, seed: int) -> tuple[Batch, Tensor]:
+        """Hides a part of the observed activity.
+
+        Masks are drawn for the whole global batch, of which each rank keeps its rows: a trial's mask does not depend
+        on how trials are divided over ranks.
+
+        Returns:
+            The masked batch, and the (B, T', N) labels: hidden entries, and all that is never observed.
+        """
+        generator = torch.Generator(self.device).manual_seed(seed)
+        trials, bins, channels = batch.observed.shape
+        hidden = self.masking.draw((batch.global_size, bins, channels), generator, self.current_epoch)[batch.rows]
+        observed = self.masking.corrupt(batch.observed, hidden, generator)
+        labels = torch.ones_like(batch.target_valid)
+        labels[:, :bins, :channels] = hidden
+        return replace(batch, observed=observed), labels & batch.target_valid
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        masked, labels = self.mask(batch, seed_of(self.seed, self.current_epoch, batch_idx))
+        terms = self.objective(self.encode(masked), labels, masked)
+        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=len(batch))
+        return terms["loss"]
+
+    def on_train_epoch_start(self) -> None:
+        torch.manual_seed(seed_of(self.seed, self.current_epoch, self.global_rank))
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Scores entries that are never observed; where there are none, entries hidden by a fixed mask.
+
+        Returns:
+            Expected counts per bin, (B, T', N).
+        """
+        _, bins, channels = batch.observed.shape
+        if batch.target.shape[1:] == (bins, channels):
+            batch, labels = self.mask(batch, batch_idx)
+        else:
+            labels = batch.target_valid.clone()
+            labels[:, :bins, :channels] = False
+        prediction = self.encode(batch).prediction
+        entries = self.likelihood.loss(prediction, batch.target)
+        self.validation_loss.update(torch.where(labels, entries, 0.0), labels)
+        self.log("val/loss", self.validation_loss, on_epoch=True, prog_bar=True)
+        return self.likelihood.mean(prediction)
+
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """Expected counts per bin, (B, T', N)."""
+        return self.likelihood.mean(self.encode(batch).prediction)
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """Expected counts per bin, (B, T', N); what they are worth is the evaluation callback's matter."""
+        return self.predict_step(batch, batch_idx, dataloader_idx)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = self.make_optimizer(self._trained())
+        schedule = self.make_schedule(optimizer, int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _trained(self) -> Iterator[nn.Parameter]:
+        return (parameter for parameter in self.parameters() if parameter.requires_grad)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        assert self.signature is not None
+        checkpoint[SESSION] = {**asdict(self.signature), "unit_id": list(self.signature.unit_id)}
+        if "_instantiator" not in self.hparams:
+            # Built in Python rather than from a config: its arguments are objects, which no checkpoint should hold.
+            checkpoint.pop(self.CHECKPOINT_HYPER_PARAMS_KEY, None)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        stored = checkpoint[SESSION]
+        self.build(Signature(**{**stored, "unit_id": tuple(stored["unit_id"])}))
+        # Projectors of a distillation are there to resume it, and nobody else's concern.
+        own, state = self.state_dict(), checkpoint["state_dict"]
+        checkpoint["state_dict"] = {k: v for k, v in state.items() if k in own or not k.startswith(OBJECTIVE)}

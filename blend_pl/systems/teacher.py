@@ -1,0 +1,53 @@
+"""The teacher: a student plus privileged input."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from blend_pl.data.batch import Batch
+from blend_pl.data.session import Signature
+from blend_pl.errors import TeacherError
+from blend_pl.models.contract import Dims, Encoding
+from blend_pl.systems.student import Student
+
+
+class Teacher(Student):
+    """Sees masked neural activity and behaviour (BLEND).
+
+    Behaviour is given for all T' bins, forward bins included, in training and in evaluation alike. Where it is
+    missing, a learned vector stands in.
+    """
+
+    def build(self, signature: Signature) -> None:
+        if signature.n_privileged == 0:
+            raise TeacherError(
+                f"a teacher needs behaviour, and {signature} has none; name a series in data.spec.behavior, "
+                "use phase val, or train a student"
+            )
+        super().build(signature)
+        self.missing = nn.Parameter(torch.zeros(signature.n_privileged))
+
+    def dims(self, signature: Signature) -> Dims:
+        return replace(super().dims(signature), context=signature.n_privileged)
+
+    def encode(self, batch: Batch) -> Encoding:
+        """What the network makes of neural activity and behaviour.
+
+        Raises:
+            TeacherError: the batch carries no behaviour.
+        """
+        if batch.privileged is None or batch.privileged_valid is None:
+            raise TeacherError("a teacher needs behaviour, and this batch carries none; predict with a student instead")
+        context = torch.where(batch.privileged_valid, batch.privileged, self.missing)
+        return self.backbone(batch.observed, context)
+
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """Expected counts per bin, (B, T', N).
+
+        Raises:
+            TeacherError: behaviour is missing throughout the batch, as in a test file.
+        """
+        if batch.privileged_valid is not None and not batch.privileged_valid.any():
+            raise TeacherError("a teacher needs behaviour, and these trials have none; predict with a student instead")
+        return super().predict_step(batch, batch_idx, dataloader_idx)

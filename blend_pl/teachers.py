@@ -1,0 +1,88 @@
+"""Teachers that are trained on demand, once, whoever asks first."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from blend_pl.compose import Config, compose, merge
+from blend_pl.errors import TeacherError
+from blend_pl.files import atomic_file, unwritable
+from blend_pl.runs import CHECKPOINTS, LAST, best_checkpoint, find_finished, fingerprint
+
+DISTRIBUTED = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR")
+"""Variables that would make the teacher's process wait for ranks that are waiting for it."""
+LAUNCHERS = ("SLURM_", "TORCHELASTIC_", "WANDB_SWEEP_", "WANDB_RUN_")
+
+
+def resolve_teacher(
+    reference: str,
+    student: Config,
+    arguments: list[str],
+    output: Path,
+    resolve: Callable[[list[str]], dict[str, Any]],
+    say: Callable[[str], None],
+) -> Path:
+    """The checkpoint behind a reference to a teacher.
+
+    An experiment file stands for its best checkpoint, on the student's data and seed. If no such run has finished, it
+    is trained now, in a process of its own, so that the student's chance is the same whether or not its teacher was
+    there. Others who want the same teacher wait.
+
+    Args:
+        reference: a checkpoint, a run folder or an experiment file.
+        student: the student's resolved settings.
+        arguments: command-line arguments for the teacher's training, beyond its experiment file.
+        output: where runs live.
+        resolve: from arguments of `fit` to resolved settings.
+        say: tells the user what is going on.
+
+    Returns:
+        Path of the checkpoint.
+
+    Raises:
+        TeacherError: there is no such teacher, or its training failed.
+    """
+    path = Path(reference)
+    if path.suffix not in (".yaml", ".yml"):
+        return best_checkpoint(path) if path.is_dir() else path
+    if not path.exists():
+        raise TeacherError(f"there is no teacher experiment {path}; check distillation.teacher")
+    shared = {"data": student["data"], "seed_everything": student["seed_everything"]}
+    config = merge(compose(path), shared)
+    name = config.setdefault("name", path.stem)
+    wanted = ["--config", json.dumps(config), *arguments]
+    identity = fingerprint(resolve(wanted))
+    experiment = output / name
+    try:
+        experiment.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(experiment / f".{identity}.lock")
+        if find_finished(experiment, identity) is None:
+            say(f"the teacher {name} ({identity}) is not there yet: training it first")
+        with lock:
+            run = find_finished(experiment, identity)
+            if run is None:
+                run = experiment / f"seed{student['seed_everything']}-{identity}"
+                _train(wanted, run, output)
+    except OSError as error:
+        raise unwritable(experiment, error) from error
+    say(f"teacher: {run}")
+    return best_checkpoint(run)
+
+
+def _train(arguments: list[str], run: Path, output: Path) -> None:
+    last = run / CHECKPOINTS / LAST
+    resume = ["--ckpt_path", str(last)] if last.exists() else []
+    # The settings travel in a file: a command line may be too short for them.
+    with atomic_file(run / "teacher.json") as file:
+        file.write_text(arguments[1])
+    command = [sys.executable, "-m", "blend_pl", "fit", "--config", str(run / "teacher.json"), *arguments[2:]]
+    command += ["--run_dir", str(run), "--output", str(output), *resume]
+    environment = {k: v for k, v in os.environ.items() if k not in DISTRIBUTED and not k.startswith(LAUNCHERS)}
+    if subprocess.run(command, env=environment).returncode != 0:
+        raise TeacherError(f"training the teacher failed, see above; mend it, or train it with: {' '.join(command[2:])}")
