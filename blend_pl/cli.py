@@ -1,13 +1,13 @@
 """The command line: LightningCLI for fit, validate, test and predict, and the small commands beside it."""
 
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from lightning.pytorch import LightningModule, Trainer
+from jsonargparse import Namespace
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.core import LightningDataModule
@@ -34,7 +34,9 @@ class BlendCLI(LightningCLI):
         parser.add_argument("--output", type=str, default="runs", help="folder of all runs")
         parser.add_argument("--run_dir", type=str | None, default=None, help="folder of this run; default: a new one")
         parser.add_argument("--distillation", type=Distillation | None, default=None, help="teacher, loss and alpha")
-        parser.add_argument("--teacher_args", type=list[str], default=[], help="more arguments to train a missing teacher")
+        parser.add_argument(
+            "--teacher_args", type=list[str], default=[], help="more arguments to train a missing teacher"
+        )
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.set_defaults(
@@ -51,7 +53,9 @@ class BlendCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
-        self.identity = fingerprint(self._plain())
+        self.settings = self._plain()
+        self.identity = fingerprint(self.settings)
+        self.teacher: Path | None = None
         checkpoint = config.get("ckpt_path")
         if config.run_dir:
             run = Path(config.run_dir)
@@ -66,17 +70,22 @@ class BlendCLI(LightningCLI):
         config.checkpoint.dirpath = str(run / CHECKPOINTS)
         config.trainer.default_root_dir = str(run)
         config.weights_only = True
+        if config.trainer.logger in (None, True):
+            csv = {
+                "class_path": "lightning.pytorch.loggers.CSVLogger",
+                "init_args": {"save_dir": str(run), "name": "", "version": ""},
+            }
+            config.trainer.logger = Namespace(csv)
         if self.subcommand == "fit" and config.distillation:
-            config.distillation.init_args.teacher = str(
-                resolve_teacher(
-                    config.distillation.init_args.teacher,
-                    self._plain(),
-                    config.teacher_args,
-                    Path(config.output),
-                    self._resolve,
-                    rank_zero_only(print),
-                )
+            self.teacher = resolve_teacher(
+                config.distillation.init_args.teacher,
+                self.settings,
+                config.teacher_args,
+                Path(config.output),
+                self._resolve,
+                rank_zero_only(print),
             )
+            config.distillation.init_args.teacher = str(self.teacher)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         distillation = self._get(self.config_init, "distillation")
@@ -88,7 +97,7 @@ class BlendCLI(LightningCLI):
     def before_fit(self) -> None:
         if self.trainer.is_global_zero:
             with atomic_file(self.run / CONFIG) as path:
-                path.write_text(yaml.safe_dump(self._plain(), sort_keys=False))
+                path.write_text(yaml.safe_dump(self.settings, sort_keys=False))
 
     def after_fit(self) -> None:
         if self.trainer.fast_dev_run:
@@ -99,14 +108,16 @@ class BlendCLI(LightningCLI):
         self._record(Path(self.config[self.subcommand].ckpt_path))
 
     def _evaluate(self, checkpoint: Path) -> None:
-        self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
+        self.trainer.test(
+            self.model, datamodule=self.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True
+        )
         self._record(checkpoint)
 
     def _record(self, checkpoint: Path) -> None:
         evaluation = next((c for c in self.trainer.callbacks if isinstance(c, NLBEvaluation)), None)
         if evaluation is None or not self.trainer.is_global_zero:
             return
-        config = self._plain()
+        config = self.settings
         write_results(
             self.run,
             name=config["name"],
@@ -115,6 +126,7 @@ class BlendCLI(LightningCLI):
             fingerprint=self.identity,
             phase=self.datamodule.phase,
             selection=self.datamodule.selection,
+            teacher=str(self.teacher) if self.teacher else None,
             checkpoint=str(checkpoint.relative_to(self.run)),
             epoch=self.trainer.current_epoch,
             scores=evaluation.scores,

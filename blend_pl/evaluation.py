@@ -20,9 +20,7 @@ class NLBScores(nn.Module):
         only: scores wanted; all by default.
     """
 
-    def __init__(
-        self, train: SessionTensors, evaluation: SessionTensors, only: tuple[str, ...] = SCORES
-    ) -> None:
+    def __init__(self, train: SessionTensors, evaluation: SessionTensors, only: tuple[str, ...] = SCORES) -> None:
         super().__init__()
         self.evaluation = evaluation
         bins, n_units = evaluation.n_observed, evaluation.n_units

@@ -1,21 +1,23 @@
 """Link, loss and mean of each observation model in one place."""
 
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 from torch import Tensor
 
 
-class Likelihood(Protocol):
+class Likelihood(ABC):
     """How a prediction, in natural parameters, explains the target."""
 
+    @abstractmethod
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Negative log-likelihood of every entry, up to a constant of the target; nats."""
 
+    @abstractmethod
     def mean(self, prediction: Tensor) -> Tensor:
         """Expected value of every entry."""
 
 
-class Poisson:
+class Poisson(Likelihood):
     """Spike counts; the prediction is the log of the expected count per bin."""
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:

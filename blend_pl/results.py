@@ -43,7 +43,9 @@ def read_results(run: Path) -> dict[str, Any]:
     try:
         return json.loads((run / RESULTS).read_text())
     except FileNotFoundError:
-        raise DataError(f"{run} has no {RESULTS}: that run has not finished; run it again with --ckpt_path last") from None
+        raise DataError(
+            f"{run} has no {RESULTS}: that run has not finished; run it again with --ckpt_path last"
+        ) from None
     except (OSError, json.JSONDecodeError) as error:
         raise DataError(f"cannot read {run / RESULTS}: {error}; run that experiment again") from error
 
@@ -54,7 +56,11 @@ def _commit() -> str | None:
     try:
         head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
         changes = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"], cwd=here, capture_output=True, text=True, check=True
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return None

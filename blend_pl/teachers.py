@@ -85,4 +85,6 @@ def _train(arguments: list[str], run: Path, output: Path) -> None:
     command += ["--run_dir", str(run), "--output", str(output), *resume]
     environment = {k: v for k, v in os.environ.items() if k not in DISTRIBUTED and not k.startswith(LAUNCHERS)}
     if subprocess.run(command, env=environment).returncode != 0:
-        raise TeacherError(f"training the teacher failed, see above; mend it, or train it with: {' '.join(command[2:])}")
+        raise TeacherError(
+            f"training the teacher failed, see above; mend it, or train it with: {' '.join(command[2:])}"
+        )

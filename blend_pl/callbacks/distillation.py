@@ -85,6 +85,8 @@ class Distillation(L.Callback):
                 )
             )
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Sets alpha for the share of the training that is done."""
         self.objective.alpha = self.alpha.at(trainer.global_step / trainer.estimated_stepping_batches)

@@ -83,7 +83,8 @@ class TrialBatches:
     """
 
     def __init__(self, session: SessionTensors, standardisation: Standardisation, sampler: TrialSampler) -> None:
-        self.sampler = sampler
+        # Under these names Lightning looks for what draws a new order each epoch.
+        self.sampler = self.batch_sampler = sampler
         self.session = session
         device = session.spikes.device
         self.mean, self.std = standardisation.mean.to(device), standardisation.std.to(device)

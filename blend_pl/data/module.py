@@ -154,7 +154,9 @@ class NLBDataModule(L.LightningDataModule):
         test_file, _ = locate(Files(files.test), root, self.spec.archive)
         return self._cached([test_file], lambda: {"test": read_test_file(self.spec, test_file, self.bin_ms)})["test"]
 
-    def _cached(self, recordings: list[Path], make: Callable[[], dict[str, SessionTensors]]) -> dict[str, SessionTensors]:
+    def _cached(
+        self, recordings: list[Path], make: Callable[[], dict[str, SessionTensors]]
+    ) -> dict[str, SessionTensors]:
         settings = {"spec": self.spec, "bin_ms": self.bin_ms}
         return cached(self.cache_dir, recordings, settings, make)
 
@@ -179,7 +181,9 @@ def holdout_mask(n_trials: int, share: float) -> Tensor:
     """
     held = round(n_trials * share)
     if not 0 < held < n_trials:
-        raise ConfigError(f"data.holdout {share} of {n_trials} training trials leaves a side empty; choose another share")
+        raise ConfigError(
+            f"data.holdout {share} of {n_trials} training trials leaves a side empty; choose another share"
+        )
     mask = torch.zeros(n_trials, dtype=torch.bool)
     mask[torch.randperm(n_trials, generator=torch.Generator().manual_seed(0))[:held]] = True
     return mask

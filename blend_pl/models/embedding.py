@@ -64,11 +64,14 @@ class LearnedPositions(nn.Module):
     Args:
         bins: T'.
         width: width of a token.
+        std: standard deviation of the initial vectors. NDT starts at 1; where a token's entries are smaller than that,
+            so should these be, or the positions drown the counts.
     """
 
-    def __init__(self, bins: int, width: int) -> None:
+    def __init__(self, bins: int, width: int, std: float = 1.0) -> None:
         super().__init__()
         self.embedding = nn.Embedding(bins, width)
+        nn.init.normal_(self.embedding.weight, std=std)
 
     def forward(self) -> Tensor:
         """(T', width)."""

@@ -33,7 +33,7 @@ class Student(L.LightningModule):
     Args:
         backbone: builds the network from its sizes.
         masking: who is hidden in training.
-        likelihood: observation model.
+        likelihood: observation model; None for Poisson.
         optimizer: builds the optimiser from the parameters.
         schedule: builds the learning-rate schedule from the optimiser and the number of steps.
     """
@@ -44,15 +44,15 @@ class Student(L.LightningModule):
         self,
         backbone: Callable[[Dims], nn.Module],
         masking: Masking = Masking(),  # noqa: B008
-        likelihood: Likelihood = Poisson(),  # noqa: B008
+        likelihood: Likelihood | None = None,
         optimizer: OptimizerCallable = AdamW,
         schedule: Callable[[Optimizer, int], LRScheduler] = WarmupCosine,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.make_backbone, self.make_optimizer, self.make_schedule = backbone, optimizer, schedule
-        self.masking, self.likelihood = masking, likelihood
-        self.objective = MaskedReconstruction(likelihood)
+        self.masking, self.likelihood = masking, likelihood or Poisson()
+        self.objective = MaskedReconstruction(self.likelihood)
         self.validation_loss = MeanMetric()
         self.signature: Signature | None = None
         self.seed = 0
