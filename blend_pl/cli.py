@@ -1,29 +1,32 @@
 """The command line: LightningCLI for fit, validate, test and predict, and the small commands beside it."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import Namespace
+from jsonargparse import Namespace, auto_cli
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.core import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_only
 
-from blend_pl.callbacks import Distillation, NLBEvaluation
+from blend_pl.callbacks import Distillation, NLBEvaluation, RatesWriter
 from blend_pl.compose import compose
 from blend_pl.errors import ConfigError
 from blend_pl.files import atomic_file
 from blend_pl.report import print_scores
 from blend_pl.results import write_results
 from blend_pl.runs import BEST, CHECKPOINTS, CONFIG, fingerprint, reserve, run_of
+from blend_pl.simulate import simulate
 from blend_pl.systems import Student
+from blend_pl.systems.checkpoint import read_checkpoint
+from blend_pl.systems.student import stored_signature
 from blend_pl.teachers import resolve_teacher
 
-COMMANDS = ("fit", "validate", "test", "predict")
+BESIDE = {"simulate": simulate}
+"""Commands beside fit, validate, test and predict."""
 
 
 class BlendCLI(LightningCLI):
@@ -94,6 +97,20 @@ class BlendCLI(LightningCLI):
             trainer.callbacks.append(distillation)
         return trainer
 
+    def before_validate(self) -> None:
+        self._build()
+
+    def before_test(self) -> None:
+        self._build()
+
+    def before_predict(self) -> None:
+        self._build()
+        self.trainer.callbacks.append(RatesWriter(self.run / f"rates_{self.datamodule.phase}.h5"))
+
+    def _build(self) -> None:
+        """A trained model keeps its sizes, whatever part of a session it runs on."""
+        self.model.build(stored_signature(read_checkpoint(Path(self.config[self.subcommand].ckpt_path))))
+
     def before_fit(self) -> None:
         if self.trainer.is_global_zero:
             with atomic_file(self.run / CONFIG) as path:
@@ -102,7 +119,7 @@ class BlendCLI(LightningCLI):
     def after_fit(self) -> None:
         if self.trainer.fast_dev_run:
             return
-        self._evaluate(self.run / CHECKPOINTS / BEST)
+        self._evaluate(Path(self.trainer.checkpoint_callback.best_model_path))
 
     def after_test(self) -> None:
         self._record(Path(self.config[self.subcommand].ckpt_path))
@@ -127,7 +144,7 @@ class BlendCLI(LightningCLI):
             phase=self.datamodule.phase,
             selection=self.datamodule.selection,
             teacher=str(self.teacher) if self.teacher else None,
-            checkpoint=str(checkpoint.relative_to(self.run)),
+            checkpoint=f"{CHECKPOINTS}/{checkpoint.name}",
             epoch=self.trainer.current_epoch,
             scores=evaluation.scores,
             oracle=evaluation.oracle,
@@ -161,7 +178,9 @@ def run(arguments: Sequence[str]) -> BlendCLI | None:
     Raises:
         BlendError: something that the user can mend.
     """
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    if arguments and arguments[0] in BESIDE:
+        auto_cli(BESIDE[arguments[0]], args=list(arguments[1:]), prog=f"blend_pl {arguments[0]}")
+        return None
     return BlendCLI(
         Student,
         LightningDataModule,
@@ -169,6 +188,7 @@ def run(arguments: Sequence[str]) -> BlendCLI | None:
         subclass_mode_data=True,
         save_config_callback=None,
         seed_everything_default=0,
+        parser_kwargs={"epilog": f"Beside these: {', '.join(BESIDE)}; see `python -m blend_pl COMMAND --help`."},
         args=[*_composed(arguments)],
     )
 

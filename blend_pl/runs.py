@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from blend_pl.errors import TeacherError, ConfigError
+from blend_pl.errors import ConfigError, TeacherError
 from blend_pl.files import unwritable
 from blend_pl.results import RESULTS, read_results
 

@@ -146,18 +146,21 @@ class NLBDataModule(L.LightningDataModule):
             files = replace(files, test=None)
         train_file, test_file = locate(files, root, self.spec.archive)
         recordings = [train_file] if test_file is None else [train_file, test_file]
-        return self._cached(recordings, lambda: read_session(self.spec, train_file, test_file, self.bin_ms))
+        return self._cached(recordings, "all", lambda: read_session(self.spec, train_file, test_file, self.bin_ms))
 
     def _read_test_file(self) -> SessionTensors:
         files, root = self._files()
         assert files.test is not None
         test_file, _ = locate(Files(files.test), root, self.spec.archive)
-        return self._cached([test_file], lambda: {"test": read_test_file(self.spec, test_file, self.bin_ms)})["test"]
+        sessions = self._cached(
+            [test_file], "test", lambda: {"test": read_test_file(self.spec, test_file, self.bin_ms)}
+        )
+        return sessions["test"]
 
     def _cached(
-        self, recordings: list[Path], make: Callable[[], dict[str, SessionTensors]]
+        self, recordings: list[Path], part: str, make: Callable[[], dict[str, SessionTensors]]
     ) -> dict[str, SessionTensors]:
-        settings = {"spec": self.spec, "bin_ms": self.bin_ms}
+        settings = {"spec": self.spec, "bin_ms": self.bin_ms, "part": part}
         return cached(self.cache_dir, recordings, settings, make)
 
     def _batches(self, part: str, batch_size: int, shuffle: bool = False, whole: bool = False) -> TrialBatches:

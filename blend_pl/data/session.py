@@ -1,6 +1,7 @@
 """A session as tensors: what the reader makes, the cache keeps and the data module serves."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,14 +54,14 @@ class SessionTensors:
 
     def select(self, trials: Tensor) -> "SessionTensors":
         """The same session with only the given trials (indices or a boolean mask)."""
-        return replace(self, **{name: getattr(self, name)[trials] for name in PER_TRIAL})
+        return SessionTensors(**{**self.to_dict(), **{name: getattr(self, name)[trials] for name in PER_TRIAL}})
 
     def to(self, device: torch.device) -> "SessionTensors":
         """The same session on another device."""
-        tensors = {name: value.to(device) for name, value in self.to_dict().items() if isinstance(value, Tensor)}
-        return replace(self, **tensors)
+        moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self.to_dict().items()}
+        return SessionTensors(**moved)
 
-    def to_dict(self) -> dict[str, Tensor | int]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain tensors and integers, as the cache stores them."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
@@ -74,7 +75,7 @@ def concatenate(first: SessionTensors, second: SessionTensors) -> SessionTensors
     """Trials of two splits of one session, in the order of the recording."""
     both = {name: torch.cat([getattr(first, name), getattr(second, name)]) for name in PER_TRIAL}
     order = both["trial_id"].argsort()
-    return replace(first, **{name: value[order] for name, value in both.items()})
+    return SessionTensors(**{**first.to_dict(), **{name: value[order] for name, value in both.items()}})
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,11 @@ class Signature:
     def n_units(self) -> int:
         """N, held-in and held-out units together."""
         return len(self.unit_id)
+
+    def accepts(self, session: "Signature") -> bool:
+        """Whether a model of this signature can run on a session: same bins, and as many units to look at."""
+        sizes = ("bin_ms", "n_observed", "n_forward", "n_heldin")
+        return all(getattr(self, size) == getattr(session, size) for size in sizes)
 
     def __str__(self) -> str:
         return (

@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning import LightningModule
@@ -12,11 +13,8 @@ from blend_pl.systems.student import SESSION, Student
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 
 
-def load_system(path: Path) -> Student:
-    """Loads a student or teacher, on the CPU, in evaluation mode.
-
-    Args:
-        path: checkpoint written by `fit`.
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads what a checkpoint holds; nothing in it is run.
 
     Raises:
         TeacherError: there is no such file, it is damaged, or it was not written by this package.
@@ -31,6 +29,19 @@ def load_system(path: Path) -> Student:
     parameters = checkpoint.get("hyper_parameters", {})
     if SESSION not in checkpoint or parameters.get("_instantiator") != INSTANTIATOR:
         raise TeacherError(f"{path} was not written by `python -m blend_pl fit`; name a checkpoint of this package")
+    return checkpoint
+
+
+def load_system(path: Path) -> Student:
+    """Loads a student or teacher, on the CPU, in evaluation mode.
+
+    Args:
+        path: checkpoint written by `fit`.
+
+    Raises:
+        TeacherError: there is no such file, it is damaged, or it was not written by this package.
+    """
+    read_checkpoint(path)
     # Asked on the base class, Lightning rebuilds whichever system the checkpoint names.
     system = LightningModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
     assert isinstance(system, Student)

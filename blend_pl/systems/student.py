@@ -7,6 +7,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -15,6 +16,7 @@ from torchmetrics import MeanMetric
 from blend_pl.data.batch import Batch
 from blend_pl.data.session import Signature
 from blend_pl.distillation.objective import MaskedReconstruction
+from blend_pl.errors import DataError
 from blend_pl.likelihoods import Likelihood, Poisson
 from blend_pl.masking import Masking
 from blend_pl.models.contract import Dims, Encoding
@@ -69,7 +71,20 @@ class Student(L.LightningModule):
         return Dims(signature.n_heldin, signature.n_units, signature.n_observed, bins)
 
     def setup(self, stage: str) -> None:
-        self.build(self.trainer.datamodule.signature)  # type: ignore[attr-defined]
+        """Builds the network for the data module's session.
+
+        Raises:
+            DataError: the network was built for other sizes.
+        """
+        session: Signature = self.trainer.datamodule.signature  # type: ignore[attr-defined]
+        self.build(session)
+        assert self.signature is not None
+        if not self.signature.accepts(session):
+            raise DataError(f"this model was trained on {self.signature}, the data are {session}; choose its session")
+        if self.signature.unit_id[: session.n_heldin] != session.unit_id[: session.n_heldin]:
+            rank_zero_warn(
+                f"this model was trained on {self.signature.name}, whose units have other ids than the data's"
+            )
         self.seed = self.trainer.strategy.broadcast(torch.initial_seed())
 
     def encode(self, batch: Batch) -> Encoding:
@@ -144,8 +159,13 @@ class Student(L.LightningModule):
             checkpoint.pop(self.CHECKPOINT_HYPER_PARAMS_KEY, None)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        stored = checkpoint[SESSION]
-        self.build(Signature(**{**stored, "unit_id": tuple(stored["unit_id"])}))
+        self.build(stored_signature(checkpoint))
         # Projectors of a distillation are there to resume it, and nobody else's concern.
         own, state = self.state_dict(), checkpoint["state_dict"]
         checkpoint["state_dict"] = {k: v for k, v in state.items() if k in own or not k.startswith(OBJECTIVE)}
+
+
+def stored_signature(checkpoint: dict[str, Any]) -> Signature:
+    """The session that a checkpoint's model was built for."""
+    stored = checkpoint[SESSION]
+    return Signature(**{**stored, "unit_id": tuple(stored["unit_id"])})
