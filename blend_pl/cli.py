@@ -13,7 +13,7 @@ from lightning.pytorch.core import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_only
 
 from blend_pl.callbacks import Distillation, NLBEvaluation, RatesWriter
-from blend_pl.compose import compose
+from blend_pl.compose import Config, compose, merge
 from blend_pl.errors import ConfigError
 from blend_pl.files import atomic_file
 from blend_pl.report import print_scores
@@ -31,6 +31,9 @@ BESIDE = {"simulate": simulate}
 
 class BlendCLI(LightningCLI):
     """Adds to LightningCLI what an experiment is made of: a name, a run folder, model selection and a teacher."""
+
+    subcommand: str
+    trainer: Any
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--name", type=str, default="run", help="name of the experiment")
@@ -91,8 +94,8 @@ class BlendCLI(LightningCLI):
             config.distillation.init_args.teacher = str(self.teacher)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        trainer: Any = super().instantiate_trainer(**kwargs)
         distillation = self._get(self.config_init, "distillation")
-        trainer = super().instantiate_trainer(**kwargs)
         if distillation is not None:
             trainer.callbacks.append(distillation)
         return trainer
@@ -162,7 +165,7 @@ class BlendCLI(LightningCLI):
     @staticmethod
     def _new_run(folder: Path) -> Path:
         # Ranks that Lightning launches come here too; the first one has already made the folder.
-        return reserve(folder) if rank_zero_only.rank == 0 else folder
+        return reserve(folder) if rank_zero_only.rank == 0 else folder  # type: ignore[attr-defined]
 
 
 def _plain(parser: Any, config: Any) -> dict[str, Any]:
@@ -194,18 +197,18 @@ def run(arguments: Sequence[str]) -> BlendCLI | None:
 
 
 def _composed(arguments: Sequence[str]) -> list[str]:
-    """Replaces every `--config FILE` by the settings that the file is composed of."""
-    composed, files = [], iter(arguments)
-    for argument in files:
+    """Replaces all `--config FILE`s by the settings that they are together composed of, the later file winning."""
+    others: list[str] = []
+    config: Config = {}
+    remaining = iter(arguments)
+    for argument in remaining:
         flag, equals, value = argument.partition("=")
-        if flag not in ("--config", "-c"):
-            composed.append(argument)
+        if flag != "--config":
+            others.append(argument)
             continue
-        value = value if equals else next(files, "")
-        if value.lstrip().startswith("{"):
-            composed += [flag, value]
-            continue
-        config = compose(Path(value))
-        config.setdefault("name", Path(value).stem)
-        composed += [flag, yaml.safe_dump(config, sort_keys=False)]
-    return composed
+        path = Path(value if equals else next(remaining, ""))
+        config = merge(config, compose(path))
+        config.setdefault("name", path.stem)
+    if not config:
+        return others
+    return [*others[:1], "--config", yaml.safe_dump(config, sort_keys=False), *others[1:]]

@@ -1,7 +1,8 @@
 """The scores of NLB'21 for one session, from predicted rates."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torchmetrics import Metric
 
 from blend_pl.data.session import SessionTensors
 from blend_pl.metrics import BitsPerSpike, PsthR2, VelocityR2
@@ -9,31 +10,32 @@ from blend_pl.metrics import BitsPerSpike, PsthR2, VelocityR2
 SCORES = ("co_bps", "vel_r2", "psth_r2", "fp_bps")
 
 
-class NLBScores(nn.Module):
+class NLBScores:
     """co-bps, fp-bps, velocity R2 and PSTH R2 (Pei et al., 2021), each where the session has what it needs.
 
     Rates are handed over batch by batch, in any order and on any rank; every trial once.
 
     Args:
         train: trials that the velocity decoder is fitted on.
-        evaluation: trials that are scored.
+        evaluation: trials that are scored; scores are computed where they lie.
         only: scores wanted; all by default.
     """
 
     def __init__(self, train: SessionTensors, evaluation: SessionTensors, only: tuple[str, ...] = SCORES) -> None:
-        super().__init__()
         self.evaluation = evaluation
         bins, n_units = evaluation.n_observed, evaluation.n_units
-        self.metrics = nn.ModuleDict()
-        if "co_bps" in only and evaluation.observed[:, :bins, 1].any() and n_units > evaluation.n_heldin:
-            self.metrics["co_bps"] = BitsPerSpike(n_units - evaluation.n_heldin)
-        if "fp_bps" in only and evaluation.observed[:, bins:].any():
-            self.metrics["fp_bps"] = BitsPerSpike(n_units)
-        velocities = [session.behavior[:, :bins] for session in (train, evaluation)]
-        if "vel_r2" in only and all(velocity.isfinite().any() for velocity in velocities):
-            self.metrics["vel_r2"] = VelocityR2(n_units, *velocities, train.decode_mask, evaluation.decode_mask)
-        if "psth_r2" in only and len(evaluation.psth) and (evaluation.condition >= 0).any():
-            self.metrics["psth_r2"] = PsthR2(evaluation.psth)
+        metrics: dict[str, Metric] = {}
+        if evaluation.observed[:, :bins, 1].any() and n_units > evaluation.n_heldin:
+            metrics["co_bps"] = BitsPerSpike(n_units - evaluation.n_heldin)
+        velocity, reported = train.behavior[:, :bins], evaluation.behavior[:, :bins]
+        if "vel_r2" in only and velocity.isfinite().any() and reported.isfinite().any():
+            metrics["vel_r2"] = VelocityR2(n_units, velocity, reported, train.decode_mask, evaluation.decode_mask)
+        if len(evaluation.psth) and (evaluation.condition >= 0).any():
+            metrics["psth_r2"] = PsthR2(evaluation.psth)
+        if evaluation.observed[:, bins:].any():
+            metrics["fp_bps"] = BitsPerSpike(n_units)
+        device = evaluation.spikes.device
+        self.metrics = {name: metric.to(device) for name, metric in metrics.items() if name in only}
 
     def update(self, rates: Tensor, index: Tensor, train: bool) -> None:
         """Takes a batch of rates.

@@ -3,7 +3,6 @@
 from typing import Any
 
 import lightning as L
-from torch import Tensor
 
 from blend_pl.data.batch import Batch
 from blend_pl.evaluation import NLBScores, score
@@ -26,7 +25,7 @@ class NLBEvaluation(L.Callback):
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         parts = trainer.datamodule.parts  # type: ignore[attr-defined]
         selection = parts["selection"].to(pl_module.device)
-        self.running = NLBScores(selection, selection, only=("co_bps",)).to(pl_module.device)
+        self.running = NLBScores(selection, selection, only=("co_bps",))
 
     def on_validation_batch_end(
         self,
@@ -45,13 +44,13 @@ class NLBEvaluation(L.Callback):
 
     def on_test_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         parts = trainer.datamodule.parts  # type: ignore[attr-defined]
-        self.running = NLBScores(*(parts[part].to(pl_module.device) for part in ("train", "eval"))).to(pl_module.device)
+        self.running = NLBScores(*(parts[part].to(pl_module.device) for part in ("train", "eval")))
 
     def on_test_batch_end(
         self,
         trainer: L.Trainer,
         pl_module: L.LightningModule,
-        outputs: Tensor,
+        outputs: Any,
         batch: Batch,
         batch_idx: int,
         dataloader_idx: int = 0,

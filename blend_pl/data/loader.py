@@ -1,4 +1,4 @@
-"""Batches gathered straight from the session's tensors: no workers, no per-trial collation, exact under any sharding."""
+"""Batches gathered straight from the session's tensors: no workers, no collation, exact under any division."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -34,7 +34,7 @@ class NLBDataModule(L.LightningDataModule):
         bin_ms: bin width, 5 or 20 in the benchmark.
         phase: "val" trains on train and evaluates on val; "test" trains on train and val and predicts test, whose
             held-out neurons and behaviour are absent.
-        source: "files" reads recordings; "simulated" writes a session of `simulation` first and reads it like any other.
+        source: "files" reads recordings; "simulated" writes a session of `simulation` first and reads that.
         simulation: parameters of the simulated session.
         batch_size: trials a training batch, per process.
         eval_batch_size: trials a batch when nothing is trained.

@@ -15,7 +15,7 @@ class SessionTensors:
 
     Attributes:
         spikes: (trials, T + F, N) unsigned counts; 0 where unobserved.
-        observed: (trials, T + F, 2) bool; whether held-in [..., 0] and held-out [..., 1] units were recorded in the bin.
+        observed: (trials, T + F, 2) bool; whether held-in [..., 0] and held-out [..., 1] units were recorded.
         behavior: (trials, T + F, D) float32 in the file's unit, lagged, NaN where missing; D = 0 without behaviour.
         trial_id: (trials,) int64, row of the trials table counted over all files.
         condition: (trials,) int64, row of `psth`; -1 for none.
@@ -54,12 +54,13 @@ class SessionTensors:
 
     def select(self, trials: Tensor) -> "SessionTensors":
         """The same session with only the given trials (indices or a boolean mask)."""
-        return SessionTensors(**{**self.to_dict(), **{name: getattr(self, name)[trials] for name in PER_TRIAL}})
+        values = self.to_dict()
+        return SessionTensors(**values | {name: values[name][trials] for name in PER_TRIAL})
 
     def to(self, device: torch.device) -> "SessionTensors":
         """The same session on another device."""
-        moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self.to_dict().items()}
-        return SessionTensors(**moved)
+        values = self.to_dict()
+        return SessionTensors(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in values.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain tensors and integers, as the cache stores them."""
@@ -75,7 +76,7 @@ def concatenate(first: SessionTensors, second: SessionTensors) -> SessionTensors
     """Trials of two splits of one session, in the order of the recording."""
     both = {name: torch.cat([getattr(first, name), getattr(second, name)]) for name in PER_TRIAL}
     order = both["trial_id"].argsort()
-    return SessionTensors(**{**first.to_dict(), **{name: value[order] for name, value in both.items()}})
+    return SessionTensors(**first.to_dict() | {name: value[order] for name, value in both.items()})
 
 
 @dataclass(frozen=True)

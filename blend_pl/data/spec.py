@@ -125,7 +125,7 @@ class SessionSpec:
         held_out: which units are held out.
         split: how trials are divided.
         psth: conditions for the PSTH score; None where trials do not repeat.
-        decode_by: trials column with one velocity decoder per value (Area2_Bump: active and passive); None for one decoder.
+        decode_by: trials column with one velocity decoder per value (Area2_Bump: active and passive); None for one.
         archive: where missing files come from; None for a user's own file.
     """
 

@@ -4,7 +4,13 @@ import torch
 from torch import Tensor, nn
 
 
-class Identity(nn.Module):
+class TokenEmbedding(nn.Module):
+    """Base class of what turns counts (B, T, N) into tokens (B, T, width)."""
+
+    width: int
+
+
+class Identity(TokenEmbedding):
     """The counts themselves are the token (BLEND's and NDT's setting for MC_Maze).
 
     Args:
@@ -20,7 +26,7 @@ class Identity(nn.Module):
         return counts
 
 
-class Linear(nn.Module):
+class Linear(TokenEmbedding):
     """A learned mixture of the neurons.
 
     Args:
@@ -38,7 +44,7 @@ class Linear(nn.Module):
         return self.linear(counts)
 
 
-class CountEmbedding(nn.Module):
+class CountEmbedding(TokenEmbedding):
     """A learned vector for every count, shared over neurons and laid side by side (NDT's per-neuron embedding).
 
     Args:

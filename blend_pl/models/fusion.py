@@ -6,7 +6,13 @@ import torch
 from torch import Tensor, nn
 
 
-class Concatenation(nn.Module):
+class Fusion(nn.Module):
+    """Base class of what joins tokens (B, T', tokens) and context (B, T', D) into tokens (B, T', width)."""
+
+    width: int
+
+
+class Concatenation(Fusion):
     """Behaviour embedded and laid beside the neural token (BLEND): [E(x) sqrt(N), E_b(b) sqrt(d_b)].
 
     Args:

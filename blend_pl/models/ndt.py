@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blend_pl.models.contract import Dims, Encoding
-from blend_pl.models.embedding import Identity, LearnedPositions
-from blend_pl.models.fusion import Concatenation
+from blend_pl.models.embedding import Identity, LearnedPositions, TokenEmbedding
+from blend_pl.models.fusion import Concatenation, Fusion
 from blend_pl.models.transformer import TransformerLayer, attention_window
 
 
@@ -46,9 +46,9 @@ class NDT(nn.Module):
         context_forward: int = 4,
         context_backward: int = 8,
         fixup: bool = True,
-        embedding: Callable[[int], nn.Module] = Identity,
+        embedding: Callable[[int], TokenEmbedding] = Identity,
         positions: Callable[[int, int], nn.Module] = LearnedPositions,
-        fusion: Callable[[int, int], nn.Module] = Concatenation,
+        fusion: Callable[[int, int], Fusion] = Concatenation,
     ) -> None:
         super().__init__()
         self.pad = (0, dims.neurons - dims.channels, 0, dims.bins - dims.observed_bins)
@@ -64,6 +64,7 @@ class NDT(nn.Module):
         self.readout = nn.Linear(width, dims.neurons)
         nn.init.uniform_(self.readout.weight, -0.1, 0.1)
         nn.init.zeros_(self.readout.bias)
+        self.window: Tensor | None
         self.register_buffer("window", attention_window(dims.bins, context_forward, context_backward), persistent=False)
         if fixup:
             for layer in self.layers:

@@ -77,6 +77,6 @@ class TransformerLayer(nn.Module):
 
     @torch.no_grad()
     def scale_fixup(self, layers: int) -> None:
-        """Shrinks the residual branches by 0.67 L^(-1/4), so that no warm-up is needed (T-Fixup, Huang et al., 2020)."""
+        """Shrinks the residual branches by 0.67 L^(-1/4), for stability (T-Fixup, Huang et al., 2020)."""
         for linear in (self.linear1, self.linear2, self.attention.out_proj):
             linear.weight.mul_(0.67 * layers**-0.25)

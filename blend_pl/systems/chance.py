@@ -1,4 +1,4 @@
-"""Seeds that depend on where training is, not on how it got there, so that a resumed run repeats an uninterrupted one."""
+"""Seeds that depend on where training is, not on how it got there: a resumed run repeats an uninterrupted one."""
 
 import numpy as np
 

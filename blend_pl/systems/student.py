@@ -8,6 +8,7 @@ import lightning as L
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -101,7 +102,7 @@ class Student(L.LightningModule):
             The masked batch, and the (B, T', N) labels: hidden entries, and all that is never observed.
         """
         generator = torch.Generator(self.device).manual_seed(seed)
-        trials, bins, channels = batch.observed.shape
+        _, bins, channels = batch.observed.shape
         hidden = self.masking.draw((batch.global_size, bins, channels), generator, self.current_epoch)[batch.rows]
         observed = self.masking.corrupt(batch.observed, hidden, generator)
         labels = torch.ones_like(batch.target_valid)
@@ -143,7 +144,7 @@ class Student(L.LightningModule):
         """Expected counts per bin, (B, T', N); what they are worth is the evaluation callback's matter."""
         return self.predict_step(batch, batch_idx, dataloader_idx)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer(self._trained())
         schedule = self.make_schedule(optimizer, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,46 @@
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+BIN := .venv/bin
+READY := .venv/.ready
+SEEDS ?= 1 2
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test test-all lint format bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(READY) ## create the environment in .venv
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "blend_pl needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv "$(TORCH)"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+demo: $(READY) ## teacher, student and controls on a simulated session; table and figures in runs/demo/report
+	@PATH="$(CURDIR)/$(BIN):$$PATH" SEEDS="$(SEEDS)" bash experiments/demo.sh
+
+test: $(READY) ## all tests but the slow ones
+	$(BIN)/python -m pytest -n 2
+
+test-all: $(READY) ## all tests
+	$(BIN)/python -m pytest -n 2 -m ""
+
+lint: $(READY) ## style, types, and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## put the code into its form
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(READY) ## speed and memory, as ratios against a reference in the same run
+	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s
+
+clean: ## remove the environment, caches and build files; keeps data and runs
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
