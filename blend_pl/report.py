@@ -1,16 +1,33 @@
-"""Tables of scores."""
+"""Scores for people: of one run, and of many seeds and experiments beside one another."""
 
+import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as RichTable
+from rich.text import Text
 
-NAMES = {"co_bps": "co-bps", "vel_r2": "velocity R2", "psth_r2": "PSTH R2", "fp_bps": "fp-bps"}
+from blend_pl.comparison import BASELINE, OTHER, SELF, STUDENT, TEACHER, Comparison, Experiment, compare
+from blend_pl.errors import BlendError
+from blend_pl.files import atomic_file
+from blend_pl.pages import Picture, Section, html, markdown
+from blend_pl.prediction import predict
+from blend_pl.tables import LEGEND, NAMES, Table, difference_table, score_table
+
+MARKDOWN, HTML = "report.md", "report.html"
+
+ENOUGH_SEEDS = 3
+
+MOST_ARMS = 5
+"""Experiments whose rates are drawn, at most."""
 
 
 def print_scores(name: str, scores: dict[str, float], oracle: dict[str, float] | None, run: Path) -> None:
     """Prints the scores of one run, beside those of the true rates where they are known."""
-    table = Table(title=name)
+    table = RichTable(title=name)
     table.add_column("score")
     table.add_column("value", justify="right")
     if oracle:
@@ -24,3 +41,138 @@ def print_scores(name: str, scores: dict[str, float], oracle: dict[str, float] |
     console = Console()
     console.print(table)
     console.print(f"results: {run}", soft_wrap=True)
+
+
+def report(runs: list[str], output: str | None = None) -> None:
+    """Compares finished runs: prints a table, and writes it with figures as report.md and report.html.
+
+    An experiment whose name ends in `_baseline` or `_teacher` is what the others are held against, `_self` is the
+    self-distilled control. Only what was scored on the same trials and selected in the same way shares a table.
+
+    Args:
+        runs: folders of runs, of experiments (which hold a run for each seed) or of several experiments.
+        output: folder of the report; by default `report` in the folder that holds all of `runs`.
+
+    Raises:
+        BlendError: a folder holds no finished run, results are damaged, or the report cannot be written.
+    """
+    folders = [Path(run) for run in runs]
+    folder = Path(output) if output else Path(os.path.commonpath([path.resolve() for path in folders])) / "report"
+    comparisons = compare(folders)
+    console = Console()
+    sections = []
+    for comparison, stem in zip(comparisons, _stems(comparisons), strict=True):
+        scores, differences = score_table(comparison), difference_table(comparison)
+        _print(console, comparison, scores, comparison.title)
+        _print(console, comparison, differences, "against the baseline")
+        notes = [*comparison.notes, *_few_seeds(comparison)]
+        pictures = _draw(comparison, folder, stem, notes)
+        for note in notes:
+            console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
+        sections.append(Section(comparison, scores.beside(differences), pictures, notes))
+    console.print(LEGEND, style="dim", highlight=False)
+    for name, text in ((MARKDOWN, markdown(sections)), (HTML, html(sections))):
+        with atomic_file(folder / name) as path:
+            path.write_text(text, encoding="utf-8")
+    console.print(f"report: {folder / HTML}", soft_wrap=True, highlight=False)
+
+
+def _print(console: Console, comparison: Comparison, table: Table, title: str) -> None:
+    printed = RichTable(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, name in enumerate(table.header):
+        printed.add_column(name.replace(", ", ",\n"), justify="right" if index else "left", no_wrap=True)
+    for experiment, row in zip(comparison.experiments, table.rows, strict=True):
+        # Deviations and intervals go below their means, so that a terminal of 80 columns is wide enough.
+        cells = (cell.replace(" ±", "\n±").replace(" [", "\n[").replace(", n", "\nn") for cell in row[1:])
+        printed.add_row(*(Text(cell) for cell in (comparison.short(experiment), *cells)))
+    console.print(printed)
+
+
+def _stems(comparisons: Sequence[Comparison]) -> list[str]:
+    """What the files of each comparison begin with."""
+    stems: list[str] = []
+    for comparison in comparisons:
+        stem = re.sub(r"[^\w-]+", "-", f"{comparison.session}-{comparison.phase}-{comparison.bin_ms}ms")
+        stems.append(f"{stem}-{len(stems) + 1}" if stem in stems else stem)
+    return stems
+
+
+def _few_seeds(comparison: Comparison) -> list[str]:
+    few = [experiment.name for experiment in comparison.experiments if len(experiment.runs) < ENOUGH_SEEDS]
+    return [f"Fewer than {ENOUGH_SEEDS} seeds, too few to report: {', '.join(few)}."] if few else []
+
+
+def _draw(comparison: Comparison, folder: Path, stem: str, notes: list[str]) -> list[Picture]:
+    """Draws all figures that the session allows; what stands in the way of others is added to the notes."""
+    try:
+        from blend_pl import figures
+    except ImportError:
+        notes.append("No figures, for matplotlib is not installed; install blend-pl[viz].")
+        return []
+    pictures: list[Picture] = []
+
+    def add(drawn: bool, path: Path, caption: str) -> None:
+        if drawn:
+            pictures.append(Picture(path, caption))
+
+    path = folder / f"{stem}-scores.png"
+    caption = "Scores of each seed (dots) and their mean (bars); the thin line is the baseline's mean."
+    add(figures.draw_scores(comparison, path), path, caption)
+    arms, seed = [], _common_seed(comparison)
+    for experiment in _shown(comparison, seed):
+        run = next(run for run in experiment.runs if run.seed == seed)
+        try:
+            prediction = predict(run.path)
+        except BlendError as error:
+            notes.append(f"No rates of {experiment.name} in the figures: {error}.")
+            continue
+        arms.append(figures.Arm(comparison.short(experiment), experiment.role, prediction, run.results["scores"]))
+    if not arms:
+        return pictures
+    students = [arm for arm in arms if arm.role in (STUDENT, OTHER)]
+    best = max(students, key=lambda arm: arm.scores.get("co_bps", 0.0), default=None)
+    few = [arm for arm in arms if arm.role in (BASELINE, TEACHER) or arm is best]
+    of_seed = f"Seed {seed}; of several students the one with the highest co-bps on that seed."
+    for draw, kind, arms_drawn, caption in (
+        (
+            figures.draw_rates,
+            "rates",
+            few or arms,
+            f"Rates of single neurons in one trial; ticks are spikes. {of_seed}",
+        ),
+        (
+            figures.draw_psths,
+            "psths",
+            few or arms,
+            f"Mean response to each condition, coloured by the direction of the hand: recorded and smoothed above, "
+            f"predicted below. {of_seed}",
+        ),
+        (
+            figures.draw_trajectories,
+            "trajectories",
+            arms,
+            f"Paths of the hand from the integrated velocity, true and decoded, coloured by direction. Seed {seed}.",
+        ),
+        (
+            figures.draw_velocities,
+            "velocities",
+            few or arms,
+            f"True and decoded velocity in trials of several directions. {of_seed}",
+        ),
+    ):
+        path = folder / f"{stem}-{kind}.png"
+        add(draw(arms_drawn, path), path, caption)
+    return pictures
+
+
+def _common_seed(comparison: Comparison) -> int:
+    """The first seed that most experiments have."""
+    seeds = [run.seed for experiment in comparison.experiments for run in experiment.runs]
+    return min(seeds, key=lambda seed: (-seeds.count(seed), seed))
+
+
+def _shown(comparison: Comparison, seed: int) -> list[Experiment]:
+    """Experiments with that seed: baseline, teacher, students and the control, as many as can be told apart."""
+    there = [e for e in comparison.experiments if any(run.seed == seed for run in e.runs)]
+    control = [experiment for experiment in there if experiment.role == SELF][:1]
+    return [e for e in there if e.role != SELF][: MOST_ARMS - len(control)] + control

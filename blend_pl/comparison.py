@@ -1,0 +1,182 @@
+"""Finished runs, gathered into what may be compared with one another."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from blend_pl.errors import DataError
+from blend_pl.results import RESULTS, read_results
+
+BASELINE, TEACHER, STUDENT, SELF, OTHER = ROLES = ("baseline", "teacher", "student", "self", "other")
+"""What an experiment is to the others, in the order of the table."""
+
+DATA = ("spec", "bin_ms", "phase", "source", "simulation", "select_on", "holdout")
+"""Settings of the data module that decide which trials are scored, and what is known about them."""
+
+TRAINING = ("max_epochs", "max_steps", "gradient_clip_val", "precision")
+"""Settings of the trainer that decide what is learnt, whatever machine it runs on."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder and what its results.json holds."""
+
+    path: Path
+    results: dict[str, Any]
+
+    @property
+    def seed(self) -> int:
+        return int(self.results["seed"])
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return {key: self.results["config"]["data"]["init_args"].get(key) for key in DATA}
+
+    @property
+    def settings(self) -> str:
+        """What runs that differ in their seed alone have in common; places and machines do not count."""
+        config = self.results["config"]
+        distillation = {**((config.get("distillation") or {}).get("init_args") or {}), "teacher": None}
+        trainer = {key: config.get("trainer", {}).get(key) for key in TRAINING}
+        batch = config["data"]["init_args"].get("batch_size")
+        return json.dumps([config.get("model"), self.data, batch, distillation, trainer], sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Runs that differ in their seed alone.
+
+    Attributes:
+        name: its name; by its last word it is a `baseline`, a `teacher` or a `self`-distilled control
+            (mc_maze_baseline), else by its results a student, if it had a teacher, or something other.
+        runs: one run a seed.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+
+    @property
+    def family(self) -> str:
+        """The name without its last word."""
+        return self.name.rpartition("_")[0]
+
+    @property
+    def role(self) -> str:
+        word = self.name.rpartition("_")[2]
+        if word in (BASELINE, TEACHER, SELF):
+            return word
+        return STUDENT if self.runs[0].results.get("teacher") else OTHER
+
+    def scores(self, name: str) -> dict[int, float]:
+        """A score by seed, of the runs that have it."""
+        return {run.seed: run.results["scores"][name] for run in self.runs if name in run.results["scores"]}
+
+    def fractions(self, name: str) -> dict[int, float]:
+        """A score as a fraction of the true rates' score by seed, where those are known."""
+        oracles = {run.seed: (run.results.get("oracle") or {}).get(name, 0.0) for run in self.runs}
+        return {seed: score / oracles[seed] for seed, score in self.scores(name).items() if oracles[seed] > 0}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Experiments that were scored on the same trials of the same session and selected in the same way.
+
+    Attributes:
+        session: name of the session.
+        phase: the trials that are scored, val or test.
+        selection: the trials that chose the checkpoints.
+        bin_ms: bin width.
+        experiments: in the order of the table.
+        notes: what a reader has to know, one sentence each.
+    """
+
+    session: str
+    phase: str
+    selection: str
+    bin_ms: int
+    experiments: tuple[Experiment, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def title(self) -> str:
+        return f"{self.session}, {self.bin_ms} ms: scored on {self.phase}, checkpoints selected on {self.selection}"
+
+    def short(self, experiment: Experiment) -> str:
+        """The last word of an experiment's name where all have the rest in common, else the name."""
+        one_family = len({other.family for other in self.experiments}) == 1
+        return experiment.name.rpartition("_")[2] if one_family else experiment.name
+
+    def partner(self, experiment: Experiment, role: str) -> Experiment | None:
+        """The baseline or teacher that an experiment is held against: of several, the one of its own family."""
+        candidates = [candidate for candidate in self.experiments if candidate.role == role]
+        if len(candidates) > 1:
+            candidates = [candidate for candidate in candidates if candidate.family == experiment.family]
+        return candidates[0] if candidates else None
+
+
+def compare(folders: Sequence[Path]) -> list[Comparison]:
+    """Gathers runs into experiments, and experiments into comparisons.
+
+    Of runs with one name, those count whose settings are those of the latest, and of one seed the latest; a note tells
+    which others were left out.
+
+    Args:
+        folders: runs, experiments (folders of runs) or folders of experiments.
+
+    Raises:
+        DataError: a folder holds no finished run, or results are damaged.
+    """
+    groups: dict[str, list[Run]] = {}
+    for run in _find(folders):
+        results = run.results
+        try:
+            key = [results["session"], results["phase"], results["selection"], run.data]
+            _ = results["name"], results["scores"], results["date"], run.seed, run.settings
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{run.path / RESULTS} lacks {error}; run that experiment again") from error
+        groups.setdefault(json.dumps(key, sort_keys=True), []).append(run)
+    return [_comparison(runs) for runs in groups.values()]
+
+
+def _find(folders: Sequence[Path]) -> Iterable[Run]:
+    found: dict[Path, Run] = {}
+    for folder in folders:
+        paths = [path.parent for pattern in ("", "*/", "*/*/") for path in sorted(folder.glob(pattern + RESULTS))]
+        if not paths:
+            raise DataError(f"{folder} holds no finished run (no {RESULTS}); name folders of runs or of experiments")
+        for path in paths:
+            found.setdefault(path.resolve(), Run(path, read_results(path)))
+    return found.values()
+
+
+def _comparison(runs: list[Run]) -> Comparison:
+    by_name: dict[str, list[Run]] = {}
+    for run in runs:
+        by_name.setdefault(run.results["name"], []).append(run)
+    notes: list[str] = []
+    experiments = [_experiment(name, same, notes) for name, same in by_name.items()]
+    experiments.sort(key=lambda experiment: ROLES.index(experiment.role))
+    first = runs[0]
+    return Comparison(
+        first.results["session"],
+        first.results["phase"],
+        first.results["selection"],
+        first.data["bin_ms"],
+        tuple(experiments),
+        tuple(notes),
+    )
+
+
+def _experiment(name: str, runs: list[Run], notes: list[str]) -> Experiment:
+    runs = sorted(runs, key=lambda run: run.results["date"])
+    same = [run for run in runs if run.settings == runs[-1].settings]
+    if len(same) < len(runs):
+        notes.append(
+            f"{name}: {len(runs) - len(same)} run(s) left out, for their settings differ from the latest run's."
+        )
+    by_seed = {run.seed: run for run in same}
+    if len(by_seed) < len(same):
+        notes.append(f"{name}: {len(same) - len(by_seed)} run(s) left out, for a later run has the same seed.")
+    return Experiment(name, tuple(by_seed[seed] for seed in sorted(by_seed)))

@@ -1,0 +1,97 @@
+"""A report as markdown and as one HTML file that needs nothing beside it."""
+
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from blend_pl.comparison import Comparison
+from blend_pl.tables import LEGEND, Table
+
+TITLE = "Scores"
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #262626; max-width: 1100px; margin: 2.5rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; }
+.table { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px; }
+th { font-weight: 600; border-bottom: 1.5px solid #262626; vertical-align: bottom; }
+th, td { padding: .35rem .7rem; text-align: right; white-space: nowrap; border-top: 1px solid #eee; }
+th:first-child, td:first-child { text-align: left; padding-left: 0; }
+.small, .note { color: #666; font-size: 13px; } .note { color: #a33; } details { margin: 1rem 0; }
+figure { margin: 2rem 0; } img { width: 100%; max-width: 900px; } figcaption { color: #444; max-width: 900px; }
+@media (prefers-color-scheme: dark) { img { border-radius: 6px; } }
+"""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure on disk and what it shows."""
+
+    path: Path
+    caption: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """What a report says of one comparison."""
+
+    comparison: Comparison
+    table: Table
+    pictures: Sequence[Picture]
+    notes: Sequence[str]
+
+
+def markdown(sections: Sequence[Section]) -> str:
+    """The report as markdown; figures are links to files in the same folder."""
+    return "\n\n".join([f"# {TITLE}", *(block for section in sections for block in _markdown(section))]) + "\n"
+
+
+def html(sections: Sequence[Section]) -> str:
+    """The report as one HTML page, figures included."""
+    body = "\n".join(block for section in sections for block in _html(section))
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{TITLE}</title>\n'
+        f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{TITLE}</h1>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _markdown(section: Section) -> Iterator[str]:
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    table = section.table
+    yield f"## {section.comparison.title}"
+    yield "\n".join([line(table.header), line(["---"] + ["---:"] * (len(table.header) - 1)), *map(line, table.rows)])
+    yield LEGEND
+    if section.notes:
+        yield "\n".join(f"- {note}" for note in section.notes)
+    for picture in section.pictures:
+        yield f"![{picture.caption}]({picture.path.name})\n\n{picture.caption}"
+    yield "Runs:\n\n" + "\n".join(f"- {run}" for run in _runs(section))
+
+
+def _html(section: Section) -> Iterator[str]:
+    yield f"<h2>{escape(section.comparison.title)}</h2>"
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in section.table.header)
+    rows = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in section.table.rows)
+    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+    yield f'<div class="table"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>'
+    yield f'<p class="small">{escape(LEGEND)}</p>'
+    for note in section.notes:
+        yield f'<p class="note">{escape(note)}</p>'
+    for picture in section.pictures:
+        image = base64.b64encode(picture.path.read_bytes()).decode()
+        caption = escape(picture.caption)
+        source = f"data:image/png;base64,{image}"
+        yield f'<figure><img alt="{caption}" src="{source}"><figcaption>{caption}</figcaption></figure>'
+    runs = "".join(f"<li>{escape(run)}</li>" for run in _runs(section))
+    yield f'<details class="small"><summary>Runs</summary><ul>{runs}</ul></details>'
+
+
+def _runs(section: Section) -> Iterator[str]:
+    for experiment in section.comparison.experiments:
+        for run in experiment.runs:
+            commit = run.results.get("commit") or "unknown"
+            yield f"{run.path} (seed {run.seed}, {run.results['date']}, commit {commit})"

@@ -1,0 +1,69 @@
+"""What several seeds say together."""
+
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from scipy.stats import t
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean over seeds.
+
+    Attributes:
+        mean: the mean.
+        sd: standard deviation over seeds (n - 1 in the denominator); None for one seed.
+        n: number of seeds.
+    """
+
+    mean: float
+    sd: float | None
+    n: int
+
+    @classmethod
+    def of(cls, values: dict[int, float]) -> "Summary | None":
+        """Summarises values by seed; None without any."""
+        if not values:
+            return None
+        return cls(fmean(values.values()), stdev(values.values()) if len(values) > 1 else None, len(values))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean over seeds of the difference between two experiments of the same seed.
+
+    Attributes:
+        mean: the mean difference.
+        interval: 95 % interval of the mean by Student's t; None for one seed.
+        n: number of seeds that both have.
+    """
+
+    mean: float
+    interval: tuple[float, float] | None
+    n: int
+
+    @classmethod
+    def paired(cls, values: dict[int, float], reference: dict[int, float]) -> "Difference | None":
+        """Difference of values to reference, both by seed; None where no seed is common."""
+        summary = Summary.of({seed: values[seed] - reference[seed] for seed in values.keys() & reference.keys()})
+        if summary is None:
+            return None
+        if summary.sd is None:
+            return cls(summary.mean, None, 1)
+        half = float(t.ppf((1 + CONFIDENCE) / 2, summary.n - 1)) * summary.sd / summary.n**0.5
+        return cls(summary.mean, (summary.mean - half, summary.mean + half), summary.n)
+
+
+def gap_closed(values: dict[int, float], baseline: dict[int, float], teacher: dict[int, float]) -> float | None:
+    """Share of the way from baseline to teacher, by the means over the seeds that all three have.
+
+    Returns:
+        0 at the baseline, 1 at the teacher; None where no seed is common or the teacher is not above the baseline.
+    """
+    seeds = values.keys() & baseline.keys() & teacher.keys()
+    if not seeds:
+        return None
+    gap = fmean(teacher[seed] - baseline[seed] for seed in seeds)
+    return fmean(values[seed] - baseline[seed] for seed in seeds) / gap if gap > 0 else None

@@ -1,0 +1,90 @@
+"""Comparisons as rows of text."""
+
+from dataclasses import dataclass
+
+from blend_pl.comparison import BASELINE, TEACHER, Comparison, Experiment
+from blend_pl.statistics import Difference, Summary, gap_closed
+
+NAMES = {"co_bps": "co-bps", "vel_r2": "velocity R2", "psth_r2": "PSTH R2", "fp_bps": "fp-bps"}
+COMPARED = ("co_bps", "vel_r2")
+"""Scores that are held against the baseline and the teacher."""
+
+LEGEND = (
+    "Scores are mean ± standard deviation over seeds. Differences to the baseline are paired by seed, with a 95 % "
+    "interval by Student's t; n is given where fewer seeds are common. Gap closed: 0 % at the baseline, 100 % at the "
+    "teacher, over common seeds. Of oracle: co-bps as a share of the true rates' co-bps."
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: names of its columns, and rows of as many cells; the first column names the row."""
+
+    header: list[str]
+    rows: list[list[str]]
+
+    def beside(self, other: "Table") -> "Table":
+        """One table out of two with the same rows."""
+        rows = [[*row, *more[1:]] for row, more in zip(self.rows, other.rows, strict=True)]
+        return Table([*self.header, *other.header[1:]], rows)
+
+
+def score_table(comparison: Comparison) -> Table:
+    """A row for each experiment: number of seeds, scores, and the share of the oracle where it is known."""
+    experiments = comparison.experiments
+    shown = [key for key in NAMES if any(experiment.scores(key) for experiment in experiments)]
+    header = ["experiment", "seeds", *(NAMES[key] for key in shown)]
+    rows = [[e.name, str(len(e.runs)), *(_summary(e.scores(key)) for key in shown)] for e in experiments]
+    shares = [experiment.fractions("co_bps") for experiment in experiments]
+    if any(shares):
+        header.append("of oracle")
+        for row, share in zip(rows, shares, strict=True):
+            summary = Summary.of(share)
+            row.append(_percent(summary.mean) if summary else "")
+    return Table(header, rows)
+
+
+def difference_table(comparison: Comparison) -> Table:
+    """A row for each experiment: differences to the baseline, and shares of the gap to the teacher that it closes."""
+    experiments = comparison.experiments
+    shown = [key for key in COMPARED if any(experiment.scores(key) for experiment in experiments)]
+    header = ["experiment", *(f"Δ {NAMES[key]}" for key in shown), *(f"gap closed, {NAMES[key]}" for key in shown)]
+    rows = []
+    for experiment in experiments:
+        differences = [_difference(comparison, experiment, key) for key in shown]
+        gaps = [_gap(comparison, experiment, key) for key in shown]
+        rows.append([experiment.name, *differences, *gaps])
+    return Table(header, rows)
+
+
+def _summary(values: dict[int, float]) -> str:
+    summary = Summary.of(values)
+    if summary is None:
+        return ""
+    return f"{summary.mean:.4f}" if summary.sd is None else f"{summary.mean:.4f} ± {summary.sd:.4f}"
+
+
+def _difference(comparison: Comparison, experiment: Experiment, key: str) -> str:
+    baseline = comparison.partner(experiment, BASELINE)
+    if baseline is None or baseline is experiment:
+        return ""
+    difference = Difference.paired(experiment.scores(key), baseline.scores(key))
+    if difference is None:
+        return "no common seed"
+    text = f"{difference.mean:+.4f}"
+    if difference.interval:
+        text += f" [{difference.interval[0]:+.4f}, {difference.interval[1]:+.4f}]"
+    return text if difference.n == len(experiment.runs) else f"{text}, n = {difference.n}"
+
+
+def _gap(comparison: Comparison, experiment: Experiment, key: str) -> str:
+    if experiment.role in (BASELINE, TEACHER):
+        return ""
+    partners = [comparison.partner(experiment, role) for role in (BASELINE, TEACHER)]
+    scores = [partner.scores(key) for partner in partners if partner]
+    share = gap_closed(experiment.scores(key), *scores) if len(scores) == 2 else None
+    return "" if share is None else _percent(share)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}".replace("%", " %")
