@@ -4,19 +4,18 @@ set -euo pipefail
 export OMP_NUM_THREADS=1
 
 arms() {
-    for arm in teacher baseline hard self; do
-        python -m blend_pl fit --config "experiments/simulated_$arm.yaml" --seed_everything "$1" --output runs/demo
+    local log="runs/demo/seed$1.log"
+    for arm in baseline teacher hard self; do
+        if ! python -m blend_pl fit --config "experiments/simulated_$arm.yaml" --seed_everything "$1" \
+            --output runs/demo >>"$log" 2>&1; then
+            tail -n 20 "$log" >&2
+            return 1
+        fi
+        echo "seed $1: $arm done"
     done
 }
 
 mkdir -p runs/demo
-pids=()
-for seed in $SEEDS; do
-    arms "$seed" >"runs/demo/seed$seed.log" 2>&1 &
-    pids+=($!)
-    echo "seed $seed: training baseline, teacher, student and control; see runs/demo/seed$seed.log"
-    # Two at a time: more would only share the cores.
-    if (( ${#pids[@]} % 2 == 0 )); then wait "${pids[@]}" || { tail -n 20 runs/demo/seed*.log; exit 1; }; fi
-done
-for pid in "${pids[@]}"; do wait "$pid" || { tail -n 20 runs/demo/seed*.log; exit 1; }; done
+echo "training baseline, teacher, student and control with seeds $SEEDS; logs in runs/demo"
+printf '%s\n' $SEEDS | (export -f arms; xargs -P 2 -I {} bash -euo pipefail -c 'arms {}')
 python -m blend_pl report runs/demo/simulated_* --output runs/demo/report
