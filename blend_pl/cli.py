@@ -18,7 +18,7 @@ from blend_pl.errors import ConfigError
 from blend_pl.files import atomic_file
 from blend_pl.report import print_scores
 from blend_pl.results import write_results
-from blend_pl.runs import BEST, CHECKPOINTS, CONFIG, fingerprint, reserve, run_of
+from blend_pl.runs import BEST, CHECKPOINTS, CONFIG, LAST, fingerprint, reserve, run_of
 from blend_pl.simulate import simulate
 from blend_pl.systems import Student
 from blend_pl.systems.checkpoint import read_checkpoint
@@ -48,7 +48,6 @@ class BlendCLI(LightningCLI):
         parser.set_defaults(
             {
                 "checkpoint.filename": Path(BEST).stem,
-                "checkpoint.save_last": True,
                 "checkpoint.enable_version_counter": False,
                 "checkpoint.monitor": "val/co_bps",
                 "checkpoint.mode": "max",
@@ -56,6 +55,10 @@ class BlendCLI(LightningCLI):
                 "early_stopping.mode": "max",
             }
         )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        # Lightning's own warns whoever hands over arguments that sys.argv holds too.
+        self.config = parser.parse_args(args)
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
@@ -98,6 +101,8 @@ class BlendCLI(LightningCLI):
         distillation = self._get(self.config_init, "distillation")
         if distillation is not None:
             trainer.callbacks.append(distillation)
+        # Lightning's own `save_last` waits for a better score; a run should resume from where it was.
+        trainer.callbacks.append(ModelCheckpoint(self.run / CHECKPOINTS, Path(LAST).stem, enable_version_counter=False))
         return trainer
 
     def before_validate(self) -> None:

@@ -1,0 +1,105 @@
+"""The command line as the tests use it: in this process, or in one of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from helpers.nwb_files import write_bump, write_maze, write_rtt
+
+from blend_pl.cli import BlendCLI, run
+from blend_pl.compose import compose
+
+REPOSITORY = Path(__file__).parents[2]
+EXPERIMENTS = REPOSITORY / "experiments"
+SMALL_TEST_FILE = REPOSITORY / "../shared/data/sub-Jenkins_ses-small_desc-test_ecephys.nwb"
+
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "mc_maze": write_maze,
+    "mc_maze_small": lambda folder: write_maze(folder, session="small"),
+    "mc_rtt": write_rtt,
+    "area2_bump": write_bump,
+}
+"""Writes the recordings of a set that the package's simulator has nothing to do with."""
+
+SIMULATION = [
+    f"--data.simulation.{name}={number}"
+    for name, number in {"n_train": 20, "n_val": 10, "n_test": 8, "n_units": 12, "n_heldout": 3}.items()
+]
+"""A simulated session that is made in a moment."""
+
+TINY = [
+    *("--model.backbone.layers=1", "--model.backbone.feedforward=8", "--data.bin_ms=20"),
+    *("--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=1", "--trainer.accelerator=cpu"),
+]
+"""A network and a budget that train in a moment, for any experiment."""
+
+
+def experiment(name: str) -> Path:
+    """The experiment's file."""
+    return EXPERIMENTS / f"{name}.yaml"
+
+
+def write_set(path: Path, folder: Path) -> list[str]:
+    """Provides in `folder` the session that an experiment or data file wants, and says which arguments choose it."""
+    settings = compose(path)["data"]["init_args"]
+    root = [f"--data.root={folder}"]
+    if settings.get("source") == "simulated":
+        return [*root, *SIMULATION]
+    if not folder.exists():
+        WRITERS[settings["spec"]["name"]](folder)
+    return root
+
+
+def call(command: str, *arguments: str | Path) -> BlendCLI:
+    """Runs a command in this process."""
+    cli = run([command, *(str(argument) for argument in arguments)])
+    assert cli is not None
+    return cli
+
+
+def fit(name: str, output: Path, *arguments: str | Path) -> Path:
+    """Fits an experiment in this process, with a tiny network; the run's folder."""
+    return call("fit", "--config", experiment(name), f"--output={output}", *TINY, *arguments).run
+
+
+def start(*arguments: str | Path, **environment: str) -> "subprocess.Popen[str]":
+    """Starts `python -m blend_pl` in a process of its own, with pipes for what it says."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "blend_pl", *(str(argument) for argument in arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: "subprocess.Popen[str]") -> str:
+    """Waits for a command that must succeed; what it printed."""
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, out + err
+    return out
+
+
+def teacher_args(*arguments: str) -> str:
+    """`--teacher_args` for a teacher as tiny as `fit` makes its student."""
+    return f"--teacher_args={[*TINY, *arguments]}"
+
+
+def checkpoint(run_dir: Path, name: str = "best.ckpt") -> dict[str, Any]:
+    """What a run's checkpoint holds."""
+    return torch.load(run_dir / "checkpoints" / name, weights_only=True)
+
+
+def weights(run_dir: Path, name: str = "last.ckpt") -> dict[str, torch.Tensor]:
+    """The weights in a run's checkpoint."""
+    return checkpoint(run_dir, name)["state_dict"]
+
+
+def differing(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> list[str]:
+    """Names of the weights that are not the same bit by bit in both, or in one only."""
+    names = first.keys() | second.keys()
+    return sorted(n for n in names if n not in first or n not in second or not torch.equal(first[n], second[n]))
