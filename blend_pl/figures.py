@@ -105,6 +105,7 @@ def draw_scores(comparison: Comparison, path: Path) -> bool:
             axis.plot(values, [row] * len(values), "o", color=colour, markersize=5, alpha=0.55, markeredgewidth=0)
             if values:
                 axis.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=colour, linewidth=2.2)
+        axis.margins(x=0.08)
         axis.set(xlabel=names[key], ylim=(len(experiments) - 0.4, -0.6))
         axis.set_yticks(range(len(experiments)), [comparison.short(experiment) for experiment in experiments])
         axis.tick_params(axis="y", length=0, labelcolor=TRUTH)
@@ -113,6 +114,7 @@ def draw_scores(comparison: Comparison, path: Path) -> bool:
         axis.set_axisbelow(True)
         if axis is not axes[0, 0]:
             axis.set_yticklabels([])
+    figure.get_layout_engine().set(wspace=0.06)  # type: ignore[union-attr, call-arg]
     _save(figure, path)
     return True
 

@@ -78,7 +78,7 @@ def report(runs: list[str], output: str | None = None) -> None:
 
 
 def _print(console: Console, comparison: Comparison, table: Table, title: str) -> None:
-    printed = RichTable(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    printed = RichTable(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for index, name in enumerate(table.header):
         printed.add_column(name.replace(", ", ",\n"), justify="right" if index else "left", no_wrap=True)
     for experiment, row in zip(comparison.experiments, table.rows, strict=True):

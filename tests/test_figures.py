@@ -1,0 +1,119 @@
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.cli import SIMULATION, experiment, fit, write_set
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from blend_pl import figures
+from blend_pl.figures import Arm, draw_psths, draw_rates, draw_trajectories, draw_velocities
+from blend_pl.prediction import Prediction, predict
+from blend_pl.report import report
+
+Draw = Callable[[Sequence[Arm], Path], bool]
+ALL: tuple[Draw, ...] = (draw_rates, draw_psths, draw_trajectories, draw_velocities)
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a baseline's and a teacher's run, and of what stands in for a student's."""
+    folder = tmp_path_factory.mktemp("simulated")
+    data = [f"--data.root={folder / 'data'}", *SIMULATION]
+    fit("simulated_baseline", folder / "runs", *data)
+    fit("simulated_baseline", folder / "runs", *data, "--name=simulated_hard")
+    fit("simulated_teacher", folder / "runs", *data)
+    return folder / "runs"
+
+
+@pytest.fixture(scope="module")
+def arms(simulated: Path) -> list[Arm]:
+    runs = {name: next((simulated / f"simulated_{name}").glob("seed*")) for name in ("baseline", "teacher", "hard")}
+    return [Arm(name, {"hard": "student"}.get(name, name), predict(run), {}) for name, run in runs.items()]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Prediction:
+    """A session without conditions, whose true rates nobody knows."""
+    folder = tmp_path_factory.mktemp("mc_rtt")
+    return predict(fit("mc_rtt_baseline", folder / "runs", *write_set(experiment("mc_rtt_baseline"), folder / "data")))
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """Figures instead of files."""
+    kept: list[Figure] = []
+    monkeypatch.setattr(figures, "_save", lambda figure, path: kept.append(figure))
+    return kept
+
+
+@pytest.mark.parametrize("draw", ALL)
+def test_figures_are_readable_images(arms: list[Arm], draw: Draw, tmp_path: Path) -> None:
+    assert draw(arms, tmp_path / "figure.png")
+    image = imread(tmp_path / "figure.png")
+    assert image.shape[1] >= 900
+    assert image.std() > 0.02
+
+
+def test_rates_show_the_truth_and_every_arm(arms: list[Arm], drawn: list[Figure]) -> None:
+    draw_rates(arms, Path("unused"))
+    axis = drawn[0].axes[0]
+    session = arms[0].prediction.session
+    name = axis.get_title(loc="left")
+    neuron = session.unit_id.tolist().index(int(name.split()[-1]))
+    assert "held-out" in name
+    assert neuron >= session.n_heldin
+    true = arms[0].prediction.datamodule.true_rates("eval")
+    assert true is not None
+    lines = [torch.as_tensor(line.get_ydata()) for line in axis.lines]
+    candidates = true[:, : session.n_observed, neuron] * 50
+    trial = int((candidates - lines[0]).abs().sum(1).argmin())
+    torch.testing.assert_close(candidates[trial], lines[0], check_dtype=False)
+    for arm, line in zip(arms, lines[1:4], strict=True):
+        expected = arm.prediction.rates[trial, : session.n_observed, neuron] * 50
+        torch.testing.assert_close(expected, line, check_dtype=False)
+
+
+def test_trajectories_begin_together_and_end_where_the_hand_went(arms: list[Arm], drawn: list[Figure]) -> None:
+    draw_trajectories(arms, Path("unused"))
+    session = arms[0].prediction.session
+    line = drawn[0].axes[0].lines[0]
+    end = session.behavior[0, : session.n_observed].double().sum(0) * 0.02
+    assert [line.get_xdata()[0], line.get_ydata()[0]] == [0, 0]
+    assert [line.get_xdata()[-1], line.get_ydata()[-1]] == pytest.approx(end.tolist(), rel=1e-5)
+
+
+def test_velocities_are_shown_when_the_hand_moved(arms: list[Arm], drawn: list[Figure]) -> None:
+    draw_velocities(arms, Path("unused"))
+    time = drawn[0].axes[0].lines[1].get_xdata()
+    assert [time[0], time[-1]] == [-250 + 10 + 100, 450 - 10 + 100]
+
+
+def test_true_rates_are_replaced_by_smoothed_spikes_where_unknown(recorded: Prediction, drawn: list[Figure]) -> None:
+    assert draw_rates([Arm("baseline", "baseline", recorded, {})], Path("unused"))
+    assert "smoothed" in drawn[0].legends[0].texts[0].get_text()
+
+
+def test_what_a_session_lacks_is_not_drawn(recorded: Prediction, tmp_path: Path) -> None:
+    arm = Arm("baseline", "baseline", recorded, {})
+    path = tmp_path / "figure.png"
+    assert not draw_psths([arm], path)
+    assert draw_trajectories([arm], path)
+    session = recorded.session
+    blind = replace(session, behavior=torch.full_like(session.behavior, torch.nan))
+    recorded.datamodule.parts["eval"] = blind
+    try:
+        still = [replace(arm, prediction=replace(recorded))]
+        assert not draw_trajectories(still, path)
+        assert not draw_velocities(still, path)
+    finally:
+        recorded.datamodule.parts["eval"] = session
+
+
+def test_report_of_runs_holds_all_figures(simulated: Path, tmp_path: Path) -> None:
+    report([str(simulated)], str(tmp_path))
+    assert (tmp_path / "report.html").read_text().count("data:image/png;base64,") == 5
+    assert len(list(tmp_path.glob("*.png"))) == 5
+    assert "No rates" not in (tmp_path / "report.md").read_text()

@@ -1,0 +1,97 @@
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.results import write_run
+
+import blend_pl
+from blend_pl.comparison import compare
+from blend_pl.errors import DataError
+from blend_pl.report import report
+from blend_pl.tables import difference_table, score_table
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    oracle = {"co_bps": 0.8}
+    for seed, shift in enumerate((0.0, 0.01, 0.02)):
+        for name, score, teacher in [("baseline", 0.2, None), ("teacher", 0.4, None), ("hard", 0.25, "t")]:
+            scores = {"co_bps": score + shift, "vel_r2": 2 * score}
+            write_run(tmp_path, f"x_{name}", seed, scores, teacher=teacher, oracle=oracle)
+    return tmp_path
+
+
+def test_scores(runs: Path) -> None:
+    table = score_table(compare([runs])[0])
+    assert table.header == ["experiment", "seeds", "co-bps", "velocity R2", "of oracle"]
+    assert table.rows[0] == ["x_baseline", "3", "0.2100 ± 0.0100", "0.4000 ± 0.0000", "26 %"]
+
+
+def test_differences_and_gaps(runs: Path) -> None:
+    table = difference_table(compare([runs])[0])
+    assert table.rows[0] == ["x_baseline", "", "", "", ""]
+    assert table.rows[1][1:] == ["+0.2000 [+0.2000, +0.2000]", "+0.4000 [+0.4000, +0.4000]", "", ""]
+    assert table.rows[2][1:] == ["+0.0500 [+0.0500, +0.0500]", "+0.1000 [+0.1000, +0.1000]", "25 %", "25 %"]
+
+
+def test_number_of_pairs_is_told_where_seeds_are_missing(runs: Path) -> None:
+    write_run(runs, "x_soft", 0, {"co_bps": 0.3}, teacher="t")
+    write_run(runs, "x_soft", 9, {"co_bps": 0.3}, teacher="t")
+    write_run(runs, "x_late", 9, {"co_bps": 0.3}, teacher="t")
+    rows = {row[0]: row for row in difference_table(compare([runs])[0]).rows}
+    assert rows["x_soft"][1] == "+0.1000, n = 1"
+    assert rows["x_late"][1] == "no common seed"
+
+
+def test_report_is_written_and_printed(runs: Path, capsys: Any) -> None:
+    report([str(runs)])
+    markdown = (runs / "report/report.md").read_text()
+    html = (runs / "report/report.html").read_text()
+    printed = capsys.readouterr().out
+    for text in (markdown, html):
+        assert "simulated, 20 ms: scored on val, checkpoints selected on train_holdout (30 trials)" in text
+        assert "+0.0500 [+0.0500, +0.0500]" in text
+    assert "[+0.0500, +0.0500]" in printed
+    assert "…" not in printed
+    assert (runs / "report/simulated-val-20ms-scores.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_html_needs_nothing_beside_it(runs: Path) -> None:
+    report([str(runs)])
+    sources = re.findall(r'(?:src|href)="([^"]{,30})', (runs / "report/report.html").read_text())
+    assert len(sources) == 1
+    assert sources[0].startswith("data:image/png;base64,")
+
+
+def test_tables_of_different_splits_stand_apart(runs: Path) -> None:
+    write_run(runs, "x_large", 0, phase="test", selection="train_holdout (40 trials)")
+    report([str(runs)], str(runs / "out"))
+    text = (runs / "out/report.md").read_text()
+    assert text.count("\n## ") == 2
+    assert "x_large" not in text.split("scored on test")[0]
+
+
+def test_few_seeds_and_missing_checkpoints_are_told(tmp_path: Path) -> None:
+    write_run(tmp_path, "x_hard<b>")
+    report([str(tmp_path)])
+    markdown = (tmp_path / "report/report.md").read_text()
+    assert "Fewer than 3 seeds" in markdown
+    assert "No rates of x_hard<b> in the figures: there is no checkpoint" in markdown
+    assert "<b>" not in (tmp_path / "report/report.html").read_text()
+
+
+def test_report_without_matplotlib_has_tables(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(blend_pl, "figures", raising=False)
+    monkeypatch.setitem(sys.modules, "blend_pl.figures", None)
+    report([str(runs)])
+    text = (runs / "report/report.md").read_text()
+    assert "install blend-pl[viz]" in text
+    assert "x_baseline" in text
+
+
+def test_folder_that_cannot_be_written_is_refused(runs: Path) -> None:
+    (runs / "file").touch()
+    with pytest.raises(DataError, match="cannot write"):
+        report([str(runs)], str(runs / "file"))

@@ -1,0 +1,47 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import ttest_rel
+
+from blend_pl.statistics import Difference, Summary, gap_closed
+
+SCORES = st.lists(st.floats(-1, 1).map(lambda x: round(x, 4)), min_size=3, max_size=8)
+
+
+def test_summary_of_none_is_none_and_of_one_has_no_deviation() -> None:
+    assert Summary.of({}) is None
+    assert Summary.of({3: 0.5}) == Summary(0.5, None, 1)
+
+
+def test_deviation_is_that_of_a_sample() -> None:
+    assert Summary.of({0: 1.0, 1: 3.0}) == Summary(2.0, pytest.approx(2**0.5), 2)
+
+
+@given(SCORES, SCORES)
+def test_interval_is_that_of_a_paired_t_test(first: list[float], second: list[float]) -> None:
+    n = min(len(first), len(second))
+    difference = Difference.paired(dict(enumerate(first)), dict(enumerate(second)))
+    expected = ttest_rel(first[:n], second[:n]).confidence_interval(0.95)
+    assert difference is not None
+    assert difference.n == n
+    assert difference.interval == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_only_common_seeds_are_paired() -> None:
+    assert Difference.paired({0: 1.0, 1: 2.0}, {1: 1.5, 2: 9.0}) == Difference(0.5, None, 1)
+    assert Difference.paired({0: 1.0}, {1: 1.0}) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [({0: 0.2}, 0.0), ({0: 0.4}, 1.0), ({0: 0.25}, 0.25), ({0: 0.1}, -0.5), ({0: 0.25, 1: 9.0}, 0.25)],
+)
+def test_gap_closed(values: dict[int, float], expected: float) -> None:
+    assert gap_closed(values, {0: 0.2}, {0: 0.4}) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("values", "teacher"), [({0: 0.3}, {0: 0.2}), ({0: 0.3}, {0: 0.1}), ({1: 0.3}, {0: 0.4})])
+def test_there_is_no_gap_without_a_better_teacher_and_a_common_seed(
+    values: dict[int, float], teacher: dict[int, float]
+) -> None:
+    assert gap_closed(values, {0: 0.2}, teacher) is None
