@@ -39,12 +39,15 @@ def _compose(path: Path, parents: tuple[Path, ...]) -> Config:
         own = yaml.safe_load(path.read_text())
     except OSError as error:
         raise ConfigError(f"cannot read the config file {path}: {error.strerror}; check its name") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(own, dict):
         raise ConfigError(f"{path} holds no settings; write it as `key: value` lines")
     merged: Config = {}
-    for base in own.pop(BASE, []):
+    bases = own.pop(BASE, None) or []
+    if not (isinstance(bases, list) and all(isinstance(base, str) for base in bases)):
+        raise ConfigError(f"the `base` of {path} is {bases!r}; write a list of files, as in `base: [other.yaml]`")
+    for base in bases:
         merged = merge(merged, _compose(path.parent / base, (*parents, path.resolve())))
     _resolve_references(own, path.parent)
     return merge(merged, own)
@@ -61,6 +64,7 @@ def merge(first: Config, second: Config) -> Config:
 
 def _resolve_references(config: Config, folder: Path) -> None:
     for group, key in REFERENCES:
-        reference = (config.get(group) or {}).get(key)
-        if reference and (folder / reference).exists():
+        settings = config.get(group)
+        reference = settings.get(key) if isinstance(settings, dict) else None
+        if isinstance(reference, str) and (folder / reference).exists():
             config[group][key] = str((folder / reference).resolve())

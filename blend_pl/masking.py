@@ -13,12 +13,12 @@ class Masking:
     """Hides observed entries at random, as in BERT and NDT (Ye & Pandarinath, 2021; BLEND).
 
     Attributes:
-        ratio: share of the observed entries that is hidden.
+        ratio: share of the observed entries that is hidden, on average, whatever the length of stretches.
         mode: "timestep" hides all neurons of a bin, "neuron" all bins of a neuron, "full" single entries.
         zero_ratio: of the hidden entries, the share replaced by zero.
         random_ratio: of the other hidden entries, the share replaced by a random count; the rest is kept as it is.
         max_span: longest stretch of neighbouring bins hidden together; its length is drawn from 1 .. max_span for each
-            batch, with fewer stretches the longer they are.
+            batch, with fewer stretches the longer they are. In mode "neuron" all bins are hidden anyway.
         span_ramp: (first, last) epoch between which the probability of stretches rises from 0 to 1; None: always 1.
     """
 
@@ -35,6 +35,8 @@ class Masking:
                 raise ValueError(f"masking.{name} is a share between 0 and 1, not {getattr(self, name)}")
         if self.max_span < 1:
             raise ValueError(f"masking.max_span is at least 1 bin, not {self.max_span}")
+        if self.span_ramp and not self.span_ramp[0] <= self.span_ramp[1]:
+            raise ValueError(f"masking.span_ramp is (first, last) epoch, in this order, not {self.span_ramp}")
 
     def draw(self, size: tuple[int, int, int], generator: torch.Generator, epoch: int = 0) -> Tensor:
         """Which entries to hide.
@@ -48,37 +50,43 @@ class Masking:
             Bool tensor of that size.
         """
         trials, bins, neurons = size
-        shape = {"timestep": (trials, bins, 1), "neuron": (trials, 1, neurons), "full": size}[self.mode]
         width = 1 if self.mode == "neuron" else self._span(generator, epoch)
-        starts = torch.rand(shape, generator=generator, device=generator.device) < self.ratio / width
-        hidden = starts.clone()
-        for shift in range(1, width):
-            hidden[:, shift:] |= starts[:, :-shift]
-        return hidden.expand(size)
+        starts = bins + width - 1  # A stretch may have begun before the window.
+        shape = {"timestep": (trials, starts, 1), "neuron": (trials, 1, neurons), "full": (trials, starts, neurons)}
+        # Stretches overlap: a bin is spared if none of the `width` that could cover it begins.
+        chance = 1 - (1 - self.ratio) ** (1 / width)
+        begins = torch.rand(shape[self.mode], generator=generator, device=generator.device) < chance
+        return begins.unfold(1, width, 1).any(-1).expand(size)
 
     def _span(self, generator: torch.Generator, epoch: int) -> int:
         if self.max_span == 1:
             return 1
         first, last = self.span_ramp or (0, 0)
-        chance = 1.0 if epoch >= last else max(0.0, (epoch - first) / (last - first))
+        chance = 1.0 if epoch >= last else max(0, epoch - first) / max(1, last - first)
         # Drawn on the host: a number read back from a GPU would stall it.
         host = random.Random(generator.initial_seed())
         return host.randint(1, self.max_span) if host.random() < chance else 1
 
-    def corrupt(self, observed: Tensor, hidden: Tensor, generator: torch.Generator) -> Tensor:
-        """Replaces hidden entries by zero, a random count between 0 and the largest one, or themselves.
+    def corrupt(
+        self, observed: Tensor, hidden: Tensor, generator: torch.Generator, rows: Tensor, global_size: int
+    ) -> Tensor:
+        """Replaces hidden entries by zero, a random count between 0 and the trial's largest one, or themselves.
 
         Args:
             observed: (trials, bins, neurons) counts.
             hidden: bool, same shape.
             generator: source of chance.
+            rows: (trials,) positions in the global batch, for all of which chance is drawn: what happens to a trial
+                does not depend on how trials are divided over ranks.
+            global_size: number of trials in the global batch.
 
         Returns:
             The corrupted copy.
         """
         if self.zero_ratio == 1:
             return observed.masked_fill(hidden, 0.0)
-        chance, share, level = torch.rand((3, *observed.shape), generator=generator, device=generator.device)
-        count = (level * (observed.amax() + 1)).floor()
+        size = (3, global_size, *observed.shape[1:])
+        chance, share, level = torch.rand(size, generator=generator, device=generator.device)[:, rows]
+        count = (level * (observed.amax((1, 2), keepdim=True) + 1)).floor()
         replaced = torch.where(share < self.random_ratio, count, observed)
         return torch.where(hidden, torch.where(chance < self.zero_ratio, 0.0, replaced), observed)

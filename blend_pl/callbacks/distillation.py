@@ -47,8 +47,10 @@ class Distillation(L.Callback):
         if stage != "fit" or self.teacher is not None:
             return
         assert isinstance(pl_module, Student)
-        teacher = load_system(self.path)
         signature = trainer.datamodule.signature  # type: ignore[attr-defined]
+        # Before the teacher draws numbers: a student starts from the weights of the baseline of its seed.
+        pl_module.build(signature)
+        teacher = load_system(self.path)
         if teacher.signature != signature:
             raise TeacherError(
                 f"the teacher {self.path} knows {teacher.signature}, the student's data are {signature}"
@@ -56,7 +58,6 @@ class Distillation(L.Callback):
                 "train a teacher on the student's session"
             )
         self.teacher = teacher.requires_grad_(False)
-        pl_module.build(signature)
         self.loss.match(*self._examples(pl_module, trainer.datamodule))  # type: ignore[attr-defined]
         self.objective = MixedObjective(pl_module.objective, self.loss, teacher.encode, self.alpha.at(0.0))
         pl_module.objective = self.objective

@@ -25,11 +25,13 @@ class Standardisation:
 
     @classmethod
     def fit(cls, behavior: Tensor) -> "Standardisation":
-        """Mean and standard deviation over all trials and bins of (trials, T', D), ignoring NaN."""
-        values = behavior.double().flatten(0, 1)
+        """Mean and standard deviation over all trials and bins of (trials, T', D), ignoring NaN and infinities."""
+        values = torch.where(behavior.isfinite(), behavior.double(), torch.nan).flatten(0, 1)
         mean = values.nanmean(0).nan_to_num(0.0)
         std = (values - mean).square().nanmean(0).sqrt().nan_to_num(0.0)
-        return cls(mean.float(), torch.where(std > 0, std, 1.0).float())
+        # Rounding of the mean alone must not pass for a deviation.
+        varies = std > torch.finfo(torch.float32).eps * mean.abs()
+        return cls(mean.float(), torch.where(varies, std, 1.0).float())
 
 
 class TrialSampler:

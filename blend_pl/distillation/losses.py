@@ -5,6 +5,8 @@ nothing else. It is a mean over bins, neurons or layers and comes as one number 
 for every strategy, batch size, trial length and neuron count.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -93,7 +95,7 @@ class Feature(DistillationLoss):
         if not student.features or not teacher.features:
             raise TeacherError("feature distillation needs a student and a teacher that return their layers' outputs")
         depth, reference = len(student.features), len(teacher.features)
-        self.layers = [round((layer + 1) * reference / depth) - 1 for layer in range(depth)]
+        self.layers = [math.ceil((layer + 1) * reference / depth) - 1 for layer in range(depth)]
         pairs = [(s, teacher.features[i]) for s, i in zip(student.features, self.layers, strict=True)]
         for s, t in pairs:
             if s.shape[1] != t.shape[1]:

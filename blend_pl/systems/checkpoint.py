@@ -1,6 +1,7 @@
 """Systems back from their checkpoints, without running anything that a checkpoint says."""
 
 import pickle
+from argparse import ArgumentError
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise TeacherError(f"there is no checkpoint {path}; train that model first, or name its experiment") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        reason = [*str(error).splitlines(), "it is damaged"][0]
         raise TeacherError(f"cannot read the checkpoint {path}: {reason}; train that model again") from error
-    parameters = checkpoint.get("hyper_parameters", {})
-    if SESSION not in checkpoint or parameters.get("_instantiator") != INSTANTIATOR:
+    parameters = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
+    if not parameters or SESSION not in checkpoint or parameters.get("_instantiator") != INSTANTIATOR:
         raise TeacherError(f"{path} was not written by `python -m blend_pl fit`; name a checkpoint of this package")
     return checkpoint
 
@@ -43,6 +44,11 @@ def load_system(path: Path) -> Student:
     """
     read_checkpoint(path)
     # Asked on the base class, Lightning rebuilds whichever system the checkpoint names.
-    system = LightningModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
-    assert isinstance(system, Student)
+    try:
+        system = LightningModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    except (ArgumentError, RuntimeError, ValueError, TypeError, KeyError) as error:
+        reason = [*str(error).splitlines(), "its settings are unknown"][0]
+        raise TeacherError(f"{path} does not fit this version: {reason}; train that model again") from error
+    if not isinstance(system, Student):
+        raise TeacherError(f"{path} holds a {type(system).__name__}; name the checkpoint of a student or a teacher")
     return system.eval()

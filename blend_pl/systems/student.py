@@ -17,7 +17,7 @@ from torchmetrics import MeanMetric
 from blend_pl.data.batch import Batch
 from blend_pl.data.session import Signature
 from blend_pl.distillation.objective import MaskedReconstruction
-from blend_pl.errors import DataError
+from blend_pl.errors import ConfigError, DataError
 from blend_pl.likelihoods import Likelihood, Poisson
 from blend_pl.masking import Masking
 from blend_pl.models.contract import Dims, Encoding
@@ -92,25 +92,31 @@ class Student(L.LightningModule):
         """What the network makes of a batch; it receives public information only."""
         return self.backbone(batch.public().observed)
 
-    def mask(self, batch: Batch, seed: int) -> tuple[Batch, Tensor]:
+    def mask(self, batch: Batch, seed: int, epoch: int) -> tuple[Batch, Tensor]:
         """Hides a part of the observed activity.
 
         Masks are drawn for the whole global batch, of which each rank keeps its rows: a trial's mask does not depend
         on how trials are divided over ranks.
+
+        Args:
+            batch: trials.
+            seed: seed of the mask.
+            epoch: training epoch, for masks that change over training.
 
         Returns:
             The masked batch, and the (B, T', N) labels: hidden entries, and all that is never observed.
         """
         generator = torch.Generator(self.device).manual_seed(seed)
         _, bins, channels = batch.observed.shape
-        hidden = self.masking.draw((batch.global_size, bins, channels), generator, self.current_epoch)[batch.rows]
-        observed = self.masking.corrupt(batch.observed, hidden, generator)
+        hidden = self.masking.draw((batch.global_size, bins, channels), generator, epoch)[batch.rows]
+        observed = self.masking.corrupt(batch.observed, hidden, generator, batch.rows, batch.global_size)
         labels = torch.ones_like(batch.target_valid)
         labels[:, :bins, :channels] = hidden
         return replace(batch, observed=observed), labels & batch.target_valid
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        masked, labels = self.mask(batch, seed_of(self.seed, self.current_epoch, batch_idx))
+        seed = seed_of(self.seed, self.current_epoch, batch_idx)
+        masked, labels = self.mask(batch, seed, self.current_epoch)
         terms = self.objective(self.encode(masked), labels, masked)
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=len(batch))
         return terms["loss"]
@@ -126,7 +132,7 @@ class Student(L.LightningModule):
         """
         _, bins, channels = batch.observed.shape
         if batch.target.shape[1:] == (bins, channels):
-            batch, labels = self.mask(batch, batch_idx)
+            batch, labels = self.mask(batch, batch_idx, epoch=0)
         else:
             labels = batch.target_valid.clone()
             labels[:, :bins, :channels] = False
@@ -145,8 +151,11 @@ class Student(L.LightningModule):
         return self.predict_step(batch, batch_idx, dataloader_idx)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            raise ConfigError("the learning-rate schedule needs an end of training; set trainer.max_epochs")
         optimizer = self.make_optimizer(self._trained())
-        schedule = self.make_schedule(optimizer, int(self.trainer.estimated_stepping_batches))
+        schedule = self.make_schedule(optimizer, int(steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _trained(self) -> Iterator[nn.Parameter]:

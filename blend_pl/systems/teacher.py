@@ -25,8 +25,9 @@ class Teacher(Student):
                 f"a teacher needs behaviour, and {signature} has none; name a series in data.spec.behavior, "
                 "use phase val, or train a student"
             )
+        if self.signature is None:
+            self.missing = nn.Parameter(torch.zeros(signature.n_privileged))
         super().build(signature)
-        self.missing = nn.Parameter(torch.zeros(signature.n_privileged))
 
     def dims(self, signature: Signature) -> Dims:
         return replace(super().dims(signature), context=signature.n_privileged)

@@ -1,0 +1,22 @@
+"""Fixtures that several folders of tests share."""
+
+from pathlib import Path
+
+import pytest
+from helpers.sessions import tiny_module
+
+from blend_pl.data.module import NLBDataModule
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data folder in which the tiny simulated session is written and binned once."""
+    root = tmp_path_factory.mktemp("tiny")
+    tiny_module(root)
+    return root
+
+
+@pytest.fixture
+def tiny(tiny_root: Path) -> NLBDataModule:
+    """The tiny simulated session, ready for use: 24 + 8 trials, 9 of 13 units held in, 35 + 10 bins of 20 ms."""
+    return tiny_module(tiny_root)

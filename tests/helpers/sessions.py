@@ -1,0 +1,58 @@
+"""A session small enough to train on within a test."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from helpers.specs import MC_MAZE
+
+from blend_pl.data.batch import Batch
+from blend_pl.data.module import NLBDataModule
+from blend_pl.data.session import SessionTensors
+from blend_pl.data.simulation import Simulation
+
+TINY = Simulation(n_train=24, n_val=8, n_test=6, n_units=13, n_heldout=4)
+
+
+def tiny_module(root: Path, **changes: Any) -> NLBDataModule:
+    """A data module of the tiny simulated session below `root`, set up."""
+    settings: dict[str, Any] = {"bin_ms": 20, "batch_size": 8, "simulation": TINY, **changes}
+    module = NLBDataModule(replace(MC_MAZE, name="tiny"), str(root), source="simulated", **settings)
+    module.setup("fit")
+    return module
+
+
+def session_of(trials: int = 6, bins: int = 5, forward: int = 2, heldin: int = 3, heldout: int = 2) -> SessionTensors:
+    """Random spikes and behaviour of 2 channels, everything recorded."""
+    generator = torch.Generator().manual_seed(trials)
+    whole, units = bins + forward, heldin + heldout
+    return SessionTensors(
+        spikes=torch.randint(0, 4, (trials, whole, units), generator=generator, dtype=torch.uint8),
+        observed=torch.ones(trials, whole, 2, dtype=torch.bool),
+        behavior=torch.randn(trials, whole, 2, generator=generator),
+        trial_id=torch.arange(trials),
+        condition=torch.full((trials,), -1),
+        decode_mask=torch.ones(trials, 1, dtype=torch.bool),
+        psth=torch.empty(0, bins, units, dtype=torch.float64),
+        unit_id=torch.arange(units),
+        n_heldin=heldin,
+        n_forward=forward,
+        bin_ms=20,
+    )
+
+
+def batch_of(session: SessionTensors) -> Batch:
+    """All trials of a session as one batch, behaviour as it is."""
+    rows = torch.arange(len(session))
+    target = session.spikes.float()
+    return Batch(
+        observed=target[:, : session.n_observed, : session.n_heldin],
+        target=target,
+        target_valid=session.valid(rows),
+        index=rows,
+        rows=rows,
+        global_size=len(session),
+        privileged=session.behavior,
+        privileged_valid=session.behavior.isfinite(),
+    )

@@ -1,0 +1,152 @@
+import math
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from blend_pl.models import NDT, Dims
+from blend_pl.models.embedding import CountEmbedding, Identity, Linear, SinusoidalPositions
+from blend_pl.models.fusion import Concatenation
+
+DIMS = Dims(channels=5, neurons=8, observed_bins=7, bins=9)
+
+
+def plain(model: NDT, dims: Dims, layers: int, heads: int, window: tuple[int, int]) -> nn.Module:
+    """The encoder of torch itself with the model's weights."""
+    width = model.norm.normalized_shape[0]
+    feedforward = model.layers[0].linear1.out_features
+    layer = nn.TransformerEncoderLayer(width, heads, feedforward, 0.0, "relu", batch_first=True, norm_first=True)
+    encoder = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
+    names = {
+        "self_attn.in_proj_weight": "attention.qkv.weight",
+        "self_attn.in_proj_bias": "attention.qkv.bias",
+        "self_attn.out_proj.weight": "attention.out_proj.weight",
+        "self_attn.out_proj.bias": "attention.out_proj.bias",
+    }
+    for theirs, ours in zip(encoder.layers, model.layers, strict=True):
+        own = ours.state_dict()
+        theirs.load_state_dict({name: own[names.get(name, name)] for name in theirs.state_dict()})
+    encoder.norm.load_state_dict(model.norm.state_dict())
+    lag = torch.arange(dims.bins)[:, None] - torch.arange(dims.bins)[None, :]
+    forward, backward = window
+    forbidden = ((-lag > forward) & (forward >= 0)) | ((lag > backward) & (backward >= 0))
+    return partial(encoder, mask=forbidden)  # type: ignore[return-value]
+
+
+def shaken(model: NDT) -> NDT:
+    """The model in evaluation mode with no weight left at a special value."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return model.eval()
+
+
+@pytest.mark.parametrize("window", [(-1, -1), (2, 3), (0, 1)])
+@pytest.mark.parametrize("context", [0, 2])
+@pytest.mark.parametrize("kind", ["identity", "linear", "counts"])
+def test_equals_the_plain_composition_of_torch_layers(window: tuple[int, int], context: int, kind: str) -> None:
+    torch.manual_seed(1)
+    dims = Dims(5, 8, 7, 9, context)
+    embedding = {"identity": Identity, "linear": partial(Linear, width=6), "counts": CountEmbedding}[kind]
+    model = shaken(NDT(dims, 3, 2, 16, context_forward=window[0], context_backward=window[1], embedding=embedding))
+    counts, behavior = torch.randint(0, 4, (3, 7, 5)).float(), torch.randn(3, 9, 2)
+
+    padded = torch.zeros(3, 9, 8)
+    padded[:, :7, :5] = counts
+    if kind == "identity":
+        tokens = padded * math.sqrt(8)
+    elif kind == "linear":
+        tokens = model.embedding.linear(padded) * math.sqrt(6)
+    else:
+        tokens = model.embedding.embedding.weight[padded.long()].reshape(3, 9, 16) * math.sqrt(16)
+    if context:
+        tokens = torch.cat([tokens, model.fusion.embedding(behavior) * math.sqrt(2)], dim=-1)
+    latents = plain(model, dims, 3, 2, window)(tokens + model.positions.embedding.weight)
+    expected = latents @ model.readout.weight.T + model.readout.bias
+
+    encoding = model(counts, behavior if context else None)
+    torch.testing.assert_close(encoding.latents, latents, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(encoding.prediction, expected, atol=1e-5, rtol=1e-5)
+    assert [feature.shape for feature in encoding.features] == [latents.shape] * 3
+    torch.testing.assert_close(model.norm(encoding.features[-1]), latents, atol=1e-5, rtol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    channels=st.integers(1, 6),
+    heldout=st.integers(0, 3),
+    observed=st.integers(1, 5),
+    forward=st.integers(0, 2),
+    context=st.integers(0, 3),
+    heads=st.integers(1, 4),
+    sinusoidal=st.booleans(),
+)
+def test_any_sizes_work(
+    channels: int, heldout: int, observed: int, forward: int, context: int, heads: int, sinusoidal: bool
+) -> None:
+    dims = Dims(channels, channels + heldout, observed, observed + forward, context)
+    positions = {"positions": SinusoidalPositions} if sinusoidal else {}
+    model = NDT(dims, layers=1, heads=heads, feedforward=4, **positions)
+    behavior = torch.randn(2, observed + forward, context) if context else None
+    encoding = model(torch.rand(2, observed, channels), behavior)
+    assert encoding.prediction.shape == (2, observed + forward, channels + heldout)
+    assert encoding.prediction.isfinite().all()
+
+
+@pytest.mark.parametrize("fusion", [Concatenation, partial(Concatenation, size=5)])
+def test_context_changes_the_output(fusion: type[Concatenation]) -> None:
+    torch.manual_seed(0)
+    model = NDT(Dims(5, 8, 7, 9, 2), layers=2, fusion=fusion).eval()
+    counts, behavior = torch.rand(1, 7, 5), torch.randn(1, 9, 2)
+    assert not torch.allclose(model(counts, behavior).prediction, model(counts, behavior + 1).prediction)
+
+
+def test_one_layer_sees_no_further_than_its_window() -> None:
+    torch.manual_seed(0)
+    model = NDT(Dims(4, 4, 10, 10), layers=1, context_forward=2, context_backward=3).eval()
+
+    def influence(bin_: int) -> set[int]:
+        counts = torch.rand(1, 10, 4, requires_grad=True)
+        model(counts).prediction[0, bin_].sum().backward()
+        assert counts.grad is not None
+        return {j for j in range(10) if counts.grad[0, j].abs().sum() > 0}
+
+    assert influence(5) == {2, 3, 4, 5, 6, 7}
+    assert influence(0) == {0, 1, 2}
+
+
+def test_initial_weights_are_those_of_the_paper() -> None:
+    torch.manual_seed(0)
+    model, unscaled = (NDT(Dims(30, 40, 7, 9), layers=3, fixup=fixup) for fixup in (True, False))
+    assert model.readout.bias.abs().max() == 0
+    assert 0.09 < model.readout.weight.abs().max() <= 0.1
+    for name in ("linear1.weight", "linear2.weight", "attention.out_proj.weight", "attention.qkv.weight"):
+        scaled, plain_ = (module.layers[0].get_parameter(name).std().item() for module in (model, unscaled))
+        factor = 1.0 if "qkv" in name else 0.67 * 3**-0.25
+        assert scaled / plain_ == pytest.approx(factor, rel=0.1)
+
+
+def test_three_dropouts_act_in_training_only() -> None:
+    counts = torch.rand(2, 7, 5)
+
+    def varies(**rates: float) -> bool:
+        off = {"dropout": 0.0, "dropout_embedding": 0.0, "dropout_rates": 0.0}
+        model = NDT(DIMS, layers=1, **{**off, **rates})
+        first, second = (model(counts).prediction for _ in range(2))
+        model.eval()
+        assert torch.equal(model(counts).prediction, model(counts).prediction)
+        return not torch.equal(first, second)
+
+    assert not varies()
+    assert all(varies(**{name: 0.5}) for name in ("dropout", "dropout_embedding", "dropout_rates"))
+
+
+def test_trials_do_not_mix() -> None:
+    torch.manual_seed(0)
+    model = NDT(DIMS, layers=2).eval()
+    counts: Tensor = torch.rand(4, 7, 5)
+    alone = torch.cat([model(trial[None]).prediction for trial in counts])
+    torch.testing.assert_close(model(counts).prediction, alone, atol=1e-5, rtol=1e-5)

@@ -1,0 +1,162 @@
+from typing import Literal
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from blend_pl.masking import Masking
+
+Mode = Literal["timestep", "neuron", "full"]
+MODES: tuple[Mode, ...] = ("timestep", "neuron", "full")
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def corrupt(masking: Masking, observed: Tensor, hidden: Tensor, seed: int = 0) -> Tensor:
+    return masking.corrupt(observed, hidden, seeded(seed), torch.arange(len(observed)), len(observed))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("ratio", [0.0, 0.1, 0.25, 0.6, 1.0])
+@pytest.mark.parametrize("max_span", [1, 7])
+def test_share_of_hidden_entries_is_the_ratio(mode: Mode, ratio: float, max_span: int) -> None:
+    masking = Masking(ratio, mode, max_span=max_span)
+    size = (40, 25, 20)
+    share = torch.stack([masking.draw(size, seeded(seed)).float().mean() for seed in range(60)]).mean()
+    assert share.item() == pytest.approx(ratio, abs=0.02)
+
+
+def test_every_bin_is_hidden_equally_often_with_spans() -> None:
+    masking = Masking(0.4, max_span=6)
+    hidden = torch.stack([masking.draw((200, 10, 1), seeded(seed)) for seed in range(60)]).float()
+    assert hidden.mean((0, 1, 3)).tolist() == pytest.approx([0.4] * 10, abs=0.03)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.tuples(st.integers(0, 5), st.integers(1, 9), st.integers(1, 6)),
+    ratio=st.floats(0, 1),
+    mode=st.sampled_from(MODES),
+    max_span=st.integers(1, 12),
+    zero_ratio=st.floats(0, 1),
+    random_ratio=st.floats(0, 1),
+    seed=st.integers(0, 2**31),
+)
+def test_any_shape(
+    size: tuple[int, int, int],
+    ratio: float,
+    mode: Mode,
+    max_span: int,
+    zero_ratio: float,
+    random_ratio: float,
+    seed: int,
+) -> None:
+    masking = Masking(ratio, mode, zero_ratio, random_ratio, max_span)
+    hidden = masking.draw(size, seeded(seed))
+    assert hidden.shape == size
+    assert hidden.dtype == torch.bool
+    assert torch.equal(hidden, masking.draw(size, seeded(seed)))
+    if mode == "timestep":
+        assert torch.equal(hidden.all(2), hidden.any(2))
+    if mode == "neuron":
+        assert torch.equal(hidden.all(1), hidden.any(1))
+    observed = torch.randint(0, 5, size).float()
+    corrupted = corrupt(masking, observed, hidden, seed)
+    assert torch.equal(corrupted[~hidden], observed[~hidden])
+    assert torch.equal(corrupted, corrupted.floor())
+    assert ((corrupted >= 0) & (corrupted <= 4)).all()
+    if zero_ratio == 1:
+        assert not corrupted[hidden].any()
+
+
+def test_modes_hide_what_their_names_say() -> None:
+    size = (10, 30, 20)
+    timestep, neuron, full = (Masking(0.5, mode).draw(size, seeded()) for mode in MODES)
+    assert not torch.equal(timestep.all(1), timestep.any(1))
+    assert not torch.equal(neuron.all(2), neuron.any(2))
+    assert not torch.equal(full.all(2), full.any(2))
+    assert not torch.equal(full.all(1), full.any(1))
+
+
+def test_other_seeds_hide_other_entries() -> None:
+    masking = Masking()
+    assert not torch.equal(masking.draw((4, 30, 5), seeded(0)), masking.draw((4, 30, 5), seeded(1)))
+
+
+@pytest.mark.parametrize(("zero_ratio", "random_ratio"), [(0.8, 0.5), (0.3, 0.0), (0.0, 1.0), (0.5, 1.0)])
+def test_shares_of_zeros_random_counts_and_kept_entries(zero_ratio: float, random_ratio: float) -> None:
+    observed = torch.full((50, 40, 25), 9.0)
+    hidden = torch.ones_like(observed, dtype=torch.bool)
+    corrupted = corrupt(Masking(zero_ratio=zero_ratio, random_ratio=random_ratio), observed, hidden)
+    # A random count is any of 0 .. 9, so that one in ten is also a zero and one in ten as it was.
+    randomised = (1 - zero_ratio) * random_ratio
+    kept = (1 - zero_ratio) * (1 - random_ratio)
+    counts = corrupted.flatten().long().bincount(minlength=10) / corrupted.numel()
+    expected = [zero_ratio + randomised / 10, *[randomised / 10] * 8, kept + randomised / 10]
+    assert counts.tolist() == pytest.approx(expected, abs=0.01)
+
+
+def test_corruption_leaves_its_input_alone() -> None:
+    observed = torch.ones(3, 4, 5)
+    corrupt(Masking(zero_ratio=0.5), observed, torch.ones_like(observed, dtype=torch.bool))
+    assert torch.equal(observed, torch.ones(3, 4, 5))
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_corruption_does_not_depend_on_the_division_over_ranks(world: int) -> None:
+    observed = torch.randint(0, 6, (7, 8, 4), generator=seeded()).float()
+    observed[3] = 40.0
+    masking = Masking(0.5, "full", zero_ratio=0.2, random_ratio=0.9)
+    hidden = masking.draw((7, 8, 4), seeded(3))
+    whole = corrupt(masking, observed, hidden, 5)
+    for rank in range(world):
+        rows = torch.arange(rank, 7, world)
+        assert torch.equal(masking.corrupt(observed[rows], hidden[rows], seeded(5), rows, 7), whole[rows])
+
+
+def longest(hidden: Tensor) -> int:
+    """Longest run of hidden bins of the first neuron of any trial."""
+    best = 0
+    for trial in hidden[..., 0].tolist():
+        run = 0
+        for value in trial:
+            run = run + 1 if value else 0
+            best = max(best, run)
+    return best
+
+
+def spanned(masking: Masking, epoch: int) -> float:
+    """Share of batches in which stretches are longer than one bin; the ratio is too small for neighbours by chance."""
+    drawn = [longest(masking.draw((400, 30, 1), seeded(seed), epoch)) > 1 for seed in range(200)]
+    return sum(drawn) / len(drawn)
+
+
+@pytest.mark.parametrize(("epoch", "share"), [(0, 0.0), (10, 0.0), (15, 0.5), (20, 1.0), (99, 1.0)])
+def test_spans_ramp_up(epoch: int, share: float) -> None:
+    masking = Masking(0.0005, max_span=5, span_ramp=(10, 20))
+    # Of lengths 1 .. 5 four in five are longer than one bin.
+    assert spanned(masking, epoch) == pytest.approx(0.8 * share, abs=0.12)
+
+
+def test_ramp_of_no_length_is_a_step() -> None:
+    masking = Masking(0.0005, max_span=5, span_ramp=(5, 5))
+    assert spanned(masking, 0) < 0.1
+    assert spanned(masking, 4) < 0.1
+    assert spanned(masking, 5) > 0.6
+
+
+def test_without_ramp_spans_are_always_on() -> None:
+    assert spanned(Masking(0.0005, max_span=5), 0) > 0.6
+
+
+@pytest.mark.parametrize(
+    "settings_",
+    [{"ratio": 1.2}, {"ratio": -0.1}, {"zero_ratio": 2}, {"random_ratio": -1}, {"max_span": 0}, {"span_ramp": (9, 3)}],
+)
+def test_impossible_settings_are_refused(settings_: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=f"masking.{next(iter(settings_))}"):
+        Masking(**settings_)  # type: ignore[arg-type]
