@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,8 @@ def compare(folders: Sequence[Path]) -> list[Comparison]:
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{run.path / RESULTS} lacks {error}; run that experiment again") from error
         groups.setdefault(json.dumps(key, sort_keys=True), []).append(run)
-    return [_comparison(runs) for runs in groups.values()]
+    comparisons = [_comparison(runs) for runs in groups.values()]
+    return [_told_apart(comparison, comparisons[:index]) for index, comparison in enumerate(comparisons)]
 
 
 def _find(folders: Sequence[Path]) -> Iterable[Run]:
@@ -167,6 +168,17 @@ def _comparison(runs: list[Run]) -> Comparison:
         tuple(experiments),
         tuple(notes),
     )
+
+
+def _told_apart(comparison: Comparison, earlier: list[Comparison]) -> Comparison:
+    """Notes in which settings the data differ from an earlier table's of the same title."""
+    twin = next((other for other in earlier if other.title == comparison.title), None)
+    if twin is None:
+        return comparison
+    data = [other.experiments[0].runs[0].data for other in (comparison, twin)]
+    different = ", ".join(key for key in DATA if data[0][key] != data[1][key])
+    note = f"Not comparable with the table of the same title above, for data settings differ: {different}."
+    return replace(comparison, notes=(note, *comparison.notes))
 
 
 def _experiment(name: str, runs: list[Run], notes: list[str]) -> Experiment:

@@ -64,7 +64,8 @@ def report(runs: list[str], output: str | None = None) -> None:
     for comparison, stem in zip(comparisons, _stems(comparisons), strict=True):
         scores, differences = score_table(comparison), difference_table(comparison)
         _print(console, comparison, scores, comparison.title)
-        _print(console, comparison, differences, "against the baseline")
+        if len(differences.header) > 1:
+            _print(console, comparison, differences, "against the baseline")
         notes = [*comparison.notes, *_few_seeds(comparison)]
         pictures = _draw(comparison, folder, stem, notes)
         for note in notes:

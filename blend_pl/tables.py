@@ -45,9 +45,13 @@ def score_table(comparison: Comparison) -> Table:
 
 
 def difference_table(comparison: Comparison) -> Table:
-    """A row for each experiment: differences to the baseline, and shares of the gap to the teacher that it closes."""
+    """A row for each experiment: differences to the baseline, and shares of the gap to the teacher that it closes.
+
+    Without a baseline it has no columns but the first.
+    """
     experiments = comparison.experiments
-    shown = [key for key in COMPARED if any(experiment.scores(key) for experiment in experiments)]
+    baselines = [experiment for experiment in experiments if experiment.role == BASELINE]
+    shown = [key for key in COMPARED if any(baseline.scores(key) for baseline in baselines)]
     header = ["experiment", *(f"Δ {NAMES[key]}" for key in shown), *(f"gap closed, {NAMES[key]}" for key in shown)]
     rows = []
     for experiment in experiments:

@@ -56,6 +56,15 @@ def test_what_was_scored_or_selected_differently_is_never_compared(tmp_path: Pat
     assert [names(comparison) for comparison in compare([tmp_path])] == [["x_baseline"], ["x_hard"]]
 
 
+def test_tables_of_one_title_are_told_apart(tmp_path: Path) -> None:
+    write_run(tmp_path, "x_hard", 0)
+    write_run(tmp_path, "x_hard", 1, init_args={"simulation": {"seed": 1}})
+    first, second = compare([tmp_path])
+    assert first.title == second.title
+    assert first.notes == ()
+    assert second.notes[0].endswith("differ: simulation.")
+
+
 def test_where_data_lie_and_how_they_are_batched_for_scoring_does_not_count(tmp_path: Path) -> None:
     write_run(tmp_path, "x_hard", 0)
     write_run(tmp_path, "x_hard", 1, init_args={"root": "/elsewhere", "eval_batch_size": 3})

@@ -45,6 +45,13 @@ def test_number_of_pairs_is_told_where_seeds_are_missing(runs: Path) -> None:
     assert rows["x_late"][1] == "no common seed"
 
 
+def test_nothing_is_held_against_a_baseline_that_is_not_there(tmp_path: Path, capsys: Any) -> None:
+    write_run(tmp_path, "x_hard")
+    assert difference_table(compare([tmp_path])[0]).header == ["experiment"]
+    report([str(tmp_path)])
+    assert "against the baseline" not in capsys.readouterr().out
+
+
 def test_report_is_written_and_printed(runs: Path, capsys: Any) -> None:
     report([str(runs)])
     markdown = (runs / "report/report.md").read_text()
