@@ -1,6 +1,6 @@
 """The command line: LightningCLI for fit, validate, test and predict, and the small commands beside it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from blend_pl.callbacks import Distillation, NLBEvaluation, RatesWriter
 from blend_pl.compose import Config, compose, merge
 from blend_pl.errors import ConfigError
 from blend_pl.files import atomic_file
-from blend_pl.report import print_scores
+from blend_pl.report import print_scores, report
 from blend_pl.results import write_results
 from blend_pl.runs import BEST, CHECKPOINTS, CONFIG, LAST, fingerprint, reserve, run_of
 from blend_pl.simulate import simulate
@@ -25,7 +25,7 @@ from blend_pl.systems.checkpoint import read_checkpoint
 from blend_pl.systems.student import stored_signature
 from blend_pl.teachers import resolve_teacher
 
-BESIDE = {"simulate": simulate}
+BESIDE: dict[str, Callable[..., None]] = {"simulate": simulate, "report": report}
 """Commands beside fit, validate, test and predict."""
 
 
@@ -82,7 +82,7 @@ class BlendCLI(LightningCLI):
         if config.trainer.logger in (None, True):
             csv = {
                 "class_path": "lightning.pytorch.loggers.CSVLogger",
-                "init_args": {"save_dir": str(run), "name": "", "version": ""},
+                "init_args": {"save_dir": str(run), "name": ""},
             }
             config.trainer.logger = Namespace(csv)
         if self.subcommand == "fit" and config.distillation:

@@ -55,12 +55,14 @@ class SessionTensors:
     def select(self, trials: Tensor) -> "SessionTensors":
         """The same session with only the given trials (indices or a boolean mask)."""
         values = self.to_dict()
-        return SessionTensors(**values | {name: values[name][trials] for name in PER_TRIAL})
+        values.update({name: values[name][trials] for name in PER_TRIAL})
+        return SessionTensors(**values)
 
     def to(self, device: torch.device) -> "SessionTensors":
         """The same session on another device."""
         values = self.to_dict()
-        return SessionTensors(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in values.items()})
+        values.update({name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)})
+        return SessionTensors(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain tensors and integers, as the cache stores them."""
@@ -76,7 +78,9 @@ def concatenate(first: SessionTensors, second: SessionTensors) -> SessionTensors
     """Trials of two splits of one session, in the order of the recording."""
     both = {name: torch.cat([getattr(first, name), getattr(second, name)]) for name in PER_TRIAL}
     order = both["trial_id"].argsort()
-    return SessionTensors(**first.to_dict() | {name: value[order] for name, value in both.items()})
+    values = first.to_dict()
+    values.update({name: value[order] for name, value in both.items()})
+    return SessionTensors(**values)
 
 
 @dataclass(frozen=True)

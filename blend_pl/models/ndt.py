@@ -59,7 +59,7 @@ class NDT(nn.Module):
         width = self.fusion.width if self.fusion else width
         self.positions = positions(dims.bins, width)
         self.dropout_embedding, self.dropout_rates = nn.Dropout(dropout_embedding), nn.Dropout(dropout_rates)
-        self.layers = nn.ModuleList(TransformerLayer(width, heads, feedforward, dropout) for _ in range(layers))
+        stack = [TransformerLayer(width, heads, feedforward, dropout) for _ in range(layers)]
         self.norm = nn.LayerNorm(width)
         self.readout = nn.Linear(width, dims.neurons)
         nn.init.uniform_(self.readout.weight, -0.1, 0.1)
@@ -67,8 +67,9 @@ class NDT(nn.Module):
         self.window: Tensor | None
         self.register_buffer("window", attention_window(dims.bins, context_forward, context_backward), persistent=False)
         if fixup:
-            for layer in self.layers:
+            for layer in stack:
                 layer.scale_fixup(layers)
+        self.layers = nn.ModuleList(stack)
 
     def forward(self, observed: Tensor, context: Tensor | None = None) -> Encoding:
         """Counts (B, T, C), and context (B, T', D) if built for it -> encoding of (B, T', N) log expected counts."""
