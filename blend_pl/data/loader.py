@@ -71,7 +71,7 @@ class TrialSampler:
         if self.shuffle:
             order = torch.from_numpy(np.random.default_rng((self.seed, self.epoch)).permutation(self.n_trials))
         for start, stop in zip(self.bounds[:-1], self.bounds[1:], strict=True):
-            rows = torch.arange(self.rank, stop - start, self.world_size)
+            rows = torch.arange(stop - start)[self.rank :: self.world_size]
             yield order[start:stop][rows], rows, stop - start
 
 
