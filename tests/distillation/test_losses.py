@@ -1,0 +1,250 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from blend_pl.distillation import Correlation, DistillationLoss, Feature, Hard, Soft
+from blend_pl.errors import TeacherError
+from blend_pl.models import Encoding
+
+LOSSES: dict[str, type[DistillationLoss]] = {"hard": Hard, "soft": Soft, "feature": Feature, "correlation": Correlation}
+ALL = pytest.mark.parametrize("name", LOSSES)
+
+
+def encode(
+    trials: int = 6, bins: int = 8, neurons: int = 5, widths: tuple[int, ...] = (4, 3), seed: int = 0
+) -> Encoding:
+    generator = torch.Generator().manual_seed(seed)
+    scale = 0.2 + torch.rand(neurons, generator=generator)
+    prediction = torch.randn(trials, bins, neurons, generator=generator) * scale + torch.arange(neurons) - 2.0
+    features = [3.0**i * torch.randn(trials, bins, width, generator=generator) + 1 for i, width in enumerate(widths)]
+    return Encoding(prediction, features)
+
+
+def matched(name: str, student: Encoding, teacher: Encoding) -> DistillationLoss:
+    torch.manual_seed(0)
+    loss = LOSSES[name]()
+    loss.match(student, teacher)
+    loss.calibrate(teacher)
+    return loss
+
+
+def copying(loss: DistillationLoss) -> DistillationLoss:
+    """The loss with projectors that hand layers on as they are."""
+    for projector in getattr(loss, "projectors", []):
+        torch.nn.init.eye_(projector.weight)
+        torch.nn.init.zeros_(projector.bias)
+    return loss
+
+
+def ignorant(loss: DistillationLoss, teacher: Encoding) -> Encoding:
+    """A student that knows the teacher's mean alone; projectors turn any layer into the mean of the teacher's."""
+    for projector, layer in zip(getattr(loss, "projectors", []), teacher.features, strict=False):
+        torch.nn.init.zeros_(projector.weight)
+        with torch.no_grad():
+            projector.bias.copy_(layer.mean((0, 1)))
+    return Encoding(teacher.prediction.mean((0, 1), keepdim=True).expand_as(teacher.prediction), teacher.features)
+
+
+def repeat(encoding: Encoding, times: int, dim: int) -> Encoding:
+    """The encoding with its trials (0), bins (1) or neurons and features (2) tiled."""
+    return Encoding(*(_tile(value, times, dim) for value in (encoding.prediction, encoding.features)))
+
+
+def _tile(value: Tensor | list[Tensor], times: int, dim: int) -> Tensor | list[Tensor]:
+    if isinstance(value, list):
+        return [torch.cat([layer] * times, dim) for layer in value]
+    return torch.cat([value] * times, dim)
+
+
+@ALL
+def test_copy_costs_nothing_and_anything_else_something(name: str) -> None:
+    teacher = encode()
+    loss = copying(matched(name, teacher, teacher))
+    torch.testing.assert_close(loss(teacher, teacher), torch.zeros(6), atol=1e-6, rtol=0)
+    assert (loss(encode(seed=1), teacher) > 0.01).all()
+
+
+@ALL
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10_000), bins=st.integers(2, 9), neurons=st.integers(2, 7))
+def test_student_that_knows_the_mean_alone_costs_one(name: str, seed: int, bins: int, neurons: int) -> None:
+    teacher = encode(bins=bins, neurons=neurons, seed=seed)
+    loss = matched(name, teacher, teacher)
+    assert loss(ignorant(loss, teacher), teacher).mean().item() == pytest.approx(1, rel=1e-4)
+
+
+@ALL
+@pytest.mark.parametrize("dim", [0, 1, 2])
+@pytest.mark.parametrize("times", [2, 3])
+def test_value_does_not_depend_on_trials_bins_or_neurons(name: str, dim: int, times: int) -> None:
+    student, teacher = encode(seed=1), encode(seed=2)
+    expected = copying(matched(name, student, teacher))(student, teacher)
+    student, teacher = repeat(student, times, dim), repeat(teacher, times, dim)
+    value = copying(matched(name, student, teacher))(student, teacher)
+    assert len(value) == len(student.prediction)
+    torch.testing.assert_close(value[:6], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(value.mean(), expected.mean(), rtol=1e-4, atol=1e-5)
+
+
+@ALL
+def test_one_number_a_trial_that_other_trials_do_not_change(name: str) -> None:
+    student, teacher = encode(seed=1), encode(seed=2)
+    loss = matched(name, student, teacher)
+    whole = loss(student, teacher)
+    assert whole.shape == (6,)
+    alone = Encoding(student.prediction[:1], [layer[:1] for layer in student.features])
+    target = Encoding(teacher.prediction[:1], [layer[:1] for layer in teacher.features])
+    torch.testing.assert_close(loss(alone, target), whole[:1])
+
+
+def test_hard_is_the_mean_squared_error() -> None:
+    s, t = encode(seed=1), encode(seed=2)
+    loss = matched("hard", s, t)
+    unit = np.mean((t.prediction - t.prediction.mean((0, 1))).numpy() ** 2)
+    expected = [np.mean((s.prediction[b] - t.prediction[b]).numpy() ** 2) / unit for b in range(6)]
+    np.testing.assert_allclose(loss(s, t).numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("tau", [0.5, 2.0])
+def test_soft_is_the_divergence_of_softened_distributions(tau: float) -> None:
+    student, teacher = encode(seed=1), encode(seed=2)
+    loss = Soft(tau)
+    loss.match(student, teacher)
+
+    def divergence(s: np.ndarray, t: np.ndarray) -> float:
+        total = 0.0
+        for bin_ in range(s.shape[0]):
+            p, q = (np.exp(x[bin_] / tau) / np.exp(x[bin_] / tau).sum() for x in (t, s))
+            total += float((p * np.log(p / q)).sum())
+        return tau**2 * total / s.shape[0]
+
+    s, t = student.prediction.double().numpy(), teacher.prediction.double().numpy()
+    uncalibrated = [divergence(s[b], t[b]) for b in range(6)]
+    np.testing.assert_allclose(loss(student, teacher).numpy(), uncalibrated, rtol=1e-4)
+    loss.calibrate(teacher)
+    mean = np.broadcast_to(t.mean((0, 1)), t.shape)
+    unit = np.mean([divergence(mean[b], t[b]) for b in range(6)])
+    np.testing.assert_allclose(loss(student, teacher).numpy(), np.array(uncalibrated) / unit, rtol=1e-4)
+
+
+def test_feature_is_the_mean_over_layers_of_projected_squared_errors() -> None:
+    s, t = encode(widths=(4, 3), seed=1), encode(widths=(5, 6), seed=2)
+    loss = matched("feature", s, t)
+    assert isinstance(loss, Feature)
+    expected = np.zeros(6)
+    for projector, mine, theirs in zip(loss.projectors, s.features, t.features, strict=True):
+        projected = mine @ projector.weight.T + projector.bias
+        unit = theirs.flatten(0, 1).var(0, correction=0).mean()
+        expected += ((projected - theirs).square().mean((1, 2)) / unit / 2).detach().numpy()
+    np.testing.assert_allclose(loss(s, t).detach().numpy(), expected, rtol=1e-5)
+
+
+def test_correlation_is_numpys_correlation() -> None:
+    s, t = encode(seed=1), encode(seed=2)
+    loss = matched("correlation", s, t)
+    matrices = [[np.corrcoef(trial.double().numpy().T) for trial in e.prediction] for e in (s, t)]
+    unit = np.mean([np.mean(r**2) for r in matrices[1]])
+    expected = [np.mean((a - b) ** 2) / unit for a, b in zip(*matrices, strict=True)]
+    np.testing.assert_allclose(loss(s, t).numpy(), expected, rtol=1e-4)
+
+
+@ALL
+def test_only_the_student_and_its_projectors_get_gradients(name: str) -> None:
+    student, teacher = encode(seed=1), encode(seed=2)
+    loss = matched(name, student, teacher)
+    inputs = [student.prediction, *student.features]
+    for tensor in inputs:
+        tensor.requires_grad_()
+    with torch.no_grad():
+        fixed = Encoding(teacher.prediction.clone(), [layer.clone() for layer in teacher.features])
+    loss(student, fixed).sum().backward()
+    wanted = student.features if name == "feature" else [student.prediction]
+    for tensor in [*wanted, *loss.parameters()]:
+        assert tensor.grad is not None
+        assert tensor.grad.isfinite().all()
+        assert tensor.grad.any()
+    assert fixed.prediction.grad is None
+
+
+@pytest.mark.parametrize("constant", [0.0, -3.3, 50.0])
+def test_constant_neurons_correlate_with_nothing(constant: float) -> None:
+    student, teacher = encode(seed=1), encode(seed=2)
+    prediction = student.prediction.clone()
+    prediction[:, :, 1] = constant
+    prediction.requires_grad_()
+    loss = matched("correlation", student, teacher)
+    values = loss.distance(Encoding(prediction), teacher)
+    values.sum().backward()
+    assert prediction.grad is not None
+    assert prediction.grad.isfinite().all()
+    matrices = [np.corrcoef(np.delete(trial.numpy().T, 1, 0)) for trial in student.prediction]
+    for value, mine, theirs in zip(values.tolist(), matrices, teacher.prediction, strict=True):
+        padded = np.insert(np.insert(mine, 1, 0, 0), 1, 0, 1)
+        assert value == pytest.approx(np.mean((padded - np.corrcoef(theirs.numpy().T)) ** 2), abs=1e-3)
+
+
+@ALL
+def test_teacher_that_never_changes_gives_no_nan(name: str) -> None:
+    teacher = Encoding(torch.ones(6, 8, 5), [torch.ones(6, 8, 4)])
+    student = encode(widths=(4,))
+    loss = matched(name, student, teacher)
+    assert loss(student, teacher).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("depth", "reference", "expected"),
+    [(2, 2, [0, 1]), (2, 4, [1, 3]), (4, 2, [0, 0, 1, 1]), (1, 3, [2]), (4, 1, [0] * 4), (2, 3, [1, 2]), (6, 4, None)],
+)
+def test_layers_are_compared_at_the_same_depth(depth: int, reference: int, expected: list[int] | None) -> None:
+    loss = Feature()
+    loss.match(encode(widths=(3,) * depth), encode(widths=(4,) * reference))
+    expected = expected or [math.ceil((i + 1) * reference / depth) - 1 for i in range(depth)]
+    assert loss.layers == expected
+    assert loss.layers[-1] == reference - 1
+    assert loss.layers == sorted(loss.layers)
+
+
+def test_feature_takes_students_of_other_width_and_depth() -> None:
+    student, teacher = encode(widths=(3, 3, 7), seed=1), encode(widths=(5, 6), seed=2)
+    loss = matched("feature", student, teacher)
+    assert isinstance(loss, Feature)
+    assert [(p.in_features, p.out_features) for p in loss.projectors] == [(3, 5), (3, 6), (7, 6)]
+    optimizer = torch.optim.Adam(loss.parameters(), 0.1)
+    before = loss(student, teacher).mean().item()
+    for _ in range(50):
+        optimizer.zero_grad()
+        loss(student, teacher).mean().backward()
+        optimizer.step()
+    assert loss(student, teacher).mean().item() < 0.9 * before
+
+
+@pytest.mark.parametrize("name", ["hard", "soft", "correlation"])
+@pytest.mark.parametrize("sizes", [{"bins": 9}, {"neurons": 4}])
+def test_teacher_of_other_bins_or_neurons_is_refused(name: str, sizes: dict[str, int]) -> None:
+    with pytest.raises(TeacherError, match=r"\(8, 5\)") as raised:
+        LOSSES[name]().match(encode(**sizes), encode())
+    assert "\n" not in str(raised.value)
+
+
+def test_feature_refuses_other_bins_and_missing_layers() -> None:
+    with pytest.raises(TeacherError, match="8 bins, the student's 9"):
+        Feature().match(encode(bins=9), encode())
+    for pair in [(encode(widths=()), encode()), (encode(), encode(widths=()))]:
+        with pytest.raises(TeacherError, match="layers' outputs"):
+            Feature().match(*pair)
+
+
+@ALL
+def test_unit_and_projectors_are_stored_to_resume(name: str) -> None:
+    student, teacher = encode(seed=1), encode(seed=2)
+    loss = matched(name, student, teacher)
+    other = LOSSES[name]()
+    other.match(student, teacher)
+    assert not torch.equal(other(student, teacher), loss(student, teacher))
+    other.load_state_dict(loss.state_dict())
+    assert torch.equal(other(student, teacher), loss(student, teacher))

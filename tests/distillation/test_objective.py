@@ -1,0 +1,94 @@
+import pytest
+import torch
+from helpers.sessions import batch_of, session_of
+from torch import nn
+
+from blend_pl.data.batch import Batch
+from blend_pl.distillation import Hard, MaskedReconstruction, MixedObjective
+from blend_pl.likelihoods import Poisson
+from blend_pl.models import Encoding
+
+
+class Lookup(nn.Module):
+    """A model that is nothing but its predictions."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.prediction = nn.Parameter(torch.randn(6, 7, 5, generator=torch.Generator().manual_seed(seed)))
+        self.asked: list[Batch] = []
+
+    def encode(self, batch: Batch) -> Encoding:
+        self.asked.append(batch)
+        return Encoding(self.prediction * 1.0)
+
+
+@pytest.fixture
+def batch() -> Batch:
+    return batch_of(session_of())
+
+
+@pytest.fixture
+def labels() -> torch.Tensor:
+    return torch.rand(6, 7, 5, generator=torch.Generator().manual_seed(0)) < 0.4
+
+
+def test_reconstruction_is_the_mean_over_labels(batch: Batch, labels: torch.Tensor) -> None:
+    encoding = Lookup(0).encode(batch)
+    entries = (encoding.prediction.exp() - batch.target * encoding.prediction)[labels]
+    terms = MaskedReconstruction(Poisson())(encoding, labels, batch)
+    torch.testing.assert_close(terms["mtm"], entries.mean())
+    assert terms["loss"] is terms["mtm"]
+
+
+def test_reconstruction_does_not_depend_on_other_entries(batch: Batch, labels: torch.Tensor) -> None:
+    student = Lookup(0)
+    MaskedReconstruction(Poisson())(student.encode(batch), labels, batch)["loss"].backward()
+    assert student.prediction.grad is not None
+    assert not student.prediction.grad[~labels].any()
+    assert student.prediction.grad[labels].all()
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
+def test_alpha_mixes_reconstruction_and_distillation(batch: Batch, labels: torch.Tensor, alpha: float) -> None:
+    student, teacher, loss = Lookup(0), Lookup(1), Hard()
+    loss.calibrate(teacher.encode(batch))
+    objective = MixedObjective(MaskedReconstruction(Poisson()), loss, teacher.encode, alpha)
+    terms = objective(student.encode(batch), labels, batch)
+    mtm = MaskedReconstruction(Poisson())(student.encode(batch), labels, batch)["mtm"]
+    distance = (student.prediction - teacher.prediction).square().mean() / loss.scale
+    torch.testing.assert_close(terms["mtm"], mtm)
+    torch.testing.assert_close(terms["distillation"], distance)
+    torch.testing.assert_close(terms["loss"], alpha * mtm + (1 - alpha) * distance)
+
+
+def test_alpha_of_one_trains_exactly_as_reconstruction_alone(batch: Batch, labels: torch.Tensor) -> None:
+    mixed, alone = Lookup(0), Lookup(0)
+    reconstruction = MaskedReconstruction(Poisson())
+    objective = MixedObjective(reconstruction, Hard(), Lookup(1).encode, 1.0)
+    first = objective(mixed.encode(batch), labels, batch)["loss"]
+    second = reconstruction(alone.encode(batch), labels, batch)["loss"]
+    first.backward()
+    second.backward()
+    assert torch.equal(first, second)
+    assert mixed.prediction.grad is not None
+    assert alone.prediction.grad is not None
+    assert torch.equal(mixed.prediction.grad, alone.prediction.grad)
+
+
+def test_teacher_is_no_part_of_the_objective(batch: Batch, labels: torch.Tensor) -> None:
+    student, teacher = Lookup(0), Lookup(1)
+    objective = MixedObjective(MaskedReconstruction(Poisson()), Hard(), teacher.encode, 0.5)
+    objective(student.encode(batch), labels, batch)["loss"].backward()
+    assert teacher.prediction.grad is None
+    assert student.prediction.grad is not None
+    assert list(objective.parameters()) == []
+    assert set(objective.state_dict()) == {"loss.scale"}
+
+
+def test_teacher_sees_the_batch_that_the_student_sees_and_behaviour(batch: Batch, labels: torch.Tensor) -> None:
+    teacher = Lookup(1)
+    objective = MixedObjective(MaskedReconstruction(Poisson()), Hard(), teacher.encode, 0.5)
+    objective(Lookup(0).encode(batch), labels, batch)
+    (asked,) = teacher.asked
+    assert asked is batch
+    assert asked.privileged is not None
