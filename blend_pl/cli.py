@@ -1,11 +1,14 @@
 """The command line: LightningCLI for fit, validate, test and predict, and the small commands beside it."""
 
+import re
+from argparse import ArgumentError
 from collections.abc import Callable, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import Namespace, auto_cli
+from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -59,6 +62,10 @@ class BlendCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         # Lightning's own warns whoever hands over arguments that sys.argv holds too.
         self.config = parser.parse_args(args)
+        checkpoint = self.config[self.config.subcommand].get("ckpt_path")
+        if checkpoint:
+            # Lightning reads it next, and would not say what to do about a bad one.
+            read_checkpoint(Path(checkpoint))
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
@@ -95,6 +102,13 @@ class BlendCLI(LightningCLI):
                 rank_zero_only(print),
             )
             config.distillation.init_args.teacher = str(self.teacher)
+
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            # The parser wraps whatever a class says of its arguments.
+            raise ConfigError(_complaint(str(error))) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer: Any = super().instantiate_trainer(**kwargs)
@@ -186,19 +200,43 @@ def run(arguments: Sequence[str]) -> BlendCLI | None:
     Raises:
         BlendError: something that the user can mend.
     """
-    if arguments and arguments[0] in BESIDE:
-        auto_cli(BESIDE[arguments[0]], args=list(arguments[1:]), prog=f"blend_pl {arguments[0]}")
-        return None
-    return BlendCLI(
-        Student,
-        LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        save_config_callback=None,
-        seed_everything_default=0,
-        parser_kwargs={"epilog": f"Beside these: {', '.join(BESIDE)}; see `python -m blend_pl COMMAND --help`."},
-        args=[*_composed(arguments)],
-    )
+    try:
+        if arguments and arguments[0] in BESIDE:
+            _run_beside(arguments[0], arguments[1:])
+            return None
+        return BlendCLI(
+            Student,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            seed_everything_default=0,
+            parser_kwargs={
+                "epilog": f"Beside these: {', '.join(BESIDE)}; see `python -m blend_pl COMMAND --help`.",
+                "exit_on_error": False,
+                **{command: {"exit_on_error": False} for command in BlendCLI.subcommands()},
+            },
+            args=[*_composed(arguments)],
+        )
+    except ArgumentError as error:
+        command = "COMMAND" if error.argument_name == "subcommand" else arguments[0]
+        raise ConfigError(f"{_complaint(str(error))}; see `python -m blend_pl {command} --help`") from error
+
+
+def _complaint(message: str) -> str:
+    """What the parser's message comes down to, on one line: its innermost point, without the settings that it repeats."""
+    innermost = re.split(r"\n\s*- ", message)[-1]
+    return " ".join(re.split(r"\n\s*Given value", innermost)[0].split())
+
+
+def _run_beside(name: str, arguments: Sequence[str]) -> None:
+    """Runs a small command, whose function says what its arguments are; `runs` are as many as one likes."""
+    command = BESIDE[name]
+    parser = ArgumentParser(prog=f"python -m blend_pl {name}", exit_on_error=False)
+    if "runs" in signature(command).parameters:
+        parser.add_argument("runs", nargs="+", type=str, help="folders of runs or experiments")
+    parser.add_function_arguments(command, as_positional=True, skip={"runs"})
+    command(**parser.parse_args(list(arguments)).as_dict())
 
 
 def _composed(arguments: Sequence[str]) -> list[str]:
