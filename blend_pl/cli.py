@@ -224,7 +224,7 @@ def run(arguments: Sequence[str]) -> BlendCLI | None:
 
 
 def _complaint(message: str) -> str:
-    """What the parser's message comes down to, on one line: its innermost point, without the settings that it repeats."""
+    """What the parser's message comes down to, on one line: its innermost point, without the settings it repeats."""
     innermost = re.split(r"\n\s*- ", message)[-1]
     return " ".join(re.split(r"\n\s*Given value", innermost)[0].split())
 

@@ -44,7 +44,7 @@ def read_results(run: Path) -> dict[str, Any]:
         return json.loads((run / RESULTS).read_text())
     except FileNotFoundError:
         raise DataError(
-            f"{run} has no {RESULTS}: that run has not finished; run it again with --ckpt_path last"
+            f"{run} has no {RESULTS}: that run has not finished; go on with --ckpt_path {run}/checkpoints/last.ckpt"
         ) from None
     except (OSError, json.JSONDecodeError) as error:
         raise DataError(f"cannot read {run / RESULTS}: {error}; run that experiment again") from error

@@ -67,7 +67,7 @@ def _read(path: Path) -> dict[str, SessionTensors] | None:
     try:
         entry = torch.load(path, weights_only=True, mmap=True)
         return {split: SessionTensors(**fields) for split, fields in entry.items()}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except Exception as error:
         log.warning("cannot read the cache entry %s (%s); making it anew", path, str(error).partition("\n")[0])
