@@ -1,0 +1,61 @@
+"""Small systems, and checkpoints of them as `fit` writes them."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from blend_pl.data.session import Signature
+from blend_pl.models import NDT
+from blend_pl.systems import Student, Teacher
+from blend_pl.systems.checkpoint import INSTANTIATOR
+
+NETWORK: dict[str, Any] = {"layers": 2, "heads": 2, "feedforward": 8}
+
+
+def make(kind: type[Student] = Student, signature: Signature | None = None, **settings: Any) -> Student:
+    """A small system, built for a session if one is given."""
+    system = kind(partial(NDT, **NETWORK), **settings)
+    if signature is not None:
+        system.build(signature)
+    return system
+
+
+def make_teacher(signature: Signature | None = None, **settings: Any) -> Teacher:
+    """A small teacher, built for a session if one is given."""
+    teacher = make(Teacher, signature, **settings)
+    assert isinstance(teacher, Teacher)
+    return teacher
+
+
+def save(system: Student, path: Path, **changes: Any) -> Path:
+    """Writes a checkpoint as it would be, had the system come from a config; `changes` replace what it holds."""
+    checkpoint: dict[str, Any] = {
+        "state_dict": system.state_dict(),
+        "pytorch-lightning_version": L.__version__,
+        "epoch": 0,
+        "global_step": 0,
+    }
+    system.on_save_checkpoint(checkpoint)
+    checkpoint["hyper_parameters"] = {
+        "_instantiator": INSTANTIATOR,
+        "_class_path": f"blend_pl.systems.{type(system).__name__}",
+        "backbone": {"class_path": "blend_pl.models.NDT", "init_args": NETWORK},
+    }
+    torch.save({**checkpoint, **changes}, path)
+    return path
+
+
+def trainer(folder: Path, epochs: int = 1, *callbacks: L.Callback, **settings: Any) -> L.Trainer:
+    """A silent trainer on the CPU."""
+    quiet: dict[str, Any] = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+    }
+    return L.Trainer(default_root_dir=folder, max_epochs=epochs, callbacks=[*callbacks], **{**quiet, **settings})

@@ -1,0 +1,86 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers.sessions import batch_of, session_of
+from helpers.systems import make_teacher
+
+from blend_pl.data.batch import Batch
+from blend_pl.data.session import Signature
+from blend_pl.errors import TeacherError
+from blend_pl.systems import Teacher
+
+
+@pytest.fixture
+def batch() -> Batch:
+    return batch_of(session_of())
+
+
+@pytest.fixture
+def teacher() -> Teacher:
+    torch.manual_seed(0)
+    return make_teacher(Signature.of("tiny", session_of())).eval()
+
+
+def refused(error: pytest.ExceptionInfo) -> None:
+    assert "needs behaviour" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_behaviour_changes_its_predictions(teacher: Teacher, batch: Batch) -> None:
+    assert batch.privileged is not None
+    other = replace(batch, privileged=batch.privileged + 1)
+    assert not torch.allclose(teacher.predict_step(batch, 0), teacher.predict_step(other, 0))
+
+
+def test_behaviour_of_forward_bins_counts_too(teacher: Teacher, batch: Batch) -> None:
+    assert batch.privileged is not None
+    other = batch.privileged.clone()
+    other[:, 5:] += 1
+    assert not torch.allclose(teacher.predict_step(batch, 0), teacher.predict_step(replace(batch, privileged=other), 0))
+
+
+@pytest.mark.parametrize("step", ["predict_step", "test_step", "encode"])
+def test_without_behaviour_it_refuses(teacher: Teacher, batch: Batch, step: str) -> None:
+    arguments = [batch.public()] if step == "encode" else [batch.public(), 0]
+    with pytest.raises(TeacherError) as raised:
+        getattr(teacher, step)(*arguments)
+    refused(raised)
+
+
+@pytest.mark.parametrize("step", ["predict_step", "test_step"])
+def test_where_all_behaviour_is_missing_it_refuses(teacher: Teacher, batch: Batch, step: str) -> None:
+    session = session_of()
+    session.behavior.fill_(torch.nan)
+    with pytest.raises(TeacherError) as raised:
+        getattr(teacher, step)(batch_of(session), 0)
+    refused(raised)
+
+
+def test_session_without_behaviour_is_refused() -> None:
+    with pytest.raises(TeacherError) as raised:
+        make_teacher(replace(Signature.of("tiny", session_of()), n_privileged=0))
+    refused(raised)
+
+
+def test_a_learned_vector_stands_in_for_gaps(teacher: Teacher, batch: Batch) -> None:
+    assert batch.privileged is not None
+    valid = torch.rand(batch.privileged.shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    gaps = replace(batch, privileged=batch.privileged.where(valid, torch.nan), privileged_valid=valid)
+    before = teacher.predict_step(gaps, 0)
+    assert before.isfinite().all()
+    with torch.no_grad():
+        teacher.missing.copy_(torch.tensor([0.5, -2.0]))
+    filled = replace(batch, privileged=batch.privileged.where(valid, teacher.missing.detach()))
+    after = teacher.predict_step(gaps, 0)
+    assert torch.equal(after, teacher.predict_step(filled, 0))
+    assert not torch.allclose(after, before)
+    after.sum().backward()
+    assert teacher.missing.grad is not None
+    assert teacher.missing.grad.all()
+
+
+def test_building_again_changes_nothing(teacher: Teacher) -> None:
+    before = dict(teacher.named_parameters())
+    teacher.build(Signature.of("tiny", session_of()))
+    assert all(parameter is before[name] for name, parameter in teacher.named_parameters())
