@@ -2,7 +2,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 READY := .venv/.ready
-SEEDS ?= 1 2
+SEEDS ?= 1 2 3
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo test test-all lint format bench clean
