@@ -219,7 +219,7 @@ def run(arguments: Sequence[str]) -> BlendCLI | None:
             args=[*_composed(arguments)],
         )
     except ArgumentError as error:
-        command = "COMMAND" if error.argument_name == "subcommand" else arguments[0]
+        command = next((a for a in arguments if a in (*BlendCLI.subcommands(), *BESIDE)), "COMMAND")
         raise ConfigError(f"{_complaint(str(error))}; see `python -m blend_pl {command} --help`") from error
 
 

@@ -1,0 +1,228 @@
+"""Whatever is wrong with files, teachers or settings: exit status 2 and one line that says what to do."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from helpers.cli import TINY, experiment, fit, start
+from helpers.nwb_files import write_maze, write_rtt
+
+from blend_pl.__main__ import main
+
+Complaint = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("faults")
+    write_maze(folder / "maze")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def teacher(folder: Path) -> Path:
+    return fit("mc_maze_teacher", folder / "runs", f"--data.root={folder / 'maze'}", "--trainer.max_epochs=1")
+
+
+@pytest.fixture
+def complaint(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Complaint:
+    """Runs a command that must fail; its complaint."""
+
+    def run(*arguments: str | Path) -> str:
+        monkeypatch.setattr(sys, "argv", ["blend_pl", *map(str, arguments)])
+        capsys.readouterr()
+        assert main() == 2
+        error = capsys.readouterr().err
+        assert "Traceback" not in error
+        (line,) = [line for line in error.splitlines() if line.startswith("blend_pl:")]
+        assert error.endswith(line + "\n"), "something was said after the complaint"
+        return line
+
+    return run
+
+
+@pytest.fixture
+def fails(complaint: Complaint, tmp_path: Path) -> Complaint:
+    """Fits an experiment that must fail; its complaint."""
+    return lambda name, root, *arguments: complaint(
+        *("fit", "--config", experiment(name), *TINY, f"--output={tmp_path / 'runs'}", f"--data.root={root}"),
+        *arguments,
+    )
+
+
+@pytest.fixture
+def train_file(folder: Path, tmp_path: Path) -> Path:
+    """A train file of our own to spoil, alone in the test's folder."""
+    (whole,) = (folder / "maze").glob("**/*desc-train*.nwb")
+    return shutil.copy(whole, tmp_path / whole.name)
+
+
+def test_truncated_file(train_file: Path, fails: Complaint) -> None:
+    with train_file.open("r+b") as file:
+        file.truncate(train_file.stat().st_size // 2)
+    line = fails("mc_maze_baseline", train_file.parent)
+    assert str(train_file) in line
+    assert "fetch it again" in line
+
+
+def test_no_column_of_held_out_units(train_file: Path, fails: Complaint) -> None:
+    with h5py.File(train_file, "a") as file:
+        del file["units/heldout"]
+    line = fails("mc_maze_baseline", train_file.parent)
+    assert "no column 'heldout'" in line
+    assert "held_out.fraction" in line
+
+
+@pytest.mark.parametrize("arm", ["teacher", "baseline"])
+def test_no_behaviour(train_file: Path, fails: Complaint, arm: str) -> None:
+    with h5py.File(train_file, "a") as file:
+        del file["processing/behavior/hand_vel"]
+    line = fails(f"mc_maze_{arm}", train_file.parent)
+    assert "no time series 'hand_vel'" in line
+    assert "behavior.series" in line
+    assert "hand_pos" in line
+
+
+def test_behaviour_without_a_value(train_file: Path, fails: Complaint) -> None:
+    with h5py.File(train_file, "a") as file:
+        file["processing/behavior/hand_vel/data"][...] = np.nan
+    line = fails("mc_maze_teacher", train_file.parent)
+    assert "hand_vel has no value" in line
+    assert "behavior.series" in line
+
+
+def test_a_teacher_of_a_session_without_behaviour(folder: Path, tmp_path: Path, fails: Complaint) -> None:
+    (tmp_path / "more.yaml").write_text("data: {init_args: {spec: {behavior: null}}}")
+    line = fails("mc_maze_teacher", folder / "maze", "--config", tmp_path / "more.yaml")
+    assert "a teacher needs behaviour" in line
+    assert "data.spec.behavior" in line
+
+
+def test_wrong_set(folder: Path, fails: Complaint) -> None:
+    line = fails("mc_rtt_baseline", folder / "maze", "--data.spec.files.train=*desc-train*.nwb")
+    assert "no time series 'finger_vel'" in line
+    assert "hand_vel" in line
+
+
+def test_no_file(tmp_path: Path, fails: Complaint) -> None:
+    (tmp_path / "more.yaml").write_text("data: {init_args: {spec: {archive: null}}}")
+    line = fails("mc_maze_baseline", tmp_path, "--config", tmp_path / "more.yaml")
+    assert f"in {tmp_path}" in line
+    assert "--data.root" in line
+
+
+def test_a_cache_that_cannot_be_written(folder: Path, tmp_path: Path, fails: Complaint) -> None:
+    (tmp_path / "cache").touch()
+    line = fails("mc_maze_baseline", folder / "maze", f"--data.cache_dir={tmp_path / 'cache'}")
+    assert f"cannot write {tmp_path / 'cache'}" in line
+    assert "--data.cache_dir" in line
+
+
+def test_an_output_that_cannot_be_written(folder: Path, tmp_path: Path, fails: Complaint) -> None:
+    (tmp_path / "runs").touch()
+    assert f"cannot write {tmp_path / 'runs'}" in fails("mc_maze_baseline", folder / "maze")
+
+
+def test_a_teacher_of_other_units(folder: Path, teacher: Path, tmp_path: Path, fails: Complaint) -> None:
+    write_maze(tmp_path, shuffled_ids=True)
+    line = fails("mc_maze_hard", tmp_path, f"--distillation.teacher={teacher}")
+    assert "other units" in line
+    assert "train a teacher on the student's session" in line
+
+
+def test_a_teacher_of_another_session(tmp_path: Path, teacher: Path, fails: Complaint) -> None:
+    write_rtt(tmp_path)
+    line = fails("mc_rtt_hard", tmp_path, f"--distillation.teacher={teacher}")
+    assert "knows mc_maze (18 of 24 units held in, 35 + 10 bins of 20 ms" in line
+    assert "data are mc_rtt (18 of 24 units held in, 30 + 10 bins of 20 ms" in line
+
+
+def test_a_teacher_of_other_bins(folder: Path, teacher: Path, fails: Complaint) -> None:
+    line = fails("mc_maze_hard", folder / "maze", f"--distillation.teacher={teacher}", "--data.bin_ms=10")
+    assert "35 + 10 bins of 20 ms" in line
+    assert "70 + 20 bins of 10 ms" in line
+
+
+@pytest.mark.parametrize("kind", ["missing", "cut", "text", "foreign"])
+def test_a_teacher_that_cannot_be_read(
+    folder: Path, teacher: Path, tmp_path: Path, fails: Complaint, kind: str
+) -> None:
+    path = tmp_path / "teacher.ckpt"
+    match kind:
+        case "cut":
+            path.write_bytes((teacher / "checkpoints" / "best.ckpt").read_bytes()[:5000])
+        case "text":
+            path.write_text("hello")
+        case "foreign":
+            torch.save({"state_dict": {}}, path)
+    line = fails("mc_maze_hard", folder / "maze", f"--distillation.teacher={path}")
+    assert str(path) in line
+    told = {"missing": "train that model first", "foreign": "name a checkpoint of this package"}
+    assert told.get(kind, "train that model again") in line
+
+
+def test_a_teacher_whose_experiment_is_missing(folder: Path, tmp_path: Path, fails: Complaint) -> None:
+    line = fails("mc_maze_hard", folder / "maze", f"--distillation.teacher={tmp_path / 'none.yaml'}")
+    assert "there is no teacher experiment" in line
+    assert "distillation.teacher" in line
+
+
+def test_a_teacher_cannot_predict_trials_without_behaviour(teacher: Path, complaint: Complaint) -> None:
+    best = teacher / "checkpoints" / "best.ckpt"
+    line = complaint("predict", "--config", teacher / "config.yaml", "--ckpt_path", best, "--data.phase=test")
+    assert "a teacher needs behaviour" in line
+    assert "student" in line
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
+def test_a_run_that_cannot_be_resumed(folder: Path, tmp_path: Path, fails: Complaint, name: str) -> None:
+    checkpoints = tmp_path / "checkpoints"
+    checkpoints.mkdir()
+    (checkpoints / "best.ckpt").write_bytes(b"PK\x03\x04")
+    line = fails("mc_maze_baseline", folder / "maze", f"--ckpt_path={checkpoints / name}")
+    assert str(checkpoints / name) in line
+    assert "train that model" in line
+
+
+SETTINGS = {
+    "phase test selects on val": (["--data.phase=test", "--data.select_on=val"], "set data.select_on to train_holdout"),
+    "unknown phase": (["--data.phase=train"], "Expected a typing.Literal['val', 'test']. Got value: train"),
+    "unknown option": (["--data.fase=val"], "Option 'fase' is not accepted"),
+    "unknown network": (["--model.backbone=blend_pl.models.Nope"], "no attribute 'Nope'"),
+    "share above one": (["--model.masking.ratio=3"], "masking.ratio is a share between 0 and 1"),
+    "two ways to hold out": (["--data.spec.held_out.fraction=0.5"], "set one of held_out.column, held_out.units"),
+    "impossible simulation": (["--data.simulation.n_train=-3"], "n_train is -3; it must be at least 1"),
+}
+
+
+@pytest.mark.parametrize("case", SETTINGS)
+def test_impossible_settings(folder: Path, fails: Complaint, case: str) -> None:
+    arguments, told = SETTINGS[case]
+    assert told in fails("mc_maze_baseline", folder / "maze", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "COMMAND --help"),
+        (["fitt"], "choose from 'fit'"),
+        (["fit", "--config", "none.yaml"], "cannot read the config file none.yaml: No such file"),
+        (["predict", "--config", experiment("mc_maze_baseline")], "add --ckpt_path RUN/checkpoints/best.ckpt"),
+        (["simulate"], "arguments are required: folder"),
+    ],
+)
+def test_commands_that_cannot_be_run(complaint: Complaint, arguments: list[str], told: str) -> None:
+    assert told in complaint(*arguments)
+
+
+def test_in_a_process_of_its_own(tmp_path: Path) -> None:
+    missing = tmp_path / "none.yaml"
+    process = start("fit", "--config", experiment("mc_maze_baseline"), "--config", missing)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (2, "")
+    assert err == f"blend_pl: cannot read the config file {missing}: No such file or directory; check its name\n"
