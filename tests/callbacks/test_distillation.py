@@ -1,0 +1,202 @@
+import copy
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from helpers.systems import make, make_teacher, save, trainer
+
+from blend_pl.callbacks import Distillation
+from blend_pl.data.module import NLBDataModule
+from blend_pl.distillation import Correlation, DistillationLoss, Feature, Hard, Ramp, Soft
+from blend_pl.errors import TeacherError
+from blend_pl.systems import Student
+
+EPOCHS = 6
+LOSSES = pytest.mark.parametrize("loss", [Hard, Soft, Feature, Correlation])
+
+
+class Record(L.Callback):
+    """Keeps a term of every step, and the alpha it was mixed with."""
+
+    def __init__(self, term: str = "train/distillation") -> None:
+        self.term = term
+        self.values: list[float] = []
+        self.alphas: list[float] = []
+        self.training: list[bool] = []
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        self.values.append(trainer.callback_metrics[self.term].item())
+        objective: Any = pl_module.objective
+        self.alphas.append(getattr(objective, "alpha", 1.0))
+        callback = next((c for c in trainer.callbacks if isinstance(c, Distillation)), None)  # type: ignore[attr-defined]
+        if callback is not None and callback.teacher is not None:
+            self.training.append(any(module.training for module in callback.teacher.modules()))
+
+
+@pytest.fixture(scope="module")
+def teacher(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoint of a teacher that is trained a little on the tiny session."""
+    from helpers.sessions import tiny_module
+
+    folder = tmp_path_factory.mktemp("teacher")
+    L.seed_everything(0)
+    system = make_teacher(optimizer=partial(torch.optim.AdamW, lr=5e-3))
+    trainer(folder, 10).fit(system, datamodule=tiny_module(tiny_root))
+    return save(system, folder / "best.ckpt")
+
+
+def train(
+    module: NLBDataModule, folder: Path, *callbacks: L.Callback, epochs: int = EPOCHS, seed: int = 1, rate: float = 5e-3
+) -> tuple[Student, L.Trainer]:
+    L.seed_everything(seed)
+    student = make(optimizer=partial(torch.optim.AdamW, lr=rate))
+    fitting = trainer(folder, epochs, *callbacks)
+    fitting.fit(student, datamodule=copy.copy(module))
+    return student, fitting
+
+
+def weights(student: Student) -> dict[str, torch.Tensor]:
+    return student.backbone.state_dict()
+
+
+@LOSSES
+def test_distillation_falls_and_moves_the_student(
+    tiny: NLBDataModule, teacher: Path, tmp_path: Path, loss: type[DistillationLoss]
+) -> None:
+    record = Record()
+    mixed, _ = train(tiny, tmp_path, Distillation(str(teacher), loss(), 0.2), record, epochs=12)
+    first, last = torch.tensor(record.values[:3]).mean(), torch.tensor(record.values[-3:]).mean()
+    assert min(record.values) > 0
+    assert last < 0.8 * first
+    alone, _ = train(tiny, tmp_path, Distillation(str(teacher), loss(), 1.0), epochs=12)
+    moved = torch.cat([(weights(mixed)[name] - value).flatten() for name, value in weights(alone).items()])
+    assert moved.norm() > 0.1
+
+
+def test_feature_distillation_brings_layers_nearer_to_the_teachers(
+    tiny: NLBDataModule, teacher: Path, tmp_path: Path
+) -> None:
+    """Not projectors alone learn: with the best projector of all, the student's layer holds more of the teacher's."""
+    (batch,) = tiny.calibration_dataloader()
+
+    def unexplained(alpha: float) -> float:
+        callback = Distillation(str(teacher), Feature(), alpha)
+        student, _ = train(tiny, tmp_path, callback, epochs=40, rate=2e-2)
+        assert callback.teacher is not None
+        with torch.no_grad():
+            mine, theirs = (s.eval().encode(batch).features[-1].flatten(0, 1) for s in (student, callback.teacher))
+        mine, theirs = mine - mine.mean(0), theirs - theirs.mean(0)
+        residual = theirs - mine @ torch.linalg.lstsq(mine, theirs).solution
+        return float(residual.square().mean() / theirs.square().mean())
+
+    assert unexplained(0.1) < 0.85 * unexplained(1.0)
+
+
+@LOSSES
+def test_alpha_of_one_trains_the_baseline_bit_by_bit(
+    tiny: NLBDataModule, teacher: Path, tmp_path: Path, loss: type[DistillationLoss]
+) -> None:
+    baseline, _ = train(tiny, tmp_path, epochs=3)
+    student, _ = train(tiny, tmp_path, Distillation(str(teacher), loss(), 1.0), epochs=3)
+    assert all(torch.equal(value, weights(student)[name]) for name, value in weights(baseline).items())
+
+
+def test_teacher_stays_as_it_is_and_out_of_the_student(tiny: NLBDataModule, teacher: Path, tmp_path: Path) -> None:
+    callback, record = Distillation(str(teacher), Feature()), Record()
+    student, fitting = train(tiny, tmp_path, callback, record, epochs=2)
+    assert callback.teacher is not None
+    before = torch.load(teacher, weights_only=True)["state_dict"]
+    assert all(torch.equal(value, before[name]) for name, value in callback.teacher.state_dict().items())
+    assert not any(record.training)
+    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in callback.teacher.parameters())
+    own = {id(tensor) for tensor in callback.teacher.parameters()}
+    assert own.isdisjoint(id(parameter) for parameter in student.parameters())
+    fitting.save_checkpoint(tmp_path / "student.ckpt")
+    stored = torch.load(tmp_path / "student.ckpt", weights_only=True)
+    extra = {name for name in stored["state_dict"] if not name.startswith("backbone.")}
+    layers = {f"objective.loss.projectors.{layer}.{kind}" for layer in (0, 1) for kind in ("weight", "bias")}
+    assert extra == {*layers, "objective.loss.scale"}
+    shapes = {tuple(value.shape) for value in stored["state_dict"].values()}
+    assert shapes == {tuple(value.shape) for value in student.state_dict().values()}
+
+
+def test_projectors_are_trained(tiny: NLBDataModule, teacher: Path, tmp_path: Path) -> None:
+    def projectors(epochs: int) -> torch.Tensor:
+        callback = Distillation(str(teacher), Feature())
+        train(tiny, tmp_path, callback, epochs=epochs)
+        return torch.cat([parameter.detach().flatten() for parameter in callback.loss.parameters()])
+
+    assert (projectors(1) - projectors(3)).norm() > 0.01
+
+
+@LOSSES
+def test_unit_is_taken_from_the_teacher_on_training_trials(
+    tiny: NLBDataModule, teacher: Path, tmp_path: Path, loss: type[DistillationLoss]
+) -> None:
+    callback = Distillation(str(teacher), loss())
+    train(tiny, tmp_path, callback, epochs=1)
+    assert callback.teacher is not None
+    expected = copy.deepcopy(callback.loss)
+    (batch,) = tiny.calibration_dataloader()
+    with torch.no_grad():
+        expected.calibrate(callback.teacher.encode(batch))
+    torch.testing.assert_close(callback.loss.scale, expected.scale)
+    assert not torch.equal(expected.scale, torch.ones_like(expected.scale))
+
+
+def test_alpha_follows_its_ramp(tiny: NLBDataModule, teacher: Path, tmp_path: Path) -> None:
+    record = Record()
+    train(tiny, tmp_path, Distillation(str(teacher), alpha=Ramp(1.0, 0.0, 0.25, 0.75)), record, epochs=4)
+    # Three batches an epoch: 12 steps, of which the 3 first and the 3 last lie outside the ramp.
+    assert record.alphas == pytest.approx([1, 1, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6, 0, 0, 0])
+
+
+def test_any_system_can_teach(tiny: NLBDataModule, tmp_path: Path) -> None:
+    """The control: a student is the teacher of another."""
+    baseline, _ = train(tiny, tmp_path, epochs=2, seed=7)
+    record = Record()
+    train(tiny, tmp_path, Distillation(str(save(baseline, tmp_path / "baseline.ckpt")), Hard(), 0.2), record)
+    assert record.values[-1] < record.values[0]
+
+
+def set_up(path: Path, module: NLBDataModule, stage: str = "fit", **changes: Any) -> Distillation:
+    callback = Distillation(str(path))
+    strange = SimpleNamespace(
+        signature=replace(module.signature, **changes), calibration_dataloader=module.calibration_dataloader
+    )
+    callback.setup(SimpleNamespace(datamodule=strange), make(Student), stage)  # type: ignore[arg-type]
+    return callback
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"name": "elsewhere"}, ["tiny (9 of 13", "elsewhere (9 of 13"]),
+        ({"bin_ms": 5}, ["bins of 20 ms", "bins of 5 ms"]),
+        ({"n_forward": 9}, ["35 + 10 bins", "35 + 9 bins"]),
+        ({"n_heldin": 8}, ["9 of 13", "8 of 13"]),
+        ({"unit_id": tuple(range(100, 113))}, ["other units"]),
+    ],
+)
+def test_teacher_of_other_data_is_refused_with_both_sides(
+    tiny: NLBDataModule, teacher: Path, changes: dict[str, Any], told: list[str]
+) -> None:
+    with pytest.raises(TeacherError, match="train a teacher on the student's session") as raised:
+        set_up(teacher, tiny, **changes)
+    assert "\n" not in str(raised.value)
+    assert all(text in str(raised.value) for text in told)
+
+
+def test_missing_teacher_is_refused(tiny: NLBDataModule, tmp_path: Path) -> None:
+    with pytest.raises(TeacherError, match="there is no checkpoint"):
+        set_up(tmp_path / "gone.ckpt", tiny)
+
+
+@pytest.mark.parametrize("stage", ["validate", "test", "predict"])
+def test_without_training_no_teacher_is_needed(tiny: NLBDataModule, tmp_path: Path, stage: str) -> None:
+    assert set_up(tmp_path / "gone.ckpt", tiny, stage).teacher is None
