@@ -24,8 +24,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise TeacherError(f"there is no checkpoint {path}; train that model first, or name its experiment") from None
     except Exception as error:  # Bytes that are no checkpoint make torch.load fail in many ways.
-        reason = [*str(error).splitlines(), "it is damaged"][0]
-        raise TeacherError(f"cannot read the checkpoint {path} ({reason}): it is damaged; train that model again") from error
+        reason = [*str(error).splitlines(), "no reason given"][0]
+        raise TeacherError(f"cannot read the checkpoint {path}, it is damaged ({reason}); train it again") from error
     parameters = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
     if not parameters or SESSION not in checkpoint or parameters.get("_instantiator") != INSTANTIATOR:
         raise TeacherError(f"{path} was not written by `python -m blend_pl fit`; name a checkpoint of this package")
