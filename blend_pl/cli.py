@@ -141,20 +141,24 @@ class BlendCLI(LightningCLI):
     def after_fit(self) -> None:
         if self.trainer.fast_dev_run:
             return
-        self._evaluate(Path(self.trainer.checkpoint_callback.best_model_path))
+        best = self.trainer.checkpoint_callback.best_model_path
+        if not best:
+            raise ConfigError(
+                "training ended before its first validation, so that no checkpoint was chosen; lower "
+                "trainer.check_val_every_n_epoch or train for longer"
+            )
+        self._evaluate(Path(best))
 
     def after_test(self) -> None:
-        self._record(Path(self.config[self.subcommand].ckpt_path))
+        # results.json stays what training wrote: by it, others find this run.
+        self._print_scores()
 
     def _evaluate(self, checkpoint: Path) -> None:
         self.trainer.test(
             self.model, datamodule=self.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True
         )
-        self._record(checkpoint)
-
-    def _record(self, checkpoint: Path) -> None:
-        evaluation = next((c for c in self.trainer.callbacks if isinstance(c, NLBEvaluation)), None)
-        if evaluation is None or not self.trainer.is_global_zero:
+        evaluation = self._print_scores()
+        if evaluation is None:
             return
         config = self.settings
         write_results(
@@ -172,7 +176,14 @@ class BlendCLI(LightningCLI):
             oracle=evaluation.oracle,
             config=config,
         )
-        print_scores(config["name"], evaluation.scores, evaluation.oracle, self.run)
+
+    def _print_scores(self) -> NLBEvaluation | None:
+        """Prints the scores of the last test, if it had any and this is the rank that prints."""
+        evaluation = next((c for c in self.trainer.callbacks if isinstance(c, NLBEvaluation)), None)
+        if evaluation is None or not self.trainer.is_global_zero:
+            return None
+        print_scores(self.settings["name"], evaluation.scores, evaluation.oracle, self.run)
+        return evaluation
 
     def _plain(self) -> dict[str, Any]:
         return _plain(self._parser(self.subcommand), self.config[self.subcommand])

@@ -1,0 +1,84 @@
+"""Every command and every piece of code in the README is run, in the README's order, with a smaller budget."""
+
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers.cli import REPOSITORY, SIMULATION, TINY
+from helpers.nwb_files import write_maze, write_own
+
+from blend_pl.cli import run
+
+README = (REPOSITORY / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
+
+
+COMMANDS = [line.split("  #")[0].strip() for block in blocks("bash") for line in block.splitlines() if line.strip()]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as a user has it: experiments, configs, recordings, and the module that the README shows."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("experiments", "configs"):
+        (folder / name).symlink_to(REPOSITORY / name)
+    write_maze(folder / "data")
+    write_own(folder / "data" / "my_session.nwb")
+    modules = [block for block in blocks("python") if block.startswith("# my_models.py")]
+    (folder / "my_models.py").write_text(modules[0])
+    return folder
+
+
+def smaller(arguments: list[str], folder: Path) -> list[str]:
+    """The same command with names filled in and, for a fit, a network and a session that train in a moment."""
+    filled = []
+    for argument in arguments:
+        if "xxxxxxxx" in argument:
+            argument = str(next(folder.glob(argument.replace("xxxxxxxx", "*"))))
+        filled += [str(path) for path in sorted(folder.glob(argument))] if "*" in argument else [argument]
+    if arguments[0] != "fit" or "--ckpt_path" in arguments:
+        return filled
+    network = [option for option in TINY if not option.startswith("--data")]
+    training = [option for option in network if option.startswith("--trainer")]
+    simulation = SIMULATION if "simulated" in shlex.join(arguments) else []
+    own = ["--data.spec.behavior.series=running"] if "own_session" in shlex.join(arguments) else []
+    student = training if "my_models" in shlex.join(arguments) else network
+    return [*filled, *student, *simulation, *own, "--teacher_args=" + json.dumps(network)]
+
+
+def command_line(arguments: list[str]) -> str:
+    return " ".join(arguments)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_readme_runs(
+    command: str, checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program, *arguments = shlex.split(command)
+    if program == "make":
+        subprocess.run(["make", "--dry-run", *arguments], cwd=REPOSITORY, check=True, capture_output=True)
+        return
+    assert (program, *arguments[:2]) == ("python", "-m", "blend_pl")
+    monkeypatch.chdir(checkout)
+    monkeypatch.syspath_prepend(checkout)
+    run(smaller(arguments[2:], checkout))
+    assert capsys.readouterr().out
+
+
+def test_the_map_names_what_exists() -> None:
+    listed = re.findall(r"^ {4}( {2})?([a-z_]+[./][a-z]*)", README.split("## Map of the package")[1], flags=re.M)
+    assert len(listed) > 10
+    for inside, name in listed:
+        assert (REPOSITORY / ("blend_pl" if inside else "") / name).exists(), name
+
+
+def test_the_example_of_an_experiment_is_an_experiment() -> None:
+    example = next(block for block in blocks("yaml") if block.startswith("# A student that copies"))
+    assert yaml.safe_load(example) == yaml.safe_load((REPOSITORY / "experiments/mc_maze_hard.yaml").read_text())
