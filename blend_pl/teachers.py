@@ -15,7 +15,16 @@ from blend_pl.errors import TeacherError
 from blend_pl.files import atomic_file, unwritable
 from blend_pl.runs import CHECKPOINTS, LAST, best_checkpoint, find_finished, fingerprint
 
-DISTRIBUTED = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR")
+DISTRIBUTED = (
+    "RANK",
+    "LOCAL_RANK",
+    "NODE_RANK",
+    "GROUP_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+)
 """Variables that would make the teacher's process wait for ranks that are waiting for it."""
 LAUNCHERS = ("SLURM_", "TORCHELASTIC_", "WANDB_SWEEP_", "WANDB_RUN_")
 

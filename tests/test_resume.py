@@ -7,7 +7,7 @@ import pytest
 from helpers.cli import SIMULATION, TINY, call, checkpoint, differing, experiment, fit, start
 from helpers.kill import Interrupted
 
-EPOCHS = 6
+EPOCHS = 4
 RAMP = "--distillation.alpha={start: 1.0, stop: 0.2, begin: 0.1, end: 0.9}"
 TESTS = Path(__file__).parent
 

@@ -1,0 +1,169 @@
+"""From NWB files to a distilled student, as a user goes: on files that our simulator did not write."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import yaml
+from helpers.cli import (
+    SIMULATION,
+    SMALL_TEST_FILE,
+    TINY,
+    WRITERS,
+    call,
+    differing,
+    experiment,
+    finish,
+    fit,
+    start,
+    teacher_args,
+    weights,
+)
+
+from blend_pl.systems.checkpoint import load_system
+
+SCORES = {"co_bps", "vel_r2", "psth_r2", "fp_bps"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    for name in ("mc_maze", "mc_rtt", "area2_bump"):
+        WRITERS[name](folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def both(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The output folder and what was printed when two processes fitted the same student on an empty folder at once."""
+    output = tmp_path_factory.mktemp("both")
+    arguments = ["--config", experiment("mc_maze_hard"), f"--data.root={data}", f"--output={output}", *TINY]
+    processes = [start("fit", *arguments, teacher_args()) for _ in range(2)]
+    return output, [finish(process) for process in processes]
+
+
+@pytest.fixture(scope="module")
+def student(both: tuple[Path, list[str]]) -> Path:
+    output, _ = both
+    return min(output.glob("mc_maze_hard/seed0-*"))
+
+
+def test_the_missing_teacher_is_trained_once(both: tuple[Path, list[str]]) -> None:
+    output, printed = both
+    (teacher,) = output.glob("mc_maze_teacher/seed0-*")
+    assert len(list(teacher.glob("version_*"))) == 1, "its training was started again"
+    assert any("the teacher mc_maze_teacher" in out and "training it first" in out for out in printed)
+    assert all(f"teacher: {teacher}" in out for out in printed)
+
+
+def test_both_students_come_out_the_same(both: tuple[Path, list[str]]) -> None:
+    first, second = sorted(both[0].glob("mc_maze_hard/seed0-*"))
+    assert differing(weights(first), weights(second)) == []
+
+
+def test_a_run_leaves_a_table_and_files_to_repeat_it(both: tuple[Path, list[str]], student: Path) -> None:
+    for out in both[1]:
+        assert all(name in out for name in ("co-bps", "velocity R2", "PSTH R2", "fp-bps", "results: "))
+    assert {path.name for path in (student / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    results = json.loads((student / "results.json").read_text())
+    assert results["scores"].keys() == SCORES
+    assert all(np.isfinite(score) for score in results["scores"].values())
+    assert results["oracle"] is None
+    assert (results["name"], results["session"], results["seed"]) == ("mc_maze_hard", "mc_maze", 0)
+    assert results["selection"] == "train_holdout (7 trials)"
+    assert results["checkpoint"] == "checkpoints/best.ckpt"
+    assert "mc_maze_teacher" in results["teacher"]
+    assert results["versions"]["torch"] == torch.__version__
+    assert results["commit"] is None or len(results["commit"].removesuffix("-dirty")) == 40
+    assert results["config"] == yaml.safe_load((student / "config.yaml").read_text())
+
+
+def test_a_later_student_finds_the_teacher(
+    both: tuple[Path, list[str]], data: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    output, _ = both
+    run = fit("mc_maze_feature", output, f"--data.root={data}", teacher_args())
+    out = capfd.readouterr().out
+    (teacher,) = output.glob("mc_maze_teacher/seed0-*")
+    assert "training it first" not in out
+    assert f"teacher: {teacher}" in out
+    assert json.loads((run / "results.json").read_text())["teacher"] == f"{teacher}/checkpoints/best.ckpt"
+
+
+@pytest.mark.parametrize("name", ["mc_rtt", pytest.param("area2_bump", marks=pytest.mark.slow)])
+def test_other_sets_train_their_teacher_too(
+    name: str, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = fit(f"{name}_hard", tmp_path, f"--data.root={data}", teacher_args())
+    assert f"the teacher {name}_teacher" in capfd.readouterr().out
+    scores = json.loads((run / "results.json").read_text())["scores"]
+    assert scores.keys() == (SCORES - {"psth_r2"} if name == "mc_rtt" else SCORES)
+
+
+def test_a_student_is_all_there_without_its_teacher(student: Path, tmp_path: Path) -> None:
+    alone = shutil.copy(student / "checkpoints" / "best.ckpt", tmp_path / "student.ckpt")
+    stored = torch.load(alone, weights_only=True)["state_dict"]
+    own = load_system(alone).state_dict()
+    assert set(stored) - set(own) == {"objective.loss.scale"}
+    assert differing(own, {name: stored[name] for name in own}) == []
+
+
+def test_behaviour_changes_no_bit_of_a_student(student: Path) -> None:
+    cli = call("validate", "--config", student / "config.yaml", "--ckpt_path", student / "checkpoints" / "best.ckpt")
+    system = load_system(student / "checkpoints" / "best.ckpt")
+    for batch in cli.datamodule.predict_dataloader():
+        assert batch.privileged.isfinite().any()
+        spoilt = replace(batch, privileged=torch.full_like(batch.privileged, torch.nan))
+        with torch.no_grad():
+            rates = [system.predict_step(b, 0) for b in (batch, spoilt, batch.public())]
+        assert torch.equal(rates[0], rates[1])
+        assert torch.equal(rates[0], rates[2])
+        assert rates[0].isfinite().all()
+
+
+def test_the_scores_can_be_had_again(student: Path) -> None:
+    written = (student / "results.json").read_text()
+    cli = call("test", "--config", student / "config.yaml", "--ckpt_path", student / "checkpoints" / "best.ckpt")
+    again = {name.split("/")[1]: float(score) for name, score in cli.trainer.callback_metrics.items()}
+    assert {name: again[name] for name in SCORES} == pytest.approx(json.loads(written)["scores"], rel=1e-5)
+    assert (student / "results.json").read_text() == written, "its fingerprint is how others find a run"
+
+
+def test_a_seed_gives_the_same_numbers_again(data: Path, tmp_path: Path) -> None:
+    runs = [fit("mc_maze_baseline", tmp_path, f"--data.root={data}", f"--seed_everything={s}") for s in (3, 3, 4)]
+    assert len(set(runs)) == 3
+    results = [json.loads((run / "results.json").read_text())["scores"] for run in runs]
+    assert results[0] == results[1] != results[2]
+    assert differing(weights(runs[0]), weights(runs[1])) == []
+    assert any("backbone" in name for name in differing(weights(runs[0]), weights(runs[2])))
+
+
+@pytest.mark.skipif(not SMALL_TEST_FILE.exists(), reason="needs the official test file of MC_Maze_Small")
+def test_rates_for_the_official_test_file(tmp_path: Path) -> None:
+    before = sorted(SMALL_TEST_FILE.parent.iterdir())
+    sizes = ["--data.simulation.n_units=142", "--data.simulation.n_heldout=35", "--data.bin_ms=5"]
+    simulated = [f"--data.root={tmp_path}", "--data.source=simulated", *SIMULATION, *sizes, "--trainer.max_epochs=1"]
+    run = fit("mc_maze_small_baseline", tmp_path / "runs", *simulated)
+    call(
+        *("predict", "--config", run / "config.yaml", "--ckpt_path", run / "checkpoints" / "best.ckpt"),
+        *("--data.source=files", f"--data.root={SMALL_TEST_FILE.parent}", "--data.phase=test"),
+        f"--data.cache_dir={tmp_path / 'cache'}",
+    )
+    with h5py.File(run / "rates_test.h5") as file:
+        rates = {name: file[name][()] for name in file}
+    assert {name: array.shape for name, array in rates.items()} == {
+        "trial_id": (100,),
+        "eval_rates_heldin": (100, 140, 107),
+        "eval_rates_heldout": (100, 140, 35),
+        "eval_rates_heldin_forward": (100, 40, 107),
+        "eval_rates_heldout_forward": (100, 40, 35),
+    }
+    assert all(np.isfinite(array).all() and (array >= 0).all() for array in rates.values())
+    assert (rates["eval_rates_heldout"].std(0) > 0).any(), "rates that do not depend on the trial"
+    assert len(np.unique(rates["trial_id"])) == 100
+    assert sorted(SMALL_TEST_FILE.parent.iterdir()) == before
