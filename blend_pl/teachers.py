@@ -15,18 +15,9 @@ from blend_pl.errors import TeacherError
 from blend_pl.files import atomic_file, unwritable
 from blend_pl.runs import CHECKPOINTS, LAST, best_checkpoint, find_finished, fingerprint
 
-DISTRIBUTED = (
-    "RANK",
-    "LOCAL_RANK",
-    "NODE_RANK",
-    "GROUP_RANK",
-    "WORLD_SIZE",
-    "LOCAL_WORLD_SIZE",
-    "MASTER_ADDR",
-    "MASTER_PORT",
-)
+DISTRIBUTED = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 """Variables that would make the teacher's process wait for ranks that are waiting for it."""
-LAUNCHERS = ("SLURM_", "TORCHELASTIC_", "WANDB_SWEEP_", "WANDB_RUN_")
+LAUNCHERS = ("MASTER_", "SLURM_", "TORCHELASTIC_", "WANDB_SWEEP_", "WANDB_RUN_")
 
 
 def resolve_teacher(
