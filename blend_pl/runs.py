@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from blend_pl.errors import ConfigError, TeacherError
+from blend_pl.errors import ConfigError, DataError, TeacherError
 from blend_pl.files import unwritable
 from blend_pl.results import RESULTS, read_results
 
@@ -44,7 +44,12 @@ def find_finished(experiment: Path, identity: str) -> Path | None:
     """The run with that fingerprint below an experiment's folder whose results and best checkpoint are there."""
     for results in sorted(experiment.glob(f"*/{RESULTS}")):
         run = results.parent
-        if read_results(run).get("fingerprint") == identity and (run / CHECKPOINTS / BEST).exists():
+        try:
+            found = read_results(run).get("fingerprint")
+        except DataError:
+            # A damaged neighbour is no reason to stop: at worst this run is trained again.
+            continue
+        if found == identity and (run / CHECKPOINTS / BEST).exists():
             return run
     return None
 

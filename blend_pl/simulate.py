@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from blend_pl.data.simulated_nwb import write_session
-from blend_pl.data.simulation import PRESETS
+from blend_pl.data.simulation.files import write_session
+from blend_pl.data.simulation.parameters import PRESETS
 
 
 def simulate(folder: str, size: Literal["demo", "small", "mc_maze_small", "mc_maze"] = "small", seed: int = 0) -> None:

@@ -2,7 +2,7 @@
 
 from blend_pl.data.batch import Batch
 from blend_pl.data.module import NLBDataModule
-from blend_pl.data.simulation import Simulation
+from blend_pl.data.simulation.parameters import Simulation
 from blend_pl.data.spec import SessionSpec
 
 __all__ = ["Batch", "NLBDataModule", "SessionSpec", "Simulation"]

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from blend_pl.data.archive import locate
 from blend_pl.data.cache import cached
-from blend_pl.data.ground_truth import fingerprint, read_rates
 from blend_pl.data.loader import Standardisation, TrialBatches, TrialSampler
 from blend_pl.data.reader import read_session, read_test_file
 from blend_pl.data.session import SessionTensors, Signature, concatenate
-from blend_pl.data.simulated_nwb import GROUND_TRUTH_FILE, TEST_FILE, TRAIN_FILE, write_session
-from blend_pl.data.simulation import Simulation
+from blend_pl.data.simulation.files import GROUND_TRUTH_FILE, TEST_FILE, TRAIN_FILE, write_session
+from blend_pl.data.simulation.ground_truth import fingerprint, read_rates
+from blend_pl.data.simulation.parameters import Simulation
 from blend_pl.data.spec import Files, SessionSpec
 from blend_pl.errors import ConfigError, DataError
 

@@ -7,10 +7,10 @@ import pytest
 from helpers.results import write_run
 
 import blend_pl
-from blend_pl.comparison import compare
 from blend_pl.errors import DataError
 from blend_pl.report import report
-from blend_pl.tables import difference_table, score_table
+from blend_pl.report.comparison import compare
+from blend_pl.report.tables import difference_table, score_table
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_few_seeds_and_missing_checkpoints_are_told(tmp_path: Path) -> None:
 
 def test_report_without_matplotlib_has_tables(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(blend_pl, "figures", raising=False)
-    monkeypatch.setitem(sys.modules, "blend_pl.figures", None)
+    monkeypatch.setitem(sys.modules, "blend_pl.report.figures", None)
     report([str(runs)])
     text = (runs / "report/report.md").read_text()
     assert "install blend-pl[viz]" in text

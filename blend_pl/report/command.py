@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from blend_pl.comparison import BASELINE, OTHER, SELF, STUDENT, TEACHER, Comparison, Experiment, compare
 from blend_pl.errors import BlendError
 from blend_pl.files import atomic_file
-from blend_pl.pages import Picture, Section, html, markdown
 from blend_pl.prediction import predict
-from blend_pl.tables import LEGEND, NAMES, Table, difference_table, score_table
+from blend_pl.report.comparison import BASELINE, OTHER, SELF, STUDENT, TEACHER, Comparison, Experiment, compare
+from blend_pl.report.pages import Picture, Section, html, markdown
+from blend_pl.report.tables import LEGEND, NAMES, Table, difference_table, score_table
 
 MARKDOWN, HTML = "report.md", "report.html"
 
@@ -106,7 +106,7 @@ def _few_seeds(comparison: Comparison) -> list[str]:
 def _draw(comparison: Comparison, folder: Path, stem: str, notes: list[str]) -> list[Picture]:
     """Draws all figures that the session allows; what stands in the way of others is added to the notes."""
     try:
-        from blend_pl import figures
+        from blend_pl.report import figures
     except ImportError:
         notes.append("No figures, for matplotlib is not installed; install blend-pl[viz].")
         return []

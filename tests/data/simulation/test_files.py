@@ -8,10 +8,10 @@ import h5py
 import numpy as np
 import pytest
 
-from blend_pl.data import simulated_nwb
-from blend_pl.data.ground_truth import read_rates, read_test_targets
-from blend_pl.data.simulated_nwb import GROUND_TRUTH_FILE, TEST_FILE, TRAIN_FILE, write_session
-from blend_pl.data.simulation import Simulation
+from blend_pl.data.simulation import files as simulated_files
+from blend_pl.data.simulation.ground_truth import read_rates, read_test_targets
+from blend_pl.data.simulation.parameters import Simulation
+from blend_pl.data.simulation.files import GROUND_TRUTH_FILE, TEST_FILE, TRAIN_FILE, write_session
 from blend_pl.errors import DataError
 
 TINY = Simulation(n_train=6, n_val=3, n_test=4, n_none=1, n_units=7, n_heldout=2)
@@ -239,7 +239,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
     def fail(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(simulated_nwb, "write_ground_truth", fail)
+    monkeypatch.setattr(simulated_files, "write_ground_truth", fail)
     with pytest.raises(KeyboardInterrupt):
         write_session(TINY, tmp_path / "session")
     assert list(tmp_path.iterdir()) == []
@@ -248,14 +248,14 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize("winner", [TINY, replace(TINY, seed=5)], ids=["same", "other"])
 def test_the_loser_of_a_race_accepts_only_the_same_session(tmp_path, monkeypatch, winner):
     target = tmp_path / "session"
-    write = simulated_nwb._write
+    write = simulated_files._write
 
     def overtaken(simulation, folder):
-        monkeypatch.setattr(simulated_nwb, "_write", write)
+        monkeypatch.setattr(simulated_files, "_write", write)
         write_session(winner, target)
         write(simulation, folder)
 
-    monkeypatch.setattr(simulated_nwb, "_write", overtaken)
+    monkeypatch.setattr(simulated_files, "_write", overtaken)
     if winner == TINY:
         write_session(TINY, target)
     else:

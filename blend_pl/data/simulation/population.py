@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import lfilter
 
-from blend_pl.data.simulated_reach import DURATION_S, Trials, reach_velocity
-from blend_pl.data.simulation import BIN_MS, LEAD_MS, WINDOW_MS, Simulation
+from blend_pl.data.simulation.parameters import BIN_MS, LEAD_MS, WINDOW_MS, Simulation
+from blend_pl.data.simulation.reach import DURATION_S, Trials, reach_velocity
 
 N_BEHAVIORAL = 10
 """Latents that behaviour reveals; they come first."""

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 from helpers.results import write_run
 
-from blend_pl.comparison import compare
 from blend_pl.errors import DataError
+from blend_pl.report.comparison import compare
 
 
 def names(comparison: Any) -> list[str]:

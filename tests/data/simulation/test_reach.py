@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blend_pl.data.ground_truth import SUPPORT_MS, VELOCITY_MS
-from blend_pl.data.simulated_reach import TRIAL_GRID_MS, draw_trials, reach_velocity, record_hand
-from blend_pl.data.simulation import FORWARD_MS, LEAD_MS, WINDOW_MS, Simulation
+from blend_pl.data.simulation.ground_truth import SUPPORT_MS, VELOCITY_MS
+from blend_pl.data.simulation.parameters import FORWARD_MS, LEAD_MS, WINDOW_MS, Simulation
+from blend_pl.data.simulation.reach import TRIAL_GRID_MS, draw_trials, reach_velocity, record_hand
 
 SIMULATION = Simulation(n_train=50, n_val=20, n_test=30, n_none=4)
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import h5py
 import pytest
 
-from blend_pl.data.simulation import PRESETS, Simulation
+from blend_pl.data.simulation.parameters import PRESETS, Simulation
 from blend_pl.errors import ConfigError
 
-SMALL_TEST_FILE = Path(__file__).parents[2] / "../shared/data/sub-Jenkins_ses-small_desc-test_ecephys.nwb"
+SMALL_TEST_FILE = Path(__file__).parents[3] / "../shared/data/sub-Jenkins_ses-small_desc-test_ecephys.nwb"
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blend_pl.data.simulated_population import Population
-from blend_pl.data.simulated_reach import Trials
-from blend_pl.data.simulation import BIN_MS, FORWARD_MS, WINDOW_MS
+from blend_pl.data.simulation.parameters import BIN_MS, FORWARD_MS, WINDOW_MS
+from blend_pl.data.simulation.population import Population
+from blend_pl.data.simulation.reach import Trials
 
 SAMPLES_PER_MS = 30
 """Spike times lie on a clock of 30 kHz and are stored to the microsecond, as in MC_Maze."""

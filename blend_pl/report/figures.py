@@ -17,9 +17,9 @@ from matplotlib.lines import Line2D
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
-from blend_pl.comparison import BASELINE, SELF, STUDENT, TEACHER, Comparison
 from blend_pl.files import atomic_file
 from blend_pl.prediction import Prediction
+from blend_pl.report.comparison import BASELINE, SELF, STUDENT, TEACHER, Comparison
 
 TRUTH = "#262626"
 COLOURS = {TEACHER: "#009E73", BASELINE: "#0072B2", STUDENT: "#D55E00", SELF: "#CC79A7"}

@@ -20,7 +20,7 @@ import torch
 from scipy.signal import decimate
 from torch import Tensor
 
-from blend_pl.data.simulation import BIN_MS, FORWARD_MS, LEAD_MS, WINDOW_MS, Simulation
+from blend_pl.data.simulation.parameters import BIN_MS, FORWARD_MS, LEAD_MS, WINDOW_MS, Simulation
 from blend_pl.errors import ConfigError, DataError
 
 GENERATOR = 1

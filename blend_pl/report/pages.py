@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from blend_pl.comparison import Comparison
-from blend_pl.tables import LEGEND, Table
+from blend_pl.report.comparison import Comparison
+from blend_pl.report.tables import LEGEND, Table
 
 TITLE = "Scores"
 

@@ -1,8 +1,8 @@
 """What a simulated session is: the parameters of the generative model, and sessions of useful sizes.
 
 The task is a delayed reach, recorded as MC_Maze of the Neural Latents Benchmark '21 (Pei et al., 2021): a target
-appears, a go cue follows after a delay, the hand moves. `simulated_reach` draws the trials and the hand,
-`simulated_population` what drives the units, `simulated_spikes` when they fire; `simulated_nwb` writes the files, and
+appears, a go cue follows after a delay, the hand moves. `reach` draws the trials and the hand,
+`population` what drives the units, `spikes` when they fire; `files` writes the NWB files, and
 `ground_truth` what no recording shows.
 """
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from blend_pl.data.ground_truth import (
+from blend_pl.data.simulation.ground_truth import (
     SUPPORT_MS,
     VELOCITY_MS,
     GroundTruth,
@@ -13,11 +13,11 @@ from blend_pl.data.ground_truth import (
     is_truth_of,
     write_ground_truth,
 )
-from blend_pl.data.nwb_writer import Series, UnitsTable, write_nwb
-from blend_pl.data.simulated_population import Population, draw_latents, draw_population
-from blend_pl.data.simulated_reach import Hand, Trials, draw_trials, record_hand
-from blend_pl.data.simulated_spikes import Spikes, record_spikes
-from blend_pl.data.simulation import BIN_MS, WINDOW_MS, Simulation
+from blend_pl.data.simulation.nwb_writer import Series, UnitsTable, write_nwb
+from blend_pl.data.simulation.parameters import BIN_MS, WINDOW_MS, Simulation
+from blend_pl.data.simulation.population import Population, draw_latents, draw_population
+from blend_pl.data.simulation.reach import Hand, Trials, draw_trials, record_hand
+from blend_pl.data.simulation.spikes import Spikes, record_spikes
 from blend_pl.errors import DataError
 from blend_pl.files import atomic_folder
 

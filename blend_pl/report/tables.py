@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from blend_pl.comparison import BASELINE, TEACHER, Comparison, Experiment
-from blend_pl.statistics import Difference, Summary, gap_closed
+from blend_pl.report.comparison import BASELINE, TEACHER, Comparison, Experiment
+from blend_pl.report.statistics import Difference, Summary, gap_closed
 
 NAMES = {"co_bps": "co-bps", "vel_r2": "velocity R2", "psth_r2": "PSTH R2", "fp_bps": "fp-bps"}
 COMPARED = ("co_bps", "vel_r2")

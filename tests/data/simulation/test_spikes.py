@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from blend_pl.data.simulated_spikes import draw_spikes
+from blend_pl.data.simulation.spikes import draw_spikes
 
 SAMPLES = 150
 

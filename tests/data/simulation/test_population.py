@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from blend_pl.data.simulated_population import N_BEHAVIORAL, draw_latents, draw_population, in_window
-from blend_pl.data.simulated_reach import draw_trials, reach_velocity
-from blend_pl.data.simulation import Simulation
+from blend_pl.data.simulation.parameters import Simulation
+from blend_pl.data.simulation.population import N_BEHAVIORAL, draw_latents, draw_population, in_window
+from blend_pl.data.simulation.reach import draw_trials, reach_velocity
 
 SIMULATION = Simulation(n_train=150, n_val=30, n_test=30)
 

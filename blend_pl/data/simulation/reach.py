@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from scipy.signal import lfilter
 
-from blend_pl.data.simulation import BIN_MS, WINDOW_MS, Simulation
+from blend_pl.data.simulation.parameters import BIN_MS, WINDOW_MS, Simulation
 
 BEFORE_TARGET_MS = 450
 """Recorded before the target appears, so that the window and a filter's margin are recorded after any delay."""

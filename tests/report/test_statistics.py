@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from blend_pl.statistics import Difference, Summary, gap_closed
+from blend_pl.report.statistics import Difference, Summary, gap_closed
 
 SCORES = st.lists(st.floats(-1, 1).map(lambda x: round(x, 4)), min_size=3, max_size=8)
 
