@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from helpers.results import write_run
 
-import blend_pl
+import blend_pl.report
 from blend_pl.errors import DataError
 from blend_pl.report import report
 from blend_pl.report.comparison import compare
@@ -90,7 +90,7 @@ def test_few_seeds_and_missing_checkpoints_are_told(tmp_path: Path) -> None:
 
 
 def test_report_without_matplotlib_has_tables(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(blend_pl, "figures", raising=False)
+    monkeypatch.delattr(blend_pl.report, "figures", raising=False)
     monkeypatch.setitem(sys.modules, "blend_pl.report.figures", None)
     report([str(runs)])
     text = (runs / "report/report.md").read_text()
