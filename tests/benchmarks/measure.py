@@ -1,0 +1,41 @@
+"""Wall time and peak memory of a function, in a process of its own, so that one measurement does not hide another."""
+
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a call cost: seconds, and the megabytes that the process grew by at its peak."""
+
+    seconds: float
+    megabytes: float
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.2f} s, {self.megabytes:.0f} MB"
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _call(function: Callable[[], object], pipe: Connection) -> None:
+    before = _peak_mb()
+    start = time.perf_counter()
+    function()
+    pipe.send(Cost(time.perf_counter() - start, _peak_mb() - before))
+
+
+def cost(function: Callable[[], object]) -> Cost:
+    """Runs a function in a forked process and returns what it cost."""
+    receive, send = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=_call, args=(function, send))
+    process.start()
+    send.close()
+    measured: Cost = receive.recv()
+    process.join()
+    return measured
