@@ -1,0 +1,43 @@
+"""A callback that writes down what every rank sees."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from blend_pl.callbacks import Distillation
+
+
+class Spy(L.Callback):
+    """Keeps loss and gradients of every step, and the weights of student and teacher, in a file for each rank.
+
+    Args:
+        folder: where the files go.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+        self.losses: list[float] = []
+        self.gradients: list[dict[str, torch.Tensor]] = []
+
+    def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        named = pl_module.named_parameters()
+        self.gradients.append({name: p.grad.clone() for name, p in named if p.grad is not None})
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.losses.append(float(outputs["loss"]))
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        (distillation,) = (c for c in trainer.callbacks if isinstance(c, Distillation))  # type: ignore[attr-defined]
+        assert distillation.teacher is not None
+        seen = {
+            "losses": torch.tensor(self.losses),
+            "gradients": self.gradients,
+            "teacher": distillation.teacher.state_dict(),
+            "student": pl_module.state_dict(),
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        torch.save(seen, self.folder / f"rank{trainer.global_rank}.pt")
