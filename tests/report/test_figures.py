@@ -8,9 +8,8 @@ from helpers.cli import SIMULATION, experiment, fit, write_set
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from blend_pl.report import figures
 from blend_pl.prediction import Prediction, predict
-from blend_pl.report import report
+from blend_pl.report import figures, report
 from blend_pl.report.figures import Arm, draw_psths, draw_rates, draw_trajectories, draw_velocities
 
 Draw = Callable[[Sequence[Arm], Path], bool]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from blend_pl.data.simulation import files as simulated_files
+from blend_pl.data.simulation.files import GROUND_TRUTH_FILE, TEST_FILE, TRAIN_FILE, write_session
 from blend_pl.data.simulation.ground_truth import read_rates, read_test_targets
 from blend_pl.data.simulation.parameters import Simulation
-from blend_pl.data.simulation.files import GROUND_TRUTH_FILE, TEST_FILE, TRAIN_FILE, write_session
 from blend_pl.errors import DataError
 
 TINY = Simulation(n_train=6, n_val=3, n_test=4, n_none=1, n_units=7, n_heldout=2)

@@ -8,9 +8,9 @@ from scipy.signal import decimate
 from scipy.special import gammaln
 
 from blend_pl.data.reader import read_session
+from blend_pl.data.simulation.files import GROUND_TRUTH_FILE, TEST_FILE, TRAIN_FILE, write_session
 from blend_pl.data.simulation.ground_truth import read_rates, read_test_targets
 from blend_pl.data.simulation.parameters import Simulation
-from blend_pl.data.simulation.files import GROUND_TRUTH_FILE, TEST_FILE, TRAIN_FILE, write_session
 from blend_pl.data.spec import Behavior, Files, Psth, SessionSpec, Window
 from blend_pl.errors import ConfigError, DataError
 
