@@ -24,7 +24,7 @@ from blend_pl.results import write_results
 from blend_pl.runs import BEST, CHECKPOINTS, CONFIG, LAST, fingerprint, reserve, run_of
 from blend_pl.simulate import simulate
 from blend_pl.systems import Student
-from blend_pl.systems.checkpoint import read_checkpoint
+from blend_pl.systems.checkpoint import WholeCheckpoints, read_checkpoint
 from blend_pl.systems.student import stored_signature
 from blend_pl.teachers import resolve_teacher
 
@@ -112,6 +112,7 @@ class BlendCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer: Any = super().instantiate_trainer(**kwargs)
+        trainer.strategy.checkpoint_io = WholeCheckpoints()
         distillation = self._get(self.config_init, "distillation")
         if distillation is not None:
             trainer.callbacks.append(distillation)

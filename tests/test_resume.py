@@ -4,8 +4,11 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 from helpers.cli import SIMULATION, TINY, call, checkpoint, differing, experiment, fit, start
 from helpers.kill import Interrupted
+
+from blend_pl.systems.checkpoint import WholeCheckpoints
 
 EPOCHS = 4
 RAMP = "--distillation.alpha={start: 1.0, stop: 0.2, begin: 0.1, end: 0.9}"
@@ -69,3 +72,18 @@ def test_interrupted_between_validations(arguments: list[str], folder: Path) -> 
     assert checkpoint(broken, "last.ckpt")["epoch"] == EPOCHS - 3
     call("fit", *rare, f"--ckpt_path={broken / 'checkpoints' / 'last.ckpt'}")
     expect_equal(whole, broken)
+
+
+def test_a_checkpoint_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "last.ckpt"
+    WholeCheckpoints().save_checkpoint({"epoch": 1}, path)
+
+    def cut_short(checkpoint: object, file: Path) -> None:
+        file.write_bytes(b"PK")
+        raise Interrupted
+
+    monkeypatch.setattr(torch, "save", cut_short)
+    with pytest.raises(Interrupted):
+        WholeCheckpoints().save_checkpoint({"epoch": 2}, path)
+    assert torch.load(path, weights_only=True) == {"epoch": 1}
+    assert list(tmp_path.iterdir()) == [path]

@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from blend_pl.errors import TeacherError
+from blend_pl.files import atomic_file
 from blend_pl.systems.student import SESSION, Student
 
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
@@ -30,6 +32,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not parameters or SESSION not in checkpoint or parameters.get("_instantiator") != INSTANTIATOR:
         raise TeacherError(f"{path} was not written by `python -m blend_pl fit`; name a checkpoint of this package")
     return checkpoint
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints that appear whole or not at all, wherever the system keeps its temporary files."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Writes a checkpoint.
+
+        Raises:
+            DataError: the folder cannot be written or the disk is full; the checkpoint before this one is kept.
+        """
+        with atomic_file(Path(path)) as file:
+            torch.save(checkpoint, file)
 
 
 def load_system(path: Path) -> Student:
