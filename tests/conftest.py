@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 from helpers.sessions import tiny_module
 
 from blend_pl.data.module import NLBDataModule
+
+# Sums depend in their last bits on the number of threads, and the tests' subprocesses have one.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
