@@ -24,10 +24,10 @@ demo: $(READY) ## teacher, student and controls on a simulated session; table an
 	@PATH="$(CURDIR)/$(BIN):$$PATH" SEEDS="$(SEEDS)" bash experiments/demo.sh
 
 test: $(READY) ## all tests but the slow ones
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-all: $(READY) ## all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m ""
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m ""
 
 lint: $(READY) ## style, types, and the direction of imports
 	$(BIN)/ruff check
