@@ -3,7 +3,7 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -21,19 +21,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Raises:
         DataError: the folder cannot be written or the disk is full; nothing is left behind.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _beside(path)
-        temporary.touch(exist_ok=False)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    try:
+    with _renamed(path, lambda new: new.touch(exist_ok=False), lambda new: new.unlink(missing_ok=True)) as temporary:
         yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -43,19 +32,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises:
         DataError: the parent cannot be written, the disk is full, or `path` exists and is not empty.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _beside(path)
-        temporary.mkdir()
-    except OSError as error:
-        raise unwritable(path, error) from error
-    try:
+    with _renamed(path, Path.mkdir, lambda new: shutil.rmtree(new, ignore_errors=True)) as temporary:
         yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sha256(path: Path) -> str:
@@ -70,6 +48,19 @@ def unwritable(path: Path, error: OSError) -> DataError:
     return DataError(f"cannot write {path}: {reason}; free space there or choose another folder")
 
 
-def _beside(path: Path) -> Path:
-    """A hidden name in the same folder that nobody else uses, with the same suffix."""
-    return path.with_name(f".{path.name}.{uuid4().hex[:12]}{path.suffix}")
+@contextmanager
+def _renamed(path: Path, make: Callable[[Path], None], remove: Callable[[Path], None]) -> Iterator[Path]:
+    """Yields something new beside `path` under a hidden name that nobody else uses, and renames it on success."""
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make(temporary)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        remove(temporary)

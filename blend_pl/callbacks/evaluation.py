@@ -23,8 +23,8 @@ class NLBEvaluation(L.Callback):
         self.oracle: dict[str, float] | None = None
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        parts = trainer.datamodule.parts  # type: ignore[attr-defined]
-        selection = parts["selection"].to(pl_module.device)
+        # The batches hold the session where it is needed already.
+        selection = trainer.val_dataloaders.session  # type: ignore[union-attr]
         self.running = NLBScores(selection, selection, only=("co_bps",))
 
     def on_validation_batch_end(
@@ -43,8 +43,7 @@ class NLBEvaluation(L.Callback):
             pl_module.log(f"val/{name}", value, prog_bar=True)
 
     def on_test_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        parts = trainer.datamodule.parts  # type: ignore[attr-defined]
-        self.running = NLBScores(*(parts[part].to(pl_module.device) for part in ("train", "eval")))
+        self.running = NLBScores(*(batches.session for batches in trainer.test_dataloaders))  # type: ignore[union-attr]
 
     def on_test_batch_end(
         self,
