@@ -5,13 +5,13 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from blend_pl.data.session import SessionTensors
-from blend_pl.metrics import BitsPerSpike, PsthR2, VelocityR2
+from blend_pl.metrics import BitsPerSpike, PsthR2, TimingCorrelation, VelocityR2
 
-SCORES = ("co_bps", "vel_r2", "psth_r2", "fp_bps")
+SCORES = ("co_bps", "vel_r2", "tp_corr", "psth_r2", "fp_bps")
 
 
 class NLBScores:
-    """co-bps, fp-bps, velocity R2 and PSTH R2 (Pei et al., 2021), each where the session has what it needs.
+    """co-bps, fp-bps, velocity R2, tp corr and PSTH R2 (Pei et al., 2021), each where the session has what it needs.
 
     Rates are handed over batch by batch, in any order and on any rank; every trial once.
 
@@ -27,9 +27,11 @@ class NLBScores:
         metrics: dict[str, Metric] = {}
         if evaluation.observed[:, :bins, 1].any() and n_units > evaluation.n_heldin:
             metrics["co_bps"] = BitsPerSpike(n_units - evaluation.n_heldin)
-        velocity, reported = train.behavior[:, :bins], evaluation.behavior[:, :bins]
+        velocity, reported = train.velocity, evaluation.velocity
         if "vel_r2" in only and velocity.isfinite().any() and reported.isfinite().any():
             metrics["vel_r2"] = VelocityR2(n_units, velocity, reported, train.decode_mask, evaluation.decode_mask)
+        if (evaluation.group >= 0).any():
+            metrics["tp_corr"] = TimingCorrelation(n_units, evaluation.scored, evaluation.group, evaluation.produced)
         if len(evaluation.psth) and (evaluation.condition >= 0).any():
             metrics["psth_r2"] = PsthR2(evaluation.psth)
         if evaluation.observed[:, bins:].any():
@@ -53,11 +55,14 @@ class NLBScores:
             return
         counts, valid = session.spikes[index], session.valid(index)
         if "co_bps" in metrics:
-            metrics["co_bps"].update(rates[:, :bins, heldin:], counts[:, :bins, heldin:], valid[:, :bins, heldin:])
+            scored = valid[:, :bins, heldin:] & session.scored[index][..., None]
+            metrics["co_bps"].update(rates[:, :bins, heldin:], counts[:, :bins, heldin:], scored)
+        if "tp_corr" in metrics:
+            metrics["tp_corr"].update(rates[:, :bins], index)
         if "fp_bps" in metrics:
             metrics["fp_bps"].update(rates[:, bins:], counts[:, bins:], valid[:, bins:])
         if "psth_r2" in metrics:
-            metrics["psth_r2"].update(rates[:, :bins], session.condition[index])
+            metrics["psth_r2"].update(rates[:, :bins], session.condition[index], session.jitter[index])
 
     def compute(self) -> dict[str, float]:
         """The scores that this session has."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from blend_pl.data import NLBDataModule
 from blend_pl.data.session import SessionTensors
 from blend_pl.errors import DataError
-from blend_pl.metrics import VelocityR2
+from blend_pl.metrics import PsthR2, VelocityR2
 from blend_pl.results import read_results
 from blend_pl.runs import BEST, CHECKPOINTS
 from blend_pl.systems.checkpoint import load_system
@@ -50,7 +50,7 @@ class Prediction:
         None for a session without velocity. Times are those of the spikes: the hand is there a lag later.
         """
         sessions, bins = (self.train, self.session), self.session.n_observed
-        targets = [session.behavior[:, :bins] for session in sessions]
+        targets = [session.velocity for session in sessions]
         if not all(target.isfinite().any() for target in targets):
             return None
         metric = VelocityR2(self.session.n_units, *targets, *(session.decode_mask for session in sessions))
@@ -60,10 +60,12 @@ class Prediction:
         return metric.decode(self.rates[:, :bins], self.session.decode_mask)
 
     def psth(self) -> Tensor:
-        """(conditions, T, N) mean rates over the trials of each condition; NaN for conditions without trials."""
+        """(conditions, T, N) mean rates around the event, expected counts per bin; NaN where nothing is known."""
         session = self.session
-        rates = self.rates[:, : session.n_observed]
-        return torch.stack([rates[session.condition == condition].mean(0) for condition in range(len(session.psth))])
+        metric = PsthR2(session.psth)
+        metric.update(self.rates[:, : session.n_observed], session.condition, session.jitter)
+        unknown = (metric.trials == 0)[:, None, None] | session.psth.isnan()
+        return metric.mean.masked_fill(unknown, torch.nan)
 
 
 def predict(run: Path, checkpoint: str = BEST) -> Prediction:

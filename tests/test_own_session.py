@@ -54,7 +54,7 @@ def test_rates_of_the_test_block(student: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["simulated_baseline", "mc_rtt_baseline", "area2_bump_teacher"])
+@pytest.mark.parametrize("name", ["simulated_baseline", "dmfc_rsg_baseline", "area2_bump_teacher"])
 def test_any_experiment_runs_on_it(name: str, data: list[str], tmp_path: Path) -> None:
     arguments = ["--config", experiment(name), "--config", OWN, *data, *TINY, "--trainer.max_epochs=1"]
     run = call("fit", *arguments, f"--output={tmp_path}").run

@@ -52,7 +52,7 @@ def test_psth_is_the_mean_over_trials_of_a_condition(run: Path) -> None:
     session = prediction.session
     condition = int(session.condition[0])
     expected = prediction.rates[session.condition == condition, : session.n_observed].mean(0)
-    torch.testing.assert_close(prediction.psth()[condition], expected)
+    torch.testing.assert_close(prediction.psth()[condition], expected.double())
 
 
 def test_relative_data_are_found_from_any_folder(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from blend_pl.data.session import SessionTensors
 from blend_pl.errors import DataError
 from blend_pl.files import atomic_file, sha256, unwritable
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever reading makes other tensors than before from the same recording and settings."""
 
 log = logging.getLogger(__name__)

@@ -146,14 +146,16 @@ class NLBDataModule(L.LightningDataModule):
             files = replace(files, test=None)
         train_file, test_file = locate(files, root, self.spec.archive)
         recordings = [train_file] if test_file is None else [train_file, test_file]
-        return self._cached(recordings, "all", lambda: read_session(self.spec, train_file, test_file, self.bin_ms))
+        return self._cached(
+            recordings, self.phase, lambda: read_session(self.spec, train_file, test_file, self.bin_ms, self.phase)
+        )
 
     def _read_test_file(self) -> SessionTensors:
         files, root = self._files()
         assert files.test is not None
         test_file, _ = locate(Files(files.test), root, self.spec.archive)
         sessions = self._cached(
-            [test_file], "test", lambda: {"test": read_test_file(self.spec, test_file, self.bin_ms)}
+            [test_file], "test file", lambda: {"test": read_test_file(self.spec, test_file, self.bin_ms)}
         )
         return sessions["test"]
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -9,12 +10,15 @@ import torch
 from blend_pl.data.behavior import cut_behavior
 from blend_pl.data.binning import Population
 from blend_pl.data.heldout import check_held_out, held_out_units, preview
-from blend_pl.data.placement import labelled_windows, windows_of_test_file
+from blend_pl.data.jitter import TOGETHER, jittered
+from blend_pl.data.placement import labelled_windows, trials_of, windows_of_test_file
 from blend_pl.data.recording import Recording, read_recording
+from blend_pl.data.scored import scored_bins, scored_range
 from blend_pl.data.scoring import Scoring
 from blend_pl.data.session import SessionTensors, concatenate
 from blend_pl.data.spec import SessionSpec
 from blend_pl.data.splits import SPLITS, check_split
+from blend_pl.data.trial_values import trial_values, trusted
 from blend_pl.data.windows import Shape, Windows
 from blend_pl.errors import ConfigError, DataError
 
@@ -31,14 +35,33 @@ def check_spec(spec: SessionSpec, bin_ms: int) -> Shape:
     shape = Shape.of(spec.window, bin_ms)
     check_held_out(spec.held_out)
     check_split(spec)
-    if spec.window.align is None and (spec.psth is not None or spec.decode_by is not None):
-        raise ConfigError("windows without window.align have no trials; set psth: null and decode_by: null")
+    _check_trials(spec)
     if spec.psth is not None and (not spec.psth.condition or spec.psth.smoothing_ms < 1):
         raise ConfigError("psth needs at least one column in psth.condition and psth.smoothing_ms of 1 or more")
+    if spec.behavior is not None and not (spec.behavior.series or spec.behavior.trial_columns):
+        raise ConfigError("behavior names nothing; set behavior.series or behavior.trial_columns, or behavior: null")
     return shape
 
 
-def read_session(spec: SessionSpec, train_file: Path, test_file: Path | None, bin_ms: int) -> dict[str, SessionTensors]:
+def _check_trials(spec: SessionSpec) -> None:
+    """Refuses settings that need trials where there are none."""
+    needs = {
+        "window.jitter": spec.window.jitter,
+        "psth": spec.psth,
+        "decode_by": spec.decode_by,
+        "scored": spec.scored,
+        "timing": spec.timing,
+        "outliers": spec.outliers,
+        "behavior.trial_columns": spec.behavior and spec.behavior.trial_columns,
+    }
+    given = [name for name, value in needs.items() if value]
+    if spec.window.align is None and given:
+        raise ConfigError(f"windows without window.align have no trials, which {given[0]} needs; set it to null")
+
+
+def read_session(
+    spec: SessionSpec, train_file: Path, test_file: Path | None, bin_ms: int, phase: Literal["val", "test"] = "val"
+) -> dict[str, SessionTensors]:
     """Bins a session exactly as nlb_tools does (Pei et al., 2021).
 
     Units are ordered held-in first and, on each side, by id, as nlb_tools orders them. Trials keep the order of the
@@ -50,6 +73,7 @@ def read_session(spec: SessionSpec, train_file: Path, test_file: Path | None, bi
         train_file: all units, behaviour, training and validation trials, and test trials where there is no test file.
         test_file: held-in units of the test trials; None if there is none.
         bin_ms: bin width.
+        phase: "test" where training and validation trials are trained on together, which the draw of jitter depends on.
 
     Returns:
         "train", "val" and "test", those of them that have trials. Trials of a test file have all N units, the held-out
@@ -67,9 +91,12 @@ def read_session(spec: SessionSpec, train_file: Path, test_file: Path | None, bi
     windows, labels = labelled_windows(spec, shape, train, groups)
     if "train" not in labels:
         raise DataError(f"{train_file} has no training trials; check the split and the window of session {spec.name}")
+    if spec.window.jitter is not None:
+        where = f"the trials table of {train_file}"
+        windows = jittered(spec.window, windows, labels, trials_of(train), TOGETHER[phase], where)
     scoring = Scoring(spec, train, groups, windows.select(np.isin(labels, ("train", "val"))))
-    n_channels = 0 if train.behavior is None else train.behavior.shape[1]
-    everything = _tensors(train, groups, windows, scoring, n_channels)
+    n_series = 0 if train.behavior is None else train.behavior.shape[1]
+    everything = _tensors(spec, train, groups, windows, scoring, n_series)
     sessions = {split: everything.select(torch.from_numpy(labels == split)) for split in SPLITS if split in labels}
 
     if test_file is not None:
@@ -83,7 +110,7 @@ def read_session(spec: SessionSpec, train_file: Path, test_file: Path | None, bi
             )
         groups = [heldin, Population.unrecorded(groups[1].id)]
         placed = windows_of_test_file(spec, shape, test, groups)
-        tested = _tensors(test, groups, placed, scoring, n_channels, stitched=True)
+        tested = _tensors(spec, test, groups, placed, scoring, n_series, stitched=True)
         tested = replace(tested, trial_id=tested.trial_id + windows.n_rows)
         sessions["test"] = concatenate(sessions["test"], tested) if "test" in sessions else tested
     return sessions
@@ -98,7 +125,7 @@ def read_test_file(spec: SessionSpec, test_file: Path, bin_ms: int) -> SessionTe
         bin_ms: bin width.
 
     Returns:
-        Its test trials, T + F bins; D = 0 where the file has no behaviour, and no PSTHs.
+        Its test trials, T + F bins; no time series where the file has none, and no PSTHs.
 
     Raises:
         ConfigError: settings that contradict one another.
@@ -108,9 +135,9 @@ def read_test_file(spec: SessionSpec, test_file: Path, bin_ms: int) -> SessionTe
     test = read_recording(test_file, spec.behavior, bin_ms, behavior_required=False)
     groups = [_all_units(test), Population.unrecorded(np.empty(0, dtype=np.int64))]
     windows = windows_of_test_file(spec, shape, test, groups)
-    scoring = Scoring(replace(spec, psth=None, decode_by=None), test, groups, windows)
-    n_channels = 0 if test.behavior is None else test.behavior.shape[1]
-    return _tensors(test, groups, windows, scoring, n_channels, stitched=True)
+    scoring = Scoring(replace(spec, psth=None, decode_by=None, timing=None), test, groups, windows)
+    n_series = 0 if test.behavior is None else test.behavior.shape[1]
+    return _tensors(spec, test, groups, windows, scoring, n_series, stitched=True)
 
 
 def _all_units(recording: Recording) -> Population:
@@ -120,14 +147,15 @@ def _all_units(recording: Recording) -> Population:
 
 
 def _tensors(
+    spec: SessionSpec,
     recording: Recording,
     groups: list[Population],
     windows: Windows,
     scoring: Scoring,
-    n_channels: int,
+    n_series: int,
     stitched: bool = False,
 ) -> SessionTensors:
-    """All given windows of one file; behaviour is NaN in all `n_channels` where the file has none."""
+    """All given windows of one file; the time series is NaN in all `n_series` channels where the file has none."""
     shape = windows.shape
     size = (windows.start, shape.n_bins, shape.bin_ms)
     spikes = np.concatenate([group.counts(*size) for group in groups], axis=2)
@@ -136,19 +164,52 @@ def _tensors(
         foreign = groups[0].recorded.interrupted(*size)
         foreign[:, : shape.n_observed] = False
         spikes[foreign], observed[foreign] = 0, False
-    behavior = np.full((len(windows), shape.n_bins, n_channels), np.nan, dtype=np.float32)
+    series = np.full((len(windows), shape.n_bins, n_series), np.nan, dtype=np.float32)
     if recording.behavior is not None:
-        behavior = cut_behavior(recording.behavior, windows)
+        series = cut_behavior(recording.behavior, windows)
+    constant, kept, scored = _of_trials(spec, recording, windows, stitched)
+    constant = np.broadcast_to(constant[:, None], (len(windows), shape.n_bins, constant.shape[1]))
+    behavior = np.concatenate([series, constant.astype(np.float32)], axis=2)
+    behavior[~kept] = np.nan
+    group, produced = scoring.timing(recording.trials, windows)
     return SessionTensors(
         spikes=torch.from_numpy(spikes),
         observed=torch.from_numpy(observed),
+        scored=torch.from_numpy(scored),
         behavior=torch.from_numpy(behavior),
         trial_id=torch.from_numpy(windows.row.astype(np.int64)),
+        jitter=torch.from_numpy(windows.jitter),
         condition=torch.from_numpy(scoring.condition(recording.trials, windows)),
         decode_mask=torch.from_numpy(scoring.decode_mask(recording.trials, windows)),
+        group=torch.from_numpy(group),
+        produced=torch.from_numpy(produced),
         psth=torch.from_numpy(scoring.psth),
         unit_id=torch.from_numpy(np.concatenate([group.id for group in groups])),
         n_heldin=groups[0].n_units,
         n_forward=shape.n_forward,
+        n_series=n_series,
         bin_ms=shape.bin_ms,
     )
+
+
+def _of_trials(
+    spec: SessionSpec, recording: Recording, windows: Windows, stitched: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the trials table says: (n, K) constant behaviour, (n,) bool trusted trials, (n, T) bool scored bins.
+
+    A test file need not have these columns: then behaviour is unknown, and whole windows are scored.
+    """
+    where, rows = f"the trials table of {recording.path}", windows.row
+    names = spec.behavior.trial_columns if spec.behavior else []
+    trials = recording.trials or {}
+
+    def absent(*columns: str) -> bool:
+        return stitched and not set(columns) <= set(trials)
+
+    constant = np.full((len(rows), len(names)), np.nan)
+    if names and not absent(*names):
+        constant = trial_values(trials, names, "behavior.trial_columns", rows, where)
+    outliers = None if spec.outliers and absent(spec.outliers) else spec.outliers
+    scored = None if spec.scored and absent(spec.scored.start, spec.scored.stop) else spec.scored
+    bounds = scored_range(scored, windows, trials, where)
+    return constant, trusted(trials, outliers, rows, where), scored_bins(bounds, windows)

@@ -38,7 +38,7 @@ def read_recording(path: Path, behavior: Behavior | None, bin_ms: int, behavior_
 
     Args:
         path: the NWB file.
-        behavior: the privileged series; None to read none.
+        behavior: names the privileged series; None to read none.
         bin_ms: bin width.
         behavior_required: whether a file without the series is an error.
 
@@ -49,8 +49,8 @@ def read_recording(path: Path, behavior: Behavior | None, bin_ms: int, behavior_
     """
     with open_nwb(path) as file:
         units, trials = read_units(file), read_trials(file)
-        wanted = behavior is not None and (behavior_required or has_series(file, behavior.series))
-        series = read_series(file, behavior.series) if behavior is not None and wanted else None
+        name = behavior.series if behavior else None
+        series = read_series(file, name) if name and (behavior_required or has_series(file, name)) else None
     n_ms = _length_ms(units, trials, series)
     if n_ms > _LONGEST_HOURS * 3_600_000:
         raise DataError(

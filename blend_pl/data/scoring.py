@@ -1,4 +1,4 @@
-"""What trials are scored against beside their spikes: responses to their condition, and the decoders they belong to."""
+"""What trials are scored against beside their spikes: their condition's response, their decoders, their timing."""
 
 import numpy as np
 
@@ -7,14 +7,19 @@ from blend_pl.data.nwb import Columns, require
 from blend_pl.data.placement import trials_of
 from blend_pl.data.psth import smoothed_psth
 from blend_pl.data.recording import Recording
-from blend_pl.data.spec import Psth, SessionSpec
+from blend_pl.data.scored import scored_range
+from blend_pl.data.spec import SessionSpec
+from blend_pl.data.trial_values import trial_values, trusted
 from blend_pl.data.windows import Windows
 
 Condition = tuple[object, ...]
 
+_SHORTEST = 0.8
+"""A trial with less than this share of its condition's mean length belongs to no condition."""
+
 
 class Scoring:
-    """Conditions, responses and decoders of a session, as nlb_tools finds them (Pei et al., 2021).
+    """Conditions, responses, decoders and timing of a session, as nlb_tools finds them (Pei et al., 2021).
 
     Args:
         spec: names the columns and the smoothing.
@@ -24,7 +29,8 @@ class Scoring:
 
     Attributes:
         conditions: every combination of the condition columns' values, sorted.
-        psth: (conditions, T, N) float64 mean responses, expected counts per bin.
+        psth: (conditions, T, N) float64 mean responses around the event, expected counts per bin; NaN in bins that
+            not all trials of a condition are scored in.
         decoders: sorted values of the column with one decoder per value; None for one decoder.
 
     Raises:
@@ -32,31 +38,44 @@ class Scoring:
     """
 
     def __init__(self, spec: SessionSpec, recording: Recording, groups: list[Population], windows: Windows) -> None:
-        self._spec = spec
+        self._spec, windows = spec, windows.aligned
+        self._where = f"the trials table of {recording.path}"
         self.conditions: list[Condition] = []
         self.psth = np.zeros((0, windows.shape.n_observed, sum(group.n_units for group in groups)))
         self.decoders: np.ndarray | None = None
-        where = f"the trials table of {recording.path}"
+        self._timing: dict[Condition, int] = {}
         if spec.decode_by is not None:
-            values = require(trials_of(recording), spec.decode_by, "decode_by", where)[windows.row]
+            values = require(trials_of(recording), spec.decode_by, "decode_by", self._where)[windows.row]
             self.decoders = np.unique(values[values == values])
+        if spec.timing is not None:
+            found = self._found(spec.timing.condition, "timing.condition", trials_of(recording), windows)
+            self._timing = _positions(found)
+            require(trials_of(recording), spec.timing.interval, "timing.interval", self._where)
         if spec.psth is not None:
-            for name in spec.psth.condition:
-                require(trials_of(recording), name, "psth.condition", where)
-            found = _conditions(spec.psth, trials_of(recording), windows)
-            self.conditions = sorted({condition for condition in found if condition is not None})
-            index, n = self.condition(recording.trials, windows), len(self.conditions)
-            self.psth = np.concatenate(
-                [smoothed_psth(group, windows, index, n, spec.psth.smoothing_ms) for group in groups], axis=2
-            )
+            trials = trials_of(recording)
+            self.conditions = list(_positions(self._found(spec.psth.condition, "psth.condition", trials, windows)))
+            self._shortest = np.zeros(len(self.conditions))
+            index, length = self.condition(trials, windows), self._lengths(trials, windows)
+            if spec.scored is not None:
+                means = [length[index == condition].mean() for condition in range(len(self.conditions))]
+                self._shortest = _SHORTEST * np.array(means)
+                index = self.condition(trials, windows)
+            n, sd_ms = len(self.conditions), spec.psth.smoothing_ms
+            self.psth = np.concatenate([smoothed_psth(group, windows, index, n, sd_ms) for group in groups], axis=2)
+            if spec.scored is not None:
+                _cut(self.psth, index, *scored_range(spec.scored, windows, trials, self._where), windows)
 
     def condition(self, trials: Columns | None, windows: Windows) -> np.ndarray:
-        """(n,) int64 position of each trial's condition in `conditions`; -1 where it is unknown."""
+        """(n,) int64 position of each trial's condition in `conditions`; -1 where it is unknown or not to be used."""
         psth = self._spec.psth
-        if psth is None or trials is None or not set(psth.condition) <= set(trials):
+        if psth is None or not self._known(trials, psth.condition):
             return np.full(len(windows), -1)
-        position: dict[Condition | None, int] = {known: index for index, known in enumerate(self.conditions)}
-        return np.array([position.get(c, -1) for c in _conditions(psth, trials, windows)], dtype=np.int64)
+        assert trials is not None
+        found = self._found(psth.condition, "psth.condition", trials, windows)
+        index = _index({condition: row for row, condition in enumerate(self.conditions)}, found)
+        if self._spec.scored is not None and len(self.conditions):
+            index[self._lengths(trials, windows) < self._shortest[index]] = -1
+        return index
 
     def decode_mask(self, trials: Columns | None, windows: Windows) -> np.ndarray:
         """(n, M) bool, the decoders that each trial belongs to; none without the column."""
@@ -66,7 +85,46 @@ class Scoring:
             return np.zeros((len(windows), len(self.decoders)), dtype=bool)
         return trials[self._spec.decode_by][windows.row][:, None] == self.decoders
 
+    def timing(self, trials: Columns | None, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) int64 condition in which intervals are compared, -1 for none, and (n,) float64 produced intervals."""
+        timing = self._spec.timing
+        if timing is None or trials is None or not self._known(trials, [*timing.condition, timing.interval]):
+            return np.full(len(windows), -1), np.full(len(windows), np.nan)
+        found = self._found(timing.condition, "timing.condition", trials, windows)
+        group = _index(self._timing, found)
+        produced = trial_values(trials, [timing.interval], "timing.interval", windows.row, self._where)[:, 0]
+        return group, np.where(group >= 0, produced, np.nan)
 
-def _conditions(psth: Psth, trials: Columns, windows: Windows) -> list[Condition | None]:
-    values = zip(*(trials[name][windows.row].tolist() for name in psth.condition), strict=True)
-    return [None if any(value != value for value in trial) else trial for trial in values]
+    def _known(self, trials: Columns | None, names: list[str]) -> bool:
+        scored, outliers = self._spec.scored, self._spec.outliers
+        needed = {*names, *([outliers] if outliers else []), *([scored.start, scored.stop] if scored else [])}
+        return trials is not None and needed <= set(trials)
+
+    def _lengths(self, trials: Columns, windows: Windows) -> np.ndarray:
+        first, stop = scored_range(self._spec.scored, windows, trials, self._where)
+        return stop - first
+
+    def _found(self, names: list[str], setting: str, trials: Columns, windows: Windows) -> list[Condition | None]:
+        """The condition of each trial; None for outliers and where a value is missing."""
+        columns = [require(trials, name, setting, self._where)[windows.row].tolist() for name in names]
+        kept = trusted(trials, self._spec.outliers, windows.row, self._where)
+        values = zip(zip(*columns, strict=True), kept, strict=True)
+        return [trial if keep and all(value == value for value in trial) else None for trial, keep in values]
+
+
+def _positions(found: list[Condition | None]) -> dict[Condition, int]:
+    known = sorted({condition for condition in found if condition is not None})
+    return {condition: index for index, condition in enumerate(known)}
+
+
+def _index(positions: dict[Condition, int], found: list[Condition | None]) -> np.ndarray:
+    return np.array([-1 if condition is None else positions.get(condition, -1) for condition in found], dtype=np.int64)
+
+
+def _cut(psth: np.ndarray, index: np.ndarray, first: np.ndarray, stop: np.ndarray, windows: Windows) -> None:
+    """Removes from each response the bins that some trial of the condition has no score for."""
+    bins = np.arange(psth.shape[1])
+    for condition in range(len(psth)):
+        own = index == condition
+        inside = (bins >= (first - windows.start)[own].max()) & (bins < (stop - windows.start)[own].min())
+        psth[condition, ~inside] = np.nan

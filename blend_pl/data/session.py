@@ -6,7 +6,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-PER_TRIAL = ("spikes", "observed", "behavior", "trial_id", "condition", "decode_mask")
+PER_TRIAL = (
+    "spikes",
+    "observed",
+    "scored",
+    "behavior",
+    "trial_id",
+    "jitter",
+    "condition",
+    "decode_mask",
+    "group",
+    "produced",
+)
 
 
 @dataclass(frozen=True)
@@ -16,27 +27,37 @@ class SessionTensors:
     Attributes:
         spikes: (trials, T + F, N) unsigned counts; 0 where unobserved.
         observed: (trials, T + F, 2) bool; whether held-in [..., 0] and held-out [..., 1] units were recorded.
+        scored: (trials, T) bool, observed bins that count in scores.
         behavior: (trials, T + F, D) float32 in the file's unit, lagged, NaN where missing; D = 0 without behaviour.
         trial_id: (trials,) int64, row of the trials table counted over all files.
+        jitter: (trials,) int64, bins by which the window lies later than its event says.
         condition: (trials,) int64, row of `psth`; -1 for none.
         decode_mask: (trials, M) bool, the decoders a trial belongs to.
+        group: (trials,) int64, condition within which produced intervals are compared; -1 for none.
+        produced: (trials,) float64 produced interval, NaN for none.
         psth: (conditions, T, N) float64 expected counts per bin, NaN where undefined; no rows without conditions.
         unit_id: (N,) int64 ids of the units in the file.
         n_heldin: number of held-in units.
         n_forward: F.
+        n_series: leading channels of `behavior` that are a time series; the others are constant over a trial.
         bin_ms: bin width.
     """
 
     spikes: Tensor
     observed: Tensor
+    scored: Tensor
     behavior: Tensor
     trial_id: Tensor
+    jitter: Tensor
     condition: Tensor
     decode_mask: Tensor
+    group: Tensor
+    produced: Tensor
     psth: Tensor
     unit_id: Tensor
     n_heldin: int
     n_forward: int
+    n_series: int
     bin_ms: int
 
     def __len__(self) -> int:
@@ -51,6 +72,12 @@ class SessionTensors:
     def n_units(self) -> int:
         """N, held-in and held-out units together."""
         return self.spikes.shape[2]
+
+    @property
+    def velocity(self) -> Tensor:
+        """(trials, T, Y) the time series in the scored bins, NaN elsewhere; Y = 0 without a series."""
+        series = self.behavior[:, : self.n_observed, : self.n_series]
+        return series.masked_fill(~self.scored[..., None], torch.nan)
 
     def select(self, trials: Tensor) -> "SessionTensors":
         """The same session with only the given trials (indices or a boolean mask)."""

@@ -30,6 +30,23 @@ class Archive:
 
 
 @dataclass(frozen=True)
+class Jitter:
+    """Shifts training and validation windows later at random, so that the event's place in them tells nothing.
+
+    Shifts are whole bins, uniform from 0 to as far as the interval before the event stays inside the window.
+
+    Attributes:
+        interval: trials column (ms), length of that interval (DMFC_RSG: tp); trials without it are not shifted.
+        most_ms: largest shift.
+        seed: seed of the draw.
+    """
+
+    interval: str
+    most_ms: int
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Window:
     """Which stretch of time is one trial.
 
@@ -39,6 +56,7 @@ class Window:
         stop_ms: stop relative to `align`, exclusive (the window's length without `align`).
         forward_ms: length of the forward-prediction stretch that follows `stop_ms`.
         stride_ms: distance between the starts of continuous windows; only, and always, without `align`.
+        jitter: random shift of windows around an event; None for none.
     """
 
     start_ms: int
@@ -46,21 +64,24 @@ class Window:
     align: str | None = None
     forward_ms: int = 200
     stride_ms: int | None = None
+    jitter: Jitter | None = None
 
 
 @dataclass(frozen=True)
 class Behavior:
-    """The privileged time series.
+    """What is privileged: a time series, values of the trials table, or both.
 
     Attributes:
-        series: name of a TimeSeries anywhere in the file, e.g. "hand_vel".
-        lag_ms: behaviour is read this much later than the spikes (cortex leads movement).
-        columns: which columns to use; None for all.
+        series: name of a TimeSeries anywhere in the file, e.g. "hand_vel", which velocity scores decode; None for none.
+        lag_ms: the series is read this much later than the spikes (cortex leads movement).
+        columns: which columns of the series to use; None for all.
+        trial_columns: numeric columns of the trials table; each becomes a channel that is constant over a trial.
     """
 
-    series: str
+    series: str | None = None
     lag_ms: int = 0
     columns: list[int] | None = None
+    trial_columns: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -114,6 +135,32 @@ class Psth:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """The part of a window that is scored; what lies before and after it is seen and trained on all the same.
+
+    Attributes:
+        start: trials column (s), inclusive.
+        stop: trials column (s), exclusive.
+    """
+
+    start: str
+    stop: str
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Produced intervals, which the speed of the neural trajectory foretells (Sohn et al., 2019).
+
+    Attributes:
+        condition: trials columns that together name a condition, within which they are correlated.
+        interval: trials column of the produced interval.
+    """
+
+    condition: list[str]
+    interval: str
+
+
+@dataclass(frozen=True)
 class SessionSpec:
     """One recording session in the form of the Neural Latents Benchmark '21 (Pei et al., 2021).
 
@@ -121,11 +168,14 @@ class SessionSpec:
         name: name of the set, e.g. "mc_maze".
         files: where the recording lies.
         window: which stretch of time is one trial.
-        behavior: the privileged time series; None for a session without behaviour.
+        behavior: what is privileged; None for a session without behaviour.
         held_out: which units are held out.
         split: how trials are divided.
         psth: conditions for the PSTH score; None where trials do not repeat.
         decode_by: trials column with one velocity decoder per value (Area2_Bump: active and passive); None for one.
+        scored: the part of a window that is scored; None for all of it.
+        timing: produced intervals for the speed score; None where nothing is timed.
+        outliers: trials column; where true, neither behaviour nor condition of a trial is used. None for no outliers.
         archive: where missing files come from; None for a user's own file.
     """
 
@@ -137,4 +187,7 @@ class SessionSpec:
     split: Split = field(default_factory=Split)
     psth: Psth | None = None
     decode_by: str | None = None
+    scored: Scored | None = None
+    timing: Timing | None = None
+    outliers: str | None = None
     archive: Archive | None = None

@@ -73,6 +73,7 @@ class Windows:
         start: (n,) first bin: the first that starts at or after the window's start.
         lagged: (n,) first bin of the behaviour, read a lag later and rounded up by itself.
         event: (n,) bin of the event that windows are cut around, rounded up.
+        jitter: (n,) bins by which start and lagged lie later than the event says.
         shape: their size.
         n_rows: number of rows that `row` counts, those without a window included.
     """
@@ -81,6 +82,7 @@ class Windows:
     start: np.ndarray
     lagged: np.ndarray
     event: np.ndarray
+    jitter: np.ndarray
     shape: Shape
     n_rows: int
 
@@ -89,9 +91,17 @@ class Windows:
 
     def select(self, which: np.ndarray) -> "Windows":
         """The chosen windows (indices or boolean mask)."""
-        return replace(
-            self, row=self.row[which], start=self.start[which], lagged=self.lagged[which], event=self.event[which]
-        )
+        names = ("row", "start", "lagged", "event", "jitter")
+        return replace(self, **{name: getattr(self, name)[which] for name in names})
+
+    def shifted(self, bins: np.ndarray) -> "Windows":
+        """The same windows, each later by (n,) bins."""
+        return replace(self, start=self.start + bins, lagged=self.lagged + bins, jitter=self.jitter + bins)
+
+    @property
+    def aligned(self) -> "Windows":
+        """The same windows without jitter."""
+        return self.shifted(-self.jitter)
 
 
 def trial_windows(window: Window, shape: Shape, seconds: np.ndarray, lag_ms: int) -> Windows:
@@ -148,6 +158,7 @@ def _windows(row: np.ndarray, event_ns: np.ndarray, start_ms: int, lag_ms: int, 
         start=first_bin(start_ns, shape.bin_ms),
         lagged=first_bin(start_ns + lag_ms * NS_PER_MS, shape.bin_ms),
         event=first_bin(event_ns, shape.bin_ms),
+        jitter=np.zeros(len(row), dtype=np.int64),
         shape=shape,
         n_rows=n_rows,
     )

@@ -12,7 +12,7 @@ class PsthR2(StreamingScore):
 
     Conditions and bins are stacked, R2 is taken per unit and averaged over units; a unit whose PSTHs are constant
     scores 0 (1 for no error at all). Conditions without a trial are left out. With fewer than two stacked bins the
-    score is nan. Trials whose alignment is jittered must be shifted back before they come here.
+    score is nan. Rates of trials whose window was shifted are shifted back.
 
     Args:
         psth: (C, T, N) expected counts per bin, NaN in whole bins (all units) where a PSTH is not defined.
@@ -38,15 +38,17 @@ class PsthR2(StreamingScore):
         self.add_sum("rate_sum", *psth.shape)
         self.add_sum("trials", len(psth))
 
-    def update(self, rates: Tensor, condition: Tensor) -> None:
+    def update(self, rates: Tensor, condition: Tensor, jitter: Tensor | None = None) -> None:
         """Adds a batch.
 
         Args:
             rates: (B, T, N) expected counts per bin, any dtype; read only where the PSTH of the condition is defined.
             condition: (B,) integer rows of `psth`; -1 for a trial of no condition.
+            jitter: (B,) integer bins by which each trial's window lies later than its condition's PSTH; None for 0.
 
         Raises:
-            BlendError: shapes do not match, a condition does not exist, or a rate that is read is NaN or infinite.
+            BlendError: shapes do not match, a condition does not exist, or a rate that is read is NaN, infinite or
+                outside the shifted window.
         """
         expect_shape("rates", rates, (-1, *self._psth.shape[1:]))
         expect_shape("conditions", condition, (len(rates),))
@@ -55,7 +57,11 @@ class PsthR2(StreamingScore):
         kept = (condition >= 0).nonzero()[:, 0]
         condition = condition[kept].long()
         defined = self._defined[condition, :, None].to(rates.device)
-        summands = torch.where(defined, rates[kept.to(rates.device)], 0).to(torch.float64)
+        aligned = rates[kept.to(rates.device)]
+        if jitter is not None:
+            expect_shape("jitters", jitter, (len(rates),))
+            aligned = _later(aligned, jitter.cpu()[kept].long().to(rates.device))
+        summands = torch.where(defined, aligned, 0).to(torch.float64)
         if not summands.sum().isfinite():
             raise BlendError(
                 "predicted rates hold NaN or infinite values in bins with a PSTH; look for a diverged model"
@@ -64,15 +70,27 @@ class PsthR2(StreamingScore):
         self.rate_sum.index_add_(0, condition, summands)
         self.trials.index_add_(0, condition, torch.ones_like(condition, dtype=torch.float64))
 
+    @property
+    def mean(self) -> Tensor:
+        """(C, T, N) float64 predicted response to each condition; 0 in bins without a PSTH or without trials."""
+        return self.rate_sum / self.trials.clamp(min=1)[:, None, None]
+
     def compute(self) -> Tensor:
         """The score of all batches, a float64 scalar."""
         device = self.trials.device
         psth = self._psth.to(device)
         stacked = (self._defined.to(device) & (self.trials > 0)[:, None])[..., None]
         n_bins = stacked.sum()
-        predicted = self.rate_sum / self.trials.clamp(min=1)[:, None, None]
-        residual = (predicted - psth).mul_(stacked).square_().sum((0, 1))
+        residual = (self.mean - psth).mul_(stacked).square_().sum((0, 1))
         mean = (psth * stacked).sum((0, 1)) / n_bins
         total = (psth - mean).mul_(stacked).square_().sum((0, 1))
         score = r_squared(residual, total, total == 0).mean()
         return score.masked_fill(n_bins < 2, torch.nan)
+
+
+def _later(rates: Tensor, jitter: Tensor) -> Tensor:
+    """Moves each trial (B, T, N) later by its own number of bins, from beyond the window NaN comes in."""
+    source = torch.arange(rates.shape[1], device=rates.device) - jitter[:, None]
+    outside = (source < 0) | (source >= rates.shape[1])
+    moved = rates.gather(1, source.masked_fill(outside, 0)[..., None].expand_as(rates))
+    return moved.masked_fill(outside[..., None], torch.nan)

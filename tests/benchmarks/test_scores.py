@@ -20,14 +20,19 @@ def session(trials: int, generator: torch.Generator) -> tuple[SessionTensors, to
     values = SessionTensors(
         spikes=torch.poisson(rates, generator=generator).to(torch.uint8),
         observed=torch.ones((trials, BINS + FORWARD, 2), dtype=torch.bool),
+        scored=torch.ones(trials, BINS, dtype=torch.bool),
         behavior=velocity,
         trial_id=torch.arange(trials),
+        jitter=torch.zeros(trials, dtype=torch.int64),
         condition=torch.arange(trials) % CONDITIONS,
         decode_mask=torch.ones((trials, 1), dtype=torch.bool),
+        group=torch.full((trials,), -1),
+        produced=torch.full((trials,), torch.nan, dtype=torch.float64),
         psth=torch.rand((CONDITIONS, BINS, UNITS), generator=generator, dtype=torch.float64),
         unit_id=torch.arange(UNITS),
         n_heldin=HELDIN,
         n_forward=FORWARD,
+        n_series=2,
         bin_ms=5,
     )
     return values, rates

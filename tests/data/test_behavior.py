@@ -139,7 +139,7 @@ def test_a_column_without_values_is_refused(step: float) -> None:
 def test_cut_windows_are_lagged_and_missing_beyond_the_recording() -> None:
     bins = np.arange(10.0)[:, None]
     lagged = np.array([-2, 3, 8])
-    windows = Windows(np.arange(3), lagged - 1, lagged, lagged, Shape(3, 1, 5), 3)
+    windows = Windows(np.arange(3), lagged - 1, lagged, lagged, np.zeros(3, dtype=int), Shape(3, 1, 5), 3)
     cut = cut_behavior(bins, windows)
     assert cut.dtype == np.float32
     np.testing.assert_array_equal(cut[..., 0], [[np.nan, np.nan, 0, 1], [3, 4, 5, 6], [8, 9, np.nan, np.nan]])

@@ -32,14 +32,19 @@ def session(trials: int = 4) -> SessionTensors:
     return SessionTensors(
         spikes=torch.arange(n * 2, dtype=torch.uint8).reshape(trials, 3, 2),
         observed=torch.ones(trials, 3, 2, dtype=torch.bool),
+        scored=torch.ones(trials, 2, dtype=torch.bool),
         behavior=torch.full((trials, 3, 1), torch.nan),
         trial_id=torch.arange(trials),
+        jitter=torch.zeros(trials, dtype=torch.int64),
         condition=torch.full((trials,), -1),
         decode_mask=torch.ones(trials, 1, dtype=torch.bool),
+        group=torch.full((trials,), -1),
+        produced=torch.full((trials,), torch.nan, dtype=torch.float64),
         psth=torch.empty(0, 2, 2, dtype=torch.float64),
         unit_id=torch.tensor([7, 3]),
         n_heldin=1,
         n_forward=1,
+        n_series=1,
         bin_ms=5,
     )
 

@@ -8,12 +8,13 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from helpers.nwb_files import Written, write_bump, write_maze, write_rtt
-from helpers.specs import AREA2_BUMP, MC_MAZE, MC_MAZE_SMALL, MC_RTT
+from helpers.nlb import SETS, nlb_dataset, nlb_targets
+from helpers.nwb_files import Written, write_maze
+from helpers.specs import MC_MAZE, MC_MAZE_SMALL
 
 from blend_pl.data.reader import read_session, read_test_file
 from blend_pl.data.recording import read_recording
-from blend_pl.data.session import SessionTensors
+from blend_pl.data.session import SessionTensors, concatenate
 from blend_pl.data.spec import SessionSpec, Window
 
 pytest.importorskip("nlb_tools", reason="needs the extra nlb")
@@ -21,11 +22,8 @@ from nlb_tools import make_tensors, nwb_interface
 
 REAL_TEST_FILE = Path(__file__).parents[2] / "../shared/data/sub-Jenkins_ses-small_desc-test_ecephys.nwb"
 
-SETS = {
-    "mc_maze": (MC_MAZE, lambda folder: write_maze(folder, 1, 22, 10, 6, n_units=15, shuffled_ids=True)),
-    "mc_rtt": (MC_RTT, lambda folder: write_rtt(folder, 2, 20, 10, 6, n_units=15)),
-    "area2_bump": (AREA2_BUMP, lambda folder: write_bump(folder, 3, 22, 10, 6, n_units=15)),
-}
+JOINED = ["train", "val"]
+"""What phase test trains on."""
 
 
 @dataclass
@@ -34,9 +32,10 @@ class Case:
     files: Written
     bin_ms: int
     session: dict[str, SessionTensors]
+    joined: SessionTensors
     dataset: Any
 
-    def train_input(self, split: str) -> dict[str, np.ndarray]:
+    def train_input(self, split: str | list[str]) -> dict[str, np.ndarray]:
         return make_tensors.make_train_input_tensors(
             self.dataset,
             self.spec.name,
@@ -46,20 +45,9 @@ class Case:
             include_forward_pred=True,
         )
 
-    def targets(self) -> dict[str, np.ndarray]:
-        made = make_tensors.make_eval_target_tensors(
-            self.dataset, self.spec.name, save_file=False, include_psth=self.spec.psth is not None
-        )
-        (targets,) = made.values()
+    def targets(self, train: str | list[str] = "train") -> dict[str, np.ndarray]:
+        (targets,) = nlb_targets(self.dataset, self.spec, train).values()
         return targets
-
-
-def nlb_dataset(path: Path, bin_ms: int) -> Any:
-    dataset = nwb_interface.NWBDataset(str(path))
-    # Behaviour with gaps leaves the index unsorted under pandas 2, which drops the last trial.
-    dataset.data = dataset.data.sort_index()
-    dataset.resample(bin_ms)
-    return dataset
 
 
 @pytest.fixture(scope="module", params=[(name, bin_ms) for name in SETS for bin_ms in (5, 20)], ids=str)
@@ -68,7 +56,9 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     spec, write = SETS[name]
     files = write(tmp_path_factory.mktemp(name))
     session = read_session(spec, files.train, files.test, bin_ms)
-    return Case(spec, files, bin_ms, session, nlb_dataset(files.train, bin_ms))
+    tested = read_session(spec, files.train, files.test, bin_ms, phase="test")
+    joined = concatenate(tested["train"], tested["val"])
+    return Case(spec, files, bin_ms, session, joined, nlb_dataset(files.train, bin_ms))
 
 
 @pytest.fixture(autouse=True)
@@ -76,48 +66,75 @@ def serial(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nwb_interface, "_poolmap", lambda function, items, **_: list(map(function, items)))
 
 
-@pytest.mark.parametrize("split", ["train", "val"])
-def test_spikes_and_behaviour_of_training_input(case: Case, split: str) -> None:
-    ours, theirs = case.session[split], case.train_input(split)
-    spikes, behavior = ours.spikes.numpy(), ours.behavior.numpy()
+@pytest.mark.parametrize("split", ["train", "val", JOINED], ids=str)
+def test_spikes_and_behaviour_of_training_input(case: Case, split: str | list[str]) -> None:
+    ours, theirs = case.joined if isinstance(split, list) else case.session[split], case.train_input(split)
+    spikes = ours.spikes.numpy()
     n, t = ours.n_heldin, ours.n_observed
 
     np.testing.assert_array_equal(spikes[:, :t, :n], theirs["train_spikes_heldin"])
     np.testing.assert_array_equal(spikes[:, :t, n:], theirs["train_spikes_heldout"])
     np.testing.assert_array_equal(spikes[:, t:, :n], theirs["train_spikes_heldin_forward"])
     np.testing.assert_array_equal(spikes[:, t:, n:], theirs["train_spikes_heldout_forward"])
-    np.testing.assert_array_equal(behavior[:, :t], theirs["train_behavior"].astype(np.float32))
+    assert_behavior(ours, theirs["train_behavior"])
     assert theirs["train_spikes_heldin"].sum() > 100
-    assert np.isfinite(behavior[:, :t]).all()
     assert ours.observed.all()
+    assert (case.spec.window.jitter is None) == (not ours.jitter.any())
+
+
+def assert_behavior(ours: SessionTensors, theirs: np.ndarray) -> None:
+    theirs = theirs.astype(np.float32)
+    if ours.n_series:
+        np.testing.assert_array_equal(ours.behavior[:, : ours.n_observed], theirs)
+        assert ours.behavior[:, : ours.n_observed].isfinite().all()
+    else:
+        everywhere = np.broadcast_to(theirs[:, None], ours.behavior.shape)
+        np.testing.assert_array_equal(ours.behavior, everywhere)
+        assert 0 < np.isnan(theirs).mean() < 0.5
 
 
 def test_evaluation_targets(case: Case) -> None:
     train, val, theirs = case.session["train"], case.session["val"], case.targets()
     n, t = val.n_heldin, val.n_observed
 
-    np.testing.assert_array_equal(val.spikes[:, :t, n:], theirs["eval_spikes_heldout"])
+    heldout = np.where(val.scored[..., None], val.spikes[:, :t, n:], np.nan)
+    np.testing.assert_array_equal(heldout, theirs["eval_spikes_heldout"])
     np.testing.assert_array_equal(val.spikes[:, t:, :n], theirs["eval_spikes_heldin_forward"])
     np.testing.assert_array_equal(val.spikes[:, t:, n:], theirs["eval_spikes_heldout_forward"])
-    np.testing.assert_array_equal(train.behavior[:, :t], theirs["train_behavior"].astype(np.float32))
-    np.testing.assert_array_equal(val.behavior[:, :t], theirs["eval_behavior"].astype(np.float32))
-    if case.spec.decode_by:
-        np.testing.assert_array_equal(train.decode_mask, theirs["train_decode_mask"])
-        np.testing.assert_array_equal(val.decode_mask, theirs["eval_decode_mask"])
-    else:
-        assert train.decode_mask.shape == (len(train), 1)
-        assert train.decode_mask.all()
+    assert (case.spec.scored is None) == bool(val.scored.all())
+    assert_targets_of(case, train, theirs, "train")
+    assert_targets_of(case, val, theirs, "eval")
     if case.spec.psth:
         assert len(theirs["psth"]) >= 6
         np.testing.assert_allclose(val.psth, theirs["psth"], rtol=0, atol=1e-12)
-        assert torch.equal(val.psth, train.psth)
-        for session, key in ((train, "train_cond_idx"), (val, "eval_cond_idx")):
-            for condition, trials in enumerate(theirs[key]):
-                np.testing.assert_array_equal(np.flatnonzero(session.condition == condition), trials)
+        assert torch.equal(val.psth.isnan(), train.psth.isnan())
+        assert torch.equal(val.psth.nan_to_num(), train.psth.nan_to_num())
+        assert (case.spec.scored is None) == bool(val.psth.isfinite().all())
+
+
+def test_training_targets_of_phase_test(case: Case) -> None:
+    assert_targets_of(case, case.joined, case.targets(JOINED), "train")
+
+
+def assert_targets_of(case: Case, ours: SessionTensors, theirs: dict[str, np.ndarray], name: str) -> None:
+    assert_behavior(ours, theirs[f"{name}_behavior"])
+    if case.spec.decode_by:
+        np.testing.assert_array_equal(ours.decode_mask, theirs[f"{name}_decode_mask"])
+    else:
+        assert ours.decode_mask.shape == (len(ours), 1)
+        assert ours.decode_mask.all()
+    if case.spec.psth:
+        for condition, trials in enumerate(theirs[f"{name}_cond_idx"]):
+            np.testing.assert_array_equal(np.flatnonzero(ours.condition == condition), trials)
+    if case.spec.window.jitter:
+        np.testing.assert_array_equal(ours.jitter, theirs[f"{name}_jitter"])
+        assert len(ours.jitter.unique()) > 5
 
 
 def test_behaviour_of_the_whole_recording_before_it_is_cut(case: Case) -> None:
     assert case.spec.behavior is not None
+    if case.spec.behavior.series is None:
+        pytest.skip("this set has no time series")
     ours = read_recording(case.files.train, case.spec.behavior, case.bin_ms, behavior_required=True).behavior
     theirs = case.dataset.data[case.spec.behavior.series].to_numpy()
     np.testing.assert_array_equal(ours, theirs)
@@ -136,6 +153,7 @@ def test_test_trials(case: Case) -> None:
     assert not test.observed[..., 1].any()
     assert not test.spikes[..., n:].any()
     assert test.behavior.isnan().all()
+    assert not test.jitter.any()
     assert test.behavior.shape[-1] == case.session["train"].behavior.shape[-1]
 
 

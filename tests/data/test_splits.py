@@ -17,7 +17,7 @@ def spec(split: Split, window: Window = TRIALS) -> SessionSpec:
 
 def windows(starts: list[int]) -> Windows:
     start = np.array(starts)
-    return Windows(np.arange(len(start)), start, start, start, Shape(8, 2, 5), len(start))
+    return Windows(np.arange(len(start)), start, start, start, 0 * start, Shape(8, 2, 5), len(start))
 
 
 @pytest.mark.parametrize(

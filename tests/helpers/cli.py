@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from helpers.nwb_files import write_bump, write_maze, write_rtt
+from helpers.nwb_files import write_bump, write_dmfc, write_maze, write_rtt
 
 from blend_pl.cli import BlendCLI, run
 from blend_pl.compose import compose
@@ -19,9 +19,12 @@ SMALL_TEST_FILE = REPOSITORY / "../shared/data/sub-Jenkins_ses-small_desc-test_e
 
 WRITERS: dict[str, Callable[[Path], object]] = {
     "mc_maze": write_maze,
+    "mc_maze_large": lambda folder: write_maze(folder, session="large"),
+    "mc_maze_medium": lambda folder: write_maze(folder, session="medium"),
     "mc_maze_small": lambda folder: write_maze(folder, session="small"),
     "mc_rtt": write_rtt,
     "area2_bump": write_bump,
+    "dmfc_rsg": write_dmfc,
 }
 """Writes the recordings of a set that the package's simulator has nothing to do with."""
 

@@ -14,6 +14,7 @@ from pynwb import NWBHDF5IO, NWBFile, TimeSeries
 MAZE_NAME = "sub-Jenkins/sub-Jenkins_ses-{session}"
 RTT_NAME = "sub-Indy/sub-Indy"
 BUMP_NAME = "sub-Han/sub-Han"
+DMFC_NAME = "sub-Haydn/sub-Haydn"
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,66 @@ def write_bump(
     observed = np.array([[0.0, len(velocity) / 1000]])
     _write(written.train, {k: v[kept] for k, v in trials.items()}, units, spikes, observed, series)
     _write_test(written.test, units, spikes, "move_onset_time", onset[~kept], -100, 500)
+    return written
+
+
+def write_dmfc(
+    folder: Path,
+    seed: int = 0,
+    n_train: int = 48,
+    n_val: int = 24,
+    n_test: int = 12,
+    n_none: int = 2,
+    n_units: int = 24,
+    n_heldout: int = 6,
+) -> Written:
+    """Ready, set, go: intervals are produced by eye or hand to the left or right, drawn from a short or a long prior.
+
+    Behaviour is in the trials table alone. Some trials are outliers, of which some take longer than the window, and
+    some are much shorter than their condition.
+    """
+    rng = np.random.default_rng(seed)
+    n = n_train + n_val + n_test + n_none
+    split = rng.permutation(np.repeat(["train", "val", "test", "none"], [n_train, n_val, n_test, n_none]))
+    kind = rng.permutation(np.arange(n) % 8)
+    is_eye, theta, is_short = kind % 2, kind // 2 % 2, kind // 4
+    ts = np.where(is_short == 1, rng.choice([480.0, 800.0], n), rng.choice([800.0, 1000.0], n))
+    tp = ts * rng.normal(1.05, 0.1, n)
+    tp[rng.random(n) < 0.06] *= 0.6
+    outlier = rng.random(n) < 0.1
+    tp[outlier & (rng.random(n) < 0.3)] = 1600.0
+    tp = np.round(tp, 4)
+    lead, rest = rng.uniform(0.9, 1.3, n), rng.uniform(0.4, 0.8, n)
+    length = lead + tp / 1000 + rest
+    start = np.round(0.5123 + np.cumsum(length) - length, 4)
+    set_time = np.round(start + lead, 4)
+    go_time = np.round(set_time + tp / 1000, 4)
+    ms = np.arange(_n_ms(start + length) + 400)
+    trial = np.clip(np.searchsorted(start * 1000, ms) - 1, 0, n - 1)
+    phase = np.clip((ms - 1000 * set_time[trial]) / tp[trial], -0.2, 1.2)
+    drive = 10 * np.stack([phase - 0.5, (2.0 * is_eye[trial] - 1) * (phase > 0)], axis=1)
+    units = _Units.drawn(rng, n_units, n_heldout)
+    spikes = units.spikes(rng, drive, 0)
+    trials = {
+        "start_time": start,
+        "stop_time": np.round(start + length, 4),
+        "set_time": set_time,
+        "go_time": np.where(split == "none", np.nan, go_time),
+        "split": split,
+        "is_eye": is_eye,
+        "theta": theta,
+        "is_short": is_short.astype(bool),
+        "ts": ts,
+        "tp": tp,
+        "is_outlier": outlier.astype(int),
+    }
+    kept = split != "test"
+    written = Written(
+        Path(f"{folder / DMFC_NAME}_desc-train_ecephys.nwb"), Path(f"{folder / DMFC_NAME}_desc-test_ecephys.nwb")
+    )
+    observed = np.array([[0.0, len(ms) / 1000]])
+    _write(written.train, {k: v[kept] for k, v in trials.items()}, units, spikes, observed, {})
+    _write_test(written.test, units, spikes, "go_time", go_time[split == "test"], -1500, 0)
     return written
 
 

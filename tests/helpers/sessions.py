@@ -30,14 +30,19 @@ def session_of(trials: int = 6, bins: int = 5, forward: int = 2, heldin: int = 3
     return SessionTensors(
         spikes=torch.randint(0, 4, (trials, whole, units), generator=generator, dtype=torch.uint8),
         observed=torch.ones(trials, whole, 2, dtype=torch.bool),
+        scored=torch.ones(trials, bins, dtype=torch.bool),
         behavior=torch.randn(trials, whole, 2, generator=generator),
         trial_id=torch.arange(trials),
+        jitter=torch.zeros(trials, dtype=torch.int64),
         condition=torch.full((trials,), -1),
         decode_mask=torch.ones(trials, 1, dtype=torch.bool),
+        group=torch.full((trials,), -1),
+        produced=torch.linspace(400, 900, trials, dtype=torch.float64),
         psth=torch.empty(0, bins, units, dtype=torch.float64),
         unit_id=torch.arange(units),
         n_heldin=heldin,
         n_forward=forward,
+        n_series=2,
         bin_ms=20,
     )
 

@@ -1,6 +1,6 @@
 """Benchmark sets as the tests need them."""
 
-from blend_pl.data.spec import Behavior, Files, HeldOut, Psth, SessionSpec, Split, Window
+from blend_pl.data.spec import Behavior, Files, HeldOut, Jitter, Psth, Scored, SessionSpec, Split, Timing, Window
 
 
 def _files(pattern: str) -> Files:
@@ -37,6 +37,17 @@ AREA2_BUMP = SessionSpec(
     behavior=Behavior("hand_vel", lag_ms=-20),
     psth=Psth(["cond_dir", "ctr_hold_bump"], smoothing_ms=40),
     decode_by="ctr_hold_bump",
+)
+
+DMFC_RSG = SessionSpec(
+    name="dmfc_rsg",
+    files=_files("sub-Haydn/"),
+    window=Window(-1500, 0, align="go_time", jitter=Jitter("tp", 300)),
+    behavior=Behavior(trial_columns=["is_eye", "theta", "is_short", "ts", "tp"]),
+    psth=Psth(["is_eye", "theta", "is_short", "ts"], smoothing_ms=70),
+    scored=Scored("set_time", "go_time"),
+    timing=Timing(["is_eye", "theta", "is_short"], "tp"),
+    outliers="is_outlier",
 )
 
 OWN_SESSION = SessionSpec(

@@ -54,6 +54,27 @@ def test_undefined_bins_are_left_out() -> None:
     assert score(rates, condition, psth) == pytest.approx(oracle(rates, condition, psth), abs=1e-10)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_shifted_windows_equal_nlb_tools(seed: int) -> None:
+    evaluation = pytest.importorskip("nlb_tools.evaluation")
+    rates, condition, psth = make(seed)
+    psth[:, :4] = torch.nan
+    psth[2, -4:] = torch.nan
+    jitter = torch.randint(0, 5, (N_TRIALS,), generator=torch.Generator().manual_seed(seed))
+    jitter[condition == 2] -= 4
+    trials = [(condition == row).nonzero()[:, 0].numpy() for row in range(len(psth))]
+    theirs = float(evaluation.eval_psth(psth.numpy(), rates.numpy(), trials, jitter.numpy()))
+    metric = PsthR2(psth)
+    metric.update(rates, condition, jitter)
+    assert metric.compute().item() == pytest.approx(theirs, abs=1e-10)
+
+
+def test_a_window_shifted_out_of_the_psth_is_refused() -> None:
+    rates, condition, psth = make()
+    with pytest.raises(BlendError, match="NaN"):
+        PsthR2(psth).update(rates, condition, torch.ones_like(condition))
+
+
 def test_silent_units_score_one_or_zero() -> None:
     rates, condition, psth = make()
     psth[..., 0] = 0
