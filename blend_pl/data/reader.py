@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -11,16 +11,20 @@ from blend_pl.data.behavior import cut_behavior
 from blend_pl.data.binning import Population
 from blend_pl.data.heldout import check_held_out, held_out_units, preview
 from blend_pl.data.jitter import TOGETHER, jittered
+from blend_pl.data.nwb import Columns
 from blend_pl.data.placement import labelled_windows, trials_of, windows_of_test_file
 from blend_pl.data.recording import Recording, read_recording
 from blend_pl.data.scored import scored_bins, scored_range
 from blend_pl.data.scoring import Scoring
 from blend_pl.data.session import SessionTensors, concatenate
-from blend_pl.data.spec import SessionSpec
+from blend_pl.data.spec import Scored, SessionSpec
 from blend_pl.data.splits import SPLITS, check_split
-from blend_pl.data.trial_values import trial_values, trusted
+from blend_pl.data.trial_behavior import TrialBehavior
+from blend_pl.data.trial_values import trusted
 from blend_pl.data.windows import Shape, Windows
 from blend_pl.errors import ConfigError, DataError
+
+Setting = TypeVar("Setting", str | None, Scored | None)
 
 
 def check_spec(spec: SessionSpec, bin_ms: int) -> Shape:
@@ -38,8 +42,11 @@ def check_spec(spec: SessionSpec, bin_ms: int) -> Shape:
     _check_trials(spec)
     if spec.psth is not None and (not spec.psth.condition or spec.psth.smoothing_ms < 1):
         raise ConfigError("psth needs at least one column in psth.condition and psth.smoothing_ms of 1 or more")
-    if spec.behavior is not None and not (spec.behavior.series or spec.behavior.trial_columns):
-        raise ConfigError("behavior names nothing; set behavior.series or behavior.trial_columns, or behavior: null")
+    behavior = spec.behavior
+    if behavior is not None and not (behavior.series or behavior.trial_columns or behavior.categories):
+        raise ConfigError(
+            "behavior names nothing; set its series, trial_columns or categories, or set behavior: null"
+        )
     return shape
 
 
@@ -53,6 +60,7 @@ def _check_trials(spec: SessionSpec) -> None:
         "timing": spec.timing,
         "outliers": spec.outliers,
         "behavior.trial_columns": spec.behavior and spec.behavior.trial_columns,
+        "behavior.categories": spec.behavior and spec.behavior.categories,
     }
     given = [name for name, value in needs.items() if value]
     if spec.window.align is None and given:
@@ -94,9 +102,11 @@ def read_session(
     if spec.window.jitter is not None:
         where = f"the trials table of {train_file}"
         windows = jittered(spec.window, windows, labels, trials_of(train), TOGETHER[phase], where)
-    scoring = Scoring(spec, train, groups, windows.select(np.isin(labels, ("train", "val"))))
+    known = windows.select(np.isin(labels, ("train", "val")))
+    scoring = Scoring(spec, train, groups, known)
+    constant = TrialBehavior(spec.behavior, train.trials or {}, known.row, f"the trials table of {train_file}")
     n_series = 0 if train.behavior is None else train.behavior.shape[1]
-    everything = _tensors(spec, train, groups, windows, scoring, n_series)
+    everything = _tensors(spec, train, groups, windows, scoring, constant, n_series)
     sessions = {split: everything.select(torch.from_numpy(labels == split)) for split in SPLITS if split in labels}
 
     if test_file is not None:
@@ -110,7 +120,7 @@ def read_session(
             )
         groups = [heldin, Population.unrecorded(groups[1].id)]
         placed = windows_of_test_file(spec, shape, test, groups)
-        tested = _tensors(spec, test, groups, placed, scoring, n_series, stitched=True)
+        tested = _tensors(spec, test, groups, placed, scoring, constant, n_series, stitched=True)
         tested = replace(tested, trial_id=tested.trial_id + windows.n_rows)
         sessions["test"] = concatenate(sessions["test"], tested) if "test" in sessions else tested
     return sessions
@@ -125,7 +135,7 @@ def read_test_file(spec: SessionSpec, test_file: Path, bin_ms: int) -> SessionTe
         bin_ms: bin width.
 
     Returns:
-        Its test trials, T + F bins; no time series where the file has none, and no PSTHs.
+        Its test trials, T + F bins, without PSTHs; D = 0 where the file has no time series.
 
     Raises:
         ConfigError: settings that contradict one another.
@@ -136,8 +146,9 @@ def read_test_file(spec: SessionSpec, test_file: Path, bin_ms: int) -> SessionTe
     groups = [_all_units(test), Population.unrecorded(np.empty(0, dtype=np.int64))]
     windows = windows_of_test_file(spec, shape, test, groups)
     scoring = Scoring(replace(spec, psth=None, decode_by=None, timing=None), test, groups, windows)
+    constant = TrialBehavior(None, {}, windows.row, "")
     n_series = 0 if test.behavior is None else test.behavior.shape[1]
-    return _tensors(spec, test, groups, windows, scoring, n_series, stitched=True)
+    return _tensors(spec, test, groups, windows, scoring, constant, n_series, stitched=True)
 
 
 def _all_units(recording: Recording) -> Population:
@@ -152,6 +163,7 @@ def _tensors(
     groups: list[Population],
     windows: Windows,
     scoring: Scoring,
+    constant: TrialBehavior,
     n_series: int,
     stitched: bool = False,
 ) -> SessionTensors:
@@ -167,15 +179,16 @@ def _tensors(
     series = np.full((len(windows), shape.n_bins, n_series), np.nan, dtype=np.float32)
     if recording.behavior is not None:
         series = cut_behavior(recording.behavior, windows)
-    constant, kept, scored = _of_trials(spec, recording, windows, stitched)
-    constant = np.broadcast_to(constant[:, None], (len(windows), shape.n_bins, constant.shape[1]))
-    behavior = np.concatenate([series, constant.astype(np.float32)], axis=2)
-    behavior[~kept] = np.nan
+    trials, where = recording.trials or {}, f"the trials table of {recording.path}"
+    channels = constant.of(trials, windows.row, where).astype(np.float32)[:, None].repeat(shape.n_bins, axis=1)
+    behavior = np.concatenate([series, channels], axis=2)
+    behavior[~trusted(trials, _unless_absent(spec.outliers, trials, stitched), windows.row, where)] = np.nan
+    bounds = scored_range(_unless_absent(spec.scored, trials, stitched), windows, trials, where)
     group, produced = scoring.timing(recording.trials, windows)
     return SessionTensors(
         spikes=torch.from_numpy(spikes),
         observed=torch.from_numpy(observed),
-        scored=torch.from_numpy(scored),
+        scored=torch.from_numpy(scored_bins(bounds, windows)),
         behavior=torch.from_numpy(behavior),
         trial_id=torch.from_numpy(windows.row.astype(np.int64)),
         jitter=torch.from_numpy(windows.jitter),
@@ -192,24 +205,7 @@ def _tensors(
     )
 
 
-def _of_trials(
-    spec: SessionSpec, recording: Recording, windows: Windows, stitched: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the trials table says: (n, K) constant behaviour, (n,) bool trusted trials, (n, T) bool scored bins.
-
-    A test file need not have these columns: then behaviour is unknown, and whole windows are scored.
-    """
-    where, rows = f"the trials table of {recording.path}", windows.row
-    names = spec.behavior.trial_columns if spec.behavior else []
-    trials = recording.trials or {}
-
-    def absent(*columns: str) -> bool:
-        return stitched and not set(columns) <= set(trials)
-
-    constant = np.full((len(rows), len(names)), np.nan)
-    if names and not absent(*names):
-        constant = trial_values(trials, names, "behavior.trial_columns", rows, where)
-    outliers = None if spec.outliers and absent(spec.outliers) else spec.outliers
-    scored = None if spec.scored and absent(spec.scored.start, spec.scored.stop) else spec.scored
-    bounds = scored_range(scored, windows, trials, where)
-    return constant, trusted(trials, outliers, rows, where), scored_bins(bounds, windows)
+def _unless_absent(setting: Setting, trials: Columns, stitched: bool) -> Setting | None:
+    """A test file need not have the columns that a setting names; it is then as if nothing were set."""
+    names = {setting} if isinstance(setting, str) else set(vars(setting).values()) if setting else set()
+    return None if stitched and not names <= set(trials) else setting

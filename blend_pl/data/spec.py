@@ -76,12 +76,15 @@ class Behavior:
         lag_ms: the series is read this much later than the spikes (cortex leads movement).
         columns: which columns of the series to use; None for all.
         trial_columns: numeric columns of the trials table; each becomes a channel that is constant over a trial.
+        categories: columns of the trials table, numbers or text, that name categories (reach target, condition); each
+            value becomes a channel that is 1 in its trials and 0 in others.
     """
 
     series: str | None = None
     lag_ms: int = 0
     columns: list[int] | None = None
     trial_columns: list[str] = field(default_factory=list)
+    categories: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

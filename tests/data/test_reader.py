@@ -199,7 +199,7 @@ SPEC_ERRORS = [
     (replace(MC_MAZE, psth=Psth(["trial_type"], 0)), "psth.smoothing_ms of 1 or more"),
     (replace(OWN_SESSION, psth=Psth(["trial_type"], 50)), "no trials, which psth needs; set it to null"),
     (replace(OWN_SESSION, outliers="is_outlier"), "no trials, which outliers needs; set it to null"),
-    (replace(MC_MAZE, behavior=Behavior()), "set behavior.series or behavior.trial_columns, or behavior: null"),
+    (replace(MC_MAZE, behavior=Behavior()), "set its series, trial_columns or categories"),
     (replace(OWN_SESSION, split=Split()), "set split.column: null"),
     (replace(MC_MAZE, window=Window(0, 603, align="start_time")), "not a multiple of bin_ms"),
 ]

@@ -41,6 +41,20 @@ def test_outliers_and_short_trials_belong_to_no_condition(files: Written) -> Non
     assert short > 0
 
 
+def test_categories_are_one_channel_a_value(files: Written) -> None:
+    behavior = Behavior(trial_columns=["tp"], categories=["theta", "is_short", "ts"])
+    session = read_session(replace(DMFC_RSG, behavior=behavior), files.train, files.test, 20)
+    for split in ("train", "val"):
+        part = session[split]
+        channels = part.behavior[part.group >= 0, 0, 1:]
+        for name, chosen in (("theta", channels[:, :2]), ("is_short", channels[:, 2:4]), ("ts", channels[:, 4:])):
+            values = column(files, name)[part.trial_id[part.group >= 0]]
+            np.testing.assert_array_equal(chosen.sum(1), 1)
+            np.testing.assert_array_equal(np.unique(column(files, name))[chosen.argmax(1)], values)
+    assert session["test"].behavior.shape[-1] == channels.shape[1] + 1
+    assert session["test"].behavior.isnan().all()
+
+
 def test_the_scored_stretch_is_set_to_go(files: Written) -> None:
     part = read_session(DMFC_RSG, files.train, None, 5)["train"]
     interval = column(files, "tp")[part.trial_id]
@@ -52,7 +66,7 @@ def test_the_scored_stretch_is_set_to_go(files: Written) -> None:
 def test_a_test_file_needs_none_of_these_columns(files: Written) -> None:
     test = read_test_file(DMFC_RSG, files.test, 5)
     assert test.scored.all()
-    assert test.behavior.isnan().all()
+    assert test.behavior.shape[-1] == 0
     assert not test.jitter.any()
 
 
@@ -64,6 +78,7 @@ def test_a_test_file_needs_none_of_these_columns(files: Written) -> None:
             "no column 'prior'; set behavior.trial_columns",
         ),
         (replace(DMFC_RSG, behavior=Behavior(trial_columns=["split"])), "must name columns of numbers"),
+        (replace(DMFC_RSG, behavior=Behavior(categories=["target"])), "'target'; set behavior.categories"),
         (replace(DMFC_RSG, outliers="bad"), "no column 'bad'; set outliers"),
         (replace(DMFC_RSG, scored=replace(DMFC_RSG.scored, start="ready")), "no column 'ready'; set scored.start"),
         (replace(DMFC_RSG, timing=replace(DMFC_RSG.timing, interval="t")), "no column 't'; set timing.interval"),
