@@ -15,7 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.core import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_only
 
-from blend_pl.callbacks import Distillation, NLBEvaluation, RatesWriter
+from blend_pl.callbacks import Distillation, Multitask, NLBEvaluation, RatesWriter
 from blend_pl.compose import Config, compose, merge
 from blend_pl.errors import ConfigError
 from blend_pl.files import atomic_file
@@ -43,6 +43,7 @@ class BlendCLI(LightningCLI):
         parser.add_argument("--output", type=str, default="runs", help="folder of all runs")
         parser.add_argument("--run_dir", type=str | None, default=None, help="folder of this run; default: a new one")
         parser.add_argument("--distillation", type=Distillation | None, default=None, help="teacher, loss and alpha")
+        parser.add_argument("--multitask", type=Multitask | None, default=None, help="control: decode behaviour too")
         parser.add_argument(
             "--teacher_args", type=list[str], default=[], help="more arguments to train a missing teacher"
         )
@@ -113,9 +114,10 @@ class BlendCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer: Any = super().instantiate_trainer(**kwargs)
         trainer.strategy.checkpoint_io = WholeCheckpoints()
-        distillation = self._get(self.config_init, "distillation")
-        if distillation is not None:
-            trainer.callbacks.append(distillation)
+        for name in ("distillation", "multitask"):
+            callback = self._get(self.config_init, name)
+            if callback is not None:
+                trainer.callbacks.append(callback)
         # Lightning's own `save_last` waits for a better score; a run should resume from where it was.
         trainer.callbacks.append(ModelCheckpoint(self.run / CHECKPOINTS, Path(LAST).stem, enable_version_counter=False))
         return trainer

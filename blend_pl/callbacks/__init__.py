@@ -1,7 +1,8 @@
-"""Callbacks: distillation, evaluation, predicted rates."""
+"""Callbacks: distillation and the multi-task control, evaluation, predicted rates."""
 
 from blend_pl.callbacks.distillation import Distillation
 from blend_pl.callbacks.evaluation import NLBEvaluation
+from blend_pl.callbacks.multitask import Multitask
 from blend_pl.callbacks.rates import RatesWriter
 
-__all__ = ["Distillation", "NLBEvaluation", "RatesWriter"]
+__all__ = ["Distillation", "Multitask", "NLBEvaluation", "RatesWriter"]

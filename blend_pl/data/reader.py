@@ -44,9 +44,7 @@ def check_spec(spec: SessionSpec, bin_ms: int) -> Shape:
         raise ConfigError("psth needs at least one column in psth.condition and psth.smoothing_ms of 1 or more")
     behavior = spec.behavior
     if behavior is not None and not (behavior.series or behavior.trial_columns or behavior.categories):
-        raise ConfigError(
-            "behavior names nothing; set its series, trial_columns or categories, or set behavior: null"
-        )
+        raise ConfigError("behavior names nothing; set its series, trial_columns or categories, or set behavior: null")
     return shape
 
 
