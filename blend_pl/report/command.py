@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich import box
@@ -71,7 +71,7 @@ def report(runs: list[str], output: str | None = None) -> None:
         beside = _beside(comparison)
         if beside:
             _print(console, [row[0] for row in beside.table.rows], beside.table, beside.title)
-        notes = [*comparison.notes, *_few_seeds(comparison), *filter(None, [elsewhere(comparison)])]
+        notes = [*comparison.notes, *_remarks(comparison)]
         pictures = _draw(comparison, folder, stem, notes)
         for note in notes:
             console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
@@ -113,9 +113,19 @@ def _stems(comparisons: Sequence[Comparison]) -> list[str]:
     return stems
 
 
-def _few_seeds(comparison: Comparison) -> list[str]:
-    few = [experiment.name for experiment in comparison.experiments if 0 < experiment.n_scored < ENOUGH_SEEDS]
-    return [f"Fewer than {ENOUGH_SEEDS} seeds, too few to report: {', '.join(few)}."] if few else []
+def _remarks(comparison: Comparison) -> Iterator[str]:
+    """What keeps the scores from being reported, or from being set beside others'."""
+    few = [e.name for e in comparison.experiments if 0 < e.n_scored < ENOUGH_SEEDS]
+    if few:
+        yield f"Fewer than {ENOUGH_SEEDS} seeds, too few to report: {', '.join(few)}."
+    if comparison.selection.startswith(comparison.phase):
+        yield (
+            "Checkpoints were selected on the very trials that are scored: these scores are optimistic, to be compared "
+            "with others that were selected so, not to be reported."
+        )
+    missing = elsewhere(comparison)
+    if missing:
+        yield missing
 
 
 def _draw(comparison: Comparison, folder: Path, stem: str, notes: list[str]) -> list[Picture]:
