@@ -188,7 +188,7 @@ def _comparison(runs: list[Run]) -> Comparison:
     notes: list[str] = []
     experiments = [_experiment(name, same, notes) for name, same in by_name.items()]
     experiments.sort(key=lambda experiment: ROLES.index(experiment.role))
-    notes += _on_test([run for experiment in experiments for run in experiment.runs])
+    notes += _on_test(experiments)
     first = runs[0]
     return Comparison(
         first.results["session"],
@@ -200,28 +200,34 @@ def _comparison(runs: list[Run]) -> Comparison:
     )
 
 
-def _on_test(runs: list[Run]) -> Iterable[str]:
+def _on_test(experiments: Sequence[Experiment]) -> Iterable[str]:
     """Notes what the scores of test trials are made from, and which runs have none yet.
 
     Raises:
         DataError: runs were scored against different targets.
     """
-    by_targets = {run.released.targets: run for run in runs if run.released}
-    if len(by_targets) > 1:
-        first, second = (str(run.path) for run in [*by_targets.values()][:2])
+    runs = [run for experiment in experiments for run in experiment.runs]
+    scored = [(run, run.released) for run in runs if run.released]
+    one_each = {released.targets: run for run, released in scored}
+    if len(one_each) > 1:
+        pair = " ".join(str(run.path) for run in [*one_each.values()][:2])
         raise DataError(
-            f"{first} and {second} were scored against different test targets; score both with the same "
-            f"--test_targets: {SCORE_ON_TEST.format(runs=f'{first} {second}')}"
+            f"{pair} were scored against different test targets; score them against the same: "
+            f"{SCORE_ON_TEST.format(runs=pair)}"
         )
-    for targets in by_targets:
-        dates = sorted(run.released.date for run in runs if run.released)
-        when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
-        yield f"Scored against the released targets (sha256 {targets[:12]}, {when}); nothing may be selected on these."
-    missing = [str(run.path) for run in runs if run.scores is None]
-    if missing:
+    if scored:
+        dates = sorted({released.date[:10] for _, released in scored})
+        when, digest = " to ".join([*dates[:1], *dates[1:][-1:]]), scored[0][1].targets[:12]
+        yield f"Scored against the released targets (sha256 {digest}, {when}); nothing may be selected on these scores."
+    missing = [run for run in runs if run.scores is None]
+    blind = [e.name for e in experiments if e.role == TEACHER and any(run in missing for run in e.runs)]
+    if blind:
+        yield f"No scores of {', '.join(blind)}: a teacher needs the behaviour that test trials hide."
+    students = [str(run.path) for e in experiments if e.role != TEACHER for run in e.runs if run in missing]
+    if students:
         yield (
-            f"{len(missing)} run(s) without scores, for targets of test trials are hidden from a run; score against "
-            f"the released ones with `{SCORE_ON_TEST.format(runs=' '.join(missing))}`."
+            f"{len(students)} run(s) have no scores, for the targets of test trials are hidden from them; score them "
+            f"against the released ones with `{SCORE_ON_TEST.format(runs=' '.join(students))}`."
         )
 
 

@@ -90,9 +90,10 @@ def _summary(values: dict[int, float]) -> str:
 
 def _difference(comparison: Comparison, experiment: Experiment, key: str) -> str:
     baseline = comparison.partner(experiment, BASELINE)
-    if baseline is None or baseline is experiment:
+    scores = experiment.scores(key)
+    if baseline is None or baseline is experiment or not scores:
         return ""
-    difference = Difference.paired(experiment.scores(key), baseline.scores(key))
+    difference = Difference.paired(scores, baseline.scores(key))
     if difference is None:
         return "no common seed"
     text = f"{difference.mean:+.4f}"

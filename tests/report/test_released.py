@@ -19,7 +19,7 @@ def write_tested(folder: Path, name: str, seed: int = 0, co_bps: float | None = 
     results = json.loads((run / "results.json").read_text())
     (run / "results.json").write_text(json.dumps({**results, "scores": {}}))
     if co_bps is not None:
-        scored = {"scores": {"co_bps": co_bps}, "targets_sha256": TARGETS, "date": "2026-02-01", **found}
+        scored = {"scores": {"co_bps": co_bps}, "targets_sha256": TARGETS, "date": "2026-02-01T10:00:00+0000", **found}
         (run / "scores_test.json").write_text(json.dumps(scored))
     return run
 
@@ -31,16 +31,15 @@ def test_runs_on_test_are_compared_by_the_scores_against_released_targets(tmp_pa
     (comparison,) = compare([tmp_path])
     assert score_table(comparison).rows[1] == ["x_hard", "3", "0.3600 ± 0.0100"]
     assert difference_table(comparison).rows[1][1] == "+0.0500 [+0.0500, +0.0500]"
-    assert comparison.notes == (
-        "Scored against the released targets (sha256 f2f434d30193, 2026-02-01); nothing may be selected on these.",
-    )
+    (note,) = comparison.notes
+    assert note.startswith("Scored against the released targets (sha256 f2f434d30193, 2026-02-01); nothing may be")
 
 
 def test_runs_that_are_not_scored_are_told_with_the_command_and_do_not_count(tmp_path: Path) -> None:
     for seed in range(3):
         write_tested(tmp_path, "x_baseline", seed)
     write_tested(tmp_path, "x_hard", 0)
-    write_tested(tmp_path, "x_hard", 1, date="2026-02-03")
+    write_tested(tmp_path, "x_hard", 1, date="2026-02-03T10:00:00+0000")
     missing = write_tested(tmp_path, "x_hard", 2, None)
     (comparison,) = compare([tmp_path])
     assert [row[1] for row in score_table(comparison).rows] == ["3", "2"]
@@ -55,9 +54,20 @@ def test_a_report_of_runs_without_any_score_says_how_to_get_them(tmp_path: Path,
     write_tested(tmp_path, "x_hard", 0, None)
     report([str(tmp_path)])
     printed = capsys.readouterr().out
-    assert "2 run(s) without scores" in printed
+    assert "2 run(s) have no scores" in printed
     assert "--test_targets download" in printed
     assert "Fewer than" not in printed
+
+
+def test_a_teacher_is_not_asked_for_scores_that_it_cannot_have(tmp_path: Path) -> None:
+    write_tested(tmp_path, "x_baseline")
+    teacher = write_tested(tmp_path, "x_teacher", 0, None)
+    student = write_tested(tmp_path, "x_hard", 0, None)
+    (comparison,) = compare([tmp_path])
+    assert comparison.notes[1].startswith("No scores of x_teacher: a teacher needs the behaviour")
+    assert str(student) in comparison.notes[2]
+    assert str(teacher) not in comparison.notes[2]
+    assert difference_table(comparison).rows[1] == ["x_teacher", "", ""]
 
 
 def test_test_trials_of_a_file_that_holds_their_targets_are_scored_by_the_run(tmp_path: Path) -> None:
