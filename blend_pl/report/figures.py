@@ -135,7 +135,7 @@ def draw_rates(arms: Sequence[Arm], path: Path) -> bool:
     variance = true[..., first:].float().var(1)
     trial = int(variance.sum(1).argsort()[int(0.9 * (len(variance) - 1))])
     neurons = variance[trial].argsort(descending=True)[:N_NEURONS].sort().values + first
-    hertz, time = 1000 / session.bin_ms, _time(prediction)
+    hertz, time = 1000 / session.bin_ms, _time(prediction) + int(session.jitter[trial]) * session.bin_ms
     columns = min(3, len(neurons))
     figure, axes = _grid(math.ceil(len(neurons) / columns), columns, height=4.6)
     for axis, neuron in zip(axes.flat, neurons.tolist(), strict=False):
@@ -332,10 +332,8 @@ def _unit(prediction: Prediction, what: str) -> str:
 
 
 def _true_velocity(prediction: Prediction) -> Tensor | None:
-    """(reported trials, T, Y) velocity; None for a session whose behaviour is none, or other than a movement."""
-    if prediction.velocity is None:
-        return None
-    return prediction.session.behavior[:, : prediction.session.n_observed, : prediction.velocity.shape[2]].double()
+    """(reported trials, T, Y) velocity; None for a session without."""
+    return None if prediction.velocity is None else prediction.session.velocity.double()
 
 
 def _trial_angles(prediction: Prediction) -> Tensor:

@@ -5,13 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.cli import SIMULATION, experiment, fit, write_set
-from helpers.results import write_run
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from blend_pl.prediction import Prediction, predict
 from blend_pl.report import figures, report
-from blend_pl.report.comparison import compare
 from blend_pl.report.figures import Arm, draw_psths, draw_rates, draw_trajectories, draw_velocities
 
 Draw = Callable[[Sequence[Arm], Path], bool]
@@ -113,16 +111,24 @@ def test_what_a_session_lacks_is_not_drawn(recorded: Prediction, tmp_path: Path)
         recorded.datamodule.parts["eval"] = session
 
 
-def test_behaviour_that_is_no_movement_is_not_drawn_as_one(
-    arms: list[Arm], drawn: list[Figure], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Prediction, "velocity", None)
-    arms = [replace(arm, prediction=replace(arm.prediction)) for arm in arms]
-    assert not draw_trajectories(arms, Path("unused"))
-    assert not draw_velocities(arms, Path("unused"))
-    assert draw_psths(arms, Path("unused"))
-    conditions = {line.get_color() for line in drawn[0].axes[0].lines[:-1]}
-    assert len(conditions) > 1
+def test_behaviour_that_is_no_movement_is_not_drawn_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn, save = [], figures._save
+    monkeypatch.setattr(figures, "_save", lambda figure, path: (drawn.append(figure), save(figure, path)))
+    run = fit("dmfc_rsg_baseline", tmp_path, *write_set(experiment("dmfc_rsg_baseline"), tmp_path / "data"))
+    report([str(run)], str(tmp_path))
+    text = (tmp_path / "report.md").read_text()
+    assert "tp corr ↓" in text
+    assert [kind in text for kind in ("-trajectories.png", "-velocities.png", "-rates.png", "-psths.png")] == [
+        *(False, False, True, True)
+    ]
+    assert "direction of the hand" not in text
+    scores, rates, psths = drawn
+    assert scores.axes[1].get_xlabel() == "tp corr (lower is better)"
+    colours = {line.get_color() for line in psths.axes[0].lines}
+    assert len(colours) > 1
+    session = predict(run).session
+    times = rates.axes[0].lines[0].get_xdata()
+    assert times[0] + 1500 - 10 in {float(shift) * 20 for shift in session.jitter}
 
 
 def test_held_out_neurons_that_nobody_recorded_are_not_drawn(arms: list[Arm], drawn: list[Figure]) -> None:
@@ -138,13 +144,6 @@ def test_held_out_neurons_that_nobody_recorded_are_not_drawn(arms: list[Arm], dr
     finally:
         parts["eval"] = session
     assert all("held-in" in axis.get_title(loc="left") for axis in drawn[0].axes)
-
-
-def test_scores_of_which_the_lower_is_better_say_so(tmp_path: Path, drawn: list[Figure]) -> None:
-    for name in ("x_baseline", "x_hard"):
-        write_run(tmp_path, name, scores={"co_bps": 0.2, "tp_corr": -0.5})
-    assert figures.draw_scores(compare([tmp_path])[0], Path("unused"))
-    assert [axis.get_xlabel() for axis in drawn[0].axes] == ["co-bps (bits per spike)", "tp corr (lower is better)"]
 
 
 def test_report_of_runs_holds_all_figures(simulated: Path, tmp_path: Path) -> None:
