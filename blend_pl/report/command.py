@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich import box
@@ -13,9 +13,10 @@ from rich.text import Text
 from blend_pl.errors import BlendError
 from blend_pl.files import atomic_file
 from blend_pl.prediction import predict
+from blend_pl.report.anchors import elsewhere, published
 from blend_pl.report.comparison import BASELINE, OTHER, SELF, STUDENT, TEACHER, Comparison, Experiment, compare
-from blend_pl.report.pages import Picture, Section, html, markdown
-from blend_pl.report.tables import LEGEND, NAMES, Table, difference_table, score_table
+from blend_pl.report.pages import Picture, Section, TitledTable, html, markdown
+from blend_pl.report.tables import LEGEND, LOWER_IS_BETTER, NAMES, Table, difference_table, published_table, score_table
 
 MARKDOWN, HTML = "report.md", "report.html"
 
@@ -36,7 +37,7 @@ def print_scores(name: str, scores: dict[str, float], oracle: dict[str, float] |
     for key, value in scores.items():
         row = [NAMES[key], f"{value:.4f}"]
         if oracle:
-            row += [f"{oracle[key]:.4f}", f"{value / oracle[key]:.3f}"]
+            row += [f"{oracle[key]:.4f}", f"{value / oracle[key]:.3f}" if oracle[key] > 0 else ""]
         table.add_row(*row)
     console = Console()
     console.print(table)
@@ -63,14 +64,18 @@ def report(runs: list[str], output: str | None = None) -> None:
     sections = []
     for comparison, stem in zip(comparisons, _stems(comparisons), strict=True):
         scores, differences = score_table(comparison), difference_table(comparison)
-        _print(console, comparison, scores, comparison.title)
+        names = [comparison.short(experiment) for experiment in comparison.experiments]
+        _print(console, names, scores, comparison.title)
         if len(differences.header) > 1:
-            _print(console, comparison, differences, "against the baseline")
-        notes = [*comparison.notes, *_few_seeds(comparison)]
+            _print(console, names, differences, "against the baseline")
+        beside = _beside(comparison)
+        if beside:
+            _print(console, [row[0] for row in beside.table.rows], beside.table, beside.title)
+        notes = [*comparison.notes, *_remarks(comparison)]
         pictures = _draw(comparison, folder, stem, notes)
         for note in notes:
             console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
-        sections.append(Section(comparison, scores.beside(differences), pictures, notes))
+        sections.append(Section(comparison, scores.beside(differences), beside, pictures, notes))
     console.print(LEGEND, style="dim", highlight=False)
     for name, text in ((MARKDOWN, markdown(sections)), (HTML, html(sections))):
         with atomic_file(folder / name) as path:
@@ -78,14 +83,24 @@ def report(runs: list[str], output: str | None = None) -> None:
     console.print(f"report: {folder / HTML}", soft_wrap=True, highlight=False)
 
 
-def _print(console: Console, comparison: Comparison, table: Table, title: str) -> None:
+def _beside(comparison: Comparison) -> TitledTable | None:
+    """What others have published of the same trials."""
+    found = published(comparison)
+    if found is None:
+        return None
+    title = f"Published scores of {comparison.session}, {comparison.bin_ms} ms, on {comparison.phase}: {found.source}"
+    return TitledTable(title, published_table(found.methods))
+
+
+def _print(console: Console, names: Sequence[str], table: Table, title: str) -> None:
+    """Prints a table, its rows under the given names."""
     printed = RichTable(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for index, name in enumerate(table.header):
-        printed.add_column(name.replace(", ", ",\n"), justify="right" if index else "left", no_wrap=True)
-    for experiment, row in zip(comparison.experiments, table.rows, strict=True):
+    for index, column in enumerate(table.header):
+        printed.add_column(column.replace(", ", ",\n"), justify="right" if index else "left", no_wrap=True)
+    for name, row in zip(names, table.rows, strict=True):
         # Deviations and intervals go below their means, so that a terminal of 80 columns is wide enough.
         cells = (cell.replace(" ±", "\n±").replace(" [", "\n[").replace(", n", "\nn") for cell in row[1:])
-        printed.add_row(*(Text(cell) for cell in (comparison.short(experiment), *cells)))
+        printed.add_row(*(Text(cell) for cell in (name, *cells)))
     console.print(printed)
 
 
@@ -98,9 +113,19 @@ def _stems(comparisons: Sequence[Comparison]) -> list[str]:
     return stems
 
 
-def _few_seeds(comparison: Comparison) -> list[str]:
-    few = [experiment.name for experiment in comparison.experiments if len(experiment.runs) < ENOUGH_SEEDS]
-    return [f"Fewer than {ENOUGH_SEEDS} seeds, too few to report: {', '.join(few)}."] if few else []
+def _remarks(comparison: Comparison) -> Iterator[str]:
+    """What keeps the scores from being reported, or from being set beside others'."""
+    few = [e.name for e in comparison.experiments if 0 < e.n_scored < ENOUGH_SEEDS]
+    if few:
+        yield f"Fewer than {ENOUGH_SEEDS} seeds, too few to report: {', '.join(few)}."
+    if comparison.selection.startswith(comparison.phase):
+        yield (
+            "Checkpoints were selected on the very trials that are scored: these scores are optimistic, to be compared "
+            "with others that were selected so, not to be reported."
+        )
+    missing = elsewhere(comparison)
+    if missing:
+        yield missing
 
 
 def _draw(comparison: Comparison, folder: Path, stem: str, notes: list[str]) -> list[Picture]:
@@ -118,6 +143,8 @@ def _draw(comparison: Comparison, folder: Path, stem: str, notes: list[str]) -> 
 
     path = folder / f"{stem}-scores.png"
     caption = "Scores of each seed (dots) and their mean (bars); the thin line is the baseline's mean."
+    if any(experiment.scores(key) for experiment in comparison.experiments for key in LOWER_IS_BETTER):
+        caption += f" Of {', '.join(NAMES[key] for key in LOWER_IS_BETTER)}, lower is better."
     add(figures.draw_scores(comparison, path), path, caption)
     arms, seed = [], _common_seed(comparison)
     for experiment in _shown(comparison, seed):
@@ -127,13 +154,14 @@ def _draw(comparison: Comparison, folder: Path, stem: str, notes: list[str]) -> 
         except BlendError as error:
             notes.append(f"No rates of {experiment.name} in the figures: {error}.")
             continue
-        arms.append(figures.Arm(comparison.short(experiment), experiment.role, prediction, run.results["scores"]))
+        arms.append(figures.Arm(comparison.short(experiment), experiment.role, prediction, run.scores or {}))
     if not arms:
         return pictures
     students = [arm for arm in arms if arm.role in (STUDENT, OTHER)]
     best = max(students, key=lambda arm: arm.scores.get("co_bps", 0.0), default=None)
     few = [arm for arm in arms if arm.role in (BASELINE, TEACHER) or arm is best]
     of_seed = f"Seed {seed}; of several students the one with the highest co-bps on that seed."
+    coloured = "" if arms[0].prediction.velocity is None else ", coloured by the direction of the hand"
     for draw, kind, arms_drawn, caption in (
         (
             figures.draw_rates,
@@ -145,8 +173,7 @@ def _draw(comparison: Comparison, folder: Path, stem: str, notes: list[str]) -> 
             figures.draw_psths,
             "psths",
             few or arms,
-            f"Mean response to each condition, coloured by the direction of the hand: recorded and smoothed above, "
-            f"predicted below. {of_seed}",
+            f"Mean response to each condition{coloured}: recorded and smoothed above, predicted below. {of_seed}",
         ),
         (
             figures.draw_trajectories,

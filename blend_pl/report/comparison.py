@@ -3,10 +3,12 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from blend_pl.errors import DataError
+from blend_pl.report.released import SCORE_ON_TEST, ReleasedScores, read_test_scores
 from blend_pl.results import RESULTS, read_results
 
 BASELINE, TEACHER, STUDENT, SELF, OTHER = ROLES = ("baseline", "teacher", "student", "self", "other")
@@ -33,6 +35,23 @@ class Run:
     @property
     def data(self) -> dict[str, Any]:
         return {key: self.results["config"]["data"]["init_args"].get(key) for key in DATA}
+
+    @cached_property
+    def released(self) -> ReleasedScores | None:
+        """What a run of phase test scored against the released targets; None for other runs, and before scoring.
+
+        Raises:
+            DataError: that file is damaged.
+        """
+        return read_test_scores(self.path) if self.results["phase"] == "test" else None
+
+    @property
+    def scores(self) -> dict[str, float] | None:
+        """Its scores by name; None for a run of phase test that has not been scored, for it sees no targets."""
+        if self.results["phase"] != "test":
+            return self.results["scores"]
+        # A file of one's own may hold the targets of its test trials.
+        return self.released.scores if self.released else self.results["scores"] or None
 
     @property
     def settings(self) -> str:
@@ -69,9 +88,14 @@ class Experiment:
             return word
         return STUDENT if self.runs[0].results.get("teacher") else OTHER
 
+    @property
+    def n_scored(self) -> int:
+        """Number of seeds that have scores."""
+        return sum(run.scores is not None for run in self.runs)
+
     def scores(self, name: str) -> dict[int, float]:
         """A score by seed, of the runs that have it."""
-        return {run.seed: run.results["scores"][name] for run in self.runs if name in run.results["scores"]}
+        return {run.seed: run.scores[name] for run in self.runs if run.scores and name in run.scores}
 
     def fractions(self, name: str) -> dict[int, float]:
         """A score as a fraction of the true rates' score by seed, where those are known."""
@@ -102,6 +126,11 @@ class Comparison:
     @property
     def title(self) -> str:
         return f"{self.session}, {self.bin_ms} ms: scored on {self.phase}, checkpoints selected on {self.selection}"
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the session is simulated, whatever its name."""
+        return self.experiments[0].runs[0].data["source"] == "simulated"
 
     def short(self, experiment: Experiment) -> str:
         """The last word of an experiment's name where all have the rest in common, else the name."""
@@ -159,6 +188,7 @@ def _comparison(runs: list[Run]) -> Comparison:
     notes: list[str] = []
     experiments = [_experiment(name, same, notes) for name, same in by_name.items()]
     experiments.sort(key=lambda experiment: ROLES.index(experiment.role))
+    notes += _on_test(experiments)
     first = runs[0]
     return Comparison(
         first.results["session"],
@@ -168,6 +198,37 @@ def _comparison(runs: list[Run]) -> Comparison:
         tuple(experiments),
         tuple(notes),
     )
+
+
+def _on_test(experiments: Sequence[Experiment]) -> Iterable[str]:
+    """Notes what the scores of test trials are made from, and which runs have none yet.
+
+    Raises:
+        DataError: runs were scored against different targets.
+    """
+    runs = [run for experiment in experiments for run in experiment.runs]
+    scored = [(run, run.released) for run in runs if run.released]
+    one_each = {released.targets: run for run, released in scored}
+    if len(one_each) > 1:
+        pair = " ".join(str(run.path) for run in [*one_each.values()][:2])
+        raise DataError(
+            f"{pair} were scored against different test targets; score them against the same: "
+            f"{SCORE_ON_TEST.format(runs=pair)}"
+        )
+    if scored:
+        dates = sorted({released.date[:10] for _, released in scored})
+        when, digest = " to ".join([*dates[:1], *dates[1:][-1:]]), scored[0][1].targets[:12]
+        yield f"Scored against the released targets (sha256 {digest}, {when}); nothing may be selected on these scores."
+    missing = [run for run in runs if run.scores is None]
+    blind = [e.name for e in experiments if e.role == TEACHER and any(run in missing for run in e.runs)]
+    if blind:
+        yield f"No scores of {', '.join(blind)}: a teacher needs the behaviour that test trials hide."
+    students = [str(run.path) for e in experiments if e.role != TEACHER for run in e.runs if run in missing]
+    if students:
+        yield (
+            f"{len(students)} run(s) have no scores, for the targets of test trials are hidden from them; score them "
+            f"against the released ones with `{SCORE_ON_TEST.format(runs=' '.join(students))}`."
+        )
 
 
 def _told_apart(comparison: Comparison, earlier: list[Comparison]) -> Comparison:

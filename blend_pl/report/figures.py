@@ -88,7 +88,7 @@ class Arm:
 
 def draw_scores(comparison: Comparison, path: Path) -> bool:
     """One dot a seed and a bar for the mean, for each experiment. False where there is no score to show."""
-    names = {"co_bps": "co-bps (bits per spike)", "vel_r2": "velocity R²"}
+    names = {"co_bps": "co-bps (bits per spike)", "vel_r2": "velocity R²", "tp_corr": "tp corr (lower is better)"}
     shown = [key for key in names if any(experiment.scores(key) for experiment in comparison.experiments)]
     if not shown:
         return False
@@ -130,12 +130,12 @@ def draw_rates(arms: Sequence[Arm], path: Path) -> bool:
         true, name = torch.from_numpy(smoothed), f"spikes, smoothed (sd {SMOOTHING_MS} ms)"
     else:
         true, name = true[:, :bins], "true rate"
-    first = session.n_heldin if session.n_heldin < session.n_units else 0
+    first = session.n_heldin if session.observed[:, :bins, 1].any() and session.n_heldin < session.n_units else 0
     # A trial and neurons with much to see: where the truth varies most over time.
     variance = true[..., first:].float().var(1)
     trial = int(variance.sum(1).argsort()[int(0.9 * (len(variance) - 1))])
     neurons = variance[trial].argsort(descending=True)[:N_NEURONS].sort().values + first
-    hertz, time = 1000 / session.bin_ms, _time(prediction)
+    hertz, time = 1000 / session.bin_ms, _time(prediction) + int(session.jitter[trial]) * session.bin_ms
     columns = min(3, len(neurons))
     figure, axes = _grid(math.ceil(len(neurons) / columns), columns, height=4.6)
     for axis, neuron in zip(axes.flat, neurons.tolist(), strict=False):
@@ -332,16 +332,14 @@ def _unit(prediction: Prediction, what: str) -> str:
 
 
 def _true_velocity(prediction: Prediction) -> Tensor | None:
-    session = prediction.session
-    velocity = session.behavior[:, : session.n_observed].double()
-    return velocity if velocity.isfinite().any() else None
+    """(reported trials, T, Y) velocity; None for a session without."""
+    return None if prediction.velocity is None else prediction.session.velocity.double()
 
 
 def _trial_angles(prediction: Prediction) -> Tensor:
     """(trials,) direction of the mean velocity, averaged over the trials of a condition; 0 if unknown."""
-    session = prediction.session
-    velocity = session.behavior[:, : session.n_observed].double()
-    if velocity.shape[2] < 2:
+    session, velocity = prediction.session, _true_velocity(prediction)
+    if velocity is None or velocity.shape[2] < 2:
         return torch.zeros(len(session), dtype=torch.float64)
     mean = velocity[..., :2].nanmean(1).nan_to_num()
     for condition in session.condition[session.condition >= 0].unique():

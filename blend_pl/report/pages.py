@@ -14,6 +14,7 @@ TITLE = "Scores"
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #262626; max-width: 1100px; margin: 2.5rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; }
+h3 { font-size: 1rem; margin-top: 1.5rem; }
 .table { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px; }
 th { font-weight: 600; border-bottom: 1.5px solid #262626; vertical-align: bottom; }
 th, td { padding: .35rem .7rem; text-align: right; white-space: nowrap; border-top: 1px solid #eee; }
@@ -33,11 +34,20 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class TitledTable:
+    """A table and what it shows."""
+
+    title: str
+    table: Table
+
+
+@dataclass(frozen=True)
 class Section:
-    """What a report says of one comparison."""
+    """What a report says of one comparison; `published` are scores that others have of the same trials."""
 
     comparison: Comparison
     table: Table
+    published: TitledTable | None
     pictures: Sequence[Picture]
     notes: Sequence[str]
 
@@ -58,13 +68,11 @@ def html(sections: Sequence[Section]) -> str:
 
 
 def _markdown(section: Section) -> Iterator[str]:
-    def line(cells: list[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    table = section.table
     yield f"## {section.comparison.title}"
-    yield "\n".join([line(table.header), line(["---"] + ["---:"] * (len(table.header) - 1)), *map(line, table.rows)])
+    yield _markdown_table(section.table)
     yield LEGEND
+    if section.published:
+        yield f"{section.published.title}:\n\n{_markdown_table(section.published.table)}"
     if section.notes:
         yield "\n".join(f"- {note}" for note in section.notes)
     for picture in section.pictures:
@@ -72,13 +80,20 @@ def _markdown(section: Section) -> Iterator[str]:
     yield "Runs:\n\n" + "\n".join(f"- {run}" for run in _runs(section))
 
 
+def _markdown_table(table: Table) -> str:
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    return "\n".join([line(table.header), line(["---"] + ["---:"] * (len(table.header) - 1)), *map(line, table.rows)])
+
+
 def _html(section: Section) -> Iterator[str]:
     yield f"<h2>{escape(section.comparison.title)}</h2>"
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in section.table.header)
-    rows = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in section.table.rows)
-    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
-    yield f'<div class="table"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>'
+    yield _html_table(section.table)
     yield f'<p class="small">{escape(LEGEND)}</p>'
+    if section.published:
+        yield f"<h3>{escape(section.published.title)}</h3>"
+        yield _html_table(section.published.table)
     for note in section.notes:
         yield f'<p class="note">{escape(note)}</p>'
     for picture in section.pictures:
@@ -88,6 +103,13 @@ def _html(section: Section) -> Iterator[str]:
         yield f'<figure><img alt="{caption}" src="{source}"><figcaption>{caption}</figcaption></figure>'
     runs = "".join(f"<li>{escape(run)}</li>" for run in _runs(section))
     yield f'<details class="small"><summary>Runs</summary><ul>{runs}</ul></details>'
+
+
+def _html_table(table: Table) -> str:
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
+    rows = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in table.rows)
+    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+    return f'<div class="table"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>'
 
 
 def _runs(section: Section) -> Iterator[str]:

@@ -57,7 +57,7 @@ class Difference:
 
 
 def gap_closed(values: dict[int, float], baseline: dict[int, float], teacher: dict[int, float]) -> float | None:
-    """Share of the way from baseline to teacher, by the means over the seeds that all three have.
+    """Share of the way from baseline to teacher, by the means over the seeds that all three have; higher is better.
 
     Returns:
         0 at the baseline, 1 at the teacher; None where no seed is common or the teacher is not above the baseline.

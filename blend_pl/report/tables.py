@@ -1,18 +1,20 @@
 """Comparisons as rows of text."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from blend_pl.report.comparison import BASELINE, TEACHER, Comparison, Experiment
 from blend_pl.report.statistics import Difference, Summary, gap_closed
 
-NAMES = {"co_bps": "co-bps", "vel_r2": "velocity R2", "psth_r2": "PSTH R2", "fp_bps": "fp-bps"}
-COMPARED = ("co_bps", "vel_r2")
+NAMES = {"co_bps": "co-bps", "vel_r2": "velocity R2", "tp_corr": "tp corr", "psth_r2": "PSTH R2", "fp_bps": "fp-bps"}
+LOWER_IS_BETTER = ("tp_corr",)
+COMPARED = ("co_bps", "vel_r2", "tp_corr")
 """Scores that are held against the baseline and the teacher."""
 
 LEGEND = (
     "Scores are mean ± standard deviation over seeds. Differences to the baseline are paired by seed, with a 95 % "
     "interval by Student's t; n is given where fewer seeds are common. Gap closed: 0 % at the baseline, 100 % at the "
-    "teacher, over common seeds. Of oracle: co-bps as a share of the true rates' co-bps."
+    "teacher, over common seeds. Of oracle: co-bps as a share of the true rates' co-bps. ↓: lower is better."
 )
 
 
@@ -33,8 +35,8 @@ def score_table(comparison: Comparison) -> Table:
     """A row for each experiment: number of seeds, scores, and the share of the oracle where it is known."""
     experiments = comparison.experiments
     shown = [key for key in NAMES if any(experiment.scores(key) for experiment in experiments)]
-    header = ["experiment", "seeds", *(NAMES[key] for key in shown)]
-    rows = [[e.name, str(len(e.runs)), *(_summary(e.scores(key)) for key in shown)] for e in experiments]
+    header = ["experiment", "seeds", *(_name(key) for key in shown)]
+    rows = [[e.name, str(e.n_scored), *(_summary(e.scores(key)) for key in shown)] for e in experiments]
     shares = [experiment.fractions("co_bps") for experiment in experiments]
     if any(shares):
         header.append("of oracle")
@@ -52,13 +54,31 @@ def difference_table(comparison: Comparison) -> Table:
     experiments = comparison.experiments
     baselines = [experiment for experiment in experiments if experiment.role == BASELINE]
     shown = [key for key in COMPARED if any(baseline.scores(key) for baseline in baselines)]
-    header = ["experiment", *(f"Δ {NAMES[key]}" for key in shown), *(f"gap closed, {NAMES[key]}" for key in shown)]
+    header = ["experiment", *(f"Δ {_name(key)}" for key in shown), *(f"gap closed, {NAMES[key]}" for key in shown)]
     rows = []
     for experiment in experiments:
         differences = [_difference(comparison, experiment, key) for key in shown]
         gaps = [_gap(comparison, experiment, key) for key in shown]
         rows.append([experiment.name, *differences, *gaps])
     return Table(header, rows)
+
+
+def published_table(methods: Mapping[str, Mapping[str, float]]) -> Table:
+    """A row for each method that others have published scores of.
+
+    Args:
+        methods: scores by name, by method.
+    """
+    shown = [key for key in NAMES if any(key in scores for scores in methods.values())]
+    rows = [
+        [method, *(f"{scores[key]:.4f}" if key in scores else "" for key in shown)]
+        for method, scores in methods.items()
+    ]
+    return Table(["published", *(_name(key) for key in shown)], rows)
+
+
+def _name(key: str) -> str:
+    return f"{NAMES[key]} ↓" if key in LOWER_IS_BETTER else NAMES[key]
 
 
 def _summary(values: dict[int, float]) -> str:
@@ -70,24 +90,32 @@ def _summary(values: dict[int, float]) -> str:
 
 def _difference(comparison: Comparison, experiment: Experiment, key: str) -> str:
     baseline = comparison.partner(experiment, BASELINE)
-    if baseline is None or baseline is experiment:
+    scores = experiment.scores(key)
+    if baseline is None or baseline is experiment or not scores:
         return ""
-    difference = Difference.paired(experiment.scores(key), baseline.scores(key))
+    difference = Difference.paired(scores, baseline.scores(key))
     if difference is None:
         return "no common seed"
     text = f"{difference.mean:+.4f}"
     if difference.interval:
         text += f" [{difference.interval[0]:+.4f}, {difference.interval[1]:+.4f}]"
-    return text if difference.n == len(experiment.runs) else f"{text}, n = {difference.n}"
+    return text if difference.n == experiment.n_scored else f"{text}, n = {difference.n}"
 
 
 def _gap(comparison: Comparison, experiment: Experiment, key: str) -> str:
     if experiment.role in (BASELINE, TEACHER):
         return ""
-    partners = [comparison.partner(experiment, role) for role in (BASELINE, TEACHER)]
-    scores = [partner.scores(key) for partner in partners if partner]
-    share = gap_closed(experiment.scores(key), *scores) if len(scores) == 2 else None
+    baseline, teacher = (comparison.partner(experiment, role) for role in (BASELINE, TEACHER))
+    if baseline is None or teacher is None:
+        return ""
+    share = gap_closed(*(_upwards(each, key) for each in (experiment, baseline, teacher)))
     return "" if share is None else _percent(share)
+
+
+def _upwards(experiment: Experiment, key: str) -> dict[int, float]:
+    """A score by seed, its sign such that higher is better."""
+    sign = -1 if key in LOWER_IS_BETTER else 1
+    return {seed: sign * score for seed, score in experiment.scores(key).items()}
 
 
 def _percent(share: float) -> str:

@@ -8,7 +8,7 @@ from helpers.results import write_run
 
 import blend_pl.report
 from blend_pl.errors import DataError
-from blend_pl.report import report
+from blend_pl.report import print_scores, report
 from blend_pl.report.comparison import compare
 from blend_pl.report.tables import difference_table, score_table
 
@@ -43,6 +43,31 @@ def test_number_of_pairs_is_told_where_seeds_are_missing(runs: Path) -> None:
     rows = {row[0]: row for row in difference_table(compare([runs])[0]).rows}
     assert rows["x_soft"][1] == "+0.1000, n = 1"
     assert rows["x_late"][1] == "no common seed"
+
+
+def test_of_tp_corr_the_lower_one_is_better(tmp_path: Path) -> None:
+    for seed in range(3):
+        for name, score, teacher in [("baseline", -0.5, None), ("teacher", -0.9, None), ("hard", -0.6, "t")]:
+            write_run(tmp_path, f"x_{name}", seed, {"co_bps": 0.2, "tp_corr": score}, teacher=teacher)
+    report([str(tmp_path)])
+    text = (tmp_path / "report/report.md").read_text()
+    rows = {
+        line.split("|")[1].strip(): [*map(str.strip, line.split("|")[2:-1])]
+        for line in text.splitlines()
+        if "|" in line
+    }
+    assert rows["experiment"][2] == "tp corr ↓"
+    student = dict(zip(rows["experiment"], rows["x_hard"], strict=True))
+    assert student["Δ tp corr ↓"] == "-0.1000 [-0.1000, -0.1000]"
+    assert student["gap closed, tp corr"] == "25 %"
+    assert "Of tp corr, lower is better." in text
+
+
+@pytest.mark.parametrize(("true", "fraction"), [(0.8, "0.250"), (0.0, ""), (-0.4, "")])
+def test_a_fraction_of_true_rates_that_score_nothing_is_left_blank(capsys: Any, true: float, fraction: str) -> None:
+    print_scores("x", {"co_bps": 0.2}, {"co_bps": true}, Path("run"))
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "co-bps" in line]
+    assert [cell.strip() for cell in row.split("│")[1:-1]] == ["co-bps", "0.2000", f"{true:.4f}", fraction]
 
 
 def test_nothing_is_held_against_a_baseline_that_is_not_there(tmp_path: Path, capsys: Any) -> None:
@@ -87,6 +112,13 @@ def test_few_seeds_and_missing_checkpoints_are_told(tmp_path: Path) -> None:
     assert "Fewer than 3 seeds" in markdown
     assert "No rates of x_hard<b> in the figures: there is no checkpoint" in markdown
     assert "<b>" not in (tmp_path / "report/report.html").read_text()
+
+
+@pytest.mark.parametrize(("selection", "told"), [("val (30 trials)", True), ("train_holdout (30 trials)", False)])
+def test_selection_on_the_scored_trials_is_told(tmp_path: Path, selection: str, told: bool) -> None:
+    write_run(tmp_path, "x_hard", selection=selection)
+    report([str(tmp_path)])
+    assert ("scores are optimistic" in (tmp_path / "report/report.md").read_text()) is told
 
 
 def test_report_without_matplotlib_has_tables(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,6 +111,41 @@ def test_what_a_session_lacks_is_not_drawn(recorded: Prediction, tmp_path: Path)
         recorded.datamodule.parts["eval"] = session
 
 
+def test_behaviour_that_is_no_movement_is_not_drawn_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn, save = [], figures._save
+    monkeypatch.setattr(figures, "_save", lambda figure, path: (drawn.append(figure), save(figure, path)))
+    run = fit("dmfc_rsg_baseline", tmp_path, *write_set(experiment("dmfc_rsg_baseline"), tmp_path / "data"))
+    report([str(run)], str(tmp_path))
+    text = (tmp_path / "report.md").read_text()
+    assert "tp corr ↓" in text
+    assert [kind in text for kind in ("-trajectories.png", "-velocities.png", "-rates.png", "-psths.png")] == [
+        *(False, False, True, True)
+    ]
+    assert "direction of the hand" not in text
+    scores, rates, psths = drawn
+    assert scores.axes[1].get_xlabel() == "tp corr (lower is better)"
+    colours = {line.get_color() for line in psths.axes[0].lines}
+    assert len(colours) > 1
+    session = predict(run).session
+    times = rates.axes[0].lines[0].get_xdata()
+    assert times[0] + 1500 - 10 in {float(shift) * 20 for shift in session.jitter}
+
+
+def test_held_out_neurons_that_nobody_recorded_are_not_drawn(arms: list[Arm], drawn: list[Figure]) -> None:
+    session = arms[0].prediction.session
+    observed = session.observed.clone()
+    observed[..., 1] = False
+    hidden = replace(session, observed=observed, spikes=session.spikes.clone())
+    hidden.spikes[..., session.n_heldin :] = 0
+    parts = arms[0].prediction.datamodule.parts
+    parts["eval"] = hidden
+    try:
+        draw_rates(arms[:1], Path("unused"))
+    finally:
+        parts["eval"] = session
+    assert all("held-in" in axis.get_title(loc="left") for axis in drawn[0].axes)
+
+
 def test_report_of_runs_holds_all_figures(simulated: Path, tmp_path: Path) -> None:
     report([str(simulated)], str(tmp_path))
     assert (tmp_path / "report.html").read_text().count("data:image/png;base64,") == 5
