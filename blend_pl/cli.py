@@ -26,7 +26,7 @@ from blend_pl.simulate import simulate
 from blend_pl.systems import Student
 from blend_pl.systems.checkpoint import WholeCheckpoints, read_checkpoint
 from blend_pl.systems.student import stored_signature
-from blend_pl.teachers import resolve_teacher
+from blend_pl.teachers import resolve_teachers
 
 BESIDE: dict[str, Callable[..., None]] = {"simulate": simulate, "report": report}
 """Commands beside fit, validate, test and predict."""
@@ -72,7 +72,7 @@ class BlendCLI(LightningCLI):
         config = self.config[self.subcommand]
         self.settings = self._plain()
         self.identity = fingerprint(self.settings)
-        self.teacher: Path | None = None
+        self.teachers: list[str] = []
         checkpoint = config.get("ckpt_path")
         if config.run_dir:
             run = Path(config.run_dir)
@@ -94,7 +94,7 @@ class BlendCLI(LightningCLI):
             }
             config.trainer.logger = Namespace(csv)
         if self.subcommand == "fit" and config.distillation:
-            self.teacher = resolve_teacher(
+            paths = resolve_teachers(
                 config.distillation.init_args.teacher,
                 self.settings,
                 config.teacher_args,
@@ -102,7 +102,8 @@ class BlendCLI(LightningCLI):
                 self._resolve,
                 rank_zero_only(print),
             )
-            config.distillation.init_args.teacher = str(self.teacher)
+            self.teachers = [str(path) for path in paths]
+            config.distillation.init_args.teacher = self.teachers
 
     def instantiate_classes(self) -> None:
         try:
@@ -157,11 +158,18 @@ class BlendCLI(LightningCLI):
         self._print_scores()
 
     def _evaluate(self, checkpoint: Path) -> None:
-        self.trainer.test(
-            self.model, datamodule=self.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True
-        )
-        evaluation = self._print_scores()
-        if evaluation is None:
+        epoch = self.trainer.current_epoch
+        scores: dict[str, float] = {}
+        oracle = None
+        if self.model.can_predict(self.datamodule.parts["eval"]):
+            self.trainer.test(
+                self.model, datamodule=self.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True
+            )
+            evaluation = self._print_scores()
+            if evaluation is None:
+                return
+            scores, oracle = evaluation.scores, evaluation.oracle
+        if not self.trainer.is_global_zero:
             return
         config = self.settings
         write_results(
@@ -172,11 +180,11 @@ class BlendCLI(LightningCLI):
             fingerprint=self.identity,
             phase=self.datamodule.phase,
             selection=self.datamodule.selection,
-            teacher=str(self.teacher) if self.teacher else None,
+            teachers=self.teachers,
             checkpoint=f"{CHECKPOINTS}/{checkpoint.name}",
-            epoch=self.trainer.current_epoch,
-            scores=evaluation.scores,
-            oracle=evaluation.oracle,
+            epoch=epoch,
+            scores=scores,
+            oracle=oracle,
             config=config,
         )
 

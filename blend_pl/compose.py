@@ -11,7 +11,7 @@ Config = dict[str, Any]
 
 BASE = "base"
 REFERENCES = (("distillation", "teacher"),)
-"""Settings that may name a file; like `base`, they are read relative to the file that holds them."""
+"""Settings that may name a file or several; like `base`, they are read relative to the file that holds them."""
 
 
 def compose(path: Path) -> Config:
@@ -66,5 +66,12 @@ def _resolve_references(config: Config, folder: Path) -> None:
     for group, key in REFERENCES:
         settings = config.get(group)
         reference = settings.get(key) if isinstance(settings, dict) else None
-        if isinstance(reference, str) and (folder / reference).exists():
-            config[group][key] = str((folder / reference).resolve())
+        if isinstance(reference, str):
+            config[group][key] = _located(reference, folder)
+        elif isinstance(reference, list):
+            config[group][key] = [_located(name, folder) for name in reference]
+
+
+def _located(reference: str, folder: Path) -> str:
+    path = folder / reference
+    return str(path.resolve()) if path.exists() else reference

@@ -1,5 +1,6 @@
 """Link, loss and mean of each observation model in one place."""
 
+import math
 from abc import ABC, abstractmethod
 
 from torch import Tensor
@@ -16,6 +17,10 @@ class Likelihood(ABC):
     def mean(self, prediction: Tensor) -> Tensor:
         """Expected value of every entry."""
 
+    @abstractmethod
+    def average(self, predictions: Tensor) -> Tensor:
+        """The prediction whose mean is the average of the means of (K, ...) predictions."""
+
 
 class Poisson(Likelihood):
     """Spike counts; the prediction is the log of the expected count per bin."""
@@ -25,3 +30,6 @@ class Poisson(Likelihood):
 
     def mean(self, prediction: Tensor) -> Tensor:
         return prediction.exp()
+
+    def average(self, predictions: Tensor) -> Tensor:
+        return predictions.logsumexp(0) - math.log(len(predictions))

@@ -20,6 +20,32 @@ DISTRIBUTED = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "L
 LAUNCHERS = ("MASTER_", "SLURM_", "TORCHELASTIC_", "WANDB_SWEEP_", "WANDB_RUN_")
 
 
+SEED_STEP = 1000
+"""Between the seeds of teachers of one experiment, so that students of neighbouring seeds share none of them."""
+
+
+def resolve_teachers(
+    references: str | list[str],
+    student: Config,
+    arguments: list[str],
+    output: Path,
+    resolve: Callable[[list[str]], dict[str, Any]],
+    say: Callable[[str], None],
+) -> list[Path]:
+    """The checkpoints behind one or more references; an experiment that is named again stands for another seed.
+
+    Args and errors are those of `resolve_teacher`.
+    """
+    names = [references] if isinstance(references, str) else references
+    if not names:
+        raise TeacherError("distillation.teacher is an empty list; name at least one teacher")
+    seeds = [student["seed_everything"] + SEED_STEP * names[:index].count(name) for index, name in enumerate(names)]
+    return [
+        resolve_teacher(name, {**student, "seed_everything": seed}, arguments, output, resolve, say)
+        for name, seed in zip(names, seeds, strict=True)
+    ]
+
+
 def resolve_teacher(
     reference: str,
     student: Config,

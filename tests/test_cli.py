@@ -28,12 +28,13 @@ from helpers.cli import (
 from blend_pl.systems.checkpoint import load_system
 
 SCORES = {"co_bps", "vel_r2", "psth_r2", "fp_bps"}
+EXPECTED = {"mc_rtt": SCORES - {"psth_r2"}, "dmfc_rsg": SCORES - {"vel_r2"} | {"tp_corr"}}
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cli")
-    for name in ("mc_maze", "mc_rtt", "area2_bump"):
+    for name in ("mc_maze", "mc_rtt", "area2_bump", "dmfc_rsg"):
         WRITERS[name](folder)
     return folder
 
@@ -77,7 +78,8 @@ def test_a_run_leaves_a_table_and_files_to_repeat_it(both: tuple[Path, list[str]
     assert (results["name"], results["session"], results["seed"]) == ("mc_maze_hard", "mc_maze", 0)
     assert results["selection"] == "train_holdout (7 trials)"
     assert results["checkpoint"] == "checkpoints/best.ckpt"
-    assert "mc_maze_teacher" in results["teacher"]
+    assert len(results["teachers"]) == 1
+    assert "mc_maze_teacher" in results["teachers"][0]
     assert results["versions"]["torch"] == torch.__version__
     assert results["commit"] is None or len(results["commit"].removesuffix("-dirty")) == 40
     assert results["config"] == yaml.safe_load((student / "config.yaml").read_text())
@@ -92,17 +94,36 @@ def test_a_later_student_finds_the_teacher(
     (teacher,) = output.glob("mc_maze_teacher/seed0-*")
     assert "training it first" not in out
     assert f"teacher: {teacher}" in out
-    assert json.loads((run / "results.json").read_text())["teacher"] == f"{teacher}/checkpoints/best.ckpt"
+    assert json.loads((run / "results.json").read_text())["teachers"] == [f"{teacher}/checkpoints/best.ckpt"]
 
 
-@pytest.mark.parametrize("name", ["mc_rtt", pytest.param("area2_bump", marks=pytest.mark.slow)])
+def test_an_experiment_named_twice_teaches_with_two_seeds(both: tuple[Path, list[str]], data: Path) -> None:
+    output, _ = both
+    twice = f"--distillation.teacher=[{experiment('mc_maze_teacher')},{experiment('mc_maze_teacher')}]"
+    run = fit("mc_maze_hard", output, f"--data.root={data}", teacher_args(), twice)
+    results = json.loads((run / "results.json").read_text())
+    first, second = (Path(teacher).parents[1] for teacher in results["teachers"])
+    assert first.name.startswith("seed0-")
+    assert second.name.startswith("seed1000-")
+    assert load_system(second / "checkpoints" / "best.ckpt")
+
+
+def test_the_test_phase_trains_teacher_and_student(data: Path, tmp_path: Path) -> None:
+    run = fit("mc_rtt_hard", tmp_path, f"--data.root={data}", "--data.phase=test", teacher_args())
+    results = json.loads((run / "results.json").read_text())
+    (teacher,) = results["teachers"]
+    assert (results["phase"], results["scores"]) == ("test", {})
+    assert json.loads((Path(teacher).parents[1] / "results.json").read_text())["scores"] == {}
+
+
+@pytest.mark.parametrize("name", ["mc_rtt", "dmfc_rsg", pytest.param("area2_bump", marks=pytest.mark.slow)])
 def test_other_sets_train_their_teacher_too(
     name: str, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run = fit(f"{name}_hard", tmp_path, f"--data.root={data}", teacher_args())
     assert f"the teacher {name}_teacher" in capfd.readouterr().out
     scores = json.loads((run / "results.json").read_text())["scores"]
-    assert scores.keys() == (SCORES - {"psth_r2"} if name == "mc_rtt" else SCORES)
+    assert scores.keys() == EXPECTED.get(name, SCORES)
 
 
 def test_a_student_is_all_there_without_its_teacher(student: Path, tmp_path: Path) -> None:

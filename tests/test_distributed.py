@@ -95,5 +95,5 @@ def test_ranks_that_a_launcher_started_wait_for_one_teacher(folder: Path, data: 
     (teacher,) = output.glob("simulated_teacher/seed0-*")
     (student,) = output.glob("simulated_hard/seed0-*")
     assert len(list(teacher.glob("version_*"))) == 1
-    assert json.loads((student / "results.json").read_text())["teacher"] == f"{teacher}/checkpoints/best.ckpt"
+    assert json.loads((student / "results.json").read_text())["teachers"] == [f"{teacher}/checkpoints/best.ckpt"]
     assert "co-bps" in printed[0]

@@ -31,7 +31,7 @@ def test_student_and_teacher_are_trained(student: Path) -> None:
     assert results["session"] == "own_session"
     assert results["scores"].keys() == {"co_bps", "vel_r2", "fp_bps"}
     assert all(np.isfinite(score) for score in results["scores"].values())
-    teacher = json.loads((Path(results["teacher"]).parents[1] / "results.json").read_text())
+    teacher = json.loads((Path(results["teachers"][0]).parents[1] / "results.json").read_text())
     assert teacher["config"]["data"] == results["config"]["data"]
     assert teacher["config"]["model"]["class_path"] == "blend_pl.systems.Teacher"
 

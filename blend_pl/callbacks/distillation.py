@@ -1,4 +1,4 @@
-"""Distillation as a callback: it loads the frozen teacher and gives the student the mixed objective."""
+"""Distillation as a callback: it loads frozen teachers and gives the student the mixed objective."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,9 @@ from typing import Any
 import lightning as L
 import torch
 
+from blend_pl.data.batch import Batch
 from blend_pl.distillation.alpha import Ramp
+from blend_pl.distillation.ensemble import average
 from blend_pl.distillation.losses import DistillationLoss, Hard
 from blend_pl.distillation.objective import MixedObjective
 from blend_pl.errors import TeacherError
@@ -23,62 +25,70 @@ class Distillation(L.Callback):
     The teacher is in evaluation mode, sees the same masked activity as the student and, if it is a `Teacher`, the
     behaviour; it is never part of the student's checkpoint.
 
+    Several teachers teach the mean of their predictions.
+
     Args:
-        teacher: checkpoint of the teacher. In a config also a run folder, or an experiment file, whose teacher is
-            trained first when it is missing.
+        teacher: checkpoint of the teacher, or a list of them. In a config also a run folder, or an experiment file,
+            whose teacher is trained first when it is missing; named several times, with as many seeds.
         loss: D.
         alpha: weight of the reconstruction, constant or changing over training.
     """
 
     objective: MixedObjective
 
-    def __init__(self, teacher: str, loss: DistillationLoss | None = None, alpha: float | Ramp = 0.5) -> None:
-        self.path = Path(teacher)
+    def __init__(
+        self, teacher: str | list[str], loss: DistillationLoss | None = None, alpha: float | Ramp = 0.5
+    ) -> None:
+        self.paths = [Path(path) for path in ([teacher] if isinstance(teacher, str) else teacher)]
         self.loss = loss or Hard()
         self.alpha = alpha if isinstance(alpha, Ramp) else Ramp(alpha, alpha)
-        self.teacher: Student | None = None
+        self.teachers: list[Student] = []
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Loads the teacher, checks it against the student, and installs the objective.
 
         Raises:
-            TeacherError: the teacher is missing, damaged, or of another session, other neurons or other bins.
+            TeacherError: a teacher is missing, damaged, or of another session, other neurons or other bins.
         """
-        if stage != "fit" or self.teacher is not None:
+        if stage != "fit" or self.teachers:
             return
         assert isinstance(pl_module, Student)
         signature = trainer.datamodule.signature  # type: ignore[attr-defined]
         # Before the teacher draws numbers: a student starts from the weights of the baseline of its seed.
         pl_module.build(signature)
-        teacher = load_system(self.path)
-        if teacher.signature != signature:
-            raise TeacherError(
-                f"the teacher {self.path} knows {teacher.signature}, the student's data are {signature}"
-                f"{', other units' if str(teacher.signature) == str(signature) else ''}; "
-                "train a teacher on the student's session"
-            )
-        self.teacher = teacher.requires_grad_(False)
+        for path in self.paths:
+            teacher = load_system(path)
+            if teacher.signature != signature:
+                raise TeacherError(
+                    f"the teacher {path} knows {teacher.signature}, the student's data are {signature}"
+                    f"{', other units' if str(teacher.signature) == str(signature) else ''}; "
+                    "train a teacher on the student's session"
+                )
+            self.teachers.append(teacher.requires_grad_(False))
         self.loss.match(*self._examples(pl_module, trainer.datamodule))  # type: ignore[attr-defined]
-        self.objective = MixedObjective(pl_module.objective, self.loss, teacher.encode, self.alpha.at(0.0))
+        self.objective = MixedObjective(pl_module.objective, self.loss, self.teach, self.alpha.at(0.0))
         pl_module.objective = self.objective
 
+    def teach(self, batch: Batch) -> Encoding:
+        """What the teachers together make of a batch with privileged input."""
+        return average([teacher.encode(batch) for teacher in self.teachers], self.teachers[0].likelihood)
+
     def _examples(self, student: Student, datamodule: Any) -> tuple[Encoding, Encoding]:
-        assert self.teacher is not None
         batch = next(iter(datamodule.calibration_dataloader())).to("cpu")
         mode = student.training
         with torch.no_grad():
-            encodings = student.eval().encode(batch), self.teacher.encode(batch)
+            encodings = student.eval().encode(batch), self.teach(batch)
         student.train(mode)
         return encodings
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Moves the teacher to the student's device and takes the unit of the loss from it."""
-        assert self.teacher is not None
-        self.teacher.to(pl_module.device)
+        """Moves the teachers to the student's device and takes the unit of the loss from them."""
+        for teacher in self.teachers:
+            teacher.to(pl_module.device)
         encodings = []
         with torch.no_grad():
             for batch, _ in zip(trainer.datamodule.calibration_dataloader(), range(CALIBRATION_BATCHES), strict=False):  # type: ignore[attr-defined]
-                encodings.append(self.teacher.encode(batch.to(pl_module.device)))
+                encodings.append(self.teach(batch.to(pl_module.device)))
             self.loss.calibrate(
                 Encoding(
                     torch.cat([e.prediction for e in encodings]),

@@ -93,7 +93,9 @@ class Feature(DistillationLoss):
 
     def match(self, student: Encoding, teacher: Encoding) -> None:
         if not student.features or not teacher.features:
-            raise TeacherError("feature distillation needs a student and a teacher that return their layers' outputs")
+            raise TeacherError(
+                "feature distillation needs a student and a single teacher that return their layers' outputs"
+            )
         depth, reference = len(student.features), len(teacher.features)
         self.layers = [math.ceil((layer + 1) * reference / depth) - 1 for layer in range(depth)]
         pairs = [(s, teacher.features[i]) for s, i in zip(student.features, self.layers, strict=True)]

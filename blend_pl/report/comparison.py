@@ -33,6 +33,10 @@ class Run:
         return int(self.results["seed"])
 
     @property
+    def n_teachers(self) -> int:
+        return len(self.results.get("teachers") or [])
+
+    @property
     def data(self) -> dict[str, Any]:
         return {key: self.results["config"]["data"]["init_args"].get(key) for key in DATA}
 
@@ -57,7 +61,7 @@ class Run:
     def settings(self) -> str:
         """What runs that differ in their seed alone have in common; places and machines do not count."""
         config = self.results["config"]
-        distillation = {**((config.get("distillation") or {}).get("init_args") or {}), "teacher": None}
+        distillation = {**((config.get("distillation") or {}).get("init_args") or {}), "teacher": self.n_teachers}
         trainer = {key: config.get("trainer", {}).get(key) for key in TRAINING}
         batch = config["data"]["init_args"].get("batch_size")
         return json.dumps([config.get("model"), self.data, batch, distillation, trainer], sort_keys=True)
@@ -86,7 +90,7 @@ class Experiment:
         word = self.name.rpartition("_")[2]
         if word in (BASELINE, TEACHER, SELF):
             return word
-        return STUDENT if self.runs[0].results.get("teacher") else OTHER
+        return STUDENT if self.runs[0].n_teachers else OTHER
 
     @property
     def n_scored(self) -> int:

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from blend_pl.data.batch import Batch
-from blend_pl.data.session import Signature
+from blend_pl.data.session import SessionTensors, Signature
 from blend_pl.distillation.objective import MaskedReconstruction
 from blend_pl.errors import ConfigError, DataError
 from blend_pl.likelihoods import Likelihood, Poisson
@@ -87,6 +87,10 @@ class Student(L.LightningModule):
                 f"this model was trained on {self.signature.name}, whose units have other ids than the data's"
             )
         self.seed = self.trainer.strategy.broadcast(torch.initial_seed())
+
+    def can_predict(self, session: SessionTensors) -> bool:
+        """Whether a session has what the network must see."""
+        return True
 
     def encode(self, batch: Batch) -> Encoding:
         """What the network makes of a batch; it receives public information only."""

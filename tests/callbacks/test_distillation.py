@@ -15,6 +15,7 @@ from blend_pl.data.module import NLBDataModule
 from blend_pl.distillation import Correlation, DistillationLoss, Feature, Hard, Ramp, Soft
 from blend_pl.errors import TeacherError
 from blend_pl.systems import Student
+from blend_pl.systems.checkpoint import load_system
 
 EPOCHS = 6
 LOSSES = pytest.mark.parametrize("loss", [Hard, Soft, Feature, Correlation])
@@ -34,8 +35,9 @@ class Record(L.Callback):
         objective: Any = pl_module.objective
         self.alphas.append(getattr(objective, "alpha", 1.0))
         callback = next((c for c in trainer.callbacks if isinstance(c, Distillation)), None)  # type: ignore[attr-defined]
-        if callback is not None and callback.teacher is not None:
-            self.training.append(any(module.training for module in callback.teacher.modules()))
+        if callback is not None:
+            modules = (module for teacher in callback.teachers for module in teacher.modules())
+            self.training.append(any(module.training for module in modules))
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,19 @@ def weights(student: Student) -> dict[str, torch.Tensor]:
     return student.backbone.state_dict()
 
 
+def test_several_teachers_teach_the_mean_of_their_rates(tiny: NLBDataModule, teacher: Path, tmp_path: Path) -> None:
+    other = save(make_teacher(tiny.signature), tmp_path / "other.ckpt")
+    callback = Distillation([str(teacher), str(other)])
+    train(tiny, tmp_path, callback, epochs=1)
+    batch = next(iter(tiny.predict_dataloader()))
+    with torch.no_grad():
+        rates = [load_system(path).predict_step(batch, 0) for path in (teacher, other)]
+        torch.testing.assert_close(callback.teach(batch).prediction.exp(), (rates[0] + rates[1]) / 2)
+    assert (rates[0] - rates[1]).abs().max() > 1e-3
+    with pytest.raises(TeacherError, match="single teacher"):
+        train(tiny, tmp_path, Distillation([str(teacher), str(other)], Feature()), epochs=1)
+
+
 @LOSSES
 def test_distillation_falls_and_moves_the_student(
     tiny: NLBDataModule, teacher: Path, tmp_path: Path, loss: type[DistillationLoss]
@@ -87,9 +102,9 @@ def test_feature_distillation_brings_layers_nearer_to_the_teachers(
     def unexplained(alpha: float) -> float:
         callback = Distillation(str(teacher), Feature(), alpha)
         student, _ = train(tiny, tmp_path, callback, epochs=40, rate=2e-2)
-        assert callback.teacher is not None
+        assert len(callback.teachers) == 1
         with torch.no_grad():
-            mine, theirs = (s.eval().encode(batch).features[-1].flatten(0, 1) for s in (student, callback.teacher))
+            mine, theirs = (s.eval().encode(batch).features[-1].flatten(0, 1) for s in (student, callback.teachers[0]))
         mine, theirs = mine - mine.mean(0), theirs - theirs.mean(0)
         residual = theirs - mine @ torch.linalg.lstsq(mine, theirs).solution
         return float(residual.square().mean() / theirs.square().mean())
@@ -109,12 +124,14 @@ def test_alpha_of_one_trains_the_baseline_bit_by_bit(
 def test_teacher_stays_as_it_is_and_out_of_the_student(tiny: NLBDataModule, teacher: Path, tmp_path: Path) -> None:
     callback, record = Distillation(str(teacher), Feature()), Record()
     student, fitting = train(tiny, tmp_path, callback, record, epochs=2)
-    assert callback.teacher is not None
+    assert len(callback.teachers) == 1
     before = torch.load(teacher, weights_only=True)["state_dict"]
-    assert all(torch.equal(value, before[name]) for name, value in callback.teacher.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in callback.teachers[0].state_dict().items())
     assert not any(record.training)
-    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in callback.teacher.parameters())
-    own = {id(tensor) for tensor in callback.teacher.parameters()}
+    assert not any(
+        parameter.requires_grad or parameter.grad is not None for parameter in callback.teachers[0].parameters()
+    )
+    own = {id(tensor) for tensor in callback.teachers[0].parameters()}
     assert own.isdisjoint(id(parameter) for parameter in student.parameters())
     fitting.save_checkpoint(tmp_path / "student.ckpt")
     stored = torch.load(tmp_path / "student.ckpt", weights_only=True)
@@ -140,11 +157,11 @@ def test_unit_is_taken_from_the_teacher_on_training_trials(
 ) -> None:
     callback = Distillation(str(teacher), loss())
     train(tiny, tmp_path, callback, epochs=1)
-    assert callback.teacher is not None
+    assert len(callback.teachers) == 1
     expected = copy.deepcopy(callback.loss)
     (batch,) = tiny.calibration_dataloader()
     with torch.no_grad():
-        expected.calibrate(callback.teacher.encode(batch))
+        expected.calibrate(callback.teachers[0].encode(batch))
     torch.testing.assert_close(callback.loss.scale, expected.scale)
     assert not torch.equal(expected.scale, torch.ones_like(expected.scale))
 
@@ -199,4 +216,4 @@ def test_missing_teacher_is_refused(tiny: NLBDataModule, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("stage", ["validate", "test", "predict"])
 def test_without_training_no_teacher_is_needed(tiny: NLBDataModule, tmp_path: Path, stage: str) -> None:
-    assert set_up(tmp_path / "gone.ckpt", tiny, stage).teacher is None
+    assert set_up(tmp_path / "gone.ckpt", tiny, stage).teachers == []

@@ -27,7 +27,7 @@ def write_run(
         "seed": seed,
         "phase": "val",
         "selection": "train_holdout (30 trials)",
-        "teacher": None,
+        "teachers": [],
         "scores": scores or SCORES,
         "oracle": None,
         "date": "2026-01-01T00:00:00+0000",

@@ -32,11 +32,11 @@ class Spy(L.Callback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         (distillation,) = (c for c in trainer.callbacks if isinstance(c, Distillation))  # type: ignore[attr-defined]
-        assert distillation.teacher is not None
+        assert len(distillation.teachers) == 1
         seen = {
             "losses": torch.tensor(self.losses),
             "gradients": self.gradients,
-            "teacher": distillation.teacher.state_dict(),
+            "teacher": distillation.teachers[0].state_dict(),
             "student": pl_module.state_dict(),
         }
         self.folder.mkdir(parents=True, exist_ok=True)

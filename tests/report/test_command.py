@@ -17,9 +17,9 @@ from blend_pl.report.tables import difference_table, score_table
 def runs(tmp_path: Path) -> Path:
     oracle = {"co_bps": 0.8}
     for seed, shift in enumerate((0.0, 0.01, 0.02)):
-        for name, score, teacher in [("baseline", 0.2, None), ("teacher", 0.4, None), ("hard", 0.25, "t")]:
+        for name, score, teachers in [("baseline", 0.2, []), ("teacher", 0.4, []), ("hard", 0.25, ["t"])]:
             scores = {"co_bps": score + shift, "vel_r2": 2 * score}
-            write_run(tmp_path, f"x_{name}", seed, scores, teacher=teacher, oracle=oracle)
+            write_run(tmp_path, f"x_{name}", seed, scores, teachers=teachers, oracle=oracle)
     return tmp_path
 
 
@@ -37,9 +37,9 @@ def test_differences_and_gaps(runs: Path) -> None:
 
 
 def test_number_of_pairs_is_told_where_seeds_are_missing(runs: Path) -> None:
-    write_run(runs, "x_soft", 0, {"co_bps": 0.3}, teacher="t")
-    write_run(runs, "x_soft", 9, {"co_bps": 0.3}, teacher="t")
-    write_run(runs, "x_late", 9, {"co_bps": 0.3}, teacher="t")
+    write_run(runs, "x_soft", 0, {"co_bps": 0.3}, teachers=["t"])
+    write_run(runs, "x_soft", 9, {"co_bps": 0.3}, teachers=["t"])
+    write_run(runs, "x_late", 9, {"co_bps": 0.3}, teachers=["t"])
     rows = {row[0]: row for row in difference_table(compare([runs])[0]).rows}
     assert rows["x_soft"][1] == "+0.1000, n = 1"
     assert rows["x_late"][1] == "no common seed"
@@ -47,8 +47,8 @@ def test_number_of_pairs_is_told_where_seeds_are_missing(runs: Path) -> None:
 
 def test_of_tp_corr_the_lower_one_is_better(tmp_path: Path) -> None:
     for seed in range(3):
-        for name, score, teacher in [("baseline", -0.5, None), ("teacher", -0.9, None), ("hard", -0.6, "t")]:
-            write_run(tmp_path, f"x_{name}", seed, {"co_bps": 0.2, "tp_corr": score}, teacher=teacher)
+        for name, score, teachers in [("baseline", -0.5, []), ("teacher", -0.9, []), ("hard", -0.6, ["t"])]:
+            write_run(tmp_path, f"x_{name}", seed, {"co_bps": 0.2, "tp_corr": score}, teachers=teachers)
     report([str(tmp_path)])
     text = (tmp_path / "report/report.md").read_text()
     rows = {

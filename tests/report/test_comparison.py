@@ -13,14 +13,14 @@ def names(comparison: Any) -> list[str]:
 
 
 def test_experiments_come_in_the_order_of_their_roles(tmp_path: Path) -> None:
-    for name, teacher in [
-        ("a_self", "t"),
-        ("a_hard", "t"),
-        ("a_wide", None),
-        ("a_teacher", None),
-        ("a_baseline", None),
+    for name, teachers in [
+        ("a_self", ["t"]),
+        ("a_hard", ["t"]),
+        ("a_wide", []),
+        ("a_teacher", []),
+        ("a_baseline", []),
     ]:
-        write_run(tmp_path, name, teacher=teacher)
+        write_run(tmp_path, name, teachers=teachers)
     (comparison,) = compare([tmp_path])
     assert names(comparison) == ["a_baseline", "a_teacher", "a_hard", "a_self", "a_wide"]
 
