@@ -19,6 +19,8 @@ class Masking:
         random_ratio: of the other hidden entries, the share replaced by a random count; the rest is kept as it is.
         max_span: longest stretch of neighbouring bins hidden together; its length is drawn from 1 .. max_span for each
             batch, with fewer stretches the longer they are. In mode "neuron" all bins are hidden anyway.
+        behavior_ratio: share of the trials whose privileged input is hidden from a teacher while it trains, so that it
+            learns to do without.
         span_ramp: (first, last) epoch between which the probability of stretches rises from 0 to 1; None: always 1.
     """
 
@@ -27,10 +29,11 @@ class Masking:
     zero_ratio: float = 1.0
     random_ratio: float = 0.5
     max_span: int = 1
+    behavior_ratio: float = 0.0
     span_ramp: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("ratio", "zero_ratio", "random_ratio"):
+        for name in ("ratio", "zero_ratio", "random_ratio", "behavior_ratio"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"masking.{name} is a share between 0 and 1, not {getattr(self, name)}")
         if self.max_span < 1:
@@ -57,6 +60,10 @@ class Masking:
         chance = 1 - (1 - self.ratio) ** (1 / width)
         begins = torch.rand(shape[self.mode], generator=generator, device=generator.device) < chance
         return begins.unfold(1, width, 1).any(-1).expand(size)
+
+    def forget(self, trials: int, generator: torch.Generator) -> Tensor:
+        """(trials,) bool, in which trials privileged input is hidden."""
+        return torch.rand(trials, generator=generator, device=generator.device) < self.behavior_ratio
 
     def _span(self, generator: torch.Generator, epoch: int) -> int:
         if self.max_span == 1:

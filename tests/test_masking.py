@@ -160,3 +160,9 @@ def test_without_ramp_spans_are_always_on() -> None:
 def test_impossible_settings_are_refused(settings_: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"masking.{next(iter(settings_))}"):
         Masking(**settings_)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0])
+def test_share_of_trials_without_behaviour_is_the_ratio(ratio: float) -> None:
+    forgotten = torch.stack([Masking(behavior_ratio=ratio).forget(50, seeded(seed)) for seed in range(40)])
+    assert forgotten.float().mean().item() == pytest.approx(ratio, abs=0.03)

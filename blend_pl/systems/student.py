@@ -97,7 +97,7 @@ class Student(L.LightningModule):
         return self.backbone(batch.public().observed)
 
     def mask(self, batch: Batch, seed: int, epoch: int) -> tuple[Batch, Tensor]:
-        """Hides a part of the observed activity.
+        """Hides a part of the observed activity, and where the masking says so, of the privileged input.
 
         Masks are drawn for the whole global batch, of which each rank keeps its rows: a trial's mask does not depend
         on how trials are divided over ranks.
@@ -116,7 +116,11 @@ class Student(L.LightningModule):
         observed = self.masking.corrupt(batch.observed, hidden, generator, batch.rows, batch.global_size)
         labels = torch.ones_like(batch.target_valid)
         labels[:, :bins, :channels] = hidden
-        return replace(batch, observed=observed), labels & batch.target_valid
+        privileged_valid = batch.privileged_valid
+        if privileged_valid is not None and self.masking.behavior_ratio:
+            forgotten = self.masking.forget(batch.global_size, generator)[batch.rows]
+            privileged_valid = privileged_valid & ~forgotten[:, None, None]
+        return replace(batch, observed=observed, privileged_valid=privileged_valid), labels & batch.target_valid
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         seed = seed_of(self.seed, self.current_epoch, batch_idx)

@@ -84,3 +84,13 @@ def test_building_again_changes_nothing(teacher: Teacher) -> None:
     before = dict(teacher.named_parameters())
     teacher.build(Signature.of("tiny", session_of()))
     assert all(parameter is before[name] for name, parameter in teacher.named_parameters())
+
+
+def test_behaviour_is_hidden_while_training_and_at_no_other_time(batch: Batch) -> None:
+    signature = Signature.of("tiny", session_of())
+    for ratio, hidden in ((0.0, 0), (1.0, len(batch))):
+        teacher = make_teacher(signature, masking=Masking(behavior_ratio=ratio))
+        masked, _ = teacher.mask(batch, seed=1, epoch=0)
+        assert int((~masked.privileged_valid).all((1, 2)).sum()) == hidden
+        assert torch.equal(masked.observed, make_teacher(signature).mask(batch, 1, 0)[0].observed)
+    assert torch.equal(teacher.predict_step(batch, 0), teacher.predict_step(batch, 0))

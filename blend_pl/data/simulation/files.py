@@ -60,21 +60,28 @@ def _holds(folder: Path, simulation: Simulation) -> bool:
 
 def _write(simulation: Simulation, folder: Path) -> None:
     # A stream for each part, so that e.g. the number of units does not change the hand.
-    seeds = np.random.SeedSequence(simulation.seed).spawn(5)
-    for_trials, for_hand, for_latents, for_tuning, for_spikes = map(np.random.default_rng, seeds)
+    seeds = np.random.SeedSequence(simulation.seed).spawn(6)
+    for_trials, for_hand, for_latents, for_tuning, for_spikes, for_gaps = map(np.random.default_rng, seeds)
     trials = draw_trials(simulation, for_trials)
     hand = record_hand(trials, for_hand)
+    seen = _seen(trials, simulation.missing_behavior, for_gaps)
     latents = draw_latents(trials, for_latents)
     population = draw_population(simulation, trials, latents, for_tuning)
     spikes = record_spikes(trials, population, latents, for_spikes)
     (folder / TRAIN_FILE).parent.mkdir()
-    _write_train_file(folder / TRAIN_FILE, simulation, trials, hand, population, spikes)
+    _write_train_file(folder / TRAIN_FILE, simulation, trials, hand, seen, population, spikes)
     _write_test_file(folder / TEST_FILE, simulation, trials, population, spikes)
     write_ground_truth(folder / GROUND_TRUTH_FILE, _truth(simulation, trials, hand, latents, population, spikes))
 
 
 def _write_train_file(
-    path: Path, simulation: Simulation, trials: Trials, hand: Hand, population: Population, spikes: Spikes
+    path: Path,
+    simulation: Simulation,
+    trials: Trials,
+    hand: Hand,
+    seen: np.ndarray,
+    population: Population,
+    spikes: Spikes,
 ) -> None:
     rows = ~trials.is_test
     start_ms = trials.clock_ms[rows]
@@ -93,6 +100,7 @@ def _write_train_file(
         "split": trials.split[rows],
     }
     recorded = slice(0, int(trials.length_ms[rows].sum()))
+    gaps = ~np.repeat(seen[rows], trials.length_ms[rows])[:, None]
     write_nwb(
         path,
         identifier=_identifier(simulation, "train"),
@@ -101,11 +109,19 @@ def _write_train_file(
         units=UnitsTable(population.unit_id, population.heldout, spikes.train, _intervals(columns)),
         seconds=hand.clock_ms[recorded] / 1000,
         series=[
-            Series("hand_vel", hand.velocity[recorded], "mm/s"),
-            Series("hand_pos", hand.position[recorded], "mm"),
-            Series("cursor_pos", hand.cursor[recorded], "mm"),
+            Series("hand_vel", np.where(gaps, np.nan, hand.velocity[recorded]), "mm/s"),
+            Series("hand_pos", np.where(gaps, np.nan, hand.position[recorded]), "mm"),
+            Series("cursor_pos", np.where(gaps, np.nan, hand.cursor[recorded]), "mm"),
         ],
     )
+
+
+def _seen(trials: Trials, missing: float, rng: np.random.Generator) -> np.ndarray:
+    """(trials,) bool, whether the hand was recorded."""
+    train = np.flatnonzero(trials.split == "train")
+    seen = np.ones(len(trials.split), dtype=bool)
+    seen[rng.choice(train, round(missing * len(train)), replace=False)] = False
+    return seen
 
 
 def _write_test_file(

@@ -56,6 +56,7 @@ class Simulation:
         onset_error_s: scatter of the recorded movement onset around the start of the movement, seconds. Without it
             windows are aligned so well that behaviour has little timing left to reveal.
         delay_s: shortest and longest time from target to go cue, seconds.
+        missing_behavior: share of the training trials in which the hand was not recorded, in [0, 1).
         seed: seed of every draw.
     """
 
@@ -79,6 +80,7 @@ class Simulation:
     curvature_sd: float = 0.6
     onset_error_s: float = 0.05
     delay_s: tuple[float, float] = (0.15, 0.65)
+    missing_behavior: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -103,8 +105,9 @@ class Simulation:
             yield f"mean_rate_hz is {self.mean_rate_hz}; it must lie above 0 and at most at half of max_rate_hz"
         if self.max_rate_hz > 1000:
             yield f"max_rate_hz is {self.max_rate_hz}; it must be at most 1000"
-        if not 0 <= self.private_share < 1:
-            yield f"private_share is {self.private_share}; it must be at least 0 and less than 1"
+        for name in ("private_share", "missing_behavior"):
+            if not 0 <= getattr(self, name) < 1:
+                yield f"{name} is {getattr(self, name)}; it must be at least 0 and less than 1"
         if not self.distances_mm or not all(0 < distance < math.inf for distance in self.distances_mm):
             yield f"distances_mm is {self.distances_mm}; give one or more distances above 0"
         if len(self.delay_s) != 2 or not 0 <= self.delay_s[0] <= self.delay_s[1] < math.inf:

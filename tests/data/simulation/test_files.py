@@ -293,3 +293,21 @@ def test_a_small_session_is_written_quickly(tmp_path):
     start = time.process_time()
     write_session(Simulation(n_train=60, n_val=30, n_test=30), tmp_path / "session")
     assert time.process_time() - start < 5
+
+
+def test_the_hand_is_missing_in_a_share_of_the_training_trials(folder: Path, tmp_path: Path) -> None:
+    half = tmp_path / "half"
+    write_session(replace(SESSION, missing_behavior=0.5), half)
+    whole, gappy = datasets(folder / TRAIN_FILE), datasets(half / TRAIN_FILE)
+    velocity = gappy["processing/behavior/hand_vel/data"]
+    lost = np.isnan(velocity).any(1)
+    np.testing.assert_array_equal(velocity[~lost], whole["processing/behavior/hand_vel/data"][~lost])
+    seconds = gappy["processing/behavior/hand_vel/timestamps"]
+    trial = np.searchsorted(gappy["intervals/trials/start_time"], seconds + 1e-6) - 1
+    missing = np.array([lost[trial == row].all() for row in range(len(gappy["intervals/trials/start_time"]))])
+    assert lost.sum() == np.isin(trial, np.flatnonzero(missing)).sum()
+    assert missing.sum() == SESSION.n_train // 2
+    assert set(gappy["intervals/trials/split"][missing]) == {b"train"}
+    for name in set(whole) - {"identifier"}:
+        if "behavior" not in name and whole[name].dtype.kind in "iuf":
+            np.testing.assert_array_equal(whole[name], gappy[name])
