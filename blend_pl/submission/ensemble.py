@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 import torch
@@ -12,10 +13,9 @@ from blend_pl.data.session import SessionTensors
 from blend_pl.errors import ConfigError, DataError, TeacherError
 from blend_pl.prediction import datamodule_of, predict
 from blend_pl.results import RESULTS, read_results
-from blend_pl.runs import CHECKPOINTS, find_runs
+from blend_pl.runs import find_runs
 from blend_pl.submission.layout import Sessions
 from blend_pl.systems import Teacher
-from blend_pl.systems.checkpoint import load_system
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Member:
         phase: the trials it reports, val or test.
         simulated: whether its session is simulated.
         selected: file name of the checkpoint that model selection chose.
+        sees_behavior: whether it is a teacher.
     """
 
     path: Path
@@ -37,6 +38,7 @@ class Member:
     phase: str
     simulated: bool
     selected: str
+    sees_behavior: bool
 
     @classmethod
     def read(cls, run: Path) -> "Member":
@@ -48,6 +50,7 @@ class Member:
         results: dict[str, Any] = read_results(run)
         try:
             data = results["config"]["data"]["init_args"]
+            system = locate(results["config"]["model"]["class_path"])
             return cls(
                 path=run,
                 session=results["session"],
@@ -55,6 +58,7 @@ class Member:
                 phase=results["phase"],
                 simulated=data.get("source") == "simulated",
                 selected=Path(results["checkpoint"]).name,
+                sees_behavior=isinstance(system, type) and issubclass(system, Teacher),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{run / RESULTS} lacks {error}; run that experiment again") from error
@@ -96,14 +100,11 @@ class Ensemble:
 
         Raises:
             DataError: a recording is missing or damaged, or runs were trained on different data.
-            TeacherError: a checkpoint is missing or damaged, or a run is a teacher.
+            TeacherError: a checkpoint is missing or damaged.
         """
         first: Sessions | None = None
         for member in self.members:
-            weights = checkpoint or member.selected
-            if isinstance(load_system(member.path / CHECKPOINTS / weights), Teacher):
-                raise TeacherError(f"{member.path} is a teacher, which sees what it is scored on; submit its students")
-            prediction = predict(member.path, weights)
+            prediction = predict(member.path, checkpoint or member.selected)
             sessions = Sessions(prediction.train, prediction.session)
             if first is None:
                 first = sessions
@@ -142,11 +143,15 @@ def gather(folders: Sequence[Path]) -> list[Ensemble]:
     Raises:
         ConfigError: a file of weights instead of a run, or runs of different phases.
         DataError: a folder holds no finished run, or results are damaged.
+        TeacherError: a run is a teacher.
     """
     for folder in folders:
         if folder.suffix == ".ckpt":
             raise ConfigError(f"{folder} is a checkpoint; name the run's folder, and --checkpoint {folder.name}")
     members = [Member.read(run) for run in find_runs(folders)]
+    for member in members:
+        if member.sees_behavior:
+            raise TeacherError(f"{member.path} is a teacher, which sees what it is scored on; submit its students")
     by_phase = {member.phase: member.path for member in members}
     if len(by_phase) > 1:
         several = ", ".join(f"{path} is of phase {phase}" for phase, path in by_phase.items())

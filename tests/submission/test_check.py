@@ -96,7 +96,9 @@ BAD: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     ),
     "NaN": (replaced("mc_maze/eval_rates_heldout", lambda a: a.fill_(torch.nan)), r"heldout .* NaN or infinite"),
     "infinite": (
-        replaced("mc_maze/eval_rates_heldout_forward", lambda a: a.clone().index_fill_(0, torch.tensor([2]), torch.inf)),
+        replaced(
+            "mc_maze/eval_rates_heldout_forward", lambda a: a.clone().index_fill_(0, torch.tensor([2]), torch.inf)
+        ),
         r"heldout_forward .* NaN or infinite",
     ),
     "log-rates": (replaced("mc_maze/train_rates_heldout", lambda a: (a / 9).log()), r"negative .* exp\(log-rates\)$"),

@@ -56,9 +56,7 @@ def hidden(sessions: Sessions) -> Sessions:
         observed=observed,
         behavior=torch.full_like(session.behavior, torch.nan),
         condition=torch.full_like(session.condition, -1),
-        decode_mask=torch.zeros_like(session.decode_mask)
-        if session.decode_mask.shape[1] > 1
-        else session.decode_mask,
+        decode_mask=torch.zeros_like(session.decode_mask) if session.decode_mask.shape[1] > 1 else session.decode_mask,
         psth=torch.rand_like(session.psth),
     )
     return Sessions(sessions.train, nowhere)
@@ -224,12 +222,12 @@ def test_another_content_is_refused(server: Server, tmp_path: Path) -> None:
         fetch(server, tmp_path)
     assert not (tmp_path / "eval_data_test.h5").exists()
     (tmp_path / "eval_data_test.h5").write_bytes(b"mine")
-    with pytest.raises(DataError, match="is not the released file .*; move it away"):
+    with pytest.raises(DataError, match=r"is not the released file .*; move it away"):
         fetch(server, tmp_path)
     assert (tmp_path / "eval_data_test.h5").read_bytes() == b"mine"
 
 
-@pytest.mark.parametrize(("status", "message"), [(404, "HTTP status 404; get"), (503, r"HTTPError at .* run again, or")])
+@pytest.mark.parametrize(("status", "message"), [(404, "status 404; get"), (503, r"HTTPError at .* run again, or")])
 def test_a_server_that_has_it_not(server: Server, tmp_path: Path, status: int, message: str) -> None:
     server.status = status
     with pytest.raises(DataError, match=message) as raised:
