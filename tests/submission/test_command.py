@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from helpers.cli import fit
+from helpers.cli import SIMULATION, fit
 from helpers.nwb_files import write_maze, write_rtt
 from helpers.oracle import evaluate, make_targets
 
@@ -125,6 +125,20 @@ def test_several_sets_in_one_file_have_the_benchmarks_scores(
     assert printed["mc_maze_20"][str(trained)] == pytest.approx(read_results(trained)["scores"], abs=1e-6)
     assert "submission: " in capsys.readouterr().out
     assert not any(run.joinpath("scores_test.json").exists() for run in maze_runs)
+
+
+@pytest.mark.slow
+def test_a_simulated_session_in_the_place_of_mc_maze(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `make nlb-submit` does with the demo's students."""
+    pytest.importorskip("nlb_tools")
+    printed: list[dict[str, dict[str, float]]] = []
+    monkeypatch.setattr("blend_pl.submission.command.print_rows", lambda title, rows: printed.append(rows))
+    run = fit("simulated_baseline", tmp_path / "runs", f"--data.root={tmp_path}", *SIMULATION)
+    submit(run.parent, "--output", tmp_path / "s.h5", "--name", "mc_maze", "--score")
+    (train_file,) = tmp_path.glob("simulated/*/*desc-train*.nwb")
+    theirs = evaluate(make_targets(train_file, "mc_maze", 20), tmp_path / "s.h5")["mc_maze_20_split"]
+    assert printed == [{str(run): pytest.approx(theirs, abs=1e-6)}]
+    assert len(theirs) == 4
 
 
 def test_an_ensemble_is_the_mean_of_rates(runs: Path, tmp_path: Path) -> None:
