@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from blend_pl.evaluation import score
+from blend_pl.evaluation import SCORES, score
 from blend_pl.files import atomic_file
 from blend_pl.report.tables import NAMES
 from blend_pl.submission.layout import Sessions
@@ -37,11 +37,11 @@ def score_rates(sessions: Sessions, rates: tuple[Tensor, Tensor]) -> dict[str, f
 
 def print_rows(title: str, rows: Mapping[str, dict[str, float]]) -> None:
     """Prints scores, a row for each that has them."""
-    shown = [name for name in NAMES if any(name in scores for scores in rows.values())]
+    shown = [name for name in SCORES if any(name in scores for scores in rows.values())]
     table = Table(title=title, title_justify="left")
     table.add_column("rates of")
     for name in shown:
-        table.add_column(NAMES[name], justify="right")
+        table.add_column(NAMES.get(name, name), justify="right")
     for row, scores in rows.items():
         table.add_row(row, *(f"{scores[name]:.4f}" if name in scores else "" for name in shown))
     Console().print(table)

@@ -22,6 +22,9 @@ COMMIT = "42f8410b88e12db136910fa2f888b025ea0aa2ae"
 URL = f"https://media.githubusercontent.com/media/neurallatents/nlb_tools/{COMMIT}/data/{FILE}"
 """Where nlb_tools, in Git LFS, keeps the file of that digest and size."""
 
+CONDITION, INTERVAL = [0, 1, 2], 4
+"""Columns of behaviour that is one value a trial (dmfc_rsg): effector, direction and prior; produced interval."""
+
 
 def download_targets(folder: Path, url: str = URL, digest: str = SHA256, size: int = SIZE) -> Path:
     """Downloads the released targets unless `folder` holds them already; goes on where an earlier attempt stopped.
@@ -121,6 +124,8 @@ class _Filling:
 
     def fill(self, sessions: Sessions) -> Sessions:
         evaluation = self._with_conditions(self._with_spikes(sessions.evaluation))
+        if self._found("eval_behavior").ndim == 2:
+            return Sessions(sessions.train, self._with_intervals(evaluation))
         return Sessions(self._with_behavior("train", sessions.train), self._with_behavior("eval", evaluation))
 
     def _with_spikes(self, session: SessionTensors) -> SessionTensors:
@@ -146,12 +151,23 @@ class _Filling:
 
     def _with_behavior(self, part: str, session: SessionTensors) -> SessionTensors:
         """Lagged behaviour over time, and the decoders that trials belong to."""
-        bins, channels = session.n_observed, session.behavior.shape[2]
+        bins, channels = session.n_observed, session.n_series
         behavior, mask = session.behavior.clone(), session.decode_mask
-        behavior[:, :bins] = self._read(f"{part}_behavior", (len(session), bins, channels)).float()
+        behavior[:, :bins, :channels] = self._read(f"{part}_behavior", (len(session), bins, channels)).float()
         if f"{part}_decode_mask" in self.group:
             mask = self._read(f"{part}_decode_mask", tuple(mask.shape)).bool()
         return replace(session, behavior=behavior, decode_mask=mask)
+
+    def _with_intervals(self, session: SessionTensors) -> SessionTensors:
+        """Produced intervals, the conditions in which they are compared, and the bins between their two events."""
+        values = self._read("eval_behavior", (len(session), INTERVAL + 1))
+        group = torch.full((len(session),), -1)
+        known = values[:, [*CONDITION, INTERVAL]].isfinite().all(1)
+        group[known] = values[known][:, CONDITION].unique(dim=0, return_inverse=True)[1]
+        produced = values[:, INTERVAL].masked_fill(~known, torch.nan)
+        # Whatever is not between the events has no targets.
+        scored = session.observed[:, : session.n_observed, 1]
+        return replace(session, group=group, produced=produced, scored=scored)
 
     def _with_conditions(self, session: SessionTensors) -> SessionTensors:
         """Responses to conditions, and the condition of each trial."""
@@ -165,7 +181,10 @@ class _Filling:
             if len(trials) and not 0 <= int(trials.min()) <= int(trials.max()) < len(session):
                 raise DataError(f"eval_cond_idx in {self.where} names trials beyond {len(session)}; it is another set")
             condition[trials] = row
-        return replace(session, psth=psth, condition=condition)
+        jitter = session.jitter
+        if "eval_jitter" in self.group:
+            jitter = self._read("eval_jitter", (len(session),)).long()
+        return replace(session, psth=psth, condition=condition, jitter=jitter)
 
     def _found(self, key: str) -> h5py.Dataset:
         if key not in self.group:

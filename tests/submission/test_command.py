@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 from helpers.cli import SIMULATION, fit
+from helpers.nlb import SETS
 from helpers.nwb_files import write_maze, write_rtt
 from helpers.oracle import evaluate, make_targets
+from helpers.specs import MC_MAZE, MC_RTT
 
 from blend_pl.cli import run as blend
 from blend_pl.errors import BlendError, ConfigError, DataError, TeacherError
@@ -112,7 +114,7 @@ def test_several_sets_in_one_file_have_the_benchmarks_scores(
     with h5py.File(path) as file:
         assert set(file) == {"mc_maze_20", "mc_rtt_20"}
         assert all(set(file[group]) == set(KEYS) for group in file)
-    targets = make_targets(data / TRAIN_FILE, "mc_maze", 20) | make_targets(data / RTT_FILE, "mc_rtt", 20)
+    targets = make_targets(data / TRAIN_FILE, MC_MAZE, 20) | make_targets(data / RTT_FILE, MC_RTT, 20)
     theirs = evaluate(targets, path)
     assert theirs.keys() == {"mc_maze_20_split", "mc_rtt_20_split"}
     maze_runs = sorted((runs / "mc_maze_baseline").glob("seed*"))
@@ -135,8 +137,26 @@ def test_a_simulated_session_in_the_place_of_mc_maze(tmp_path: Path, monkeypatch
     monkeypatch.setattr("blend_pl.submission.command.print_rows", lambda title, rows: printed.append(rows))
     run = fit("simulated_baseline", tmp_path / "runs", f"--data.root={tmp_path}", *SIMULATION)
     submit(run.parent, "--output", tmp_path / "s.h5", "--name", "mc_maze", "--score")
-    (train_file,) = tmp_path.glob("simulated/*/*desc-train*.nwb")
-    theirs = evaluate(make_targets(train_file, "mc_maze", 20), tmp_path / "s.h5")["mc_maze_20_split"]
+    (train_file,) = tmp_path.rglob("*train*.nwb")
+    theirs = evaluate(make_targets(train_file, MC_MAZE, 20), tmp_path / "s.h5")["mc_maze_20_split"]
+    assert printed == [{str(run): pytest.approx(theirs, abs=1e-6)}]
+    assert len(theirs) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "bin_ms"), [("area2_bump", 5), ("dmfc_rsg", 20)])
+def test_other_sets_have_the_benchmarks_scores(
+    name: str, bin_ms: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("nlb_tools")
+    printed: list[dict[str, dict[str, float]]] = []
+    monkeypatch.setattr("blend_pl.submission.command.print_rows", lambda title, rows: printed.append(rows))
+    spec, write_files = SETS[name]
+    files = write_files(tmp_path)
+    root, bins = f"--data.root={tmp_path}", f"--data.bin_ms={bin_ms}"
+    run = fit(f"{name}_baseline", tmp_path / "runs", root, bins, "--trainer.max_epochs=30")
+    submit(run, "--output", tmp_path / "s.h5", "--score")
+    (theirs,) = evaluate(make_targets(files.train, spec, bin_ms), tmp_path / "s.h5").values()
     assert printed == [{str(run): pytest.approx(theirs, abs=1e-6)}]
     assert len(theirs) == 4
 

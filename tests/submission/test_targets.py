@@ -11,9 +11,8 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from helpers.nwb_files import write_bump, write_maze, write_rtt
+from helpers.nlb import SETS
 from helpers.oracle import make_targets
-from helpers.specs import AREA2_BUMP, MC_MAZE, MC_RTT
 
 import blend_pl.data.transfer as transfer
 from blend_pl.data.reader import read_session
@@ -24,14 +23,8 @@ from blend_pl.submission import Sessions
 from blend_pl.submission.layout import group_name
 from blend_pl.submission.targets import Targets, download_targets
 
-SETS = {
-    "mc_maze": (MC_MAZE, lambda folder: write_maze(folder, 1, 22, 10, 2, n_units=15)),
-    "mc_rtt": (MC_RTT, lambda folder: write_rtt(folder, 2, 20, 10, 2, n_units=15)),
-    "area2_bump": (AREA2_BUMP, lambda folder: write_bump(folder, 3, 22, 10, 2, n_units=15)),
-}
 
-
-@pytest.fixture(scope="module", params=[("mc_maze", 20), ("mc_rtt", 5), ("area2_bump", 20)], ids=str)
+@pytest.fixture(scope="module", params=[("mc_maze", 20), ("mc_rtt", 5), ("area2_bump", 20), ("dmfc_rsg", 20)], ids=str)
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Sessions, Targets]:
     """A session whose targets are known, and the benchmark's file of them."""
     pytest.importorskip("nlb_tools", reason="needs the extra nlb")
@@ -39,7 +32,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     spec, write_files = SETS[name]
     folder = tmp_path_factory.mktemp(name)
     files = write_files(folder)
-    make_targets(files.train, name, bin_ms, folder / "targets.h5")
+    make_targets(files.train, spec, bin_ms, folder / "targets.h5")
     splits = read_session(spec, files.train, None, bin_ms)
     return group_name(name, bin_ms), Sessions(splits["train"], splits["val"]), Targets.open(folder / "targets.h5")
 
@@ -58,6 +51,10 @@ def hidden(sessions: Sessions) -> Sessions:
         condition=torch.full_like(session.condition, -1),
         decode_mask=torch.zeros_like(session.decode_mask) if session.decode_mask.shape[1] > 1 else session.decode_mask,
         psth=torch.rand_like(session.psth),
+        scored=torch.ones_like(session.scored),
+        jitter=torch.zeros_like(session.jitter),
+        group=torch.full_like(session.group, -1),
+        produced=torch.full_like(session.produced, torch.nan),
     )
     return Sessions(sessions.train, nowhere)
 
@@ -71,12 +68,16 @@ def test_targets_give_back_what_a_test_file_hides(case: tuple[str, Sessions, Tar
     group, known, targets = case
     filled = targets.fill(group, hidden(known))
     ours, theirs, bins = known.evaluation, filled.evaluation, known.evaluation.n_observed
-    for name in ("spikes", "observed", "condition", "decode_mask"):
+    for name in ("scored", "condition", "jitter", "decode_mask", "group"):
         assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
-    assert torch.equal(ours.behavior[:, :bins], theirs.behavior[:, :bins])
-    assert torch.equal(known.train.behavior[:, :bins], filled.train.behavior[:, :bins])
+    torch.testing.assert_close(ours.produced, theirs.produced, rtol=1e-6, atol=0, equal_nan=True)
+    assert torch.equal(ours.spikes[:, bins:], theirs.spikes[:, bins:])
+    assert torch.equal(ours.spikes[:, :bins][ours.scored], theirs.spikes[:, :bins][ours.scored])
+    assert torch.equal(ours.observed[:, :bins, 1] & ours.scored, theirs.observed[:, :bins, 1])
+    torch.testing.assert_close(ours.velocity, theirs.velocity, rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(known.train.velocity, filled.train.velocity)
     # The benchmark stores single precision.
-    torch.testing.assert_close(ours.psth, theirs.psth, rtol=0, atol=1e-6)
+    torch.testing.assert_close(ours.psth, theirs.psth, rtol=0, atol=1e-6, equal_nan=True)
     rates = noisy(known.train), noisy(ours)
     expected = score(known.train, ours, rates)
     assert len(expected) == (3 if group.startswith("mc_rtt") else 4)
@@ -88,6 +89,7 @@ def test_what_was_given_is_left_alone(case: tuple[str, Sessions, Targets]) -> No
     before = hidden(known)
     targets.fill(group, before)
     assert not before.evaluation.spikes[..., before.evaluation.n_heldin :].any()
+    assert not before.evaluation.observed[..., 1].any()
     assert before.evaluation.behavior.isnan().all()
 
 
@@ -98,16 +100,17 @@ def test_bins_without_targets_are_not_scored(case: tuple[str, Sessions, Targets]
     with h5py.File(path, "a") as file:
         file[f"{group}/eval_spikes_heldout"][1, :7] = np.nan
     filled = Targets.open(path).fill(group, hidden(known)).evaluation
+    bins = filled.n_observed
     assert not filled.observed[1, :7, 1].any()
-    assert filled.observed[1, 7 : filled.n_observed, 1].all()
+    assert torch.equal(filled.observed[1, 7:bins, 1], known.evaluation.scored[1, 7:])
     assert not filled.spikes[1, :7, filled.n_heldin :].any()
 
 
 FAULTS: dict[str, tuple[Any, str]] = {
-    "fewer trials": (lambda file, group: shorten(file, f"{group}/eval_spikes_heldout"), r"has shape \(9, .*asks for"),
-    "other units": (lambda file, group: shorten(file, f"{group}/eval_behavior", axis=2), r"eval_behavior .*has shape"),
+    "fewer trials": (lambda file, group: shorten(file, f"{group}/eval_spikes_heldout"), r"has shape \(\d+, .*asks for"),
+    "other units": (lambda file, group: shorten(file, f"{group}/eval_behavior", axis=-1), r"eval_behavior .*has shape"),
     "no counts": (lambda file, group: halve(file, f"{group}/eval_spikes_heldout"), r"holds no spike counts"),
-    "no key": (lambda file, group: file.pop(f"{group}/train_behavior"), r"lacks train_behavior"),
+    "no key": (lambda file, group: file.pop(f"{group}/eval_behavior"), r"lacks eval_behavior"),
     "no set": (lambda file, group: file.move(group, "other"), r"no targets of .*; it holds other"),
 }
 
