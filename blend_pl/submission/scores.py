@@ -12,10 +12,9 @@ from torch import Tensor
 
 from blend_pl.evaluation import SCORES, score
 from blend_pl.files import atomic_file
+from blend_pl.report.released import TEST_SCORES
 from blend_pl.report.tables import NAMES
 from blend_pl.submission.layout import Sessions
-
-TEST_SCORES = "scores_test.json"
 
 
 def score_rates(sessions: Sessions, rates: tuple[Tensor, Tensor]) -> dict[str, float]:
@@ -41,7 +40,7 @@ def print_rows(title: str, rows: Mapping[str, dict[str, float]]) -> None:
     table = Table(title=title, title_justify="left")
     table.add_column("rates of")
     for name in shown:
-        table.add_column(NAMES.get(name, name), justify="right")
+        table.add_column(NAMES[name], justify="right")
     for row, scores in rows.items():
         table.add_row(row, *(f"{scores[name]:.4f}" if name in scores else "" for name in shown))
     Console().print(table)

@@ -20,6 +20,7 @@ from helpers.specs import MC_MAZE, MC_RTT
 from blend_pl.cli import run as blend
 from blend_pl.errors import BlendError, ConfigError, DataError, TeacherError
 from blend_pl.prediction import predict
+from blend_pl.report.released import read_test_scores
 from blend_pl.results import read_results
 from blend_pl.submission.layout import KEYS
 
@@ -190,7 +191,9 @@ def test_test_trials_are_scored_against_released_targets(
     assert kept["scores"] == pytest.approx(theirs, abs=1e-6)
     assert len(theirs) == 4
     assert kept["targets_sha256"] == hashlib.sha256(test_targets.read_bytes()).hexdigest()
-    assert kept["date"]
+    released = read_test_scores(run)
+    assert released is not None
+    assert (released.scores, released.targets) == (kept["scores"], kept["targets_sha256"])
     said = " ".join(capsys.readouterr().out.split())
     assert "nothing may be selected on these scores" in said
     assert "is not the eval_data_test.h5 that the benchmark released" in said
