@@ -3,9 +3,12 @@ TORCH ?= torch==2.13.0
 BIN := .venv/bin
 READY := .venv/.ready
 SEEDS ?= 1 2 3
+RUNS ?= runs/demo/simulated_hard
+OUTPUT ?= submission.h5
+ARGS ?= --score $(if $(filter runs/demo/%,$(RUNS)),--name mc_maze)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-all lint format bench clean
+.PHONY: help env demo nlb-submit test test-all lint format bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +25,9 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY) ## teacher, student and controls on a simulated session; table and figures in runs/demo/report
 	@PATH="$(CURDIR)/$(BIN):$$PATH" SEEDS="$(SEEDS)" bash experiments/demo.sh
+
+nlb-submit: $(READY) ## EvalAI file of NLB'21 from RUNS (the demo's students) to OUTPUT; more options in ARGS
+	$(BIN)/python -m blend_pl submit $(RUNS) --output "$(OUTPUT)" $(ARGS)
 
 test: $(READY) ## all tests but the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile

@@ -23,12 +23,13 @@ from blend_pl.report import print_scores, report
 from blend_pl.results import write_results
 from blend_pl.runs import BEST, CHECKPOINTS, CONFIG, LAST, fingerprint, reserve, run_of
 from blend_pl.simulate import simulate
+from blend_pl.submission import submit
 from blend_pl.systems import Student
 from blend_pl.systems.checkpoint import WholeCheckpoints, read_checkpoint
 from blend_pl.systems.student import stored_signature
 from blend_pl.teachers import resolve_teachers
 
-BESIDE: dict[str, Callable[..., None]] = {"simulate": simulate, "report": report}
+BESIDE: dict[str, Callable[..., None]] = {"simulate": simulate, "report": report, "submit": submit}
 """Commands beside fit, validate, test and predict."""
 
 
@@ -258,7 +259,10 @@ def _run_beside(name: str, arguments: Sequence[str]) -> None:
     if "runs" in signature(command).parameters:
         parser.add_argument("runs", nargs="+", type=str, help="folders of runs or experiments")
     parser.add_function_arguments(command, as_positional=True, skip={"runs"})
-    command(**parser.parse_args(list(arguments)).as_dict())
+    # A flag alone means true; the parser wants the value.
+    flags = {f"--{name}" for name, parameter in signature(command).parameters.items() if parameter.annotation is bool}
+    given = [f"{argument}=true" if argument in flags else argument for argument in arguments]
+    command(**parser.parse_args(given).as_dict())
 
 
 def _composed(arguments: Sequence[str]) -> list[str]:

@@ -80,7 +80,7 @@ def predict(run: Path, checkpoint: str = BEST) -> Prediction:
         TeacherError: the checkpoint is missing or damaged, or a teacher has no behaviour to see.
     """
     system = load_system(run / CHECKPOINTS / checkpoint)
-    datamodule = _datamodule(run)
+    datamodule = datamodule_of(run)
     datamodule.setup("test")
     if system.signature != datamodule.signature:
         raise DataError(f"{run} was trained on {system.signature}, but its data are now {datamodule.signature}")
@@ -91,7 +91,12 @@ def predict(run: Path, checkpoint: str = BEST) -> Prediction:
     return Prediction(datamodule, *rates)
 
 
-def _datamodule(run: Path) -> NLBDataModule:
+def datamodule_of(run: Path) -> NLBDataModule:
+    """The data module that a finished run was trained with, not yet set up.
+
+    Raises:
+        DataError: the run has no results, or its settings do not fit this version.
+    """
     config = read_results(run)["config"]
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningDataModule, "data")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,25 @@ def find_finished(experiment: Path, identity: str) -> Path | None:
         if found == identity and (run / CHECKPOINTS / BEST).exists():
             return run
     return None
+
+
+def find_runs(folders: Sequence[Path]) -> list[Path]:
+    """Finished runs, each once.
+
+    Args:
+        folders: runs, experiments (folders of runs) or folders of experiments.
+
+    Raises:
+        DataError: a folder holds no finished run.
+    """
+    found: dict[Path, Path] = {}
+    for folder in folders:
+        paths = [path.parent for pattern in ("", "*/", "*/*/") for path in sorted(folder.glob(pattern + RESULTS))]
+        if not paths:
+            raise DataError(f"{folder} holds no finished run (no {RESULTS}); name folders of runs or of experiments")
+        for path in paths:
+            found.setdefault(path.resolve(), path)
+    return list(found.values())
 
 
 def best_checkpoint(run: Path) -> Path:

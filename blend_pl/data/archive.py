@@ -1,31 +1,19 @@
 """Where recordings lie: found on disk, or fetched once from the DANDI archive."""
 
 import glob
-import logging
 import os
 import re
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from blend_pl.data.spec import Archive, Files
+from blend_pl.data.transfer import CHUNK_BYTES, TIMEOUT_S, one_process, transfer
 from blend_pl.errors import DataError
-from blend_pl.files import sha256, unwritable
 
 if TYPE_CHECKING:
     from dandi.dandiapi import RemoteAsset
 
 API_URL = "https://api.dandiarchive.org/api"
-
-log = logging.getLogger(__name__)
-
-_CHUNK_BYTES = 1 << 18
-_TIMEOUT_S = 30
-_WAITS_S = (1, 2, 4, 8)
 
 
 def locate(
@@ -71,7 +59,7 @@ def download(archive: Archive, pattern: str, folder: Path, api_url: str = API_UR
         DataError: no network; no such dandiset, version or file; several such files; a wrong checksum; a path that
             leaves the folder; a folder that cannot be written.
     """
-    with _one_process(folder):
+    with one_process(folder):
         present = _find(pattern, folder)
         if present is not None:
             return present
@@ -88,7 +76,7 @@ def download(archive: Archive, pattern: str, folder: Path, api_url: str = API_UR
             with DandiAPIClient(dandi_instance=DandiInstance("dandi", None, api_url)) as client:
                 dandiset = client.get_dandiset(archive.dandiset, archive.version)
                 # Asked plainly, because without network the client tries for a minute before it gives up.
-                answer = client.session.get(client.get_url(f"{dandiset.version_api_path}info/"), timeout=_TIMEOUT_S)
+                answer = client.session.get(client.get_url(f"{dandiset.version_api_path}info/"), timeout=TIMEOUT_S)
                 if answer.status_code == requests.codes.not_found:
                     raise _failed(archive, pattern, folder, f"{api_url} knows no such version; correct it")
                 answer.raise_for_status()
@@ -139,81 +127,18 @@ def _choose(assets: "list[RemoteAsset]", archive: Archive, pattern: str, folder:
 
 def _fetch(asset: "RemoteAsset", archive: Archive, folder: Path) -> Path:
     """Downloads an asset to its path below `folder`; errors of requests pass through."""
-    import requests
-
     path = Path(os.path.abspath(folder / asset.path))
     if Path(os.path.abspath(folder)) not in path.parents:
         raise DataError(f"{_name(archive)} holds a file that would leave {folder}: {asset.path}; it was not downloaded")
     digest = asset.get_raw_digest("dandi:sha2-256")
-    # Hidden from every pattern, and never taken up by another version of the file.
-    part = path.with_name(f".{path.name}.{digest[:12]}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _complete(asset, part)
-        if sha256(part) != digest:
-            part.unlink()
-            raise DataError(
-                f"{asset.path} of {_name(archive)} arrived damaged and was deleted; run again to download it"
-            )
-        os.replace(part, path)
-    except requests.RequestException:
-        raise
-    except OSError as error:
-        raise unwritable(path, error) from error
-    return path
-
-
-def _complete(asset: "RemoteAsset", part: Path) -> None:
-    """Appends to `part` what it lacks, asking anew after a lost connection as long as that brings anything."""
-    import requests
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    read_from = asset.get_download_file_iter(chunk_size=_CHUNK_BYTES)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
+    transfer(
+        asset.get_download_file_iter(chunk_size=CHUNK_BYTES),
+        asset.size,
+        digest,
+        path,
+        f"{asset.path} of {_name(archive)}",
     )
-    with part.open("ab") as file, Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task(PurePosixPath(asset.path).name, total=asset.size, completed=file.tell())
-        waits = iter(_WAITS_S)
-        while (start := file.tell()) < asset.size:
-            lost: requests.RequestException = requests.ConnectionError("the connection brought nothing")
-            try:
-                for chunk in read_from(start):
-                    file.write(chunk)
-                    progress.update(bar, completed=file.tell())
-            except requests.RequestException as error:
-                lost = error
-            if file.tell() > start:
-                waits = iter(_WAITS_S)
-                continue
-            wait = next(waits, None)
-            if wait is None:
-                raise lost
-            time.sleep(wait)
-
-
-@contextmanager
-def _one_process(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".download.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            log.warning("another process downloads to %s; waiting for it", folder)
-            lock.acquire()
-    except OSError as error:
-        raise unwritable(folder, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
+    return path
 
 
 def _name(archive: Archive) -> str:

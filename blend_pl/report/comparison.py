@@ -10,6 +10,7 @@ from typing import Any
 from blend_pl.errors import DataError
 from blend_pl.report.released import SCORE_ON_TEST, ReleasedScores, read_test_scores
 from blend_pl.results import RESULTS, read_results
+from blend_pl.runs import find_runs
 
 BASELINE, TEACHER, STUDENT, SELF, OTHER = ROLES = ("baseline", "teacher", "student", "self", "other")
 """What an experiment is to the others, in the order of the table."""
@@ -162,7 +163,7 @@ def compare(folders: Sequence[Path]) -> list[Comparison]:
         DataError: a folder holds no finished run, or results are damaged.
     """
     groups: dict[str, list[Run]] = {}
-    for run in _find(folders):
+    for run in (Run(path, read_results(path)) for path in find_runs(folders)):
         results = run.results
         try:
             key = [results["session"], results["phase"], results["selection"], run.data]
@@ -172,17 +173,6 @@ def compare(folders: Sequence[Path]) -> list[Comparison]:
         groups.setdefault(json.dumps(key, sort_keys=True), []).append(run)
     comparisons = [_comparison(runs) for runs in groups.values()]
     return [_told_apart(comparison, comparisons[:index]) for index, comparison in enumerate(comparisons)]
-
-
-def _find(folders: Sequence[Path]) -> Iterable[Run]:
-    found: dict[Path, Run] = {}
-    for folder in folders:
-        paths = [path.parent for pattern in ("", "*/", "*/*/") for path in sorted(folder.glob(pattern + RESULTS))]
-        if not paths:
-            raise DataError(f"{folder} holds no finished run (no {RESULTS}); name folders of runs or of experiments")
-        for path in paths:
-            found.setdefault(path.resolve(), Run(path, read_results(path)))
-    return found.values()
 
 
 def _comparison(runs: list[Run]) -> Comparison:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import blend_pl.data.archive as archive
+import blend_pl.data.transfer as transfer
 from blend_pl.data.archive import download, locate
 from blend_pl.data.spec import Archive, Files
 from blend_pl.errors import DataError
@@ -119,7 +119,7 @@ class Answer(BaseHTTPRequestHandler):
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeArchive]:
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(archive, "_WAITS_S", (0, 0))
+    monkeypatch.setattr(transfer, "WAITS_S", (0, 0))
     server = FakeArchive()
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     yield server

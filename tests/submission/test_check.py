@@ -1,0 +1,177 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import pytest
+import torch
+from helpers.sessions import session_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from blend_pl.errors import DataError
+from blend_pl.submission import Sessions, check_submission
+from blend_pl.submission.layout import FORWARD, KEYS, TRAIN, divide, unite
+
+SESSIONS = Sessions(session_of(trials=9), session_of(trials=6))
+
+
+def rates_of(sessions: Sessions) -> tuple[Tensor, Tensor]:
+    """Rates that differ between units and have the right mean."""
+    counts = [part.spikes.float() for part in (sessions.train, sessions.evaluation)]
+    return counts[0].mean((0, 1)).expand_as(counts[0]) + 0.01, counts[1].mean((0, 1)).expand_as(counts[1]) + 0.01
+
+
+def write(path: Path, change: Callable[[h5py.File], object] = lambda file: None) -> Path:
+    with h5py.File(path, "w") as file:
+        for key, array in divide(SESSIONS, *rates_of(SESSIONS)).items():
+            file[f"mc_maze/{key}"] = array.numpy()
+        change(file)
+    return path
+
+
+def replaced(key: str, change: Callable[[Tensor], object]) -> Callable[[h5py.File], None]:
+    def apply(file: h5py.File) -> None:
+        array = torch.from_numpy(file[key][()])
+        del file[key]
+        file[key] = change(array)
+
+    return apply
+
+
+def test_a_good_file_passes(tmp_path: Path) -> None:
+    check_submission(write(tmp_path / "s.h5"), {"mc_maze": SESSIONS})
+
+
+def test_arrays_are_the_rates_in_parts() -> None:
+    train, rates = rates_of(SESSIONS)
+    arrays = divide(SESSIONS, train, rates)
+    assert {key: tuple(array.shape) for key, array in arrays.items()} == {
+        "train_rates_heldin": (9, 5, 3),
+        "train_rates_heldout": (9, 5, 2),
+        "eval_rates_heldin": (6, 5, 3),
+        "eval_rates_heldout": (6, 5, 2),
+        "eval_rates_heldin_forward": (6, 2, 3),
+        "eval_rates_heldout_forward": (6, 2, 2),
+    }
+    again = unite(arrays)
+    assert torch.equal(again[0], train[:, :5])
+    assert torch.equal(again[1], rates)
+
+
+def test_a_session_without_forward_bins_has_no_forward_arrays() -> None:
+    sessions = Sessions(session_of(9, forward=0), session_of(6, forward=0))
+    assert [*divide(sessions, *rates_of(sessions))] == [key for key in KEYS if key not in FORWARD]
+
+
+BAD: dict[str, tuple[Callable[[h5py.File], object], str]] = {
+    "missing set": (lambda file: file.move("mc_maze", "mc_rtt"), r"lacks the set mc_maze; add"),
+    "unknown set": (lambda file: file.copy("mc_maze", "mc_mase"), r"unknown set mc_mase; leave in only mc_maze$"),
+    "missing key": (
+        lambda file: file.pop("mc_maze/eval_rates_heldout"),
+        r"mc_maze of .* lacks the key eval_rates_heldout; add",
+    ),
+    "missing training rates": (
+        lambda file: [file.pop(f"mc_maze/{key}") for key in TRAIN],
+        r"lacks the key train_rates_heldin, train_rates_heldout",
+    ),
+    "half of the forward rates": (
+        lambda file: file.pop("mc_maze/eval_rates_heldin_forward"),
+        r"lacks the key eval_rates_heldin_forward",
+    ),
+    "unknown key": (
+        lambda file: file.copy("mc_maze/eval_rates_heldin", "mc_maze/eval_rate_heldin"),
+        r"unknown key eval_rate_heldin",
+    ),
+    "no group": (lambda file: (file.pop("mc_maze"), file.create_dataset("mc_maze", data=[1.0])), r"is no group"),
+    "text": (replaced("mc_maze/eval_rates_heldin", lambda a: "rates"), r"holds no numbers"),
+    "trials missing": (
+        replaced("mc_maze/train_rates_heldin", lambda a: a[1:]),
+        r"train_rates_heldin of .* has shape \(8, 5, 3\); expected \(trials, bins, units\) \(9, 5, 3\)",
+    ),
+    "axes swapped": (
+        replaced("mc_maze/eval_rates_heldin", lambda a: a.mT),
+        r"has shape \(6, 3, 5\); expected .*\(6, 5, 3\)",
+    ),
+    "NaN": (replaced("mc_maze/eval_rates_heldout", lambda a: a.fill_(torch.nan)), r"heldout .* NaN or infinite"),
+    "infinite": (
+        replaced(
+            "mc_maze/eval_rates_heldout_forward", lambda a: a.clone().index_fill_(0, torch.tensor([2]), torch.inf)
+        ),
+        r"heldout_forward .* NaN or infinite",
+    ),
+    "log-rates": (replaced("mc_maze/train_rates_heldout", lambda a: (a / 9).log()), r"negative .* exp\(log-rates\)$"),
+    "Hz": (replaced("mc_maze/eval_rates_heldin", lambda a: a / 0.02), r"is 50 times .* if they are in Hz, .* 0\.02$"),
+    "far too small": (replaced("mc_maze/eval_rates_heldin", lambda a: a / 50), r"is 0\.02 times .* wrong unit$"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_a_bad_file_is_refused(tmp_path: Path, fault: str) -> None:
+    change, message = BAD[fault]
+    with pytest.raises(DataError, match=message) as raised:
+        check_submission(write(tmp_path / "s.h5", change), {"mc_maze": SESSIONS})
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("keys", [FORWARD, (*FORWARD, *TRAIN)])
+def test_what_the_challenge_does_not_need_may_be_missing(tmp_path: Path, keys: tuple[str, ...]) -> None:
+    path = write(
+        tmp_path / "s.h5",
+        lambda file: (file.move("mc_maze", "dmfc_rsg_20"), [file.pop(f"dmfc_rsg_20/{key}") for key in keys]),
+    )
+    check_submission(path, {"dmfc_rsg_20": SESSIONS})
+
+
+@pytest.mark.parametrize("content", [b"", b"rates", b"\x89HDF\r\n\x1a\n" + bytes(100)])
+def test_no_hdf5(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "s.h5").write_bytes(content)
+    with pytest.raises(DataError, match=r"cannot read .*s\.h5 as HDF5"):
+        check_submission(tmp_path / "s.h5", {"mc_maze": SESSIONS})
+
+
+def populations(seed: int, hz: float, bin_ms: int) -> tuple[Tensor, Sessions]:
+    """Log-normal rates over units and time, in spikes per bin, and counts drawn from them."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (24, 30, 10)
+    depth = torch.randn(10, generator=generator) + 0.5 * torch.randn(shape, generator=generator)
+    rates = (hz * bin_ms / 1000) * depth.exp()
+    counts = torch.poisson(rates, generator=generator).clamp(max=255).to(torch.uint8)
+    session = replace(
+        session_of(24, bins=30, forward=0, heldin=10, heldout=0), spikes=counts, bin_ms=bin_ms, unit_id=torch.arange(10)
+    )
+    return rates, Sessions(session, session)
+
+
+def verdict(path: Path, rates: Tensor, sessions: Sessions) -> str:
+    with h5py.File(path, "w") as file:
+        for key, array in divide(sessions, rates, rates).items():
+            file[f"x/{key}"] = array.numpy()
+    try:
+        check_submission(path, {"x": sessions})
+    except DataError as error:
+        return str(error)
+    return "passed"
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 10**6), hz=st.floats(1, 60), bin_ms=st.sampled_from([5, 20]))
+def test_units_of_rates_are_told_apart(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, hz: float, bin_ms: int
+) -> None:
+    path = tmp_path_factory.mktemp("units") / "s.h5"
+    rates, sessions = populations(seed, hz, bin_ms)
+    in_hz = rates * 1000 / bin_ms
+    assert verdict(path, rates, sessions) == "passed"
+    assert verdict(path, rates.mean() * torch.ones_like(rates), sessions) == "passed"
+    assert "in Hz" in verdict(path, in_hz, sessions)
+    assert verdict(path, in_hz.log().clamp(min=0), sessions) != "passed"
+    # Log-rates that are not negative: logarithms of rates in Hz.
+    assert "log-rates" in verdict(path, (in_hz / in_hz.min()).log(), sessions)
+
+
+def test_a_session_without_spikes_has_no_unit_to_tell(tmp_path: Path) -> None:
+    _, sessions = populations(0, 5.0, 20)
+    silent = replace(sessions.evaluation, spikes=torch.zeros_like(sessions.evaluation.spikes))
+    assert verdict(tmp_path / "s.h5", torch.full(silent.spikes.shape, 0.2), Sessions(silent, silent)) == "passed"

@@ -1,0 +1,359 @@
+"""From finished runs to the benchmark's own verdict, on files that our simulator did not write."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from helpers.cli import SIMULATION, fit
+from helpers.nlb import SETS
+from helpers.nwb_files import write_maze, write_rtt
+from helpers.oracle import evaluate, make_targets
+from helpers.specs import MC_MAZE, MC_RTT
+
+from blend_pl.cli import run as blend
+from blend_pl.errors import BlendError, ConfigError, DataError, TeacherError
+from blend_pl.prediction import predict
+from blend_pl.report.released import read_test_scores
+from blend_pl.results import read_results
+from blend_pl.submission.layout import KEYS
+
+TRAIN_FILE = "sub-Jenkins/sub-Jenkins_ses-full_desc-train_behavior+ecephys.nwb"
+RTT_FILE = "sub-Indy/sub-Indy_desc-train_behavior+ecephys.nwb"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_maze(folder)
+    write_rtt(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs on MC_Maze and one on MC_RTT, scored on val, and one that predicts the test trials of MC_Maze."""
+    output = tmp_path_factory.mktemp("runs")
+    root = f"--data.root={data}"
+    first = fit("mc_maze_baseline", output, root)
+    scaled(first, first.with_name("seed1"), 0.8)
+    fit("mc_rtt_baseline", output, root)
+    fit("mc_maze_baseline", output / "test", root, "--data.phase=test")
+    return output
+
+
+def scaled(run: Path, copy: Path, factor: float, name: str = "best.ckpt") -> Path:
+    """A copy of a run with other weights in one of its checkpoints."""
+    shutil.copytree(run, copy)
+    path = copy / "checkpoints" / name
+    checkpoint = torch.load(copy / "checkpoints/best.ckpt", weights_only=True)
+    checkpoint["state_dict"] = {name: value * factor for name, value in checkpoint["state_dict"].items()}
+    torch.save(checkpoint, path)
+    return copy
+
+
+def altered(run: Path, copy: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A copy of a run that says something else of itself."""
+    shutil.copytree(run, copy)
+    results = read_results(run)
+    change(results)
+    (copy / "results.json").write_text(json.dumps(results))
+    return copy
+
+
+@pytest.fixture(scope="module")
+def test_targets(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made-up targets of the test trials, in the benchmark's file format."""
+    make_tensors = pytest.importorskip("nlb_tools.make_tensors")
+    session = predict(only(runs / "test/mc_maze_baseline")).datamodule
+    train, test = session.parts["train"], session.parts["eval"]
+    rng = np.random.default_rng(0)
+    n, bins, forward, heldin = len(test), test.n_observed, test.n_forward, test.n_heldin
+    heldout = test.n_units - heldin
+    condition = rng.integers(0, 3, n - 3)
+    targets = {
+        "eval_spikes_heldout": rng.poisson(0.3, (n, bins, heldout)).astype(np.float16),
+        "eval_spikes_heldin_forward": rng.poisson(0.3, (n, forward, heldin)).astype(np.float16),
+        "eval_spikes_heldout_forward": rng.poisson(0.3, (n, forward, heldout)).astype(np.float16),
+        "train_behavior": train.behavior[:, :bins].double().numpy(),
+        "eval_behavior": rng.normal(size=(n, bins, 2)),
+        "psth": rng.gamma(2.0, 0.1, (4, bins, test.n_units)),
+        "eval_cond_idx": np.array(
+            [*(np.flatnonzero(condition == c) for c in range(3)), np.array([], dtype=int)], dtype=object
+        ),
+    }
+    path = tmp_path_factory.mktemp("targets") / "targets.h5"
+    make_tensors.save_to_h5({"mc_maze_20": targets}, str(path))
+    return path
+
+
+def only(experiment: Path) -> Path:
+    (run,) = experiment.glob("seed*")
+    return run
+
+
+def submit(*arguments: str | Path) -> None:
+    blend(["submit", *(str(argument) for argument in arguments)])
+
+
+def test_several_sets_in_one_file_have_the_benchmarks_scores(
+    runs: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("nlb_tools")
+    printed: dict[str, dict[str, dict[str, float]]] = {}
+    monkeypatch.setattr(
+        "blend_pl.submission.command.print_rows", lambda title, rows: printed.update({title.split(":")[0]: rows})
+    )
+    path = tmp_path / "new" / "submission.h5"
+    submit(runs / "mc_maze_baseline", runs / "mc_rtt_baseline", "--output", path, "--score")
+    with h5py.File(path) as file:
+        assert set(file) == {"mc_maze_20", "mc_rtt_20"}
+        assert all(set(file[group]) == set(KEYS) for group in file)
+    targets = make_targets(data / TRAIN_FILE, MC_MAZE, 20) | make_targets(data / RTT_FILE, MC_RTT, 20)
+    theirs = evaluate(targets, path)
+    assert theirs.keys() == {"mc_maze_20_split", "mc_rtt_20_split"}
+    maze_runs = sorted((runs / "mc_maze_baseline").glob("seed*"))
+    assert printed["mc_maze_20"].keys() == {str(path), *map(str, maze_runs)}
+    assert printed["mc_maze_20"][str(path)] == pytest.approx(theirs["mc_maze_20_split"], abs=1e-6)
+    assert len(theirs["mc_maze_20_split"]) == 4
+    rtt = printed["mc_rtt_20"]
+    assert rtt == {str(only(runs / "mc_rtt_baseline")): pytest.approx(theirs["mc_rtt_20_split"], abs=1e-6)}
+    trained = maze_runs[0]
+    assert printed["mc_maze_20"][str(trained)] == pytest.approx(read_results(trained)["scores"], abs=1e-6)
+    assert "submission: " in capsys.readouterr().out
+    assert not any(run.joinpath("scores_test.json").exists() for run in maze_runs)
+
+
+@pytest.mark.slow
+def test_a_simulated_session_in_the_place_of_mc_maze(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `make nlb-submit` does with the demo's students."""
+    pytest.importorskip("nlb_tools")
+    printed: list[dict[str, dict[str, float]]] = []
+    monkeypatch.setattr("blend_pl.submission.command.print_rows", lambda title, rows: printed.append(rows))
+    run = fit("simulated_baseline", tmp_path / "runs", f"--data.root={tmp_path}", *SIMULATION)
+    submit(run.parent, "--output", tmp_path / "s.h5", "--name", "mc_maze", "--score")
+    (train_file,) = tmp_path.rglob("*train*.nwb")
+    theirs = evaluate(make_targets(train_file, MC_MAZE, 20), tmp_path / "s.h5")["mc_maze_20_split"]
+    assert printed == [{str(run): pytest.approx(theirs, abs=1e-6)}]
+    assert len(theirs) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "bin_ms"), [("area2_bump", 20), ("dmfc_rsg", 20)])
+def test_other_sets_have_the_benchmarks_scores(
+    name: str, bin_ms: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("nlb_tools")
+    printed: list[dict[str, dict[str, float]]] = []
+    monkeypatch.setattr("blend_pl.submission.command.print_rows", lambda title, rows: printed.append(rows))
+    spec, write_files = SETS[name]
+    files = write_files(tmp_path)
+    root, bins = f"--data.root={tmp_path}", f"--data.bin_ms={bin_ms}"
+    run = fit(f"{name}_baseline", tmp_path / "runs", root, bins, "--trainer.max_epochs=30")
+    submit(run, "--output", tmp_path / "s.h5", "--score")
+    (theirs,) = evaluate(make_targets(files.train, spec, bin_ms), tmp_path / "s.h5").values()
+    assert printed == [{str(run): pytest.approx(theirs, abs=1e-6)}]
+    assert len(theirs) == 4
+
+
+def test_an_ensemble_is_the_mean_of_rates(runs: Path, tmp_path: Path) -> None:
+    submit(runs / "mc_maze_baseline", "--output", tmp_path / "s.h5")
+    predictions = [predict(run) for run in sorted((runs / "mc_maze_baseline").glob("seed*"))]
+    assert len(predictions) == 2
+    mean = torch.stack([prediction.rates for prediction in predictions]).double().mean(0).float()
+    train = torch.stack([prediction.train_rates for prediction in predictions]).double().mean(0).float()
+    session = predictions[0].session
+    bins, heldin = session.n_observed, session.n_heldin
+    with h5py.File(tmp_path / "s.h5") as file:
+        group = {key: torch.from_numpy(file[f"mc_maze_20/{key}"][()]) for key in KEYS}
+    assert torch.equal(group["eval_rates_heldin"], mean[:, :bins, :heldin])
+    assert torch.equal(group["eval_rates_heldout"], mean[:, :bins, heldin:])
+    assert torch.equal(group["eval_rates_heldin_forward"], mean[:, bins:, :heldin])
+    assert torch.equal(group["eval_rates_heldout_forward"], mean[:, bins:, heldin:])
+    assert torch.equal(group["train_rates_heldin"], train[:, :bins, :heldin])
+    assert torch.equal(group["train_rates_heldout"], train[:, :bins, heldin:])
+    assert (session.trial_id.diff() > 0).all()
+
+
+def test_test_trials_are_scored_against_released_targets(
+    runs: Path, test_targets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = only(runs / "test/mc_maze_baseline")
+    submit(run, "--output", tmp_path / "s.h5", "--score", "--test_targets", test_targets)
+    theirs = evaluate(str(test_targets), tmp_path / "s.h5")["mc_maze_20_split"]
+    kept = json.loads((run / "scores_test.json").read_text())
+    assert kept["scores"] == pytest.approx(theirs, abs=1e-6)
+    assert len(theirs) == 4
+    assert kept["targets_sha256"] == hashlib.sha256(test_targets.read_bytes()).hexdigest()
+    released = read_test_scores(run)
+    assert released is not None
+    assert (released.scores, released.targets) == (kept["scores"], kept["targets_sha256"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "nothing may be selected on these scores" in said
+    assert "is not the eval_data_test.h5 that the benchmark released" in said
+    with h5py.File(tmp_path / "s.h5") as file:
+        assert file["mc_maze_20/train_rates_heldout"].shape == (48, 35, 6)
+        assert file["mc_maze_20/eval_rates_heldin"].shape == (12, 35, 18)
+
+
+def test_test_trials_need_targets_to_be_scored(runs: Path, test_targets: Path) -> None:
+    with pytest.raises(ConfigError, match="add --test_targets PATH or download"):
+        submit(runs / "test/mc_maze_baseline", "--score")
+    with pytest.raises(ConfigError, match="for runs of phase test, and these are of phase val"):
+        submit(runs / "mc_maze_baseline", "--score", "--test_targets", test_targets)
+    with pytest.raises(ConfigError, match="add --score"):
+        submit(runs / "test/mc_maze_baseline", "--test_targets", test_targets)
+
+
+def test_targets_are_downloaded_to_the_data_folder(
+    runs: Path, data: Path, test_targets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def download(folder: Path, url: str) -> Path:
+        asked.append((folder, url))
+        return test_targets
+
+    monkeypatch.setattr("blend_pl.submission.command.download_targets", download)
+    arguments = ("--score", "--test_targets=download", "--targets_url=http://mirror/t.h5")
+    submit(runs / "test/mc_maze_baseline", "--output", tmp_path / "s.h5", *arguments)
+    assert asked == [(data / "nlb21", "http://mirror/t.h5")]
+
+
+def test_weights_that_were_not_selected_are_asked_for(
+    runs: Path, test_targets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = scaled(only(runs / "test/mc_maze_baseline"), tmp_path / "run", 0.5, "last.ckpt")
+    (copy / "scores_test.json").unlink(missing_ok=True)
+    with pytest.raises(ConfigError, match=r"last\.ckpt is a checkpoint; name the run's folder, and --checkpoint last"):
+        submit(copy / "checkpoints/last.ckpt", "--output", tmp_path / "s.h5")
+    capsys.readouterr()
+    submit(copy, "--output", tmp_path / "best.h5")
+    assert "model selection" not in capsys.readouterr().out
+    arguments = ("--checkpoint", "last.ckpt", "--score", "--test_targets", test_targets)
+    submit(copy, "--output", tmp_path / "last.h5", *arguments)
+    assert "with last.ckpt; model selection chose best.ckpt" in capsys.readouterr().out
+    assert not (copy / "scores_test.json").exists()
+    assert (tmp_path / "last.h5").read_bytes() != (tmp_path / "best.h5").read_bytes()
+
+
+def test_a_file_made_elsewhere_is_checked_and_scored(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "theirs.h5"
+    experiment = runs / "mc_maze_baseline"
+    submit(experiment, "--output", path)
+    with h5py.File(path, "a") as file:
+        for side in ("heldin", "heldout"):
+            del file[f"mc_maze_20/eval_rates_{side}_forward"]
+    capsys.readouterr()
+    submit(experiment, "--check", path, "--score", "--output", tmp_path / "never.h5")
+    said = capsys.readouterr().out
+    assert "complete and in spikes per bin" in said
+    assert "co-bps" in said
+    assert "fp-bps" not in said
+    assert not (tmp_path / "never.h5").exists()
+    with h5py.File(path, "a") as file:
+        file["mc_maze_20/eval_rates_heldin"][()] /= 0.02
+    with pytest.raises(DataError, match="in Hz"):
+        submit(experiment, "--check", path)
+
+
+def test_a_session_under_an_official_name(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = altered(only(runs / "mc_rtt_baseline"), tmp_path / "run", lambda results: results.update(session="own"))
+    submit(own, "--output", tmp_path / "own.h5")
+    assert "note: own_20 is no set of NLB'21" in capsys.readouterr().out
+    submit(own, "--output", tmp_path / "s.h5", "--name", "mc_rtt")
+    assert "note:" not in capsys.readouterr().out
+    files = [h5py.File(tmp_path / name) for name in ("own.h5", "s.h5")]
+    assert [set(file) for file in files] == [{"own_20"}, {"mc_rtt_20"}]
+
+
+def test_a_simulated_session_is_not_handed_in(runs: Path, tmp_path: Path) -> None:
+    run = altered(only(runs / "mc_rtt_baseline"), tmp_path / "run", lambda r: data_of(r).update(source="simulated"))
+    with pytest.raises(ConfigError, match="simulated session, which EvalAI does not score"):
+        submit(run, "--output", tmp_path / "s.h5", "--push")
+
+
+def data_of(results: dict[str, Any]) -> dict[str, Any]:
+    return results["config"]["data"]["init_args"]
+
+
+def test_the_written_file_is_handed_in(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pushed: list[tuple[Path, str]] = []
+
+    def push(path: Path, phase: str, environment: Any) -> str:
+        assert path.exists()
+        pushed.append((path, phase))
+        return "taken"
+
+    monkeypatch.setattr("blend_pl.submission.command.push_to_evalai", push)
+    submit(runs / "test/mc_maze_baseline", "--output", tmp_path / "s.h5", "--push")
+    assert pushed == [(tmp_path / "s.h5", "test")]
+
+
+def damage(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[pytest.MonkeyPatch], None]:
+    """Makes runs predict something else."""
+
+    def apply(patch: pytest.MonkeyPatch) -> None:
+        from blend_pl.systems import Student
+
+        predict_step = Student.predict_step
+        patch.setattr(Student, "predict_step", lambda self, *arguments: change(predict_step(self, *arguments)))
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rates: rates * torch.nan, "rates_heldin of .* NaN or infinite"),
+        (lambda rates: rates / 0.02, "in Hz"),
+        (lambda rates: rates.log(), "negative rates, as log-rates are"),
+    ],
+)
+def test_bad_rates_never_become_a_file(
+    runs: Path, tmp_path: Path, change: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage(change)(monkeypatch)
+    (tmp_path / "s.h5").write_bytes(b"an earlier one")
+    with pytest.raises(DataError, match=message) as raised:
+        submit(only(runs / "mc_rtt_baseline"), "--output", tmp_path / "s.h5")
+    assert f"{tmp_path / 's.h5'}" in str(raised.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["s.h5"]
+    assert (tmp_path / "s.h5").read_bytes() == b"an earlier one"
+
+
+def test_runs_that_do_not_go_together(runs: Path, data: Path, tmp_path: Path) -> None:
+    output = ("--output", tmp_path / "s.h5")
+    with pytest.raises(ConfigError, match=r"is of phase val, .* is of phase test; a file holds one phase"):
+        submit(runs / "mc_maze_baseline", runs / "test/mc_maze_baseline", *output)
+    with pytest.raises(ConfigError, match="--name is one name, but the runs are of mc_maze, mc_rtt"):
+        submit(runs / "mc_maze_baseline", runs / "mc_rtt_baseline", "--name", "mc_maze", *output)
+    run = min((runs / "mc_maze_baseline").glob("seed*"))
+    kind = {"class_path": "blend_pl.systems.Teacher"}
+    teacher = altered(run, tmp_path / "teacher", lambda results: results["config"]["model"].update(kind))
+    with pytest.raises(TeacherError, match=r"teacher is a teacher, which sees what it is scored on"):
+        submit(run, teacher, *output)
+    with pytest.raises(DataError, match="holds no finished run"):
+        submit(data, *output)
+    shutil.copytree((data / TRAIN_FILE).parent, tmp_path / "data")
+    with h5py.File(tmp_path / "data" / Path(TRAIN_FILE).name, "a") as file:
+        file["units/spike_times"][...] += 0.1
+    other = altered(run, tmp_path / "other", lambda results: data_of(results).update(root=str(tmp_path / "data")))
+    with pytest.raises(DataError, match="have different data under the name mc_maze"):
+        submit(run, other, *output)
+    assert not (tmp_path / "s.h5").exists()
+
+
+@pytest.mark.parametrize("missing", ["checkpoint", "session", "config"])
+def test_results_that_lack_something(runs: Path, tmp_path: Path, missing: str) -> None:
+    run = altered(only(runs / "mc_rtt_baseline"), tmp_path / "run", lambda results: results.pop(missing))
+    with pytest.raises(BlendError, match=f"results.json lacks '{missing}'; run that experiment again"):
+        submit(run)

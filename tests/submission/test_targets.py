@@ -1,0 +1,246 @@
+import hashlib
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from helpers.nlb import SETS
+from helpers.oracle import make_targets
+
+import blend_pl.data.transfer as transfer
+from blend_pl.data.reader import read_session
+from blend_pl.data.session import SessionTensors
+from blend_pl.errors import DataError
+from blend_pl.evaluation import score
+from blend_pl.submission import Sessions
+from blend_pl.submission.layout import group_name
+from blend_pl.submission.targets import Targets, download_targets
+
+
+@pytest.fixture(scope="module", params=[("mc_maze", 20), ("mc_rtt", 5), ("area2_bump", 20), ("dmfc_rsg", 20)], ids=str)
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Sessions, Targets]:
+    """A session whose targets are known, and the benchmark's file of them."""
+    pytest.importorskip("nlb_tools", reason="needs the extra nlb")
+    name, bin_ms = request.param
+    spec, write_files = SETS[name]
+    folder = tmp_path_factory.mktemp(name)
+    files = write_files(folder)
+    make_targets(files.train, spec, bin_ms, folder / "targets.h5")
+    splits = read_session(spec, files.train, None, bin_ms)
+    return group_name(name, bin_ms), Sessions(splits["train"], splits["val"]), Targets.open(folder / "targets.h5")
+
+
+def hidden(sessions: Sessions) -> Sessions:
+    """The sessions as a test file leaves them: neither held-out units nor forward bins, behaviour or conditions."""
+    session, bins, heldin = sessions.evaluation, sessions.evaluation.n_observed, sessions.evaluation.n_heldin
+    spikes, observed = session.spikes.clone(), session.observed.clone()
+    spikes[..., heldin:], spikes[:, bins:] = 0, 0
+    observed[..., 1], observed[:, bins:] = False, False
+    nowhere = replace(
+        session,
+        spikes=spikes,
+        observed=observed,
+        behavior=torch.full_like(session.behavior, torch.nan),
+        condition=torch.full_like(session.condition, -1),
+        decode_mask=torch.zeros_like(session.decode_mask) if session.decode_mask.shape[1] > 1 else session.decode_mask,
+        psth=torch.rand_like(session.psth),
+        scored=torch.ones_like(session.scored),
+        jitter=torch.zeros_like(session.jitter),
+        group=torch.full_like(session.group, -1),
+        produced=torch.full_like(session.produced, torch.nan),
+    )
+    return Sessions(sessions.train, nowhere)
+
+
+def noisy(session: SessionTensors) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return session.spikes.double() * 0.3 + torch.rand(session.spikes.shape, generator=generator) + 0.01
+
+
+def test_targets_give_back_what_a_test_file_hides(case: tuple[str, Sessions, Targets]) -> None:
+    group, known, targets = case
+    filled = targets.fill(group, hidden(known))
+    ours, theirs, bins = known.evaluation, filled.evaluation, known.evaluation.n_observed
+    for name in ("scored", "condition", "jitter", "decode_mask", "group"):
+        assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
+    torch.testing.assert_close(ours.produced, theirs.produced, rtol=1e-6, atol=0, equal_nan=True)
+    assert torch.equal(ours.spikes[:, bins:], theirs.spikes[:, bins:])
+    assert torch.equal(ours.spikes[:, :bins][ours.scored], theirs.spikes[:, :bins][ours.scored])
+    assert torch.equal(ours.observed[:, :bins, 1] & ours.scored, theirs.observed[:, :bins, 1])
+    torch.testing.assert_close(ours.velocity, theirs.velocity, rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(known.train.velocity, filled.train.velocity)
+    # The benchmark stores single precision.
+    torch.testing.assert_close(ours.psth, theirs.psth, rtol=0, atol=1e-6, equal_nan=True)
+    rates = noisy(known.train), noisy(ours)
+    expected = score(known.train, ours, rates)
+    assert len(expected) == (3 if group.startswith("mc_rtt") else 4)
+    assert score(filled.train, theirs, rates) == pytest.approx(expected, abs=1e-6)
+
+
+def test_what_was_given_is_left_alone(case: tuple[str, Sessions, Targets]) -> None:
+    group, known, targets = case
+    before = hidden(known)
+    targets.fill(group, before)
+    assert not before.evaluation.spikes[..., before.evaluation.n_heldin :].any()
+    assert not before.evaluation.observed[..., 1].any()
+    assert before.evaluation.behavior.isnan().all()
+
+
+def test_bins_without_targets_are_not_scored(case: tuple[str, Sessions, Targets], tmp_path: Path) -> None:
+    group, known, targets = case
+    path = tmp_path / "padded.h5"
+    path.write_bytes(targets.path.read_bytes())
+    with h5py.File(path, "a") as file:
+        file[f"{group}/eval_spikes_heldout"][1, :7] = np.nan
+    filled = Targets.open(path).fill(group, hidden(known)).evaluation
+    bins = filled.n_observed
+    assert not filled.observed[1, :7, 1].any()
+    assert torch.equal(filled.observed[1, 7:bins, 1], known.evaluation.scored[1, 7:])
+    assert not filled.spikes[1, :7, filled.n_heldin :].any()
+
+
+FAULTS: dict[str, tuple[Any, str]] = {
+    "fewer trials": (lambda file, group: shorten(file, f"{group}/eval_spikes_heldout"), r"has shape \(\d+, .*asks for"),
+    "other units": (lambda file, group: shorten(file, f"{group}/eval_behavior", axis=-1), r"eval_behavior .*has shape"),
+    "no counts": (lambda file, group: halve(file, f"{group}/eval_spikes_heldout"), r"holds no spike counts"),
+    "no key": (lambda file, group: file.pop(f"{group}/eval_behavior"), r"lacks eval_behavior"),
+    "no set": (lambda file, group: file.move(group, "other"), r"no targets of .*; it holds other"),
+}
+
+
+def shorten(file: h5py.File, key: str, axis: int = 0) -> None:
+    array = file[key][()]
+    del file[key]
+    file[key] = np.delete(array, 0, axis)
+
+
+def halve(file: h5py.File, key: str) -> None:
+    file[key][()] = file[key][()] / 2 + 0.25
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_targets_that_do_not_fit(case: tuple[str, Sessions, Targets], tmp_path: Path, fault: str) -> None:
+    group, known, targets = case
+    change, message = FAULTS[fault]
+    path = tmp_path / "targets.h5"
+    path.write_bytes(targets.path.read_bytes())
+    with h5py.File(path, "a") as file:
+        change(file, group)
+    with pytest.raises(DataError, match=message) as raised:
+        Targets.open(path).fill(group, known)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no file of targets"):
+        Targets.open(tmp_path / "targets.h5")
+    (tmp_path / "pointer.h5").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(DataError, match="not its Git LFS pointer"):
+        Targets.open(tmp_path / "pointer.h5")
+
+
+CONTENT = np.random.default_rng(0).bytes(1_500_000)
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves one file, with faults on demand."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.content = CONTENT
+        self.offsets: list[int] = []
+        self.cut_after: list[int] = []
+        self.knows_ranges = True
+        self.status = 200
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/data/eval_data_test.h5"
+
+    def handle_error(self, *_: object) -> None:
+        """Clients that break off are part of the tests."""
+
+
+class Answer(BaseHTTPRequestHandler):
+    server: Server
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        start = int(asked[1]) if asked and self.server.knows_ranges else 0
+        self.server.offsets.append(int(asked[1]) if asked else 0)
+        self.send_response(self.server.status if self.server.status != 200 else 206 if start else 200)
+        self.send_header("Content-Length", str(len(self.server.content) - start))
+        self.end_headers()
+        stop = self.server.cut_after.pop(0) if self.server.cut_after else None
+        self.wfile.write(self.server.content[start:][:stop])
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "*")
+    monkeypatch.setattr(transfer, "WAITS_S", (0, 0))
+    server = Server()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def fetch(server: Server, folder: Path) -> Path:
+    return download_targets(folder, server.url, DIGEST, len(CONTENT))
+
+
+def test_targets_are_downloaded_once(server: Server, tmp_path: Path) -> None:
+    path = fetch(server, tmp_path / "nlb21")
+    assert path.read_bytes() == CONTENT
+    assert fetch(server, tmp_path / "nlb21") == path
+    assert server.offsets == [0]
+
+
+@pytest.mark.parametrize("knows_ranges", [True, False])
+def test_a_lost_connection_is_taken_up(server: Server, tmp_path: Path, knows_ranges: bool) -> None:
+    server.cut_after, server.knows_ranges = [700_000, 0], knows_ranges
+    assert fetch(server, tmp_path).read_bytes() == CONTENT
+    assert server.offsets[0] == 0
+    assert server.offsets[-1] > 500_000
+
+
+def test_another_content_is_refused(server: Server, tmp_path: Path) -> None:
+    server.content = bytes(len(CONTENT))
+    with pytest.raises(DataError, match="arrived damaged and was deleted"):
+        fetch(server, tmp_path)
+    assert not (tmp_path / "eval_data_test.h5").exists()
+    (tmp_path / "eval_data_test.h5").write_bytes(b"mine")
+    with pytest.raises(DataError, match=r"is not the released file .*; move it away"):
+        fetch(server, tmp_path)
+    assert (tmp_path / "eval_data_test.h5").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(("status", "message"), [(404, "status 404; get"), (503, r"HTTPError at .* run again, or")])
+def test_a_server_that_has_it_not(server: Server, tmp_path: Path, status: int, message: str) -> None:
+    server.status = status
+    with pytest.raises(DataError, match=message) as raised:
+        fetch(server, tmp_path)
+    assert "\n" not in str(raised.value)
+    assert "by hand" in str(raised.value)
+
+
+def test_no_network(server: Server, tmp_path: Path) -> None:
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(DataError, match=r"cannot download .* run again, or get .* by hand"):
+        fetch(server, tmp_path)
