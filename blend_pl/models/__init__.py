@@ -2,5 +2,6 @@
 
 from blend_pl.models.contract import Backbone, Dims, Encoding
 from blend_pl.models.ndt import NDT
+from blend_pl.models.stndt import STNDT
 
-__all__ = ["NDT", "Backbone", "Dims", "Encoding"]
+__all__ = ["NDT", "STNDT", "Backbone", "Dims", "Encoding"]
