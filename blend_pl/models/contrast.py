@@ -1,10 +1,10 @@
 """Two corruptions of the same trials, told apart from those of other trials."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from blend_pl.masking import Masking
 
@@ -30,37 +30,33 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(similarity, partner, reduction="none").view(2, trials).mean(0)
 
 
-class Contrast(nn.Module):
-    """STNDT's contrastive term (Le & Shlizerman, 2022): NT-Xent on the embedded tokens of both streams.
+@dataclass(frozen=True)
+class Contrast:
+    """STNDT's contrastive term (Le & Shlizerman, 2022, section 3.3): NT-Xent on embedded trials.
 
-    Each stream has a linear projector of its own, applied to every token. With an embedding that learns nothing
-    (`Identity`) the term trains its projectors alone and leaves the rest of the model as it is.
-
+    Both views are corruptions of the activity that the model is given, which in masked modelling is masked already.
     Trials are compared with those of the same rank.
 
-    Args:
-        width: width of a neural token.
-        bins: T'.
-        weight: factor of the term.
+    Attributes:
+        weight: factor of the term; 0 for none.
         temperature: of the softmax.
         corruption: what distinguishes the two views.
     """
 
-    def __init__(self, width: int, bins: int, weight: float, temperature: float, corruption: Masking) -> None:
-        super().__init__()
-        self.weight, self.temperature, self.corruption = weight, temperature, corruption
-        self.temporal, self.spatial = nn.Linear(width, width), nn.Linear(bins, bins)
+    weight: float = 0.1
+    temperature: float = 0.07
+    corruption: Masking = Masking(0.05, "full", zero_ratio=0.5, random_ratio=0.5)  # noqa: RUF009
 
-    def forward(self, observed: Tensor, embed: Callable[[Tensor], Tensor]) -> Tensor:
-        """Counts (B, T, C) and what turns them into tokens (B, T', width) -> the weighted term, (B,)."""
-        views = embed(self._corrupt(observed.repeat(2, 1, 1)))
-        streams = self.temporal(views), self.spatial(views.transpose(1, 2))
-        pairs = [stream.flatten(1).unflatten(0, (2, -1)) for stream in streams]
-        return self.weight * torch.stack([nt_xent(a, b, self.temperature) for a, b in pairs]).sum(0)
-
-    def _corrupt(self, views: Tensor) -> Tensor:
+    def views(self, observed: Tensor) -> Tensor:
+        """Counts (B, T, C) -> two corruptions of each trial, (2 B, T, C): first all first ones."""
         # Seeded from torch's own generator on the host: the same chance on every device, without a stall.
-        generator = torch.Generator(views.device).manual_seed(int(torch.randint(2**62, ())))
-        trials, bins, channels = views.shape
+        generator = torch.Generator(observed.device).manual_seed(int(torch.randint(2**62, ())))
+        pair = observed.repeat(2, 1, 1)
+        trials, bins, channels = pair.shape
         hidden = self.corruption.draw((trials, bins, channels), generator)
-        return self.corruption.corrupt(views, hidden, generator, torch.arange(trials), trials)
+        return self.corruption.corrupt(pair, hidden, generator, torch.arange(trials), trials)
+
+    def term(self, *embedded: Tensor) -> Tensor:
+        """The views as each stream embeds them, (2 B, ...) -> weighted sum over streams, (B,)."""
+        pairs = [stream.flatten(1).unflatten(0, (2, -1)) for stream in embedded]
+        return self.weight * torch.stack([nt_xent(a, b, self.temperature) for a, b in pairs]).sum(0)

@@ -5,17 +5,17 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from blend_pl.masking import Masking
+from blend_pl.errors import ConfigError
 from blend_pl.models.contract import Dims, Encoding
 from blend_pl.models.contrast import Contrast
-from blend_pl.models.embedding import Identity, LearnedPositions, TokenEmbedding
+from blend_pl.models.embedding import LearnedPositions, Linear, TokenEmbedding
 from blend_pl.models.fusion import Concatenation, Fusion
 from blend_pl.models.tokens import Tokens, log_rate_readout
 from blend_pl.models.transformer import FeedForward, TransformerLayer, attention_window
 
 
 class SpatialAttention(nn.Module):
-    """Which columns of the temporal tokens, neurons where nothing embeds them, look at which.
+    """Which neurons look at which.
 
     Values are never formed: the weights re-mix the other stream. They take B x heads x width x width numbers a layer,
     whatever the number of bins: 17 MB for 64 trials, 2 heads and 182 neurons.
@@ -70,12 +70,12 @@ class SpatiotemporalLayer(nn.Module):
 class STNDT(nn.Module):
     """NDT with a second stream whose tokens are neurons and whose attention re-mixes the first.
 
-    The first layer's columns are the tokens transposed, scaled by sqrt(T') instead of sqrt(d), with positions of their
-    own; later ones are the layer before transposed. A teacher's behaviour is further columns or part of them, as its
-    fusion says. The window limits the attention over bins alone: weights between columns come from whole trials, so
-    with spatial attention every bin hears of every other.
+    The streams enter as E(x) sqrt(N) + P over bins and E'(x^T) sqrt(T') + P' over neurons; after the first layer, the
+    second is the layer before transposed. Behaviour is fused into both by the same weights; a fusion that lays it
+    beside the neurons adds tokens to the second. The window limits the attention over bins alone: the weights between
+    neurons come from whole trials, so through them every bin hears of every other.
 
-    The spatial weights take B x heads x width^2 numbers a layer, the temporal ones are never stored.
+    The spatial weights take B x heads x width^2 numbers a layer.
 
     Args:
         dims: sizes.
@@ -83,17 +83,18 @@ class STNDT(nn.Module):
         heads: attention heads; need not divide the width or T'.
         feedforward: hidden units of the feed-forward parts.
         dropout: dropout in the layers.
-        dropout_embedding: dropout of the tokens and columns that enter the first layer.
+        dropout_embedding: dropout of what enters the first layer.
         dropout_rates: dropout before the read-out.
         context_forward: bins that temporal attention may look ahead; negative for no limit.
         context_backward: bins that temporal attention may look back; negative for no limit.
         fixup: T-Fixup scaling of the temporal parts' initial weights.
-        contrast: weight of the contrastive term, the penalty in training; 0 for none.
-        temperature: of the contrastive term.
-        corruption: what distinguishes the two views of the contrastive term, of the counts that the model is given.
-        embedding: from counts to tokens, built from N.
-        positions: position vectors, built from (T', width) for bins and (width, T') for columns.
-        fusion: how context joins the tokens, built from (token width, D); used only where `dims.context` > 0.
+        contrast: the contrastive term on the embedded trials, before positions and behaviour; the penalty in training.
+        embedding: from counts to tokens as wide as what it is built from, N for bins and T' for neurons.
+        positions: position vectors, built from (T', width) for bins and (width, T') for neurons.
+        fusion: how context joins the tokens, built from (N, D); used only where `dims.context` > 0.
+
+    Raises:
+        ConfigError: the embedding changes the width, or learns nothing that the contrastive term could train.
     """
 
     def __init__(
@@ -108,18 +109,20 @@ class STNDT(nn.Module):
         context_forward: int = 4,
         context_backward: int = 8,
         fixup: bool = True,
-        contrast: float = 0.1,
-        temperature: float = 0.07,
-        corruption: Masking = Masking(0.05, "full", zero_ratio=0.5, random_ratio=0.5),  # noqa: B008
-        embedding: Callable[[int], TokenEmbedding] = Identity,
+        contrast: Contrast = Contrast(),  # noqa: B008
+        embedding: Callable[[int], TokenEmbedding] = Linear,
         positions: Callable[[int, int], nn.Module] = LearnedPositions,
         fusion: Callable[[int, int], Fusion] = Concatenation,
     ) -> None:
         super().__init__()
-        self.tokens = Tokens(dims, embedding, fusion)
+        self.tokens, self.embedding_spatial = Tokens(dims, embedding, fusion), embedding(dims.bins)
+        if (self.tokens.embedding.width, self.embedding_spatial.width) != (dims.neurons, dims.bins):
+            raise ConfigError("STNDT needs tokens with one entry a neuron; take an embedding without a width or size")
+        if contrast.weight and not [*self.embedding_spatial.parameters()]:
+            raise ConfigError("STNDT's contrastive term trains the embedding; take Linear, or set contrast.weight to 0")
+        self.contrast, self.scale_spatial = contrast, math.sqrt(dims.bins)
         width = self.tokens.width
         self.positions, self.positions_spatial = positions(dims.bins, width), positions(width, dims.bins)
-        self.scale_spatial = math.sqrt(dims.bins) / self.tokens.scale
         self.dropout_embedding, self.dropout_rates = nn.Dropout(dropout_embedding), nn.Dropout(dropout_rates)
         stack = [SpatiotemporalLayer(width, dims.bins, heads, feedforward, dropout) for _ in range(layers)]
         self.norm = nn.LayerNorm(width)
@@ -130,19 +133,27 @@ class STNDT(nn.Module):
             for layer in stack:
                 layer.temporal.scale_fixup(layers)
         self.layers = nn.ModuleList(stack)
-        sizes = self.tokens.embedding.width, dims.bins
-        self.contrast = Contrast(*sizes, contrast, temperature, corruption) if contrast else None
 
     def forward(self, observed: Tensor, context: Tensor | None = None) -> Encoding:
         """Counts (B, T, C), and context (B, T', D) if built for it -> encoding of (B, T', N) log expected counts."""
-        tokens = self.tokens(observed, context)
-        columns = tokens.transpose(1, 2) * self.scale_spatial
-        columns = self.dropout_embedding(columns + self.positions_spatial())
+        counts = self.tokens.counts(observed)
+        tokens = self.tokens.fuse(self.tokens.embed(counts), context)
+        columns = self._embed_columns(self.tokens.fuse(counts, context))
         tokens = self.dropout_embedding(tokens + self.positions())
-        features: list[Tensor] = []
+        columns = self.dropout_embedding(columns + self.positions_spatial())
+        features = []
         for layer in self.layers:
-            tokens = layer(tokens, features[-1].transpose(1, 2) if features else columns, self.window)
+            tokens = layer(tokens, columns, self.window)
+            columns = tokens.transpose(1, 2)
             features.append(tokens)
         latents = self.norm(tokens)
-        penalty = self.contrast(observed, self.tokens.embed) if self.contrast and self.training else None
-        return Encoding(self.readout(self.dropout_rates(latents)), features, latents, penalty)
+        return Encoding(self.readout(self.dropout_rates(latents)), features, latents, self._penalty(observed))
+
+    def _embed_columns(self, counts: Tensor) -> Tensor:
+        return self.embedding_spatial(counts.transpose(1, 2)) * self.scale_spatial
+
+    def _penalty(self, observed: Tensor) -> Tensor | None:
+        if not (self.training and self.contrast.weight):
+            return None
+        views = self.tokens.counts(self.contrast.views(observed))
+        return self.contrast.term(self.tokens.embed(views), self._embed_columns(views))

@@ -35,14 +35,21 @@ class Tokens(nn.Module):
         self.fusion = fusion(self.embedding.width, dims.context) if dims.context else None
         self.width = self.fusion.width if self.fusion else self.embedding.width
 
-    def embed(self, observed: Tensor) -> Tensor:
-        """Counts (B, T, C) -> neural tokens (B, T', d)."""
-        return self.embedding(F.pad(observed, self.pad)) * self.scale
+    def counts(self, observed: Tensor) -> Tensor:
+        """Counts (B, T, C) -> (B, T', N), zero where nothing is observed."""
+        return F.pad(observed, self.pad)
+
+    def embed(self, counts: Tensor) -> Tensor:
+        """Counts (B, T', N) -> neural tokens (B, T', d)."""
+        return self.embedding(counts) * self.scale
+
+    def fuse(self, tokens: Tensor, context: Tensor | None) -> Tensor:
+        """Neural tokens (B, T', d), and context (B, T', D) if built for it -> tokens (B, T', width)."""
+        return tokens if self.fusion is None else self.fusion(tokens, context)
 
     def forward(self, observed: Tensor, context: Tensor | None = None) -> Tensor:
         """Counts (B, T, C), and context (B, T', D) if built for it -> tokens (B, T', width)."""
-        tokens = self.embed(observed)
-        return tokens if self.fusion is None else self.fusion(tokens, context)
+        return self.fuse(self.embed(self.counts(observed)), context)
 
 
 def log_rate_readout(width: int, neurons: int) -> nn.Linear:

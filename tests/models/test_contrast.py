@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 from blend_pl.masking import Masking
 from blend_pl.models.contrast import Contrast, nt_xent
@@ -35,37 +35,28 @@ def test_equal_views_of_different_trials_cost_less_than_mixed_ones() -> None:
     assert nt_xent(views, views.roll(1, 0), 0.1).min() > 5
 
 
-def test_term_is_the_weighted_sum_over_both_streams_without_corruption() -> None:
+def test_term_is_the_weighted_sum_over_streams() -> None:
     torch.manual_seed(0)
-    contrast = Contrast(3, 5, 0.25, 0.5, Masking(0.0, "full"))
-    counts = torch.rand(4, 5, 3)
-    flat = contrast.temporal(counts).flatten(1), contrast.spatial(counts.transpose(1, 2)).flatten(1)
-    expected = 0.25 * sum(nt_xent(view, view, 0.5) for view in flat)
-    torch.testing.assert_close(contrast(counts, nn.Identity()), expected)
+    streams = torch.randn(8, 5, 3), torch.randn(8, 4, 2)
+    expected = 0.25 * sum(nt_xent(s[:4].flatten(1), s[4:].flatten(1), 0.5) for s in streams)
+    torch.testing.assert_close(Contrast(0.25, 0.5).term(*streams), expected)
 
 
 def test_views_are_two_corruptions_of_the_same_trials() -> None:
-    seen = []
-
-    def embed(views: Tensor) -> Tensor:
-        seen.append(views)
-        return views
-
     torch.manual_seed(0)
     counts = torch.randint(1, 5, (6, 20, 30)).float()
-    Contrast(30, 20, 0.1, 0.07, CORRUPTION)(counts, embed)
-    changed = seen[0].view(2, 6, 20, 30) != counts
+    changed = Contrast(corruption=CORRUPTION).views(counts).view(2, 6, 20, 30) != counts
     # Of the hidden entries half become zero; a quarter becomes a random count, which may be the same.
     assert changed.float().mean().item() == pytest.approx(0.3 * (0.5 + 0.25 * 0.8), rel=0.1)
     assert not torch.equal(changed[0], changed[1])
 
 
 def test_chance_comes_from_the_seed_of_torch() -> None:
-    contrast, counts = Contrast(3, 5, 0.1, 0.07, CORRUPTION), torch.rand(4, 5, 3)
+    contrast, counts = Contrast(corruption=CORRUPTION), torch.rand(4, 5, 3)
 
-    def term(seed: int) -> Tensor:
+    def views(seed: int) -> Tensor:
         torch.manual_seed(seed)
-        return contrast(counts, nn.Identity())
+        return contrast.views(counts)
 
-    assert torch.equal(term(1), term(1))
-    assert not torch.equal(term(1), term(2))
+    assert torch.equal(views(1), views(1))
+    assert not torch.equal(views(1), views(2))

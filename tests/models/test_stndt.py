@@ -9,16 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from blend_pl.errors import ConfigError
 from blend_pl.models import STNDT, Dims
+from blend_pl.models.contrast import Contrast
 from blend_pl.models.embedding import CountEmbedding, Identity, Linear, SinusoidalPositions
 from blend_pl.models.stndt import SpatialAttention, SpatiotemporalLayer
 
 DIMS = Dims(channels=5, neurons=8, observed_bins=7, bins=10)
 EMBEDDINGS: dict[str, Callable[[int], Any]] = {
     "identity": Identity,
-    "linear": partial(Linear, width=6),
-    "counts": CountEmbedding,
+    "linear": Linear,
+    "counts": partial(CountEmbedding, size=1),
 }
+SILENT = Contrast(weight=0.0)
+KINDS = ("weight", "bias")
 
 
 def attention_of(weight: Tensor, bias: Tensor, heads: int, out: nn.Linear | None = None) -> nn.MultiheadAttention:
@@ -67,23 +71,22 @@ def test_equals_the_plain_composition_of_torch_layers(window: tuple[int, int], c
     torch.manual_seed(1)
     dims = Dims(5, 8, 7, 10, context)
     embedding = EMBEDDINGS[kind]
-    model = shaken(STNDT(dims, 3, 2, 16, context_forward=window[0], context_backward=window[1], embedding=embedding))
+    limits = {"context_forward": window[0], "context_backward": window[1]}
+    model = shaken(STNDT(dims, 3, 2, 16, **limits, contrast=SILENT, embedding=embedding))
     counts, behavior = torch.randint(0, 4, (3, 7, 5)).float(), torch.randn(3, 10, 2)
 
     padded = torch.zeros(3, 10, 8)
     padded[:, :7, :5] = counts
-    tokens = model.tokens.embedding(padded)
-    width = tokens.shape[-1]
-    columns = [tokens.transpose(1, 2) * math.sqrt(10)]
-    tokens = tokens * math.sqrt(width)
+    tokens = model.tokens.embedding(padded) * math.sqrt(8)
+    whole = padded
     if context:
         extra = model.tokens.fusion.embedding(behavior) * math.sqrt(2)
-        tokens = torch.cat([tokens, extra], dim=-1)
-        columns.append(extra.transpose(1, 2) * math.sqrt(10 / width))
+        tokens, whole = (torch.cat([part, extra], dim=-1) for part in (tokens, padded))
+    spatial = model.embedding_spatial(whole.transpose(1, 2)) * math.sqrt(10)
     features = [tokens + model.positions.embedding.weight]
     lag = torch.arange(10)[:, None] - torch.arange(10)[None, :]
     forbidden = ((-lag > window[0]) & (window[0] >= 0)) | ((lag > window[1]) & (window[1] >= 0))
-    spatial = torch.cat(columns, dim=1) + model.positions_spatial.embedding.weight
+    spatial = spatial + model.positions_spatial.embedding.weight
     for layer in model.layers:
         features.append(plain_layer(layer, features[-1], spatial, forbidden))
         spatial = features[-1].transpose(1, 2)
@@ -143,19 +146,44 @@ def test_penalty_is_asked_for_in_training_only() -> None:
     model = STNDT(DIMS, layers=1)
     assert model(counts).penalty.shape == (4,)
     assert model.eval()(counts).penalty is None
-    assert STNDT(DIMS, layers=1, contrast=0.0)(counts).penalty is None
+    assert STNDT(DIMS, layers=1, contrast=SILENT)(counts).penalty is None
 
 
-def test_contrast_reaches_a_learned_embedding_but_no_behaviour() -> None:
+def test_contrast_reaches_both_embeddings_and_sees_no_behaviour() -> None:
     torch.manual_seed(0)
-    model = STNDT(Dims(5, 8, 7, 10, 2), layers=1, embedding=partial(Linear, width=6))
+    model = STNDT(Dims(5, 8, 7, 10, 2), layers=1)
     penalty = model(torch.randint(0, 3, (4, 7, 5)).float(), torch.full((4, 10, 2), torch.nan)).penalty
     penalty.sum().backward()
-    assert model.tokens.embedding.linear.weight.grad.abs().sum() > 0
     assert penalty.isfinite().all()
+    moved = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert moved == {f"{part}.linear.{kind}" for part in ("tokens.embedding", "embedding_spatial") for kind in KINDS}
 
 
-def test_four_dropouts_act_in_training_only() -> None:
+def test_contrast_leaves_what_was_never_observed_alone() -> None:
+    torch.manual_seed(0)
+    model, counts = STNDT(DIMS, layers=1), torch.ones(4, 7, 5)
+    seen = []
+    model.embedding_spatial.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    model(counts)
+    _, views = seen
+    assert not views[:, 5:].any()
+    assert not views[:, :, 7:].any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"embedding": partial(Linear, width=6)}, "one entry a neuron"),
+        ({"embedding": CountEmbedding}, "one entry a neuron"),
+        ({"embedding": Identity}, r"contrast\.weight to 0"),
+    ],
+)
+def test_embedding_that_does_not_fit_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        STNDT(DIMS, **settings)
+
+
+def test_three_dropouts_act_in_training_only() -> None:
     counts = torch.rand(2, 7, 5)
 
     def varies(**rates: float) -> bool:
