@@ -74,6 +74,36 @@ def test_lfads_beside_a_loop_over_cells(context: int) -> None:
     print(f"ratio: {reference / step:.1f} x the time, {many / few:.1f} x the kernels")
 
 
+def test_controller_and_generator_alone() -> None:
+    """Without the encoders, which on a GPU are one kernel each way and on a CPU are loops inside torch."""
+    torch.manual_seed(0)
+    model = LFADS(replace(MC_MAZE, bins=140), dropout=0.0).to(DEVICE)
+    naive = NaiveLFADS(model).to(DEVICE)
+    heard, first = (
+        torch.randn(size, device=DEVICE, requires_grad=True) for size in ((TRIALS, 140, 128), (TRIALS, 200))
+    )
+    keep, noise = torch.ones(141, TRIALS, 200, device=DEVICE), torch.randn(140, TRIALS, 4, device=DEVICE)
+
+    def ours() -> None:
+        sum(part.sum() for part in model._generate(heard, first, keep)).backward()
+
+    def theirs() -> None:
+        state, control, total = first, model.controller_state.repeat(TRIALS, 1), torch.zeros((), device=DEVICE)
+        loadings = torch.nn.functional.normalize(model.factors.weight, dim=1)
+        for t in range(140):
+            heard_now = torch.cat([heard[:, t], state @ loadings.T], 1)
+            control = naive.controller(heard_now, control).clamp(-5, 5)
+            mean, log_variance = model.input_posterior(control).chunk(2, 1)
+            sample = mean + (log_variance / 2).exp() * noise[t]
+            state = naive.generator(sample, state).clamp(-5, 5)
+            total = total + state.sum() + sample.sum()
+        total.backward()
+
+    (step, few), (reference, many) = cost(ours), cost(theirs)
+    print(f"\ncontroller and generator: {step:.3f} s, {few} kernels; cells {reference:.3f} s, {many} kernels")
+    print(f"ratio: {reference / step:.1f} x the time, {many / few:.1f} x the kernels")
+
+
 @pytest.mark.parametrize("kind", [NDT, STNDT, LFADS])
 def test_a_step_of_each_backbone(kind: type[torch.nn.Module]) -> None:
     torch.manual_seed(0)
