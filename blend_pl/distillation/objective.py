@@ -15,6 +15,9 @@ from blend_pl.reduction import global_mean
 class MaskedReconstruction(nn.Module):
     """Masked time-series modelling (BLEND): mean negative log-likelihood over the labelled entries; nats.
 
+    What the backbone asks for beside it, `Encoding.penalty`, is added; for a variational backbone the sum is the
+    negative evidence lower bound per entry.
+
     Args:
         likelihood: observation model.
     """
@@ -32,15 +35,18 @@ class MaskedReconstruction(nn.Module):
             batch: the masked batch, whose target is complete.
 
         Returns:
-            The term "mtm" and the "loss" to minimise, here the same.
+            The term "mtm", the term "penalty" if the backbone has one, and the "loss" to minimise, their sum.
         """
         entries = self.likelihood.loss(encoding.prediction, batch.target)
         mtm = global_mean(torch.where(labels, entries, 0.0).sum(), labels.sum())
-        return {"loss": mtm, "mtm": mtm}
+        if encoding.penalty is None:
+            return {"loss": mtm, "mtm": mtm}
+        penalty = global_mean(encoding.penalty.sum(), len(encoding.penalty))
+        return {"loss": mtm + penalty, "mtm": mtm, "penalty": penalty}
 
 
 class MixedObjective(nn.Module):
-    """alpha * MTM + (1 - alpha) * D(student, teacher) (BLEND).
+    """alpha * MTM + (1 - alpha) * D(student, teacher) (BLEND); a backbone's penalty belongs to MTM.
 
     The teacher sees the same masked activity and the privileged input. It is no part of this module: neither its
     weights nor its gradients ever reach the student's optimiser or checkpoint.
@@ -61,12 +67,9 @@ class MixedObjective(nn.Module):
 
     def forward(self, encoding: Encoding, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Scores a batch; see `MaskedReconstruction`. Adds the term "distillation"."""
-        mtm = self.reconstruction(encoding, labels, batch)["mtm"]
+        terms = self.reconstruction(encoding, labels, batch)
         with torch.no_grad():
             target = self.teacher(batch)
         distillation = global_mean(self.loss(encoding, target).sum(), len(batch))
-        return {
-            "loss": self.alpha * mtm + (1 - self.alpha) * distillation,
-            "mtm": mtm,
-            "distillation": distillation,
-        }
+        loss = self.alpha * terms["loss"] + (1 - self.alpha) * distillation
+        return {**terms, "loss": loss, "distillation": distillation}

@@ -1,6 +1,8 @@
 """Backbones, in pure torch: each is built from `Dims` and returns an `Encoding`."""
 
 from blend_pl.models.contract import Backbone, Dims, Encoding
+from blend_pl.models.lfads import LFADS
 from blend_pl.models.ndt import NDT
+from blend_pl.models.stndt import STNDT
 
-__all__ = ["NDT", "Backbone", "Dims", "Encoding"]
+__all__ = ["LFADS", "NDT", "STNDT", "Backbone", "Dims", "Encoding"]

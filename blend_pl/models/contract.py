@@ -33,11 +33,14 @@ class Encoding:
         prediction: (B, T', N), the likelihood's natural parameter (log expected count per bin for Poisson).
         features: one (B, T', width) tensor a layer, for feature distillation.
         latents: (B, T', H), the last representation before the read-out.
+        penalty: (B,), what the backbone asks to be minimised beside the reconstruction, in its unit, nats per predicted
+            entry: LFADS's divergence from its priors, STNDT's contrastive term. In training mode only, None otherwise.
     """
 
     prediction: Tensor
     features: list[Tensor] = field(default_factory=list)
     latents: Tensor | None = None
+    penalty: Tensor | None = None
 
 
 class Backbone(Protocol):

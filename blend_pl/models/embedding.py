@@ -84,8 +84,15 @@ class LearnedPositions(nn.Module):
         return self.embedding.weight
 
 
+def sinusoids(bins: int, width: int) -> Tensor:
+    """Sines and cosines of every bin (Vaswani et al., 2017, section 3.5): (T', width), for any width, odd ones too."""
+    half = torch.arange(0, width, 2) / width
+    angle = torch.arange(bins)[:, None] * 10_000.0**-half
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :width]
+
+
 class SinusoidalPositions(nn.Module):
-    """Fixed sines and cosines (Vaswani et al., 2017, section 3.5), for any width, odd ones too.
+    """Fixed sines and cosines, see `sinusoids`.
 
     Args:
         bins: T'.
@@ -96,10 +103,7 @@ class SinusoidalPositions(nn.Module):
 
     def __init__(self, bins: int, width: int) -> None:
         super().__init__()
-        half = torch.arange(0, width, 2) / width
-        angle = torch.arange(bins)[:, None] * 10_000.0**-half
-        table = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :width]
-        self.register_buffer("table", table, persistent=False)
+        self.register_buffer("table", sinusoids(bins, width), persistent=False)
 
     def forward(self) -> Tensor:
         """(T', width)."""

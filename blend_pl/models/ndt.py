@@ -1,21 +1,20 @@
 """The Neural Data Transformer (Ye & Pandarinath, 2021), with room for privileged context."""
 
-import math
 from collections.abc import Callable
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blend_pl.models.contract import Dims, Encoding
 from blend_pl.models.embedding import Identity, LearnedPositions, TokenEmbedding
 from blend_pl.models.fusion import Concatenation, Fusion
+from blend_pl.models.tokens import Tokens, log_rate_readout
 from blend_pl.models.transformer import TransformerLayer, attention_window
 
 
 class NDT(nn.Module):
     """A transformer encoder over time bins, from counts to log-rates.
 
-    Held-out neurons and forward bins enter as zeros: the input is (B, T', N) whose observed block alone is filled.
+    Held-out neurons and forward bins enter as zeros (`Tokens`).
     h0 = dropout(E(x) sqrt(d) + P), pre-norm layers, a final norm, and a linear read-out after its own dropout.
 
     Args:
@@ -51,19 +50,13 @@ class NDT(nn.Module):
         fusion: Callable[[int, int], Fusion] = Concatenation,
     ) -> None:
         super().__init__()
-        self.pad = (0, dims.neurons - dims.channels, 0, dims.bins - dims.observed_bins)
-        self.embedding = embedding(dims.neurons)
-        width = self.embedding.width
-        self.scale = math.sqrt(width)
-        self.fusion = fusion(width, dims.context) if dims.context else None
-        width = self.fusion.width if self.fusion else width
+        self.tokens = Tokens(dims, embedding, fusion)
+        width = self.tokens.width
         self.positions = positions(dims.bins, width)
         self.dropout_embedding, self.dropout_rates = nn.Dropout(dropout_embedding), nn.Dropout(dropout_rates)
         stack = [TransformerLayer(width, heads, feedforward, dropout) for _ in range(layers)]
         self.norm = nn.LayerNorm(width)
-        self.readout = nn.Linear(width, dims.neurons)
-        nn.init.uniform_(self.readout.weight, -0.1, 0.1)
-        nn.init.zeros_(self.readout.bias)
+        self.readout = log_rate_readout(width, dims.neurons)
         self.window: Tensor | None
         self.register_buffer("window", attention_window(dims.bins, context_forward, context_backward), persistent=False)
         if fixup:
@@ -73,10 +66,7 @@ class NDT(nn.Module):
 
     def forward(self, observed: Tensor, context: Tensor | None = None) -> Encoding:
         """Counts (B, T, C), and context (B, T', D) if built for it -> encoding of (B, T', N) log expected counts."""
-        tokens = self.embedding(F.pad(observed, self.pad)) * self.scale
-        if self.fusion is not None:
-            tokens = self.fusion(tokens, context)
-        tokens = self.dropout_embedding(tokens + self.positions())
+        tokens = self.dropout_embedding(self.tokens(observed, context) + self.positions())
         features = []
         for layer in self.layers:
             tokens = layer(tokens, self.window)

@@ -52,8 +52,29 @@ class SelfAttention(nn.Module):
         return self.out_proj(mixed.transpose(1, 2).flatten(-2))
 
 
+class FeedForward(nn.Module):
+    """x + drop(W2 drop(relu(W1 norm(x)))) (Xiong et al., 2020).
+
+    Args:
+        width: width of a token.
+        hidden: hidden units.
+        dropout: dropout of the hidden units and of the result.
+    """
+
+    def __init__(self, width: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.linear1, self.linear2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, T', width) -> (B, T', width)."""
+        hidden = self.dropout(self.linear1(self.norm(tokens)).relu())
+        return tokens + self.dropout(self.linear2(hidden))
+
+
 class TransformerLayer(nn.Module):
-    """x + drop(attention(norm(x))), then x + drop(W2 drop(relu(W1 norm(x)))) (Xiong et al., 2020).
+    """x + drop(attention(norm(x))), then the feed-forward part (Xiong et al., 2020).
 
     Args:
         width: width of a token.
@@ -64,19 +85,18 @@ class TransformerLayer(nn.Module):
 
     def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width)
         self.attention = SelfAttention(width, heads, dropout)
-        self.linear1, self.linear2 = nn.Linear(width, feedforward), nn.Linear(feedforward, width)
+        self.feedforward = FeedForward(width, feedforward, dropout)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor, window: Tensor | None) -> Tensor:
         """Tokens (B, T', width) and the allowed pairs (T', T') -> (B, T', width)."""
-        tokens = tokens + self.dropout(self.attention(self.norm1(tokens), window))
-        hidden = self.dropout(self.linear1(self.norm2(tokens)).relu())
-        return tokens + self.dropout(self.linear2(hidden))
+        tokens = tokens + self.dropout(self.attention(self.norm(tokens), window))
+        return self.feedforward(tokens)
 
     @torch.no_grad()
     def scale_fixup(self, layers: int) -> None:
         """Shrinks the residual branches by 0.67 L^(-1/4), for stability (T-Fixup, Huang et al., 2020)."""
-        for linear in (self.linear1, self.linear2, self.attention.out_proj):
+        for linear in (self.feedforward.linear1, self.feedforward.linear2, self.attention.out_proj):
             linear.weight.mul_(0.67 * layers**-0.25)

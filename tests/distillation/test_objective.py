@@ -10,16 +10,17 @@ from blend_pl.models import Encoding
 
 
 class Lookup(nn.Module):
-    """A model that is nothing but its predictions."""
+    """A model that is nothing but its predictions, and a penalty if it has one."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, penalty: bool = False) -> None:
         super().__init__()
+        self.penalty = nn.Parameter(torch.arange(6.0)) if penalty else None
         self.prediction = nn.Parameter(torch.randn(6, 7, 5, generator=torch.Generator().manual_seed(seed)))
         self.asked: list[Batch] = []
 
     def encode(self, batch: Batch) -> Encoding:
         self.asked.append(batch)
-        return Encoding(self.prediction * 1.0)
+        return Encoding(self.prediction * 1.0, penalty=self.penalty)
 
 
 @pytest.fixture
@@ -46,6 +47,36 @@ def test_reconstruction_does_not_depend_on_other_entries(batch: Batch, labels: t
     assert student.prediction.grad is not None
     assert not student.prediction.grad[~labels].any()
     assert student.prediction.grad[labels].all()
+
+
+def test_penalty_is_added_to_the_reconstruction(batch: Batch, labels: torch.Tensor) -> None:
+    student, plain = Lookup(0, penalty=True), Lookup(0)
+    terms = MaskedReconstruction(Poisson())(student.encode(batch), labels, batch)
+    alone = MaskedReconstruction(Poisson())(plain.encode(batch), labels, batch)
+    assert terms.keys() == {"loss", "mtm", "penalty"}
+    assert alone.keys() == {"loss", "mtm"}
+    assert torch.equal(terms["mtm"], alone["mtm"])
+    assert terms["penalty"].item() == pytest.approx(2.5)
+    assert terms["loss"].item() == pytest.approx(terms["mtm"].item() + 2.5)
+    terms["loss"].backward()
+    assert student.penalty is not None
+    torch.testing.assert_close(student.penalty.grad, torch.full((6,), 1 / 6))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+def test_alpha_weighs_the_penalty_with_the_reconstruction(batch: Batch, labels: torch.Tensor, alpha: float) -> None:
+    student, teacher = Lookup(0, penalty=True), Lookup(1, penalty=True)
+    terms = MixedObjective(MaskedReconstruction(Poisson()), Hard(), teacher.encode, alpha)(
+        student.encode(batch), labels, batch
+    )
+    assert terms.keys() == {"loss", "mtm", "penalty", "distillation"}
+    expected = alpha * (terms["mtm"] + terms["penalty"]) + (1 - alpha) * terms["distillation"]
+    torch.testing.assert_close(terms["loss"], expected)
+    terms["loss"].backward()
+    assert student.penalty is not None
+    torch.testing.assert_close(student.penalty.grad, torch.full((6,), alpha / 6))
+    assert teacher.penalty is not None
+    assert teacher.penalty.grad is None
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])

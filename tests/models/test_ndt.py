@@ -17,7 +17,7 @@ DIMS = Dims(channels=5, neurons=8, observed_bins=7, bins=9)
 def plain(model: NDT, dims: Dims, layers: int, heads: int, window: tuple[int, int]) -> nn.Module:
     """The encoder of torch itself with the model's weights."""
     width = model.norm.normalized_shape[0]
-    feedforward = model.layers[0].linear1.out_features
+    feedforward = model.layers[0].feedforward.linear1.out_features
     layer = nn.TransformerEncoderLayer(width, heads, feedforward, 0.0, "relu", batch_first=True, norm_first=True)
     encoder = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
     names = {
@@ -25,10 +25,13 @@ def plain(model: NDT, dims: Dims, layers: int, heads: int, window: tuple[int, in
         "self_attn.in_proj_bias": "attention.qkv.bias",
         "self_attn.out_proj.weight": "attention.out_proj.weight",
         "self_attn.out_proj.bias": "attention.out_proj.bias",
+        **{f"linear{i}.{kind}": f"feedforward.linear{i}.{kind}" for i in (1, 2) for kind in ("weight", "bias")},
+        **{f"norm1.{kind}": f"norm.{kind}" for kind in ("weight", "bias")},
+        **{f"norm2.{kind}": f"feedforward.norm.{kind}" for kind in ("weight", "bias")},
     }
     for theirs, ours in zip(encoder.layers, model.layers, strict=True):
         own = ours.state_dict()
-        theirs.load_state_dict({name: own[names.get(name, name)] for name in theirs.state_dict()})
+        theirs.load_state_dict({name: own[names[name]] for name in theirs.state_dict()})
     encoder.norm.load_state_dict(model.norm.state_dict())
     lag = torch.arange(dims.bins)[:, None] - torch.arange(dims.bins)[None, :]
     forward, backward = window
@@ -59,11 +62,11 @@ def test_equals_the_plain_composition_of_torch_layers(window: tuple[int, int], c
     if kind == "identity":
         tokens = padded * math.sqrt(8)
     elif kind == "linear":
-        tokens = model.embedding.linear(padded) * math.sqrt(6)
+        tokens = model.tokens.embedding.linear(padded) * math.sqrt(6)
     else:
-        tokens = model.embedding.embedding.weight[padded.long()].reshape(3, 9, 16) * math.sqrt(16)
+        tokens = model.tokens.embedding.embedding.weight[padded.long()].reshape(3, 9, 16) * math.sqrt(16)
     if context:
-        tokens = torch.cat([tokens, model.fusion.embedding(behavior) * math.sqrt(2)], dim=-1)
+        tokens = torch.cat([tokens, model.tokens.fusion.embedding(behavior) * math.sqrt(2)], dim=-1)
     latents = plain(model, dims, 3, 2, window)(tokens + model.positions.embedding.weight)
     expected = latents @ model.readout.weight.T + model.readout.bias
 
@@ -123,7 +126,12 @@ def test_initial_weights_are_those_of_the_paper() -> None:
     model, unscaled = (NDT(Dims(30, 40, 7, 9), layers=3, fixup=fixup) for fixup in (True, False))
     assert model.readout.bias.abs().max() == 0
     assert 0.09 < model.readout.weight.abs().max() <= 0.1
-    for name in ("linear1.weight", "linear2.weight", "attention.out_proj.weight", "attention.qkv.weight"):
+    for name in (
+        "feedforward.linear1.weight",
+        "feedforward.linear2.weight",
+        "attention.out_proj.weight",
+        "attention.qkv.weight",
+    ):
         scaled, plain_ = (module.layers[0].get_parameter(name).std().item() for module in (model, unscaled))
         factor = 1.0 if "qkv" in name else 0.67 * 3**-0.25
         assert scaled / plain_ == pytest.approx(factor, rel=0.1)

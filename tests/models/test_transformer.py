@@ -64,7 +64,7 @@ def test_fixup_scales_the_residual_branches_alone() -> None:
     layer = TransformerLayer(6, 2, 8, 0.0)
     before = {name: value.clone() for name, value in layer.state_dict().items()}
     layer.scale_fixup(4)
-    scaled = {"linear1.weight", "linear2.weight", "attention.out_proj.weight"}
+    scaled = {"feedforward.linear1.weight", "feedforward.linear2.weight", "attention.out_proj.weight"}
     for name, value in layer.state_dict().items():
         factor = 0.67 / math.sqrt(2) if name in scaled else 1.0
         torch.testing.assert_close(value, before[name] * factor)

@@ -1,0 +1,58 @@
+"""Diagonal Gaussians: how far posteriors are from their priors, in nats."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def divergence(mean: Tensor, log_variance: Tensor, prior_mean: Tensor, prior_log_variance: Tensor) -> Tensor:
+    """KL(N(mean, variance) || N(prior mean, prior variance)) of every entry; the four are broadcast."""
+    excess = log_variance - prior_log_variance
+    distance = (mean - prior_mean).square() * (-prior_log_variance).exp()
+    return 0.5 * (excess.exp() + distance - 1 - excess)
+
+
+class AutoregressivePrior(nn.Module):
+    """u_t ~ N(a u_{t-1}, s^2) in each dimension, stationary from the first bin on (LFADS, Methods).
+
+    a = exp(-1 / tau); tau and s^2 are learned.
+
+    Args:
+        size: number of dimensions.
+        tau: initial autocorrelation time; bins.
+        variance: initial s^2.
+    """
+
+    def __init__(self, size: int, tau: float = 10.0, variance: float = 0.1) -> None:
+        super().__init__()
+        self.log_tau = nn.Parameter(torch.full((size,), tau).log())
+        self.log_variance = nn.Parameter(torch.full((size,), variance).log())
+
+    def memory(self) -> Tensor:
+        """a, (size,)."""
+        return (-(-self.log_tau).exp()).exp()
+
+    def divergence(self, mean: Tensor, log_variance: Tensor, sample: Tensor) -> Tensor:
+        """KL of each bin's posterior from the prior given the bin before it.
+
+        Given the samples before it, each bin's divergence is exact; over samples, the sum is that of the whole path.
+
+        Args:
+            mean: (B, T, size), posterior means.
+            log_variance: (B, T, size), their log-variances.
+            sample: (B, T, size), what was drawn from the posteriors.
+
+        Returns:
+            (B,) nats, summed over bins and dimensions.
+        """
+        memory = self.memory()
+        expected = F.pad(sample[:, :-1] * memory, (0, 0, 1, 0))
+        # -expm1(-2 / tau) is 1 - a^2, and no 0 for the longest memory.
+        stationary = self.log_variance - (-torch.expm1(-2 * (-self.log_tau).exp())).log()
+        later = self.log_variance.expand(sample.shape[1] - 1, -1)
+        return divergence(mean, log_variance, expected, torch.cat([stationary[None], later])).sum((1, 2))
+
+    def continuation(self, last: Tensor, bins: int) -> Tensor:
+        """Expected path after its last bin: (B, size) -> (B, bins, size), last times a^1 .. a^bins."""
+        lag = torch.arange(1, bins + 1, device=last.device, dtype=last.dtype)
+        return last[:, None] * self.memory() ** lag[:, None]

@@ -1,0 +1,118 @@
+"""A training step of the backbones at MC_Maze's size, 5 ms bins, 64 trials."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from helpers.lfads import NaiveLFADS
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from blend_pl.models import LFADS, NDT, STNDT, Dims
+
+pytestmark = pytest.mark.benchmark
+
+MC_MAZE = Dims(channels=137, neurons=182, observed_bins=140, bins=180)
+TRIALS = 64
+
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+class Kernels(TorchDispatchMode):
+    """Counts what is computed, views aside: each is a kernel to start on a GPU, a call on a CPU."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
+def cost(function: Callable[[], object], times: int = 5) -> tuple[float, int]:
+    """Seconds of the fastest of a few calls after one to warm up, and number of kernels.
+
+    Processor time on a CPU, where other work would be measured too.
+    """
+    clock = time.perf_counter if DEVICE == "cuda" else time.process_time
+    taken = []
+    for _ in range(times + 1):
+        start = clock()
+        function()
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
+        taken.append(clock() - start)
+    with Kernels() as kernels:
+        function()
+    return min(taken[1:]), kernels.count
+
+
+def counts() -> torch.Tensor:
+    return torch.poisson(torch.full((TRIALS, 140, 137), 0.02, device=DEVICE))
+
+
+@pytest.mark.parametrize("context", [0, 2], ids=["student", "teacher"])
+def test_lfads_beside_a_loop_over_cells(context: int) -> None:
+    torch.manual_seed(0)
+    model = LFADS(replace(MC_MAZE, context=context), dropout=0.0).to(DEVICE)
+    naive = NaiveLFADS(model).to(DEVICE)
+    observed, behavior = counts(), torch.randn(TRIALS, 180, 2, device=DEVICE) if context else None
+    noise = torch.randn(TRIALS, 64, device=DEVICE), torch.randn(model.encoded, TRIALS, 4, device=DEVICE)
+
+    def ours() -> None:
+        encoding = model(observed, behavior)
+        (encoding.prediction.exp().mean() + encoding.penalty.mean()).backward()
+
+    def theirs() -> None:
+        rates, _, *inferred = naive(observed, behavior, *noise)
+        (rates.exp().mean() + model.input_prior.divergence(*inferred).mean()).backward()
+
+    (step, few), (reference, many) = cost(ours), cost(theirs)
+    print(f"\nLFADS step on {DEVICE}: {step:.3f} s, {few} kernels; loops over cells {reference:.3f} s, {many} kernels")
+    print(f"ratio: {reference / step:.1f} x the time, {many / few:.1f} x the kernels")
+
+
+def test_controller_and_generator_alone() -> None:
+    """Without the encoders, which on a GPU are one kernel each way and on a CPU are loops inside torch."""
+    torch.manual_seed(0)
+    model = LFADS(replace(MC_MAZE, bins=140), dropout=0.0).to(DEVICE)
+    naive = NaiveLFADS(model).to(DEVICE)
+    heard, first = (
+        torch.randn(size, device=DEVICE, requires_grad=True) for size in ((TRIALS, 140, 128), (TRIALS, 200))
+    )
+    keep, noise = torch.ones(141, TRIALS, 200, device=DEVICE), torch.randn(140, TRIALS, 4, device=DEVICE)
+
+    def ours() -> None:
+        sum(part.sum() for part in model._generate(heard, first, keep)).backward()
+
+    def theirs() -> None:
+        state, control, total = first, model.controller_state.repeat(TRIALS, 1), torch.zeros((), device=DEVICE)
+        loadings = torch.nn.functional.normalize(model.factors.weight, dim=1)
+        for t in range(140):
+            heard_now = torch.cat([heard[:, t], state @ loadings.T], 1)
+            control = naive.controller(heard_now, control).clamp(-5, 5)
+            mean, log_variance = model.input_posterior(control).chunk(2, 1)
+            sample = mean + (log_variance / 2).exp() * noise[t]
+            state = naive.generator(sample, state).clamp(-5, 5)
+            total = total + state.sum() + sample.sum()
+        total.backward()
+
+    (step, few), (reference, many) = cost(ours), cost(theirs)
+    print(f"\ncontroller and generator: {step:.3f} s, {few} kernels; cells {reference:.3f} s, {many} kernels")
+    print(f"ratio: {reference / step:.1f} x the time, {many / few:.1f} x the kernels")
+
+
+@pytest.mark.parametrize("kind", [NDT, STNDT, LFADS])
+def test_a_step_of_each_backbone(kind: type[torch.nn.Module]) -> None:
+    torch.manual_seed(0)
+    model, observed = kind(MC_MAZE).to(DEVICE), counts()
+
+    def step() -> None:
+        encoding = model(observed)
+        loss = encoding.prediction.exp().mean()
+        (loss if encoding.penalty is None else loss + encoding.penalty.mean()).backward()
+
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    print(f"\n{kind.__name__} on {DEVICE}: {cost(step)[0]:.3f} s a step, {parameters} parameters")

@@ -1,0 +1,87 @@
+"""LFADS once more, bin by bin with torch's own cells: an oracle, and what speed is measured by."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from blend_pl.models import LFADS
+from blend_pl.models.lfads import Encoder
+
+
+def cell(rnn: nn.Module, suffix: str = "") -> nn.GRUCell:
+    """A cell with the weights of a GRU in one direction, or of another cell."""
+    names = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
+    values = [rnn.get_parameter(name + suffix).detach().clone() for name in names]
+    made = nn.GRUCell(values[0].shape[1], values[1].shape[1])
+    made.load_state_dict(dict(zip(names, values, strict=True)))
+    return made
+
+
+class NaiveEncoder(nn.Module):
+    """A cell for each direction, one bin after the other."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.initial = encoder.initial
+        self.there, self.back = cell(encoder.gru, "_l0"), cell(encoder.gru, "_l0_reverse")
+
+    def forward(self, read: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """States of both directions after each bin, in the order of bins."""
+        there, back = [], []
+        before, after = (initial.repeat(len(read), 1) for initial in self.initial)
+        for t in range(read.shape[1]):
+            before, after = self.there(read[:, t], before), self.back(read[:, -1 - t], after)
+            there.append(before)
+            back.insert(0, after)
+        return there, back
+
+
+class NaiveLFADS(nn.Module):
+    """Loops over bins of `nn.GRUCell`, for the encoders, and for controller and generator with states clipped.
+
+    Without dropout. What is drawn for the initial condition (B, I) and for the inputs (T, B, U) is handed in.
+    """
+
+    def __init__(self, model: LFADS) -> None:
+        super().__init__()
+        self.model = model
+        self.generator, self.controller = cell(model.generator, "_l0"), cell(model.controller)
+        self.initial_encoder, self.input_encoder = (
+            NaiveEncoder(model.initial_encoder),
+            NaiveEncoder(model.input_encoder),
+        )
+
+    def forward(
+        self, observed: Tensor, context: Tensor | None, first_noise: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Log-rates, states, and means, log-variances and samples of the inferred inputs."""
+        model = self.model
+        read = F.pad(observed, (0, 0, 0, model.encoded - observed.shape[1]))
+        if model.fusion is not None:
+            read = model.fusion(read, context)
+        there, back = self.initial_encoder(read)
+        mean, log_variance = model.initial_posterior(torch.cat([there[-1], back[0]], 1)).chunk(2, 1)
+        state = model.initial_state(mean + (log_variance / 2).exp() * first_noise)
+        state = state.clamp(-model.clip, model.clip)
+        there, back = self.input_encoder(read)
+        nothing = torch.zeros_like(there[0])
+        control = model.controller_state.repeat(len(read), 1)
+        loadings = model.factors.weight / model.factors.weight.norm(dim=1, keepdim=True)
+        memory = torch.exp(-1 / model.input_prior.log_tau.exp())
+        rates, states, posterior = [], [], []
+        for t in range(model.bins):
+            if t < model.encoded:
+                before = there[t - 1] if t > 0 else nothing
+                after = back[t + 1] if t + 1 < model.encoded else nothing
+                heard = torch.cat([before, after, state @ loadings.T], 1)
+                control = self.controller(heard, control).clamp(-model.clip, model.clip)
+                mean, log_variance = model.input_posterior(control).chunk(2, 1)
+                sample = mean + (log_variance / 2).exp() * noise[t]
+                posterior.append((mean, log_variance, sample))
+            else:
+                sample = sample * memory
+            state = self.generator(sample, state).clamp(-model.clip, model.clip)
+            states.append(state)
+            rates.append(model.readout(state @ loadings.T))
+        means, log_variances, samples = (torch.stack(part, 1) for part in zip(*posterior, strict=True))
+        return torch.stack(rates, 1), torch.stack(states, 1), means, log_variances, samples

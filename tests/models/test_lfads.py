@@ -1,0 +1,221 @@
+import math
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from helpers.lfads import NaiveLFADS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.distributions import Normal, kl_divergence
+
+from blend_pl.errors import ConfigError
+from blend_pl.models import LFADS, Dims
+from blend_pl.models.fusion import Concatenation
+
+DIMS = Dims(channels=5, neurons=8, observed_bins=7, bins=10)
+SMALL: dict[str, Any] = {
+    "initial_encoder": 4,
+    "input_encoder": 3,
+    "controller": 5,
+    "inputs": 2,
+    "initial": 3,
+    "generator": 6,
+    "factors": 4,
+    "dropout": 0.0,
+}
+
+
+def lfads(dims: Dims = DIMS, **changes: Any) -> LFADS:
+    """A small model with no weight left at a special value."""
+    torch.manual_seed(0)
+    model = LFADS(dims, **{**SMALL, **changes})
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return model
+
+
+def counts(trials: int = 3) -> Tensor:
+    return torch.randint(0, 4, (trials, 7, 5), generator=torch.Generator().manual_seed(1)).float()
+
+
+def behavior(trials: int = 3) -> Tensor:
+    return torch.randn(trials, 10, 2, generator=torch.Generator().manual_seed(2))
+
+
+def drawn(model: LFADS, trials: int, seed: int) -> tuple[Tensor, Tensor]:
+    """What the model draws in training after this seed."""
+    torch.manual_seed(seed)
+    return torch.randn(trials, 3), torch.randn(model.encoded, trials, 2)
+
+
+@pytest.mark.parametrize("context", [0, 2])
+@pytest.mark.parametrize("training", [False, True])
+def test_equals_the_plain_loop_over_torch_cells(context: int, training: bool) -> None:
+    model = lfads(Dims(5, 8, 7, 10, context), ramp=0).train(training)
+    given_ = counts(), behavior() if context else None
+    noise = drawn(model, 3, 5) if training else (torch.zeros(3, 3), torch.zeros(model.encoded, 3, 2))
+    rates, states, means, log_variances, samples = NaiveLFADS(model)(*given_, *noise)
+    torch.manual_seed(5)
+    encoding = model(*given_)
+    torch.testing.assert_close(encoding.prediction, rates, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(encoding.features[0], states, atol=1e-5, rtol=1e-5)
+    assert model.encoded == (10 if context else 7)
+    if training:
+        driving = model.input_prior.divergence(means, log_variances, samples)
+        read = torch.cat([given_[0], torch.zeros(3, model.encoded - 7, 5)], 1)
+        if context:
+            read = model.fusion(read, given_[1])
+        mean, log_variance = model.initial_posterior(model.initial_encoder(read)[1]).chunk(2, -1)
+        prior = Normal(model.initial_prior, math.sqrt(0.1))
+        at_start = kl_divergence(Normal(mean, (log_variance / 2).exp()), prior).sum(-1)
+        expected = (model.kl_initial * at_start + model.kl_inputs * driving) / 80
+        torch.testing.assert_close(encoding.penalty, expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("clip", [1.0, 1.5])
+def test_clipping_the_first_state_clips_all(clip: float) -> None:
+    model = lfads(clip=clip).eval()
+    with torch.no_grad():
+        model.initial_state.weight.mul_(50)
+    encoding = model(counts())
+    rates, *_ = NaiveLFADS(model)(counts(), None, torch.zeros(3, 3), torch.zeros(7, 3, 2))
+    model.clip = 100.0
+    assert not torch.allclose(model(counts()).prediction, rates, atol=1e-2)
+    torch.testing.assert_close(encoding.prediction, rates, atol=1e-5, rtol=1e-5)
+
+
+def test_clip_below_one_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"at least 1, not 0\.5"):
+        LFADS(DIMS, clip=0.5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    channels=st.integers(1, 5),
+    heldout=st.integers(0, 3),
+    observed=st.integers(1, 4),
+    forward=st.integers(0, 3),
+    context=st.integers(0, 3),
+    trials=st.integers(1, 3),
+)
+def test_any_sizes_train_every_weight(
+    channels: int, heldout: int, observed: int, forward: int, context: int, trials: int
+) -> None:
+    dims = Dims(channels, channels + heldout, observed, observed + forward, context)
+    model = LFADS(dims, **{**SMALL, "dropout": 0.3}, ramp=0)
+    given_ = torch.randn(trials, observed + forward, context) if context else None
+    encoding = model(torch.randint(0, 3, (trials, observed, channels)).float(), given_)
+    assert encoding.prediction.shape == (trials, observed + forward, channels + heldout)
+    assert [feature.shape for feature in encoding.features] == [(trials, observed + forward, size) for size in (6, 4)]
+    assert encoding.latents is encoding.features[1]
+    assert encoding.penalty.shape == (trials,)
+    (encoding.prediction.sum() + encoding.penalty.sum()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+def test_gradient_reaches_every_weight() -> None:
+    model = lfads(Dims(5, 8, 7, 10, 2), ramp=0)
+    encoding = model(counts(), behavior())
+    (encoding.prediction.exp().mean() + encoding.penalty.mean()).backward()
+    assert [name for name, parameter in model.named_parameters() if not parameter.grad.any()] == []
+
+
+def test_samples_in_training_and_means_in_evaluation() -> None:
+    model = lfads()
+    assert not torch.equal(model(counts()).prediction, model(counts()).prediction)
+    model.eval()
+    assert torch.equal(model(counts()).prediction, model(counts()).prediction)
+    assert model(counts()).penalty is None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_dropout_acts_in_training_only(seed: int) -> None:
+    model = lfads(dropout=0.5)
+
+    def rates(dropout: float) -> Tensor:
+        model.dropout.p = dropout
+        torch.manual_seed(seed)
+        return model(counts()).prediction
+
+    assert not torch.allclose(rates(0.5), rates(0.0))
+    model.eval()
+    assert torch.equal(rates(0.5), rates(0.0))
+
+
+def test_weights_of_the_divergence_rise_over_training_steps_and_survive_a_resume() -> None:
+    model, free = lfads(ramp=4), lfads(ramp=0)
+
+    def share(model: LFADS) -> float:
+        penalties = []
+        for each in (model, free):
+            torch.manual_seed(7)
+            penalties.append(each(counts()).penalty.sum().item())
+        return penalties[0] / penalties[1]
+
+    assert [share(model) for _ in range(3)] == pytest.approx([0.2, 0.4, 0.6])
+    model.eval()(counts())
+    resumed = lfads(ramp=4)
+    resumed.load_state_dict(model.state_dict())
+    assert [share(resumed) for _ in range(3)] == pytest.approx([0.8, 1, 1])
+
+
+def test_forward_bins_of_a_student_run_on_with_inputs_that_fade() -> None:
+    model = lfads().eval()
+    heard = []
+    model.generator.register_forward_hook(lambda _, inputs, __: heard.append(inputs))
+    states = model(counts()).features[0]
+    ((inferred, last),) = heard
+    torch.testing.assert_close(last[0], states[:, 6])
+    torch.testing.assert_close(inferred[:, 1:], inferred[:, :-1] * model.input_prior.memory())
+
+
+@pytest.mark.parametrize("fusion", [Concatenation, partial(Concatenation, size=5)])
+def test_behaviour_of_each_bin_is_heard_forward_bins_too(fusion: type[Concatenation]) -> None:
+    model = lfads(Dims(5, 8, 7, 10, 2), fusion=fusion).eval()
+    moved = behavior()
+    moved[:, 9] += 3
+    difference = (model(counts(), moved).prediction - model(counts(), behavior()).prediction).abs().amax((0, 2))
+    assert difference.min() > 0
+    shifted = behavior().requires_grad_()
+    model(counts(), shifted).prediction.sum().backward()
+    assert shifted.grad is not None
+    assert shifted.grad.abs().amax((0, 2)).min() > 0
+
+
+def test_controller_does_not_read_the_bin_it_drives() -> None:
+    model = lfads().eval()
+    given_ = counts(1).requires_grad_()
+    model._controller_inputs(given_)[0, 3].sum().backward()
+    assert given_.grad is not None
+    heard = given_.grad.abs().amax((0, 2)) > 0
+    assert heard.tolist() == [True, True, True, False, True, True, True]
+
+
+def test_trials_do_not_mix() -> None:
+    model = lfads().eval()
+    alone = torch.cat([model(trial[None]).prediction for trial in counts(4)])
+    torch.testing.assert_close(model(counts(4)).prediction, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_training_lowers_the_negative_evidence_bound() -> None:
+    torch.manual_seed(0)
+    model = LFADS(DIMS, **SMALL, kl_initial=1.0, kl_inputs=1.0, ramp=0)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    rates = torch.linspace(0, 3, 10).sin()[:, None] + torch.linspace(-2, 0, 8)
+    target = torch.poisson(rates.exp().expand(32, 10, 8))
+    losses = []
+    for _ in range(60):
+        encoding = model(target[:, :7, :5])
+        loss = (encoding.prediction.exp() - target * encoding.prediction).mean() + encoding.penalty.mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-10:]) / 10 < losses[0] - 0.2
+    ideal = (rates.exp() - rates.exp() * rates).mean().item()
+    assert losses[-1] < ideal + 0.15

@@ -1,0 +1,217 @@
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from blend_pl.errors import ConfigError
+from blend_pl.models import STNDT, Dims
+from blend_pl.models.contrast import Contrast
+from blend_pl.models.embedding import CountEmbedding, Identity, Linear, SinusoidalPositions
+from blend_pl.models.stndt import SpatialAttention, SpatiotemporalLayer
+
+DIMS = Dims(channels=5, neurons=8, observed_bins=7, bins=10)
+EMBEDDINGS: dict[str, Callable[[int], Any]] = {
+    "identity": Identity,
+    "linear": Linear,
+    "counts": partial(CountEmbedding, size=1),
+}
+SILENT = Contrast(weight=0.0)
+KINDS = ("weight", "bias")
+
+
+def attention_of(weight: Tensor, bias: Tensor, heads: int, out: nn.Linear | None = None) -> nn.MultiheadAttention:
+    """torch's own attention with given query, key and, if there is an output map, value weights; the rest is noise."""
+    width = weight.shape[1]
+    attention = nn.MultiheadAttention(width, heads, batch_first=True)
+    with torch.no_grad():
+        attention.in_proj_weight[: len(weight)] = weight
+        attention.in_proj_bias[: len(bias)] = bias
+        if out is not None:
+            attention.out_proj.load_state_dict(out.state_dict())
+    return attention
+
+
+def plain_layer(layer: SpatiotemporalLayer, tokens: Tensor, columns: Tensor, forbidden: Tensor) -> Tensor:
+    """The layer composed of torch's own attention, norms and linear maps."""
+    temporal, heads = layer.temporal, layer.spatial.heads
+    normed = temporal.norm(tokens)
+    self_attention = temporal.attention
+    attention = attention_of(self_attention.qkv.weight, self_attention.qkv.bias, heads, self_attention.out_proj)
+    tokens = tokens + attention(normed, normed, normed, attn_mask=forbidden)[0]
+    tokens = tokens + plain_feedforward(temporal.feedforward, tokens)
+    normed = layer.norm_spatial(columns)
+    weights = attention_of(layer.spatial.qk.weight, layer.spatial.qk.bias, heads)(normed, normed, normed)[1]
+    mixed = torch.stack([(a @ z.T).T for a, z in zip(weights, layer.norm(tokens), strict=True)])
+    tokens = tokens + mixed
+    return tokens + plain_feedforward(layer.feedforward, tokens)
+
+
+def plain_feedforward(part: Any, tokens: Tensor) -> Tensor:
+    return part.linear2(torch.relu(part.linear1(part.norm(tokens))))
+
+
+def shaken(model: STNDT) -> STNDT:
+    """The model in evaluation mode with no weight left at a special value."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return model.eval()
+
+
+@pytest.mark.parametrize("window", [(-1, -1), (2, 3)])
+@pytest.mark.parametrize("context", [0, 2])
+@pytest.mark.parametrize("kind", EMBEDDINGS)
+def test_equals_the_plain_composition_of_torch_layers(window: tuple[int, int], context: int, kind: str) -> None:
+    torch.manual_seed(1)
+    dims = Dims(5, 8, 7, 10, context)
+    embedding = EMBEDDINGS[kind]
+    limits = {"context_forward": window[0], "context_backward": window[1]}
+    model = shaken(STNDT(dims, 3, 2, 16, **limits, contrast=SILENT, embedding=embedding))
+    counts, behavior = torch.randint(0, 4, (3, 7, 5)).float(), torch.randn(3, 10, 2)
+
+    padded = torch.zeros(3, 10, 8)
+    padded[:, :7, :5] = counts
+    tokens = model.tokens.embedding(padded) * math.sqrt(8)
+    whole = padded
+    if context:
+        extra = model.tokens.fusion.embedding(behavior) * math.sqrt(2)
+        tokens, whole = (torch.cat([part, extra], dim=-1) for part in (tokens, padded))
+    spatial = model.embedding_spatial(whole.transpose(1, 2)) * math.sqrt(10)
+    features = [tokens + model.positions.embedding.weight]
+    lag = torch.arange(10)[:, None] - torch.arange(10)[None, :]
+    forbidden = ((-lag > window[0]) & (window[0] >= 0)) | ((lag > window[1]) & (window[1] >= 0))
+    spatial = spatial + model.positions_spatial.embedding.weight
+    for layer in model.layers:
+        features.append(plain_layer(layer, features[-1], spatial, forbidden))
+        spatial = features[-1].transpose(1, 2)
+    expected = model.norm(features[-1]) @ model.readout.weight.T + model.readout.bias
+
+    encoding = model(counts, behavior if context else None)
+    for ours, theirs in zip(encoding.features, features[1:], strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(encoding.latents, model.norm(features[-1]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(encoding.prediction, expected, atol=1e-5, rtol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    channels=st.integers(1, 6),
+    heldout=st.integers(0, 3),
+    observed=st.integers(1, 5),
+    forward=st.integers(0, 2),
+    context=st.integers(0, 3),
+    heads=st.integers(1, 4),
+    trials=st.integers(1, 3),
+)
+def test_any_sizes_train(
+    channels: int, heldout: int, observed: int, forward: int, context: int, heads: int, trials: int
+) -> None:
+    dims = Dims(channels, channels + heldout, observed, observed + forward, context)
+    model = STNDT(dims, layers=1, heads=heads, feedforward=4)
+    behavior = torch.randn(trials, observed + forward, context) if context else None
+    encoding = model(torch.randint(0, 3, (trials, observed, channels)).float(), behavior)
+    assert encoding.prediction.shape == (trials, observed + forward, channels + heldout)
+    assert encoding.penalty.shape == (trials,)
+    (encoding.prediction.sum() + encoding.penalty.sum()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+@given(width=st.integers(1, 6), bins=st.integers(1, 7), heads=st.integers(1, 4))
+def test_spatial_weights_are_shares(width: int, bins: int, heads: int) -> None:
+    weights = SpatialAttention(bins, heads)(torch.randn(2, width, bins))
+    assert weights.shape == (2, width, width)
+    assert weights.min() >= 0
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, width))
+
+
+def test_both_streams_matter() -> None:
+    torch.manual_seed(0)
+    model, counts = STNDT(DIMS, layers=2).eval(), torch.rand(2, 7, 5)
+    whole = model(counts).prediction
+    for layer in model.layers:
+        layer.spatial.forward = lambda columns: torch.eye(8).expand(2, 8, 8)  # type: ignore[method-assign]
+    assert not torch.allclose(model(counts).prediction, whole, atol=1e-3)
+
+
+def test_penalty_is_asked_for_in_training_only() -> None:
+    counts = torch.randint(0, 3, (4, 7, 5)).float()
+    model = STNDT(DIMS, layers=1)
+    assert model(counts).penalty.shape == (4,)
+    assert model.eval()(counts).penalty is None
+    assert STNDT(DIMS, layers=1, contrast=SILENT)(counts).penalty is None
+
+
+def test_contrast_reaches_both_embeddings_and_sees_no_behaviour() -> None:
+    torch.manual_seed(0)
+    model = STNDT(Dims(5, 8, 7, 10, 2), layers=1)
+    penalty = model(torch.randint(0, 3, (4, 7, 5)).float(), torch.full((4, 10, 2), torch.nan)).penalty
+    penalty.sum().backward()
+    assert penalty.isfinite().all()
+    moved = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert moved == {f"{part}.linear.{kind}" for part in ("tokens.embedding", "embedding_spatial") for kind in KINDS}
+
+
+def test_contrast_leaves_what_was_never_observed_alone() -> None:
+    torch.manual_seed(0)
+    model, counts = STNDT(DIMS, layers=1), torch.ones(4, 7, 5)
+    seen = []
+    model.embedding_spatial.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    model(counts)
+    _, views = seen
+    assert not views[:, 5:].any()
+    assert not views[:, :, 7:].any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"embedding": partial(Linear, width=6)}, "one entry a neuron"),
+        ({"embedding": CountEmbedding}, "one entry a neuron"),
+        ({"embedding": Identity}, r"contrast\.weight to 0"),
+    ],
+)
+def test_embedding_that_does_not_fit_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        STNDT(DIMS, **settings)
+
+
+def test_three_dropouts_act_in_training_only() -> None:
+    counts = torch.rand(2, 7, 5)
+
+    def varies(**rates: float) -> bool:
+        off = {"dropout": 0.0, "dropout_embedding": 0.0, "dropout_rates": 0.0}
+        model = STNDT(DIMS, layers=1, **{**off, **rates})
+        first, second = (model(counts).prediction for _ in range(2))
+        model.eval()
+        assert torch.equal(model(counts).prediction, model(counts).prediction)
+        return not torch.equal(first, second)
+
+    assert not varies()
+    assert all(varies(**{name: 0.5}) for name in ("dropout", "dropout_embedding", "dropout_rates"))
+
+
+def test_fixup_scales_the_temporal_parts_alone() -> None:
+    models = []
+    for fixup in (True, False):
+        torch.manual_seed(0)
+        models.append(STNDT(DIMS, layers=3, fixup=fixup).state_dict())
+    scaled, plain = models
+    for name, value in plain.items():
+        shrunk = "temporal" in name and name.endswith(("linear1.weight", "linear2.weight", "out_proj.weight"))
+        torch.testing.assert_close(scaled[name], value * (0.67 * 3**-0.25 if shrunk else 1.0))
+
+
+def test_trials_do_not_mix() -> None:
+    torch.manual_seed(0)
+    model = STNDT(DIMS, layers=2, positions=SinusoidalPositions).eval()
+    counts: Tensor = torch.rand(4, 7, 5)
+    alone = torch.cat([model(trial[None]).prediction for trial in counts])
+    torch.testing.assert_close(model(counts).prediction, alone, atol=1e-5, rtol=1e-5)
