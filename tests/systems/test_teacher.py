@@ -8,6 +8,7 @@ from helpers.systems import make_teacher
 from blend_pl.data.batch import Batch
 from blend_pl.data.session import Signature
 from blend_pl.errors import TeacherError
+from blend_pl.masking import Masking
 from blend_pl.systems import Teacher
 
 
@@ -93,4 +94,5 @@ def test_behaviour_is_hidden_while_training_and_at_no_other_time(batch: Batch) -
         masked, _ = teacher.mask(batch, seed=1, epoch=0)
         assert int((~masked.privileged_valid).all((1, 2)).sum()) == hidden
         assert torch.equal(masked.observed, make_teacher(signature).mask(batch, 1, 0)[0].observed)
-    assert torch.equal(teacher.predict_step(batch, 0), teacher.predict_step(batch, 0))
+    other = replace(batch, privileged=batch.privileged + 1)
+    assert not torch.equal(teacher.eval().predict_step(batch, 0), teacher.predict_step(other, 0))

@@ -309,5 +309,5 @@ def test_the_hand_is_missing_in_a_share_of_the_training_trials(folder: Path, tmp
     assert missing.sum() == SESSION.n_train // 2
     assert set(gappy["intervals/trials/split"][missing]) == {b"train"}
     for name in set(whole) - {"identifier"}:
-        if "behavior" not in name and whole[name].dtype.kind in "iuf":
+        if "behavior" not in name and np.asarray(whole[name]).dtype.kind in "iuf":
             np.testing.assert_array_equal(whole[name], gappy[name])
