@@ -15,7 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.core import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_only
 
-from blend_pl.callbacks import Distillation, Multitask, NLBEvaluation, RatesWriter
+from blend_pl.callbacks import Cost, Distillation, Multitask, NLBEvaluation, RatesWriter
 from blend_pl.compose import Config, compose, merge
 from blend_pl.errors import ConfigError
 from blend_pl.files import atomic_file
@@ -120,6 +120,8 @@ class BlendCLI(LightningCLI):
             callback = self._get(self.config_init, name)
             if callback is not None:
                 trainer.callbacks.append(callback)
+        self.cost = Cost()
+        trainer.callbacks.append(self.cost)
         # Lightning's own `save_last` waits for a better score; a run should resume from where it was.
         trainer.callbacks.append(ModelCheckpoint(self.run / CHECKPOINTS, Path(LAST).stem, enable_version_counter=False))
         return trainer
@@ -186,6 +188,7 @@ class BlendCLI(LightningCLI):
             epoch=epoch,
             scores=scores,
             oracle=oracle,
+            cost=self.cost.summary(),
             config=config,
         )
 

@@ -16,7 +16,16 @@ from blend_pl.prediction import predict
 from blend_pl.report.anchors import elsewhere, published
 from blend_pl.report.comparison import BASELINE, OTHER, SELF, STUDENT, TEACHER, Comparison, Experiment, compare
 from blend_pl.report.pages import Picture, Section, TitledTable, html, markdown
-from blend_pl.report.tables import LEGEND, LOWER_IS_BETTER, NAMES, Table, difference_table, published_table, score_table
+from blend_pl.report.tables import (
+    LEGEND,
+    LOWER_IS_BETTER,
+    NAMES,
+    Table,
+    cost_table,
+    difference_table,
+    published_table,
+    score_table,
+)
 
 MARKDOWN, HTML = "report.md", "report.html"
 
@@ -68,14 +77,14 @@ def report(runs: list[str], output: str | None = None) -> None:
         _print(console, names, scores, comparison.title)
         if len(differences.header) > 1:
             _print(console, names, differences, "against the baseline")
-        beside = _beside(comparison)
-        if beside:
-            _print(console, [row[0] for row in beside.table.rows], beside.table, beside.title)
+        more = list(_more(comparison))
+        for titled in more:
+            _print(console, [row[0] for row in titled.table.rows], titled.table, titled.title)
         notes = [*comparison.notes, *_remarks(comparison)]
         pictures = _draw(comparison, folder, stem, notes)
         for note in notes:
             console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
-        sections.append(Section(comparison, scores.beside(differences), beside, pictures, notes))
+        sections.append(Section(comparison, scores.beside(differences), more, pictures, notes))
     console.print(LEGEND, style="dim", highlight=False)
     for name, text in ((MARKDOWN, markdown(sections)), (HTML, html(sections))):
         with atomic_file(folder / name) as path:
@@ -83,13 +92,15 @@ def report(runs: list[str], output: str | None = None) -> None:
     console.print(f"report: {folder / HTML}", soft_wrap=True, highlight=False)
 
 
-def _beside(comparison: Comparison) -> TitledTable | None:
-    """What others have published of the same trials."""
+def _more(comparison: Comparison) -> Iterator[TitledTable]:
+    """What others have published of the same trials, and what training cost."""
     found = published(comparison)
-    if found is None:
-        return None
-    title = f"Published scores of {comparison.session}, {comparison.bin_ms} ms, on {comparison.phase}: {found.source}"
-    return TitledTable(title, published_table(found.methods))
+    if found:
+        of_what = f"{comparison.session}, {comparison.bin_ms} ms, on {comparison.phase}"
+        yield TitledTable(f"Published scores of {of_what}: {found.source}", published_table(found.methods))
+    costs = cost_table(comparison)
+    if costs.rows:
+        yield TitledTable("What training cost, on the machines it ran on", costs)
 
 
 def _print(console: Console, names: Sequence[str], table: Table, title: str) -> None:

@@ -43,11 +43,11 @@ class TitledTable:
 
 @dataclass(frozen=True)
 class Section:
-    """What a report says of one comparison; `published` are scores that others have of the same trials."""
+    """What a report says of one comparison; `more` are tables beside that of the scores."""
 
     comparison: Comparison
     table: Table
-    published: TitledTable | None
+    more: Sequence[TitledTable]
     pictures: Sequence[Picture]
     notes: Sequence[str]
 
@@ -71,8 +71,8 @@ def _markdown(section: Section) -> Iterator[str]:
     yield f"## {section.comparison.title}"
     yield _markdown_table(section.table)
     yield LEGEND
-    if section.published:
-        yield f"{section.published.title}:\n\n{_markdown_table(section.published.table)}"
+    for titled in section.more:
+        yield f"{titled.title}:\n\n{_markdown_table(titled.table)}"
     if section.notes:
         yield "\n".join(f"- {note}" for note in section.notes)
     for picture in section.pictures:
@@ -91,9 +91,9 @@ def _html(section: Section) -> Iterator[str]:
     yield f"<h2>{escape(section.comparison.title)}</h2>"
     yield _html_table(section.table)
     yield f'<p class="small">{escape(LEGEND)}</p>'
-    if section.published:
-        yield f"<h3>{escape(section.published.title)}</h3>"
-        yield _html_table(section.published.table)
+    for titled in section.more:
+        yield f"<h3>{escape(titled.title)}</h3>"
+        yield _html_table(titled.table)
     for note in section.notes:
         yield f'<p class="note">{escape(note)}</p>'
     for picture in section.pictures:

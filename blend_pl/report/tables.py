@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 from blend_pl.report.comparison import BASELINE, TEACHER, Comparison, Experiment
 from blend_pl.report.statistics import Difference, Summary, gap_closed
@@ -60,6 +61,20 @@ def difference_table(comparison: Comparison) -> Table:
         differences = [_difference(comparison, experiment, key) for key in shown]
         gaps = [_gap(comparison, experiment, key) for key in shown]
         rows.append([experiment.name, *differences, *gaps])
+    return Table(header, rows)
+
+
+def cost_table(comparison: Comparison) -> Table:
+    """A row for each experiment whose training was measured: parameters, seconds a step and memory, over seeds."""
+    header = ["experiment", "parameters", "s / step", "peak memory (MB)"]
+    rows = []
+    for experiment in comparison.experiments:
+        costs = [run.results["cost"] for run in experiment.runs if run.results.get("cost")]
+        if costs:
+            parameters, seconds, memory = (
+                fmean(cost[key] for cost in costs) for key in ("parameters", "seconds_per_step", "peak_bytes")
+            )
+            rows.append([experiment.name, f"{parameters:,.0f}", f"{seconds:.3f}", f"{memory / 1e6:,.0f}"])
     return Table(header, rows)
 
 

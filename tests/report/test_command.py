@@ -134,3 +134,16 @@ def test_folder_that_cannot_be_written_is_refused(runs: Path) -> None:
     (runs / "file").touch()
     with pytest.raises(DataError, match="cannot write"):
         report([str(runs)], str(runs / "file"))
+
+
+def test_costs_have_a_table_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, seconds in ((0, 0.02), (1, 0.04)):
+        cost = {"parameters": 12345, "seconds_per_step": seconds, "peak_bytes": 5e8}
+        write_run(tmp_path, "x_baseline", seed, cost=cost)
+    write_run(tmp_path, "x_smoothing")
+    report([str(tmp_path)], str(tmp_path / "report"))
+    assert "What training cost" in capsys.readouterr().out
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "| x_baseline | 12,345 | 0.030 | 500 |" in text
+    assert "<td>12,345</td>" in (tmp_path / "report" / "report.html").read_text()
+    assert text.count("x_smoothing |") == 1

@@ -1,0 +1,54 @@
+"""What training costs: parameters, time a step, memory."""
+
+import resource
+import statistics
+import sys
+import time
+from typing import Any
+
+import lightning as L
+import torch
+
+_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Bytes in which the system counts a process's memory."""
+
+
+class Cost(L.Callback):
+    """Measures a training while it runs.
+
+    Attributes:
+        parameters: number of trained parameters of the system, without what only a distillation needs.
+        seconds: of each step, from the batch's arrival to the updated weights.
+    """
+
+    def __init__(self) -> None:
+        self.parameters = 0
+        self.seconds: list[float] = []
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        named = pl_module.named_parameters()
+        self.parameters = sum(p.numel() for name, p in named if p.requires_grad and not name.startswith("objective."))
+        if pl_module.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(pl_module.device)
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        self._began = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        self.seconds.append(time.perf_counter() - self._began)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        on_gpu = pl_module.device.type == "cuda"
+        self.peak_bytes = (
+            torch.cuda.max_memory_allocated(pl_module.device)
+            if on_gpu
+            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
+        )
+
+    def summary(self) -> dict[str, float | int]:
+        """Parameters, median seconds a step, and peak bytes of the device or, on a CPU, of the process."""
+        return {
+            "parameters": self.parameters,
+            "seconds_per_step": statistics.median(self.seconds),
+            "peak_bytes": self.peak_bytes,
+        }

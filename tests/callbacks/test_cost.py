@@ -1,0 +1,22 @@
+from pathlib import Path
+
+import lightning as L
+from helpers.systems import make, trainer
+
+from blend_pl.callbacks import Cost, Multitask
+from blend_pl.data.module import NLBDataModule
+
+
+def test_costs_of_a_training(tiny: NLBDataModule, tmp_path: Path) -> None:
+    L.seed_everything(0)
+    costs = []
+    for extra in ([], [Multitask()]):
+        cost, student = Cost(), make()
+        fitting = trainer(tmp_path, 2, cost, *extra)
+        fitting.fit(student, datamodule=tiny)
+        costs.append(cost.summary())
+        assert len(cost.seconds) == fitting.global_step
+        assert costs[-1]["parameters"] == sum(p.numel() for p in student.backbone.parameters())
+        assert 0 < costs[-1]["seconds_per_step"] < 10
+        assert 50e6 < costs[-1]["peak_bytes"] < 50e9
+    assert costs[0]["parameters"] == costs[1]["parameters"]
