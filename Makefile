@@ -3,12 +3,15 @@ TORCH ?= torch==2.13.0
 BIN := .venv/bin
 READY := .venv/.ready
 SEEDS ?= 1 2 3
+NDT_ARMS := baseline teacher hard soft feature correlation ensemble self multitask
+ARMS ?= $(NDT_ARMS) $(foreach backbone,stndt lfads,$(addprefix $(backbone)_,baseline teacher hard feature))
+COMPARE = PATH="$(CURDIR)/$(BIN):$$PATH" SEEDS="$(SEEDS)"
 RUNS ?= runs/demo/simulated_hard
 OUTPUT ?= submission.h5
 ARGS ?= --score $(if $(filter runs/demo/%,$(RUNS)),--name mc_maze)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo nlb-submit test test-all lint format bench clean
+.PHONY: help env demo recipes nlb-submit test test-all lint format bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +27,10 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY) ## teacher, student and controls on a simulated session; table and figures in runs/demo/report
-	@PATH="$(CURDIR)/$(BIN):$$PATH" SEEDS="$(SEEDS)" bash experiments/demo.sh
+	@$(COMPARE) ARMS="baseline teacher hard self" OUTPUT=runs/demo bash experiments/compare.sh
+
+recipes: $(READY) ## every backbone, strategy and control on the simulated session, with costs; runs/recipes/report
+	@$(COMPARE) ARMS="$(ARMS)" OUTPUT=runs/recipes bash experiments/compare.sh
 
 nlb-submit: $(READY) ## EvalAI file of NLB'21 from RUNS (the demo's students) to OUTPUT; more options in ARGS
 	$(BIN)/python -m blend_pl submit $(RUNS) --output "$(OUTPUT)" $(ARGS)
