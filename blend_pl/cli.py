@@ -19,6 +19,7 @@ from blend_pl.callbacks import Cost, Distillation, Multitask, NLBEvaluation, Rat
 from blend_pl.compose import Config, compose, merge
 from blend_pl.errors import ConfigError
 from blend_pl.files import atomic_file
+from blend_pl.plain import plain
 from blend_pl.report import print_scores, report
 from blend_pl.results import write_results
 from blend_pl.runs import BEST, CHECKPOINTS, CONFIG, LAST, fingerprint, reserve, run_of
@@ -29,7 +30,12 @@ from blend_pl.systems.checkpoint import WholeCheckpoints, read_checkpoint
 from blend_pl.systems.student import stored_signature
 from blend_pl.teachers import resolve_teachers
 
-BESIDE: dict[str, Callable[..., None]] = {"simulate": simulate, "report": report, "submit": submit}
+BESIDE: dict[str, Callable[..., None]] = {
+    "simulate": simulate,
+    "plain": plain,
+    "report": report,
+    "submit": submit,
+}
 """Commands beside fit, validate, test and predict."""
 
 
