@@ -1,6 +1,5 @@
 """The command line: LightningCLI for fit, validate, test and predict, and the small commands beside it."""
 
-import re
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 from inspect import signature
@@ -17,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from blend_pl.callbacks import Cost, Distillation, Multitask, NLBEvaluation, RatesWriter
 from blend_pl.compose import Config, compose, merge
-from blend_pl.errors import ConfigError
+from blend_pl.errors import ConfigError, complaint
 from blend_pl.files import atomic_file
 from blend_pl.plain import plain
 from blend_pl.report import print_scores, report
@@ -117,7 +116,7 @@ class BlendCLI(LightningCLI):
             super().instantiate_classes()
         except ValueError as error:
             # The parser wraps whatever a class says of its arguments.
-            raise ConfigError(_complaint(str(error))) from error
+            raise ConfigError(complaint(str(error))) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer: Any = super().instantiate_trainer(**kwargs)
@@ -252,26 +251,42 @@ def run(arguments: Sequence[str]) -> BlendCLI | None:
         )
     except ArgumentError as error:
         command = next((a for a in arguments if a in (*BlendCLI.subcommands(), *BESIDE)), "COMMAND")
-        raise ConfigError(f"{_complaint(str(error))}; see `python -m blend_pl {command} --help`") from error
-
-
-def _complaint(message: str) -> str:
-    """What the parser's message comes down to, on one line: its innermost point, without the settings it repeats."""
-    innermost = re.split(r"\n\s*- ", message)[-1]
-    return " ".join(re.split(r"\n\s*Given value", innermost)[0].split())
+        raise ConfigError(f"{complaint(str(error))}; see `python -m blend_pl {command} --help`") from error
 
 
 def _run_beside(name: str, arguments: Sequence[str]) -> None:
-    """Runs a small command, whose function says what its arguments are; `runs` are as many as one likes."""
+    """Runs a small command, whose function says what its arguments are.
+
+    `runs` are as many as one likes; `data` are all options that begin with --data, as they are written.
+    """
     command = BESIDE[name]
+    parameters = signature(command).parameters
     parser = ArgumentParser(prog=f"python -m blend_pl {name}", exit_on_error=False)
-    if "runs" in signature(command).parameters:
+    if "runs" in parameters:
         parser.add_argument("runs", nargs="+", type=str, help="folders of runs or experiments")
-    parser.add_function_arguments(command, as_positional=True, skip={"runs"})
+    parser.add_function_arguments(command, as_positional=True, skip={"runs", "data"})
+    more = {}
+    if "data" in parameters:
+        more["data"], arguments = _data_options(arguments)
     # A flag alone means true; the parser wants the value.
-    flags = {f"--{name}" for name, parameter in signature(command).parameters.items() if parameter.annotation is bool}
+    flags = {f"--{name}" for name, parameter in parameters.items() if parameter.annotation is bool}
     given = [f"{argument}=true" if argument in flags else argument for argument in arguments]
-    command(**parser.parse_args(given).as_dict())
+    command(**parser.parse_args(given).as_dict(), **more)
+
+
+def _data_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Options that begin with --data., with their values, and all other arguments."""
+    options: list[str] = []
+    others: list[str] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if not argument.startswith("--data."):
+            others.append(argument)
+        elif "=" in argument:
+            options.append(argument)
+        else:
+            options.append(f"{argument}={next(remaining, '')}")
+    return options, others
 
 
 def _composed(arguments: Sequence[str]) -> list[str]:

@@ -1,5 +1,7 @@
 """Errors that a user can mend: one line each, saying what is wrong and what to do."""
 
+import re
+
 
 class BlendError(Exception):
     """Base class. The command line prints its message on one line, without a traceback, and exits with 2."""
@@ -15,3 +17,9 @@ class DataError(BlendError):
 
 class TeacherError(BlendError):
     """A teacher that is missing, cannot be read, or does not match its student."""
+
+
+def complaint(message: str) -> str:
+    """What a parser's message comes down to, on one line: its innermost point, without the settings it repeats."""
+    innermost = re.split(r"\n\s*- ", message)[-1]
+    return " ".join(re.split(r"\n\s*Given value", innermost)[0].split())

@@ -43,6 +43,8 @@ def smaller(arguments: list[str], folder: Path) -> list[str]:
         if "xxxxxxxx" in argument:
             argument = str(next(folder.glob(argument.replace("xxxxxxxx", "*"))))
         filled += [str(path) for path in sorted(folder.glob(argument))] if "*" in argument else [argument]
+    if arguments[0] == "plain":
+        return [*filled, *SIMULATION]
     if arguments[0] != "fit" or "--ckpt_path" in arguments:
         return filled
     network = [option for option in TINY if not option.startswith("--data")]

@@ -1,9 +1,8 @@
 """`python -m blend_pl plain`: the plain baselines of a session, as runs that stand beside the networks'."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser
@@ -11,7 +10,7 @@ from lightning.pytorch.core import LightningDataModule
 
 from blend_pl.compose import Config, compose
 from blend_pl.data import NLBDataModule
-from blend_pl.errors import ConfigError
+from blend_pl.errors import ConfigError, complaint
 from blend_pl.evaluation import NLBScores, score
 from blend_pl.plain.baseline import Baseline
 from blend_pl.plain.regression import Fit, fit_linear, fit_poisson
@@ -23,12 +22,13 @@ METHODS: dict[str, Fit] = {"smoothing": fit_linear, "glm": fit_poisson}
 """By the last word of their names."""
 
 
-def plain(config: str, output: str = "runs", seeds: list[int] = [0], data: dict[str, Any] | None = None) -> None:  # noqa: B006
+def plain(config: str, output: str = "runs", seeds: list[int] = [0], data: Sequence[str] = ()) -> None:  # noqa: B006
     """Fits the plain baselines of a session, which a network must beat, and writes them as finished runs.
 
     Gaussian smoothing, with held-out rates by ridge regression, and a Poisson GLM on the smoothed held-in spikes. They
     learn from the trials that a network learns from, and kernel and penalty are chosen on those that choose its
-    checkpoint. `report` sets them in one table with the networks.
+    checkpoint. `report` sets them in one table with the networks. Settings of the session are changed as in `fit`:
+    --data.bin_ms 20, --data.root data.
 
     Args:
         config: an experiment, a data file, or the config.yaml of a run, whose session is taken.
@@ -36,7 +36,7 @@ def plain(config: str, output: str = "runs", seeds: list[int] = [0], data: dict[
             without its last word.
         seeds: seeds to write runs for, as in --seeds [0,1,2]. Nothing here is drawn: the scores are the same for each,
             to be paired with those of networks of that seed.
-        data: settings of the data module that replace the file's, as in --data.bin_ms 20 or --data.root data.
+        data: settings of the data module that replace the file's, each --data.NAME=VALUE as `fit` takes them.
 
     Raises:
         BlendError: the file has no data settings, or nothing can be scored on that session.
@@ -44,7 +44,7 @@ def plain(config: str, output: str = "runs", seeds: list[int] = [0], data: dict[
     if not seeds:
         raise ConfigError("no seeds given; write at least one, as in --seeds [0]")
     family, found = _session(Path(config))
-    datamodule, settings = _datamodule(found, data or {})
+    datamodule, settings = _datamodule(found, data)
     datamodule.setup("fit")
     parts = datamodule.parts
     if not NLBScores(parts["train"], parts["eval"]).metrics:
@@ -61,7 +61,13 @@ def plain(config: str, output: str = "runs", seeds: list[int] = [0], data: dict[
         scores = score(parts["train"], parts["eval"], (baseline.rates(parts["train"]), baseline.rates(parts["eval"])))
         name = f"{family}_{method}"
         for seed in seeds:
-            resolved = {"name": name, "output": output, "seed_everything": seed, "data": settings, "model": method}
+            resolved = {
+                "name": name,
+                "output": output,
+                "seed_everything": seed,
+                "data": settings,
+                "model": {"plain": method},
+            }
             identity = fingerprint(resolved)
             run = reserve(Path(output) / name / f"seed{seed}-{identity}")
             write_results(
@@ -75,6 +81,7 @@ def plain(config: str, output: str = "runs", seeds: list[int] = [0], data: dict[
                 teachers=[],
                 checkpoint=None,
                 epoch=None,
+                cost=None,
                 chosen=baseline.choice,
                 scores=scores,
                 oracle=oracle,
@@ -93,27 +100,18 @@ def _session(path: Path) -> tuple[str, Config]:
     return family, config["data"]
 
 
-def _datamodule(data: Config, changes: Config) -> tuple[NLBDataModule, Config]:
+def _datamodule(data: Config, changes: Sequence[str]) -> tuple[NLBDataModule, Config]:
     """The data module that `fit` would make of the settings, and the settings with all defaults."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningDataModule, "data", required=True)
-    # The parser reads text as the type that a setting has.
-    parsed = parser.parse_args([f"--data={json.dumps(data)}", *_options("--data", changes)])
+    parsed = parser.parse_args([f"--data={json.dumps(data)}", *changes])
     try:
         datamodule = parser.instantiate_classes(parsed).data
     except ValueError as error:
-        raise ConfigError(" ".join(str(error).split())) from error
+        raise ConfigError(complaint(str(error))) from error
     if not isinstance(datamodule, NLBDataModule):
         raise ConfigError(
             f"plain baselines are made of an NLBDataModule's sessions, not of a {type(datamodule).__name__}'s; name "
             "another config"
         )
     return datamodule, yaml.safe_load(parser.dump(parsed, skip_none=False, skip_validation=True))["data"]
-
-
-def _options(flag: str, changes: Config) -> Iterator[str]:
-    for key, value in changes.items():
-        if isinstance(value, dict):
-            yield from _options(f"{flag}.{key}", value)
-        else:
-            yield f"{flag}.{key}={value if isinstance(value, str) else json.dumps(value)}"

@@ -212,6 +212,11 @@ def _common_seed(comparison: Comparison) -> int:
 
 def _shown(comparison: Comparison, seed: int) -> list[Experiment]:
     """Experiments with that seed: baseline, teacher, students and the control, as many as can be told apart."""
-    there = [e for e in comparison.experiments if any(run.seed == seed for run in e.runs)]
+    # A plain baseline has no checkpoint to predict from.
+    there = [
+        e
+        for e in comparison.experiments
+        if any(run.seed == seed and run.results.get("checkpoint", True) for run in e.runs)
+    ]
     control = [experiment for experiment in there if experiment.role == SELF][:1]
     return [e for e in there if e.role != SELF][: MOST_ARMS - len(control)] + control
