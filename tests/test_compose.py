@@ -96,7 +96,9 @@ def test_arguments_of_a_class_go_with_it_when_another_brings_its_own(second: dic
 def test_a_model_file_takes_the_place_of_an_experiments_model() -> None:
     configs = REPOSITORY / "configs" / "model"
     overlaid = merge(compose(experiment("simulated_hard")), compose(configs / "stndt.yaml"))
-    assert overlaid["model"]["init_args"]["backbone"] == compose(configs / "stndt.yaml")["model"]["init_args"]["backbone"]
+    assert (
+        overlaid["model"]["init_args"]["backbone"] == compose(configs / "stndt.yaml")["model"]["init_args"]["backbone"]
+    )
     teacher = merge(compose(configs / "ndt_small.yaml"), compose(configs / "teacher.yaml"))["model"]
     assert teacher["class_path"].endswith("Teacher")
     assert teacher["init_args"] == compose(configs / "ndt_small.yaml")["model"]["init_args"]
