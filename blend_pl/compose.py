@@ -17,8 +17,7 @@ REFERENCES = (("distillation", "teacher"),)
 def compose(path: Path) -> Config:
     """Reads a config file and everything it builds on.
 
-    The files named under `base` are read first, in order, then the file's own settings; of two mappings the later one
-    adds to and overrides the earlier one, and any other value replaces it.
+    The files named under `base` are read first, in order, then the file's own settings, as `merge` says.
 
     Args:
         path: YAML file.
@@ -54,8 +53,14 @@ def _compose(path: Path, parents: tuple[Path, ...]) -> Config:
 
 
 def merge(first: Config, second: Config) -> Config:
-    """Both mappings in one; where they differ the second wins, and mappings are merged in turn."""
+    """Both mappings in one; where they differ the second wins, and mappings are merged in turn.
+
+    The arguments of a class go with it: where the second names another `class_path` and brings `init_args`, these
+    replace those of the first. A `class_path` alone keeps them, so that a student's settings become a teacher's.
+    """
     merged = dict(first)
+    if "init_args" in second and second.get("class_path", merged.get("class_path")) != merged.get("class_path"):
+        merged.pop("init_args", None)
     for key, value in second.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = merge(merged[key], value) if both else value

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from helpers.cli import REPOSITORY, experiment
 
 from blend_pl.compose import compose, merge
 from blend_pl.errors import ConfigError
@@ -67,6 +68,40 @@ def test_merge_leaves_both_mappings_alone() -> None:
     first, second = {"a": {"b": 1}}, {"a": {"c": 2}}
     assert merge(first, second) == {"a": {"b": 1, "c": 2}}
     assert (first, second) == ({"a": {"b": 1}}, {"a": {"c": 2}})
+
+
+CLASS = {"class_path": "A", "init_args": {"x": 1, "y": {"class_path": "C", "init_args": {"u": 1}}}}
+
+
+@pytest.mark.parametrize(
+    ("second", "init_args"),
+    [
+        ({"class_path": "B", "init_args": {"z": 2}}, {"z": 2}),
+        ({"class_path": "B", "init_args": {}}, {}),
+        ({"class_path": "B"}, CLASS["init_args"]),
+        ({"class_path": "A", "init_args": {"x": 2}}, {**CLASS["init_args"], "x": 2}),
+        ({"init_args": {"x": 2}}, {**CLASS["init_args"], "x": 2}),
+        (
+            {"init_args": {"y": {"class_path": "D", "init_args": {"v": 2}}}},
+            {"x": 1, "y": {"class_path": "D", "init_args": {"v": 2}}},
+        ),
+    ],
+)
+def test_arguments_of_a_class_go_with_it_when_another_brings_its_own(second: dict, init_args: dict) -> None:
+    class_path = second.get("class_path", "A")
+    assert merge({"a": CLASS}, {"a": second}) == {"a": {"class_path": class_path, "init_args": init_args}}
+    assert CLASS["init_args"]["x"] == 1
+
+
+def test_a_model_file_takes_the_place_of_an_experiments_model() -> None:
+    configs = REPOSITORY / "configs" / "model"
+    overlaid = merge(compose(experiment("simulated_hard")), compose(configs / "stndt.yaml"))
+    assert (
+        overlaid["model"]["init_args"]["backbone"] == compose(configs / "stndt.yaml")["model"]["init_args"]["backbone"]
+    )
+    teacher = merge(compose(configs / "ndt_small.yaml"), compose(configs / "teacher.yaml"))["model"]
+    assert teacher["class_path"].endswith("Teacher")
+    assert teacher["init_args"] == compose(configs / "ndt_small.yaml")["model"]["init_args"]
 
 
 @pytest.mark.parametrize(("first", "second"), [({"a": {"b": 1}}, {"a": None}), ({"a": 1}, {"a": {"b": 1}})])

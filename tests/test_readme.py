@@ -10,29 +10,24 @@ import pytest
 import yaml
 from helpers.cli import REPOSITORY, SIMULATION, TINY
 from helpers.nwb_files import write_maze, write_own
+from helpers.readme import README, blocks, module_of_the_readme
 
 from blend_pl.cli import run
 
-README = (REPOSITORY / "README.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
-
-
+MODULES = ("my_models.py", "my_fusions.py", "my_losses.py")
 COMMANDS = [line.split("  #")[0].strip() for block in blocks("bash") for line in block.splitlines() if line.strip()]
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as a user has it: experiments, configs, recordings, and the module that the README shows."""
+    """A folder as a user has it: experiments, configs, recordings, and the modules that the README shows."""
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("experiments", "configs"):
         (folder / name).symlink_to(REPOSITORY / name)
     write_maze(folder / "data")
     write_own(folder / "data" / "my_session.nwb")
-    modules = [block for block in blocks("python") if block.startswith("# my_models.py")]
-    (folder / "my_models.py").write_text(modules[0])
+    for name in MODULES:
+        (folder / name).write_text(module_of_the_readme(name))
     return folder
 
 
@@ -55,10 +50,6 @@ def smaller(arguments: list[str], folder: Path) -> list[str]:
     return [*filled, *student, *simulation, *own, "--teacher_args=" + json.dumps(network)]
 
 
-def command_line(arguments: list[str]) -> str:
-    return " ".join(arguments)
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_readme_runs(
     command: str, checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -72,6 +63,11 @@ def test_a_command_of_the_readme_runs(
     monkeypatch.syspath_prepend(checkout)
     run(smaller(arguments[2:], checkout))
     assert capsys.readouterr().out
+
+
+def test_each_extension_has_a_command() -> None:
+    for name in MODULES:
+        assert any(f" {Path(name).stem}." in command for command in COMMANDS), name
 
 
 def test_the_map_names_what_exists() -> None:

@@ -28,17 +28,27 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 }
 """Writes the recordings of a set that the package's simulator has nothing to do with."""
 
-SIMULATION = [
-    f"--data.simulation.{name}={number}"
-    for name, number in {"n_train": 20, "n_val": 10, "n_test": 8, "n_units": 12, "n_heldout": 3}.items()
-]
+SIMULATED = {"n_train": 20, "n_val": 10, "n_test": 8, "n_units": 12, "n_heldout": 3}
 """A simulated session that is made in a moment."""
 
-TINY = [
-    *("--model.backbone.layers=1", "--model.backbone.feedforward=8", "--data.bin_ms=20"),
+SIMULATION = [f"--data.simulation.{name}={number}" for name, number in SIMULATED.items()]
+"""The same as arguments."""
+
+TINY_BACKBONES = {
+    "NDT": {"layers": 1, "feedforward": 8},
+    "STNDT": {"layers": 1, "feedforward": 8},
+    "LFADS": {"initial_encoder": 4, "input_encoder": 4, "controller": 4, "initial": 4, "generator": 8, "factors": 4},
+}
+"""Sizes of a network that trains in a moment."""
+
+TINY_TRAINING = [
+    "--data.bin_ms=20",
     *("--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=1", "--trainer.accelerator=cpu"),
 ]
-"""A network and a budget that train in a moment, for any experiment."""
+"""A budget that ends in a moment, for any experiment."""
+
+TINY = [*(f"--model.backbone.{name}={size}" for name, size in TINY_BACKBONES["NDT"].items()), *TINY_TRAINING]
+"""The same with a network that trains in a moment, for experiments with an NDT or STNDT."""
 
 
 def experiment(name: str) -> Path:
@@ -64,9 +74,21 @@ def call(command: str, *arguments: str | Path) -> BlendCLI:
     return cli
 
 
+def backbone_of(path: Path) -> str:
+    """The name of an experiment's backbone."""
+    return str(compose(path)["model"]["init_args"]["backbone"]["class_path"]).rpartition(".")[2]
+
+
+def fit_tiny(name: str, output: Path, *arguments: str | Path) -> BlendCLI:
+    """Fits an experiment in this process, with a tiny network."""
+    path = experiment(name)
+    network = [f"--model.backbone.{key}={size}" for key, size in TINY_BACKBONES[backbone_of(path)].items()]
+    return call("fit", "--config", path, f"--output={output}", *network, *TINY_TRAINING, *arguments)
+
+
 def fit(name: str, output: Path, *arguments: str | Path) -> Path:
-    """Fits an experiment in this process, with a tiny network; the run's folder."""
-    return call("fit", "--config", experiment(name), f"--output={output}", *TINY, *arguments).run
+    """The same; the run's folder."""
+    return fit_tiny(name, output, *arguments).run
 
 
 def start(*arguments: str | Path, **environment: str) -> "subprocess.Popen[str]":
