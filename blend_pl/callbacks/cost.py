@@ -45,8 +45,13 @@ class Cost(L.Callback):
             else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
         )
 
-    def summary(self) -> dict[str, float | int]:
-        """Parameters, median seconds a step, and peak bytes of the device or, on a CPU, of the process."""
+    def summary(self) -> dict[str, float | int] | None:
+        """Parameters, median seconds a step, and peak bytes of the device or, on a CPU, of the process.
+
+        None where no step was taken, as when a finished training is taken up again.
+        """
+        if not self.seconds:
+            return None
         return {
             "parameters": self.parameters,
             "seconds_per_step": statistics.median(self.seconds),

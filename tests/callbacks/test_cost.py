@@ -14,9 +14,17 @@ def test_costs_of_a_training(tiny: NLBDataModule, tmp_path: Path) -> None:
         cost, student = Cost(), make()
         fitting = trainer(tmp_path, 2, cost, *extra)
         fitting.fit(student, datamodule=tiny)
-        costs.append(cost.summary())
+        summary = cost.summary()
+        assert summary is not None
+        costs.append(summary)
         assert len(cost.seconds) == fitting.global_step
         assert costs[-1]["parameters"] == sum(p.numel() for p in student.backbone.parameters())
         assert 0 < costs[-1]["seconds_per_step"] < 10
         assert 50e6 < costs[-1]["peak_bytes"] < 50e9
     assert costs[0]["parameters"] == costs[1]["parameters"]
+
+
+def test_a_training_without_a_step_cost_nothing(tiny: NLBDataModule, tmp_path: Path) -> None:
+    cost = Cost()
+    trainer(tmp_path, 0, cost).fit(make(), datamodule=tiny)
+    assert cost.summary() is None
