@@ -15,7 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.core import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_only
 
-from blend_pl.callbacks import Cost, Distillation, Multitask, NLBEvaluation, RatesWriter
+from blend_pl.callbacks import Cost, Distillation, Evaluation, Multitask, RatesWriter
 from blend_pl.compose import Config, compose, merge
 from blend_pl.errors import ConfigError
 from blend_pl.files import atomic_file
@@ -192,9 +192,9 @@ class BlendCLI(LightningCLI):
             config=config,
         )
 
-    def _print_scores(self) -> NLBEvaluation | None:
+    def _print_scores(self) -> Evaluation | None:
         """Prints the scores of the last test, if it had any and this is the rank that prints."""
-        evaluation = next((c for c in self.trainer.callbacks if isinstance(c, NLBEvaluation)), None)
+        evaluation = next((c for c in self.trainer.callbacks if isinstance(c, Evaluation)), None)
         if evaluation is None or not self.trainer.is_global_zero:
             return None
         print_scores(self.settings["name"], evaluation.scores, evaluation.oracle, self.run)

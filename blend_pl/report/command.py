@@ -43,7 +43,7 @@ def print_scores(name: str, scores: dict[str, float], oracle: dict[str, float] |
     if oracle:
         table.add_column("true rates", justify="right")
         table.add_column("fraction", justify="right")
-    for key, value in scores.items():
+    for key, value in ((key, scores[key]) for key in NAMES if key in scores):
         row = [NAMES[key], f"{value:.4f}"]
         if oracle:
             row += [f"{oracle[key]:.4f}", f"{value / oracle[key]:.3f}" if oracle[key] > 0 else ""]

@@ -94,7 +94,7 @@ class Student(L.LightningModule):
 
     def encode(self, batch: Batch) -> Encoding:
         """What the network makes of a batch; it receives public information only."""
-        return self.backbone(batch.public().observed)
+        return self.backbone(*batch.public().inputs())
 
     def mask(self, batch: Batch, seed: int, epoch: int) -> tuple[Batch, Tensor]:
         """Hides a part of the observed activity, and where the masking says so, of the privileged input.
@@ -113,7 +113,9 @@ class Student(L.LightningModule):
         generator = torch.Generator(self.device).manual_seed(seed)
         _, bins, channels = batch.observed.shape
         hidden = self.masking.draw((batch.global_size, bins, channels), generator, epoch)[batch.rows]
-        observed = self.masking.corrupt(batch.observed, hidden, generator, batch.rows, batch.global_size)
+        observed = self.masking.corrupt(
+            batch.observed, hidden, generator, batch.rows, batch.global_size, self.likelihood.noise
+        )
         labels = torch.ones_like(batch.target_valid)
         labels[:, :bins, :channels] = hidden
         privileged_valid = batch.privileged_valid
@@ -144,8 +146,9 @@ class Student(L.LightningModule):
         else:
             labels = batch.target_valid.clone()
             labels[:, :bins, :channels] = False
-        prediction = self.encode(batch).prediction
-        entries = self.likelihood.loss(prediction, batch.target)
+        encoding = self.encode(batch)
+        prediction = encoding.prediction
+        entries = self.likelihood.loss(prediction, batch.target, encoding.log_variance)
         self.validation_loss.update(torch.where(labels, entries, 0.0), labels)
         self.log("val/loss", self.validation_loss, on_epoch=True, prog_bar=True)
         return self.likelihood.mean(prediction)

@@ -45,7 +45,7 @@ class Teacher(Student):
         if batch.privileged is None or batch.privileged_valid is None:
             raise TeacherError("a teacher needs behaviour, and this batch carries none; predict with a student instead")
         context = torch.where(batch.privileged_valid, batch.privileged, self.missing)
-        return self.backbone(batch.observed, context)
+        return self.backbone(*batch.inputs(), context)
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Expected counts per bin, (B, T', N).
