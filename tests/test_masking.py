@@ -116,9 +116,8 @@ def test_corruption_does_not_depend_on_the_division_over_ranks(world: int) -> No
     whole = corrupt(masking, observed, hidden, 5)
     for rank in range(world):
         rows = torch.arange(rank, 7, world)
-        assert torch.equal(
-            masking.corrupt(observed[rows], hidden[rows], seeded(5), rows, 7, Poisson().noise), whole[rows]
-        )
+        part = masking.corrupt(observed[rows], hidden[rows], seeded(5), rows, 7, Poisson().noise)
+        assert torch.equal(part, whole[rows])
 
 
 def longest(hidden: Tensor) -> int:

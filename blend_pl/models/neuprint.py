@@ -118,15 +118,15 @@ class RecentAttention(SelfAttention):
         lags = range(min(self.frames_back + 1, tokens.shape[1]))
         scores = torch.stack([_scores(q, k, lag) for lag in lags], dim=-1)
         weights = nn.functional.dropout(scores.softmax(-1), self.dropout, self.training)
-        mixed = sum(
-            nn.functional.pad(weights[:, lag:, :, lag, None] * v[:, : v.shape[1] - lag], (0, 0, 0, 0, lag, 0))
-            for lag in lags
-        )
+        mixed = torch.zeros_like(v)
+        for lag in lags:
+            earlier = weights[:, lag:, :, lag, None] * v[:, : v.shape[1] - lag]
+            mixed = mixed + nn.functional.pad(earlier, (0, 0, 0, 0, lag, 0))
         return self.out_proj(mixed.flatten(-2))
 
 
 def _scores(q: Tensor, k: Tensor, lag: int) -> Tensor:
-    """(B, T, heads) scaled products of each frame's query with the key `lag` frames before; -inf where there is none."""
+    """(B, T, heads) scaled products of a frame's query with the key `lag` frames before; -inf where there is none."""
     products = (q[:, lag:] * k[:, : k.shape[1] - lag]).sum(-1) * q.shape[-1] ** -0.5
     return nn.functional.pad(products, (0, 0, lag, 0), value=-torch.inf)
 

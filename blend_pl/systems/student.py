@@ -113,9 +113,8 @@ class Student(L.LightningModule):
         generator = torch.Generator(self.device).manual_seed(seed)
         _, bins, channels = batch.observed.shape
         hidden = self.masking.draw((batch.global_size, bins, channels), generator, epoch)[batch.rows]
-        observed = self.masking.corrupt(
-            batch.observed, hidden, generator, batch.rows, batch.global_size, self.likelihood.noise
-        )
+        place = batch.rows, batch.global_size
+        observed = self.masking.corrupt(batch.observed, hidden, generator, *place, self.likelihood.noise)
         labels = torch.ones_like(batch.target_valid)
         labels[:, :bins, :channels] = hidden
         privileged_valid = batch.privileged_valid

@@ -1,6 +1,7 @@
 """A recording as tensors: z-scored on training time alone, with what surrounds each cell."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,8 +41,9 @@ class Population:
 
     def to(self, device: torch.device) -> "Population":
         """The same population on another device."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: v.to(device) for name, v in values.items() if isinstance(v, Tensor)})
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        values.update({name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)})
+        return Population(**values)
 
 
 def prepare(recording: CalciumRecording, cell: np.ndarray, train_time: float, radius: float) -> Population:

@@ -45,22 +45,17 @@ def read_tree(spec: CalciumSpec, root: Path) -> list[CalciumRecording]:
     for name in spec.behavior:
         if name not in SERIES:
             raise ConfigError(f"data.spec.behavior names {name!r}; the published tree has {', '.join(SERIES)}")
-    return [read_run(spec, session, run) for session in _sessions(spec, root) for run in _runs(spec, session)] or _none(
-        spec, root
-    )
-
-
-def _none(spec: CalciumSpec, root: Path) -> list[CalciumRecording]:
-    raise DataError(
-        f"no session in {root} has a run {' or '.join(spec.recordings)}; correct data.spec.recordings, as in "
-        "'Blank/01' or '*/01'"
-    )
+    runs = [(session, run) for session in _sessions(spec, root) for run in _runs(spec, session)]
+    if not runs:
+        raise DataError(
+            f"no session in {root} has a run {' or '.join(spec.recordings)}; correct data.spec.recordings, as in "
+            "'Blank/01' or '*/01'"
+        )
+    return [read_run(spec, session, run) for session, run in runs]
 
 
 def _sessions(spec: CalciumSpec, root: Path) -> list[Path]:
-    mice = (
-        spec.mice or sorted(p.name for p in root.glob("*") if MOUSE.fullmatch(p.name)) if root.is_dir() else spec.mice
-    )
+    mice = spec.mice or sorted(path.name for path in root.glob("*") if MOUSE.fullmatch(path.name))
     sessions = [path.parent for mouse in mice for path in sorted(root.glob(f"{mouse}/*/{CELLS}"))]
     for mouse in mice:
         if not any(session.parent.name == mouse for session in sessions):

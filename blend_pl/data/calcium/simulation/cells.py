@@ -1,6 +1,6 @@
 """The cells of a mouse, and what they do in a run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy.signal import lfilter
@@ -30,6 +30,10 @@ class MouseCells:
     position: np.ndarray
     silent: np.ndarray
 
+    def select(self, rows: np.ndarray) -> "MouseCells":
+        """The cells in these rows."""
+        return MouseCells(*(getattr(self, f.name)[rows] for f in fields(self)))
+
 
 def draw_cells(simulation: TreeSimulation, rng: np.random.Generator) -> MouseCells:
     """Draws a mouse's cells; one is of the rare subclass Serpinf1, one never changes."""
@@ -49,8 +53,7 @@ def draw_cells(simulation: TreeSimulation, rng: np.random.Generator) -> MouseCel
     position = rng.random((n, 3)) * [FIELD_UM, FIELD_UM, DEPTH_UM[1] - DEPTH_UM[0]] + [0, 0, DEPTH_UM[0]]
     silent = np.zeros(n, dtype=bool)
     silent[0] = True
-    order = rng.permutation(n)
-    return MouseCells(*(values[order] for values in (label, unique_id, weights, position, silent)))
+    return MouseCells(label, unique_id, weights, position, silent).select(rng.permutation(n))
 
 
 def draw_activity(

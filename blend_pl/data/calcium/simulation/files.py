@@ -82,17 +82,13 @@ def _write(simulation: TreeSimulation, folder: Path) -> None:
 def _seen(simulation: TreeSimulation, cells: MouseCells, rng: np.random.Generator) -> MouseCells:
     """The cells that a session shows, in an order of its own, at nearly the same places."""
     n = len(cells.label)
-    rows = rng.permutation(n)[: max(1, round(n * simulation.seen))]
-    picked = [getattr(cells, name)[rows] for name in ("label", "unique_id", "weights", "position", "silent")]
-    picked[3] = picked[3] + rng.standard_normal(picked[3].shape)
-    return MouseCells(*picked)
+    seen = cells.select(rng.permutation(n)[: max(1, round(n * simulation.seen))])
+    return replace(seen, position=seen.position + rng.standard_normal(seen.position.shape))
 
 
 def _more(cells: MouseCells) -> MouseCells:
     rows = np.concatenate([np.arange(len(cells.label)), np.arange(MORE_CELLS)])
-    return MouseCells(
-        cells.label[rows], cells.unique_id[rows], cells.weights[rows], cells.position[rows], cells.silent[rows]
-    )
+    return cells.select(rows)
 
 
 def _write_cells(session: Path, cells: MouseCells, labels: list[str], rng: np.random.Generator) -> None:
