@@ -23,6 +23,7 @@ class NeuPRINT(nn.Module):
     Args:
         dims: sizes; `neurons` rows of the table of embeddings, `bins` frames of a window.
         size: length of an embedding.
+        std: standard deviation of the initial embeddings.
         activity: channels that a cell's activity is spread over.
         behavior_width: channels that behaviour takes in a token; 0 leaves no room for it (and needs a student).
         behavior: from behaviour (D) to these channels, built from (D, behavior_width); used only where
@@ -33,12 +34,14 @@ class NeuPRINT(nn.Module):
         dropout: dropout in the layers.
         frames_back: how many frames back attention looks.
         variance: predict a log-variance too, as `likelihoods.Gaussian` needs.
+        positions: position vectors, built from (T, width).
     """
 
     def __init__(
         self,
         dims: Dims,
         size: int = 64,
+        std: float = 1.0,
         activity: int = 5,
         behavior_width: int = 3,
         behavior: Callable[[int, int], nn.Module] = nn.Linear,
@@ -48,15 +51,17 @@ class NeuPRINT(nn.Module):
         dropout: float = 0.1,
         frames_back: int = 1,
         variance: bool = False,
+        positions: Callable[[int, int], nn.Module] = SinusoidalPositions,
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(dims.neurons, size)
+        nn.init.normal_(self.embedding.weight, std=std)
         self.activity = nn.Linear(1, activity)
         self.behavior = behavior(dims.context, behavior_width) if dims.context else None
         if self.behavior is None:
             self.null = nn.Parameter(torch.zeros(behavior_width))
         width = activity + size + behavior_width + SURROUNDINGS
-        self.positions = SinusoidalPositions(dims.bins, width)
+        self.positions = positions(dims.bins, width)
         self.layers = nn.ModuleList(TransformerLayer(width, heads, feedforward, dropout) for _ in range(layers))
         for layer in self.layers:
             layer.attention = RecentAttention(width, heads, dropout, frames_back)

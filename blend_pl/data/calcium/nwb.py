@@ -148,7 +148,8 @@ def _column(table: h5py.Group, name: str, setting: str) -> np.ndarray:
     if name not in table:
         there = ", ".join(key for key, item in table.items() if isinstance(item, h5py.Dataset))
         raise DataError(
-            f"the plane segmentation of {table.file.filename} has no column {name!r}; set {setting} to one it has: {there}"
+            f"the plane segmentation of {table.file.filename} has no column {name!r}; set {setting} to one it has: "
+            f"{there}"
         )
     dataset = table[name]
     return dataset.asstr()[()] if h5py.check_string_dtype(dataset.dtype) else dataset[()]
