@@ -31,7 +31,12 @@ def tree_of(root: Path) -> Path:
 def tiny_calcium(root: Path, **changes: Any) -> BugeonDataModule:
     """A data module of the tiny tree below `root`, set up."""
     settings: dict[str, Any] = {
-        **{"spec": SPEC, "simulation": TINY, "window": 40, "n_cells": 24, "n_steps": 3, "n_windows_eval": 2},
+        "spec": SPEC,
+        "simulation": TINY,
+        "window": 40,
+        "n_cells": 24,
+        "n_steps": 3,
+        "n_windows_eval": 2,
         **changes,
     }
     module = BugeonDataModule(root=str(root), source="simulated", **settings)

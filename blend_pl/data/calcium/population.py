@@ -99,7 +99,9 @@ def surroundings(activity: Tensor, near: Tensor) -> Tensor:
     Returns:
         (T, N, 4): mean and standard deviation over all other cells and over the neighbours; 0 without any.
     """
-    return torch.stack([*_moments(activity, 1 - torch.eye(len(near))), *_moments(activity, near)], dim=-1)
+    return torch.stack(
+        [*_moments(activity, 1 - torch.eye(len(near), dtype=near.dtype)), *_moments(activity, near)], dim=-1
+    )
 
 
 def _moments(activity: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -119,19 +119,28 @@ def _twice(ids: np.ndarray) -> np.ndarray:
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing file": (lambda t: (t / RUN / "eye.size.npy").unlink(), r"there is no file .*eye\.size\.npy; fetch"),
-    "missing activity": (lambda t: (t / RUN / "frame.neuralActivity.npy").unlink(), "there is no file .*neuralActivity"),
+    "missing activity": (
+        lambda t: (t / RUN / "frame.neuralActivity.npy").unlink(),
+        "there is no file .*neuralActivity",
+    ),
     "missing ids": (lambda t: (t / SESSION / "neuron.UniqueID.npy").unlink(), "there is no file .*UniqueID"),
     "damaged file": (lambda t: (t / RUN / "frame.times.npy").write_bytes(b"no"), r"cannot read .*frame\.times\.npy"),
     "empty file": (lambda t: (t / RUN / "running.speed.npy").write_bytes(b""), r"cannot read .*running\.speed\.npy"),
     "wrong length": (_rewrite("frame.states.npy", lambda x: x[:-1]), r"frame\.states\.npy has 639 rows, .* 640 frames"),
     "wrong length of times": (_rewrite("frame.times.npy", lambda x: x[:-1]), r"has 639 rows, there are 640 frames"),
     "wrong length of behaviour": (_rewrite("eye.size.npy", lambda x: x[:-9]), r"samples of eye\.times\.npy"),
-    "wrong number of ids": (_rewrite("neuron.UniqueID.npy", lambda x: x[:-1], SESSION), "has 35 rows, there are 36 cells"),
+    "wrong number of ids": (
+        _rewrite("neuron.UniqueID.npy", lambda x: x[:-1], SESSION),
+        "has 35 rows, there are 36 cells",
+    ),
     "text for numbers": (_rewrite("frame.states.npy", lambda x: x.astype(str)), "an array of numbers is needed"),
     "pickled": (_rewrite("frame.states.npy", lambda x: x.astype(object)), r"cannot read .*frame\.states\.npy"),
     "one dimension": (_rewrite("frame.neuralActivity.npy", lambda x: x[:, 0]), "a table of two dimensions is needed"),
     "frames out of order": (_rewrite("frame.times.npy", _swap), r"frame\.times\.npy has time stamps out of order"),
-    "behaviour out of order": (_rewrite("running.times.npy", _swap), r"running\.times\.npy has time stamps out of order"),
+    "behaviour out of order": (
+        _rewrite("running.times.npy", _swap),
+        r"running\.times\.npy has time stamps out of order",
+    ),
     "strange state": (_rewrite("frame.states.npy", lambda x: x + 1), r"frame\.states\.npy has the state 3"),
     "an id twice": (_rewrite("neuron.UniqueID.npy", _twice, SESSION), "has the UniqueID 7 twice"),
     "unknown label": (_label("Chandelier-1"), r"Blank/01 has a cell of type 'Chandelier-1'; known are EC, IN"),
@@ -141,9 +150,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize(("breakage", "message"), BROKEN.values(), ids=BROKEN)
-def test_a_broken_tree_is_refused_in_one_line(
-    own: Path, breakage: Callable[[Path], object], message: str
-) -> None:
+def test_a_broken_tree_is_refused_in_one_line(own: Path, breakage: Callable[[Path], object], message: str) -> None:
     breakage(own)
     spec = replace(SPEC, mice=["SB025", "SB026"])
     with pytest.raises(DataError, match=message) as raised:
