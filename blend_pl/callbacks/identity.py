@@ -93,9 +93,10 @@ def fresh_embeddings(system: Student, n_cells: int) -> Iterator[nn.Embedding]:
     mean = trained.weight.detach().mean(0, keepdim=True)
     required = {parameter: parameter.requires_grad for parameter in system.parameters()}
     mode = system.training
-    system.requires_grad_(False).eval()
+    system.requires_grad_(False)
     fresh = nn.Embedding.from_pretrained(mean.repeat(n_cells, 1), freeze=False)
     system.backbone.embedding = fresh
+    system.eval()
     try:
         yield fresh
     finally:

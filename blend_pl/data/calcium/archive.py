@@ -15,7 +15,7 @@ from blend_pl.files import atomic_folder, unwritable
 
 API_URL = "https://api.figshare.com/v2"
 
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 18
 _TIMEOUT_S = 30
 
 
