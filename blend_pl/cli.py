@@ -164,7 +164,7 @@ class BlendCLI(LightningCLI):
         epoch = self.trainer.current_epoch
         scores: dict[str, float] = {}
         oracle = None
-        if self.model.can_predict(self.datamodule.parts["eval"]):
+        if self.model.can_predict(self.datamodule.reports_behavior):
             self.trainer.test(
                 self.model, datamodule=self.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True
             )
@@ -172,6 +172,7 @@ class BlendCLI(LightningCLI):
             if evaluation is None:
                 return
             scores, oracle = evaluation.scores, evaluation.oracle
+            evaluation.save(self.run)
         if not self.trainer.is_global_zero:
             return
         config = self.settings

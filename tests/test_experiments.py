@@ -1,4 +1,4 @@
-"""Every experiment file trains, on recordings of its set that were written without the package."""
+"""Every experiment file on spikes trains, on recordings of its set that were written without the package."""
 
 import math
 import re
@@ -13,8 +13,8 @@ from blend_pl.compose import compose
 from blend_pl.data import NLBDataModule
 from blend_pl.data.reader import check_spec
 
-FILES = sorted(EXPERIMENTS.glob("*.yaml"))
-DATA = sorted((REPOSITORY / "configs" / "data").glob("*.yaml"))
+FILES = sorted(path for path in EXPERIMENTS.glob("*.yaml") if not path.stem.startswith("bugeon_"))
+DATA = sorted(path for path in (REPOSITORY / "configs" / "data").glob("*.yaml") if path.stem[:6] != "bugeon")
 ALONE = [path for path in FILES if "distillation" not in compose(path)]
 DISTILLED = [path for path in FILES if path not in ALONE]
 QUICK = re.compile("simulated_.*|area2_bump_hard")

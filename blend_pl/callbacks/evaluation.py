@@ -1,5 +1,6 @@
 """Scores during and after training, from the rates that a system predicts."""
 
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -19,6 +20,9 @@ class Evaluation(L.Callback):
     def __init__(self) -> None:
         self.scores: dict[str, float] = {}
         self.oracle: dict[str, float] | None = None
+
+    def save(self, run: Path) -> None:
+        """Writes what was found beyond scores into the run's folder; by default nothing."""
 
 
 class NLBEvaluation(Evaluation):

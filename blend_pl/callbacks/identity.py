@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -14,6 +15,7 @@ from blend_pl.data.calcium.batches import PopulationBatch
 from blend_pl.data.calcium.cells import TEST, TRAIN
 from blend_pl.errors import ConfigError
 from blend_pl.identity import EmbeddingFit, FittedEmbeddings, fit_embeddings, probe_scores
+from blend_pl.identity.embeddings import CellEmbeddings
 from blend_pl.identity.fitting import Losses
 from blend_pl.identity.probes import PROBES
 from blend_pl.systems.student import Student
@@ -28,15 +30,27 @@ class IdentityEvaluation(Evaluation):
 
     Args:
         fit: how embeddings are fitted.
+        seed: seed of the fit and of the probes, the same in every run, so that runs differ by their training alone.
 
     Attributes:
         fitted: embeddings of all cells, in the order of the data module's cells.
+        cells: the same with what is known of the cells; `embeddings.h5` in the run's folder once training has ended.
     """
 
-    def __init__(self, fit: EmbeddingFit = EmbeddingFit()) -> None:  # noqa: B008
+    def __init__(self, fit: EmbeddingFit = EmbeddingFit(), seed: int = 0) -> None:  # noqa: B008
         super().__init__()
-        self.fit = fit
+        self.fit, self.seed = fit, seed
         self.fitted: FittedEmbeddings | None = None
+        self.cells: CellEmbeddings | None = None
+
+    def save(self, run: Path) -> None:
+        """Writes the embeddings of all cells.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        assert self.cells is not None
+        self.cells.write(run)
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Fits and scores; every rank does the same.
@@ -55,23 +69,43 @@ class IdentityEvaluation(Evaluation):
             train, val = (datamodule.every_cell(part, pl_module.device) for part in ("train", "val"))
             with fresh_embeddings(pl_module, len(datamodule.cells)) as embedding:
                 losses = cell_losses(pl_module)
-                self.fitted = fit_embeddings(embedding, losses, train, val, self.fit, pl_module.seed)
-        self.scores = self._scores(self.fitted, datamodule, pl_module.seed)
+                self.fitted = fit_embeddings(embedding, losses, train, val, self.fit, self.seed)
+        self.cells = _described(self.fitted, datamodule)
+        self.scores = identity_scores(self.cells, self.seed)
         for name, value in self.scores.items():
             pl_module.log(f"eval/{name}", value)
 
-    @staticmethod
-    def _scores(fitted: FittedEmbeddings, datamodule: Any, seed: int) -> dict[str, float]:
-        """By task, "ei" and "subclass": the scores of the linear probe, then those of the others."""
-        cells = datamodule.cells
-        held_out = fitted.loss.cpu().numpy()[cells.on(TEST)]
-        scores = {"heldout_loss": float(np.nanmean(held_out))}
-        vectors = fitted.vectors.cpu().numpy()
-        for task, names in cells.classes(datamodule.spec.types).items():
-            rows = [side[names[side] != ""] for side in (cells.on(TRAIN), cells.on(TEST))]
-            found = probe_scores((vectors[rows[0]], vectors[rows[1]]), (names[rows[0]], names[rows[1]]), seed)
-            scores |= {f"{task}_{name.removeprefix(f'{PROBES[0]}_')}": value for name, value in found.items()}
-        return scores
+
+def identity_scores(cells: CellEmbeddings, seed: int) -> dict[str, float]:
+    """How well probes that were fitted on train cells read the types of test cells.
+
+    Args:
+        cells: embeddings of all cells.
+        seed: seed of the probes.
+
+    Returns:
+        By task, "ei" and "subclass": "TASK_top1", "TASK_balanced" and "TASK_f1" of the linear probe, "TASK_PROBE_..."
+        of the others, "TASK_majority"; and "heldout_loss", the reconstruction of the test cells in validation time.
+    """
+    scores = {"heldout_loss": float(np.nanmean(cells.loss[cells.side == TEST]))}
+    for task, names in (("ei", cells.ei), ("subclass", cells.subclass)):
+        rows = [np.flatnonzero((cells.side == side) & (names != "")) for side in (TRAIN, TEST)]
+        vectors = cells.vectors[rows[0]], cells.vectors[rows[1]]
+        found = probe_scores(vectors, (names[rows[0]], names[rows[1]]), seed)
+        scores |= {f"{task}_{name.removeprefix(f'{PROBES[0]}_')}": value for name, value in found.items()}
+    return scores
+
+
+def _described(fitted: FittedEmbeddings, datamodule: Any) -> CellEmbeddings:
+    cells = datamodule.cells
+    return CellEmbeddings(
+        vectors=fitted.vectors.cpu().numpy(),
+        loss=fitted.loss.cpu().numpy(),
+        cell=cells.cell,
+        side=cells.side,
+        label=cells.label,
+        **cells.classes(datamodule.spec.types),
+    )
 
 
 @contextmanager

@@ -94,7 +94,7 @@ class GaussianSoft(DistillationLoss):
         super().match(student, teacher)
         if student.log_variance is None or teacher.log_variance is None:
             raise TeacherError(
-                "soft distillation of Gaussians needs a student and a teacher that predict variances; set "
+                "soft distillation of Gaussians needs a student and a single teacher that predict variances; set "
                 "model.backbone.variance to true for both"
             )
 

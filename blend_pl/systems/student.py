@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from blend_pl.data.batch import Batch
-from blend_pl.data.session import SessionTensors, Signature
+from blend_pl.data.session import Signature
 from blend_pl.distillation.objective import MaskedReconstruction
 from blend_pl.errors import ConfigError, DataError
 from blend_pl.likelihoods import Likelihood, Poisson
@@ -88,8 +88,8 @@ class Student(L.LightningModule):
             )
         self.seed = self.trainer.strategy.broadcast(torch.initial_seed())
 
-    def can_predict(self, session: SessionTensors) -> bool:
-        """Whether a session has what the network must see."""
+    def can_predict(self, behavior: bool) -> bool:
+        """Whether a session, with behaviour or without, has what the network must see."""
         return True
 
     def encode(self, batch: Batch) -> Encoding:

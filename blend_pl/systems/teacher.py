@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from blend_pl.data.batch import Batch
-from blend_pl.data.session import SessionTensors, Signature
+from blend_pl.data.session import Signature
 from blend_pl.errors import TeacherError
 from blend_pl.models.contract import Dims, Encoding
 from blend_pl.systems.student import Student
@@ -32,9 +32,9 @@ class Teacher(Student):
     def dims(self, signature: Signature) -> Dims:
         return replace(super().dims(signature), context=signature.n_privileged)
 
-    def can_predict(self, session: SessionTensors) -> bool:
+    def can_predict(self, behavior: bool) -> bool:
         """Whether a session has behaviour; test trials have none."""
-        return bool(session.behavior.isfinite().any())
+        return behavior
 
     def encode(self, batch: Batch) -> Encoding:
         """What the network makes of neural activity and behaviour.

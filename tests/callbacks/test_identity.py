@@ -3,6 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from helpers.calcium import neuprint, tiny_calcium
@@ -11,10 +12,11 @@ from helpers.systems import make, trainer
 from torch import Tensor
 
 from blend_pl.callbacks import IdentityEvaluation
-from blend_pl.callbacks.identity import cell_losses, fresh_embeddings
+from blend_pl.callbacks.identity import cell_losses, fresh_embeddings, identity_scores
 from blend_pl.data.calcium import BugeonDataModule
-from blend_pl.errors import ConfigError
-from blend_pl.identity import EmbeddingFit, FittedEmbeddings
+from blend_pl.errors import ConfigError, DataError
+from blend_pl.identity import EmbeddingFit
+from blend_pl.identity.embeddings import CellEmbeddings
 from blend_pl.systems import Student, Teacher
 
 FIT = EmbeddingFit(max_steps=10, check_every=5)
@@ -106,11 +108,13 @@ def test_an_error_gives_the_table_back(module: BugeonDataModule) -> None:
 
 
 def test_probes_are_trained_on_train_cells_and_scored_on_test_cells(
-    module: BugeonDataModule, monkeypatch: pytest.MonkeyPatch
+    module: BugeonDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With embeddings that name each cell's side, one sees which cells a probe meets."""
+    cells = evaluate(neuprint(Student, module.signature), module, tmp_path).cells
+    assert cells is not None
     sides = {"train": 0.0, "val": 1.0, "test": 2.0}
-    named = torch.tensor([[sides[str(side)], float(row)] for row, side in enumerate(module.cells.side)])
+    named = np.array([[sides[side], row] for row, side in enumerate(cells.side.tolist())])
     met: list[tuple[set[float], set[float]]] = []
 
     def spy(vectors, classes, seed):  # type: ignore[no-untyped-def]
@@ -120,9 +124,26 @@ def test_probes_are_trained_on_train_cells_and_scored_on_test_cells(
         return {}
 
     monkeypatch.setattr("blend_pl.callbacks.identity.probe_scores", spy)
-    fitted = FittedEmbeddings(named, torch.zeros(len(named)), 1)
-    IdentityEvaluation._scores(fitted, module, 0)
+    identity_scores(replace(cells, vectors=named), 0)
     assert met == [({0.0}, {2.0})] * 2
+
+
+def test_embeddings_are_kept_with_what_is_known_of_the_cells(module: BugeonDataModule, tmp_path: Path) -> None:
+    evaluation = evaluate(neuprint(Student, module.signature), module, tmp_path)
+    evaluation.save(tmp_path)
+    stored = CellEmbeddings.read(tmp_path)
+    assert np.array_equal(stored.vectors, vectors(evaluation).numpy())
+    assert np.array_equal(stored.cell, module.cells.cell)
+    assert np.array_equal(stored.side, module.cells.side)
+    assert identity_scores(stored, 0) == identity_scores(evaluation.cells, 0)  # type: ignore[arg-type]
+
+
+def test_missing_and_damaged_embeddings_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has no embeddings\.h5"):
+        CellEmbeddings.read(tmp_path)
+    (tmp_path / "embeddings.h5").write_bytes(b"no")
+    with pytest.raises(DataError, match=r"cannot read .*embeddings\.h5"):
+        CellEmbeddings.read(tmp_path)
 
 
 def test_sessions_without_cells_are_refused(tmp_path: Path) -> None:

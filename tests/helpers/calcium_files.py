@@ -42,7 +42,7 @@ def write_calcium(
     written: dict[str, np.ndarray] = {
         "activity": rng.normal(1, 2, (frames, len(rows))),
         "times": np.arange(frames) * 0.1 + 5.0,
-        "speed_times": np.arange(0, frames * 0.1 + 10, 0.04),
+        "speed_times": np.arange(1050) * 0.0437,
         "label": np.array([LABELS[i % len(LABELS)] for i in range(rois)]),
         "id": np.array([np.nan, *range(100, 99 + rois)]),
         "position": rng.uniform(0, 20, (rois, 3)).round(1),

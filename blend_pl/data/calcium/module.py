@@ -20,7 +20,7 @@ from blend_pl.data.calcium.simulation import TreeSimulation, write_tree
 from blend_pl.data.calcium.spec import CalciumSpec
 from blend_pl.data.calcium.tree import read_tree
 from blend_pl.data.session import Signature
-from blend_pl.errors import DataError
+from blend_pl.errors import ConfigError, DataError
 
 
 class CalciumDataModule(L.LightningDataModule):
@@ -105,6 +105,11 @@ class CalciumDataModule(L.LightningDataModule):
         n = sum(len(range(first, last + 1, self.window)) for first, last in self._spans("val"))
         return f"reconstruction in validation time ({n} windows)"
 
+    @property
+    def reports_behavior(self) -> bool:
+        """Whether there is behaviour, which a teacher must see."""
+        return any(bool(population.behavior_valid.any()) for population in self.populations)
+
     def train_dataloader(self) -> PopulationBatches:
         """Random windows of training time x random train cells."""
         seed, rank, world_size = self._chance()
@@ -130,8 +135,15 @@ class CalciumDataModule(L.LightningDataModule):
         return self.val_dataloader()
 
     def predict_dataloader(self) -> PopulationBatches:
-        """What `val_dataloader` serves."""
-        return self.val_dataloader()
+        """Nothing: there are no rates to predict.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            f"predict writes rates of spikes, and {self.spec.name} is calcium; the embeddings of its cells are in "
+            "embeddings.h5 of the run, and `test` fits them again"
+        )
 
     def calibration_dataloader(self) -> PopulationBatches:
         """Training time of one recording, the same cells in every batch, the same on every rank."""

@@ -69,15 +69,13 @@ class CalciumNWBDataModule(CalciumDataModule):
     def read(self) -> list[CalciumRecording]:
         """The files that the spec's patterns match, ordered by path."""
         paths = sorted({path for pattern in self.spec.recordings for path in self.root.glob(pattern)})
-        recordings = [read_recording(path, self.spec, self.names) for path in paths]
-        if self.spec.mice:
-            recordings = [recording for recording in recordings if recording.mouse in self.spec.mice]
-        if not recordings:
+        wanted = [path for path in paths if not self.spec.mice or _mouse(path) in self.spec.mice]
+        if not wanted:
             raise DataError(
                 f"no file {' or '.join(self.spec.recordings)} in {self.root} is of a mouse that is wanted; correct "
                 "data.root, data.spec.recordings or data.spec.mice"
             )
-        return recordings
+        return [read_recording(path, self.spec, self.names) for path in wanted]
 
 
 def read_recording(path: Path, spec: CalciumSpec, names: NWBNames) -> CalciumRecording:
@@ -87,11 +85,11 @@ def read_recording(path: Path, spec: CalciumSpec, names: NWBNames) -> CalciumRec
         DataError: the file is damaged, or lacks a series or a column; numbers of ROIs that do not fit; time stamps out
             of order; unknown states.
     """
+    mouse = _mouse(path)
     with open_nwb(path) as file:
         group = _response_series(file, names.activity)
         series = read_series(file, group.name.removeprefix("/"))
         table, rows = _table(file, group, series.data.shape[1])
-        mouse = _text(file.get("general/subject/subject_id")) or path.stem
         label = _column(table, names.cell_type, "data.names.cell_type").astype(str)[rows]
         cell, identified = _cells(table, names.cell_id, rows, mouse, path)
         position = _positions(table, names.position)[rows]
@@ -193,5 +191,8 @@ def _at_frames(file: h5py.File, name: str, frames: np.ndarray) -> np.ndarray:
     return np.stack([at_frames(series.times, column, frames) for column in series.data.T], axis=1)
 
 
-def _text(dataset: h5py.Dataset | None) -> str:
-    return dataset.asstr()[()] if dataset is not None else ""
+def _mouse(path: Path) -> str:
+    """The subject, or the file's name where it says none."""
+    with open_nwb(path) as file:
+        subject = file.get("general/subject/subject_id")
+        return subject.asstr()[()] if isinstance(subject, h5py.Dataset) else path.stem
