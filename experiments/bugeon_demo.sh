@@ -6,7 +6,7 @@ export OMP_NUM_THREADS=1
 
 arms() {
     local log="runs/bugeon_demo/seed$1.log"
-    for arm in with_behavior baseline teacher hard alpha1; do
+    for arm in with_behavior baseline teacher feature alpha1; do
         if ! python -m blend_pl fit --config "experiments/bugeon_simulated_$arm.yaml" --seed_everything "$1" \
             --output runs/bugeon_demo >>"$log" 2>&1; then
             tail -n 20 "$log" >&2

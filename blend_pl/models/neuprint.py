@@ -26,8 +26,8 @@ class NeuPRINT(nn.Module):
         std: standard deviation of the initial embeddings.
         activity: channels that a cell's activity is spread over.
         behavior_width: channels that behaviour takes in a token; 0 leaves no room for it (and needs a student).
-        behavior: from behaviour (D) to these channels, built from (D, behavior_width); used only where
-            `dims.context` > 0.
+        behavior: from behaviour (D) to these channels, built from (D, behavior_width); None for `Mixture`. Used only
+            where `dims.context` > 0.
         layers: number of layers.
         heads: attention heads; need not divide the width.
         feedforward: hidden units of the feed-forward parts.
@@ -44,7 +44,7 @@ class NeuPRINT(nn.Module):
         std: float = 1.0,
         activity: int = 5,
         behavior_width: int = 3,
-        behavior: Callable[[int, int], nn.Module] = nn.Linear,
+        behavior: Callable[[int, int], nn.Module] | None = None,
         layers: int = 1,
         heads: int = 2,
         feedforward: int = 2048,
@@ -57,7 +57,7 @@ class NeuPRINT(nn.Module):
         self.embedding = nn.Embedding(dims.neurons, size)
         nn.init.normal_(self.embedding.weight, std=std)
         self.activity = nn.Linear(1, activity)
-        self.behavior = behavior(dims.context, behavior_width) if dims.context else None
+        self.behavior = (behavior or Mixture)(dims.context, behavior_width) if dims.context else None
         if self.behavior is None:
             self.null = nn.Parameter(torch.zeros(behavior_width))
         width = activity + size + behavior_width + SURROUNDINGS
@@ -134,6 +134,19 @@ def _scores(q: Tensor, k: Tensor, lag: int) -> Tensor:
     """(B, T, heads) scaled products of a frame's query with the key `lag` frames before; -inf where there is none."""
     products = (q[:, lag:] * k[:, : k.shape[1] - lag]).sum(-1) * q.shape[-1] ** -0.5
     return nn.functional.pad(products, (0, 0, lag, 0), value=-torch.inf)
+
+
+class Mixture(nn.Linear):
+    """A learned mixture of behavioural channels, which at first keeps apart as many of them as it can.
+
+    Args:
+        context: D.
+        width: channels that the mixture has.
+    """
+
+    def __init__(self, context: int, width: int) -> None:
+        super().__init__(context, width)
+        nn.init.orthogonal_(self.weight)
 
 
 class StateAsNumber(nn.Module):
