@@ -1,22 +1,19 @@
 """The published tree: found on disk, or fetched once from figshare."""
 
-import hashlib
 import shutil
 import tarfile
 import zipfile
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from blend_pl.data.archive import one_process
 from blend_pl.data.calcium.spec import Archive, CalciumSpec
 from blend_pl.data.calcium.tree import CELLS
+from blend_pl.data.transfer import CHUNK_BYTES, TIMEOUT_S, one_process, transfer
 from blend_pl.errors import DataError
-from blend_pl.files import atomic_folder, unwritable
+from blend_pl.files import atomic_folder, md5
 
 API_URL = "https://api.figshare.com/v2"
-
-_CHUNK_BYTES = 1 << 18
-_TIMEOUT_S = 30
 
 
 def fetch(spec: CalciumSpec, root: Path, api_url: str = API_URL) -> Path:
@@ -63,54 +60,45 @@ def _tree(folder: Path) -> Path | None:
 def _download(archive: Archive, folder: Path, api_url: str) -> None:
     import requests
 
+    name = f"figshare article {archive.article}, version {archive.version}"
     url = f"{api_url}/articles/{archive.article}/versions/{archive.version}"
+    parts = folder.with_name(f".{folder.name}.part")
     try:
-        answer = requests.get(url, timeout=_TIMEOUT_S)
+        answer = requests.get(url, timeout=TIMEOUT_S)
         answer.raise_for_status()
         files = answer.json()["files"]
-        parts = folder.with_name(f".{folder.name}.part")
-        try:
-            parts.mkdir(parents=True, exist_ok=True)
-            for file in files:
-                _complete(file, parts / Path(file["name"]).name, archive)
-            with atomic_folder(folder) as temporary:
-                for file in files:
-                    _unpack(parts / Path(file["name"]).name, temporary)
-            shutil.rmtree(parts)
-        except requests.RequestException:
-            raise
-        except OSError as error:
-            raise unwritable(folder, error) from error
+        for file in files:
+            published, pinned = file["computed_md5"], archive.md5.get(file["name"])
+            if pinned not in (None, published):
+                raise DataError(
+                    f"{file['name']} of {name} has the MD5 digest {published}, not {pinned}; correct data.spec.archive"
+                )
+            path = parts / Path(file["name"]).name
+            if not path.exists():
+                read_from = partial(_read, file["download_url"])
+                transfer(read_from, file["size"], published, path, f"{file['name']} of {name}", md5)
     except requests.RequestException as error:
         reason = type(error).__name__ if error.response is None else f"HTTP status {error.response.status_code}"
         raise DataError(
-            f"cannot download figshare article {archive.article}, version {archive.version}: {reason} at {url}; run "
-            f"again once it can be reached, or put the tree into {folder} by hand"
+            f"cannot download {name}: {reason} at {url}; run again once it can be reached, or put the tree into "
+            f"{folder} by hand"
         ) from error
+    with atomic_folder(folder) as temporary:
+        for file in files:
+            _unpack(parts / Path(file["name"]).name, temporary)
+    shutil.rmtree(parts)
 
 
-def _complete(file: dict[str, Any], path: Path, archive: Archive) -> None:
-    """Appends to `path` what it lacks, and checks it; errors of requests pass through."""
+def _read(url: str, start: int) -> Iterator[bytes]:
+    """The bytes of a file from `start` on; errors of requests pass through."""
     import requests
 
-    start = path.stat().st_size if path.exists() else 0
-    if start < file["size"]:
-        headers = {"Range": f"bytes={start}-"} if start else {}
-        with requests.get(file["download_url"], headers=headers, stream=True, timeout=_TIMEOUT_S) as answer:
-            answer.raise_for_status()
-            resumed = answer.status_code == requests.codes.partial_content
-            with path.open("ab" if resumed else "wb") as part:
-                for chunk in answer.iter_content(_CHUNK_BYTES):
-                    part.write(chunk)
-    with path.open("rb") as content:
-        digest = hashlib.file_digest(content, "md5").hexdigest()
-    expected = {file["computed_md5"], archive.md5.get(file["name"], file["computed_md5"])}
-    if expected != {digest}:
-        path.unlink()
-        raise DataError(
-            f"{file['name']} of figshare article {archive.article}, version {archive.version}, has the MD5 digest "
-            f"{digest}, not {' and '.join(sorted(expected))}, and was deleted; run again, or check data.spec.archive"
-        )
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
+        answer.raise_for_status()
+        if start and answer.status_code != requests.codes.partial_content:
+            raise requests.ConnectionError("the server does not go on where it stopped")
+        yield from answer.iter_content(CHUNK_BYTES)
 
 
 def _unpack(path: Path, folder: Path) -> None:

@@ -115,9 +115,6 @@ def test_it_is_downloaded_once(figshare: Figshare, tmp_path: Path) -> None:
 
 def test_an_interrupted_download_goes_on(figshare: Figshare, tmp_path: Path) -> None:
     figshare.cut_after = 400_000
-    with pytest.raises(DataError, match=r"(ConnectionError|ChunkedEncodingError|IncompleteRead) at http"):
-        fetch(PUBLISHED, tmp_path, figshare.url)
-    assert not (tmp_path / "figshare-19448531-v2").exists()
     fetch(PUBLISHED, tmp_path, figshare.url)
     ranges = [asked for path, asked in figshare.requests if path.endswith(".zip")]
     assert ranges[0] is None
@@ -126,7 +123,7 @@ def test_an_interrupted_download_goes_on(figshare: Figshare, tmp_path: Path) -> 
 
 def test_a_wrong_checksum_is_refused(figshare: Figshare, tmp_path: Path) -> None:
     figshare.digests["dataset.zip"] = "0" * 32
-    with pytest.raises(DataError, match=r"dataset\.zip of figshare article 19448531, version 2, has the MD5") as raised:
+    with pytest.raises(DataError, match=r"dataset\.zip of figshare article 19448531, version 2 arrived") as raised:
         fetch(PUBLISHED, tmp_path, figshare.url)
     assert "\n" not in str(raised.value)
     assert not list(tmp_path.rglob("*.zip"))
