@@ -14,7 +14,11 @@ from blend_pl.data import NLBDataModule
 from blend_pl.data.reader import check_spec
 
 FILES = sorted(path for path in EXPERIMENTS.glob("*.yaml") if not path.stem.startswith("bugeon_"))
-DATA = sorted(path for path in (REPOSITORY / "configs" / "data").glob("*.yaml") if path.stem[:6] != "bugeon")
+DATA = sorted(
+    path
+    for path in (REPOSITORY / "configs" / "data").glob("*.yaml")
+    if compose(path)["data"]["class_path"] == "blend_pl.data.NLBDataModule"
+)
 ALONE = [path for path in FILES if "distillation" not in compose(path)]
 DISTILLED = [path for path in FILES if path not in ALONE]
 QUICK = re.compile("simulated_.*|area2_bump_hard")

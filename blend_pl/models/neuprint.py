@@ -80,8 +80,8 @@ class NeuPRINT(nn.Module):
             context: (B, T, D) behaviour, if built for it.
 
         Returns:
-            Prediction (B, T, N), the expected activity; features and latents (B, N * T, width), a token a cell and
-            frame.
+            Prediction (B, T, N), the expected activity; features (B, N * T, width), a token a cell and frame; latents
+            (B, T, width), their mean over cells.
         """
         batch, frames, n = observed.shape
         behavior = self.null if self.behavior is None else self.behavior(context)[:, None]
@@ -97,10 +97,10 @@ class NeuPRINT(nn.Module):
         for layer in self.layers:
             tokens = layer(tokens, None)
             features.append(tokens.unflatten(0, (batch, n)).flatten(1, 2))
-        latents = self.norm(tokens)
-        mean, *spread = self.readout(latents).unflatten(0, (batch, n)).transpose(1, 2).unbind(-1)
+        latents = self.norm(tokens).unflatten(0, (batch, n)).transpose(1, 2)
+        mean, *spread = self.readout(latents).unbind(-1)
         log_variance = spread[0].clamp(*LOG_VARIANCE) if spread else None
-        return Encoding(mean, features, latents.unflatten(0, (batch, n)).flatten(1, 2), log_variance=log_variance)
+        return Encoding(mean, features, latents.mean(2), log_variance=log_variance)
 
 
 class RecentAttention(SelfAttention):

@@ -31,7 +31,7 @@ def test_a_token_is_as_wide_as_published() -> None:
     assert encoding.prediction.shape == (BATCH, FRAMES, N)
     assert [feature.shape for feature in encoding.features] == [(BATCH, N * FRAMES, 76)]
     assert encoding.latents is not None
-    assert encoding.latents.shape == (BATCH, N * FRAMES, 76)
+    assert encoding.latents.shape == (BATCH, FRAMES, 76)
 
 
 def test_a_student_is_as_wide_as_its_teacher() -> None:

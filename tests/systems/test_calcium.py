@@ -125,3 +125,24 @@ def test_every_strategy_moves_a_student(module: BugeonDataModule, tmp_path: Path
         assert float(fitting.callback_metrics["train/distillation"]) > 0
         moved[alpha] = student.backbone.embedding.weight.detach().clone()
     assert (moved[0.2] - moved[1.0]).abs().max() > 1e-3
+
+
+def test_a_rank_without_windows_has_nothing_to_say(module: BugeonDataModule, batch: PopulationBatch) -> None:
+    """Where there are more processes than windows."""
+    student = neuprint(Student, module.signature)
+    none = torch.arange(0)
+    whole = vars(batch)
+    per_window = (
+        "observed",
+        "target",
+        "target_valid",
+        "index",
+        "rows",
+        "privileged",
+        "privileged_valid",
+        "surroundings",
+    )
+    empty = PopulationBatch(**{**whole, **{name: whole[name][none] for name in per_window}})
+    assert student.validation_step(empty, 0).shape == (0, *batch.target.shape[1:])
+    student.validation_step(batch, 0)
+    assert student.validation_loss.compute().isfinite()

@@ -53,7 +53,7 @@ class CellSplit:
         test_mice: mice whose cells are all test cells; the cells of the others are then train and val alone, in
             proportion to the shares above.
         seed: seed of the draw, the same in every run, so that seeds and arms can be compared.
-        same_place: cells without an id that lie this close in two recordings days of one mouse may be one physical
+        same_place: cells without an id that lie this close on two days of one mouse may be one physical
             cell, and come to the same side; in the unit of their positions.
     """
 
