@@ -5,13 +5,15 @@ READY := .venv/.ready
 SEEDS ?= 1 2 3
 NDT_ARMS := baseline teacher hard soft feature correlation ensemble self multitask
 ARMS ?= $(NDT_ARMS) $(foreach backbone,stndt lfads,$(addprefix $(backbone)_,baseline teacher hard feature))
-COMPARE = PATH="$(CURDIR)/$(BIN):$$PATH" SEEDS="$(SEEDS)"
+COMPARE = PATH="$(CURDIR)/$(BIN):$$PATH" FAMILY=simulated SEEDS="$(SEEDS)"
+CALCIUM_ARMS ?= with_behavior baseline teacher feature alpha1
+CALCIUM_SEEDS ?= 1 2 3 4 5
 RUNS ?= runs/demo/simulated_hard
 OUTPUT ?= submission.h5
 ARGS ?= --score $(if $(filter runs/demo/%,$(RUNS)),--name mc_maze)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo recipes nlb-submit test test-all lint format bench clean
+.PHONY: help env demo demo-calcium recipes nlb-submit test test-all lint format bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +30,10 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY) ## teacher, student and controls on a simulated session; table and figures in runs/demo/report
 	@$(COMPARE) ARMS="baseline teacher hard self" OUTPUT=runs/demo bash experiments/compare.sh
+
+demo-calcium: $(READY) ## five arms on simulated calcium recordings; identity of held-out cells in runs/demo_calcium/report
+	@$(COMPARE) FAMILY=bugeon_simulated SEEDS="$(CALCIUM_SEEDS)" ARMS="$(CALCIUM_ARMS)" OUTPUT=runs/demo_calcium \
+		bash experiments/compare.sh
 
 recipes: $(READY) ## every backbone, strategy and control on the simulated session, with costs; runs/recipes/report
 	@$(COMPARE) ARMS="$(ARMS)" OUTPUT=runs/recipes bash experiments/compare.sh

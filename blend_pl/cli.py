@@ -14,7 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.core import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_only
 
-from blend_pl.callbacks import Cost, Distillation, Multitask, NLBEvaluation, RatesWriter
+from blend_pl.callbacks import Cost, Distillation, Evaluation, Multitask, RatesWriter
 from blend_pl.compose import Config, compose, merge
 from blend_pl.errors import ConfigError, complaint
 from blend_pl.files import atomic_file
@@ -169,7 +169,7 @@ class BlendCLI(LightningCLI):
         epoch = self.trainer.current_epoch
         scores: dict[str, float] = {}
         oracle = None
-        if self.model.can_predict(self.datamodule.parts["eval"]):
+        if self.model.can_predict(self.datamodule.reports_behavior):
             self.trainer.test(
                 self.model, datamodule=self.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True
             )
@@ -177,6 +177,7 @@ class BlendCLI(LightningCLI):
             if evaluation is None:
                 return
             scores, oracle = evaluation.scores, evaluation.oracle
+            evaluation.save(self.run)
         if not self.trainer.is_global_zero:
             return
         config = self.settings
@@ -197,9 +198,9 @@ class BlendCLI(LightningCLI):
             config=config,
         )
 
-    def _print_scores(self) -> NLBEvaluation | None:
+    def _print_scores(self) -> Evaluation | None:
         """Prints the scores of the last test, if it had any and this is the rank that prints."""
-        evaluation = next((c for c in self.trainer.callbacks if isinstance(c, NLBEvaluation)), None)
+        evaluation = next((c for c in self.trainer.callbacks if isinstance(c, Evaluation)), None)
         if evaluation is None or not self.trainer.is_global_zero:
             return None
         print_scores(self.settings["name"], evaluation.scores, evaluation.oracle, self.run)

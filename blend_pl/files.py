@@ -42,6 +42,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def md5(path: Path) -> str:
+    """Hex digest of a file's content, for archives that publish no better one."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
 def unwritable(path: Path, error: OSError) -> DataError:
     """The error for a path that cannot be written, with the system's reason on one line."""
     reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())

@@ -1,6 +1,7 @@
 """Masked modelling: who is hidden from the model, and who is scored."""
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +17,7 @@ class Masking:
         ratio: share of the observed entries that is hidden, on average, whatever the length of stretches.
         mode: "timestep" hides all neurons of a bin, "neuron" all bins of a neuron, "full" single entries.
         zero_ratio: of the hidden entries, the share replaced by zero.
-        random_ratio: of the other hidden entries, the share replaced by a random count; the rest is kept as it is.
+        random_ratio: of the other hidden entries, the share replaced by a random value; the rest is kept as it is.
         max_span: longest stretch of neighbouring bins hidden together; its length is drawn from 1 .. max_span for each
             batch, with fewer stretches the longer they are. In mode "neuron" all bins are hidden anyway.
         behavior_ratio: share of the trials whose privileged input is hidden from a teacher while it trains, so that it
@@ -75,9 +76,15 @@ class Masking:
         return host.randint(1, self.max_span) if host.random() < chance else 1
 
     def corrupt(
-        self, observed: Tensor, hidden: Tensor, generator: torch.Generator, rows: Tensor, global_size: int
+        self,
+        observed: Tensor,
+        hidden: Tensor,
+        generator: torch.Generator,
+        rows: Tensor,
+        global_size: int,
+        noise: Callable[[Tensor, Tensor], Tensor],
     ) -> Tensor:
-        """Replaces hidden entries by zero, a random count between 0 and the trial's largest one, or themselves.
+        """Replaces hidden entries by zero, a random value, or themselves.
 
         Args:
             observed: (trials, bins, neurons) counts.
@@ -86,6 +93,7 @@ class Masking:
             rows: (trials,) positions in the global batch, for all of which chance is drawn: what happens to a trial
                 does not depend on how trials are divided over ranks.
             global_size: number of trials in the global batch.
+            noise: makes random values; see `Likelihood.noise`.
 
         Returns:
             The corrupted copy.
@@ -94,6 +102,5 @@ class Masking:
             return observed.masked_fill(hidden, 0.0)
         size = (3, global_size, *observed.shape[1:])
         chance, share, level = torch.rand(size, generator=generator, device=generator.device)[:, rows]
-        count = (level * (observed.amax((1, 2), keepdim=True) + 1)).floor()
-        replaced = torch.where(share < self.random_ratio, count, observed)
+        replaced = torch.where(share < self.random_ratio, noise(level, observed), observed)
         return torch.where(hidden, torch.where(chance < self.zero_ratio, 0.0, replaced), observed)

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Trains the experiments ARMS of the simulated session with each of SEEDS, two seeds side by side, and reports on them in OUTPUT/report.
+# Trains the experiments ARMS of FAMILY with each of SEEDS, two seeds side by side, and reports on them in OUTPUT/report.
 set -euo pipefail
-export OMP_NUM_THREADS=1 ARMS OUTPUT
+export OMP_NUM_THREADS=1 FAMILY ARMS OUTPUT
 
 arms() {
     local log="$OUTPUT/seed$1.log"
     for arm in $ARMS; do
-        if ! python -m blend_pl fit --config "experiments/simulated_$arm.yaml" --seed_everything "$1" \
+        if ! python -m blend_pl fit --config "experiments/${FAMILY}_$arm.yaml" --seed_everything "$1" \
             --output "$OUTPUT" >>"$log" 2>&1; then
             tail -n 20 "$log" >&2
             return 1
@@ -16,6 +16,6 @@ arms() {
 }
 
 mkdir -p "$OUTPUT"
-echo "training $ARMS with seeds $SEEDS; logs in $OUTPUT"
+echo "training $FAMILY: $ARMS with seeds $SEEDS; logs in $OUTPUT"
 printf '%s\n' $SEEDS | (export -f arms; xargs -P 2 -I {} bash -euo pipefail -c 'arms {}')
-python -m blend_pl report "$OUTPUT"/simulated_* --output "$OUTPUT/report"
+python -m blend_pl report "$OUTPUT/$FAMILY"_* --output "$OUTPUT/report"

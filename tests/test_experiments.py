@@ -1,4 +1,4 @@
-"""Every experiment file trains, on recordings of its set that were written without the package."""
+"""Every experiment file on spikes trains, on recordings of its set that were written without the package."""
 
 import copy
 import math
@@ -32,8 +32,12 @@ from blend_pl.data import NLBDataModule
 from blend_pl.data.reader import check_spec
 from blend_pl.systems import Student
 
-FILES = sorted(EXPERIMENTS.glob("*.yaml"))
-DATA = sorted((REPOSITORY / "configs" / "data").glob("*.yaml"))
+FILES = sorted(path for path in EXPERIMENTS.glob("*.yaml") if not path.stem.startswith("bugeon_"))
+DATA = sorted(
+    path
+    for path in (REPOSITORY / "configs" / "data").glob("*.yaml")
+    if compose(path)["data"]["class_path"] == "blend_pl.data.NLBDataModule"
+)
 ALONE = [path for path in FILES if "distillation" not in compose(path)]
 DISTILLED = [path for path in FILES if path not in ALONE]
 WHOLE = [path for path in ALONE if backbone_of(path) == "NDT" or path.stem.startswith("simulated")]

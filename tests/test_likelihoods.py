@@ -1,6 +1,12 @@
-import torch
+import math
 
-from blend_pl.likelihoods import Poisson
+import pytest
+import torch
+from scipy.stats import kstest
+from torch.distributions import Normal
+
+from blend_pl.errors import ConfigError
+from blend_pl.likelihoods import Gaussian, Poisson, UnitGaussian
 
 
 def test_poisson_loss_is_torchs_without_the_term_of_the_target() -> None:
@@ -19,3 +25,36 @@ def test_poisson_loss_is_lowest_at_the_mean() -> None:
         Poisson().loss(prediction.mean() + common, counts).mean().backward()
         optimizer.step()
     torch.testing.assert_close(Poisson().mean(prediction.mean().detach()), counts.mean(), atol=1e-4, rtol=0)
+
+
+def test_random_counts_lie_between_zero_and_the_trials_largest() -> None:
+    observed = torch.randint(0, 4, (5, 30, 20)).float()
+    noise = Poisson().noise(torch.rand(observed.shape), observed)
+    assert torch.equal(noise, noise.floor())
+    assert (noise.amin((1, 2)) == 0).all()
+    assert torch.equal(noise.amax((1, 2)), observed.amax((1, 2)))
+
+
+def test_gaussian_loss_is_torchs_without_the_constant() -> None:
+    mean, target, log_variance = torch.randn(3, 4, 5, 6).unbind()
+    expected = -Normal(mean, (0.5 * log_variance).exp()).log_prob(target) - 0.5 * math.log(2 * math.pi)
+    torch.testing.assert_close(Gaussian().loss(mean, target, log_variance), expected)
+
+
+def test_squared_error_is_twice_the_gaussian_of_unit_variance() -> None:
+    mean, target = torch.randn(2, 4, 5, 6).unbind()
+    expected = 2 * Gaussian().loss(mean, target, torch.zeros_like(mean))
+    torch.testing.assert_close(UnitGaussian().loss(mean, target), expected)
+    assert torch.equal(UnitGaussian().mean(mean), mean)
+
+
+def test_a_gaussian_without_variance_says_what_to_do() -> None:
+    with pytest.raises(ConfigError, match=r"model\.backbone\.variance"):
+        Gaussian().loss(torch.zeros(2), torch.zeros(2))
+
+
+def test_random_activity_is_standard_normal() -> None:
+    level = torch.rand(20_000, generator=torch.Generator().manual_seed(0))
+    noise = UnitGaussian().noise(torch.cat([level, torch.tensor([0.0, 1.0])]), torch.empty(0))
+    assert noise.isfinite().all()
+    assert kstest(noise.numpy(), "norm").pvalue > 0.01

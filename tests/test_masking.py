@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from blend_pl.likelihoods import Poisson
 from blend_pl.masking import Masking
 
 Mode = Literal["timestep", "neuron", "full"]
@@ -17,7 +18,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def corrupt(masking: Masking, observed: Tensor, hidden: Tensor, seed: int = 0) -> Tensor:
-    return masking.corrupt(observed, hidden, seeded(seed), torch.arange(len(observed)), len(observed))
+    return masking.corrupt(observed, hidden, seeded(seed), torch.arange(len(observed)), len(observed), Poisson().noise)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -115,7 +116,8 @@ def test_corruption_does_not_depend_on_the_division_over_ranks(world: int) -> No
     whole = corrupt(masking, observed, hidden, 5)
     for rank in range(world):
         rows = torch.arange(rank, 7, world)
-        assert torch.equal(masking.corrupt(observed[rows], hidden[rows], seeded(5), rows, 7), whole[rows])
+        part = masking.corrupt(observed[rows], hidden[rows], seeded(5), rows, 7, Poisson().noise)
+        assert torch.equal(part, whole[rows])
 
 
 def longest(hidden: Tensor) -> int:

@@ -89,10 +89,12 @@ class Distillation(L.Callback):
         with torch.no_grad():
             for batch, _ in zip(trainer.datamodule.calibration_dataloader(), range(CALIBRATION_BATCHES), strict=False):  # type: ignore[attr-defined]
                 encodings.append(self.teach(batch.to(pl_module.device)))
+            spreads = [e.log_variance for e in encodings if e.log_variance is not None]
             self.loss.calibrate(
                 Encoding(
                     torch.cat([e.prediction for e in encodings]),
                     [torch.cat(layer) for layer in zip(*(e.features for e in encodings), strict=True)],
+                    log_variance=torch.cat(spreads) if spreads else None,
                 )
             )
 

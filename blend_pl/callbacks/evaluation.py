@@ -1,5 +1,6 @@
 """Scores during and after training, from the rates that a system predicts."""
 
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -8,10 +9,8 @@ from blend_pl.data.batch import Batch
 from blend_pl.evaluation import NLBScores, score
 
 
-class NLBEvaluation(L.Callback):
-    """Logs val/co_bps after each epoch and all scores of NLB'21 in `test`.
-
-    Where the true rates are known, as in a simulated session, they are scored too: nothing can do better.
+class Evaluation(L.Callback):
+    """Base class of what scores a trained model; the command line prints and stores what it found.
 
     Attributes:
         scores: the scores of the last test.
@@ -21,6 +20,16 @@ class NLBEvaluation(L.Callback):
     def __init__(self) -> None:
         self.scores: dict[str, float] = {}
         self.oracle: dict[str, float] | None = None
+
+    def save(self, run: Path) -> None:
+        """Writes what was found beyond scores into the run's folder; by default nothing."""
+
+
+class NLBEvaluation(Evaluation):
+    """Logs val/co_bps after each epoch and all scores of NLB'21 in `test`.
+
+    Where the true rates are known, as in a simulated session, they are scored too: nothing can do better.
+    """
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # The batches hold the session where it is needed already.

@@ -40,6 +40,10 @@ class Batch:
         """The batch without privileged information: all that a student's code path receives."""
         return replace(self, privileged=None, privileged_valid=None)
 
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What a backbone is called with, privileged context apart."""
+        return (self.observed,)
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The batch on another device."""
         tensors = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}

@@ -106,6 +106,11 @@ class NLBDataModule(L.LightningDataModule):
         """How the checkpoint is chosen, for the record."""
         return f"{self.select_on} ({len(self.parts['selection'])} trials)"
 
+    @property
+    def reports_behavior(self) -> bool:
+        """Whether the reported trials have behaviour, which a teacher must see."""
+        return bool(self.parts["eval"].behavior.isfinite().any())
+
     def true_rates(self, part: str) -> Tensor | None:
         """Expected counts per bin that generated the spikes, (trials, T', N); None for real recordings."""
         if self.source != "simulated":

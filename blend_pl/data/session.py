@@ -130,7 +130,7 @@ class Signature:
     n_forward: int
     n_heldin: int
     n_privileged: int
-    unit_id: tuple[int, ...]
+    unit_id: tuple[int | str, ...]
 
     @classmethod
     def of(cls, name: str, session: SessionTensors) -> "Signature":

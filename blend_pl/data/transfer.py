@@ -21,7 +21,14 @@ WAITS_S = (1, 2, 4, 8)
 log = logging.getLogger(__name__)
 
 
-def transfer(read_from: Callable[[int], Iterator[bytes]], size: int, digest: str, path: Path, name: str) -> None:
+def transfer(
+    read_from: Callable[[int], Iterator[bytes]],
+    size: int,
+    digest: str,
+    path: Path,
+    name: str,
+    checksum: Callable[[Path], str] = sha256,
+) -> None:
     """Brings a file to `path`; errors of requests pass through.
 
     What arrives of an interrupted transfer is kept in a hidden file beside `path`, where this call or a later one goes
@@ -30,9 +37,10 @@ def transfer(read_from: Callable[[int], Iterator[bytes]], size: int, digest: str
     Args:
         read_from: opens the file at an offset and yields its bytes.
         size: bytes in all.
-        digest: SHA-256 digest in hex.
+        digest: what `checksum` makes of the whole file.
         path: where the file shall appear.
         name: what to call it.
+        checksum: digest of a file in hex.
 
     Raises:
         DataError: the digest is wrong, or `path` cannot be written.
@@ -44,7 +52,7 @@ def transfer(read_from: Callable[[int], Iterator[bytes]], size: int, digest: str
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _complete(read_from, size, part, path.name)
-        if sha256(part) != digest:
+        if checksum(part) != digest:
             part.unlink()
             raise DataError(f"{name} arrived damaged and was deleted; run again to download it")
         os.replace(part, path)

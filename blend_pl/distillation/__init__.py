@@ -1,13 +1,14 @@
 """Distillation losses and the mixed objective: encodings in, scalars out."""
 
 from blend_pl.distillation.alpha import Ramp
-from blend_pl.distillation.losses import Correlation, DistillationLoss, Feature, Hard, Soft
+from blend_pl.distillation.losses import Correlation, DistillationLoss, Feature, GaussianSoft, Hard, Soft
 from blend_pl.distillation.objective import MaskedReconstruction, MixedObjective
 
 __all__ = [
     "Correlation",
     "DistillationLoss",
     "Feature",
+    "GaussianSoft",
     "Hard",
     "MaskedReconstruction",
     "MixedObjective",

@@ -83,6 +83,39 @@ class Soft(DistillationLoss):
         return self.tau**2 * divergence.mean(1)
 
 
+class GaussianSoft(DistillationLoss):
+    """Soft distillation of Gaussian predictions: mean over t, n of KL(N(m_T, v_T) || N(m_S, v_S)), in closed form.
+
+    For models that predict a variance with every mean. The unit is the divergence of a Gaussian with the teacher's mean
+    and its whole variance, within and between entries, from the teacher.
+    """
+
+    def match(self, student: Encoding, teacher: Encoding) -> None:
+        super().match(student, teacher)
+        if student.log_variance is None or teacher.log_variance is None:
+            raise TeacherError(
+                "soft distillation of Gaussians needs a student and a single teacher that predict variances; set "
+                "model.backbone.variance to true for both"
+            )
+
+    def calibrate(self, teacher: Encoding) -> None:
+        assert teacher.log_variance is not None
+        mean = teacher.prediction.mean((0, 1), keepdim=True)
+        total = teacher.log_variance.exp() + (teacher.prediction - mean).square()
+        ignorant = Encoding(
+            mean.expand_as(teacher.prediction),
+            log_variance=total.mean((0, 1), keepdim=True).log().expand_as(teacher.prediction),
+        )
+        self.scale.copy_(self.distance(ignorant, teacher).mean().clamp(min=TINY))
+
+    def distance(self, student: Encoding, teacher: Encoding) -> Tensor:
+        assert student.log_variance is not None
+        assert teacher.log_variance is not None
+        ratio = teacher.log_variance - student.log_variance
+        error = (teacher.prediction - student.prediction).square() * (-student.log_variance).exp()
+        return 0.5 * (ratio.exp() - ratio - 1 + error).mean((1, 2))
+
+
 class Feature(DistillationLoss):
     """Squared error of layer outputs (BLEND): mean over layers l of |P_l s_l - t_l|^2 over t and width.
 

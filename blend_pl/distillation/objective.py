@@ -37,7 +37,7 @@ class MaskedReconstruction(nn.Module):
         Returns:
             The term "mtm", the term "penalty" if the backbone has one, and the "loss" to minimise, their sum.
         """
-        entries = self.likelihood.loss(encoding.prediction, batch.target)
+        entries = self.likelihood.loss(encoding.prediction, batch.target, encoding.log_variance)
         mtm = global_mean(torch.where(labels, entries, 0.0).sum(), labels.sum())
         if encoding.penalty is None:
             return {"loss": mtm, "mtm": mtm}

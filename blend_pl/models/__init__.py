@@ -3,6 +3,7 @@
 from blend_pl.models.contract import Backbone, Dims, Encoding
 from blend_pl.models.lfads import LFADS
 from blend_pl.models.ndt import NDT
+from blend_pl.models.neuprint import NeuPRINT
 from blend_pl.models.stndt import STNDT
 
-__all__ = ["LFADS", "NDT", "STNDT", "Backbone", "Dims", "Encoding"]
+__all__ = ["LFADS", "NDT", "STNDT", "Backbone", "Dims", "Encoding", "NeuPRINT"]

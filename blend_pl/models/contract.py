@@ -35,12 +35,14 @@ class Encoding:
         latents: (B, T', H), the last representation before the read-out.
         penalty: (B,), what the backbone asks to be minimised beside the reconstruction, in its unit, nats per predicted
             entry: LFADS's divergence from its priors, STNDT's contrastive term. In training mode only, None otherwise.
+        log_variance: (B, T', N), where the backbone predicts how certain it is.
     """
 
     prediction: Tensor
     features: list[Tensor] = field(default_factory=list)
     latents: Tensor | None = None
     penalty: Tensor | None = None
+    log_variance: Tensor | None = None
 
 
 class Backbone(Protocol):

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from blend_pl.likelihoods import Poisson
 from blend_pl.masking import Masking
 
 
@@ -54,7 +55,7 @@ class Contrast:
         pair = observed.repeat(2, 1, 1)
         trials, bins, channels = pair.shape
         hidden = self.corruption.draw((trials, bins, channels), generator)
-        return self.corruption.corrupt(pair, hidden, generator, torch.arange(trials), trials)
+        return self.corruption.corrupt(pair, hidden, generator, torch.arange(trials), trials, Poisson().noise)
 
     def term(self, *embedded: Tensor) -> Tensor:
         """The views as each stream embeds them, (2 B, ...) -> weighted sum over streams, (B,)."""

@@ -12,9 +12,10 @@ from rich.text import Text
 
 from blend_pl.errors import BlendError
 from blend_pl.files import atomic_file
+from blend_pl.identity.embeddings import EMBEDDINGS, CellEmbeddings
 from blend_pl.prediction import predict
 from blend_pl.report.anchors import elsewhere, published
-from blend_pl.report.comparison import BASELINE, OTHER, SELF, STUDENT, TEACHER, Comparison, Experiment, compare
+from blend_pl.report.comparison import BASELINE, OTHER, SELF, STUDENT, TEACHER, Comparison, Experiment, Run, compare
 from blend_pl.report.pages import Picture, Section, TitledTable, html, markdown
 from blend_pl.report.tables import (
     LEGEND,
@@ -43,7 +44,7 @@ def print_scores(name: str, scores: dict[str, float], oracle: dict[str, float] |
     if oracle:
         table.add_column("true rates", justify="right")
         table.add_column("fraction", justify="right")
-    for key, value in scores.items():
+    for key, value in ((key, scores[key]) for key in NAMES if key in scores):
         row = [NAMES[key], f"{value:.4f}"]
         if oracle:
             row += [f"{oracle[key]:.4f}", f"{value / oracle[key]:.3f}" if oracle[key] > 0 else ""]
@@ -119,7 +120,8 @@ def _stems(comparisons: Sequence[Comparison]) -> list[str]:
     """What the files of each comparison begin with."""
     stems: list[str] = []
     for comparison in comparisons:
-        stem = re.sub(r"[^\w-]+", "-", f"{comparison.session}-{comparison.phase}-{comparison.bin_ms}ms")
+        width = f"-{comparison.bin_ms}ms" if comparison.bin_ms else ""
+        stem = re.sub(r"[^\w-]+", "-", f"{comparison.session}-{comparison.phase}{width}")
         stems.append(f"{stem}-{len(stems) + 1}" if stem in stems else stem)
     return stems
 
@@ -134,6 +136,11 @@ def _remarks(comparison: Comparison) -> Iterator[str]:
             "Checkpoints were selected on the very trials that are scored: these scores are optimistic, to be compared "
             "with others that were selected so, not to be reported."
         )
+    for task, name in {"ei": "E/I", "subclass": "subclass"}.items():
+        naming = {score for e in comparison.experiments for score in e.scores(f"{task}_majority").values()}
+        if naming:
+            commonest = " or ".join(f"{score:.4f}" for score in sorted(naming))
+            yield f"Always naming the commonest {name} class of the training cells scores top-1 {commonest}."
     missing = elsewhere(comparison)
     if missing:
         yield missing
@@ -143,6 +150,7 @@ def _draw(comparison: Comparison, folder: Path, stem: str, notes: list[str]) -> 
     """Draws all figures that the session allows; what stands in the way of others is added to the notes."""
     try:
         from blend_pl.report import figures
+        from blend_pl.report.identity import draw_embeddings
     except ImportError:
         notes.append("No figures, for matplotlib is not installed; install blend-pl[viz].")
         return []
@@ -158,8 +166,15 @@ def _draw(comparison: Comparison, folder: Path, stem: str, notes: list[str]) -> 
         caption += f" Of {', '.join(NAMES[key] for key in LOWER_IS_BETTER)}, lower is better."
     add(figures.draw_scores(comparison, path), path, caption)
     arms, seed = [], _common_seed(comparison)
+    embedded = {comparison.short(e): _run(e, seed).path for e in _shown(comparison, seed)}
+    embedded = {name: run for name, run in embedded.items() if (run / EMBEDDINGS).exists()}
+    if embedded:
+        path = folder / f"{stem}-embeddings.png"
+        draw_embeddings({name: CellEmbeddings.read(run) for name, run in embedded.items()}, path)
+        add(True, path, f"Embeddings of cells, two principal components; test cells are bold. Seed {seed}.")
+        return pictures
     for experiment in _shown(comparison, seed):
-        run = next(run for run in experiment.runs if run.seed == seed)
+        run = _run(experiment, seed)
         try:
             prediction = predict(run.path)
         except BlendError as error:
@@ -208,6 +223,10 @@ def _common_seed(comparison: Comparison) -> int:
     """The first seed that most experiments have."""
     seeds = [run.seed for experiment in comparison.experiments for run in experiment.runs]
     return min(seeds, key=lambda seed: (-seeds.count(seed), seed))
+
+
+def _run(experiment: Experiment, seed: int) -> Run:
+    return next(run for run in experiment.runs if run.seed == seed)
 
 
 def _shown(comparison: Comparison, seed: int) -> list[Experiment]:

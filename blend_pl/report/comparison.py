@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ class Comparison:
         session: name of the session.
         phase: the trials that are scored, val or test.
         selection: the trials that chose the checkpoints.
-        bin_ms: bin width.
+        bin_ms: bin width; None for recordings on the frames of a microscope.
         experiments: in the order of the table.
         notes: what a reader has to know, one sentence each.
     """
@@ -124,13 +125,14 @@ class Comparison:
     session: str
     phase: str
     selection: str
-    bin_ms: int
+    bin_ms: int | None
     experiments: tuple[Experiment, ...]
     notes: tuple[str, ...] = field(default=())
 
     @property
     def title(self) -> str:
-        return f"{self.session}, {self.bin_ms} ms: scored on {self.phase}, checkpoints selected on {self.selection}"
+        width = f", {self.bin_ms} ms" if self.bin_ms else ""
+        return f"{self.session}{width}: scored on {self.phase}, checkpoints selected on {self.selection}"
 
     @property
     def simulated(self) -> bool:
@@ -138,9 +140,10 @@ class Comparison:
         return self.experiments[0].runs[0].data["source"] == "simulated"
 
     def short(self, experiment: Experiment) -> str:
-        """The last word of an experiment's name where all have the rest in common, else the name."""
-        one_family = len({other.family for other in self.experiments}) == 1
-        return experiment.name.rpartition("_")[2] if one_family else experiment.name
+        """An experiment's name without the words that all begin with; its last word is always kept."""
+        beginnings = zip(*(other.name.split("_")[:-1] for other in self.experiments), strict=False)
+        shared = len(list(takewhile(lambda words: len(set(words)) == 1, beginnings)))
+        return "_".join(experiment.name.split("_")[shared:])
 
     def partner(self, experiment: Experiment, role: str) -> Experiment | None:
         """The baseline or teacher that an experiment is held against: of several, the one of its own family."""

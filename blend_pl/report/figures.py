@@ -88,12 +88,18 @@ class Arm:
 
 def draw_scores(comparison: Comparison, path: Path) -> bool:
     """One dot a seed and a bar for the mean, for each experiment. False where there is no score to show."""
-    names = {"co_bps": "co-bps (bits per spike)", "vel_r2": "velocity R²", "tp_corr": "tp corr (lower is better)"}
+    names = {
+        "co_bps": "co-bps (bits per spike)",
+        "vel_r2": "velocity R²",
+        "tp_corr": "tp corr (lower is better)",
+        "ei_balanced": "E/I, balanced accuracy",
+        "subclass_balanced": "subclass, balanced accuracy",
+    }
     shown = [key for key in names if any(experiment.scores(key) for experiment in comparison.experiments)]
     if not shown:
         return False
     experiments = comparison.experiments
-    figure, axes = _grid(1, len(shown), height=0.9 + 0.34 * len(experiments), sharex=False)
+    figure, axes = grid(1, len(shown), height=0.9 + 0.34 * len(experiments), sharex=False)
     colours = _colours([experiment.role for experiment in experiments])
     for axis, key in zip(axes[0], shown, strict=True):
         baseline = next((e for e in experiments if e.role == BASELINE and e.scores(key)), None)
@@ -115,7 +121,7 @@ def draw_scores(comparison: Comparison, path: Path) -> bool:
         if axis is not axes[0, 0]:
             axis.set_yticklabels([])
     figure.get_layout_engine().set(wspace=0.06)  # type: ignore[union-attr, call-arg]
-    _save(figure, path)
+    save(figure, path)
     return True
 
 
@@ -137,7 +143,7 @@ def draw_rates(arms: Sequence[Arm], path: Path) -> bool:
     neurons = variance[trial].argsort(descending=True)[:N_NEURONS].sort().values + first
     hertz, time = 1000 / session.bin_ms, _time(prediction) + int(session.jitter[trial]) * session.bin_ms
     columns = min(3, len(neurons))
-    figure, axes = _grid(math.ceil(len(neurons) / columns), columns, height=4.6)
+    figure, axes = grid(math.ceil(len(neurons) / columns), columns, height=4.6)
     for axis, neuron in zip(axes.flat, neurons.tolist(), strict=False):
         axis.plot(time, true[trial, :, neuron] * hertz, color=TRUTH, linewidth=2.4)
         for arm, colour in zip(arms, _colours([arm.role for arm in arms]), strict=True):
@@ -157,7 +163,7 @@ def draw_rates(arms: Sequence[Arm], path: Path) -> bool:
         axis.set_ylabel("rate (spikes/s)")
     _label_time(figure, prediction)
     _legend(figure, arms, name, "co_bps", "co-bps")
-    _save(figure, path)
+    save(figure, path)
     return True
 
 
@@ -178,7 +184,7 @@ def draw_psths(arms: Sequence[Arm], path: Path) -> bool:
     first = session.n_heldin if session.n_heldin < session.n_units else 0
     depth = session.psth[conditions][..., first:].nan_to_num().var((0, 1))
     neurons = depth.argsort(descending=True)[:N_PSTHS].sort().values + first
-    figure, axes = _grid(len(rows), len(neurons), height=0.7 + 1.35 * len(rows), sharey="col")
+    figure, axes = grid(len(rows), len(neurons), height=0.7 + 1.35 * len(rows), sharey="col")
     for column, neuron in enumerate(neurons.tolist()):
         kind = "held-out" if neuron >= session.n_heldin else "held-in"
         axes[0, column].set_title(f"{kind} neuron {int(session.unit_id[neuron])}", loc="left", color="#444444")
@@ -193,7 +199,7 @@ def draw_psths(arms: Sequence[Arm], path: Path) -> bool:
         axis.set_ylabel(name, color=colour, fontweight="bold")
     _label_time(figure, prediction)
     figure.supylabel("mean rate of each condition (spikes/s)", fontsize=10, color="#444444")
-    _save(figure, path)
+    save(figure, path)
     return True
 
 
@@ -217,7 +223,7 @@ def draw_trajectories(arms: Sequence[Arm], path: Path) -> bool:
     reach = float(paths[0].abs().amax((1, 2)).quantile(0.98)) * 1.05
     columns = min(3 if len(panels) != 4 else 4, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure, axes = _grid(rows, columns, height=rows * WIDTH / columns, sharex=True, sharey=True)
+    figure, axes = grid(rows, columns, height=rows * WIDTH / columns, sharex=True, sharey=True)
     for axis, (name, colour, _), path_of in zip(axes.flat, panels, paths, strict=False):
         for trial, points in zip(shown.tolist(), path_of, strict=True):
             start = np.vstack([np.zeros(2), points.numpy()])
@@ -228,7 +234,7 @@ def draw_trajectories(arms: Sequence[Arm], path: Path) -> bool:
     for axis in axes.flat[len(panels) :]:
         axis.axis("off")
     _scale_bar(axes[0, 0], reach, _unit(prediction, "length"))
-    _save(figure, path)
+    save(figure, path)
     return True
 
 
@@ -246,7 +252,7 @@ def draw_velocities(arms: Sequence[Arm], path: Path) -> bool:
     trials = ordered[torch.linspace(0, len(ordered) - 1, 2 * N_TRACES + 1).long()[1::2]].unique().tolist()
     outputs = true.shape[2]
     time = _time(prediction) + prediction.datamodule.spec.behavior.lag_ms  # type: ignore[union-attr]
-    figure, axes = _grid(outputs, len(trials), height=0.9 + 1.7 * outputs, sharey=True)
+    figure, axes = grid(outputs, len(trials), height=0.9 + 1.7 * outputs, sharey=True)
     for column, trial in enumerate(trials):
         axes[0, column].set_title(f"trial {int(prediction.session.trial_id[trial])}", loc="left", color="#444444")
         for output in range(outputs):
@@ -262,20 +268,20 @@ def draw_velocities(arms: Sequence[Arm], path: Path) -> bool:
         axis.set_ylabel(f"{'xyz'[output] if outputs <= 3 else output} ({_unit(prediction, 'speed')})")
     _label_time(figure, prediction)
     _legend(figure, arms, "true velocity", "vel_r2", "R²")
-    _save(figure, path)
+    save(figure, path)
     return True
 
 
-def _grid(
-    rows: int, columns: int, height: float, sharex: bool = True, sharey: Any = False
-) -> tuple[Figure, np.ndarray]:
+def grid(rows: int, columns: int, height: float, sharex: bool = True, sharey: Any = False) -> tuple[Figure, np.ndarray]:
+    """A figure of the report's width and style, and its (rows, columns) axes; height in inches."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
     return figure, axes
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure as a PNG that appears whole or not at all."""
     with mpl.rc_context(STYLE), atomic_file(path) as temporary:
         FigureCanvasAgg(figure).print_figure(temporary, dpi=DPI, format="png", facecolor="white")
 

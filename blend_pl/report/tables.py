@@ -9,7 +9,12 @@ from blend_pl.report.statistics import Difference, Summary, gap_closed
 
 NAMES = {"co_bps": "co-bps", "vel_r2": "velocity R2", "tp_corr": "tp corr", "psth_r2": "PSTH R2", "fp_bps": "fp-bps"}
 LOWER_IS_BETTER = ("tp_corr",)
-COMPARED = ("co_bps", "vel_r2", "tp_corr")
+NAMES |= {
+    f"{task}_{score}": f"{task_name}, {name}"
+    for task, task_name in {"ei": "E/I", "subclass": "subclass"}.items()
+    for score, name in {"top1": "top-1", "balanced": "balanced", "f1": "macro-F1"}.items()
+}
+COMPARED = ("co_bps", "vel_r2", "tp_corr", "ei_balanced", "subclass_balanced")
 """Scores that are held against the baseline and the teacher."""
 
 LEGEND = (

@@ -25,3 +25,15 @@ class WarmupCosine(LambdaLR):
             return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / fall)))
 
         super().__init__(optimizer, factor)
+
+
+class Constant(LambdaLR):
+    """The same rate from the first step to the last.
+
+    Args:
+        optimizer: whose learning rate stays as it is.
+        total_steps: optimiser steps of the whole training.
+    """
+
+    def __init__(self, optimizer: Optimizer, total_steps: int) -> None:
+        super().__init__(optimizer, lambda step: 1.0)

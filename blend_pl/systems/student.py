@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from blend_pl.data.batch import Batch
-from blend_pl.data.session import SessionTensors, Signature
+from blend_pl.data.session import Signature
 from blend_pl.distillation.objective import MaskedReconstruction
 from blend_pl.errors import ConfigError, DataError
 from blend_pl.likelihoods import Likelihood, Poisson
@@ -88,13 +88,13 @@ class Student(L.LightningModule):
             )
         self.seed = self.trainer.strategy.broadcast(torch.initial_seed())
 
-    def can_predict(self, session: SessionTensors) -> bool:
-        """Whether a session has what the network must see."""
+    def can_predict(self, behavior: bool) -> bool:
+        """Whether a session, with behaviour or without, has what the network must see."""
         return True
 
     def encode(self, batch: Batch) -> Encoding:
         """What the network makes of a batch; it receives public information only."""
-        return self.backbone(batch.public().observed)
+        return self.backbone(*batch.public().inputs())
 
     def mask(self, batch: Batch, seed: int, epoch: int) -> tuple[Batch, Tensor]:
         """Hides a part of the observed activity, and where the masking says so, of the privileged input.
@@ -113,7 +113,8 @@ class Student(L.LightningModule):
         generator = torch.Generator(self.device).manual_seed(seed)
         _, bins, channels = batch.observed.shape
         hidden = self.masking.draw((batch.global_size, bins, channels), generator, epoch)[batch.rows]
-        observed = self.masking.corrupt(batch.observed, hidden, generator, batch.rows, batch.global_size)
+        place = batch.rows, batch.global_size
+        observed = self.masking.corrupt(batch.observed, hidden, generator, *place, self.likelihood.noise)
         labels = torch.ones_like(batch.target_valid)
         labels[:, :bins, :channels] = hidden
         privileged_valid = batch.privileged_valid
@@ -144,8 +145,9 @@ class Student(L.LightningModule):
         else:
             labels = batch.target_valid.clone()
             labels[:, :bins, :channels] = False
-        prediction = self.encode(batch).prediction
-        entries = self.likelihood.loss(prediction, batch.target)
+        encoding = self.encode(batch)
+        prediction = encoding.prediction
+        entries = self.likelihood.loss(prediction, batch.target, encoding.log_variance)
         self.validation_loss.update(torch.where(labels, entries, 0.0), labels)
         self.log("val/loss", self.validation_loss, on_epoch=True, prog_bar=True)
         return self.likelihood.mean(prediction)

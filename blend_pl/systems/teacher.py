@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from blend_pl.data.batch import Batch
-from blend_pl.data.session import SessionTensors, Signature
+from blend_pl.data.session import Signature
 from blend_pl.errors import TeacherError
 from blend_pl.models.contract import Dims, Encoding
 from blend_pl.systems.student import Student
@@ -32,9 +32,9 @@ class Teacher(Student):
     def dims(self, signature: Signature) -> Dims:
         return replace(super().dims(signature), context=signature.n_privileged)
 
-    def can_predict(self, session: SessionTensors) -> bool:
+    def can_predict(self, behavior: bool) -> bool:
         """Whether a session has behaviour; test trials have none."""
-        return bool(session.behavior.isfinite().any())
+        return behavior
 
     def encode(self, batch: Batch) -> Encoding:
         """What the network makes of neural activity and behaviour.
@@ -45,7 +45,7 @@ class Teacher(Student):
         if batch.privileged is None or batch.privileged_valid is None:
             raise TeacherError("a teacher needs behaviour, and this batch carries none; predict with a student instead")
         context = torch.where(batch.privileged_valid, batch.privileged, self.missing)
-        return self.backbone(batch.observed, context)
+        return self.backbone(*batch.inputs(), context)
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Expected counts per bin, (B, T', N).

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim import SGD
 
-from blend_pl.systems.schedule import WarmupCosine
+from blend_pl.systems.schedule import Constant, WarmupCosine
 
 
 def rates(total: int, warmup: float, steps: int | None = None) -> list[float]:
@@ -49,3 +49,14 @@ def test_resumes_where_it_was() -> None:
     second = WarmupCosine(SGD([torch.zeros(1, requires_grad=True)], lr=2.0), 20)
     second.load_state_dict(first.state_dict())
     assert second.get_last_lr() == pytest.approx([rates(20, 0.1)[7]])
+
+
+def test_a_constant_rate_stays() -> None:
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=2.0)
+    schedule = Constant(optimizer, 10)
+    found = []
+    for _ in range(12):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert found == [2.0] * 12

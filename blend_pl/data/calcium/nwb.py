@@ -1,0 +1,198 @@
+"""Calcium recordings in NWB files: a RoiResponseSeries, behaviour, and a cell-type column of the plane segmentation."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from blend_pl.data.calcium.module import CalciumDataModule
+from blend_pl.data.calcium.recording import CalciumRecording, at_frames, one_hot
+from blend_pl.data.calcium.spec import STATES, CalciumSpec
+from blend_pl.data.nwb import open_nwb, read_series
+from blend_pl.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class NWBNames:
+    """What things are called in the files.
+
+    Attributes:
+        activity: the RoiResponseSeries, or as much of its path as makes it the only one; null where there is one only.
+        cell_type: column of the plane segmentation with the labels.
+        cell_id: column with ids that hold on other days too; null where cells are known in their own file alone.
+        position: column with 2 or 3 coordinates of each cell; null to take the centres of the masks.
+        state: time series of the behavioural state; null for none.
+    """
+
+    activity: str | None = None
+    cell_type: str = "cell_type"
+    cell_id: str | None = None
+    position: str | None = None
+    state: str | None = None
+
+
+class CalciumNWBDataModule(CalciumDataModule):
+    """A lab's own calcium recordings, one NWB file each, with a cell type for every ROI.
+
+    Args:
+        spec: what the data set is made of; `recordings` are glob patterns of files below `root`, `behavior` names of
+            time series, and `mice` subject ids (empty for all).
+        root: data folder.
+        names: what things are called in the files.
+        window: see `CalciumDataModule`.
+        n_windows: see `CalciumDataModule`.
+        n_cells: see `CalciumDataModule`.
+        n_steps: see `CalciumDataModule`.
+        n_windows_eval: see `CalciumDataModule`.
+    """
+
+    def __init__(
+        self,
+        spec: CalciumSpec,
+        root: str = "data",
+        names: NWBNames = NWBNames(),
+        window: int = 200,
+        n_windows: int = 2,
+        n_cells: int = 512,
+        n_steps: int = 100,
+        n_windows_eval: int = 8,
+    ) -> None:
+        super().__init__(spec, root, window, n_windows, n_cells, n_steps, n_windows_eval)
+        self.names = names
+        if spec.state != (names.state is not None):
+            raise ConfigError(
+                f"data.spec.state is {str(spec.state).lower()} and data.names.state {names.state}; name a series of "
+                "states 0, 1 and 2, or set data.spec.state to false"
+            )
+
+    def read(self) -> list[CalciumRecording]:
+        """The files that the spec's patterns match, ordered by path."""
+        paths = sorted({path for pattern in self.spec.recordings for path in self.root.glob(pattern)})
+        wanted = [path for path in paths if not self.spec.mice or _mouse(path) in self.spec.mice]
+        if not wanted:
+            raise DataError(
+                f"no file {' or '.join(self.spec.recordings)} in {self.root} is of a mouse that is wanted; correct "
+                "data.root, data.spec.recordings or data.spec.mice"
+            )
+        return [read_recording(path, self.spec, self.names) for path in wanted]
+
+
+def read_recording(path: Path, spec: CalciumSpec, names: NWBNames) -> CalciumRecording:
+    """One file, behaviour brought onto its frames.
+
+    Raises:
+        DataError: the file is damaged, or lacks a series or a column; numbers of ROIs that do not fit; time stamps out
+            of order; unknown states.
+    """
+    mouse = _mouse(path)
+    with open_nwb(path) as file:
+        group = _response_series(file, names.activity)
+        series = read_series(file, group.name.removeprefix("/"))
+        table, rows = _table(file, group, series.data.shape[1])
+        label = _column(table, names.cell_type, "data.names.cell_type").astype(str)[rows]
+        cell, identified = _cells(table, names.cell_id, rows, mouse, path)
+        position = _positions(table, names.position)[rows]
+        channels = [_at_frames(file, name, series.times) for name in spec.behavior]
+        if names.state is not None:
+            states = read_series(file, names.state)
+            nearest = np.searchsorted((states.times[1:] + states.times[:-1]) / 2, series.times)
+            channels.append(one_hot(states.data[nearest, 0].astype(np.float64), f"{names.state} of {path}"))
+    return CalciumRecording(
+        name=path.name,
+        mouse=mouse,
+        times=series.times,
+        activity=series.data.astype(np.float32),
+        behavior=np.concatenate(channels, axis=1) if channels else np.empty((len(series.times), 0), np.float32),
+        states=len(STATES) if names.state is not None else 0,
+        cell=cell,
+        identified=identified,
+        label=label,
+        position=position,
+    )
+
+
+def _response_series(file: h5py.File, name: str | None) -> h5py.Group:
+    found: list[h5py.Group] = []
+
+    def visit(path: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Group) and item.attrs.get("neurodata_type") == "RoiResponseSeries":
+            found.append(item)
+
+    file.visititems(visit)
+    if name is not None:
+        found = [group for group in found if group.name.endswith(f"/{name}")]
+    if len(found) != 1:
+        names = ", ".join(group.name.removeprefix("/") for group in found) or "none"
+        raise DataError(
+            f"{file.filename} must have one RoiResponseSeries{f' {name}' if name else ''}, it has: {names}; set "
+            "data.names.activity"
+        )
+    return found[0]
+
+
+def _table(file: h5py.File, series: h5py.Group, n: int) -> tuple[h5py.Group, np.ndarray]:
+    """The plane segmentation and the rows of the series' ROIs in it."""
+    region = series.get("rois")
+    if region is None or "table" not in region.attrs:
+        raise DataError(f"{series.name} in {file.filename} names no ROIs; write its rois")
+    rows = region[()].astype(np.int64)
+    if len(rows) != n:
+        raise DataError(f"{series.name} in {file.filename} has {n} columns and {len(rows)} ROIs; repair the file")
+    return file[region.attrs["table"]], rows
+
+
+def _column(table: h5py.Group, name: str, setting: str) -> np.ndarray:
+    if name not in table:
+        there = ", ".join(key for key, item in table.items() if isinstance(item, h5py.Dataset))
+        raise DataError(
+            f"the plane segmentation of {table.file.filename} has no column {name!r}; set {setting} to one it has: "
+            f"{there}"
+        )
+    dataset = table[name]
+    return dataset.asstr()[()] if h5py.check_string_dtype(dataset.dtype) else dataset[()]
+
+
+def _cells(
+    table: h5py.Group, column: str | None, rows: np.ndarray, mouse: str, path: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    if column is None:
+        return np.array([f"{mouse}/{path.stem}/row{row}" for row in rows]), np.zeros(len(rows), dtype=bool)
+    ids = _column(table, column, "data.names.cell_id")[rows]
+    known = np.isfinite(ids) if ids.dtype.kind == "f" else np.array([str(value) != "" for value in ids])
+    cell = [
+        f"{mouse}/{int(value) if ids.dtype.kind == 'f' else value}" if k else f"{mouse}/{path.stem}/row{row}"
+        for value, row, k in zip(ids, rows, known, strict=True)
+    ]
+    if len(set(cell)) < len(cell):
+        raise DataError(f"{path} has a {column} twice; give every ROI its own, or set data.names.cell_id to null")
+    return np.array(cell), known
+
+
+def _positions(table: h5py.Group, column: str | None) -> np.ndarray:
+    """(ROIs, 2 or 3); NaN where the file does not say."""
+    if column is not None:
+        return np.asarray(_column(table, column, "data.names.position"), dtype=np.float32)
+    if "image_mask" in table:
+        return np.array([_centre(np.argwhere(mask > 0)) for mask in table["image_mask"]], dtype=np.float32)
+    if "pixel_mask" in table and "pixel_mask_index" in table:
+        pixels = table["pixel_mask"][()]
+        parts = np.split(np.stack([pixels["x"], pixels["y"]], axis=1), table["pixel_mask_index"][()][:-1].astype(int))
+        return np.array([_centre(part) for part in parts], dtype=np.float32)
+    return np.full((len(table["id"]), 2), np.nan, dtype=np.float32)
+
+
+def _centre(pixels: np.ndarray) -> np.ndarray:
+    return pixels.mean(0) if len(pixels) else np.full(2, np.nan)
+
+
+def _at_frames(file: h5py.File, name: str, frames: np.ndarray) -> np.ndarray:
+    series = read_series(file, name)
+    return np.stack([at_frames(series.times, column, frames) for column in series.data.T], axis=1)
+
+
+def _mouse(path: Path) -> str:
+    """The subject, or the file's name where it says none."""
+    with open_nwb(path) as file:
+        subject = file.get("general/subject/subject_id")
+        return subject.asstr()[()] if isinstance(subject, h5py.Dataset) else path.stem

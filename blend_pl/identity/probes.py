@@ -1,0 +1,59 @@
+"""Probes that read a cell's class from its embedding, and how well they do."""
+
+import warnings
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+PROBES = ("linear", "knn", "mlp")
+
+
+def probe_scores(
+    vectors: tuple[np.ndarray, np.ndarray], classes: tuple[np.ndarray, np.ndarray], seed: int
+) -> dict[str, float]:
+    """Fits each probe on some cells and scores it on others.
+
+    Args:
+        vectors: (n, size) embeddings of the training and of the test cells.
+        classes: (n,) str names of their classes.
+        seed: seed of the probes that have chance in them.
+
+    Returns:
+        Under "PROBE_top1", "PROBE_balanced" and "PROBE_f1": accuracy, mean of the classes' recalls, and mean of their
+        F1, over the classes of the test cells; under "majority": the accuracy of always naming the commonest training
+        class. Empty where there is no test cell or only one training class.
+    """
+    train, test = classes
+    if not len(test) or len(np.unique(train)) < 2:
+        return {}
+    common, count = np.unique(train, return_counts=True)
+    scores = {"majority": float((test == common[count.argmax()]).mean())}
+    for name in PROBES:
+        probe = make_pipeline(StandardScaler(), _probe(name, len(train), seed))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            predicted = probe.fit(vectors[0], train).predict(vectors[1])
+        with warnings.catch_warnings():
+            # A prediction outside the test cells' classes lowers the others' recall; it needs no warning.
+            warnings.simplefilter("ignore", UserWarning)
+            scores[f"{name}_top1"] = float(accuracy_score(test, predicted))
+            scores[f"{name}_balanced"] = float(balanced_accuracy_score(test, predicted))
+            scores[f"{name}_f1"] = float(
+                f1_score(test, predicted, labels=np.unique(test), average="macro", zero_division=0.0)
+            )
+    return scores
+
+
+def _probe(name: str, n_train: int, seed: int) -> ClassifierMixin:
+    if name == "knn":
+        return KNeighborsClassifier(min(5, n_train))
+    if name == "mlp":
+        return MLPClassifier((64,), alpha=1.0, max_iter=300, random_state=seed)
+    return LogisticRegression(C=0.1, max_iter=1000)

@@ -1,0 +1,113 @@
+"""Reading calcium recordings, and fitting embeddings of held-out cells beside the original schedule in the same run."""
+
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from measure import cost
+from torch import Tensor
+
+from blend_pl.callbacks.identity import cell_losses, fresh_embeddings
+from blend_pl.data.calcium import BugeonDataModule, CalciumSpec, TreeSimulation
+from blend_pl.data.calcium.simulation import write_tree
+from blend_pl.data.calcium.spec import CellSplit
+from blend_pl.identity import EmbeddingFit, fit_embeddings
+from blend_pl.identity.fitting import Blocks, Losses
+from blend_pl.likelihoods import UnitGaussian
+from blend_pl.masking import Masking
+from blend_pl.models import NeuPRINT
+from blend_pl.systems import Student
+
+pytestmark = pytest.mark.benchmark
+
+SESSION = TreeSimulation(n_mice=1, n_sessions=1, n_frames=3000, n_cells=556)
+"""3000 frames of 500 cells."""
+
+SMALL = TreeSimulation(n_mice=1, n_sessions=1, n_frames=640, n_cells=30)
+EPOCHS, PASSES = 100, 100
+"""The original schedule of one fit: so many epochs of so many full passes (Mi et al., 2023, released code)."""
+
+EVALUATIONS = 9
+MASKS = 20
+"""Masks that a reconstruction is averaged over, the same for both fits."""
+
+
+def test_reading_a_session(tmp_path: Path) -> None:
+    write_tree(SESSION, tmp_path / "tree")
+
+    def read() -> None:
+        BugeonDataModule(CalciumSpec("big"), str(tmp_path / "tree")).setup("fit")
+
+    ours = cost(read)
+    print(f"\n3000 frames x 500 cells, files -> z-scored tensors with surroundings: {ours}")
+    assert ours.seconds < 1
+
+
+def trained(module: BugeonDataModule) -> Student:
+    torch.manual_seed(0)
+    network = partial(NeuPRINT, size=16, std=0.3, feedforward=64, dropout=0.0)
+    student = Student(network, Masking(0.25, "full", 0.8, 0.5), UnitGaussian())
+    student.build(module.signature)
+    optimizer = torch.optim.Adam(student.parameters(), 1e-2)
+    for step, batch in enumerate(module.train_dataloader()):
+        masked, labels = student.mask(batch, step, 0)
+        optimizer.zero_grad()
+        student.objective(student.encode(masked), labels, masked)["loss"].backward()
+        optimizer.step()
+    return student.eval()
+
+
+def original(vectors: Tensor, losses: Losses, train: Blocks) -> float:
+    """Fits from random embeddings by Adam at 1e-3, every step a pass over all the training time; seconds."""
+    torch.nn.init.normal_(vectors, generator=torch.Generator().manual_seed(0))
+    optimizer = torch.optim.Adam([vectors], 1e-3)
+    start = time.perf_counter()
+    for step in range(EPOCHS * PASSES):
+        optimizer.zero_grad()
+        for block in train:
+            for number, batch in enumerate(block):
+                total, entries = losses(batch, step * len(block) + number)
+                (total / entries.clamp(min=1)).sum().backward()
+        optimizer.step()
+    return time.perf_counter() - start
+
+
+@torch.no_grad()
+def reconstruction(losses: Losses, blocks: Blocks) -> float:
+    """Mean over cells and masks."""
+    sums = [losses(batch, 10**6 + seed) for block in blocks for batch in block for seed in range(MASKS)]
+    return float((sum(total for total, _ in sums) / sum(entries for _, entries in sums)).mean())
+
+
+def test_fitting_beside_the_original_schedule(tmp_path: Path) -> None:
+    module = BugeonDataModule(
+        CalciumSpec("small", cells=CellSplit(0.6, 0.1)), str(tmp_path), "simulated", SMALL, 40, 1, 64, 800, 1
+    )
+    module.setup("fit")
+    student = trained(module)
+    cpu = torch.device("cpu")
+    train, later = module.every_cell("train", cpu), module.every_cell("val", cpu)
+    # One half stops the fit, the other is time that neither fit has met.
+    validation, unseen = [block[0::2] for block in later], [block[1::2] for block in later]
+    n_cells, losses = len(module.cells), cell_losses(student)
+    with fresh_embeddings(student, n_cells) as embedding:
+        reference = original(embedding.weight, losses, train)
+        theirs = reconstruction(losses, unseen), reconstruction(losses, train)
+    with fresh_embeddings(student, n_cells) as embedding:
+        start = time.perf_counter()
+        fitted = fit_embeddings(embedding, losses, train, validation, EmbeddingFit())
+        seconds = time.perf_counter() - start
+        with torch.no_grad():
+            embedding.weight.copy_(fitted.vectors)
+        ours = reconstruction(losses, unseen), reconstruction(losses, train)
+    ratio = reference / seconds
+    print(f"\n{n_cells} cells: ours {seconds:.1f} s ({fitted.steps} steps), original {reference:.0f} s")
+    print(
+        f"ratio: {ratio:.0f} x the time of one fit, {ratio * EVALUATIONS:.0f} x that of its {EVALUATIONS} evaluations"
+    )
+    for part, mine, other in zip(("unseen", "training"), ours, theirs, strict=True):
+        print(f"squared error in {part} time: ours {mine:.4f}, original {other:.4f}, ratio {mine / other:.3f}")
+    assert ratio > 20
+    assert ours[0] < 1.01 * theirs[0]

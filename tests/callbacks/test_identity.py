@@ -1,0 +1,160 @@
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from helpers.calcium import neuprint, tiny_calcium
+from helpers.sessions import tiny_module
+from helpers.systems import make, trainer
+from torch import Tensor
+
+from blend_pl.callbacks import IdentityEvaluation
+from blend_pl.callbacks.identity import cell_losses, fresh_embeddings, identity_scores
+from blend_pl.data.calcium import BugeonDataModule
+from blend_pl.errors import ConfigError, DataError
+from blend_pl.identity import EmbeddingFit
+from blend_pl.identity.embeddings import CellEmbeddings
+from blend_pl.systems import Student, Teacher
+
+FIT = EmbeddingFit(max_steps=10, check_every=5)
+
+
+@pytest.fixture(scope="module")
+def module(tmp_path_factory: pytest.TempPathFactory) -> BugeonDataModule:
+    return tiny_calcium(tmp_path_factory.mktemp("calcium"))
+
+
+def evaluate(system: Student, module: BugeonDataModule, folder: Path) -> IdentityEvaluation:
+    evaluation = IdentityEvaluation(FIT)
+    trainer(folder, 1, evaluation).test(system, datamodule=module, verbose=False)
+    return evaluation
+
+
+def vectors(evaluation: IdentityEvaluation) -> Tensor:
+    assert evaluation.fitted is not None
+    return evaluation.fitted.vectors
+
+
+def without_behaviour(module: BugeonDataModule) -> BugeonDataModule:
+    """The same recordings with behaviour that is not a number, wherever it can be met."""
+    blind = copy.copy(module)
+    blind.populations = [
+        replace(population, behavior=torch.full_like(population.behavior, torch.nan))
+        for population in module.populations
+    ]
+    return blind
+
+
+def test_behaviour_changes_no_bit_of_a_students_held_out_embeddings(module: BugeonDataModule, tmp_path: Path) -> None:
+    student = neuprint(Student, module.signature)
+    seen, unseen = (evaluate(student, m, tmp_path) for m in (module, without_behaviour(module)))
+    assert torch.equal(vectors(seen), vectors(unseen))
+    assert seen.scores == unseen.scores
+
+
+def test_a_teacher_sees_behaviour_here_too(module: BugeonDataModule, tmp_path: Path) -> None:
+    teacher = neuprint(Teacher, module.signature)
+    other = copy.copy(module)
+    other.populations = [replace(population, behavior=population.behavior + 1) for population in module.populations]
+    assert not torch.equal(*(vectors(evaluate(teacher, m, tmp_path)) for m in (module, other)))
+
+
+def test_all_tasks_are_scored_by_all_probes(module: BugeonDataModule, tmp_path: Path) -> None:
+    evaluation = evaluate(neuprint(Student, module.signature), module, tmp_path)
+    expected = {"heldout_loss", "ei_majority", "subclass_majority"}
+    for task in ("ei", "subclass"):
+        for probe in ("", "knn_", "mlp_"):
+            expected |= {f"{task}_{probe}{score}" for score in ("top1", "balanced", "f1")}
+    assert evaluation.scores.keys() == expected
+    assert all(0 <= value <= 1 for name, value in evaluation.scores.items() if name != "heldout_loss")
+    assert vectors(evaluation).shape == (len(module.cells), 6)
+
+
+def test_the_network_is_left_as_it_was(module: BugeonDataModule, tmp_path: Path) -> None:
+    student = neuprint(Student, module.signature)
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    evaluate(student, module, tmp_path)
+    after = student.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert all(parameter.requires_grad for parameter in student.parameters())
+
+
+def test_a_fit_moves_the_embeddings_alone(module: BugeonDataModule) -> None:
+    student = neuprint(Student, module.signature).train()
+    (block, *_) = module.every_cell("train", torch.device("cpu"))
+    mean = student.backbone.embedding.weight.mean(0)
+    with fresh_embeddings(student, len(module.cells)) as fresh:
+        assert not any(module.training for module in student.modules())
+        assert torch.allclose(fresh.weight, mean.expand(len(module.cells), -1))
+        total, entries = cell_losses(student)(block[0], 3)
+        assert total.shape == entries.shape == block[0].neurons.shape
+        total.sum().backward()
+        trained = {name for name, parameter in student.named_parameters() if parameter.grad is not None}
+        assert trained == {"backbone.embedding.weight"}
+    assert student.training
+
+
+def test_an_error_gives_the_table_back(module: BugeonDataModule) -> None:
+    student = neuprint(Student, module.signature)
+    table = student.backbone.embedding
+    with pytest.raises(RuntimeError), fresh_embeddings(student, 3):
+        raise RuntimeError
+    assert student.backbone.embedding is table
+    assert all(parameter.requires_grad for parameter in student.parameters())
+
+
+def test_probes_are_trained_on_train_cells_and_scored_on_test_cells(
+    module: BugeonDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With embeddings that name each cell's side, one sees which cells a probe meets."""
+    cells = evaluate(neuprint(Student, module.signature), module, tmp_path).cells
+    assert cells is not None
+    sides = {"train": 0.0, "val": 1.0, "test": 2.0}
+    named = np.array([[sides[side], row] for row, side in enumerate(cells.side.tolist())])
+    met: list[tuple[set[float], set[float]]] = []
+
+    def spy(vectors, classes, seed):  # type: ignore[no-untyped-def]
+        met.append((set(vectors[0][:, 0].tolist()), set(vectors[1][:, 0].tolist())))
+        assert not {*vectors[0][:, 1]} & {*vectors[1][:, 1]}
+        assert "" not in {*classes[0], *classes[1]}
+        return {}
+
+    monkeypatch.setattr("blend_pl.callbacks.identity.probe_scores", spy)
+    identity_scores(replace(cells, vectors=named), 0)
+    assert met == [({0.0}, {2.0})] * 2
+
+
+def test_embeddings_are_kept_with_what_is_known_of_the_cells(module: BugeonDataModule, tmp_path: Path) -> None:
+    evaluation = evaluate(neuprint(Student, module.signature), module, tmp_path)
+    evaluation.save(tmp_path)
+    stored = CellEmbeddings.read(tmp_path)
+    assert np.array_equal(stored.vectors, vectors(evaluation).numpy())
+    assert np.array_equal(stored.cell, module.cells.cell)
+    assert np.array_equal(stored.side, module.cells.side)
+    assert identity_scores(stored, 0) == identity_scores(evaluation.cells, 0)  # type: ignore[arg-type]
+
+
+def test_missing_and_damaged_embeddings_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has no embeddings\.h5"):
+        CellEmbeddings.read(tmp_path)
+    (tmp_path / "embeddings.h5").write_bytes(b"no")
+    with pytest.raises(DataError, match=r"cannot read .*embeddings\.h5"):
+        CellEmbeddings.read(tmp_path)
+
+
+def test_sessions_without_cells_are_refused(tmp_path: Path) -> None:
+    session = tiny_module(tmp_path / "session")
+    with pytest.raises(ConfigError, match=r"NLBDataModule has not; take it out of trainer\.callbacks"):
+        trainer(tmp_path, 1, IdentityEvaluation(FIT)).test(make(), datamodule=session, verbose=False)
+
+
+def test_networks_without_embeddings_are_refused(module: BugeonDataModule) -> None:
+    class Bare(L.LightningModule):
+        backbone = torch.nn.Linear(2, 2)
+
+    with pytest.raises(ConfigError, match=r"Linear has no table of embeddings to fit; choose .*NeuPRINT"):
+        fresh_embeddings(Bare(), 3).__enter__()  # type: ignore[arg-type]

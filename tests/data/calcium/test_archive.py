@@ -1,0 +1,188 @@
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from helpers.calcium import SPEC, TINY
+
+from blend_pl.data.calcium.archive import fetch
+from blend_pl.data.calcium.simulation import write_tree
+from blend_pl.data.calcium.spec import Archive
+from blend_pl.data.calcium.tree import read_tree
+from blend_pl.errors import DataError
+
+ARCHIVE = Archive(19448531, 2)
+PUBLISHED = replace(SPEC, archive=ARCHIVE)
+SMALL = replace(TINY, n_mice=1, n_sessions=1, n_frames=2000)
+
+
+class Figshare(ThreadingHTTPServer):
+    """As much of the archive's REST interface as is asked for."""
+
+    daemon_threads = True
+
+    def __init__(self, content: dict[str, bytes]) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.content = content
+        self.digests = {name: hashlib.md5(data).hexdigest() for name, data in content.items()}
+        self.requests: list[tuple[str, str | None]] = []
+        self.cut_after: int | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v2"
+
+
+class Answer(BaseHTTPRequestHandler):
+    server: Figshare
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self.server.requests.append((self.path, self.headers.get("Range")))
+        if self.path == f"/v2/articles/{ARCHIVE.article}/versions/{ARCHIVE.version}":
+            files = [
+                {
+                    "name": name,
+                    "size": len(data),
+                    "computed_md5": self.server.digests[name],
+                    "download_url": f"{self.server.url}/files/{name}",
+                }
+                for name, data in self.server.content.items()
+            ]
+            self.answer(200, json.dumps({"files": files}).encode())
+        elif (name := self.path.rpartition("/")[2]) in self.server.content:
+            start = int((self.headers.get("Range") or "bytes=0-")[len("bytes=") : -1])
+            self.answer(206 if start else 200, self.server.content[name][start:])
+        else:
+            self.answer(404, b"")
+
+    def answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if len(body) < 2000:
+            self.wfile.write(body)
+            return
+        cut, self.server.cut_after = self.server.cut_after, None
+        self.wfile.write(body[:cut])
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("published") / "tree"
+    write_tree(SMALL, folder)
+    return folder
+
+
+@pytest.fixture
+def figshare(tree: Path) -> Iterator[Figshare]:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in sorted(tree.rglob("*")):
+            archive.write(path, Path("dataset") / path.relative_to(tree))
+    server = Figshare({"dataset.zip": packed.getvalue(), "README.txt": b"Read me."})
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_missing_tree_is_downloaded_and_unpacked(figshare: Figshare, tree: Path, tmp_path: Path) -> None:
+    found = fetch(PUBLISHED, tmp_path, figshare.url)
+    assert found == tmp_path / "figshare-19448531-v2" / "dataset"
+    (recording,), (original,) = read_tree(PUBLISHED, found), read_tree(SPEC, tree)
+    assert (recording.activity == original.activity).all()
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["figshare-19448531-v2"]
+
+
+def test_it_is_downloaded_once(figshare: Figshare, tmp_path: Path) -> None:
+    first = fetch(PUBLISHED, tmp_path, figshare.url)
+    asked = len(figshare.requests)
+    assert fetch(PUBLISHED, tmp_path, figshare.url) == first
+    assert len(figshare.requests) == asked
+
+
+def test_an_interrupted_download_goes_on(figshare: Figshare, tmp_path: Path) -> None:
+    figshare.cut_after = 400_000
+    fetch(PUBLISHED, tmp_path, figshare.url)
+    ranges = [asked for path, asked in figshare.requests if path.endswith(".zip")]
+    assert ranges[0] is None
+    assert ranges[1] == f"bytes={1 << 18}-"
+
+
+def test_a_wrong_checksum_is_refused(figshare: Figshare, tmp_path: Path) -> None:
+    figshare.digests["dataset.zip"] = "0" * 32
+    with pytest.raises(DataError, match=r"dataset\.zip of figshare article 19448531, version 2 arrived") as raised:
+        fetch(PUBLISHED, tmp_path, figshare.url)
+    assert "\n" not in str(raised.value)
+    assert not list(tmp_path.rglob("*.zip"))
+
+
+def test_a_pinned_checksum_counts_beside_the_archives(figshare: Figshare, tmp_path: Path) -> None:
+    right = replace(ARCHIVE, md5={"dataset.zip": figshare.digests["dataset.zip"]})
+    wrong = replace(ARCHIVE, md5={"dataset.zip": "f" * 32})
+    with pytest.raises(DataError, match="MD5 digest"):
+        fetch(replace(SPEC, archive=wrong), tmp_path, figshare.url)
+    assert fetch(replace(SPEC, archive=right), tmp_path, figshare.url).exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"version": 9}, r"HTTP status 404 at .*versions/9; run again .* by hand"), ({"article": 1}, "HTTP status 404")],
+)
+def test_unknown_versions_are_told(figshare: Figshare, tmp_path: Path, change: dict[str, int], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        fetch(replace(SPEC, archive=replace(ARCHIVE, **change)), tmp_path, figshare.url)  # type: ignore[arg-type]
+
+
+def test_without_network_the_error_names_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"ConnectionError at .* put the tree into .*figshare-19448531-v2 by hand"):
+        fetch(PUBLISHED, tmp_path, "http://127.0.0.1:9/v2")
+
+
+@pytest.mark.parametrize("depth", ["", "bugeon", "figshare-19448531-v2", "figshare-19448531-v2/dataset"])
+def test_a_tree_put_there_by_hand_is_found(tree: Path, tmp_path: Path, depth: str) -> None:
+    shutil.copytree(tree, tmp_path / depth, dirs_exist_ok=True)
+    assert fetch(PUBLISHED, tmp_path, "http://127.0.0.1:9/v2") == tmp_path / depth
+
+
+@pytest.mark.parametrize("other", ["figshare-19448531-v1", "simulated/tree-1"])
+def test_other_trees_are_left_alone(tree: Path, tmp_path: Path, other: str) -> None:
+    shutil.copytree(tree, tmp_path / other)
+    with pytest.raises(DataError, match="cannot download"):
+        fetch(PUBLISHED, tmp_path, "http://127.0.0.1:9/v2")
+
+
+def test_without_an_archive_there_must_be_a_tree(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds no tree with mice such as SB025"):
+        fetch(SPEC, tmp_path)
+
+
+def test_an_archive_that_leaves_its_folder_is_refused(figshare: Figshare, tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        member = tarfile.TarInfo("../outside.txt")
+        member.size = 2
+        archive.addfile(member, io.BytesIO(b"hi"))
+    figshare.content["dataset.zip"] = packed.getvalue()
+    figshare.digests["dataset.zip"] = hashlib.md5(packed.getvalue()).hexdigest()
+    with pytest.raises(DataError, match="cannot unpack"):
+        fetch(PUBLISHED, tmp_path / "data", figshare.url)
+    assert not list(tmp_path.rglob("outside.txt"))
+
+
+def test_an_article_without_a_tree_is_told(figshare: Figshare, tmp_path: Path) -> None:
+    del figshare.content["dataset.zip"]
+    with pytest.raises(DataError, match=r"holds no neuron\.ttype\.txt below mouse and date"):
+        fetch(PUBLISHED, tmp_path, figshare.url)

@@ -1,0 +1,127 @@
+import json
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.calcium import RUN, SESSION, TINY
+
+from blend_pl.data.calcium.simulation import TreeSimulation, write_tree
+from blend_pl.data.calcium.simulation.animal import draw_animal
+from blend_pl.data.calcium.simulation.parameters import FACTORS, SUBTYPES, TUNING
+from blend_pl.errors import ConfigError, DataError
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("simulation") / "tree"
+    write_tree(TINY, folder)
+    return folder
+
+
+def test_the_layout_is_the_published_one(tree: Path) -> None:
+    assert {path.name for path in tree.glob("*.txt")} == {"ttypes.names.txt", "genes.names.txt", "states.names.txt"}
+    n = round(TINY.n_cells * TINY.seen)
+    cells = {path.name: np.load(path).shape for path in (tree / SESSION).glob("*.npy")}
+    names = ("UniqueID", "gene_count", "prob_ttypes", "stackPosCorrected", "depth", "plane")
+    assert cells.keys() == {f"neuron.{name}.npy" for name in names}
+    assert cells["neuron.gene_count.npy"] == (n, 72)
+    assert cells["neuron.UniqueID.npy"] == (n, 1)
+    run = {path.name: np.load(path).shape for path in (tree / RUN).glob("*.npy")}
+    assert run.keys() == {
+        *("frame.neuralActivity.npy", "frame.times.npy", "frame.states.npy", "running.speed.npy", "running.times.npy"),
+        *("eye.size.npy", "eye.xPos.npy", "eye.yPos.npy", "eye.times.npy"),
+    }
+    assert run["frame.neuralActivity.npy"] == (TINY.n_frames, n)
+    assert run["frame.times.npy"] == run["frame.states.npy"] == (TINY.n_frames, 1)
+    assert (tree / SESSION / "neuron.ttype.txt").read_text().count("\n") == n
+
+
+def test_what_makes_reading_hard_is_there(tree: Path) -> None:
+    labels = [path.read_text().split() for path in sorted(tree.glob("*/*/neuron.ttype.txt"))]
+    assert any(label.startswith("Serpinf1") for session in labels for label in session)
+    assert any("IN" in session for session in labels)
+    unique = np.load(tree / SESSION / "neuron.UniqueID.npy")
+    assert 0 < np.isnan(unique).mean() < 1
+    activity = [np.load(path) for path in tree.glob("*/*/Blank/01/frame.neuralActivity.npy")]
+    assert any((values.std(0) == 0).any() for values in activity)
+    assert np.load(tree / SESSION / "Blank/02/frame.neuralActivity.npy").shape[1] != len(labels[0])
+    assert np.isnan(np.load(tree / RUN / "eye.size.npy")).any()
+
+
+def test_equal_parameters_give_equal_trees(tree: Path, tmp_path: Path) -> None:
+    write_tree(TINY, tmp_path / "same")
+    write_tree(replace(TINY, seed=1), tmp_path / "other")
+    files = sorted(path.relative_to(tree) for path in tree.rglob("*.npy"))
+    assert all((tree / path).read_bytes() == (tmp_path / "same" / path).read_bytes() for path in files)
+    activity = RUN / "frame.neuralActivity.npy"
+    assert (tree / activity).read_bytes() != (tmp_path / "other" / activity).read_bytes()
+
+
+def test_several_processes_write_one_tree(tmp_path: Path) -> None:
+    small = replace(TINY, n_mice=1, n_sessions=1, n_frames=50)
+    processes = [get_context("fork").Process(target=write_tree, args=(small, tmp_path / "tree")) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert [path.name for path in tmp_path.iterdir()] == ["tree"]
+
+
+def test_other_folders_are_left_alone(tree: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds something other than this simulated tree"):
+        write_tree(replace(TINY, seed=1), tree)
+    (tmp_path / "diary.txt").write_text("mine")
+    with pytest.raises(DataError, match="choose another folder"):
+        write_tree(TINY, tmp_path)
+    assert json.loads((tree / "simulation.json").read_text())["seed"] == TINY.seed
+
+
+def test_states_are_what_they_are_called() -> None:
+    animal = draw_animal(4000, np.random.default_rng(0))
+    speed = np.interp(animal.frames, animal.times, animal.speed)
+    assert set(animal.state) == {0, 1, 2}
+    assert speed[animal.state == 0].min() > speed[animal.state != 0].max()
+    np.testing.assert_allclose(animal.factors.mean(0), 0, atol=1e-9)
+    np.testing.assert_allclose(animal.factors.std(0), 1)
+
+
+def test_cells_follow_behaviour_as_their_type_does(tmp_path: Path) -> None:
+    write_tree(TreeSimulation(n_mice=1, n_sessions=1, n_cells=120, n_frames=3000), tmp_path / "tree")
+    names = (tmp_path / "tree" / SESSION / "neuron.ttype.txt").read_text().split()
+    label = np.array([name.split("-")[0] for name in names])
+    activity = np.load(tmp_path / "tree" / RUN / "frame.neuralActivity.npy")
+    times, speed = (np.load(tmp_path / "tree" / RUN / f"running.{name}.npy")[:, 0] for name in ("times", "speed"))
+    running = np.interp(np.load(tmp_path / "tree" / RUN / "frame.times.npy")[:, 0], times, speed)
+    moving = activity.std(0) > 0
+    follows = np.zeros(len(label))
+    follows[moving] = [np.corrcoef(running, cell)[0, 1] for cell in activity[:, moving].T]
+    mean = {name: follows[(label == name) & moving].mean() for name in ("Sst", "Vip", "Lamp5", "EC")}
+    assert mean["Sst"] > 0.2
+    assert mean["Vip"] > 0.2
+    assert mean["Lamp5"] < -0.1
+    assert mean["Lamp5"] < mean["EC"] < mean["Sst"]
+
+
+def test_every_subclass_is_tuned() -> None:
+    assert TUNING.keys() == {"EC", *SUBTYPES}
+    assert all(len(weights) == len(FACTORS) for weights in TUNING.values())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"n_mice": 0},
+        {"n_mice": 5},
+        {"n_frames": 0},
+        {"seen": 0.0},
+        {"excitatory": 1.1},
+        {"gain": -1.0},
+        {"stimuli": ()},
+    ],
+)
+def test_impossible_simulations_are_refused(changes: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=rf"simulation: {next(iter(changes))}"):
+        TreeSimulation(**changes)  # type: ignore[arg-type]

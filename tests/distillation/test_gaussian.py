@@ -1,0 +1,58 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.distributions import Normal, kl_divergence
+
+from blend_pl.distillation import GaussianSoft
+from blend_pl.errors import TeacherError
+from blend_pl.models import Encoding
+
+SHAPE = (6, 8, 5)
+
+
+def encode(seed: int, trials: int = 6) -> Encoding:
+    generator = torch.Generator().manual_seed(seed)
+    prediction, log_variance = torch.randn(2, trials, *SHAPE[1:], generator=generator).unbind()
+    return Encoding(prediction + torch.arange(5), log_variance=log_variance - 1)
+
+
+def normal(encoding: Encoding) -> Normal:
+    assert encoding.log_variance is not None
+    return Normal(encoding.prediction, (0.5 * encoding.log_variance).exp())
+
+
+def test_distance_is_the_divergence_of_the_student_from_the_teacher() -> None:
+    student, teacher = encode(0), encode(1)
+    expected = kl_divergence(normal(teacher), normal(student)).mean((1, 2))
+    torch.testing.assert_close(GaussianSoft().distance(student, teacher), expected)
+
+
+def test_a_copy_is_at_distance_zero_and_nothing_is_below() -> None:
+    teacher = encode(1)
+    torch.testing.assert_close(GaussianSoft()(teacher, teacher), torch.zeros(6))
+    assert (GaussianSoft()(encode(2), teacher) > 0).all()
+
+
+def test_whoever_knows_the_mean_alone_is_at_distance_one() -> None:
+    teacher = encode(1, trials=50)
+    assert teacher.log_variance is not None
+    loss = GaussianSoft()
+    loss.calibrate(teacher)
+    mean = teacher.prediction.mean((0, 1))
+    total = teacher.log_variance.exp().mean((0, 1)) + teacher.prediction.var((0, 1), correction=0)
+    shape = teacher.prediction.shape
+    ignorant = Encoding(mean.expand(shape), log_variance=total.log().expand(shape))
+    torch.testing.assert_close(loss(ignorant, teacher).mean(), torch.tensor(1.0))
+    # No other Gaussian that is the same everywhere comes nearer.
+    for shift in (-0.2, 0.2):
+        assert loss(replace(ignorant, log_variance=ignorant.log_variance + shift), teacher).mean() > 1
+        assert loss(replace(ignorant, prediction=ignorant.prediction + shift), teacher).mean() > 1
+
+
+def test_a_student_without_variance_is_refused() -> None:
+    student, teacher = encode(0), encode(1)
+    for pair in ((replace(student, log_variance=None), teacher), (student, replace(teacher, log_variance=None))):
+        with pytest.raises(TeacherError, match=r"model\.backbone\.variance"):
+            GaussianSoft().match(*pair)
+    GaussianSoft().match(student, teacher)

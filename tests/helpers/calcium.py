@@ -1,0 +1,89 @@
+"""A simulated tree of calcium recordings small enough to train on within a test."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from blend_pl.data.calcium import BugeonDataModule, CalciumSpec, TreeSimulation
+from blend_pl.data.calcium.recording import CalciumRecording
+from blend_pl.data.calcium.spec import CellSplit
+from blend_pl.data.session import Signature
+from blend_pl.likelihoods import UnitGaussian
+from blend_pl.masking import Masking
+from blend_pl.models import NeuPRINT
+from blend_pl.systems import Student, Teacher
+
+TINY = TreeSimulation(n_mice=2, n_sessions=2, n_frames=640, n_cells=40)
+SPEC = CalciumSpec("tiny", cells=CellSplit(0.6, 0.1))
+SESSION, RUN = Path("SB025/2019-10-01"), Path("SB025/2019-10-01/Blank/01")
+NETWORK: dict[str, Any] = {"size": 6, "feedforward": 8, "dropout": 0.0}
+
+
+def tree_of(root: Path) -> Path:
+    """The folder of the tiny tree below a data root where a module has written it."""
+    (folder,) = (root / "simulated").glob("tree-*")
+    return folder
+
+
+def tiny_calcium(root: Path, **changes: Any) -> BugeonDataModule:
+    """A data module of the tiny tree below `root`, set up."""
+    settings: dict[str, Any] = {
+        "spec": SPEC,
+        "simulation": TINY,
+        "window": 40,
+        "n_cells": 24,
+        "n_steps": 3,
+        "n_windows_eval": 2,
+        **changes,
+    }
+    module = BugeonDataModule(root=str(root), source="simulated", **settings)
+    module.setup("fit")
+    return module
+
+
+def neuprint(kind: type[Student] = Student, signature: Signature | None = None, **network: Any) -> Student:
+    """A small student or teacher, built for recordings if their signature is given."""
+    torch.manual_seed(0)
+    system = kind(
+        partial(NeuPRINT, **{**NETWORK, **network}),
+        Masking(0.25, "full", zero_ratio=0.8, random_ratio=0.5),
+        UnitGaussian(),
+        partial(torch.optim.Adam, lr=1e-2),
+    )
+    if signature is not None:
+        system.build(signature)
+    return system
+
+
+def neuprint_teacher(signature: Signature) -> Teacher:
+    """A small teacher, built for recordings."""
+    teacher = neuprint(Teacher, signature)
+    assert isinstance(teacher, Teacher)
+    return teacher
+
+
+def recording_of(
+    cells: list[str], labels: list[str] | None = None, mouse: str = "SB025", frames: int = 60, **changes: Any
+) -> CalciumRecording:
+    """A recording of random activity, with running, pupil and three states; every cell far from the others."""
+    rng = np.random.default_rng(len(cells))
+    n = len(cells)
+    behavior = np.concatenate(
+        [rng.normal(3, 2, (frames, 2)), np.eye(3)[rng.integers(0, 3, frames)]], axis=1, dtype=np.float32
+    )
+    values: dict[str, Any] = {
+        "name": f"{mouse}/day/Blank/01",
+        "mouse": mouse,
+        "times": np.arange(frames) * 0.25,
+        "activity": rng.normal(5, 3, (frames, n)).astype(np.float32),
+        "behavior": behavior,
+        "states": 3,
+        "cell": np.array(cells),
+        "identified": np.ones(n, dtype=bool),
+        "label": np.array(labels or ["EC"] * n),
+        "position": (np.arange(n)[:, None] * [1000.0, 0, 0]).astype(np.float32),
+    }
+    return CalciumRecording(**{**values, **changes})

@@ -1,0 +1,135 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from blend_pl.models import NeuPRINT
+from blend_pl.models.contract import Dims
+from blend_pl.models.neuprint import RecentAttention, StateAsNumber
+from blend_pl.models.transformer import SelfAttention, attention_window
+
+CELLS, FRAMES, BATCH, N = 9, 12, 3, 5
+DIMS = Dims(CELLS, CELLS, FRAMES, FRAMES)
+TEACHER = Dims(CELLS, CELLS, FRAMES, FRAMES, context=5)
+
+
+def inputs(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return (
+        torch.randn(BATCH, FRAMES, N, generator=generator),
+        torch.tensor([7, 0, 3, 8, 1]),
+        torch.randn(BATCH, FRAMES, N, 4, generator=generator),
+    )
+
+
+def network(dims: Dims = DIMS, **settings: object) -> NeuPRINT:
+    torch.manual_seed(1)
+    return NeuPRINT(dims, **{"feedforward": 16, **settings}).eval()  # type: ignore[arg-type]
+
+
+def test_a_token_is_as_wide_as_published() -> None:
+    encoding = network()(*inputs())
+    assert encoding.prediction.shape == (BATCH, FRAMES, N)
+    assert [feature.shape for feature in encoding.features] == [(BATCH, N * FRAMES, 76)]
+    assert encoding.latents is not None
+    assert encoding.latents.shape == (BATCH, FRAMES, 76)
+
+
+def test_a_student_is_as_wide_as_its_teacher() -> None:
+    """So that layer outputs can be compared; a baseline has no room for behaviour."""
+    context = torch.randn(BATCH, FRAMES, 5)
+    student, teacher = network()(*inputs()), network(TEACHER)(*inputs(), context)
+    assert student.features[0].shape == teacher.features[0].shape
+    assert network(behavior_width=0)(*inputs()).features[0].shape[-1] == 73
+
+
+@pytest.mark.parametrize("back", [0, 1, 3, 20])
+def test_recent_attention_is_masked_attention(back: int) -> None:
+    torch.manual_seed(0)
+    recent, whole = RecentAttention(10, 2, 0.0, back), SelfAttention(10, 2, 0.0)
+    whole.load_state_dict(recent.state_dict())
+    tokens = torch.randn(4, FRAMES, 10)
+    expected = whole(tokens, attention_window(FRAMES, forward=0, backward=back))
+    torch.testing.assert_close(recent(tokens), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_frame_sees_itself_and_the_one_before() -> None:
+    model, (observed, neurons, surroundings) = network(), inputs()
+    before = model(observed, neurons, surroundings).prediction
+    observed[:, 6] += 1
+    after = model(observed, neurons, surroundings).prediction
+    changed = (before != after).any(0).any(1)
+    assert changed.nonzero()[:, 0].tolist() == [6, 7]
+
+
+def test_cells_do_not_see_one_another() -> None:
+    model, (observed, neurons, surroundings) = network(), inputs()
+    before = model(observed, neurons, surroundings).prediction
+    observed[..., 2] += 1
+    after = model(observed, neurons, surroundings).prediction
+    assert (before != after).any(0).any(0).tolist() == [False, False, True, False, False]
+
+
+def test_a_cell_is_known_by_its_row() -> None:
+    model, (observed, neurons, surroundings) = network(), inputs()
+    order = torch.tensor([4, 2, 0, 1, 3])
+    whole = model(observed, neurons, surroundings)
+    again = model(observed[..., order], neurons[order], surroundings[:, :, order])
+    torch.testing.assert_close(again.prediction, whole.prediction[..., order])
+    with torch.no_grad():
+        model.embedding.weight[7] += 1
+    other = model(observed, neurons, surroundings)
+    assert (other.prediction != whole.prediction).any(0).any(0).tolist() == [True] + [False] * 4
+
+
+def test_features_are_ordered_by_cell_then_frame() -> None:
+    model, (observed, neurons, surroundings) = network(), inputs()
+    whole = model(observed, neurons, surroundings).features[0]
+    alone = model(observed[..., 3:4], neurons[3:4], surroundings[:, :, 3:4]).features[0]
+    torch.testing.assert_close(whole[:, 3 * FRAMES : 4 * FRAMES], alone)
+
+
+def test_behaviour_reaches_a_teacher_and_the_null_token_a_student() -> None:
+    context = torch.randn(BATCH, FRAMES, 5)
+    teacher, student = network(TEACHER), network()
+    first, second = (teacher(*inputs(), c).prediction for c in (context, context + 1))
+    assert not torch.allclose(first, second)
+    assert student.behavior is None
+    before = student(*inputs()).prediction
+    with torch.no_grad():
+        student.null.add_(1)
+    assert not torch.allclose(student(*inputs()).prediction, before)
+
+
+def test_every_parameter_is_trained() -> None:
+    for model, context in ((network(), []), (network(TEACHER, variance=True), [torch.randn(BATCH, FRAMES, 5)])):
+        encoding = model.train()(*inputs(), *context)
+        loss = encoding.prediction.square().sum()
+        if encoding.log_variance is not None:
+            loss = loss + encoding.log_variance.square().sum()
+        loss.backward()
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+def test_a_variance_comes_where_it_is_wanted() -> None:
+    assert network()(*inputs()).log_variance is None
+    encoding = network(variance=True)(*inputs())
+    assert encoding.log_variance is not None
+    assert encoding.log_variance.shape == encoding.prediction.shape
+    assert not torch.equal(encoding.log_variance, encoding.prediction)
+
+
+def test_shorter_windows_are_encoded_too() -> None:
+    observed, neurons, surroundings = inputs()
+    model = network()
+    whole = model(observed, neurons, surroundings).prediction
+    part = model(observed[:, :4], neurons, surroundings[:, :4]).prediction
+    torch.testing.assert_close(part, whole[:, :4])
+
+
+def test_a_state_as_a_number() -> None:
+    states = F.one_hot(torch.tensor([0, 2, 1]), 3).float()
+    behavior = torch.cat([torch.tensor([[0.5, -1.0]] * 3), states], dim=1)
+    expected = torch.tensor([[0.5, -1.0, 0.0], [0.5, -1.0, 2.0], [0.5, -1.0, 1.0]])
+    assert torch.equal(StateAsNumber(5, 3)(behavior), expected)
+    with pytest.raises(ValueError, match=r"behavior_width"):
+        StateAsNumber(5, 4)

@@ -1,0 +1,148 @@
+"""The student and the teacher on calcium recordings: the same systems, batches and losses as everywhere."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from helpers.calcium import NETWORK, neuprint, neuprint_teacher, tiny_calcium
+from helpers.systems import save, trainer
+
+from blend_pl.callbacks import Distillation
+from blend_pl.data.calcium import BugeonDataModule, PopulationBatch
+from blend_pl.distillation import Correlation, DistillationLoss, Feature, GaussianSoft, Hard
+from blend_pl.likelihoods import Gaussian
+from blend_pl.systems import Student, Teacher
+
+
+@pytest.fixture(scope="module")
+def module(tmp_path_factory: pytest.TempPathFactory) -> BugeonDataModule:
+    return tiny_calcium(tmp_path_factory.mktemp("calcium"))
+
+
+@pytest.fixture
+def batch(module: BugeonDataModule) -> PopulationBatch:
+    return next(iter(module.train_dataloader()))
+
+
+def spoilt(batch: PopulationBatch) -> PopulationBatch:
+    assert batch.privileged is not None
+    return replace(batch, privileged=torch.full_like(batch.privileged, torch.nan))
+
+
+def test_behaviour_changes_no_bit_of_a_student(module: BugeonDataModule, batch: PopulationBatch) -> None:
+    student = neuprint(Student, module.signature)
+    for seen in (spoilt(batch), batch.public()):
+        assert torch.equal(student.predict_step(batch, 0), student.predict_step(seen, 0))
+        terms = [student.objective(student.encode(b), *_labels(student, b)) for b in (batch, seen)]
+        gradients = [torch.autograd.grad(term["loss"], [*student.parameters()]) for term in terms]
+        assert torch.equal(terms[0]["loss"], terms[1]["loss"])
+        assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def _labels(student: Student, batch: PopulationBatch) -> tuple[torch.Tensor, PopulationBatch]:
+    masked, labels = student.mask(batch, 5, 0)
+    assert isinstance(masked, PopulationBatch)
+    return labels, masked
+
+
+def test_behaviour_changes_a_teacher(module: BugeonDataModule, batch: PopulationBatch) -> None:
+    teacher = neuprint_teacher(module.signature)
+    assert batch.privileged is not None
+    other = replace(batch, privileged=batch.privileged + 1)
+    assert not torch.allclose(teacher.predict_step(batch, 0), teacher.predict_step(other, 0))
+
+
+def test_a_state_that_is_missing_is_learned(module: BugeonDataModule, batch: PopulationBatch) -> None:
+    teacher = neuprint_teacher(module.signature)
+    assert batch.privileged is not None
+    gaps = replace(spoilt(batch), privileged_valid=torch.zeros_like(batch.privileged, dtype=torch.bool))
+    teacher.encode(gaps).prediction.sum().backward()
+    assert teacher.missing.grad is not None
+    assert teacher.missing.grad.all()
+
+
+def test_a_mask_hides_zeroes_noise_and_keeps(module: BugeonDataModule, batch: PopulationBatch) -> None:
+    student = neuprint(Student, module.signature)
+    hidden, zero, kept = [], [], []
+    for seed in range(30):
+        masked, labels = student.mask(batch, seed, 0)
+        hidden.append(labels.float().mean())
+        zero.append((masked.observed[labels] == 0).float().mean())
+        kept.append((masked.observed[labels] == batch.observed[labels]).float().mean())
+        assert torch.equal(masked.observed[~labels], batch.observed[~labels])
+        assert torch.equal(masked.surroundings, batch.surroundings)  # type: ignore[attr-defined]
+    shares = [float(torch.stack(values).mean()) for values in (hidden, zero, kept)]
+    # One cell in forty never changes: its entries are zero, and kept, whatever is done.
+    assert shares == pytest.approx([0.25, 0.8, 0.1], abs=0.04)
+
+
+def test_frames_that_were_not_recorded_are_no_labels(module: BugeonDataModule, batch: PopulationBatch) -> None:
+    student = neuprint(Student, module.signature)
+    valid = batch.target_valid.clone()
+    valid[:, :10] = False
+    _, labels = student.mask(replace(batch, target_valid=valid), 0, 0)
+    assert not labels[:, :10].any()
+    assert labels[:, 10:].any()
+
+
+def test_training_lowers_the_loss(module: BugeonDataModule, tmp_path: Path) -> None:
+    losses: list[float] = []
+
+    class Record(L.Callback):
+        def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            losses.append(float(trainer.callback_metrics["val/loss"]))
+
+    L.seed_everything(0)
+    trainer(tmp_path, 30, Record()).fit(neuprint(), datamodule=module)
+    assert losses[-1] < 0.85 * losses[0]
+
+
+@pytest.mark.parametrize("loss", [Hard, Feature, Correlation, GaussianSoft])
+def test_every_strategy_moves_a_student(module: BugeonDataModule, tmp_path: Path, loss: type[DistillationLoss]) -> None:
+    """Through the callback and the losses that spikes have, and down to the embeddings."""
+    gaussian = loss is GaussianSoft
+    network = {**NETWORK, "variance": gaussian}
+    likelihood = {"class_path": "blend_pl.likelihoods.Gaussian" if gaussian else "blend_pl.likelihoods.UnitGaussian"}
+    parameters = {
+        "_instantiator": "lightning.pytorch.cli.instantiate_module",
+        "_class_path": "blend_pl.systems.Teacher",
+        "backbone": {"class_path": "blend_pl.models.NeuPRINT", "init_args": network},
+        "likelihood": likelihood,
+    }
+    teacher = neuprint(Teacher, module.signature, variance=gaussian)
+    path = save(teacher, tmp_path / "teacher.ckpt", hyper_parameters=parameters)
+    moved = {}
+    for alpha in (0.2, 1.0):
+        L.seed_everything(0)
+        student = neuprint(variance=gaussian)
+        if gaussian:
+            student.likelihood = student.objective.likelihood = Gaussian()  # type: ignore[union-attr]
+        callback = Distillation(str(path), loss(), alpha)
+        fitting = trainer(tmp_path, 2, callback)
+        fitting.fit(student, datamodule=module)
+        assert float(fitting.callback_metrics["train/distillation"]) > 0
+        moved[alpha] = student.backbone.embedding.weight.detach().clone()
+    assert (moved[0.2] - moved[1.0]).abs().max() > 1e-3
+
+
+def test_a_rank_without_windows_has_nothing_to_say(module: BugeonDataModule, batch: PopulationBatch) -> None:
+    """Where there are more processes than windows."""
+    student = neuprint(Student, module.signature)
+    none = torch.arange(0)
+    whole = vars(batch)
+    per_window = (
+        "observed",
+        "target",
+        "target_valid",
+        "index",
+        "rows",
+        "privileged",
+        "privileged_valid",
+        "surroundings",
+    )
+    empty = PopulationBatch(**{**whole, **{name: whole[name][none] for name in per_window}})
+    assert student.validation_step(empty, 0).shape == (0, *batch.target.shape[1:])
+    student.validation_step(batch, 0)
+    assert student.validation_loss.compute().isfinite()
