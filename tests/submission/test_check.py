@@ -155,8 +155,9 @@ def verdict(path: Path, rates: Tensor, sessions: Sessions) -> str:
     return "passed"
 
 
+# With a few tens of spikes, as at 1 Hz, chance decides which of the two complaints a file of log-rates meets.
 @settings(max_examples=25)
-@given(seed=st.integers(0, 10**6), hz=st.floats(1, 60), bin_ms=st.sampled_from([5, 20]))
+@given(seed=st.integers(0, 10**6), hz=st.floats(6, 60), bin_ms=st.sampled_from([5, 20]))
 def test_units_of_rates_are_told_apart(
     tmp_path_factory: pytest.TempPathFactory, seed: int, hz: float, bin_ms: int
 ) -> None:
