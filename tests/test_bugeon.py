@@ -144,6 +144,29 @@ def test_a_lab_runs_an_experiment_on_its_own_files(tmp_path: Path) -> None:
     assert results["scores"].keys() >= SCORES
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_an_experiment_is_what_its_name_says(path: Path) -> None:
+    settings = compose(path)
+    model, arm = settings["model"]["init_args"], path.stem.removeprefix("bugeon_")
+    backbone = model["backbone"]
+    gaussian = "gaussian" in arm or arm.endswith("soft")
+    sees = arm.endswith(("teacher", "with_behavior"))
+    assert backbone["class_path"] == "blend_pl.models.NeuPRINT"
+    assert settings["model"]["class_path"] == f"blend_pl.systems.{'Teacher' if sees else 'Student'}"
+    assert ("behavior" in backbone.get("init_args", {})) == arm.endswith("with_behavior")
+    assert (backbone.get("init_args", {}).get("behavior_width") == 0) == arm.endswith("baseline")
+    assert backbone.get("init_args", {}).get("variance", False) == gaussian
+    assert model["likelihood"]["class_path"].rpartition(".")[2] == ("Gaussian" if gaussian else "UnitGaussian")
+    assert model["optimizer"]["init_args"]["weight_decay"] == 0, "else Adam takes over that of AdamW, the default"
+    distilled = arm.endswith(("hard", "soft", "feature", "correlation", "alpha1"))
+    assert ("distillation" in settings) == distilled
+    if distilled:
+        teacher = Path(settings["distillation"]["teacher"])
+        assert teacher.stem == f"{path.stem.rpartition('_')[0]}_{'gaussian_' if gaussian else ''}teacher"
+        assert teacher in FILES
+        assert (settings["distillation"]["alpha"] == 1.0) == arm.endswith("alpha1")
+
+
 def test_there_are_as_many_arms_for_every_split() -> None:
     arms = {}
     for path in FILES:
