@@ -1,9 +1,11 @@
 """Backbones, in pure torch: each is built from `Dims` and returns an `Encoding`."""
 
+from blend_pl.models.autoencoder import PatchAutoencoder
 from blend_pl.models.contract import Backbone, Dims, Encoding
 from blend_pl.models.lfads import LFADS
 from blend_pl.models.ndt import NDT
 from blend_pl.models.neuprint import NeuPRINT
+from blend_pl.models.separate import Separate
 from blend_pl.models.stndt import STNDT
 
-__all__ = ["LFADS", "NDT", "STNDT", "Backbone", "Dims", "Encoding", "NeuPRINT"]
+__all__ = ["LFADS", "NDT", "STNDT", "Backbone", "Dims", "Encoding", "NeuPRINT", "PatchAutoencoder", "Separate"]

@@ -36,6 +36,8 @@ class Encoding:
         penalty: (B,), what the backbone asks to be minimised beside the reconstruction, in its unit, nats per predicted
             entry: LFADS's divergence from its priors, STNDT's contrastive term. In training mode only, None otherwise.
         log_variance: (B, T', N), where the backbone predicts how certain it is.
+        latents_valid: (B, T') bool, bins that have latents; None where all have. A bin has none if all its tokens were
+            dropped.
     """
 
     prediction: Tensor
@@ -43,6 +45,7 @@ class Encoding:
     latents: Tensor | None = None
     penalty: Tensor | None = None
     log_variance: Tensor | None = None
+    latents_valid: Tensor | None = None
 
 
 class Backbone(Protocol):

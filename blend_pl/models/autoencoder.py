@@ -1,0 +1,187 @@
+"""The patch transformer as a masked auto-encoder of many sessions (Erturk et al., NeurIPS 2025)."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from blend_pl.errors import ConfigError
+from blend_pl.models.contract import Encoding
+from blend_pl.models.patch_transformer import TimedTransformer
+from blend_pl.models.patches import PatchTable, SessionDims, ValueEmbedding, WaveformPatches
+
+
+class PatchAutoencoder(nn.Module):
+    """Encodes the visible patches of recordings and predicts all of them.
+
+    A token is one patch of channels in one bin. Sessions share all weights but a vector a patch. The encoder sees
+    visible tokens alone; a smaller predictor sees them and a mask token in the place of each hidden one. Rows of a
+    batch whose sessions have equally many patches are run together, so that nothing is padded.
+
+    Args:
+        dims: sizes, with the sessions.
+        patch: channels of a patch.
+        embedding: builds the value embedder from (patch, width).
+        width: width of a token, d.
+        layers: layers of the encoder.
+        heads: attention heads of the encoder.
+        predictor_width: width of the predictor.
+        predictor_layers: layers of the predictor.
+        predictor_heads: attention heads of the predictor.
+        dropout: dropout of what layers add.
+    """
+
+    def __init__(
+        self,
+        dims: SessionDims,
+        patch: int = 32,
+        embedding: Callable[[int, int], ValueEmbedding] = WaveformPatches,
+        width: int = 256,
+        layers: int = 10,
+        heads: int = 8,
+        predictor_width: int = 192,
+        predictor_layers: int = 4,
+        predictor_heads: int = 8,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        for each, parts in ((width, heads), (predictor_width, predictor_heads)):
+            if each % (2 * parts):
+                raise ConfigError(f"{parts} heads do not divide a width of {each} into even parts; choose others")
+        self.table = PatchTable(dims.sessions, patch, width)
+        self.embedding = embedding(patch, width)
+        self.encoder = TimedTransformer(width, layers, heads, dropout=dropout)
+        self.predictor = TimedTransformer(predictor_width, predictor_layers, predictor_heads, dropout=dropout)
+        self.narrow = nn.Linear(width, predictor_width)
+        self.place = nn.Linear(width, predictor_width, bias=False)
+        self.mask_token = nn.Parameter(torch.zeros(predictor_width))
+        self.readout = nn.Linear(predictor_width, patch)
+
+    def patches(self, session: str) -> int:
+        """P, the number of patches of a session."""
+        return self.table.patches(session)
+
+    @property
+    def patch(self) -> int:
+        """Channels of a patch."""
+        return self.table.patch
+
+    def register_session(self, name: str, channels: int, like: Sequence[str] = ()) -> None:
+        """Makes room for a session; see `PatchTable.register`."""
+        self.table.register(name, channels, like)
+
+    def forget_session(self, name: str) -> None:
+        """Takes away the session that was registered last."""
+        self.table.forget(name)
+
+    def adopt(self, other: "PatchAutoencoder") -> None:
+        """Takes over all that another network of the same sizes has learned, of its own sessions where it knows them.
+
+        Raises:
+            ConfigError: its sizes differ.
+        """
+        own, theirs = self.state_dict(), other.state_dict()
+        shared = {name: weight for name, weight in theirs.items() if name != "table.weight"}
+        if any(name not in own or own[name].shape != weight.shape for name, weight in shared.items()):
+            raise ConfigError("the pretrained network has other sizes; give model.backbone the same settings")
+        self.load_state_dict(shared, strict=False)
+        for session in self.table.channels:
+            if session in other.table.channels:
+                with torch.no_grad():
+                    self.table.rows(session).copy_(other.table.rows(session))
+
+    def forward(self, observed: Tensor, sessions: Sequence[str], hidden: Tensor | None = None) -> Encoding:
+        """Encodes segments.
+
+        Args:
+            observed: (B, T, C) values; a session's channels come first, what is behind them is not read.
+            sessions: name of each segment's session.
+            hidden: (B, T, P) bool, tokens that are dropped, equally many in rows of equally many patches; None for
+                none. Their values are not read.
+
+        Returns:
+            Prediction (B, T, C), 0 where a session has no channel; latents (B, T, width), the mean over the visible
+            patches of a bin; `latents_valid`, whether there were any.
+        """
+        batch, bins, channels = observed.shape
+        parts, order = [], []
+        for patches, rows in self.table.groups(sessions).items():
+            whole = len(rows) == batch
+            index = torch.tensor(rows, device=observed.device)
+            values = observed if whole else observed[index]
+            dropped = None if hidden is None else (hidden if whole else hidden[index])[..., :patches]
+            parts.append(self._run(values, [sessions[row] for row in rows], patches, dropped))
+            order += rows
+        if not parts:
+            nothing = observed.new_zeros(0, bins, self.mask_token.shape[0])
+            return Encoding(observed.new_zeros(0, bins, channels), latents=nothing)
+        prediction, latents = (torch.cat([part[i] for part in parts]) for i in (0, 1))
+        valid = None if hidden is None else torch.cat([part[2] for part in parts])
+        if len(parts) > 1:
+            back = torch.tensor(order, device=observed.device).argsort()
+            prediction, latents = prediction[back], latents[back]
+            valid = None if valid is None else valid[back]
+        return Encoding(prediction, latents=latents, latents_valid=valid)
+
+    def _run(
+        self, observed: Tensor, sessions: Sequence[str], patches: int, hidden: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Encodes rows that all have P patches: prediction, latents, and which bins have latents."""
+        batch, bins, channels = observed.shape
+        table, present = self.table(sessions), self.table.present(sessions)
+        values = nn.functional.pad(observed, (0, max(0, patches * self.patch - channels)))[..., : patches * self.patch]
+        values = values.unflatten(-1, (patches, self.patch))
+        if hidden is not None:
+            # A convolution would carry them into their neighbours.
+            values = values.masked_fill(hidden[..., None], 0.0)
+        tokens = (self.embedding(values, present) + table[:, None]).flatten(1, 2)
+        times = torch.arange(bins, device=observed.device).repeat_interleave(patches)[None]
+        if hidden is None:
+            encoded = self.encoder(tokens, times)
+            latents = encoded.unflatten(1, (bins, patches)).mean(2)
+            valid = torch.ones(batch, bins, dtype=torch.bool, device=observed.device)
+            guesses = self.narrow(encoded)
+        else:
+            seen = visible(hidden.flatten(1))
+            wide = seen[..., None].expand(-1, -1, tokens.shape[-1])
+            encoded = self.encoder(tokens.gather(1, wide), times[0][seen])
+            latents, valid = pooled(encoded, times[0][seen], bins)
+            narrow = self.narrow(encoded)
+            guesses = self.mask_token.to(narrow.dtype).expand(batch, bins * patches, -1)
+            guesses = guesses.scatter(1, seen[..., None].expand(-1, -1, narrow.shape[-1]), narrow)
+        places = self.place(table)[:, None].expand(-1, bins, -1, -1).flatten(1, 2)
+        predicted = self.readout(self.predictor(guesses + places, times))
+        predicted = predicted.unflatten(1, (bins, patches)).masked_fill(~present[:, None], 0.0).flatten(-2)
+        predicted = nn.functional.pad(predicted, (0, max(0, channels - predicted.shape[-1])))[..., :channels]
+        return predicted, latents, valid
+
+
+def visible(hidden: Tensor) -> Tensor:
+    """(B, K) places of the visible of (B, L) tokens, in order.
+
+    Raises:
+        ValueError: rows have different numbers of them.
+    """
+    counts = (~hidden).sum(1)
+    fewest, most = (int(each) for each in counts.aminmax())
+    if fewest != most:
+        raise ValueError(f"rows of equally many tokens show between {fewest} and {most}; hide equally many in each")
+    return hidden.long().argsort(dim=1, stable=True)[:, :most].sort(dim=1).values
+
+
+def pooled(tokens: Tensor, times: Tensor, bins: int) -> tuple[Tensor, Tensor]:
+    """Mean over the tokens of each bin.
+
+    Args:
+        tokens: (B, K, width).
+        times: (B, K) bin of each.
+        bins: T.
+
+    Returns:
+        (B, T, width), 0 where there are none; (B, T) bool, where there are some.
+    """
+    shape = tokens.shape[0], bins
+    count = tokens.new_zeros(shape).scatter_add_(1, times, torch.ones_like(tokens[..., 0]))
+    wide = times[..., None].expand_as(tokens)
+    total = tokens.new_zeros(*shape, tokens.shape[-1]).scatter_add(1, wide, tokens)
+    return total / count.clamp(min=1)[..., None], count > 0

@@ -1,0 +1,26 @@
+"""Rotary positions (Su et al., 2021, RoFormer, section 3.2): attention that depends on how far apart two bins are."""
+
+import torch
+from torch import Tensor
+
+
+def rotations(times: Tensor, width: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of the angle of every pair of channels at every time.
+
+    Args:
+        times: (...) bins.
+        width: channels of a head, even.
+        base: the longest wavelength, over 2 pi, in bins.
+
+    Returns:
+        Two (..., width / 2) tensors.
+    """
+    rates = base ** (-torch.arange(0, width, 2, device=times.device) / width)
+    angles = times[..., None] * rates
+    return angles.cos(), angles.sin()
+
+
+def rotate(vectors: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Turns pairs of channels, the first half with the second: (..., width), with angles that broadcast to it."""
+    first, second = vectors.chunk(2, -1)
+    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], -1)

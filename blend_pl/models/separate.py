@@ -1,0 +1,94 @@
+"""A network for each session, with nothing in common: what single-session training is."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from blend_pl.errors import ConfigError, DataError
+from blend_pl.models.autoencoder import PatchAutoencoder
+from blend_pl.models.contract import Encoding
+from blend_pl.models.patches import SessionDims
+
+
+class Separate(nn.Module):
+    """Trains single-session networks side by side: rows of a session go through its own network alone.
+
+    Args:
+        dims: sizes, with the sessions.
+        network: builds the network of one session from its sizes.
+    """
+
+    def __init__(self, dims: SessionDims, network: Callable[[SessionDims], PatchAutoencoder]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(network(dims.only(name)) for name in dims.sessions)
+        self.number = {name: number for number, name in enumerate(dims.sessions)}
+
+    def network(self, session: str) -> PatchAutoencoder:
+        """The network that a session goes through.
+
+        Raises:
+            DataError: the session was never registered.
+        """
+        if session not in self.number:
+            raise DataError(f"no network knows the session {session}; register_session it first")
+        network = self.networks[self.number[session]]
+        assert isinstance(network, PatchAutoencoder)
+        return network
+
+    def patches(self, session: str) -> int:
+        """P, the number of patches of a session."""
+        return self.network(session).patches(session)
+
+    @property
+    def patch(self) -> int:
+        """Channels of a patch."""
+        return self.network(next(iter(self.number))).patch
+
+    def register_session(self, name: str, channels: int, like: Sequence[str] = ()) -> None:
+        """Lets a session go through the network of the first session that it is like.
+
+        Raises:
+            DataError: it is registered already, or like no session.
+        """
+        if not like:
+            raise DataError(f"the session {name} has no network of its own; say which session it is like")
+        self.network(like[0]).register_session(name, channels, like[:1])
+        self.number[name] = self.number[like[0]]
+
+    def forget_session(self, name: str) -> None:
+        """Takes away the session that was registered last."""
+        self.network(name).forget_session(name)
+        del self.number[name]
+
+    def adopt(self, other: nn.Module) -> None:
+        """Begins each network where one network of all sessions, or the same session's of several, has ended.
+
+        Raises:
+            ConfigError: sizes differ.
+        """
+        for name in self.number:
+            source = other.network(name) if isinstance(other, Separate) else other
+            if not isinstance(source, PatchAutoencoder):
+                raise ConfigError(f"a network for patches cannot begin as {type(source).__name__}; choose its like")
+            self.network(name).adopt(source)
+
+    def forward(self, observed: torch.Tensor, sessions: Sequence[str], hidden: torch.Tensor | None = None) -> Encoding:
+        """Encodes segments; see `PatchAutoencoder.forward`."""
+        numbers = [self.number[name] for name in sessions]
+        groups = {number: [row for row, n in enumerate(numbers) if n == number] for number in dict.fromkeys(numbers)}
+        parts, order = [], []
+        for number, rows in groups.items():
+            index = torch.tensor(rows, device=observed.device)
+            dropped = None if hidden is None else hidden[index]
+            parts.append(self.networks[number](observed[index], [sessions[row] for row in rows], dropped))
+            order += rows
+        if not parts:
+            return self.networks[0](observed, sessions, hidden)
+        back = torch.tensor(order, device=observed.device).argsort()
+        valid = [part.latents_valid for part in parts]
+        return Encoding(
+            torch.cat([part.prediction for part in parts])[back],
+            latents=torch.cat([part.latents for part in parts])[back],
+            latents_valid=None if hidden is None else torch.cat(valid)[back],
+        )
