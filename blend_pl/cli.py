@@ -14,7 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.core import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_only
 
-from blend_pl.callbacks import Cost, Distillation, Evaluation, Multitask, RatesWriter
+from blend_pl.callbacks import Cost, Distillation, Evaluation, Multitask, Pretrained, RatesWriter
 from blend_pl.compose import Config, compose, merge
 from blend_pl.errors import ConfigError, complaint
 from blend_pl.files import atomic_file
@@ -49,6 +49,7 @@ class BlendCLI(LightningCLI):
         parser.add_argument("--output", type=str, default="runs", help="folder of all runs")
         parser.add_argument("--run_dir", type=str | None, default=None, help="folder of this run; default: a new one")
         parser.add_argument("--distillation", type=Distillation | None, default=None, help="teacher, loss and alpha")
+        parser.add_argument("--pretrained", type=Pretrained | None, default=None, help="model that training begins as")
         parser.add_argument("--multitask", type=Multitask | None, default=None, help="control: decode behaviour too")
         parser.add_argument(
             "--teacher_args", type=list[str], default=[], help="more arguments to train a missing teacher"
@@ -99,17 +100,24 @@ class BlendCLI(LightningCLI):
                 "init_args": {"save_dir": str(run), "name": ""},
             }
             config.trainer.logger = Namespace(csv)
+        if self.subcommand == "fit" and config.pretrained:
+            (config.pretrained.init_args.model,) = self._trained(config.pretrained.init_args.model)
         if self.subcommand == "fit" and config.distillation:
-            paths = resolve_teachers(
-                config.distillation.init_args.teacher,
-                self.settings,
-                config.teacher_args,
-                Path(config.output),
-                self._resolve,
-                rank_zero_only(print),
-            )
-            self.teachers = [str(path) for path in paths]
+            self.teachers = self._trained(config.distillation.init_args.teacher)
             config.distillation.init_args.teacher = self.teachers
+
+    def _trained(self, references: str | list[str]) -> list[str]:
+        """Checkpoints of other models, each trained first where it is missing."""
+        config = self.config[self.subcommand]
+        paths = resolve_teachers(
+            references,
+            self.settings,
+            config.teacher_args,
+            Path(config.output),
+            self._resolve,
+            rank_zero_only(print),
+        )
+        return [str(path) for path in paths]
 
     def instantiate_classes(self) -> None:
         try:
@@ -121,7 +129,7 @@ class BlendCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer: Any = super().instantiate_trainer(**kwargs)
         trainer.strategy.checkpoint_io = WholeCheckpoints()
-        for name in ("distillation", "multitask"):
+        for name in ("pretrained", "distillation", "multitask"):
             callback = self._get(self.config_init, name)
             if callback is not None:
                 trainer.callbacks.append(callback)

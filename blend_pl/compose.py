@@ -10,7 +10,7 @@ from blend_pl.errors import ConfigError
 Config = dict[str, Any]
 
 BASE = "base"
-REFERENCES = (("distillation", "teacher"),)
+REFERENCES = (("distillation", "teacher"), ("pretrained", "model"))
 """Settings that may name a file or several; like `base`, they are read relative to the file that holds them."""
 
 

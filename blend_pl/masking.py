@@ -1,7 +1,7 @@
 """Masked modelling: who is hidden from the model, and who is scored."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -104,3 +104,45 @@ class Masking:
         chance, share, level = torch.rand(size, generator=generator, device=generator.device)[:, rows]
         replaced = torch.where(share < self.random_ratio, noise(level, observed), observed)
         return torch.where(hidden, torch.where(chance < self.zero_ratio, 0.0, replaced), observed)
+
+
+@dataclass(frozen=True)
+class TokenMasking:
+    """Drops whole tokens, as masked auto-encoders do (He et al., 2022; Erturk et al., 2025).
+
+    Attributes:
+        ratio: share of a segment's tokens that is dropped, rounded, the same in every segment of equally many tokens.
+    """
+
+    ratio: float = 0.6
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ratio < 1:
+            raise ValueError(f"masking.ratio is a share below 1, for something must be seen, not {self.ratio}")
+
+    def draw(
+        self, patches: Sequence[int], bins: int, widest: int, rows: Tensor, global_size: int, generator: torch.Generator
+    ) -> Tensor | None:
+        """Which tokens to drop.
+
+        Args:
+            patches: P of each segment.
+            bins: T.
+            widest: the largest P of any session, for all of which chance is drawn.
+            rows: (B,) positions of the segments in the global batch: what happens to one does not depend on how
+                segments are divided over ranks.
+            global_size: number of segments in the global batch.
+            generator: source of chance, freshly seeded for each batch.
+
+        Returns:
+            (B, T, widest) bool; False behind a segment's patches. None where nothing is dropped.
+        """
+        if self.ratio == 0:
+            return None
+        device = generator.device
+        level = torch.rand((global_size, bins, widest), generator=generator, device=device)[rows]
+        count = torch.tensor(patches, device=device, dtype=torch.long)
+        absent = torch.arange(widest, device=device) >= count[:, None, None]
+        rank = level.masked_fill(absent, 2.0).flatten(1).argsort(1).argsort(1)
+        dropped = torch.tensor([round(self.ratio * bins * p) for p in patches], device=device)
+        return (rank < dropped[:, None]).unflatten(1, (bins, widest))

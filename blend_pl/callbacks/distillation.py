@@ -58,7 +58,8 @@ class Distillation(L.Callback):
         pl_module.build(signature)
         for path in self.paths:
             teacher = load_system(path)
-            if teacher.signature != signature:
+            assert teacher.signature is not None
+            if not teacher.signature.teaches(signature):
                 raise TeacherError(
                     f"the teacher {path} knows {teacher.signature}, the student's data are {signature}"
                     f"{', other units' if str(teacher.signature) == str(signature) else ''}; "

@@ -1,7 +1,8 @@
 """A session as tensors: what the reader makes, the cache keeps and the data module serves."""
 
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -145,10 +146,23 @@ class Signature:
             tuple(session.unit_id.tolist()),
         )
 
+    @classmethod
+    def restored(cls, stored: Mapping[str, Any]) -> Self:
+        """A signature as `stored` wrote it."""
+        return cls(**{**stored, "unit_id": tuple(stored["unit_id"])})
+
+    def stored(self) -> dict[str, Any]:
+        """Plain values, for a checkpoint."""
+        return {**asdict(self), "unit_id": list(self.unit_id)}
+
     @property
     def n_units(self) -> int:
         """N, held-in and held-out units together."""
         return len(self.unit_id)
+
+    def teaches(self, student: "Signature") -> bool:
+        """Whether a teacher of this signature can teach a student of another: here, of the very same one."""
+        return self == student
 
     def accepts(self, session: "Signature") -> bool:
         """Whether a model of this signature can run on a session: same bins, and as many units to look at."""

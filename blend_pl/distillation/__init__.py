@@ -1,7 +1,15 @@
 """Distillation losses and the mixed objective: encodings in, scalars out."""
 
 from blend_pl.distillation.alpha import Ramp
-from blend_pl.distillation.losses import Correlation, DistillationLoss, Feature, GaussianSoft, Hard, Soft
+from blend_pl.distillation.losses import (
+    Correlation,
+    DistillationLoss,
+    Feature,
+    GaussianSoft,
+    Hard,
+    Representation,
+    Soft,
+)
 from blend_pl.distillation.objective import MaskedReconstruction, MixedObjective
 
 __all__ = [
@@ -13,5 +21,6 @@ __all__ = [
     "MaskedReconstruction",
     "MixedObjective",
     "Ramp",
+    "Representation",
     "Soft",
 ]

@@ -161,6 +161,35 @@ class Correlation(DistillationLoss):
         return (correlations(student.prediction) - correlations(teacher.prediction)).square().mean((1, 2))
 
 
+class Representation(DistillationLoss):
+    """Angle between pooled latents (Erturk et al., 2025): mean over t of 1 - cos(S_t, T_t), without a projection.
+
+    The unit is the paper's: 0 for latents that point the same way, 1 for latents that have nothing to do with the
+    teacher's. alpha = 1 / (1 + lambda) is the paper's weight lambda. Bins of which a student saw nothing do not count.
+    """
+
+    def match(self, student: Encoding, teacher: Encoding) -> None:
+        if student.latents is None or teacher.latents is None:
+            raise TeacherError("representation distillation needs latents of student and teacher; return them both")
+        if student.latents.shape[1:] != teacher.latents.shape[1:]:
+            raise TeacherError(
+                f"the teacher's latents are (bins, width) = {tuple(teacher.latents.shape[1:])}, the student's "
+                f"{tuple(student.latents.shape[1:])}; give both networks one width and the same segments"
+            )
+
+    def calibrate(self, teacher: Encoding) -> None:
+        """The unit is fixed."""
+
+    def distance(self, student: Encoding, teacher: Encoding) -> Tensor:
+        assert student.latents is not None
+        assert teacher.latents is not None
+        angle = 1 - F.cosine_similarity(student.latents, teacher.latents, dim=-1)
+        if student.latents_valid is None:
+            return angle.mean(1)
+        valid = student.latents_valid
+        return torch.where(valid, angle, 0.0).sum(1) / valid.sum(1).clamp(min=1)
+
+
 def correlations(prediction: Tensor) -> Tensor:
     """Correlation of every pair of neurons over time: (B, T', N) -> (B, N, N); 0 where a neuron is constant."""
     centred = prediction - prediction.mean(1, keepdim=True)

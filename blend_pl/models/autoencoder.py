@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from blend_pl.errors import ConfigError
 from blend_pl.models.contract import Encoding
 from blend_pl.models.patch_transformer import TimedTransformer
-from blend_pl.models.patches import PatchTable, SessionDims, ValueEmbedding, WaveformPatches
+from blend_pl.models.patches import PatchTable, SessionDims, SessionNetwork, ValueEmbedding, WaveformPatches
 
 
-class PatchAutoencoder(nn.Module):
+class PatchAutoencoder(SessionNetwork):
     """Encodes the visible patches of recordings and predicts all of them.
 
     A token is one patch of channels in one bin. Sessions share all weights but a vector a patch. The encoder sees
@@ -48,6 +48,7 @@ class PatchAutoencoder(nn.Module):
         for each, parts in ((width, heads), (predictor_width, predictor_heads)):
             if each % (2 * parts):
                 raise ConfigError(f"{parts} heads do not divide a width of {each} into even parts; choose others")
+        self.patch, self.width = patch, width
         self.table = PatchTable(dims.sessions, patch, width)
         self.embedding = embedding(patch, width)
         self.encoder = TimedTransformer(width, layers, heads, dropout=dropout)
@@ -58,28 +59,14 @@ class PatchAutoencoder(nn.Module):
         self.readout = nn.Linear(predictor_width, patch)
 
     def patches(self, session: str) -> int:
-        """P, the number of patches of a session."""
         return self.table.patches(session)
 
-    @property
-    def patch(self) -> int:
-        """Channels of a patch."""
-        return self.table.patch
-
     def register_session(self, name: str, channels: int, like: Sequence[str] = ()) -> None:
-        """Makes room for a session; see `PatchTable.register`."""
         self.table.register(name, channels, like)
 
-    def forget_session(self, name: str) -> None:
-        """Takes away the session that was registered last."""
-        self.table.forget(name)
-
-    def adopt(self, other: "PatchAutoencoder") -> None:
-        """Takes over all that another network of the same sizes has learned, of its own sessions where it knows them.
-
-        Raises:
-            ConfigError: its sizes differ.
-        """
+    def adopt(self, other: SessionNetwork) -> None:
+        if not isinstance(other, PatchAutoencoder):
+            raise ConfigError("one network of all sessions cannot begin as several; name a model with one network")
         own, theirs = self.state_dict(), other.state_dict()
         shared = {name: weight for name, weight in theirs.items() if name != "table.weight"}
         if any(name not in own or own[name].shape != weight.shape for name, weight in shared.items()):

@@ -1,5 +1,6 @@
 """From channels to patches: shared value embedders, and what is learned of each session alone."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,38 @@ class SessionDims(Dims):
     def only(self, name: str) -> "SessionDims":
         """Sizes for one of the sessions."""
         return self.of({name: self.sessions[name]}, self.bins)
+
+
+class SessionNetwork(nn.Module, ABC):
+    """Base class of networks that know several sessions and can be told of more; built from `SessionDims`.
+
+    `forward(observed, sessions, hidden=None) -> Encoding`: see `PatchAutoencoder`.
+    """
+
+    patch: int
+    """Channels of a patch."""
+    width: int
+    """H, width of the latents."""
+
+    @abstractmethod
+    def patches(self, session: str) -> int:
+        """P, the number of patches of a session.
+
+        Raises:
+            DataError: the session was never registered.
+        """
+
+    @abstractmethod
+    def register_session(self, name: str, channels: int, like: Sequence[str] = ()) -> None:
+        """Makes room for a session; see `PatchTable.register`."""
+
+    @abstractmethod
+    def adopt(self, other: "SessionNetwork") -> None:
+        """Takes over all that another network of the same sizes has learned, of its own sessions where it knows them.
+
+        Raises:
+            ConfigError: the two do not fit together.
+        """
 
 
 class ValueEmbedding(nn.Module):
@@ -139,17 +172,6 @@ class PatchTable(nn.Module):
                 rows[patch] = torch.stack(same).mean(0)
         self.starts[name], self.channels[name] = len(self.weight), channels
         self.weight = nn.Parameter(torch.cat([self.weight.detach(), rows]), self.weight.requires_grad)
-
-    def forget(self, name: str) -> None:
-        """Takes away the session that was registered last.
-
-        Raises:
-            DataError: another one was registered after it.
-        """
-        if [*self.channels][-1:] != [name]:
-            raise DataError(f"{name} is not the session that was registered last; forget the others first")
-        del self.channels[name]
-        self.weight = nn.Parameter(self.weight.detach()[: self.starts.pop(name)], self.weight.requires_grad)
 
     def rows(self, name: str) -> Tensor:
         """(P, width) vectors of a session."""

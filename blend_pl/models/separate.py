@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from blend_pl.errors import ConfigError, DataError
+from blend_pl.errors import DataError
 from blend_pl.models.autoencoder import PatchAutoencoder
 from blend_pl.models.contract import Encoding
-from blend_pl.models.patches import SessionDims
+from blend_pl.models.patches import SessionDims, SessionNetwork
 
 
-class Separate(nn.Module):
+class Separate(SessionNetwork):
     """Trains single-session networks side by side: rows of a session go through its own network alone.
 
     Args:
@@ -22,6 +22,9 @@ class Separate(nn.Module):
     def __init__(self, dims: SessionDims, network: Callable[[SessionDims], PatchAutoencoder]) -> None:
         super().__init__()
         self.networks = nn.ModuleList(network(dims.only(name)) for name in dims.sessions)
+        first = self.networks[0]
+        assert isinstance(first, PatchAutoencoder)
+        self.patch, self.width = first.patch, first.width
         self.number = {name: number for number, name in enumerate(dims.sessions)}
 
     def network(self, session: str) -> PatchAutoencoder:
@@ -37,13 +40,7 @@ class Separate(nn.Module):
         return network
 
     def patches(self, session: str) -> int:
-        """P, the number of patches of a session."""
         return self.network(session).patches(session)
-
-    @property
-    def patch(self) -> int:
-        """Channels of a patch."""
-        return self.network(next(iter(self.number))).patch
 
     def register_session(self, name: str, channels: int, like: Sequence[str] = ()) -> None:
         """Lets a session go through the network of the first session that it is like.
@@ -56,22 +53,14 @@ class Separate(nn.Module):
         self.network(like[0]).register_session(name, channels, like[:1])
         self.number[name] = self.number[like[0]]
 
-    def forget_session(self, name: str) -> None:
-        """Takes away the session that was registered last."""
-        self.network(name).forget_session(name)
-        del self.number[name]
-
-    def adopt(self, other: nn.Module) -> None:
+    def adopt(self, other: SessionNetwork) -> None:
         """Begins each network where one network of all sessions, or the same session's of several, has ended.
 
         Raises:
             ConfigError: sizes differ.
         """
         for name in self.number:
-            source = other.network(name) if isinstance(other, Separate) else other
-            if not isinstance(source, PatchAutoencoder):
-                raise ConfigError(f"a network for patches cannot begin as {type(source).__name__}; choose its like")
-            self.network(name).adopt(source)
+            self.network(name).adopt(other.network(name) if isinstance(other, Separate) else other)
 
     def forward(self, observed: torch.Tensor, sessions: Sequence[str], hidden: torch.Tensor | None = None) -> Encoding:
         """Encodes segments; see `PatchAutoencoder.forward`."""

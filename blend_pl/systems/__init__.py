@@ -1,6 +1,7 @@
-"""LightningModules: the student, and the teacher, which is a student plus privileged input."""
+"""LightningModules: the student, the teacher, which is a student plus privileged input, and those of many sessions."""
 
+from blend_pl.systems.lfp import LFPDecoder, LFPStudent, SpikeTeacher
 from blend_pl.systems.student import Student
 from blend_pl.systems.teacher import Teacher
 
-__all__ = ["Student", "Teacher"]
+__all__ = ["LFPDecoder", "LFPStudent", "SpikeTeacher", "Student", "Teacher"]

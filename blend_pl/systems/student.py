@@ -1,7 +1,7 @@
 """The student: neural activity in, neural activity out."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from blend_pl.data.batch import Batch
+from blend_pl.data.lfp.sessions import SessionSet
 from blend_pl.data.session import Signature
 from blend_pl.distillation.objective import MaskedReconstruction
 from blend_pl.errors import ConfigError, DataError
@@ -173,7 +174,7 @@ class Student(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         assert self.signature is not None
-        checkpoint[SESSION] = {**asdict(self.signature), "unit_id": list(self.signature.unit_id)}
+        checkpoint[SESSION] = self.signature.stored()
         if "_instantiator" not in self.hparams:
             # Built in Python rather than from a config: its arguments are objects, which no checkpoint should hold.
             checkpoint.pop(self.CHECKPOINT_HYPER_PARAMS_KEY, None)
@@ -186,6 +187,6 @@ class Student(L.LightningModule):
 
 
 def stored_signature(checkpoint: dict[str, Any]) -> Signature:
-    """The session that a checkpoint's model was built for."""
+    """The session, or the sessions, that a checkpoint's model was built for."""
     stored = checkpoint[SESSION]
-    return Signature(**{**stored, "unit_id": tuple(stored["unit_id"])})
+    return (SessionSet if "sessions" in stored else Signature).restored(stored)

@@ -1,0 +1,172 @@
+"""Sessions of spikes and LFP as a LightningDataModule: read or simulated, cut into segments, served together."""
+
+from typing import Literal
+
+import lightning as L
+import torch
+
+from blend_pl.data.lfp.batches import BalancedSegments, EverySegment, Plan, SegmentBatches, Session
+from blend_pl.data.lfp.recording import CrossModalRecording
+from blend_pl.data.lfp.sessions import SessionSet
+from blend_pl.errors import ConfigError, DataError
+
+HELD_IN, ALL = "held_in", "all"
+
+
+class MultiSessionDataModule(L.LightningDataModule):
+    """Base class: a subclass says where recordings come from, this class divides and serves them.
+
+    Sessions in `held_out` are kept away from training: a trained model is run on them as they are. Of every session,
+    some segments are for training (of a model or of a read-out alone), some choose the checkpoint, some are scored.
+
+    Args:
+        held_out: names of sessions that are new to every model but one trained on all.
+        train_on: "held_in" for all sessions but these, "all", or names of sessions.
+        length: bins of a segment.
+        split: how segments are divided; see `blend_pl.data.lfp.segments.segments`.
+        split_seed: seed of the division, the same in every run.
+        batch_size: segments a training batch, per process.
+        eval_batch_size: segments a batch when nothing is trained.
+    """
+
+    phase = "test segments"
+    """What is scored, for the record."""
+
+    def __init__(
+        self,
+        held_out: list[str],
+        train_on: str | list[str] = HELD_IN,
+        length: int = 500,
+        split: Literal["random", "blocks"] = "random",
+        split_seed: int = 42,
+        batch_size: int = 32,
+        eval_batch_size: int = 32,
+    ) -> None:
+        super().__init__()
+        self.held_out, self.train_on = held_out, train_on
+        self.length, self.split, self.split_seed = length, split, split_seed
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.sessions: dict[str, Session] = {}
+
+    def read(self) -> list[CrossModalRecording]:
+        """The recordings.
+
+        Raises:
+            DataError: there are none, or one cannot be used.
+        """
+        raise NotImplementedError
+
+    def set_name(self) -> str:
+        """Name of the set."""
+        raise NotImplementedError
+
+    def setup(self, stage: str) -> None:
+        """Reads the recordings, divides them and fits the z-scores; safe in many processes at once.
+
+        Raises:
+            ConfigError: a session that is named is not there, or nothing is left to train on.
+            DataError: a recording cannot be used.
+        """
+        if self.sessions:
+            return
+        recordings = self.read()
+        names = [recording.name for recording in recordings]
+        if len(set(names)) < len(names):
+            raise DataError(f"two recordings have one name, of {', '.join(names)}; rename one")
+        widths = {recording.bin_ms for recording in recordings}
+        if len(widths) > 1:
+            raise DataError(
+                f"recordings have bins of {', '.join(map(str, sorted(widths)))} ms; bring them to one width"
+            )
+        wanted = self.train_on if isinstance(self.train_on, list) else []
+        for name in (*self.held_out, *wanted):
+            if name not in names:
+                raise ConfigError(
+                    f"there is no session {name}, only {', '.join(names)}; correct data.held_out or train_on"
+                )
+        if isinstance(self.train_on, str) and self.train_on not in (HELD_IN, ALL):
+            raise ConfigError(f'data.train_on is "{self.train_on}"; write "held_in", "all" or a list of sessions')
+        self.bin_ms = recordings[0].bin_ms
+        self.sessions = {r.name: Session.of(r, self.length, self.split, self.split_seed) for r in recordings}
+        if not self.trained:
+            raise ConfigError("every session is held out; take some out of data.held_out")
+
+    @property
+    def trained(self) -> list[str]:
+        """Names of the sessions that a model is trained on."""
+        if isinstance(self.train_on, list):
+            return self.train_on
+        return [name for name in self.sessions if self.train_on == ALL or name not in self.held_out]
+
+    @property
+    def evaluated(self) -> list[str]:
+        """Names of the sessions that a model is scored on: those it was trained on and those that are held out."""
+        return [name for name in self.sessions if name in self.trained or name in self.held_out]
+
+    @property
+    def signature(self) -> SessionSet:
+        """What a model must agree with: the sessions that it is trained on."""
+        sessions = [self.sessions[name] for name in self.trained]
+        n_behavior = sessions[0].behavior.shape[1]
+        members = [session.member for session in sessions]
+        return SessionSet.of_members(self.set_name(), self.bin_ms, self.length, members, n_behavior)
+
+    @property
+    def selection(self) -> str:
+        """How the checkpoint is chosen, for the record."""
+        return f"the objective on validation segments ({self.split})"
+
+    @property
+    def reports_behavior(self) -> bool:
+        """Whether there is behaviour to decode."""
+        return any(bool(session.behavior.isfinite().any()) for session in self.sessions.values())
+
+    def train_dataloader(self) -> SegmentBatches:
+        """Training segments, as many of every session."""
+        seed, rank, world_size = self._chance()
+        starts = [self.sessions[name].starts("train") for name in self.trained]
+        return self._batches(self.trained, BalancedSegments(starts, self.batch_size, seed, rank, world_size))
+
+    def val_dataloader(self) -> SegmentBatches:
+        """Validation segments of the sessions that are trained on."""
+        _, rank, world_size = self._chance()
+        return self._every(self.trained, "val", rank, world_size)
+
+    def test_dataloader(self) -> SegmentBatches:
+        """What `val_dataloader` serves; what is decoded is the evaluation callback's matter."""
+        return self.val_dataloader()
+
+    def predict_dataloader(self) -> SegmentBatches:
+        """Nothing: there are no rates of trials to predict.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError("predict writes rates of trials, and these recordings have none; `test` decodes velocity")
+
+    def calibration_dataloader(self) -> SegmentBatches:
+        """Training segments in order, the same on every rank."""
+        return self._every(self.trained, "train")
+
+    def every_segment(self, name: str, part: str) -> SegmentBatches:
+        """All segments of one part of a session, in order, the same on every rank."""
+        return self._every([name], part)
+
+    def _every(self, names: list[str], part: str, rank: int = 0, world_size: int = 1) -> SegmentBatches:
+        starts = [self.sessions[name].starts(part) for name in names]
+        return self._batches(names, EverySegment(starts, self.eval_batch_size, rank, world_size))
+
+    def _batches(self, names: list[str], plan: Plan) -> SegmentBatches:
+        device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+        sessions = [self.sessions[name].to(device) for name in names]
+        channels, units = (
+            max(getattr(session, kind).shape[1] for session in self.sessions.values()) for kind in ("lfp", "spikes")
+        )
+        return SegmentBatches(sessions, plan, self.length, channels, units)
+
+    def _chance(self) -> tuple[int, int, int]:
+        """Seed, rank and number of processes."""
+        if self.trainer is None:
+            return 0, 0, 1
+        seed = self.trainer.strategy.broadcast(torch.initial_seed())
+        return seed, self.trainer.global_rank, self.trainer.world_size

@@ -1,0 +1,37 @@
+"""The supervised setting: behaviour in the place of the reconstruction."""
+
+import torch
+from torch import Tensor, nn
+
+from blend_pl.data.lfp.batches import SessionBatch
+from blend_pl.models.contract import Encoding
+from blend_pl.reduction import global_mean
+
+
+class BehaviorRegression(nn.Module):
+    """Mean squared error of behaviour read off the latents by a linear head (Erturk et al., 2025, supervised).
+
+    Args:
+        latents: H, width of the latents.
+        channels: D, channels of behaviour.
+    """
+
+    def __init__(self, latents: int, channels: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(latents, channels)
+
+    def forward(self, encoding: Encoding, labels: Tensor, batch: SessionBatch) -> dict[str, Tensor]:
+        """Scores a batch.
+
+        Args:
+            encoding: of the batch.
+            labels: not read.
+            batch: whose behaviour is known where it is valid.
+
+        Returns:
+            The term "decoding", which is 1 for a student that knows only the mean, and the "loss", which is the same.
+        """
+        errors = (self.head(encoding.latents) - batch.behavior).square()
+        known = batch.behavior_valid
+        decoding = global_mean(torch.where(known, errors, 0.0).sum(), known.sum())
+        return {"loss": decoding, "decoding": decoding}

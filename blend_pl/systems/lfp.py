@@ -1,0 +1,170 @@
+"""Systems of many sessions: the LFP student, the spike teacher, and the student that decodes behaviour."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from blend_pl.data.lfp.batches import SessionBatch, SpikeBatch
+from blend_pl.data.lfp.sessions import Member, SessionSet
+from blend_pl.data.session import Signature
+from blend_pl.distillation.decoding import BehaviorRegression
+from blend_pl.errors import ConfigError, DataError, TeacherError
+from blend_pl.likelihoods import Likelihood, Poisson, UnitGaussian
+from blend_pl.masking import Masking, TokenMasking
+from blend_pl.models.contract import Encoding
+from blend_pl.models.patches import SessionDims, SessionNetwork
+from blend_pl.systems.schedule import WarmupCosine
+from blend_pl.systems.student import Student
+
+
+class LFPStudent(Student):
+    """Masked auto-encoding of the LFP of many sessions (Erturk et al., NeurIPS 2025); it never sees spikes.
+
+    Args:
+        backbone: builds the network from its sizes.
+        masking: which tokens are dropped in training.
+        likelihood: observation model; None for squared error of LFP, Poisson of spikes.
+        optimizer: builds the optimiser from the parameters.
+        schedule: builds the learning-rate schedule from the optimiser and the number of steps.
+    """
+
+    usual_likelihood: type[Likelihood] = UnitGaussian
+
+    def __init__(
+        self,
+        backbone: Callable[[SessionDims], nn.Module],
+        masking: TokenMasking = TokenMasking(),  # noqa: B008
+        likelihood: Likelihood | None = None,
+        optimizer: OptimizerCallable = AdamW,
+        schedule: Callable[[Optimizer, int], LRScheduler] = WarmupCosine,
+    ) -> None:
+        super().__init__(backbone, Masking(0.0), likelihood or self.usual_likelihood(), optimizer, schedule)  # type: ignore[arg-type]
+        self.dropping = masking
+
+    def build(self, signature: Signature) -> None:
+        """Builds the network for the sessions, once.
+
+        Raises:
+            ConfigError: the backbone is of one session.
+            DataError: these are no sessions with LFP.
+        """
+        if not isinstance(signature, SessionSet):
+            raise DataError(
+                f"{type(self).__name__} needs sessions of spikes and LFP, and {signature} is none; choose other data"
+            )
+        super().build(signature)
+        if not isinstance(self.backbone, SessionNetwork):
+            raise ConfigError(
+                f"{type(self.backbone).__name__} is no network of several sessions; choose PatchAutoencoder or "
+                "Separate of blend_pl.models"
+            )
+
+    @property
+    def network(self) -> SessionNetwork:
+        """The backbone."""
+        assert isinstance(self.backbone, SessionNetwork)
+        return self.backbone
+
+    def dims(self, signature: Signature) -> SessionDims:
+        assert isinstance(signature, SessionSet)
+        sizes = {member.name: self.channels_of(member) for member in signature.sessions}
+        return SessionDims.of(sizes, signature.n_observed)
+
+    def channels_of(self, member: Member) -> int:
+        """How many channels of a session the network sees."""
+        return len(member.channel_id)
+
+    def register_session(self, member: Member) -> None:
+        """Lets the network run on a session that it was not trained on.
+
+        The vectors of its patches are those of sessions of the same animal or, where there are none, of all.
+
+        Raises:
+            DataError: the session is there already.
+        """
+        assert isinstance(self.signature, SessionSet)
+        known = self.signature.sessions
+        same = [other.name for other in known if other.subject == member.subject]
+        like = same or [other.name for other in known]
+        self.network.register_session(member.name, self.channels_of(member), like)
+
+    def mask(self, batch: SessionBatch, seed: int, epoch: int) -> tuple[SessionBatch, Tensor]:  # type: ignore[override]
+        """Drops tokens; see `Student.mask`. Labels are what the dropped tokens hold, or all where none is dropped."""
+        assert isinstance(self.signature, SessionSet)
+        generator = torch.Generator(self.device).manual_seed(seed)
+        patches = [self.network.patches(name) for name in batch.sessions]
+        _, bins, channels = batch.observed.shape
+        widest = -(-channels // self.network.patch)
+        hidden = self.dropping.draw(patches, bins, widest, batch.rows, batch.global_size, generator)
+        if hidden is None:
+            return batch, batch.target_valid
+        labels = hidden.repeat_interleave(self.network.patch, -1)[..., :channels]
+        return replace(batch, hidden=hidden), labels & batch.target_valid
+
+    def validation_step(self, batch: SessionBatch, batch_idx: int) -> None:  # type: ignore[override]
+        """Logs what training minimises, with fixed masks."""
+        masked, labels = self.mask(batch, batch_idx, epoch=0)
+        terms = self.objective(self.encode(masked), labels, masked)
+        self.validation_loss.update(terms["loss"], len(batch))
+        self.log("val/loss", self.validation_loss, on_epoch=True, prog_bar=True)
+
+    def latents(self, batch: SessionBatch) -> Tensor:
+        """(B, T, H) latents of whole segments."""
+        encoding = self.encode(batch)
+        assert encoding.latents is not None
+        return encoding.latents
+
+
+class SpikeTeacher(LFPStudent):
+    """Masked auto-encoding of spikes: its input is what the others do not see, and it sees nothing else."""
+
+    usual_likelihood = Poisson
+
+    def channels_of(self, member: Member) -> int:
+        """How many units of a session the network sees.
+
+        Raises:
+            TeacherError: it has none.
+        """
+        if not member.unit_id:
+            raise TeacherError(
+                f"a spike teacher needs units, and {member.name} has none; leave it out of data.train_on"
+            )
+        return len(member.unit_id)
+
+    def mask(self, batch: SessionBatch, seed: int, epoch: int) -> tuple[SpikeBatch, Tensor]:  # type: ignore[override]
+        """Drops tokens of spikes; the batch that is returned holds nothing else."""
+        masked, labels = super().mask(batch.turned(), seed, epoch)
+        assert isinstance(masked, SpikeBatch)
+        return masked, labels
+
+    def encode(self, batch: SessionBatch) -> Encoding:  # type: ignore[override]
+        """What the network makes of the spikes of a batch; of one that was masked for a student, all of them.
+
+        Raises:
+            TeacherError: the batch carries no spikes.
+        """
+        return super().encode(batch.turned())
+
+
+class LFPDecoder(LFPStudent):
+    """The supervised student: it learns to decode behaviour instead of its own input."""
+
+    def build(self, signature: Signature) -> None:
+        """Builds the network and the head that decodes.
+
+        Raises:
+            ConfigError: the sessions have no behaviour.
+        """
+        if self.signature is not None:
+            return
+        super().build(signature)
+        assert isinstance(signature, SessionSet)
+        if signature.n_behavior == 0:
+            raise ConfigError(f"a supervised student needs behaviour, and {signature} has none; choose LFPStudent")
+        self.objective = BehaviorRegression(self.network.width, signature.n_behavior)

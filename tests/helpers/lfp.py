@@ -1,0 +1,83 @@
+"""Sessions of spikes and LFP made in memory, and small systems for them."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from blend_pl.data.lfp.module import MultiSessionDataModule
+from blend_pl.data.lfp.recording import CrossModalRecording
+from blend_pl.data.session import Signature
+from blend_pl.models import PatchAutoencoder
+from blend_pl.models.patches import CountPatches, WaveformPatches
+from blend_pl.systems import LFPStudent, SpikeTeacher
+
+SIZES = {"a1": ("A", 20, 13), "a2": ("A", 27, 9), "b1": ("B", 18, 24), "b2": ("B", 30, 17)}
+"""Subject, units and LFP channels of each session."""
+
+NETWORK: dict[str, Any] = {
+    "patch": 8,
+    "width": 32,
+    "layers": 2,
+    "heads": 2,
+    "predictor_width": 16,
+    "predictor_layers": 1,
+    "predictor_heads": 2,
+}
+
+
+def recording(name: str, n_bins: int = 5000, seed: int = 0) -> CrossModalRecording:
+    """One session: slow latents that spikes show well and the LFP badly, and a velocity that is read off them."""
+    subject, units, channels = SIZES[name]
+    rng = np.random.default_rng((seed, ord(subject), sum(map(ord, name))))
+    maps = np.random.default_rng(ord(subject))
+    turn = np.exp(2j * np.pi * np.array([0.6, 1.1, 1.7]) / 100) * 0.98
+    noise = rng.normal(size=(n_bins, 3, 2)) @ np.array([1, 1j])
+    latent = np.zeros((n_bins, 3), complex)
+    for t in range(1, n_bins):
+        latent[t] = turn * latent[t - 1] + 0.14 * noise[t]
+    z = np.concatenate([latent.real, latent.imag], 1)
+    spikes = rng.poisson(np.exp(-1.5 + 0.8 * z @ rng.normal(size=(6, units))).clip(max=4)).astype(np.uint8)
+    common = np.cumsum(rng.normal(size=(n_bins, 1)), 0) * 0.02
+    lfp = z @ maps.normal(size=(6, 40))[:, :channels] + 3 * rng.normal(size=(n_bins, channels)) + common
+    return CrossModalRecording(
+        name=name,
+        subject=subject,
+        spikes=spikes,
+        lfp=lfp.astype(np.float32),
+        behavior=(z @ np.random.default_rng(1).normal(size=(6, 2))).astype(np.float32),
+        unit_id=tuple(map(str, range(units))),
+        channel_id=tuple(map(str, range(channels))),
+    )
+
+
+class InMemory(MultiSessionDataModule):
+    """Serves `recordings`."""
+
+    def __init__(self, recordings: list[CrossModalRecording], **settings: Any) -> None:
+        super().__init__(**{"held_out": [], "length": 50, "batch_size": 8, **settings})
+        self.recordings = recordings
+
+    def read(self) -> list[CrossModalRecording]:
+        return self.recordings
+
+    def set_name(self) -> str:
+        return "in_memory"
+
+
+def in_memory(*names: str, n_bins: int = 3000, **settings: Any) -> InMemory:
+    """A data module of these sessions, all by default, set up."""
+    module = InMemory([recording(name, n_bins) for name in names or SIZES], **settings)
+    module.setup("fit")
+    return module
+
+
+def make_lfp(kind: type[LFPStudent], signature: Signature | None = None, **settings: Any) -> LFPStudent:
+    """A small system, built for sessions if their signature is given."""
+    torch.manual_seed(0)
+    embedding = CountPatches if issubclass(kind, SpikeTeacher) else WaveformPatches
+    system = kind(partial(PatchAutoencoder, embedding=embedding, **NETWORK), **settings)
+    if signature is not None:
+        system.build(signature)
+    return system
