@@ -100,7 +100,7 @@ class PatchAutoencoder(SessionNetwork):
             parts.append(self._run(values, [sessions[row] for row in rows], patches, dropped))
             order += rows
         if not parts:
-            nothing = observed.new_zeros(0, bins, self.mask_token.shape[0])
+            nothing = observed.new_zeros(0, bins, self.width)
             return Encoding(observed.new_zeros(0, bins, channels), latents=nothing)
         prediction, latents = (torch.cat([part[i] for part in parts]) for i in (0, 1))
         valid = None if hidden is None else torch.cat([part[2] for part in parts])

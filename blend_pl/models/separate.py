@@ -33,11 +33,14 @@ class Separate(SessionNetwork):
         Raises:
             DataError: the session was never registered.
         """
-        if session not in self.number:
-            raise DataError(f"no network knows the session {session}; register_session it first")
-        network = self.networks[self.number[session]]
+        network = self.networks[self._number(session)]
         assert isinstance(network, PatchAutoencoder)
         return network
+
+    def _number(self, session: str) -> int:
+        if session not in self.number:
+            raise DataError(f"no network knows the session {session}; register_session it first")
+        return self.number[session]
 
     def patches(self, session: str) -> int:
         return self.network(session).patches(session)
@@ -64,7 +67,7 @@ class Separate(SessionNetwork):
 
     def forward(self, observed: torch.Tensor, sessions: Sequence[str], hidden: torch.Tensor | None = None) -> Encoding:
         """Encodes segments; see `PatchAutoencoder.forward`."""
-        numbers = [self.number[name] for name in sessions]
+        numbers = [self._number(name) for name in sessions]
         groups = {number: [row for row, n in enumerate(numbers) if n == number] for number in dict.fromkeys(numbers)}
         parts, order = [], []
         for number, rows in groups.items():
