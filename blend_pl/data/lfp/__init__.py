@@ -1,0 +1,1 @@
+"""Spikes with field potentials: recordings of both, from which a student learns to do with the latter alone."""

@@ -1,0 +1,38 @@
+"""One recording of spikes, field potentials and behaviour, on one clock of equal bins."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+BIN_MS = 10
+"""Bins of every chain of preprocessing (Erturk et al., 2025)."""
+
+
+@dataclass(frozen=True)
+class CrossModalRecording:
+    """T bins of N units and C channels.
+
+    Attributes:
+        name: session, e.g. "indy_20160622_01".
+        subject: the animal, e.g. "I".
+        spikes: (T, N) uint8, spikes a bin; N is 0 in a recording without units.
+        lfp: (T, C) float32, waveform between 0.05 and 50 Hz at the bins' rate, in the file's unit, not z-scored.
+        behavior: (T, D) float32, velocity in the file's unit a second; NaN where missing.
+        unit_id: name of each unit in the file.
+        channel_id: name of each channel in the file.
+        bin_ms: length of a bin.
+    """
+
+    name: str
+    subject: str
+    spikes: np.ndarray
+    lfp: np.ndarray
+    behavior: np.ndarray
+    unit_id: tuple[str, ...]
+    channel_id: tuple[str, ...]
+    bin_ms: int = BIN_MS
+
+    @property
+    def n_bins(self) -> int:
+        """T."""
+        return len(self.lfp)
