@@ -60,8 +60,8 @@ def segments(
     n_train = n_parents - n_val - n_test - 2 * gap
     if n_train < 1:
         raise DataError(
-            f"a recording of {n_bins} bins has {n_parents} parents of {PARENT_BINS}, too few for train, val and test by "
-            f"{split}; choose a longer one"
+            f"a recording of {n_bins} bins has {n_parents} parents of {PARENT_BINS}, too few for train, val and test "
+            f"by {split}; choose a longer one"
         )
     order = np.arange(n_parents) if split == "blocks" else np.random.default_rng(seed).permutation(n_parents)
     # The order of time puts val between the others; left out are the parents on its both sides.
