@@ -8,6 +8,7 @@ import torch
 
 from blend_pl.data.lfp.module import MultiSessionDataModule
 from blend_pl.data.lfp.recording import CrossModalRecording
+from blend_pl.data.lfp.spec import SessionsSpec
 from blend_pl.data.session import Signature
 from blend_pl.models import PatchAutoencoder
 from blend_pl.models.patches import CountPatches, WaveformPatches
@@ -56,14 +57,11 @@ class InMemory(MultiSessionDataModule):
     """Serves `recordings`."""
 
     def __init__(self, recordings: list[CrossModalRecording], **settings: Any) -> None:
-        super().__init__(**{"held_out": [], "length": 50, "batch_size": 8, **settings})
+        super().__init__(SessionsSpec("in_memory", makin=["none"]), **{"length": 50, "batch_size": 8, **settings})
         self.recordings = recordings
 
     def read(self) -> list[CrossModalRecording]:
         return self.recordings
-
-    def set_name(self) -> str:
-        return "in_memory"
 
 
 def in_memory(*names: str, n_bins: int = 3000, **settings: Any) -> InMemory:

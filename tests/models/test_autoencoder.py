@@ -115,7 +115,9 @@ def test_pooling_copies_and_scales_nothing() -> None:
 
 def test_the_encoder_sees_visible_tokens_alone(shared: PatchAutoencoder) -> None:
     lengths: list[int] = []
-    shared.encoder.register_forward_hook(lambda module, args, output: lengths.append(args[0].shape[0] * args[0].shape[1]))
+    shared.encoder.register_forward_hook(
+        lambda module, args, output: lengths.append(args[0].shape[0] * args[0].shape[1])
+    )
     shared(values(), ROWS, hidden())
     # Three groups of equally many patches, without padding.
     wanted = sum(PATCHES[name] * BINS - round(0.6 * PATCHES[name] * BINS) for name in ROWS)

@@ -1,5 +1,6 @@
 """Sessions of spikes and LFP as a LightningDataModule: read or simulated, cut into segments, served together."""
 
+from pathlib import Path
 from typing import Literal
 
 import lightning as L
@@ -8,6 +9,7 @@ import torch
 from blend_pl.data.lfp.batches import BalancedSegments, EverySegment, Plan, SegmentBatches, Session
 from blend_pl.data.lfp.recording import CrossModalRecording
 from blend_pl.data.lfp.sessions import SessionSet
+from blend_pl.data.lfp.spec import SessionsSpec
 from blend_pl.errors import ConfigError, DataError
 
 HELD_IN, ALL = "held_in", "all"
@@ -20,6 +22,8 @@ class MultiSessionDataModule(L.LightningDataModule):
     some segments are for training (of a model or of a read-out alone), some choose the checkpoint, some are scored.
 
     Args:
+        spec: what the set is made of.
+        root: data folder.
         held_out: names of sessions that are new to every model but one trained on all.
         train_on: "held_in" for all sessions but these, "all", or names of sessions.
         length: bins of a segment.
@@ -34,7 +38,9 @@ class MultiSessionDataModule(L.LightningDataModule):
 
     def __init__(
         self,
-        held_out: list[str],
+        spec: SessionsSpec,
+        root: str = "data",
+        held_out: list[str] = [],  # noqa: B006
         train_on: str | list[str] = HELD_IN,
         length: int = 500,
         split: Literal["random", "blocks"] = "random",
@@ -43,6 +49,7 @@ class MultiSessionDataModule(L.LightningDataModule):
         eval_batch_size: int = 32,
     ) -> None:
         super().__init__()
+        self.spec, self.root = spec, Path(root)
         self.held_out, self.train_on = held_out, train_on
         self.length, self.split, self.split_seed = length, split, split_seed
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
@@ -54,10 +61,6 @@ class MultiSessionDataModule(L.LightningDataModule):
         Raises:
             DataError: there are none, or one cannot be used.
         """
-        raise NotImplementedError
-
-    def set_name(self) -> str:
-        """Name of the set."""
         raise NotImplementedError
 
     def setup(self, stage: str) -> None:
@@ -109,7 +112,7 @@ class MultiSessionDataModule(L.LightningDataModule):
         sessions = [self.sessions[name] for name in self.trained]
         n_behavior = sessions[0].behavior.shape[1]
         members = [session.member for session in sessions]
-        return SessionSet.of_members(self.set_name(), self.bin_ms, self.length, members, n_behavior)
+        return SessionSet.of_members(self.spec.name, self.bin_ms, self.length, members, n_behavior)
 
     @property
     def selection(self) -> str:

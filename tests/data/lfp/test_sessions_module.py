@@ -1,0 +1,84 @@
+"""Many sessions as a data module: which are trained on, which are scored, z-scores of the training segments alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers.lfp import InMemory, in_memory, recording
+
+from blend_pl.errors import ConfigError, DataError
+
+
+def test_sessions_that_are_held_out_are_scored_and_not_trained_on() -> None:
+    data = in_memory(held_out=["b2"])
+    assert data.trained == ["a1", "a2", "b1"]
+    assert data.evaluated == ["a1", "a2", "b1", "b2"]
+    assert [member.name for member in data.signature.sessions] == data.trained
+    seen = {
+        name for batches in (data.train_dataloader(), data.val_dataloader()) for b in batches for name in b.sessions
+    }
+    assert seen == set(data.trained)
+    assert next(iter(data.every_segment("b2", "test"))).sessions[0] == "b2"
+
+
+def test_a_baseline_may_train_on_all_or_on_one() -> None:
+    assert in_memory(held_out=["b2"], train_on="all").trained == ["a1", "a2", "b1", "b2"]
+    one = in_memory(held_out=["b2"], train_on=["a2"])
+    assert (one.trained, one.evaluated) == (["a2"], ["a2", "b2"])
+
+
+@pytest.mark.parametrize("split", ["random", "blocks"])
+def test_scores_of_z_are_those_of_training_segments(split: str) -> None:
+    changed = recording("a1", 8000)
+    data = InMemory([changed], split=split)
+    data.setup("fit")
+    session = data.sessions["a1"]
+    train = np.concatenate([np.arange(s, s + 50) for s in session.segments.train])
+    assert session.lfp[train].mean(0).abs().max() < 1e-4
+    assert (session.lfp[train].std(0) - 1).abs().max() < 1e-3
+    test = np.concatenate([np.arange(s, s + 50) for s in session.segments.test])
+    lfp = changed.lfp.copy()
+    lfp[test] += 100
+    other = InMemory([replace(changed, lfp=lfp)], split=split)
+    other.setup("fit")
+    assert np.array_equal(other.sessions["a1"].lfp[train], session.lfp[train])
+
+
+def test_missing_samples_are_no_targets() -> None:
+    broken = recording("a1", 8000)
+    lfp, behavior = broken.lfp.copy(), broken.behavior.copy()
+    lfp[:4000, 2] = np.nan
+    behavior[:, 0] = np.nan
+    data = InMemory([replace(broken, lfp=lfp, behavior=behavior)])
+    data.setup("fit")
+    for batch in data.train_dataloader():
+        assert batch.observed.isfinite().all()
+        assert batch.behavior.isfinite().all()
+        assert not batch.behavior_valid[..., 0].any()
+        assert batch.behavior_valid[..., 1].all()
+        late = batch.index >= 4000
+        assert batch.target_valid[late][..., 2].all()
+        assert not batch.target_valid[~late][..., 2].any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"held_out": ["z"]}, "there is no session z, only a1, a2, b1, b2"),
+        ({"train_on": ["y"]}, "there is no session y"),
+        ({"train_on": "some"}, 'data.train_on is "some"; write "held_in", "all" or a list'),
+        ({"held_out": ["a1", "a2", "b1", "b2"]}, "every session is held out"),
+    ],
+)
+def test_settings_that_contradict_the_sessions(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        in_memory(**settings)
+
+
+def test_sessions_that_cannot_be_one_set() -> None:
+    with pytest.raises(DataError, match="two recordings have one name"):
+        InMemory([recording("a1", 3000)] * 2).setup("fit")
+    with pytest.raises(DataError, match="bins of 10, 20 ms"):
+        InMemory([recording("a1", 3000), replace(recording("b1", 3000), bin_ms=20)]).setup("fit")
+    with pytest.raises(ConfigError, match="`test` decodes velocity"):
+        in_memory("a1").predict_dataloader()
