@@ -17,6 +17,7 @@ from blend_pl.prediction import predict
 from blend_pl.report.anchors import elsewhere, published
 from blend_pl.report.comparison import BASELINE, OTHER, SELF, STUDENT, TEACHER, Comparison, Experiment, Run, compare
 from blend_pl.report.pages import Picture, Section, TitledTable, html, markdown
+from blend_pl.report.sessions import SOURCE, published_sessions, session_remarks, session_table, sessions_of
 from blend_pl.report.tables import (
     LEGEND,
     LOWER_IS_BETTER,
@@ -94,7 +95,14 @@ def report(runs: list[str], output: str | None = None) -> None:
 
 
 def _more(comparison: Comparison) -> Iterator[TitledTable]:
-    """What others have published of the same trials, and what training cost."""
+    """Scores of single sessions, what others have published of the same trials, and what training cost."""
+    if sessions_of(comparison):
+        yield TitledTable(
+            "Velocity R2 of each session, mean ± standard deviation over seeds", session_table(comparison)
+        )
+    means = published_sessions(comparison)
+    if means:
+        yield TitledTable(f"Published: {SOURCE}", means)
     found = published(comparison)
     if found:
         of_what = f"{comparison.session}, {comparison.bin_ms} ms, on {comparison.phase}"
@@ -141,6 +149,7 @@ def _remarks(comparison: Comparison) -> Iterator[str]:
         if naming:
             commonest = " or ".join(f"{score:.4f}" for score in sorted(naming))
             yield f"Always naming the commonest {name} class of the training cells scores top-1 {commonest}."
+    yield from session_remarks(comparison)
     missing = elsewhere(comparison)
     if missing:
         yield missing
@@ -165,6 +174,8 @@ def _draw(comparison: Comparison, folder: Path, stem: str, notes: list[str]) -> 
     if any(experiment.scores(key) for experiment in comparison.experiments for key in LOWER_IS_BETTER):
         caption += f" Of {', '.join(NAMES[key] for key in LOWER_IS_BETTER)}, lower is better."
     add(figures.draw_scores(comparison, path), path, caption)
+    if sessions_of(comparison):
+        return pictures
     arms, seed = [], _common_seed(comparison)
     embedded = {comparison.short(e): _run(e, seed).path for e in _shown(comparison, seed)}
     embedded = {name: run for name, run in embedded.items() if (run / EMBEDDINGS).exists()}

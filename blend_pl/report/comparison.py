@@ -16,7 +16,13 @@ from blend_pl.runs import find_runs
 BASELINE, TEACHER, STUDENT, SELF, OTHER = ROLES = ("baseline", "teacher", "student", "self", "other")
 """What an experiment is to the others, in the order of the table."""
 
-DATA = ("spec", "bin_ms", "phase", "source", "simulation", "select_on", "holdout")
+SINGLE_SESSION = "_ss_lfp"
+"""What experiments on many sessions are held against: a network for each, on its own LFP."""
+
+DATA = (
+    *("spec", "bin_ms", "phase", "source", "simulation", "select_on", "holdout"),
+    *("held_out", "length", "split", "split_seed"),
+)
 """Settings of the data module that decide which trials are scored, and what is known about them."""
 
 TRAINING = ("max_epochs", "max_steps", "gradient_clip_val", "precision")
@@ -74,8 +80,8 @@ class Experiment:
     """Runs that differ in their seed alone.
 
     Attributes:
-        name: its name; by its last word it is a `baseline`, a `teacher` or a `self`-distilled control
-            (mc_maze_baseline), else by its results a student, if it had a teacher, or something other.
+        name: its name; by its last word it is a `baseline` (`ss_lfp` too), a `teacher` or a `self`-distilled
+            control (mc_maze_baseline), else by its results a student, if it had a teacher, or something other.
         runs: one run a seed.
     """
 
@@ -90,6 +96,8 @@ class Experiment:
     @property
     def role(self) -> str:
         word = self.name.rpartition("_")[2]
+        if self.name.endswith(SINGLE_SESSION):
+            return BASELINE
         if word in (BASELINE, TEACHER, SELF):
             return word
         return STUDENT if self.runs[0].n_teachers else OTHER

@@ -14,7 +14,8 @@ NAMES |= {
     for task, task_name in {"ei": "E/I", "subclass": "subclass"}.items()
     for score, name in {"top1": "top-1", "balanced": "balanced", "f1": "macro-F1"}.items()
 }
-COMPARED = ("co_bps", "vel_r2", "tp_corr", "ei_balanced", "subclass_balanced")
+NAMES |= {"new_r2": "velocity R2, new sessions", "cka": "CKA to teacher", "retrieval": "retrieval of teacher's bin"}
+COMPARED = ("co_bps", "vel_r2", "new_r2", "tp_corr", "ei_balanced", "subclass_balanced")
 """Scores that are held against the baseline and the teacher."""
 
 LEGEND = (
@@ -42,7 +43,7 @@ def score_table(comparison: Comparison) -> Table:
     experiments = comparison.experiments
     shown = [key for key in NAMES if any(experiment.scores(key) for experiment in experiments)]
     header = ["experiment", "seeds", *(_name(key) for key in shown)]
-    rows = [[e.name, str(e.n_scored), *(_summary(e.scores(key)) for key in shown)] for e in experiments]
+    rows = [[e.name, str(e.n_scored), *(summary_cell(e.scores(key)) for key in shown)] for e in experiments]
     shares = [experiment.fractions("co_bps") for experiment in experiments]
     if any(shares):
         header.append("of oracle")
@@ -101,7 +102,8 @@ def _name(key: str) -> str:
     return f"{NAMES[key]} ↓" if key in LOWER_IS_BETTER else NAMES[key]
 
 
-def _summary(values: dict[int, float]) -> str:
+def summary_cell(values: dict[int, float]) -> str:
+    """Mean and standard deviation of values by seed."""
     summary = Summary.of(values)
     if summary is None:
         return ""

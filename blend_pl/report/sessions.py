@@ -1,0 +1,86 @@
+"""Velocity R2 of each session, for experiments on many."""
+
+from collections.abc import Iterator
+from statistics import fmean, stdev
+
+from blend_pl.report.comparison import Comparison, Experiment
+from blend_pl.report.tables import Table, summary_cell
+
+PREFIX = "r2/"
+"""What the score of a single session begins with."""
+
+PUBLISHED = {
+    "makin": {"MS-LFP": 0.341, "Distilled": 0.538},
+    "flint": {"MS-LFP": 0.346, "Distilled": 0.593},
+}
+"""Mean velocity R2 on val and test segments, of 18 sessions of monkey I and 9 of monkey C (Erturk et al., 2025)."""
+
+SOURCE = (
+    "outputs of the authors' notebooks, of their own choice of sessions and on val and test segments together; over "
+    "all 27 sessions of both monkeys MS-LFP 0.343, Distilled 0.556"
+)
+
+
+def sessions_of(comparison: Comparison) -> list[str]:
+    """Names of the sessions that any experiment was scored on one by one, the held-out ones last."""
+    found = {
+        name.removeprefix(PREFIX): None
+        for experiment in comparison.experiments
+        for run in experiment.runs
+        for name in run.scores or {}
+        if name.startswith(PREFIX)
+    }
+    new = held_out(comparison)
+    return sorted(found, key=lambda name: name in new)
+
+
+def held_out(comparison: Comparison) -> list[str]:
+    """Names of the sessions that no distillation has met."""
+    return comparison.experiments[0].runs[0].data.get("held_out") or []
+
+
+def session_table(comparison: Comparison) -> Table:
+    """A row for each experiment: R2 of each session over seeds, then the mean and deviation over sessions."""
+    names, new = sessions_of(comparison), held_out(comparison)
+    groups = {"trained": [n for n in names if n not in new], "new": [n for n in names if n in new]}
+    groups = {title: members for title, members in groups.items() if members}
+    header = ["experiment", *(f"{name} (new)" if name in new else name for name in names)]
+    header += [f"mean ± sd over {title} sessions" for title in groups]
+    rows = []
+    for experiment in comparison.experiments:
+        cells = [summary_cell(experiment.scores(PREFIX + name)) for name in names]
+        spread = ["" if not any(cells) else _over_sessions(experiment, members) for members in groups.values()]
+        rows.append([experiment.name, *cells, *spread])
+    return Table(header, rows)
+
+
+def _over_sessions(experiment: Experiment, sessions: list[str]) -> str:
+    """Mean and standard deviation over sessions of the mean over seeds."""
+    means = [fmean(scores.values()) for name in sessions if (scores := experiment.scores(PREFIX + name))]
+    if not means:
+        return ""
+    return f"{fmean(means):.4f}" + (f" ± {stdev(means):.4f}" if len(means) > 1 else "")
+
+
+def published_sessions(comparison: Comparison) -> Table | None:
+    """The authors' means, where a comparison is on recordings of the same monkey."""
+    methods = PUBLISHED.get(comparison.session)
+    if methods is None or comparison.simulated:
+        return None
+    return Table(["published", "velocity R2"], [[method, f"{score:.3f}"] for method, score in methods.items()])
+
+
+def session_remarks(comparison: Comparison) -> Iterator[str]:
+    """How sessions are divided, which decides how optimistic scores are."""
+    if not sessions_of(comparison):
+        return
+    data = comparison.experiments[0].runs[0].data
+    if data.get("split") == "random":
+        yield (
+            "Segments were divided at random, as published: training segments surround those that are scored. "
+            "--data.split blocks scores a stretch of time without training neighbours."
+        )
+    yield (
+        "ss_lfp trains a network of its own on the LFP of every session, the new ones included; the others never met "
+        "the new ones, where a linear read-out alone is fitted."
+    )
