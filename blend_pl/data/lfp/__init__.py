@@ -1,1 +1,9 @@
 """Spikes with field potentials: recordings of both, from which a student learns to do with the latter alone."""
+
+from blend_pl.data.lfp.batches import SessionBatch
+from blend_pl.data.lfp.module import MultiSessionDataModule
+from blend_pl.data.lfp.recording import CrossModalRecording
+from blend_pl.data.lfp.simulation import SessionsSimulation
+from blend_pl.data.lfp.spec import SessionsSpec
+
+__all__ = ["CrossModalRecording", "MultiSessionDataModule", "SessionBatch", "SessionsSimulation", "SessionsSpec"]

@@ -7,8 +7,10 @@ import lightning as L
 import torch
 
 from blend_pl.data.lfp.batches import BalancedSegments, EverySegment, Plan, SegmentBatches, Session
+from blend_pl.data.lfp.reading import read_sessions
 from blend_pl.data.lfp.recording import CrossModalRecording
 from blend_pl.data.lfp.sessions import SessionSet
+from blend_pl.data.lfp.simulation import SessionsSimulation
 from blend_pl.data.lfp.spec import SessionsSpec
 from blend_pl.errors import ConfigError, DataError
 
@@ -16,14 +18,16 @@ HELD_IN, ALL = "held_in", "all"
 
 
 class MultiSessionDataModule(L.LightningDataModule):
-    """Base class: a subclass says where recordings come from, this class divides and serves them.
+    """Recordings of several layouts, or simulated ones; a subclass may bring its own by `read`.
 
     Sessions in `held_out` are kept away from training: a trained model is run on them as they are. Of every session,
     some segments are for training (of a model or of a read-out alone), some choose the checkpoint, some are scored.
 
     Args:
         spec: what the set is made of.
-        root: data folder.
+        root: data folder; files are searched in it, and downloaded or simulated into it.
+        source: "files" reads recordings; "simulated" writes a set of `simulation` first and reads that.
+        simulation: parameters of the simulated set.
         held_out: names of sessions that are new to every model but one trained on all.
         train_on: "held_in" for all sessions but these, "all", or names of sessions.
         length: bins of a segment.
@@ -31,6 +35,7 @@ class MultiSessionDataModule(L.LightningDataModule):
         split_seed: seed of the division, the same in every run.
         batch_size: segments a training batch, per process.
         eval_batch_size: segments a batch when nothing is trained.
+        cache_dir: folder of what was read; None for `root`/cache.
     """
 
     phase = "test segments"
@@ -40,6 +45,8 @@ class MultiSessionDataModule(L.LightningDataModule):
         self,
         spec: SessionsSpec,
         root: str = "data",
+        source: Literal["files", "simulated"] = "files",
+        simulation: SessionsSimulation = SessionsSimulation(),  # noqa: B008
         held_out: list[str] = [],  # noqa: B006
         train_on: str | list[str] = HELD_IN,
         length: int = 500,
@@ -47,21 +54,24 @@ class MultiSessionDataModule(L.LightningDataModule):
         split_seed: int = 42,
         batch_size: int = 32,
         eval_batch_size: int = 32,
+        cache_dir: str | None = None,
     ) -> None:
         super().__init__()
         self.spec, self.root = spec, Path(root)
+        self.source, self.simulation = source, simulation
+        self.cache_dir = Path(cache_dir) if cache_dir else None
         self.held_out, self.train_on = held_out, train_on
         self.length, self.split, self.split_seed = length, split, split_seed
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.sessions: dict[str, Session] = {}
 
     def read(self) -> list[CrossModalRecording]:
-        """The recordings.
+        """The recordings that the spec names.
 
         Raises:
-            DataError: there are none, or one cannot be used.
+            DataError: one is missing or cannot be used.
         """
-        raise NotImplementedError
+        return read_sessions(self.spec, self.root, self.source, self.simulation, self.cache_dir)
 
     def setup(self, stage: str) -> None:
         """Reads the recordings, divides them and fits the z-scores; safe in many processes at once.
