@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from filelock import FileLock
@@ -21,10 +21,34 @@ FORMAT = 2
 
 log = logging.getLogger(__name__)
 
+Restored = TypeVar("Restored")
+
+
+Entry = dict[str, dict[str, Any]]
+"""What a file of the cache holds: by name, tensors and plain values by name."""
+
 
 def cached(
     folder: Path, files: Sequence[Path], settings: Mapping[str, Any], make: Callable[[], dict[str, SessionTensors]]
 ) -> dict[str, SessionTensors]:
+    """Sessions that `make` returns, one a split; see `cached_entry`."""
+
+    def entry() -> Entry:
+        return {split: session.to_dict() for split, session in make().items()}
+
+    def sessions(stored: Entry) -> dict[str, SessionTensors]:
+        return {split: SessionTensors(**fields) for split, fields in stored.items()}
+
+    return cached_entry(folder, files, settings, entry, sessions)
+
+
+def cached_entry(
+    folder: Path,
+    files: Sequence[Path],
+    settings: Mapping[str, Any],
+    make: Callable[[], Entry],
+    restore: Callable[[Entry], Restored],
+) -> Restored:
     """What `make` returns, made once for the same file contents and settings and read from `folder` ever after.
 
     Tensors that are read are mapped into memory, so that processes share them; changing them does not change the file.
@@ -34,10 +58,11 @@ def cached(
         folder: the cache folder; it may be read-only when it holds the entry.
         files: the recordings, in a fixed order. Their content counts, neither their path nor their time.
         settings: what else decides the result, e.g. `{"spec": spec, "bin_ms": 5}`: JSON values and dataclasses of them.
-        make: reads and bins the recordings; returns one session a split.
+        make: reads and bins the recordings.
+        restore: builds of the entry what is wanted; an entry that it fails on is made anew.
 
     Returns:
-        One session a split.
+        What `restore` returns.
 
     Raises:
         DataError: a recording cannot be read, or the entry is missing and the folder cannot be written.
@@ -45,28 +70,28 @@ def cached(
     inputs = {"format": FORMAT, "files": _digests(files, folder), "settings": settings}
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True, default=asdict).encode()).hexdigest()
     path = folder / f"{key}.pt"
-    sessions = _read(path)
-    if sessions is not None:
-        return sessions
+    found = _read(path, restore)
+    if found is not None:
+        return found
     try:
         folder.mkdir(parents=True, exist_ok=True)
         held = FileLock(path.with_suffix(".lock")).acquire()
     except OSError as error:
         raise _named(unwritable(folder, error)) from error
     with held:
-        sessions = _read(path)
-        if sessions is None:
+        found = _read(path, restore)
+        if found is None:
             for leftover in folder.glob(f".{path.name}.*"):
                 leftover.unlink(missing_ok=True)
-            sessions = make()
-            _write(sessions, path)
-    return sessions
+            entry = make()
+            _write(entry, path)
+            found = restore(entry)
+    return found
 
 
-def _read(path: Path) -> dict[str, SessionTensors] | None:
+def _read(path: Path, restore: Callable[[Entry], Restored]) -> Restored | None:
     try:
-        entry = torch.load(path, weights_only=True, mmap=True)
-        return {split: SessionTensors(**fields) for split, fields in entry.items()}
+        return restore(torch.load(path, weights_only=True, mmap=True))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except Exception as error:
@@ -74,18 +99,16 @@ def _read(path: Path) -> dict[str, SessionTensors] | None:
         return None
 
 
-def _write(sessions: dict[str, SessionTensors], path: Path) -> None:
+def _write(entry: Entry, path: Path) -> None:
     # A view would be stored with all of its base.
-    entry = {
-        split: {
-            name: value.clone() if isinstance(value, Tensor) else value for name, value in session.to_dict().items()
-        }
-        for split, session in sessions.items()
+    whole = {
+        part: {name: value.clone() if isinstance(value, Tensor) else value for name, value in fields.items()}
+        for part, fields in entry.items()
     }
     try:
         with atomic_file(path) as temporary, temporary.open("wb") as file:
             try:
-                torch.save(entry, file)
+                torch.save(whole, file)
             except RuntimeError as error:
                 # How torch reports a full disk; the system's own error is the context.
                 raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error)) from error

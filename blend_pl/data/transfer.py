@@ -62,6 +62,18 @@ def transfer(
         raise unwritable(path, error) from error
 
 
+def read_url(url: str, start: int) -> Iterator[bytes]:
+    """The bytes of a file on a server from `start` on; errors of requests pass through."""
+    import requests
+
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
+        answer.raise_for_status()
+        if start and answer.status_code != requests.codes.partial_content:
+            raise requests.ConnectionError("the server does not go on where it stopped")
+        yield from answer.iter_content(CHUNK_BYTES)
+
+
 @contextmanager
 def one_process(folder: Path) -> Iterator[None]:
     """Holds a folder's lock, so that of several processes one downloads while the others wait.

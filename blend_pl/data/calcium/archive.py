@@ -3,13 +3,12 @@
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from blend_pl.data.calcium.spec import Archive, CalciumSpec
 from blend_pl.data.calcium.tree import CELLS
-from blend_pl.data.transfer import CHUNK_BYTES, TIMEOUT_S, one_process, transfer
+from blend_pl.data.transfer import TIMEOUT_S, one_process, read_url, transfer
 from blend_pl.errors import DataError
 from blend_pl.files import atomic_folder, md5
 
@@ -75,7 +74,7 @@ def _download(archive: Archive, folder: Path, api_url: str) -> None:
                 )
             path = parts / Path(file["name"]).name
             if not path.exists():
-                read_from = partial(_read, file["download_url"])
+                read_from = partial(read_url, file["download_url"])
                 transfer(read_from, file["size"], published, path, f"{file['name']} of {name}", md5)
     except requests.RequestException as error:
         reason = type(error).__name__ if error.response is None else f"HTTP status {error.response.status_code}"
@@ -87,18 +86,6 @@ def _download(archive: Archive, folder: Path, api_url: str) -> None:
         for file in files:
             _unpack(parts / Path(file["name"]).name, temporary)
     shutil.rmtree(parts)
-
-
-def _read(url: str, start: int) -> Iterator[bytes]:
-    """The bytes of a file from `start` on; errors of requests pass through."""
-    import requests
-
-    headers = {"Range": f"bytes={start}-"} if start else {}
-    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
-        answer.raise_for_status()
-        if start and answer.status_code != requests.codes.partial_content:
-            raise requests.ConnectionError("the server does not go on where it stopped")
-        yield from answer.iter_content(CHUNK_BYTES)
 
 
 def _unpack(path: Path, folder: Path) -> None:

@@ -1,0 +1,197 @@
+"""From a waveform at any rate to field potentials in bins: the chains of Erturk et al. (2025), streamed.
+
+The filters are linear and do not change in time, so that their order matters at the ends of a recording alone. The
+first is done on blocks: a finite impulse response sees the same samples wherever blocks end, and what remains, a few
+hundred hertz, is filtered in one piece.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.signal import butter, firwin, iirnotch, kaiserord, sosfiltfilt, tf2sos
+
+from blend_pl.data.lfp.recording import BIN_MS
+from blend_pl.errors import DataError
+
+INTERMEDIATE_HZ = 763.0
+"""Rate of what is filtered, about."""
+
+PASSED_HZ = 60.0
+"""The anti-aliasing filter leaves frequencies below as they are, and lets nothing through that would fold onto them."""
+
+STOPPED_DB = 80.0
+NOTCH_Q = 30.0
+BLOCK_BYTES = 1 << 25
+CHANNELS_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """A regularly sampled signal that need not fit into memory.
+
+    Attributes:
+        name: what to call it in errors.
+        read: returns the samples start..stop, (stop - start, C) numbers.
+        n_samples: how many there are.
+        n_channels: C.
+        rate: samples a second.
+        start: time of the first sample, s.
+        scale: what a sample is multiplied by.
+        rows: samples that are stored together, and so are best read together.
+    """
+
+    name: str
+    read: Callable[[int, int], np.ndarray]
+    n_samples: int
+    n_channels: int
+    rate: float
+    start: float
+    scale: float = 1.0
+    rows: int = 1
+
+    @property
+    def stop(self) -> float:
+        """Time at which the last sample ends, s."""
+        return self.start + self.n_samples / self.rate
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What is done between anti-aliasing and bins.
+
+    Attributes:
+        line_hz: the mains, notched out with its harmonics (Q 30); None to leave them.
+        highpass_hz: corner of the Butterworth high-pass; None for none.
+        lowpass_hz: corner of the Butterworth low-pass.
+    """
+
+    line_hz: float | None = 60.0
+    highpass_hz: float | None = 0.05
+    lowpass_hz: float = 50.0
+
+
+MAKIN = Chain()
+FLINT = Chain(line_hz=None, highpass_hz=None)
+
+
+def lfp_in_bins(waveform: Waveform, chain: Chain, start: float, n_bins: int, block: int | None = None) -> np.ndarray:
+    """Field potentials at the centres of bins.
+
+    Anti-aliasing and decimation to about 763 Hz, mean removed, notches, low-pass, cubic interpolation at the bins'
+    centres, high-pass, common average removed (with more than one channel). All filters are zero-phase; Butterworth
+    filters are of order 2 and run forwards and backwards (the low-pass is of order 4, because bins follow at 100 Hz).
+
+    Args:
+        waveform: the signal.
+        chain: its corners.
+        start: s, where the first bin starts; all bins lie within the waveform.
+        n_bins: T.
+        block: samples that are read at once; None for 32 MB of them. The result does not depend on it.
+
+    Returns:
+        (T, C) float32.
+
+    Raises:
+        DataError: the rate is too low for the band, or samples are not finite.
+    """
+    if waveform.rate < 2 * chain.lowpass_hz:
+        raise DataError(
+            f"{waveform.name} has {waveform.rate:g} samples a second; its waveform up to {chain.lowpass_hz:g} Hz is "
+            f"needed: choose a recording with at least {2 * chain.lowpass_hz:g}"
+        )
+    signal, rate = _decimated(waveform, block)
+    centres = start - waveform.start + (np.arange(n_bins) + 0.5) * BIN_MS / 1000
+    result = np.empty((n_bins, waveform.n_channels), dtype=np.float32)
+    narrow, slow = _below(chain, rate), _above(chain)
+    for first in range(0, waveform.n_channels, CHANNELS_AT_ONCE):
+        channels = slice(first, first + CHANNELS_AT_ONCE)
+        some = signal[:, channels].T.astype(np.float64)
+        some -= some.mean(1, keepdims=True)
+        if narrow is not None:
+            some = sosfiltfilt(narrow, some, padlen=min(some.shape[1] - 1, round(rate)))
+        some = _interpolated(some, centres * rate)
+        if slow is not None:
+            some = sosfiltfilt(slow, some, padlen=min(n_bins - 1, 20_000 // BIN_MS))
+        result[:, channels] = some.T
+    if waveform.n_channels > 1:
+        result -= result.mean(1, keepdims=True)
+    return result
+
+
+def _decimated(waveform: Waveform, block: int | None) -> tuple[np.ndarray, float]:
+    """(samples, C) float32 at a whole fraction of the rate, and that rate."""
+    factor = max(1, round(waveform.rate / INTERMEDIATE_HZ))
+    rate = waveform.rate / factor
+    taps = _anti_aliasing(waveform.rate, factor)
+    before, n = len(taps) // 2, -(-waveform.n_samples // factor)
+    phases = -(-len(taps) // factor)
+    weights = np.zeros((phases, factor), dtype=np.float32)
+    weights.reshape(-1)[: len(taps)] = taps * waveform.scale
+    samples = block or max(factor, BLOCK_BYTES // (4 * waveform.n_channels))
+    # Whole pieces of what is stored together are read, so that none is unpacked twice.
+    samples = max(samples - samples % waveform.rows, min(samples, waveform.rows))
+    outputs = max(1, samples // factor)
+    result = np.empty((n, waveform.n_channels), dtype=np.float32)
+    for first in range(0, n, outputs):
+        many = min(outputs, n - first)
+        seen = _padded(waveform, first * factor - before, (many + phases - 1) * factor)
+        parts = weights @ seen.reshape(many + phases - 1, factor, -1)
+        total = result[first : first + many]
+        total[:] = parts[:many, 0]
+        for phase in range(1, phases):
+            total += parts[phase : phase + many, phase]
+    if not np.isfinite(result).all():
+        raise DataError(f"{waveform.name} has samples that are not finite; repair them or leave this session out")
+    return result, rate
+
+
+def _anti_aliasing(rate: float, factor: int) -> np.ndarray:
+    """(odd,) symmetric impulse response of gain 1; a single 1 where nothing is decimated."""
+    if factor == 1:
+        return np.ones(1)
+    stopped = rate / factor - PASSED_HZ
+    n, beta = kaiserord(STOPPED_DB, (stopped - PASSED_HZ) / (rate / 2))
+    return firwin(n | 1, (PASSED_HZ + stopped) / 2, window=("kaiser", beta), fs=rate)
+
+
+def _padded(waveform: Waveform, start: int, length: int) -> np.ndarray:
+    """(length, C) float32 from `start`; beyond the ends the first and the last sample."""
+    low, high = max(start, 0), min(start + length, waveform.n_samples)
+    inside = waveform.read(low, high).astype(np.float32)
+    if low == start and high == start + length:
+        return inside
+    return np.pad(inside, ((low - start, start + length - high), (0, 0)), mode="edge")
+
+
+def _below(chain: Chain, rate: float) -> np.ndarray | None:
+    """Second-order sections of notches and low-pass; None where the rate allows nothing above the band."""
+    sections = []
+    if chain.line_hz is not None:
+        harmonics = math.ceil(rate / 2 / chain.line_hz)
+        sections = [tf2sos(*iirnotch(k * chain.line_hz, NOTCH_Q, rate)) for k in range(1, harmonics)]
+    if rate > 2.2 * chain.lowpass_hz:
+        sections.append(butter(4, chain.lowpass_hz, fs=rate, output="sos"))
+    return np.concatenate(sections) if sections else None
+
+
+def _above(chain: Chain) -> np.ndarray | None:
+    if chain.highpass_hz is None:
+        return None
+    return butter(2, chain.highpass_hz, "highpass", fs=1000 / BIN_MS, output="sos")
+
+
+def _interpolated(signal: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """(C, T) values of (C, samples) at `places`, in samples, by cubic polynomials through the four samples around."""
+    if signal.shape[1] < 4:
+        signal = np.pad(signal, ((0, 0), (0, 4 - signal.shape[1])), mode="edge")
+    first = np.clip(np.floor(places).astype(np.int64) - 1, 0, signal.shape[1] - 4)
+    x = places - first
+    weights = (
+        -(x - 1) * (x - 2) * (x - 3) / 6,
+        x * (x - 2) * (x - 3) / 2,
+        -x * (x - 1) * (x - 3) / 2,
+        x * (x - 1) * (x - 2) / 6,
+    )
+    return sum(weight * signal[:, first + k] for k, weight in enumerate(weights))

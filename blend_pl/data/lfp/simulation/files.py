@@ -1,0 +1,76 @@
+"""A simulated set of sessions on disk."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from blend_pl.data.lfp.flint import flint_file
+from blend_pl.data.lfp.simulation.animal import draw_animal
+from blend_pl.data.lfp.simulation.layouts import write_flint, write_makin, write_nwb
+from blend_pl.data.lfp.simulation.parameters import FLINT_SESSIONS, MAKIN_SESSIONS, NWB_SESSIONS, SessionsSimulation
+from blend_pl.data.lfp.simulation.session import Session, draw_session
+from blend_pl.errors import DataError
+from blend_pl.files import atomic_folder
+
+SETTINGS = "simulation.json"
+
+
+def write_sessions(simulation: SessionsSimulation, folder: Path) -> None:
+    """Simulates sessions and writes them into `folder`, all at once.
+
+    Where the folder already holds this set nothing is done, and several processes may write it at the same time.
+
+    Args:
+        simulation: what to simulate.
+        folder: missing, empty or holding this set.
+
+    Raises:
+        DataError: the folder cannot be written or holds something else.
+    """
+    if _holds(folder, simulation):
+        return
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise DataError(f"{folder} holds something other than these sessions; choose another folder or delete it")
+    try:
+        with atomic_folder(folder) as temporary:
+            _write(simulation, temporary)
+    except DataError:
+        # Another process may have finished the same set first.
+        if not _holds(folder, simulation):
+            raise
+
+
+def _settings(simulation: SessionsSimulation) -> str:
+    return json.dumps(asdict(simulation), sort_keys=True)
+
+
+def _holds(folder: Path, simulation: SessionsSimulation) -> bool:
+    try:
+        return (folder / SETTINGS).read_text() == _settings(simulation)
+    except OSError:
+        return False
+
+
+def _write(simulation: SessionsSimulation, folder: Path) -> None:
+    makin, flint, nwb = (np.random.default_rng([simulation.seed, animal]) for animal in range(3))
+    for name, session in _days(simulation, MAKIN_SESSIONS[: simulation.n_makin], makin):
+        write_makin(session, simulation.rate_hz, name, folder, makin)
+    files: dict[str, list[Session]] = defaultdict(list)
+    for name, session in _days(simulation, FLINT_SESSIONS[: simulation.n_flint], flint):
+        files[flint_file(name)[0]].append(session)
+    for file, sessions in files.items():
+        write_flint(sessions, simulation.rate_hz, folder / file, flint)
+    for name, session in _days(simulation, NWB_SESSIONS[: simulation.n_nwb], nwb):
+        write_nwb(session, simulation.rate_hz, "N", folder / f"{name}.nwb")
+    # Written last: the set is complete where this file is.
+    (folder / SETTINGS).write_text(_settings(simulation))
+
+
+def _days(simulation: SessionsSimulation, names: Sequence[str], rng: np.random.Generator) -> list[tuple[str, Session]]:
+    """The sessions of one animal, one a day."""
+    animal = draw_animal(simulation, rng)
+    return [(name, draw_session(simulation, animal, rng)) for name in names]
