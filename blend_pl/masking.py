@@ -118,7 +118,7 @@ class TokenMasking:
 
     def __post_init__(self) -> None:
         if not 0 <= self.ratio < 1:
-            raise ValueError(f"masking.ratio is a share below 1, for something must be seen, not {self.ratio}")
+            raise ValueError(f"token_masking.ratio is a share below 1, for something must be seen, not {self.ratio}")
 
     def draw(
         self, patches: Sequence[int], bins: int, widest: int, rows: Tensor, global_size: int, generator: torch.Generator

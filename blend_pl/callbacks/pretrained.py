@@ -33,11 +33,13 @@ class Pretrained(L.Callback):
         if stage != "fit" or self.done:
             return
         other = load_system(self.path)
-        if not isinstance(pl_module, LFPStudent) or type(other) is not type(pl_module):
+        # A network for each session may begin as one of all.
+        if not isinstance(other, LFPStudent) or not isinstance(pl_module, type(other)):
             raise ConfigError(
                 f"{type(pl_module).__name__} cannot begin as the {type(other).__name__} of {self.path}; name a model "
                 "of the same kind"
             )
+        assert isinstance(pl_module, LFPStudent)
         pl_module.build(trainer.datamodule.signature)  # type: ignore[attr-defined]
         pl_module.network.adopt(other.network)
         self.done = True

@@ -1,7 +1,15 @@
 """LightningModules: the student, the teacher, which is a student plus privileged input, and those of many sessions."""
 
-from blend_pl.systems.lfp import LFPDecoder, LFPStudent, SpikeTeacher
+from blend_pl.systems.lfp import LFPDecoder, LFPStudent, SingleSessionStudent, SingleSessionTeacher, SpikeTeacher
 from blend_pl.systems.student import Student
 from blend_pl.systems.teacher import Teacher
 
-__all__ = ["LFPDecoder", "LFPStudent", "SpikeTeacher", "Student", "Teacher"]
+__all__ = [
+    "LFPDecoder",
+    "LFPStudent",
+    "SingleSessionStudent",
+    "SingleSessionTeacher",
+    "SpikeTeacher",
+    "Student",
+    "Teacher",
+]

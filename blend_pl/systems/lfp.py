@@ -16,7 +16,7 @@ from blend_pl.distillation.decoding import BehaviorRegression
 from blend_pl.errors import ConfigError, DataError, TeacherError
 from blend_pl.likelihoods import Likelihood, Poisson, UnitGaussian
 from blend_pl.masking import Masking, TokenMasking
-from blend_pl.models.contract import Encoding
+from blend_pl.models import Dims, Encoding, Separate
 from blend_pl.models.patches import SessionDims, SessionNetwork
 from blend_pl.systems.schedule import WarmupCosine
 from blend_pl.systems.student import Student
@@ -27,7 +27,7 @@ class LFPStudent(Student):
 
     Args:
         backbone: builds the network from its sizes.
-        masking: which tokens are dropped in training.
+        token_masking: which tokens are dropped in training.
         likelihood: observation model; None for squared error of LFP, Poisson of spikes.
         optimizer: builds the optimiser from the parameters.
         schedule: builds the learning-rate schedule from the optimiser and the number of steps.
@@ -38,13 +38,13 @@ class LFPStudent(Student):
     def __init__(
         self,
         backbone: Callable[[SessionDims], nn.Module],
-        masking: TokenMasking = TokenMasking(),  # noqa: B008
+        token_masking: TokenMasking = TokenMasking(),  # noqa: B008
         likelihood: Likelihood | None = None,
         optimizer: OptimizerCallable = AdamW,
         schedule: Callable[[Optimizer, int], LRScheduler] = WarmupCosine,
     ) -> None:
         super().__init__(backbone, Masking(0.0), likelihood or self.usual_likelihood(), optimizer, schedule)  # type: ignore[arg-type]
-        self.dropping = masking
+        self.token_masking = token_masking
 
     def build(self, signature: Signature) -> None:
         """Builds the network for the sessions, once.
@@ -60,8 +60,8 @@ class LFPStudent(Student):
         super().build(signature)
         if not isinstance(self.backbone, SessionNetwork):
             raise ConfigError(
-                f"{type(self.backbone).__name__} is no network of several sessions; choose PatchAutoencoder or "
-                "Separate of blend_pl.models"
+                f"{type(self.backbone).__name__} is no network of several sessions; choose PatchAutoencoder of "
+                "blend_pl.models"
             )
 
     @property
@@ -100,7 +100,7 @@ class LFPStudent(Student):
         patches = [self.network.patches(name) for name in batch.sessions]
         _, bins, channels = batch.observed.shape
         widest = -(-channels // self.network.patch)
-        hidden = self.dropping.draw(patches, bins, widest, batch.rows, batch.global_size, generator)
+        hidden = self.token_masking.draw(patches, bins, widest, batch.rows, batch.global_size, generator)
         if hidden is None:
             return batch, batch.target_valid
         labels = hidden.repeat_interleave(self.network.patch, -1)[..., :channels]
@@ -168,3 +168,21 @@ class LFPDecoder(LFPStudent):
         if signature.n_behavior == 0:
             raise ConfigError(f"a supervised student needs behaviour, and {signature} has none; choose LFPStudent")
         self.objective = BehaviorRegression(self.network.width, signature.n_behavior)
+
+
+class SingleSessionStudent(LFPStudent):
+    """LFP students of single sessions, side by side: a network for each session, with nothing in common."""
+
+    def build_backbone(self, dims: Dims) -> nn.Module:
+        """A network of these sizes for each session."""
+        assert isinstance(dims, SessionDims)
+        return Separate(dims, self.make_backbone)  # type: ignore[arg-type]
+
+
+class SingleSessionTeacher(SpikeTeacher):
+    """Spike teachers of single sessions, side by side: a network for each session, with nothing in common."""
+
+    def build_backbone(self, dims: Dims) -> nn.Module:
+        """A network of these sizes for each session."""
+        assert isinstance(dims, SessionDims)
+        return Separate(dims, self.make_backbone)  # type: ignore[arg-type]

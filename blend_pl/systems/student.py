@@ -65,7 +65,11 @@ class Student(L.LightningModule):
         """Builds the network for a session, once."""
         if self.signature is None:
             self.signature = signature
-            self.backbone = self.make_backbone(self.dims(signature))
+            self.backbone = self.build_backbone(self.dims(signature))
+
+    def build_backbone(self, dims: Dims) -> nn.Module:
+        """The network of these sizes."""
+        return self.make_backbone(dims)
 
     def dims(self, signature: Signature) -> Dims:
         """The network's sizes for a session; a student has no context."""

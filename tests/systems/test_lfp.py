@@ -118,7 +118,7 @@ def test_a_mask_does_not_depend_on_the_division_over_ranks(data: InMemory, batch
 
 
 def test_without_masking_all_is_reconstructed(data: InMemory, batch: SessionBatch) -> None:
-    student = make_lfp(LFPStudent, data.signature, masking=TokenMasking(0.0))
+    student = make_lfp(LFPStudent, data.signature, token_masking=TokenMasking(0.0))
     masked, labels = student.mask(batch, 3, 0)
     assert masked.hidden is None
     assert torch.equal(labels, batch.target_valid)
@@ -127,7 +127,7 @@ def test_without_masking_all_is_reconstructed(data: InMemory, batch: SessionBatc
 
 
 def test_the_decoder_learns_behaviour_where_it_is_known(data: InMemory, batch: SessionBatch) -> None:
-    decoder = make_lfp(LFPDecoder, data.signature, masking=TokenMasking(0.0))
+    decoder = make_lfp(LFPDecoder, data.signature, token_masking=TokenMasking(0.0))
     valid = batch.behavior_valid.clone()
     valid[0] = False
     gap = replace(batch, behavior_valid=valid, behavior=batch.behavior.masked_fill(~valid, torch.nan))
@@ -147,7 +147,7 @@ def test_training_lowers_the_loss(data: InMemory, tmp_path: Path, kind: type[LFP
             losses.append(float(trainer.callback_metrics["val/loss"]))
 
     masking = TokenMasking(0.0 if kind is LFPDecoder else 0.6)
-    settings = {"optimizer": LR, "masking": masking}
+    settings = {"optimizer": LR, "token_masking": masking}
     trainer(tmp_path, 1, Record()).validate(make_lfp(kind, **settings), datamodule=data, verbose=False)
     trainer(tmp_path, 5, Record()).fit(make_lfp(kind, **settings), datamodule=data)
     assert losses[-1] < 0.97 * losses[0]
@@ -158,7 +158,7 @@ def test_a_student_comes_close_to_its_teacher_through_the_callback(data: InMemor
     teacher = make_lfp(SpikeTeacher, data.signature)
     path = saved(teacher, tmp_path / "teacher.ckpt")
     callback, evaluation = Distillation(str(path), Representation(), 1 / 6), DecodingEvaluation()
-    student = make_lfp(LFPStudent, optimizer=LR, masking=TokenMasking(0.3))
+    student = make_lfp(LFPStudent, optimizer=LR, token_masking=TokenMasking(0.3))
     training = trainer(tmp_path, 3, callback, evaluation)
     training.fit(student, datamodule=data)
     terms = training.callback_metrics
