@@ -145,13 +145,17 @@ def write_own(
     samples = np.arange(int(seconds * lfp_rate)) / lfp_rate
     clock: dict[str, Any] = {"timestamps": samples} if stamps else {"starting_time": 0.0, "rate": lfp_rate}
     file.add_acquisition(
-        ElectricalSeries("potentials", tones(samples, n_channels) * 7, region, conversion=1e-6, **clock)
+        ElectricalSeries(
+            name="potentials", data=tones(samples, n_channels) * 7, electrodes=region, conversion=1e-6, **clock
+        )
     )
     for times in unit_times(n_units, 0.0, seconds):
         file.add_unit(spike_times=times)
     times = behavior_start + np.arange(int((seconds - behavior_start) * behavior_rate)) / behavior_rate
-    file.add_acquisition(TimeSeries("pos", np.stack([np.sin(times), times], 1), unit="m", timestamps=times))
-    file.add_acquisition(TimeSeries("vel", np.stack([np.cos(times), 0 * times + 1], 1), unit="m/s", timestamps=times))
+    file.add_acquisition(TimeSeries(name="pos", data=np.stack([np.sin(times), times], 1), unit="m", timestamps=times))
+    file.add_acquisition(
+        TimeSeries(name="vel", data=np.stack([np.cos(times), 0 * times + 1], 1), unit="m/s", timestamps=times)
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     with NWBHDF5IO(path, "w") as io:
         io.write(file)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import butter, firwin, iirnotch, kaiserord, sosfiltfilt, tf2sos
+from scipy.signal import butter, detrend, firwin, iirnotch, kaiserord, sosfiltfilt, tf2sos
 
 from blend_pl.data.lfp.recording import BIN_MS
 from blend_pl.errors import DataError
@@ -102,7 +102,10 @@ def lfp_in_bins(waveform: Waveform, chain: Chain, start: float, n_bins: int, blo
             f"needed: choose a recording with at least {2 * chain.lowpass_hz:g}"
         )
     signal, rate = _decimated(waveform, block)
-    centres = start - waveform.start + (np.arange(n_bins) + 0.5) * BIN_MS / 1000
+    # The slow high-pass sees all of the waveform, so that its ends are far from the bins wherever there is more.
+    early = int((start - waveform.start) * 1000 / BIN_MS)
+    late = max(0, int((waveform.stop - start) * 1000 / BIN_MS) - n_bins)
+    centres = start - waveform.start + (np.arange(-early, n_bins + late) + 0.5) * BIN_MS / 1000
     result = np.empty((n_bins, waveform.n_channels), dtype=np.float32)
     narrow, slow = _below(chain, rate), _above(chain)
     for first in range(0, waveform.n_channels, CHANNELS_AT_ONCE):
@@ -113,8 +116,9 @@ def lfp_in_bins(waveform: Waveform, chain: Chain, start: float, n_bins: int, blo
             some = sosfiltfilt(narrow, some, padlen=min(some.shape[1] - 1, round(rate)))
         some = _interpolated(some, centres * rate)
         if slow is not None:
-            some = sosfiltfilt(slow, some, padlen=min(n_bins - 1, 20_000 // BIN_MS))
-        result[:, channels] = some.T
+            # Without its line the signal can be mirrored; a point reflection, at the crest of a wave, would be a step.
+            some = sosfiltfilt(slow, detrend(some), padtype="even", padlen=min(some.shape[1] - 1, 20_000 // BIN_MS))
+        result[:, channels] = some[:, early : early + n_bins].T
     if waveform.n_channels > 1:
         result -= result.mean(1, keepdims=True)
     return result
