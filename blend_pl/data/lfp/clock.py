@@ -39,31 +39,46 @@ def regular(stamps: h5py.Dataset | np.ndarray, where: str) -> tuple[float, float
     return float(start), 1 / step
 
 
-def velocity_of(times: np.ndarray, position: np.ndarray, start: float, n_bins: int, where: str) -> np.ndarray:
+def shared_bins(first: tuple[float, float], second: tuple[float, float], names: tuple[str, str]) -> tuple[float, int]:
+    """Start and number of the bins that lie in both of two signals.
+
+    Args:
+        first: s, when one starts and stops.
+        second: the same of the other.
+        names: what to call them.
+
+    Raises:
+        DataError: they have too little in common to be of one session.
+    """
+    start, stop = max(first[0], second[0]), min(first[1], second[1])
+    n_bins = int((stop - start) * 1000 / BIN_MS + 1e-6)
+    if n_bins < 1 or stop - start < MIN_OVERLAP * min(first[1] - first[0], second[1] - second[0]):
+        raise DataError(
+            f"the clocks of {names[0]} ({first[0]:.1f} to {first[1]:.1f} s) and {names[1]} ({second[0]:.1f} to "
+            f"{second[1]:.1f} s) do not agree; see that both are of one session"
+        )
+    return start, n_bins
+
+
+def velocity_of(times: np.ndarray, position: np.ndarray, start: float, n_bins: int) -> np.ndarray:
     """Mean velocity within each bin.
 
     Args:
-        times: (samples,) s.
+        times: (samples,) s, increasing.
         position: (samples, D), NaN where missing; bridged for up to a second.
         start: s, where the first bin starts.
         n_bins: T.
-        where: the file, for errors.
 
     Returns:
         (T, D) float32 a second, NaN where missing.
-
-    Raises:
-        DataError: times do not go on.
     """
-    require_times(times, where)
     edges = start + np.arange(n_bins + 1) * BIN_MS / 1000
     moved = np.stack([np.diff(at_frames(times - start, column, edges - start)) for column in position.T], axis=1)
     return moved * np.float32(1000 / BIN_MS)
 
 
-def velocity_at(times: np.ndarray, velocity: np.ndarray, start: float, n_bins: int, where: str) -> np.ndarray:
-    """A measured velocity at the bins' centres; arguments, result and errors as in `velocity_of`."""
-    require_times(times, where)
+def velocity_at(times: np.ndarray, velocity: np.ndarray, start: float, n_bins: int) -> np.ndarray:
+    """A measured velocity at the bins' centres; arguments and result as in `velocity_of`."""
     centres = (np.arange(n_bins) + 0.5) * BIN_MS / 1000
     return np.stack([at_frames(times - start, column, centres) for column in velocity.T], axis=1)
 

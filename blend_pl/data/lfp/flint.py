@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from blend_pl.data.lfp.clock import require_known, velocity_at
+from blend_pl.data.lfp.clock import require_known, require_times, velocity_at
 from blend_pl.data.lfp.matlab import Struct, open_mat
 from blend_pl.data.lfp.preprocessing import FLINT, Waveform, lfp_in_bins
 from blend_pl.data.lfp.recording import BIN_MS, CrossModalRecording
@@ -63,13 +63,13 @@ def read_flint(session: str, path: Path, min_rate_hz: float) -> CrossModalRecord
     Raises:
         DataError: the file is damaged or lacks something; there are units, and all of them fire too rarely.
     """
+    where = f"{session} in {path}"
     with open_mat(path) as file:
         subjects = file.elements("Subject")
         number = flint_file(session)[1]
         if number >= len(subjects):
             raise DataError(f"{path} has {len(subjects)} Subjects, so there is no session {session}; correct data.spec")
-        trials = [_read(trial) for trial in subjects[number].elements("Trial")]
-    where = f"{session} in {path}"
+        trials = [_read(trial, where) for trial in subjects[number].elements("Trial")]
     known = sorted((trial for trial in trials if trial is not None), key=lambda trial: trial.times[0])
     if not known:
         raise DataError(f"{where} has no trial with Time, HandVel and LFP; fetch the file again")
@@ -86,7 +86,7 @@ def read_flint(session: str, path: Path, min_rate_hz: float) -> CrossModalRecord
     )
 
 
-def _read(trial: Struct) -> _Trial | None:
+def _read(trial: Struct, where: str) -> _Trial | None:
     """None for a trial that lacks something."""
     times, velocity = trial.numbers("Time"), trial.numbers("HandVel")
     electrodes = trial.elements("Neuron")
@@ -98,7 +98,9 @@ def _read(trial: Struct) -> _Trial | None:
     if not any(waveform.size for waveform in lfp):
         return None
     spikes = [_line(electrode.numbers("Spike")).astype(np.float64) for electrode in electrodes]
-    return _Trial(_line(times).astype(np.float64), velocity[:, :N_VELOCITY].astype(np.float64), spikes, lfp)
+    times = _line(times).astype(np.float64)
+    require_times(times, where)
+    return _Trial(times, velocity[:, :N_VELOCITY].astype(np.float64), spikes, lfp)
 
 
 def _line(values: np.ndarray | None) -> np.ndarray:
@@ -109,7 +111,7 @@ def _runs(trials: list[_Trial]) -> list[list[_Trial]]:
     """Trials that follow each other without a pause."""
     runs = [[trials[0]]]
     for before, trial in pairwise(trials):
-        if trial.times[0] - before.stop < before.step:
+        if abs(trial.times[0] - before.stop) < before.step / 2:
             runs[-1].append(trial)
         else:
             runs.append([trial])
@@ -131,7 +133,6 @@ def _bins(
             np.concatenate([trial.velocity for trial in run] + [run[-1].velocity[-1:]]),
             start,
             n_bins,
-            where,
         ),
     )
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from blend_pl.data.lfp.clock import MIN_OVERLAP, regular, require_known, velocity_of
+from blend_pl.data.lfp.clock import regular, require_known, require_times, shared_bins, velocity_of
 from blend_pl.data.lfp.preprocessing import MAKIN, Waveform, lfp_in_bins
-from blend_pl.data.lfp.recording import BIN_MS, CrossModalRecording
+from blend_pl.data.lfp.recording import CrossModalRecording
 from blend_pl.data.lfp.spikes import firing_units, spike_counts
 from blend_pl.data.nwb import open_nwb
 from blend_pl.errors import DataError
@@ -40,14 +40,8 @@ def read_makin(
         waveform, channels = _broadband(file, broadband)
         with open_nwb(behavior) as mat:
             times, position = _cursor(mat, behavior)
-            start, stop = max(times[0], waveform.start), min(times[-1], waveform.stop)
-            whole = min(times[-1] - times[0], waveform.stop - waveform.start)
-            if stop - start < MIN_OVERLAP * whole:
-                raise DataError(
-                    f"the clocks of {behavior} ({times[0]:.1f} to {times[-1]:.1f} s) and {broadband} "
-                    f"({waveform.start:.1f} to {waveform.stop:.1f} s) do not agree; fetch both files of {session}"
-                )
-            n_bins = int((stop - start) * 1000 / BIN_MS + 1e-6)
+            both = (str(behavior), str(broadband))
+            start, n_bins = shared_bins((times[0], times[-1]), (waveform.start, waveform.stop), both)
             units, names = _units(mat, behavior, unsorted)
             spikes, unit_id = firing_units(spike_counts(units, start, n_bins), names, min_rate_hz, str(behavior))
         return CrossModalRecording(
@@ -55,7 +49,7 @@ def read_makin(
             subject=SUBJECTS.get(session.split("_")[0], session.split("_")[0]),
             spikes=spikes,
             lfp=lfp_in_bins(waveform, MAKIN, start, n_bins),
-            behavior=require_known(velocity_of(times, position, start, n_bins, str(behavior)), str(behavior)),
+            behavior=require_known(velocity_of(times, position, start, n_bins), str(behavior)),
             unit_id=unit_id,
             channel_id=channels,
         )
@@ -97,6 +91,7 @@ def _cursor(mat: h5py.File, path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(
             f"{path} has {len(times)} times and a cursor_pos of shape {position.shape[::-1]}; fetch it again"
         )
+    require_times(times, str(path))
     return times, position.T
 
 

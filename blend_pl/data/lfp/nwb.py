@@ -5,9 +5,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from blend_pl.data.lfp.clock import MIN_OVERLAP, regular, require_known, velocity_at, velocity_of
+from blend_pl.data.lfp.clock import regular, require_known, shared_bins, velocity_at, velocity_of
 from blend_pl.data.lfp.preprocessing import Chain, Waveform, lfp_in_bins
-from blend_pl.data.lfp.recording import BIN_MS, CrossModalRecording
+from blend_pl.data.lfp.recording import CrossModalRecording
 from blend_pl.data.lfp.spec import NWBNames
 from blend_pl.data.lfp.spikes import firing_units, spike_counts
 from blend_pl.data.nwb import open_nwb, read_series, read_units
@@ -34,16 +34,10 @@ def read_nwb(path: Path, names: NWBNames, min_rate_hz: float) -> CrossModalRecor
             raise DataError(
                 f"{series.name} of {path} has {series.data.shape[1]} columns; correct data.spec.names.columns, from 0"
             )
-        start, stop = max(series.times[0], waveform.start), min(series.times[-1], waveform.stop)
-        whole = min(series.times[-1] - series.times[0], waveform.stop - waveform.start)
-        if stop - start < MIN_OVERLAP * whole:
-            raise DataError(
-                f"the clocks of {series.name} ({series.times[0]:.1f} to {series.times[-1]:.1f} s) and {waveform.name} "
-                f"({waveform.start:.1f} to {waveform.stop:.1f} s) do not agree; repair one"
-            )
-        n_bins = int((stop - start) * 1000 / BIN_MS + 1e-6)
+        spans = (series.times[0], series.times[-1]), (waveform.start, waveform.stop)
+        start, n_bins = shared_bins(*spans, (series.name, waveform.name))
         velocity = (velocity_at if names.velocity else velocity_of)(
-            series.times, series.data[:, columns].astype(np.float64), start, n_bins, str(path)
+            series.times, series.data[:, columns].astype(np.float64), start, n_bins
         )
         times, unit_id = _units(file)
         spikes, unit_id = firing_units(spike_counts(times, start, n_bins), unit_id, min_rate_hz, str(path))

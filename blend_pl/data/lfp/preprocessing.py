@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import butter, firwin, iirnotch, kaiserord, sosfiltfilt, tf2sos
+from scipy.signal import butter, detrend, firwin, iirnotch, kaiserord, sosfiltfilt, tf2sos
 
 from blend_pl.data.lfp.recording import BIN_MS
 from blend_pl.errors import DataError
@@ -102,7 +102,10 @@ def lfp_in_bins(waveform: Waveform, chain: Chain, start: float, n_bins: int, blo
             f"needed: choose a recording with at least {2 * chain.lowpass_hz:g}"
         )
     signal, rate = _decimated(waveform, block)
-    centres = start - waveform.start + (np.arange(n_bins) + 0.5) * BIN_MS / 1000
+    # The slow high-pass sees all of the waveform, so that its ends are far from the bins wherever there is more.
+    early = int((start - waveform.start) * 1000 / BIN_MS)
+    late = max(0, int((waveform.stop - start) * 1000 / BIN_MS) - n_bins)
+    centres = start - waveform.start + (np.arange(-early, n_bins + late) + 0.5) * BIN_MS / 1000
     result = np.empty((n_bins, waveform.n_channels), dtype=np.float32)
     narrow, slow = _below(chain, rate), _above(chain)
     for first in range(0, waveform.n_channels, CHANNELS_AT_ONCE):
@@ -113,8 +116,9 @@ def lfp_in_bins(waveform: Waveform, chain: Chain, start: float, n_bins: int, blo
             some = sosfiltfilt(narrow, some, padlen=min(some.shape[1] - 1, round(rate)))
         some = _interpolated(some, centres * rate)
         if slow is not None:
-            some = sosfiltfilt(slow, some, padlen=min(n_bins - 1, 20_000 // BIN_MS))
-        result[:, channels] = some.T
+            # Without its line the signal can be mirrored; a point reflection, at the crest of a wave, would be a step.
+            some = sosfiltfilt(slow, detrend(some), padtype="even", padlen=min(some.shape[1] - 1, 20_000 // BIN_MS))
+        result[:, channels] = some[:, early : early + n_bins].T
     if waveform.n_channels > 1:
         result -= result.mean(1, keepdims=True)
     return result
@@ -130,18 +134,20 @@ def _decimated(waveform: Waveform, block: int | None) -> tuple[np.ndarray, float
     weights = np.zeros((phases, factor), dtype=np.float32)
     weights.reshape(-1)[: len(taps)] = taps * waveform.scale
     samples = block or max(factor, BLOCK_BYTES // (4 * waveform.n_channels))
-    # Whole pieces of what is stored together are read, so that none is unpacked twice.
+    # Whole pieces of what is stored together, so that none is unpacked twice.
     samples = max(samples - samples % waveform.rows, min(samples, waveform.rows))
-    outputs = max(1, samples // factor)
     result = np.empty((n, waveform.n_channels), dtype=np.float32)
-    for first in range(0, n, outputs):
-        many = min(outputs, n - first)
-        seen = _padded(waveform, first * factor - before, (many + phases - 1) * factor)
-        parts = weights @ seen.reshape(many + phases - 1, factor, -1)
-        total = result[first : first + many]
-        total[:] = parts[:many, 0]
-        for phase in range(1, phases):
-            total += parts[phase : phase + many, phase]
+    held, done = np.empty((0, waveform.n_channels), dtype=np.float32), 0
+    for start in range(0, waveform.n_samples, samples):
+        stop = min(start + samples, waveform.n_samples)
+        fresh = waveform.read(start, stop).astype(np.float32)
+        # Beyond its ends the signal goes on with its first and its last sample.
+        ends = (before if start == 0 else 0, phases * factor if stop == waveform.n_samples else 0)
+        held = np.concatenate([held, np.pad(fresh, (ends, (0, 0)), mode="edge")])
+        many = min(n - done, len(held) // factor - phases + 1)
+        if many > 0:
+            _convolve(held[: (many + phases - 1) * factor], weights, result[done : done + many])
+            held, done = held[many * factor :], done + many
     if not np.isfinite(result).all():
         raise DataError(f"{waveform.name} has samples that are not finite; repair them or leave this session out")
     return result, rate
@@ -156,13 +162,12 @@ def _anti_aliasing(rate: float, factor: int) -> np.ndarray:
     return firwin(n | 1, (PASSED_HZ + stopped) / 2, window=("kaiser", beta), fs=rate)
 
 
-def _padded(waveform: Waveform, start: int, length: int) -> np.ndarray:
-    """(length, C) float32 from `start`; beyond the ends the first and the last sample."""
-    low, high = max(start, 0), min(start + length, waveform.n_samples)
-    inside = waveform.read(low, high).astype(np.float32)
-    if low == start and high == start + length:
-        return inside
-    return np.pad(inside, ((low - start, start + length - high), (0, 0)), mode="edge")
+def _convolve(signal: np.ndarray, weights: np.ndarray, result: np.ndarray) -> None:
+    """Fills (outputs, C) from (samples, C) by the weights (phases, factor), `factor` samples from output to output."""
+    parts = weights @ signal.reshape(-1, weights.shape[1], signal.shape[1])
+    np.copyto(result, parts[: len(result), 0])
+    for phase in range(1, len(weights)):
+        result += parts[phase : phase + len(result), phase]
 
 
 def _below(chain: Chain, rate: float) -> np.ndarray | None:

@@ -21,7 +21,8 @@ def spike_counts(times: Sequence[np.ndarray], start: float, n_bins: int) -> np.n
     """
     counts = np.zeros((n_bins, len(times)), dtype=np.uint8)
     for column, unit in enumerate(times):
-        place = np.floor((unit - start) * 1000 / BIN_MS)
+        # A spike on an edge belongs to the bin that begins there, whatever rounding did to it.
+        place = np.floor(np.round((unit - start) * 1000, 6) / BIN_MS)
         place = place[(place >= 0) & (place < n_bins)].astype(np.int64)
         counts[:, column] = np.minimum(np.bincount(place, minlength=n_bins), 255)
     return counts

@@ -67,11 +67,16 @@ def write_nwb(session: Session, rate_hz: float, subject: str, path: Path) -> Non
     for _ in range(session.lfp.shape[1]):
         file.add_electrode(group=group, location="motor cortex")
     region = file.create_electrode_table_region(list(range(session.lfp.shape[1])), "all")
-    series = ElectricalSeries("lfp", session.lfp, region, starting_time=0.0, rate=rate_hz, conversion=1e-6)
-    file.create_processing_module("ecephys", "field potentials").add(LFP(electrical_series=series))
+    potentials = LFP()
+    file.create_processing_module("ecephys", "field potentials").add(potentials)
+    potentials.add_electrical_series(
+        ElectricalSeries(
+            name="lfp", data=session.lfp, electrodes=region, starting_time=0.0, rate=rate_hz, conversion=1e-6
+        )
+    )
     for times in session.spikes:
         file.add_unit(spike_times=times)
-    velocity = TimeSeries("hand_vel", session.velocity, "mm/s", starting_time=0.0, rate=1000.0 / BIN_MS)
+    velocity = TimeSeries(name="hand_vel", data=session.velocity, unit="mm/s", starting_time=0.0, rate=1000.0 / BIN_MS)
     file.create_processing_module("behavior", "movement").add(velocity)
     with NWBHDF5IO(path, "w") as io:
         io.write(file)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from blend_pl.errors import ConfigError
 
-MAKIN_SESSIONS = ("indy_20160407_02", "indy_20160411_01", "indy_20160622_01", "indy_20160915_01", "indy_20161005_06")
+MAKIN_SESSIONS = ("indy_20160622_01", "indy_20160624_03", "indy_20160627_01", "indy_20160630_01", "indy_20160915_01")
 FLINT_SESSIONS = ("e1_1", "e2_1", "e2_2", "e3_1", "e3_2")
 NWB_SESSIONS = ("own_1", "own_2", "own_3")
 

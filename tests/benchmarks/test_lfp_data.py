@@ -1,0 +1,59 @@
+"""Preprocessing of broadband recordings: speed beside the time that was recorded, and memory beside the file's size."""
+
+import zlib
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from helpers.lfp_files import unit_times
+from measure import cost
+
+from blend_pl.data.lfp.makin import read_makin
+
+pytestmark = pytest.mark.benchmark
+
+SESSION = "indy_20160624_03"
+RATE, N_CHANNELS, SECONDS = 24414.0625, 96, 600
+ROWS = 4096
+
+
+def write(folder: Path, compressed: bool) -> int:
+    """A session of 10 minutes, its broadband one stored piece over and over; returns its size as float64."""
+    rng = np.random.default_rng(0)
+    slow = np.cumsum(rng.standard_normal((ROWS, N_CHANNELS)), axis=0)
+    piece = (10 * (slow - slow.mean(0)) + 30 * rng.standard_normal(slow.shape)).astype(np.int16)
+    n = int(RATE * SECONDS) // ROWS * ROWS
+    with h5py.File(folder / f"{SESSION}.nwb", "w") as nwb:
+        group = nwb.create_group("acquisition/timeseries/broadband")
+        packing = "gzip" if compressed else None
+        data = group.create_dataset("data", (n, N_CHANNELS), np.int16, chunks=(ROWS, N_CHANNELS), compression=packing)
+        data.attrs["conversion"] = 2.5e-7
+        stored = zlib.compress(piece.tobytes(), 4) if compressed else piece.tobytes()
+        for start in range(0, n, ROWS):
+            data.id.write_direct_chunk((start, 0), stored)
+        group["timestamps"] = 100 + np.arange(n) / RATE
+    times = 100 + np.arange(int(n / RATE * 250)) / 250
+    with h5py.File(folder / f"{SESSION}.mat", "w") as mat:
+        mat["t"], mat["cursor_pos"] = times[None], np.stack([np.sin(times), np.cos(times)])
+        cells = mat.create_dataset("spikes", (2, N_CHANNELS), dtype=h5py.ref_dtype)
+        for channel, spikes in enumerate(unit_times(N_CHANNELS, 100.0, 100 + SECONDS)):
+            mat[f"#refs#/{channel}"] = spikes[None]
+            cells[1, channel] = mat[f"#refs#/{channel}"].ref
+    return 8 * n * N_CHANNELS
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_reading_ten_minutes_of_broadband(tmp_path: Path, compressed: bool) -> None:
+    size = write(tmp_path, compressed)
+
+    def read() -> None:
+        recording = read_makin(SESSION, tmp_path / f"{SESSION}.mat", tmp_path / f"{SESSION}.nwb", 1.0, False)
+        assert recording.lfp.shape == (recording.n_bins, N_CHANNELS)
+
+    ours = cost(read)
+    stored = "gzip" if compressed else "plain"
+    what = f"{SECONDS} s x {N_CHANNELS} channels x {RATE} Hz ({size / 1e9:.1f} GB as float64), {stored}"
+    print(f"\n{what} -> bins: {ours}, {SECONDS / ours.seconds:.0f} x real time")
+    assert ours.seconds < SECONDS / 20
+    assert ours.megabytes < 2000

@@ -1,0 +1,122 @@
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from blend_pl.data.lfp.archive import flint_path, makin_paths, nwb_paths
+from blend_pl.data.lfp.spec import Archive
+from blend_pl.errors import DataError
+
+SESSION = "indy_20160407_02"
+RECORDS = {11: {f"{SESSION}.mat": b"m" * 9000, "other.mat": b"o"}, 12: {f"{SESSION}.nwb": b"n" * 300_000}}
+ARCHIVE = Archive([*RECORDS])
+
+
+class Zenodo(ThreadingHTTPServer):
+    """As much of the archive's REST interface as is asked for."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.asked: list[str] = []
+        self.damaged = False
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/api"
+
+
+class Answer(BaseHTTPRequestHandler):
+    server: Zenodo
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        parts = self.path.split("/")[2:]
+        record = RECORDS.get(int(parts[1]))
+        if record is None:
+            self.answer(404, b"")
+        elif len(parts) == 2:
+            self.answer(200, json.dumps({"files": [self.file(parts[1], *item) for item in record.items()]}).encode())
+        else:
+            content = record[parts[3]]
+            self.answer(200, content[::-1] + b"x" if self.server.damaged else content)
+
+    def file(self, record: str, name: str, content: bytes) -> dict[str, object]:
+        return {
+            "key": name,
+            "size": len(content) + self.server.damaged,
+            "checksum": f"md5:{hashlib.md5(content).hexdigest()}",
+            "links": {"self": f"{self.server.url}/records/{record}/files/{name}"},
+        }
+
+    def answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def zenodo() -> Iterator[Zenodo]:
+    server = Zenodo()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_missing_files_are_downloaded_once(zenodo: Zenodo, tmp_path: Path) -> None:
+    mat, broadband = makin_paths(SESSION, tmp_path, ARCHIVE, zenodo.url)
+    assert mat == tmp_path / "zenodo-11" / f"{SESSION}.mat"
+    assert broadband == tmp_path / "zenodo-12" / f"{SESSION}.nwb"
+    assert broadband.read_bytes() == RECORDS[12][f"{SESSION}.nwb"]
+    asked = len(zenodo.asked)
+    assert makin_paths(SESSION, tmp_path, ARCHIVE, zenodo.url) == (mat, broadband)
+    assert len(zenodo.asked) == asked
+    assert not list(tmp_path.rglob("other.mat"))
+
+
+def test_files_put_there_by_hand_are_found_at_any_depth(tmp_path: Path) -> None:
+    for name in (f"a/b/{SESSION}.mat", f"{SESSION}.nwb", f"simulated/x/{SESSION}.nwb", "c/Flint_2012_e2.mat"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert makin_paths(SESSION, tmp_path, None) == (tmp_path / f"a/b/{SESSION}.mat", tmp_path / f"{SESSION}.nwb")
+    assert flint_path("e2_3", tmp_path) == tmp_path / "c/Flint_2012_e2.mat"
+    assert nwb_paths(["*.nwb", "**/*_02.nwb"], tmp_path)[0] == tmp_path / f"{SESSION}.nwb"
+
+
+def test_what_cannot_be_found_is_told_with_what_to_do(zenodo: Zenodo, tmp_path: Path) -> None:
+    (tmp_path / "twice").mkdir()
+    for folder in (tmp_path, tmp_path / "twice"):
+        (folder / "Flint_2012_e1.mat").touch()
+    cases = [
+        (
+            lambda: makin_paths(SESSION, tmp_path, None),
+            r"there is no indy_20160407_02\.mat .*zenodo\.org/records/3854034",
+        ),
+        (lambda: makin_paths("indy_1", tmp_path, ARCHIVE, zenodo.url), r"none of the Zenodo records 11, 12 has indy_1"),
+        (lambda: makin_paths(SESSION, tmp_path, Archive([99]), zenodo.url), "HTTP status 404"),
+        (lambda: makin_paths(SESSION, tmp_path, ARCHIVE, "http://127.0.0.1:9/api"), "ConnectionError .* by hand"),
+        (lambda: flint_path("e2_1", tmp_path), r"there is no Flint_2012_e2\.mat in .*crcns\.org.*put it there"),
+        (lambda: flint_path("e1_1", tmp_path), r"several files are named Flint_2012_e1\.mat"),
+        (lambda: nwb_paths(["x/*.nwb"], tmp_path), r"no file matches x/\*\.nwb"),
+    ]
+    for call, message in cases:
+        with pytest.raises(DataError, match=message) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_checksum_is_refused(zenodo: Zenodo, tmp_path: Path) -> None:
+    zenodo.damaged = True
+    with pytest.raises(DataError, match=r"indy_20160407_02\.mat of Zenodo record 11 arrived damaged"):
+        makin_paths(SESSION, tmp_path, ARCHIVE, zenodo.url)
+    assert not list(tmp_path.rglob(f"{SESSION}.mat"))

@@ -1,0 +1,111 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from helpers.lfp_files import EMPTY_TRIAL, flint_trials, tones, unit_times, write_flint_v5, write_flint_v73
+
+from blend_pl.data.lfp.flint import flint_file, read_flint
+from blend_pl.errors import DataError
+
+SPANS = [(5.0, 8.2), (8.2, 13.0), (13.0, 20.0)]
+BOTH = pytest.mark.parametrize("write", [write_flint_v5, write_flint_v73])
+Write = Callable[..., None]
+
+
+@BOTH
+@pytest.mark.parametrize("rate", [2000.0, 1000.0])
+def test_trials_that_follow_each_other_are_one_recording(tmp_path: Path, write: Write, rate: float) -> None:
+    path = tmp_path / "Flint_2012_e2.mat"
+    trials = flint_trials(SPANS, rate=rate)
+    write(path, [flint_trials(SPANS[:1]), [*trials[1:], EMPTY_TRIAL, trials[0]]])
+    recording = read_flint("e2_2", path, 1.0)
+    assert (recording.name, recording.subject, recording.n_bins) == ("e2_2", "C", 1500)
+    centres = 5 + (np.arange(1500) + 0.5) / 100
+    np.testing.assert_allclose(recording.lfp[50:-50], 50 * tones(centres, 4)[50:-50], atol=1.5)
+    np.testing.assert_allclose(recording.behavior, np.stack([np.sin(centres), np.cos(centres)], 1), atol=6e-3)
+    for column, times in enumerate(unit_times(4, 0.0, 20.0)):
+        places = np.floor((times[times >= 5] - 5) * 100 + 1e-6)
+        assert np.array_equal(np.flatnonzero(recording.spikes[:, column]), places)
+    assert read_flint("e2_1", path, 1.0).n_bins == 320
+
+
+@BOTH
+def test_electrodes_without_a_waveform_are_left_out(tmp_path: Path, write: Write) -> None:
+    path = tmp_path / "Flint_2012_e1.mat"
+    write(path, [flint_trials(SPANS, n=6, missing=[0, 3])])
+    recording = read_flint("e1_1", path, 1.0)
+    assert recording.channel_id == recording.unit_id == ("n2", "n3", "n5", "n6")
+    assert recording.lfp.shape == (1500, 4)
+
+
+def test_pauses_are_no_part_of_the_recording(tmp_path: Path) -> None:
+    path = tmp_path / "Flint_2012_e1.mat"
+    write_flint_v5(path, [flint_trials([(0.0, 6.0), (9.0, 15.0)])])
+    recording = read_flint("e1_1", path, 1.0)
+    assert recording.n_bins == 1200
+    np.testing.assert_allclose(recording.lfp[650:1150], 50 * tones(9 + np.arange(0.505, 5.505, 0.01), 4), atol=1.5)
+
+
+def test_trials_with_clocks_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "Flint_2012_e1.mat"
+    write_flint_v5(path, [flint_trials([(0.0, 6.0), (0.0, 4.0)])])
+    recording = read_flint("e1_1", path, 1.0)
+    assert recording.n_bins == 1000
+    assert np.isfinite(recording.behavior).all()
+
+
+def test_sessions_are_named_by_file_and_subject() -> None:
+    assert flint_file("e3_4") == ("Flint_2012_e3.mat", 3)
+    for name in ("e1", "e1_0", "indy_20160407_02"):
+        with pytest.raises(DataError, match="there is no Flint session"):
+            flint_file(name)
+
+
+@BOTH
+def test_files_that_cannot_be_used(tmp_path: Path, write: Write) -> None:
+    path = tmp_path / "Flint_2012_e1.mat"
+    short = flint_trials(SPANS)
+    short[1]["Neuron"][2]["LFP"] = short[1]["Neuron"][2]["LFP"][:-7]
+    blind = flint_trials(SPANS)
+    backwards = flint_trials(SPANS)
+    for trial in blind:
+        trial["HandVel"] = trial["HandVel"] * np.nan
+    backwards[0]["Time"] = backwards[0]["Time"][::-1]
+    cases = [
+        ([EMPTY_TRIAL, EMPTY_TRIAL], r"has no trial with Time, HandVel and LFP"),
+        (short, r"e1_1 in .* has a trial with waveforms of different lengths"),
+        (blind, r"e1_1 in .* has no behaviour .* only NaN"),
+        (backwards, r"times of behaviour that are out of order"),
+        (flint_trials(SPANS, missing=range(4)), r"has no trial with"),
+    ]
+    for trials, message in cases:
+        write(path, [trials])
+        with pytest.raises(DataError, match=message) as caught:
+            read_flint("e1_1", path, 1.0)
+        assert "\n" not in str(caught.value)
+    write(path, [flint_trials(SPANS)])
+    with pytest.raises(DataError, match="has 1 Subjects, so there is no session e1_2"):
+        read_flint("e1_2", path, 1.0)
+    with pytest.raises(DataError, match="4 units, none above 20 Hz"):
+        read_flint("e1_1", path, 20.0)
+
+
+@BOTH
+def test_truncated_and_foreign_files(tmp_path: Path, write: Write) -> None:
+    path = tmp_path / "Flint_2012_e1.mat"
+    write(path, [flint_trials(SPANS)])
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], whole[:200], b"", b"no MATLAB file " * 20):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"Flint_2012_e1\.mat") as caught:
+            read_flint("e1_1", path, 1.0)
+        assert "\n" not in str(caught.value)
+    path.unlink()
+    with pytest.raises(DataError, match="there is no file"):
+        read_flint("e1_1", path, 1.0)
+    with h5py.File(path, "w") as file:
+        file["Subject"] = 3.0
+    with pytest.raises(DataError, match="has 0 Subjects"):
+        read_flint("e1_1", path, 1.0)

@@ -1,0 +1,81 @@
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import Mock, patch
+
+import numpy as np
+import pytest
+from helpers.lfp_files import flint_trials, write_flint_v5, write_makin, write_own
+
+from blend_pl.data.lfp import reading
+from blend_pl.data.lfp.reading import read_sessions
+from blend_pl.data.lfp.simulation import SessionsSimulation
+from blend_pl.data.lfp.spec import NWBNames, SessionsSpec
+from blend_pl.errors import ConfigError, DataError
+
+SPEC = SessionsSpec(
+    "all", makin=["indy_20160407_02"], flint=["e1_2"], nwb=["own/*.nwb"], names=NWBNames(velocity="vel")
+)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_makin(tmp_path, seconds=10)
+    write_flint_v5(tmp_path / "Flint_2012_e1.mat", [flint_trials([(0.0, 3.0)]), flint_trials([(0.0, 5.0)])])
+    write_own(tmp_path / "own/day1.nwb", seconds=10)
+    return tmp_path
+
+
+def test_all_layouts_are_read_once(root: Path) -> None:
+    first = read_sessions(SPEC, root)
+    assert [recording.name for recording in first] == ["indy_20160407_02", "e1_2", "day1"]
+    assert [recording.subject for recording in first] == ["I", "C", "M7"]
+    never = Mock(side_effect=AssertionError("read again"))
+    with patch.multiple(reading, read_makin=never, read_flint=never, read_nwb=never):
+        again = read_sessions(SPEC, root)
+    for ours, theirs in zip(again, first, strict=True):
+        for name in ("spikes", "lfp", "behavior"):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+        assert (ours.unit_id, ours.channel_id, ours.bin_ms) == (theirs.unit_id, theirs.channel_id, theirs.bin_ms)
+        assert isinstance(ours.unit_id, tuple)
+
+
+def test_other_contents_or_settings_are_read_anew(root: Path) -> None:
+    before = read_sessions(SPEC, root)
+    write_makin(root, seconds=12)
+    after = read_sessions(SPEC, root)
+    assert (before[0].n_bins, after[0].n_bins) == (999, 1199)
+    unsorted = read_sessions(replace(SPEC, unsorted=True), root)
+    assert [r.spikes.shape[1] for r in unsorted] == [7, 4, 3]
+    other = read_sessions(replace(SPEC, names=NWBNames(position="pos")), root)
+    assert not np.array_equal(other[2].behavior, after[2].behavior)
+
+
+def test_the_cache_may_lie_elsewhere(root: Path, tmp_path: Path) -> None:
+    read_sessions(SPEC, root, cache_dir=tmp_path / "elsewhere")
+    assert len(list((tmp_path / "elsewhere").glob("*.pt"))) == 3
+    assert not (root / "cache").exists()
+
+
+def test_a_simulated_set_is_read_from_its_files(tmp_path: Path) -> None:
+    simulation = SessionsSimulation(n_makin=1, n_flint=2, n_nwb=1, seconds=12, n_units=(5, 6), n_channels=(3, 4))
+    spec = SessionsSpec(
+        "simulated",
+        makin=["indy_20160622_01"],
+        flint=["e1_1", "e2_1"],
+        nwb=["own_*.nwb"],
+        names=NWBNames(velocity="hand_vel"),
+    )
+    recordings = read_sessions(spec, tmp_path, "simulated", simulation)
+    assert [recording.subject for recording in recordings] == ["I", "C", "C", "N"]
+    assert all(1198 <= recording.n_bins <= 1200 for recording in recordings)
+    assert all(np.isfinite(recording.behavior).all() for recording in recordings)
+    with pytest.raises(DataError, match="there is no indy_20160624_03"):
+        read_sessions(replace(spec, makin=["indy_20160624_03"]), tmp_path, "simulated", simulation)
+
+
+def test_specs_that_contradict_themselves() -> None:
+    with pytest.raises(ConfigError, match="names no session"):
+        SessionsSpec("none")
+    for names in (NWBNames(), NWBNames(velocity="v", position="p")):
+        with pytest.raises(ConfigError, match="either the velocity or the position"):
+            SessionsSpec("own", nwb=["*.nwb"], names=names)
