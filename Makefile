@@ -8,12 +8,13 @@ ARMS ?= $(NDT_ARMS) $(foreach backbone,stndt lfads,$(addprefix $(backbone)_,base
 COMPARE = PATH="$(CURDIR)/$(BIN):$$PATH" FAMILY=simulated SEEDS="$(SEEDS)"
 CALCIUM_ARMS ?= with_behavior baseline teacher feature alpha1
 CALCIUM_SEEDS ?= 1 2 3 4 5
+LFP_ARMS ?= ss_lfp ms_lfp teacher finetuned distilled ms_distilled supervised
 RUNS ?= runs/demo/simulated_hard
 OUTPUT ?= submission.h5
 ARGS ?= --score $(if $(filter runs/demo/%,$(RUNS)),--name mc_maze)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-calcium recipes nlb-submit test test-all lint format bench clean
+.PHONY: help env demo demo-calcium demo-lfp recipes nlb-submit test test-all lint format bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +35,9 @@ demo: $(READY) ## teacher, student and controls on a simulated session; table an
 demo-calcium: $(READY) ## five arms on simulated calcium recordings; identity of held-out cells in runs/demo_calcium/report
 	@$(COMPARE) FAMILY=bugeon_simulated SEEDS="$(CALCIUM_SEEDS)" ARMS="$(CALCIUM_ARMS)" OUTPUT=runs/demo_calcium \
 		bash experiments/compare.sh
+
+demo-lfp: $(READY) ## spike teacher, students of the LFP and baselines on simulated sessions; table of sessions in runs/demo_lfp/report
+	@$(COMPARE) FAMILY=simulated_lfp ARMS="$(LFP_ARMS)" OUTPUT=runs/demo_lfp bash experiments/compare.sh
 
 recipes: $(READY) ## every backbone, strategy and control on the simulated session, with costs; runs/recipes/report
 	@$(COMPARE) ARMS="$(ARMS)" OUTPUT=runs/recipes bash experiments/compare.sh

@@ -17,8 +17,9 @@ from blend_pl.systems import Student, Teacher
 
 BACKBONES = [NDT, STNDT, LFADS]
 CONFIGS = sorted((REPOSITORY / "configs" / "model").glob("*.yaml"))
-NETWORKS = [path for path in CONFIGS if path.stem != "teacher" and not path.stem.startswith("neuprint")]
-"""Of spikes; NeuPRINT's, of calcium, are tried with the experiments that use them."""
+ELSEWHERE = ("teacher", "neuprint", "lfp", "spike", "single_session", "unmasked")
+NETWORKS = [path for path in CONFIGS if not path.stem.startswith(ELSEWHERE)]
+"""Of spikes; NeuPRINT's, of calcium, and those of the LFP are tried with the experiments that use them."""
 
 
 @pytest.mark.parametrize("kind", BACKBONES)

@@ -1,0 +1,144 @@
+"""From simulated files of spikes and LFP to velocity decoded in new sessions, as a user goes."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from helpers.cli import EXPERIMENTS, call, checkpoint, experiment, weights
+
+from blend_pl.compose import compose
+from blend_pl.errors import ConfigError, TeacherError
+from blend_pl.report import report
+from blend_pl.systems.checkpoint import load_system
+
+SETS = ("simulated_lfp", "makin", "flint")
+FILES = sorted(path for name in SETS for path in EXPERIMENTS.glob(f"{name}_*.yaml"))
+ARMS = {"teacher", "finetuned", "ss_lfp", "ms_lfp", "distilled", "ms_distilled", "ms_supervised", "supervised"}
+SYSTEMS = {
+    "teacher": "SpikeTeacher",
+    "finetuned": "SingleSessionTeacher",
+    "ss_lfp": "SingleSessionStudent",
+    "ms_lfp": "LFPStudent",
+    "distilled": "SingleSessionStudent",
+    "ms_distilled": "LFPStudent",
+    "ms_supervised": "LFPDecoder",
+    "supervised": "LFPDecoder",
+}
+SIMULATION = {"seconds": 40, "n_units": [8, 12], "n_channels": [6, 14], "rate_hz": 300}
+SESSIONS = ["indy_20160622_01", "indy_20160624_03", "indy_20160627_01", "e1_1", "e2_1", "e2_2"]
+NEW = {"indy_20160622_01", "e1_1"}
+EVERY_DAY = ("distilled", "finetuned", "teacher", "ss_lfp")
+MORE = ("ms_lfp", "ms_distilled", "ms_supervised", "supervised")
+TINY = [
+    *("--model.backbone.width=32", "--model.backbone.layers=1", "--model.backbone.heads=2"),
+    *("--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.accelerator=cpu"),
+]
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("lfp") / "runs"
+
+
+def run_of(output: Path, arm: str) -> Path:
+    """The run of an arm on a small simulated set, trained once for all tests; a student trains its teachers."""
+    folder = output / f"simulated_lfp_{arm}"
+    if not folder.exists():
+        data = [f"--data.root={output.parent / 'data'}", f"--output={output}"]
+        data += [f"--data.simulation.{key}={value}" for key, value in SIMULATION.items()]
+        inner = json.dumps([*TINY, f"--teacher_args={json.dumps(TINY)}"])
+        call("fit", "--config", experiment(folder.name), *TINY, *data, f"--teacher_args={inner}")
+    (run,) = folder.glob("seed0-*")
+    return run
+
+
+@pytest.mark.parametrize("arm", [*EVERY_DAY, *(pytest.param(arm, marks=pytest.mark.slow) for arm in MORE)])
+def test_an_arm_scores_every_session(output: Path, arm: str) -> None:
+    results = json.loads((run_of(output, arm) / "results.json").read_text())
+    scores = results["scores"]
+    assert {name for name in scores if name.startswith("r2/")} == {f"r2/{name}" for name in SESSIONS}
+    assert all(math.isfinite(score) for score in scores.values())
+    assert scores["new_r2"] == pytest.approx(sum(scores[f"r2/{name}"] for name in NEW) / 2)
+    assert ("cka" in scores) == ("distilled" in arm or arm == "supervised")
+    trained = {member["name"] for member in checkpoint(run_of(output, arm))["session"]["sessions"]}
+    assert trained == set(SESSIONS) - (set() if arm == "ss_lfp" else NEW)
+
+
+def test_stages_follow_one_another(output: Path) -> None:
+    """A student asks for a fine-tuned teacher, which asks for one of all sessions."""
+    results = json.loads((run_of(output, "distilled") / "results.json").read_text())
+    assert results["teachers"] == [f"{run_of(output, 'finetuned')}/checkpoints/best.ckpt"]
+    assert run_of(output, "teacher").exists()
+
+
+def test_a_students_checkpoint_holds_nothing_of_spikes(output: Path) -> None:
+    run = run_of(output, "distilled")
+    assert not any("teacher" in name for name in weights(run))
+    student = load_system(run / "checkpoints" / "best.ckpt")
+    assert type(student).__name__ == "SingleSessionStudent"
+
+
+def test_the_scores_can_be_had_again(output: Path) -> None:
+    run = run_of(output, "distilled")
+    cli = call("test", "--config", run / "config.yaml", "--ckpt_path", run / "checkpoints" / "best.ckpt")
+    again = {name.removeprefix("eval/"): float(score) for name, score in cli.trainer.callback_metrics.items()}
+    scores = json.loads((run / "results.json").read_text())["scores"]
+    same = {name: score for name, score in scores.items() if name.startswith("r2/")}
+    assert {name: again[name] for name in same} == pytest.approx(same, rel=1e-4)
+    with pytest.raises(ConfigError, match="`test` decodes velocity"):
+        call("predict", "--config", run / "config.yaml", "--ckpt_path", run / "checkpoints" / "best.ckpt")
+
+
+def test_the_arms_share_a_table_with_every_session(output: Path) -> None:
+    report([str(run_of(output, arm)) for arm in EVERY_DAY])
+    page = (output / "report" / "report.md").read_text()
+    assert page.count("## simulated_lfp: scored on test segments") == 1
+    header = next(line for line in page.splitlines() if "indy_20160624_03" in line)
+    assert "| indy_20160622_01 (new) |" in header
+    assert "mean ± sd over trained sessions" in header
+    assert "mean ± sd over new sessions" in header
+    assert "Δ velocity R2" in page
+    assert "train a network of its own" in page.replace("trains", "train")
+    assert "No rates" not in page
+
+
+def test_a_teacher_of_fewer_sessions_is_refused(output: Path, tmp_path: Path) -> None:
+    teacher = run_of(output, "finetuned")
+    data = [f"--data.root={output.parent / 'data'}", f"--output={tmp_path}", "--data.train_on=all"]
+    data += [f"--data.simulation.{key}={value}" for key, value in SIMULATION.items()]
+    with pytest.raises(TeacherError, match=r"knows simulated_lfp \(4 session\(s\)"):
+        call(
+            "fit",
+            "--config",
+            experiment("simulated_lfp_ms_distilled"),
+            *TINY,
+            *data,
+            f"--distillation.teacher={teacher}",
+        )
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_an_experiment_is_what_its_name_says(path: Path) -> None:
+    settings = compose(path)
+    family = next(name for name in SETS if path.stem.startswith(name))
+    arm = path.stem.removeprefix(f"{family}_")
+    model = settings["model"]
+    assert model["class_path"] == f"blend_pl.systems.{SYSTEMS[arm]}"
+    assert settings["data"]["init_args"]["spec"]["name"] == family
+    assert (settings["data"]["init_args"].get("train_on") == "all") == (arm == "ss_lfp")
+    backbone = model["init_args"]["backbone"]
+    assert backbone["class_path"] == "blend_pl.models.PatchAutoencoder"
+    sees_spikes = arm in ("teacher", "finetuned")
+    assert ("embedding" in backbone.get("init_args", {})) == sees_spikes
+    assert ("distillation" in settings) == (arm in ("distilled", "ms_distilled", "supervised"))
+    if "distillation" in settings:
+        assert Path(settings["distillation"]["teacher"]) == EXPERIMENTS / f"{family}_finetuned.yaml"
+        assert 1 / settings["distillation"]["alpha"] == pytest.approx(1 + 5, rel=1e-6)
+    assert ("pretrained" in settings) == (arm == "finetuned")
+    if "pretrained" in settings:
+        assert Path(settings["pretrained"]["model"]) == EXPERIMENTS / f"{family}_teacher.yaml"
+
+
+def test_every_set_has_every_arm() -> None:
+    assert {path.stem for path in FILES} == {f"{name}_{arm}" for name in SETS for arm in ARMS}
