@@ -76,6 +76,9 @@ class ValueEmbedding(nn.Module):
 class CountPatches(ValueEmbedding):
     """A learned vector for every count, laid side by side over the neurons of a patch (Erturk et al., 2025).
 
+    At first the vectors are multiples of one another, as the counts are: a token begins as a sum over spikes, which
+    takes far fewer steps to be made use of than unrelated vectors do.
+
     Args:
         patch: neurons of a patch.
         width: width of a token, a multiple of `patch`.
@@ -88,6 +91,9 @@ class CountPatches(ValueEmbedding):
             raise ConfigError(f"{patch} neurons do not divide a token of width {width}; choose model.backbone.patch")
         self.max_count = max_count
         self.embedding = nn.Embedding(max_count + 2, width // patch, padding_idx=max_count + 1)
+        counts = torch.arange(max_count + 2) % (max_count + 1)
+        with torch.no_grad():
+            self.embedding.weight.copy_(counts[:, None] * torch.randn(1, width // patch))
 
     def forward(self, values: Tensor, present: Tensor) -> Tensor:
         """Embeds counts; see `ValueEmbedding.forward`."""

@@ -43,6 +43,14 @@ def test_counts_are_clamped_and_neurons_that_are_not_there_say_nothing() -> None
     assert torch.equal(absent[..., :3], tokens[..., :3])
 
 
+def test_a_token_of_counts_begins_as_a_sum_over_spikes() -> None:
+    embed, present = CountPatches(patch=2, width=6), torch.ones(1, 1, 2, dtype=torch.bool)
+    one, two = (embed(torch.tensor([k, 2 * k]).view(1, 1, 1, 2), present) for k in (1.0, 2.0))
+    assert one.count_nonzero() == 6
+    torch.testing.assert_close(two, 2 * one)
+    assert embed(torch.zeros(1, 1, 1, 2), present).count_nonzero() == 0
+
+
 def test_a_width_that_neurons_do_not_divide_is_refused() -> None:
     with pytest.raises(ConfigError, match="5 neurons do not divide a token of width 32"):
         CountPatches(5, 32)
