@@ -90,6 +90,16 @@ def test_report_is_written_and_printed(runs: Path, capsys: Any) -> None:
     assert (runs / "report/simulated-val-20ms-scores.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_tables_are_written_into_a_document(runs: Path, tmp_path: Path) -> None:
+    path = tmp_path / "NOTES.md"
+    path.write_text("before\n<!-- x:begin -->\n<!-- x:end -->\nafter\n")
+    report([str(runs)], into=f"{path}#x")
+    first, *table, last = path.read_text().strip().splitlines()
+    assert (first, last) == ("before", "after")
+    assert table[1].startswith("| experiment | seeds | co-bps")
+    assert sum("+0.0500 [+0.0500, +0.0500]" in line for line in table) == 1
+
+
 def test_html_needs_nothing_beside_it(runs: Path) -> None:
     report([str(runs)])
     sources = re.findall(r'(?:src|href)="([^"]{,30})', (runs / "report/report.html").read_text())
