@@ -68,9 +68,10 @@ def html(sections: Sequence[Section]) -> str:
 
 
 def markdown_tables(section: Section) -> str:
-    """The tables of one comparison as markdown."""
-    more = (f"{titled.title}:\n\n{_markdown_table(titled.table)}" for titled in section.more)
-    return "\n\n".join([_markdown_table(section.table), *more])
+    """The tables of one comparison as markdown, experiments by their short names."""
+    names = {experiment.name: section.comparison.short(experiment) for experiment in section.comparison.experiments}
+    more = (f"{titled.title}:\n\n{_markdown_table(titled.table.named(names))}" for titled in section.more)
+    return "\n\n".join([_markdown_table(section.table.named(names)), *more])
 
 
 def _markdown(section: Section) -> Iterator[str]:
