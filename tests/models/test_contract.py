@@ -17,7 +17,7 @@ from blend_pl.systems import Student, Teacher
 
 BACKBONES = [NDT, STNDT, LFADS]
 CONFIGS = sorted((REPOSITORY / "configs" / "model").glob("*.yaml"))
-NETWORKS = [path for path in CONFIGS if path.stem != "teacher" and not path.stem.startswith("neuprint")]
+NETWORKS = [p for p in CONFIGS if p.stem not in ("student", "teacher") and not p.stem.startswith("neuprint")]
 """Of spikes; NeuPRINT's, of calcium, are tried with the experiments that use them."""
 
 
@@ -66,7 +66,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def teacher_of(network: str, folder: Path) -> Path:
     """The run of a teacher of the simulated session, trained once for all strategies; writes `network`.yaml too."""
     configs = REPOSITORY / "configs"
-    parts = [configs / part for part in ("data/simulated.yaml", f"model/{network}.yaml", "trainer/simulated.yaml")]
+    names = ("data/simulated", "model/student", f"model/{network}", "trainer/simulated")
+    parts = [configs / f"{name}.yaml" for name in names]
     (folder / f"{network}.yaml").write_text(f"base: {[str(part) for part in parts]}")
     teacher = folder / f"{network}_teacher.yaml"
     teacher.write_text(f"base: [{network}.yaml, {configs / 'model/teacher.yaml'}]")

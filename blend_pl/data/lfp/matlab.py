@@ -13,7 +13,6 @@ from scipy.io.matlab import MatReadError
 
 from blend_pl.errors import DataError
 
-
 DAMAGE = (OSError, ValueError, TypeError, EOFError, IndexError, NotImplementedError, MatReadError, zlib.error)
 """What the readers raise on files that are cut off or of another kind."""
 
