@@ -3,9 +3,11 @@ TORCH ?= torch==2.13.0
 BIN := .venv/bin
 READY := .venv/.ready
 SEEDS ?= 1 2 3
+INTO ?=
 NDT_ARMS := baseline teacher hard soft feature correlation ensemble self multitask
-ARMS ?= $(NDT_ARMS) $(foreach backbone,stndt lfads,$(addprefix $(backbone)_,baseline teacher hard feature))
-COMPARE = PATH="$(CURDIR)/$(BIN):$$PATH" FAMILY=simulated SEEDS="$(SEEDS)"
+ARMS ?= $(NDT_ARMS) $(foreach backbone,stndt lfads,$(addprefix $(backbone)_,baseline teacher hard))
+COMPARE = PATH="$(CURDIR)/$(BIN):$$PATH" FAMILY=simulated SEEDS="$(SEEDS)" INTO="$(INTO)"
+PLAIN = $(BIN)/python -m blend_pl plain experiments/simulated_baseline.yaml --seeds "[$$(echo $(SEEDS) | tr ' ' ,)]"
 CALCIUM_ARMS ?= with_behavior baseline teacher feature alpha1
 CALCIUM_SEEDS ?= 1 2 3 4 5
 LFP_ARMS ?= ss_lfp ms_lfp teacher finetuned distilled ms_distilled supervised
@@ -30,6 +32,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY) ## teacher, student and controls on a simulated session; table and figures in runs/demo/report
+	@$(PLAIN) --output runs/demo
 	@$(COMPARE) ARMS="baseline teacher hard self" OUTPUT=runs/demo bash experiments/compare.sh
 
 demo-calcium: $(READY) ## five arms on simulated calcium recordings; identity of held-out cells in runs/demo_calcium/report
@@ -39,7 +42,8 @@ demo-calcium: $(READY) ## five arms on simulated calcium recordings; identity of
 demo-lfp: $(READY) ## spike teacher, students of the LFP and baselines on simulated sessions; table of sessions in runs/demo_lfp/report
 	@$(COMPARE) FAMILY=simulated_lfp ARMS="$(LFP_ARMS)" OUTPUT=runs/demo_lfp bash experiments/compare.sh
 
-recipes: $(READY) ## every backbone, strategy and control on the simulated session, with costs; runs/recipes/report
+recipes: $(READY) ## every backbone, strategy and control on the simulated session, with costs; INTO=README.md#recipes keeps the table
+	@$(PLAIN) --output runs/recipes
 	@$(COMPARE) ARMS="$(ARMS)" OUTPUT=runs/recipes bash experiments/compare.sh
 
 nlb-submit: $(READY) ## EvalAI file of NLB'21 from RUNS (the demo's students) to OUTPUT; more options in ARGS

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Trains the experiments ARMS of FAMILY with each of SEEDS, two seeds side by side, and reports on them in OUTPUT/report.
+# Trains the experiments ARMS of FAMILY with each of SEEDS, two seeds side by side, and reports on them in OUTPUT/report,
+# and if INTO names a place in a document (README.md#demo), there.
 set -euo pipefail
 export OMP_NUM_THREADS=1 FAMILY ARMS OUTPUT
 
@@ -18,4 +19,4 @@ arms() {
 mkdir -p "$OUTPUT"
 echo "training $FAMILY: $ARMS with seeds $SEEDS; logs in $OUTPUT"
 printf '%s\n' $SEEDS | (export -f arms; xargs -P 2 -I {} bash -euo pipefail -c 'arms {}')
-python -m blend_pl report "$OUTPUT/$FAMILY"_* --output "$OUTPUT/report"
+python -m blend_pl report "$OUTPUT/$FAMILY"_* --output "$OUTPUT/report" ${INTO:+--into "$INTO"}

@@ -156,3 +156,11 @@ def test_binary_file_and_folder_are_refused(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_bytes(b"\xff\xfe\x00\x80")
     assert "not valid YAML" in refused(tmp_path / "own.yaml")
     assert "cannot read" in refused(tmp_path)
+
+
+@pytest.mark.parametrize(("experiment", "system"), [("mc_maze_teacher", "Teacher"), ("mc_maze_hard", "Student")])
+def test_another_network_leaves_a_teacher_a_teacher_and_a_student_a_student(experiment: str, system: str) -> None:
+    first = compose(REPOSITORY / "experiments" / f"{experiment}.yaml")
+    model = merge(first, compose(REPOSITORY / "configs/model/stndt.yaml"))["model"]
+    assert model["class_path"] == f"blend_pl.systems.{system}"
+    assert model["init_args"]["backbone"]["class_path"] == "blend_pl.models.STNDT"

@@ -16,7 +16,8 @@ from blend_pl.identity.embeddings import EMBEDDINGS, CellEmbeddings
 from blend_pl.prediction import predict
 from blend_pl.report.anchors import elsewhere, published
 from blend_pl.report.comparison import BASELINE, OTHER, SELF, STUDENT, TEACHER, Comparison, Experiment, Run, compare
-from blend_pl.report.pages import Picture, Section, TitledTable, html, markdown
+from blend_pl.report.insertion import insert
+from blend_pl.report.pages import Picture, Section, TitledTable, html, markdown, markdown_tables
 from blend_pl.report.sessions import SOURCE, published_sessions, session_remarks, session_table, sessions_of
 from blend_pl.report.tables import (
     LEGEND,
@@ -55,7 +56,7 @@ def print_scores(name: str, scores: dict[str, float], oracle: dict[str, float] |
     console.print(f"results: {run}", soft_wrap=True)
 
 
-def report(runs: list[str], output: str | None = None) -> None:
+def report(runs: list[str], output: str | None = None, into: str | None = None) -> None:
     """Compares finished runs: prints a table, and writes it with figures as report.md and report.html.
 
     An experiment whose name ends in `_baseline` or `_teacher` is what the others are held against, `_self` is the
@@ -64,6 +65,7 @@ def report(runs: list[str], output: str | None = None) -> None:
     Args:
         runs: folders of runs, of experiments (which hold a run for each seed) or of several experiments.
         output: folder of the report; by default `report` in the folder that holds all of `runs`.
+        into: FILE#NAME, to write the tables between `<!-- NAME:begin -->` and `<!-- NAME:end -->` of that file too.
 
     Raises:
         BlendError: a folder holds no finished run, results are damaged, or the report cannot be written.
@@ -91,6 +93,8 @@ def report(runs: list[str], output: str | None = None) -> None:
     for name, text in ((MARKDOWN, markdown(sections)), (HTML, html(sections))):
         with atomic_file(folder / name) as path:
             path.write_text(text, encoding="utf-8")
+    if into:
+        insert(into, "\n\n".join(markdown_tables(section) for section in sections))
     console.print(f"report: {folder / HTML}", soft_wrap=True, highlight=False)
 
 

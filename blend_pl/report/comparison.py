@@ -154,11 +154,15 @@ class Comparison:
         return "_".join(experiment.name.split("_")[shared:])
 
     def partner(self, experiment: Experiment, role: str) -> Experiment | None:
-        """The baseline or teacher that an experiment is held against: of several, the one of its own family."""
+        """The baseline or teacher that an experiment is held against: of several, that of the nearest family.
+
+        A family is nearer the more of its words the experiment's own begins with: x_small_hard is held against
+        x_small_baseline, or else against x_baseline.
+        """
         candidates = [candidate for candidate in self.experiments if candidate.role == role]
         if len(candidates) > 1:
-            candidates = [candidate for candidate in candidates if candidate.family == experiment.family]
-        return candidates[0] if candidates else None
+            candidates = [c for c in candidates if f"{experiment.family}_".startswith(f"{c.family}_")]
+        return max(candidates, key=lambda candidate: len(candidate.family), default=None)
 
 
 def compare(folders: Sequence[Path]) -> list[Comparison]:

@@ -67,12 +67,17 @@ def html(sections: Sequence[Section]) -> str:
     )
 
 
+def markdown_tables(section: Section) -> str:
+    """The tables of one comparison as markdown, experiments by their short names."""
+    names = {experiment.name: section.comparison.short(experiment) for experiment in section.comparison.experiments}
+    more = (f"{titled.title}:\n\n{_markdown_table(titled.table.named(names))}" for titled in section.more)
+    return "\n\n".join([_markdown_table(section.table.named(names)), *more])
+
+
 def _markdown(section: Section) -> Iterator[str]:
     yield f"## {section.comparison.title}"
-    yield _markdown_table(section.table)
+    yield markdown_tables(section)
     yield LEGEND
-    for titled in section.more:
-        yield f"{titled.title}:\n\n{_markdown_table(titled.table)}"
     if section.notes:
         yield "\n".join(f"- {note}" for note in section.notes)
     for picture in section.pictures:

@@ -37,6 +37,10 @@ class Table:
         rows = [[*row, *more[1:]] for row, more in zip(self.rows, other.rows, strict=True)]
         return Table([*self.header, *other.header[1:]], rows)
 
+    def named(self, names: Mapping[str, str]) -> "Table":
+        """The table with other names for some rows."""
+        return Table(self.header, [[names.get(row[0], row[0]), *row[1:]] for row in self.rows])
+
 
 def score_table(comparison: Comparison) -> Table:
     """A row for each experiment: number of seeds, scores, and the share of the oracle where it is known."""

@@ -17,7 +17,7 @@ from blend_pl.systems import Student, Teacher
 
 BACKBONES = [NDT, STNDT, LFADS]
 CONFIGS = sorted((REPOSITORY / "configs" / "model").glob("*.yaml"))
-ELSEWHERE = ("teacher", "neuprint", "lfp", "spike", "single_session", "unmasked")
+ELSEWHERE = ("student", "teacher", "neuprint", "lfp", "spike", "single_session", "unmasked")
 NETWORKS = [path for path in CONFIGS if not path.stem.startswith(ELSEWHERE)]
 """Of spikes; NeuPRINT's, of calcium, and those of the LFP are tried with the experiments that use them."""
 
@@ -67,7 +67,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def teacher_of(network: str, folder: Path) -> Path:
     """The run of a teacher of the simulated session, trained once for all strategies; writes `network`.yaml too."""
     configs = REPOSITORY / "configs"
-    parts = [configs / part for part in ("data/simulated.yaml", f"model/{network}.yaml", "trainer/simulated.yaml")]
+    names = ("data/simulated", "model/student", f"model/{network}", "trainer/simulated")
+    parts = [configs / f"{name}.yaml" for name in names]
     (folder / f"{network}.yaml").write_text(f"base: {[str(part) for part in parts]}")
     teacher = folder / f"{network}_teacher.yaml"
     teacher.write_text(f"base: [{network}.yaml, {configs / 'model/teacher.yaml'}]")

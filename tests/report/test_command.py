@@ -57,7 +57,7 @@ def test_of_tp_corr_the_lower_one_is_better(tmp_path: Path) -> None:
         if "|" in line
     }
     assert rows["experiment"][2] == "tp corr ↓"
-    student = dict(zip(rows["experiment"], rows["x_hard"], strict=True))
+    student = dict(zip(rows["experiment"], rows["hard"], strict=True))
     assert student["Δ tp corr ↓"] == "-0.1000 [-0.1000, -0.1000]"
     assert student["gap closed, tp corr"] == "25 %"
     assert "Of tp corr, lower is better." in text
@@ -88,6 +88,16 @@ def test_report_is_written_and_printed(runs: Path, capsys: Any) -> None:
     assert "[+0.0500, +0.0500]" in printed
     assert "…" not in printed
     assert (runs / "report/simulated-val-20ms-scores.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_tables_are_written_into_a_document(runs: Path, tmp_path: Path) -> None:
+    path = tmp_path / "NOTES.md"
+    path.write_text("before\n<!-- x:begin -->\n<!-- x:end -->\nafter\n")
+    report([str(runs)], into=f"{path}#x")
+    first, *table, last = path.read_text().strip().splitlines()
+    assert (first, last) == ("before", "after")
+    assert table[1].startswith("| experiment | seeds | co-bps")
+    assert sum("+0.0500 [+0.0500, +0.0500]" in line for line in table) == 1
 
 
 def test_html_needs_nothing_beside_it(runs: Path) -> None:
@@ -144,6 +154,6 @@ def test_costs_have_a_table_of_their_own(tmp_path: Path, capsys: pytest.CaptureF
     report([str(tmp_path)], str(tmp_path / "report"))
     assert "What training cost" in capsys.readouterr().out
     text = (tmp_path / "report" / "report.md").read_text()
-    assert "| x_baseline | 12,345 | 0.030 | 500 |" in text
+    assert "| baseline | 12,345 | 0.030 | 500 |" in text
     assert "<td>12,345</td>" in (tmp_path / "report" / "report.html").read_text()
-    assert text.count("x_smoothing |") == 1
+    assert text.count("| smoothing |") == 1

@@ -81,13 +81,25 @@ def test_runs_of_older_settings_and_older_runs_of_a_seed_are_left_out_and_named(
     assert ["settings" in comparison.notes[0], "same seed" in comparison.notes[1]] == [True, True]
 
 
-def test_of_several_baselines_the_one_of_the_family_counts(tmp_path: Path) -> None:
-    for name in ("ndt_baseline", "lfads_baseline", "lfads_hard", "own_hard"):
+@pytest.mark.parametrize(
+    ("experiment", "baseline"),
+    [
+        ("x_hard", "x_baseline"),
+        ("x_lfads_hard", "x_lfads_baseline"),
+        ("x_lfads_from_ndt_hard", "x_lfads_baseline"),
+        ("x_small_hard", "x_baseline"),
+        ("xx_hard", None),
+        ("own_hard", None),
+    ],
+)
+def test_of_several_baselines_that_of_the_nearest_family_counts(
+    tmp_path: Path, experiment: str, baseline: str | None
+) -> None:
+    for name in ("x_baseline", "x_lfads_baseline", experiment):
         write_run(tmp_path, name)
     (comparison,) = compare([tmp_path])
-    partners = {e.name: comparison.partner(e, "baseline") for e in comparison.experiments}
-    assert partners["lfads_hard"] is partners["lfads_baseline"] is not None
-    assert partners["own_hard"] is None
+    experiments = {e.name: e for e in comparison.experiments}
+    assert comparison.partner(experiments[experiment], "baseline") is experiments.get(baseline)  # type: ignore[arg-type]
 
 
 def test_folders_without_a_finished_run_are_refused(tmp_path: Path) -> None:

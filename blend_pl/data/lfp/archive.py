@@ -54,7 +54,10 @@ def nwb_paths(patterns: list[str], root: Path) -> list[Path]:
     """
     found: set[Path] = set()
     for pattern in patterns:
-        matching = [path for path in root.glob(pattern) if path.is_file()]
+        try:
+            matching = [path for path in root.glob(pattern) if path.is_file()]
+        except (NotImplementedError, ValueError) as error:
+            raise DataError(f"data.spec.nwb has {pattern!r}: {error}; write a pattern below data.root") from error
         if not matching:
             raise DataError(f"no file matches {pattern} in {root}; put it there, or set data.root or data.spec.nwb")
         found.update(matching)

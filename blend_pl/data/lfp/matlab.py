@@ -1,5 +1,6 @@
 """MATLAB structures in files of version 5 to 7 (scipy) and 7.3 (HDF5), seen as one."""
 
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,9 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
 from blend_pl.errors import DataError
+
+DAMAGE = (OSError, ValueError, TypeError, EOFError, IndexError, NotImplementedError, MatReadError, zlib.error)
+"""What the readers raise on files that are cut off or of another kind."""
 
 
 class Struct(Protocol):
@@ -40,7 +44,7 @@ def open_mat(path: Path) -> Iterator[Struct]:
                 yield _InHDF5(file, dict(file.items()))
         else:
             yield _InMemory(loadmat(path, struct_as_record=False, squeeze_me=False))
-    except (OSError, ValueError, TypeError, EOFError, IndexError, MatReadError, NotImplementedError) as error:
+    except DAMAGE as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise DataError(f"cannot read {path} ({reason}); it is damaged or no MATLAB file: fetch it again") from error
 

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+from helpers.cli import REPOSITORY
+from jsonargparse import ArgumentParser
+
+from blend_pl.compose import compose
+from blend_pl.data.lfp.flint import flint_file
+from blend_pl.data.lfp.simulation import SessionsSimulation
+from blend_pl.data.lfp.simulation.parameters import FLINT_SESSIONS, MAKIN_SESSIONS
+from blend_pl.data.lfp.spec import SessionsSpec
+
+DATA = REPOSITORY / "configs/data"
+
+
+def parsed(path: Path) -> tuple[SessionsSpec, SessionsSimulation, list[str]]:
+    settings = compose(path)["data"]["init_args"]
+    parser = ArgumentParser()
+    parser.add_argument("--spec", type=SessionsSpec)
+    parser.add_argument("--simulation", type=SessionsSimulation, default=SessionsSimulation())
+    given = {name: settings[name] for name in ("spec", "simulation") if name in settings}
+    made = parser.instantiate_classes(parser.parse_object(given))
+    return made.spec, made.simulation, settings["held_out"]
+
+
+@pytest.mark.parametrize(
+    ("name", "sessions", "held_out"), [("makin", 30, 5), ("flint", 12, 3), ("simulated_lfp", 6, 2)]
+)
+def test_published_sets_have_their_sessions(name: str, sessions: int, held_out: int) -> None:
+    spec, _, left_out = parsed(DATA / f"{name}.yaml")
+    names = [*spec.makin, *spec.flint]
+    assert len(set(names)) == len(names) == sessions
+    assert set(left_out) < set(names)
+    assert len(left_out) == held_out
+    assert all(flint_file(session) for session in spec.flint)
+    # One record of all behaviour, and the broadband of each session in one of its own.
+    assert spec.archive is None or len(set(spec.archive.records)) == 31
+
+
+def test_the_simulated_set_holds_the_sessions_that_are_read() -> None:
+    spec, simulation, _ = parsed(DATA / "simulated_lfp.yaml")
+    assert tuple(spec.makin) == MAKIN_SESSIONS[: simulation.n_makin]
+    assert tuple(spec.flint) == FLINT_SESSIONS[: simulation.n_flint]
+
+
+def test_the_example_of_own_sessions_can_be_built() -> None:
+    spec, _, _ = parsed(DATA / "own_lfp.yaml")
+    assert spec.nwb == ["**/*.nwb"]
+    assert spec.names.velocity == "hand_vel"
