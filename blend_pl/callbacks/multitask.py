@@ -18,7 +18,7 @@ class Multitask(L.Callback):
         weight: of the decoding error, relative to a student that knows only the mean behaviour.
     """
 
-    def __init__(self, weight: float = 0.5) -> None:
+    def __init__(self, weight: float = 0.01) -> None:
         self.weight = weight
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
