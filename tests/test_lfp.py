@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 import pytest
-from helpers.cli import EXPERIMENTS, call, checkpoint, experiment, weights
+from helpers.cli import EXPERIMENTS, call, checkpoint, differing, experiment, weights
 
 from blend_pl.compose import compose
 from blend_pl.errors import ConfigError, TeacherError
@@ -28,6 +28,7 @@ SYSTEMS = {
 SIMULATION = {"seconds": 40, "n_units": [8, 12], "n_channels": [6, 14], "rate_hz": 300}
 SESSIONS = ["indy_20160622_01", "indy_20160624_03", "indy_20160627_01", "e1_1", "e2_1", "e2_2"]
 NEW = {"indy_20160622_01", "e1_1"}
+BEFORE = {"finetuned": "teacher", **dict.fromkeys(("distilled", "ms_distilled", "supervised"), "finetuned")}
 EVERY_DAY = ("distilled", "finetuned", "teacher", "ss_lfp")
 MORE = ("ms_lfp", "ms_distilled", "ms_supervised", "supervised")
 TINY = [
@@ -41,14 +42,21 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("lfp") / "runs"
 
 
+def arguments(output: Path) -> list[str]:
+    """A small simulated set, a network that trains in a moment, and the same for teachers and what they begin as."""
+    data = [f"--data.root={output.parent / 'data'}", f"--output={output}"]
+    data += [f"--data.simulation.{key}={value}" for key, value in SIMULATION.items()]
+    inner = json.dumps([*TINY, f"--teacher_args={json.dumps(TINY)}"])
+    return [*TINY, *data, f"--teacher_args={inner}"]
+
+
 def run_of(output: Path, arm: str) -> Path:
-    """The run of an arm on a small simulated set, trained once for all tests; a student trains its teachers."""
+    """The run of an arm, trained once for all tests; stages before it are trained here first, which saves processes."""
     folder = output / f"simulated_lfp_{arm}"
     if not folder.exists():
-        data = [f"--data.root={output.parent / 'data'}", f"--output={output}"]
-        data += [f"--data.simulation.{key}={value}" for key, value in SIMULATION.items()]
-        inner = json.dumps([*TINY, f"--teacher_args={json.dumps(TINY)}"])
-        call("fit", "--config", experiment(folder.name), *TINY, *data, f"--teacher_args={inner}")
+        if arm in BEFORE:
+            run_of(output, BEFORE[arm])
+        call("fit", "--config", experiment(folder.name), *arguments(output))
     (run,) = folder.glob("seed0-*")
     return run
 
@@ -65,11 +73,24 @@ def test_an_arm_scores_every_session(output: Path, arm: str) -> None:
     assert trained == set(SESSIONS) - (set() if arm == "ss_lfp" else NEW)
 
 
-def test_stages_follow_one_another(output: Path) -> None:
-    """A student asks for a fine-tuned teacher, which asks for one of all sessions."""
+def test_a_student_learns_from_the_stage_before(output: Path) -> None:
+    """Nothing is trained anew that is there: one run an arm."""
     results = json.loads((run_of(output, "distilled") / "results.json").read_text())
     assert results["teachers"] == [f"{run_of(output, 'finetuned')}/checkpoints/best.ckpt"]
     assert run_of(output, "teacher").exists()
+
+
+@pytest.mark.slow
+def test_stages_follow_one_another(output: Path) -> None:
+    """A student asks for a fine-tuned teacher, which asks for one of all sessions; it becomes the same student."""
+    elsewhere = output.parent / "chain"
+    call("fit", "--config", experiment("simulated_lfp_distilled"), *arguments(output), f"--output={elsewhere}")
+    run = run_of(elsewhere, "distilled")
+    results = json.loads((run / "results.json").read_text())
+    assert results["teachers"] == [f"{run_of(elsewhere, 'finetuned')}/checkpoints/best.ckpt"]
+    assert run_of(elsewhere, "teacher").exists()
+    for arm in ("teacher", "finetuned", "distilled"):
+        assert not differing(weights(run_of(elsewhere, arm)), weights(run_of(output, arm)))
 
 
 def test_a_students_checkpoint_holds_nothing_of_spikes(output: Path) -> None:
@@ -105,17 +126,9 @@ def test_the_arms_share_a_table_with_every_session(output: Path) -> None:
 
 def test_a_teacher_of_fewer_sessions_is_refused(output: Path, tmp_path: Path) -> None:
     teacher = run_of(output, "finetuned")
-    data = [f"--data.root={output.parent / 'data'}", f"--output={tmp_path}", "--data.train_on=all"]
-    data += [f"--data.simulation.{key}={value}" for key, value in SIMULATION.items()]
+    wrong = [f"--output={tmp_path}", "--data.train_on=all", f"--distillation.teacher={teacher}"]
     with pytest.raises(TeacherError, match=r"knows simulated_lfp \(4 session\(s\)"):
-        call(
-            "fit",
-            "--config",
-            experiment("simulated_lfp_ms_distilled"),
-            *TINY,
-            *data,
-            f"--distillation.teacher={teacher}",
-        )
+        call("fit", "--config", experiment("simulated_lfp_ms_distilled"), *arguments(output), *wrong)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
