@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers.cli import EXPERIMENTS, call, checkpoint, differing, experiment, weights
+from helpers.lfp import small_stages
 
 from blend_pl.compose import compose
 from blend_pl.errors import ConfigError, TeacherError
@@ -25,16 +26,11 @@ SYSTEMS = {
     "ms_supervised": "LFPDecoder",
     "supervised": "LFPDecoder",
 }
-SIMULATION = {"seconds": 40, "n_units": [8, 12], "n_channels": [6, 14], "rate_hz": 300}
 SESSIONS = ["indy_20160622_01", "indy_20160624_03", "indy_20160627_01", "e1_1", "e2_1", "e2_2"]
 NEW = {"indy_20160622_01", "e1_1"}
 BEFORE = {"finetuned": "teacher", **dict.fromkeys(("distilled", "ms_distilled", "supervised"), "finetuned")}
 EVERY_DAY = ("distilled", "finetuned", "teacher", "ss_lfp")
 MORE = ("ms_lfp", "ms_distilled", "ms_supervised", "supervised")
-TINY = [
-    *("--model.backbone.width=32", "--model.backbone.layers=1", "--model.backbone.heads=2"),
-    *("--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.accelerator=cpu"),
-]
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +40,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def arguments(output: Path) -> list[str]:
     """A small simulated set, a network that trains in a moment, and the same for teachers and what they begin as."""
-    data = [f"--data.root={output.parent / 'data'}", f"--output={output}"]
-    data += [f"--data.simulation.{key}={value}" for key, value in SIMULATION.items()]
-    inner = json.dumps([*TINY, f"--teacher_args={json.dumps(TINY)}"])
-    return [*TINY, *data, f"--teacher_args={inner}"]
+    return [*small_stages(), f"--data.root={output.parent / 'data'}", f"--output={output}"]
 
 
 def run_of(output: Path, arm: str) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers.cli import REPOSITORY, SIMULATION, TINY
+from helpers.lfp import small_stages
 from helpers.nwb_files import write_maze, write_own
 from helpers.readme import README, blocks, module_of_the_readme
 
@@ -42,6 +43,8 @@ def smaller(arguments: list[str], folder: Path) -> list[str]:
         return [*filled, *SIMULATION]
     if arguments[0] != "fit" or "--ckpt_path" in arguments:
         return filled
+    if "_lfp_" in shlex.join(arguments):
+        return [*filled, *small_stages()]
     network = [option for option in TINY if not option.startswith("--data")]
     training = [option for option in network if option.startswith("--trainer")]
     simulation = SIMULATION if "simulated" in shlex.join(arguments) else []
