@@ -1,6 +1,5 @@
 """A session in the form of NLB'21 as a LightningDataModule: found or made, binned once, served as batches."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from blend_pl.data.cache import cached
 from blend_pl.data.loader import Standardisation, TrialBatches, TrialSampler
 from blend_pl.data.reader import read_session, read_test_file
 from blend_pl.data.session import SessionTensors, Signature, concatenate
+from blend_pl.data.simulated import folder_of
 from blend_pl.data.simulation.files import GROUND_TRUTH_FILE, TEST_FILE, TRAIN_FILE, write_session
 from blend_pl.data.simulation.ground_truth import fingerprint, read_rates
 from blend_pl.data.simulation.parameters import Simulation
@@ -141,7 +141,7 @@ class NLBDataModule(L.LightningDataModule):
         return Files(TRAIN_FILE, TEST_FILE), self._simulated()
 
     def _simulated(self) -> Path:
-        folder = self.root / "simulated" / hashlib.sha256(fingerprint(self.simulation).encode()).hexdigest()[:12]
+        folder = folder_of(self.root, fingerprint(self.simulation))
         write_session(self.simulation, folder)
         return folder
 

@@ -1,8 +1,5 @@
 """Calcium recordings with cell types as LightningDataModules: read or simulated, divided, served as batches."""
 
-import hashlib
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +17,7 @@ from blend_pl.data.calcium.simulation import TreeSimulation, write_tree
 from blend_pl.data.calcium.spec import CalciumSpec
 from blend_pl.data.calcium.tree import read_tree
 from blend_pl.data.session import Signature
+from blend_pl.data.simulated import folder_of, settings_of
 from blend_pl.errors import ConfigError, DataError
 
 
@@ -237,7 +235,6 @@ class BugeonDataModule(CalciumDataModule):
         """The runs that the spec names, of the published or the simulated tree."""
         if self.source == "files":
             return read_tree(self.spec, fetch(self.spec, self.root))
-        settings = json.dumps(asdict(self.simulation), sort_keys=True).encode()
-        folder = self.root / "simulated" / f"tree-{hashlib.sha256(settings).hexdigest()[:12]}"
+        folder = folder_of(self.root, settings_of(self.simulation), "tree-")
         write_tree(self.simulation, folder)
         return read_tree(self.spec, folder)

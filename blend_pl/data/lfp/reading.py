@@ -1,9 +1,7 @@
 """Sessions of any layout: found or simulated, read once, and kept by the content of their files."""
 
-import hashlib
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +16,7 @@ from blend_pl.data.lfp.nwb import read_nwb
 from blend_pl.data.lfp.recording import CrossModalRecording
 from blend_pl.data.lfp.simulation import SessionsSimulation, write_sessions
 from blend_pl.data.lfp.spec import SessionsSpec
+from blend_pl.data.simulated import folder_of, settings_of
 
 FORMAT = 1
 """Raised whenever reading makes another recording than before of the same files and settings."""
@@ -48,8 +47,7 @@ def read_sessions(
     """
     cache = cache_dir or root / "cache"
     if source == "simulated":
-        settings = json.dumps(asdict(simulation), sort_keys=True).encode()
-        root = root / "simulated" / f"sessions-{hashlib.sha256(settings).hexdigest()[:12]}"
+        root = folder_of(root, settings_of(simulation), "sessions-")
         write_sessions(simulation, root)
     return [
         cached_entry(cache, one.files, {"format": FORMAT, **one.settings}, one.entry, _restored)

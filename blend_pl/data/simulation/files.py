@@ -1,10 +1,12 @@
 """Simulated sessions on disk: NWB files in the layout of MC_Maze, with the ground truth beside them."""
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from blend_pl.data.simulated import write_once
 from blend_pl.data.simulation.ground_truth import (
     SUPPORT_MS,
     VELOCITY_MS,
@@ -18,8 +20,6 @@ from blend_pl.data.simulation.parameters import BIN_MS, WINDOW_MS, Simulation
 from blend_pl.data.simulation.population import Population, draw_latents, draw_population
 from blend_pl.data.simulation.reach import Hand, Trials, draw_trials, record_hand
 from blend_pl.data.simulation.spikes import Spikes, record_spikes
-from blend_pl.errors import DataError
-from blend_pl.files import atomic_folder
 
 TRAIN_FILE = "sub-Sim/sub-Sim_desc-train_behavior+ecephys.nwb"
 TEST_FILE = "sub-Sim/sub-Sim_desc-test_ecephys.nwb"
@@ -38,19 +38,7 @@ def write_session(simulation: Simulation, folder: Path) -> None:
     Raises:
         DataError: the folder cannot be written or holds something else.
     """
-    if _holds(folder, simulation):
-        return
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise DataError(
-            f"{folder} holds something other than this simulated session; choose another folder or delete it"
-        )
-    try:
-        with atomic_folder(folder) as temporary:
-            _write(simulation, temporary)
-    except DataError:
-        # Another process may have finished the same session first.
-        if not _holds(folder, simulation):
-            raise
+    write_once(folder, "this simulated session", lambda: _holds(folder, simulation), partial(_write, simulation))
 
 
 def _holds(folder: Path, simulation: Simulation) -> bool:

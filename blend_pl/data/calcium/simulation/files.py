@@ -1,7 +1,7 @@
 """Simulated trees on disk, in the layout of the published one (Bugeon et al., 2022)."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +10,8 @@ from blend_pl.data.calcium.simulation.animal import Animal, draw_animal
 from blend_pl.data.calcium.simulation.cells import MouseCells, draw_activity, draw_cells
 from blend_pl.data.calcium.simulation.parameters import MICE, SUBTYPES, TreeSimulation
 from blend_pl.data.calcium.spec import STATES
-from blend_pl.errors import DataError
-from blend_pl.files import atomic_folder
+from blend_pl.data.simulated import write_settings_once
 
-SETTINGS = "simulation.json"
 N_GENES, N_PLANES = 72, 7
 MORE_CELLS = 3
 """How many cells the run that does not fit its cell table has too many."""
@@ -33,28 +31,7 @@ def write_tree(simulation: TreeSimulation, folder: Path) -> None:
     Raises:
         DataError: the folder cannot be written or holds something else.
     """
-    if _holds(folder, simulation):
-        return
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise DataError(f"{folder} holds something other than this simulated tree; choose another folder or delete it")
-    try:
-        with atomic_folder(folder) as temporary:
-            _write(simulation, temporary)
-    except DataError:
-        # Another process may have finished the same tree first.
-        if not _holds(folder, simulation):
-            raise
-
-
-def _settings(simulation: TreeSimulation) -> str:
-    return json.dumps(asdict(simulation), sort_keys=True)
-
-
-def _holds(folder: Path, simulation: TreeSimulation) -> bool:
-    try:
-        return (folder / SETTINGS).read_text() == _settings(simulation)
-    except OSError:
-        return False
+    write_settings_once(simulation, folder, "this simulated tree", partial(_write, simulation))
 
 
 def _write(simulation: TreeSimulation, folder: Path) -> None:
@@ -75,8 +52,6 @@ def _write(simulation: TreeSimulation, folder: Path) -> None:
             if mouse == MICE[0] and number == 0:
                 many = _more(seen)
                 _write_run(session / simulation.stimuli[0] / "02", replace(simulation, n_frames=50), many, rng)
-    # Written last: the tree is complete where this file is.
-    (folder / SETTINGS).write_text(_settings(simulation))
 
 
 def _seen(simulation: TreeSimulation, cells: MouseCells, rng: np.random.Generator) -> MouseCells:

@@ -1,9 +1,8 @@
 """A simulated set of sessions on disk."""
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,7 @@ from blend_pl.data.lfp.simulation.animal import draw_animal
 from blend_pl.data.lfp.simulation.layouts import write_flint, write_makin, write_nwb
 from blend_pl.data.lfp.simulation.parameters import FLINT_SESSIONS, MAKIN_SESSIONS, NWB_SESSIONS, SessionsSimulation
 from blend_pl.data.lfp.simulation.session import Session, draw_session
-from blend_pl.errors import DataError
-from blend_pl.files import atomic_folder
-
-SETTINGS = "simulation.json"
+from blend_pl.data.simulated import write_settings_once
 
 
 def write_sessions(simulation: SessionsSimulation, folder: Path) -> None:
@@ -31,28 +27,7 @@ def write_sessions(simulation: SessionsSimulation, folder: Path) -> None:
     Raises:
         DataError: the folder cannot be written or holds something else.
     """
-    if _holds(folder, simulation):
-        return
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise DataError(f"{folder} holds something other than these sessions; choose another folder or delete it")
-    try:
-        with atomic_folder(folder) as temporary:
-            _write(simulation, temporary)
-    except DataError:
-        # Another process may have finished the same set first.
-        if not _holds(folder, simulation):
-            raise
-
-
-def _settings(simulation: SessionsSimulation) -> str:
-    return json.dumps(asdict(simulation), sort_keys=True)
-
-
-def _holds(folder: Path, simulation: SessionsSimulation) -> bool:
-    try:
-        return (folder / SETTINGS).read_text() == _settings(simulation)
-    except OSError:
-        return False
+    write_settings_once(simulation, folder, "these sessions", partial(_write, simulation))
 
 
 def _write(simulation: SessionsSimulation, folder: Path) -> None:
@@ -66,8 +41,6 @@ def _write(simulation: SessionsSimulation, folder: Path) -> None:
         write_flint(sessions, simulation.rate_hz, folder / file, flint)
     for name, session in _days(simulation, NWB_SESSIONS[: simulation.n_nwb], nwb):
         write_nwb(session, simulation.rate_hz, "N", folder / f"{name}.nwb")
-    # Written last: the set is complete where this file is.
-    (folder / SETTINGS).write_text(_settings(simulation))
 
 
 def _days(simulation: SessionsSimulation, names: Sequence[str], rng: np.random.Generator) -> list[tuple[str, Session]]:
