@@ -1,16 +1,12 @@
 """Probes that read a cell's class from its embedding, and how well they do."""
 
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.base import ClassifierMixin
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+
+if TYPE_CHECKING:
+    from sklearn.base import ClassifierMixin
 
 PROBES = ("linear", "knn", "mlp")
 
@@ -30,6 +26,11 @@ def probe_scores(
         F1, over the classes of the test cells; under "majority": the accuracy of always naming the commonest training
         class. Empty where there is no test cell or only one training class.
     """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     train, test = classes
     if not len(test) or len(np.unique(train)) < 2:
         return {}
@@ -51,7 +52,11 @@ def probe_scores(
     return scores
 
 
-def _probe(name: str, n_train: int, seed: int) -> ClassifierMixin:
+def _probe(name: str, n_train: int, seed: int) -> "ClassifierMixin":
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.neural_network import MLPClassifier
+
     if name == "knn":
         return KNeighborsClassifier(min(5, n_train))
     if name == "mlp":
