@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from blend_pl.data.spec import Archive, Files
-from blend_pl.data.transfer import CHUNK_BYTES, TIMEOUT_S, one_process, transfer
+from blend_pl.data.transfer import CHUNK_BYTES, TIMEOUT_S, one_process, reason, transfer
 from blend_pl.errors import DataError
 
 if TYPE_CHECKING:
@@ -82,9 +82,8 @@ def download(archive: Archive, pattern: str, folder: Path, api_url: str = API_UR
                 answer.raise_for_status()
                 return _fetch(_choose(list(dandiset.get_assets()), archive, pattern, folder), archive, folder)
         except requests.RequestException as error:
-            reason = type(error).__name__ if error.response is None else f"HTTP status {error.response.status_code}"
             raise _failed(
-                archive, pattern, folder, f"{reason} at {api_url}; run again once it can be reached"
+                archive, pattern, folder, f"{reason(error)} at {api_url}; run again once it can be reached"
             ) from error
         except NotFoundError as error:
             raise _failed(archive, pattern, folder, f"{error}; choose another version") from error

@@ -6,11 +6,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from blend_pl.errors import DataError
 from blend_pl.files import sha256, unwritable
+
+if TYPE_CHECKING:
+    from requests import RequestException
 
 CHUNK_BYTES = 1 << 18
 TIMEOUT_S = 30
@@ -72,6 +76,11 @@ def read_url(url: str, start: int) -> Iterator[bytes]:
         if start and answer.status_code != requests.codes.partial_content:
             raise requests.ConnectionError("the server does not go on where it stopped")
         yield from answer.iter_content(CHUNK_BYTES)
+
+
+def reason(error: "RequestException") -> str:
+    """Why a server gave nothing, in a few words."""
+    return type(error).__name__ if error.response is None else f"HTTP status {error.response.status_code}"
 
 
 @contextmanager

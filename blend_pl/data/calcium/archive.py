@@ -8,7 +8,7 @@ from pathlib import Path
 
 from blend_pl.data.calcium.spec import Archive, CalciumSpec
 from blend_pl.data.calcium.tree import CELLS
-from blend_pl.data.transfer import TIMEOUT_S, one_process, read_url, transfer
+from blend_pl.data.transfer import TIMEOUT_S, one_process, read_url, reason, transfer
 from blend_pl.errors import DataError
 from blend_pl.files import atomic_folder, md5
 
@@ -77,9 +77,8 @@ def _download(archive: Archive, folder: Path, api_url: str) -> None:
                 read_from = partial(read_url, file["download_url"])
                 transfer(read_from, file["size"], published, path, f"{file['name']} of {name}", md5)
     except requests.RequestException as error:
-        reason = type(error).__name__ if error.response is None else f"HTTP status {error.response.status_code}"
         raise DataError(
-            f"cannot download {name}: {reason} at {url}; run again once it can be reached, or put the tree into "
+            f"cannot download {name}: {reason(error)} at {url}; run again once it can be reached, or put the tree into "
             f"{folder} by hand"
         ) from error
     with atomic_folder(folder) as temporary:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from blend_pl.data.lfp.flint import flint_file
 from blend_pl.data.lfp.spec import Archive
-from blend_pl.data.transfer import TIMEOUT_S, one_process, read_url, transfer
+from blend_pl.data.transfer import TIMEOUT_S, one_process, read_url, reason, transfer
 from blend_pl.errors import DataError
 from blend_pl.files import md5
 
@@ -102,7 +102,6 @@ def _download(name: str, root: Path, archive: Archive, api_url: str) -> Path:
                     transfer(read, file["size"], digest, path, f"{name} of Zenodo record {record}", md5)
                     return path
     except requests.RequestException as error:
-        reason = type(error).__name__ if error.response is None else f"HTTP status {error.response.status_code}"
-        raise DataError(f"cannot download {name}: {reason} at {api_url}; run again later, {by_hand}") from error
+        raise DataError(f"cannot download {name}: {reason(error)} at {api_url}; run again later, {by_hand}") from error
     records = ", ".join(map(str, archive.records))
     raise DataError(f"none of the Zenodo records {records} has {name}; correct data.spec.archive, {by_hand}")
