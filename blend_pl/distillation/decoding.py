@@ -1,4 +1,4 @@
-"""The supervised setting: behaviour in the place of the reconstruction."""
+"""Behaviour as a target, and the supervised setting, in which it takes the place of the reconstruction."""
 
 import torch
 from torch import Tensor, nn
@@ -6,6 +6,11 @@ from torch import Tensor, nn
 from blend_pl.data.lfp.batches import SessionBatch
 from blend_pl.models.contract import Encoding
 from blend_pl.reduction import global_mean
+
+
+def decoding_error(decoded: Tensor, behavior: Tensor, known: Tensor) -> Tensor:
+    """Mean squared error of decoded behaviour where it is known, over all ranks; (B, T', D) each."""
+    return global_mean(torch.where(known, (decoded - behavior).square(), 0.0).sum(), known.sum())
 
 
 class BehaviorRegression(nn.Module):
@@ -31,7 +36,5 @@ class BehaviorRegression(nn.Module):
         Returns:
             The term "decoding", which is 1 for a student that knows only the mean, and the "loss", which is the same.
         """
-        errors = (self.head(encoding.latents) - batch.behavior).square()
-        known = batch.behavior_valid
-        decoding = global_mean(torch.where(known, errors, 0.0).sum(), known.sum())
+        decoding = decoding_error(self.head(encoding.latents), batch.behavior, batch.behavior_valid)
         return {"loss": decoding, "decoding": decoding}

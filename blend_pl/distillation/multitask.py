@@ -1,11 +1,10 @@
 """The control that uses behaviour as a target instead of a teacher's input."""
 
-import torch
 from torch import Tensor, nn
 
 from blend_pl.data.batch import Batch
+from blend_pl.distillation.decoding import decoding_error
 from blend_pl.models.contract import Encoding
-from blend_pl.reduction import global_mean
 
 
 class MultitaskObjective(nn.Module):
@@ -28,7 +27,5 @@ class MultitaskObjective(nn.Module):
         terms = self.reconstruction(encoding, labels, batch)
         assert batch.privileged is not None
         assert batch.privileged_valid is not None
-        errors = (self.head(encoding.latents) - batch.privileged).square()
-        known = batch.privileged_valid
-        decoding = global_mean(torch.where(known, errors, 0.0).sum(), known.sum())
+        decoding = decoding_error(self.head(encoding.latents), batch.privileged, batch.privileged_valid)
         return {**terms, "loss": terms["loss"] + self.weight * decoding, "decoding": decoding}

@@ -170,19 +170,18 @@ class LFPDecoder(LFPStudent):
         self.objective = BehaviorRegression(self.network.width, signature.n_behavior)
 
 
-class SingleSessionStudent(LFPStudent):
+class _SideBySide(LFPStudent):
+    """A network for each session, with nothing in common."""
+
+    def build_backbone(self, dims: Dims) -> nn.Module:
+        """A network of these sizes for each session."""
+        assert isinstance(dims, SessionDims)
+        return Separate(dims, self.make_backbone)  # type: ignore[arg-type]
+
+
+class SingleSessionStudent(_SideBySide):
     """LFP students of single sessions, side by side: a network for each session, with nothing in common."""
 
-    def build_backbone(self, dims: Dims) -> nn.Module:
-        """A network of these sizes for each session."""
-        assert isinstance(dims, SessionDims)
-        return Separate(dims, self.make_backbone)  # type: ignore[arg-type]
 
-
-class SingleSessionTeacher(SpikeTeacher):
+class SingleSessionTeacher(_SideBySide, SpikeTeacher):
     """Spike teachers of single sessions, side by side: a network for each session, with nothing in common."""
-
-    def build_backbone(self, dims: Dims) -> nn.Module:
-        """A network of these sizes for each session."""
-        assert isinstance(dims, SessionDims)
-        return Separate(dims, self.make_backbone)  # type: ignore[arg-type]
