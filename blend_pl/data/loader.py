@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from blend_pl.data.batch import Batch
+from blend_pl.data.plan import PlannedBatches
 from blend_pl.data.session import SessionTensors
 
 
@@ -75,7 +76,7 @@ class TrialSampler:
             yield order[start:stop][rows], rows, stop - start
 
 
-class TrialBatches:
+class TrialBatches(PlannedBatches[tuple[Tensor, Tensor, int], Batch]):
     """Iterates over a session's trials as `Batch`es on the device where the session lies.
 
     Args:
@@ -85,22 +86,14 @@ class TrialBatches:
     """
 
     def __init__(self, session: SessionTensors, standardisation: Standardisation, sampler: TrialSampler) -> None:
-        # Under these names Lightning looks for what draws a new order each epoch.
-        self.sampler = self.batch_sampler = sampler
+        super().__init__(sampler)
         self.session = session
         device = session.spikes.device
         self.mean, self.std = standardisation.mean.to(device), standardisation.std.to(device)
 
-    def __len__(self) -> int:
-        return len(self.sampler)
-
-    def __iter__(self) -> Iterator[Batch]:
-        device = self.session.spikes.device
-        for index, rows, global_size in self.sampler:
-            yield self._gather(index.to(device), rows.to(device), global_size)
-
-    def _gather(self, index: Tensor, rows: Tensor, global_size: int) -> Batch:
+    def cut(self, cut: tuple[Tensor, Tensor, int]) -> Batch:
         session = self.session
+        index, rows = (part.to(session.spikes.device) for part in cut[:2])
         target = session.spikes[index].float()
         behavior = session.behavior[index]
         valid = behavior.isfinite()
@@ -110,7 +103,7 @@ class TrialBatches:
             target_valid=session.valid(index),
             index=index,
             rows=rows,
-            global_size=global_size,
+            global_size=cut[2],
             privileged=torch.where(valid, (behavior - self.mean) / self.std, 0.0),
             privileged_valid=valid,
         )

@@ -1,8 +1,7 @@
 """Batches of calcium activity: windows of one recording x some of its cells."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from blend_pl.data.batch import Batch
 from blend_pl.data.calcium.population import Population
+from blend_pl.data.plan import FixedPlan, Plan, PlannedBatches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,17 +46,6 @@ class Cut:
     starts: Tensor
     rows: Tensor
     global_size: int
-
-
-class Plan(Protocol):
-    """Which batches an epoch consists of."""
-
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch; Lightning calls this."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Cut]: ...
 
 
 class RandomWindows:
@@ -109,7 +98,7 @@ class RandomWindows:
             yield Cut(recording, cells[chosen], starts[rows], rows, size)
 
 
-class EveryWindow:
+class EveryWindow(FixedPlan[Cut]):
     """Windows side by side through all recordings, and all cells, in order.
 
     Args:
@@ -132,24 +121,16 @@ class EveryWindow:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.cuts = []
+        cuts = []
         for recording, (first, last) in enumerate(spans):
             for part in cells[recording].split(n_cells) if len(cells[recording]) else ():
                 for starts in torch.arange(first, last + 1, window).split(n_windows * world_size):
                     rows = torch.arange(len(starts))[rank::world_size]
-                    self.cuts.append(Cut(recording, part, starts[rows], rows, len(starts)))
-
-    def set_epoch(self, epoch: int) -> None:
-        """Every epoch is the same."""
-
-    def __len__(self) -> int:
-        return len(self.cuts)
-
-    def __iter__(self) -> Iterator[Cut]:
-        return iter(self.cuts)
+                    cuts.append(Cut(recording, part, starts[rows], rows, len(starts)))
+        super().__init__(cuts)
 
 
-class PopulationBatches(Iterable[PopulationBatch]):
+class PopulationBatches(PlannedBatches[Cut, PopulationBatch]):
     """Iterates over `PopulationBatch`es on the device where the populations lie.
 
     Args:
@@ -159,17 +140,12 @@ class PopulationBatches(Iterable[PopulationBatch]):
         table: (C,) row of each cell of the data set in the table of embeddings.
     """
 
-    def __init__(self, populations: Sequence[Population], plan: Plan, window: int, table: Tensor) -> None:
-        # Under these names Lightning looks for what draws anew each epoch.
-        self.sampler = self.batch_sampler = plan
+    def __init__(self, populations: Sequence[Population], plan: Plan[Cut], window: int, table: Tensor) -> None:
+        super().__init__(plan)
         self.populations, self.window, self.table = populations, window, table
 
-    def __len__(self) -> int:
-        return len(self.sampler)
-
-    def __iter__(self) -> Iterator[PopulationBatch]:
-        for cut in self.sampler:
-            yield gather(self.populations[cut.recording], cut, self.window, self.table)
+    def cut(self, cut: Cut) -> PopulationBatch:
+        return gather(self.populations[cut.recording], cut, self.window, self.table)
 
 
 def gather(population: Population, cut: Cut, window: int, table: Tensor) -> PopulationBatch:

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from blend_pl.data.calcium.archive import fetch
-from blend_pl.data.calcium.batches import EveryWindow, Plan, PopulationBatch, PopulationBatches, RandomWindows, gather
+from blend_pl.data.calcium.batches import Cut, EveryWindow, PopulationBatch, PopulationBatches, RandomWindows, gather
 from blend_pl.data.calcium.cells import TRAIN, gather_cells, require_disjoint
 from blend_pl.data.calcium.population import Population, prepare
 from blend_pl.data.calcium.recording import CalciumRecording
 from blend_pl.data.calcium.simulation import TreeSimulation, write_tree
 from blend_pl.data.calcium.spec import CalciumSpec
 from blend_pl.data.calcium.tree import read_tree
+from blend_pl.data.plan import Plan
 from blend_pl.data.session import Signature
 from blend_pl.data.simulated import folder_of, settings_of
 from blend_pl.errors import ConfigError, DataError
@@ -193,7 +194,7 @@ class CalciumDataModule(L.LightningDataModule):
         seed = self.trainer.strategy.broadcast(torch.initial_seed())
         return seed, self.trainer.global_rank, self.trainer.world_size
 
-    def _batches(self, plan: Plan) -> PopulationBatches:
+    def _batches(self, plan: Plan[Cut]) -> PopulationBatches:
         device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
         table = torch.full((len(self.cells),), -1)
         trained = torch.from_numpy(self.cells.on(TRAIN))

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from blend_pl.data.batch import Batch
 from blend_pl.data.lfp.recording import CrossModalRecording
 from blend_pl.data.lfp.segments import Segments, Standardisation, segments
 from blend_pl.data.lfp.sessions import Member
+from blend_pl.data.plan import FixedPlan, Plan, PlannedBatches
 from blend_pl.errors import TeacherError
 
 
@@ -131,17 +131,6 @@ class Cut:
         return cls(sessions[order][rows], starts[order][rows], rows, len(order))
 
 
-class Plan(Protocol):
-    """Which batches an epoch consists of."""
-
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch; Lightning calls this."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Cut]: ...
-
-
 class BalancedSegments:
     """As many segments of every session, in an order drawn anew each epoch.
 
@@ -185,7 +174,7 @@ class BalancedSegments:
             yield Cut.share(turns[batch], order[batch], self.rank, self.world_size)
 
 
-class EverySegment:
+class EverySegment(FixedPlan[Cut]):
     """Every segment once, in order.
 
     Args:
@@ -200,19 +189,10 @@ class EverySegment:
         both = np.stack([sessions, np.concatenate(starts)])
         size = batch_size * world_size
         places = [slice(first, first + size) for first in range(0, both.shape[1], size)]
-        self.cuts = [Cut.share(both[0, place], both[1, place], rank, world_size) for place in places]
-
-    def set_epoch(self, epoch: int) -> None:
-        """Every epoch is the same."""
-
-    def __len__(self) -> int:
-        return len(self.cuts)
-
-    def __iter__(self) -> Iterator[Cut]:
-        return iter(self.cuts)
+        super().__init__([Cut.share(both[0, place], both[1, place], rank, world_size) for place in places])
 
 
-class SegmentBatches:
+class SegmentBatches(PlannedBatches[Cut, SessionBatch]):
     """Iterates over `SessionBatch`es on the device where the sessions lie.
 
     Args:
@@ -223,20 +203,12 @@ class SegmentBatches:
         units: N, at least those of the widest session.
     """
 
-    def __init__(self, sessions: Sequence[Session], plan: Plan, length: int, channels: int, units: int) -> None:
-        # Under these names Lightning looks for what draws anew each epoch.
-        self.sampler = self.batch_sampler = plan
+    def __init__(self, sessions: Sequence[Session], plan: Plan[Cut], length: int, channels: int, units: int) -> None:
+        super().__init__(plan)
         self.sessions, self.length = sessions, length
         self.channels, self.units = channels, units
 
-    def __len__(self) -> int:
-        return len(self.sampler)
-
-    def __iter__(self) -> Iterator[SessionBatch]:
-        for cut in self.sampler:
-            yield self._gather(cut)
-
-    def _gather(self, cut: Cut) -> SessionBatch:
+    def cut(self, cut: Cut) -> SessionBatch:
         device = self.sessions[0].lfp.device
         shape = len(cut.starts), self.length
         lfp, spikes = (torch.zeros(*shape, width, device=device) for width in (self.channels, self.units))

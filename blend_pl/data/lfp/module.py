@@ -6,12 +6,13 @@ from typing import Literal
 import lightning as L
 import torch
 
-from blend_pl.data.lfp.batches import BalancedSegments, EverySegment, Plan, SegmentBatches, Session
+from blend_pl.data.lfp.batches import BalancedSegments, Cut, EverySegment, SegmentBatches, Session
 from blend_pl.data.lfp.reading import read_sessions
 from blend_pl.data.lfp.recording import CrossModalRecording
 from blend_pl.data.lfp.sessions import SessionSet
 from blend_pl.data.lfp.simulation import SessionsSimulation
 from blend_pl.data.lfp.spec import SessionsSpec
+from blend_pl.data.plan import Plan
 from blend_pl.errors import ConfigError, DataError
 
 HELD_IN, ALL = "held_in", "all"
@@ -169,7 +170,7 @@ class MultiSessionDataModule(L.LightningDataModule):
         starts = [self.sessions[name].starts(part) for name in names]
         return self._batches(names, EverySegment(starts, self.eval_batch_size, rank, world_size))
 
-    def _batches(self, names: list[str], plan: Plan) -> SegmentBatches:
+    def _batches(self, names: list[str], plan: Plan[Cut]) -> SegmentBatches:
         device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
         sessions = [self.sessions[name].to(device) for name in names]
         channels, units = (
