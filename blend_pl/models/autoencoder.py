@@ -9,6 +9,7 @@ from blend_pl.errors import ConfigError
 from blend_pl.models.contract import Encoding
 from blend_pl.models.patch_transformer import TimedTransformer
 from blend_pl.models.patches import PatchTable, SessionDims, SessionNetwork, ValueEmbedding, WaveformPatches
+from blend_pl.models.rows import encode_in_groups
 
 
 class PatchAutoencoder(SessionNetwork):
@@ -91,34 +92,19 @@ class PatchAutoencoder(SessionNetwork):
             patches of a bin; `latents_valid`, whether there were any.
         """
         batch, bins, channels = observed.shape
-        parts, order = [], []
-        for patches, rows in self.table.groups(sessions).items():
-            whole = len(rows) == batch
-            index = torch.tensor(rows, device=observed.device)
-            values = observed if whole else observed[index]
-            dropped = None if hidden is None else (hidden if whole else hidden[index])[..., :patches]
-            parts.append(self._run(values, [sessions[row] for row in rows], patches, dropped))
-            order += rows
-        if not parts:
-            nothing = observed.new_zeros(0, bins, self.width)
-            return Encoding(observed.new_zeros(0, bins, channels), latents=nothing)
-        prediction, latents = (torch.cat([part[i] for part in parts]) for i in (0, 1))
-        valid = None if hidden is None else torch.cat([part[2] for part in parts])
-        if len(parts) > 1:
-            back = torch.tensor(order, device=observed.device).argsort()
-            prediction, latents = prediction[back], latents[back]
-            valid = None if valid is None else valid[back]
-        return Encoding(prediction, latents=latents, latents_valid=valid)
+        if not batch:
+            return Encoding(observed.new_zeros(0, bins, channels), latents=observed.new_zeros(0, bins, self.width))
+        return encode_in_groups(self.table.groups(sessions), self._run, observed, sessions, hidden)
 
-    def _run(
-        self, observed: Tensor, sessions: Sequence[str], patches: int, hidden: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Encodes rows that all have P patches: prediction, latents, and which bins have latents."""
+    def _run(self, patches: int, observed: Tensor, sessions: Sequence[str], hidden: Tensor | None) -> Encoding:
+        """Encodes rows that all have P patches."""
         batch, bins, channels = observed.shape
+        valid = None
         table, present = self.table(sessions), self.table.present(sessions)
         values = nn.functional.pad(observed, (0, max(0, patches * self.patch - channels)))[..., : patches * self.patch]
         values = values.unflatten(-1, (patches, self.patch))
         if hidden is not None:
+            hidden = hidden[..., :patches]
             # A convolution would carry them into their neighbours.
             values = values.masked_fill(hidden[..., None], 0.0)
         tokens = (self.embedding(values, present) + table[:, None]).flatten(1, 2)
@@ -126,7 +112,6 @@ class PatchAutoencoder(SessionNetwork):
         if hidden is None:
             encoded = self.encoder(tokens, times)
             latents = encoded.unflatten(1, (bins, patches)).mean(2)
-            valid = torch.ones(batch, bins, dtype=torch.bool, device=observed.device)
             guesses = self.narrow(encoded)
         else:
             seen = visible(hidden.flatten(1))
@@ -140,7 +125,7 @@ class PatchAutoencoder(SessionNetwork):
         predicted = self.readout(self.predictor(guesses + places, times))
         predicted = predicted.unflatten(1, (bins, patches)).masked_fill(~present[:, None], 0.0).flatten(-2)
         predicted = nn.functional.pad(predicted, (0, max(0, channels - predicted.shape[-1])))[..., :channels]
-        return predicted, latents, valid
+        return Encoding(predicted, latents=latents, latents_valid=valid)
 
 
 def visible(hidden: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from blend_pl.errors import ConfigError, DataError
 from blend_pl.models.contract import Dims
+from blend_pl.models.rows import grouped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +199,4 @@ class PatchTable(nn.Module):
 
     def groups(self, sessions: Sequence[str]) -> dict[int, list[int]]:
         """Rows of a batch by the number of patches of their session, so that each group stacks without padding."""
-        found: dict[int, list[int]] = {}
-        for row, name in enumerate(sessions):
-            found.setdefault(self.patches(name), []).append(row)
-        return found
+        return grouped(self.patches(name) for name in sessions)

@@ -9,6 +9,7 @@ from blend_pl.errors import DataError
 from blend_pl.models.autoencoder import PatchAutoencoder
 from blend_pl.models.contract import Encoding
 from blend_pl.models.patches import SessionDims, SessionNetwork
+from blend_pl.models.rows import encode_in_groups, grouped
 
 
 class Separate(SessionNetwork):
@@ -67,20 +68,7 @@ class Separate(SessionNetwork):
 
     def forward(self, observed: torch.Tensor, sessions: Sequence[str], hidden: torch.Tensor | None = None) -> Encoding:
         """Encodes segments; see `PatchAutoencoder.forward`."""
-        numbers = [self._number(name) for name in sessions]
-        groups = {number: [row for row, n in enumerate(numbers) if n == number] for number in dict.fromkeys(numbers)}
-        parts, order = [], []
-        for number, rows in groups.items():
-            index = torch.tensor(rows, device=observed.device)
-            dropped = None if hidden is None else hidden[index]
-            parts.append(self.networks[number](observed[index], [sessions[row] for row in rows], dropped))
-            order += rows
-        if not parts:
+        if not len(observed):
             return self.networks[0](observed, sessions, hidden)
-        back = torch.tensor(order, device=observed.device).argsort()
-        valid = [part.latents_valid for part in parts]
-        return Encoding(
-            torch.cat([part.prediction for part in parts])[back],
-            latents=torch.cat([part.latents for part in parts])[back],
-            latents_valid=None if hidden is None else torch.cat(valid)[back],
-        )
+        groups = grouped(self._number(name) for name in sessions)
+        return encode_in_groups(groups, lambda number, *rows: self.networks[number](*rows), observed, sessions, hidden)
