@@ -1,13 +1,12 @@
 """The patch transformer at its published size: what masking saves, what raggedness wastes, what attention keeps."""
 
-import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from measure import DEVICE, seconds
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -18,22 +17,8 @@ from blend_pl.models.patches import CountPatches, SessionDims
 
 pytestmark = pytest.mark.benchmark
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BINS = 500
 """5 s at 10 ms."""
-
-
-def seconds(function: Callable[[], object], times: int = 3) -> float:
-    """Of the fastest of a few calls after one to warm up; processor time on a CPU, where other work would count too."""
-    clock = time.perf_counter if DEVICE == "cuda" else time.process_time
-    taken = []
-    for _ in range(times + 1):
-        start = clock()
-        function()
-        if DEVICE == "cuda":
-            torch.cuda.synchronize()
-        taken.append(clock() - start)
-    return min(taken[1:])
 
 
 def dropped(patches: list[int], ratio: float = 0.6) -> Tensor | None:

@@ -1,6 +1,5 @@
 """A training step of the backbones at MC_Maze's size, 5 ms bins, 64 trials."""
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.lfads import NaiveLFADS
+from measure import DEVICE, seconds
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from blend_pl.models import LFADS, NDT, STNDT, Dims
@@ -16,9 +16,6 @@ pytestmark = pytest.mark.benchmark
 
 MC_MAZE = Dims(channels=137, neurons=182, observed_bins=140, bins=180)
 TRIALS = 64
-
-
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class Kernels(TorchDispatchMode):
@@ -32,21 +29,11 @@ class Kernels(TorchDispatchMode):
 
 
 def cost(function: Callable[[], object], times: int = 5) -> tuple[float, int]:
-    """Seconds of the fastest of a few calls after one to warm up, and number of kernels.
-
-    Processor time on a CPU, where other work would be measured too.
-    """
-    clock = time.perf_counter if DEVICE == "cuda" else time.process_time
-    taken = []
-    for _ in range(times + 1):
-        start = clock()
-        function()
-        if DEVICE == "cuda":
-            torch.cuda.synchronize()
-        taken.append(clock() - start)
+    """Seconds of the fastest of a few calls, see `seconds`, and number of kernels."""
+    taken = seconds(function, times)
     with Kernels() as kernels:
         function()
-    return min(taken[1:]), kernels.count
+    return taken, kernels.count
 
 
 def counts() -> torch.Tensor:
