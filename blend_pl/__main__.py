@@ -2,13 +2,12 @@
 
 import sys
 
+from blend_pl.commands import run
 from blend_pl.errors import BlendError
 
 
 def main() -> int:
     """Runs the command line; an error that the user can mend becomes one line and exit status 2."""
-    from blend_pl.cli import run
-
     try:
         run(sys.argv[1:])
     except BlendError as error:

@@ -1,13 +1,12 @@
-"""The command line: LightningCLI for fit, validate, test and predict, and the small commands beside it."""
+"""The commands of the trainer: LightningCLI for fit, validate, test and predict."""
 
 from argparse import ArgumentError
-from collections.abc import Callable, Sequence
-from inspect import signature
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -18,24 +17,13 @@ from blend_pl.callbacks import Cost, Distillation, Evaluation, Multitask, Pretra
 from blend_pl.compose import Config, compose, merge
 from blend_pl.errors import ConfigError, complaint
 from blend_pl.files import atomic_file
-from blend_pl.plain import plain
-from blend_pl.report import print_scores, report
+from blend_pl.report import print_scores
 from blend_pl.results import write_results
 from blend_pl.runs import BEST, CHECKPOINTS, CONFIG, LAST, fingerprint, reserve, run_of
-from blend_pl.simulate import simulate
-from blend_pl.submission import submit
 from blend_pl.systems import Student
 from blend_pl.systems.checkpoint import WholeCheckpoints, read_checkpoint
 from blend_pl.systems.student import stored_signature
 from blend_pl.teachers import resolve_teachers
-
-BESIDE: dict[str, Callable[..., None]] = {
-    "simulate": simulate,
-    "plain": plain,
-    "report": report,
-    "submit": submit,
-}
-"""Commands beside fit, validate, test and predict."""
 
 
 class BlendCLI(LightningCLI):
@@ -231,8 +219,8 @@ def _plain(parser: Any, config: Any) -> dict[str, Any]:
     return yaml.safe_load(parser.dump(config, skip_none=False, skip_validation=True))
 
 
-def run(arguments: Sequence[str]) -> BlendCLI | None:
-    """Runs one command.
+def run_trainer(arguments: Sequence[str]) -> BlendCLI:
+    """Runs a command of the trainer.
 
     Args:
         arguments: the command line without the program's name.
@@ -241,9 +229,6 @@ def run(arguments: Sequence[str]) -> BlendCLI | None:
         BlendError: something that the user can mend.
     """
     try:
-        if arguments and arguments[0] in BESIDE:
-            _run_beside(arguments[0], arguments[1:])
-            return None
         return BlendCLI(
             Student,
             LightningDataModule,
@@ -252,50 +237,14 @@ def run(arguments: Sequence[str]) -> BlendCLI | None:
             save_config_callback=None,
             seed_everything_default=0,
             parser_kwargs={
-                "epilog": f"Beside these: {', '.join(BESIDE)}; see `python -m blend_pl COMMAND --help`.",
                 "exit_on_error": False,
                 **{command: {"exit_on_error": False} for command in BlendCLI.subcommands()},
             },
             args=[*_composed(arguments)],
         )
     except ArgumentError as error:
-        command = next((a for a in arguments if a in (*BlendCLI.subcommands(), *BESIDE)), "COMMAND")
+        command = next((a for a in arguments if a in BlendCLI.subcommands()), "COMMAND")
         raise ConfigError(f"{complaint(str(error))}; see `python -m blend_pl {command} --help`") from error
-
-
-def _run_beside(name: str, arguments: Sequence[str]) -> None:
-    """Runs a small command, whose function says what its arguments are.
-
-    `runs` are as many as one likes; `data` are all options that begin with --data, as they are written.
-    """
-    command = BESIDE[name]
-    parameters = signature(command).parameters
-    parser = ArgumentParser(prog=f"python -m blend_pl {name}", exit_on_error=False)
-    if "runs" in parameters:
-        parser.add_argument("runs", nargs="+", type=str, help="folders of runs or experiments")
-    parser.add_function_arguments(command, as_positional=True, skip={"runs", "data"})
-    more = {}
-    if "data" in parameters:
-        more["data"], arguments = _data_options(arguments)
-    # A flag alone means true; the parser wants the value.
-    flags = {f"--{name}" for name, parameter in parameters.items() if parameter.annotation is bool}
-    given = [f"{argument}=true" if argument in flags else argument for argument in arguments]
-    command(**parser.parse_args(given).as_dict(), **more)
-
-
-def _data_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Options that begin with --data., with their values, and all other arguments."""
-    options: list[str] = []
-    others: list[str] = []
-    remaining = iter(arguments)
-    for argument in remaining:
-        if not argument.startswith("--data."):
-            others.append(argument)
-        elif "=" in argument:
-            options.append(argument)
-        else:
-            options.append(f"{argument}={next(remaining, '')}")
-    return options, others
 
 
 def _composed(arguments: Sequence[str]) -> list[str]:

@@ -211,7 +211,7 @@ def test_impossible_settings(folder: Path, fails: Complaint, case: str) -> None:
     ("arguments", "told"),
     [
         ([], "COMMAND --help"),
-        (["fitt"], "choose from 'fit'"),
+        (["fitt"], "there is no command fitt; choose from fit, "),
         (["fit", "--config", "none.yaml"], "cannot read the config file none.yaml: No such file"),
         (["predict", "--config", experiment("mc_maze_baseline")], "add --ckpt_path RUN/checkpoints/best.ckpt"),
         (["simulate"], "arguments are required: folder"),

@@ -11,7 +11,7 @@ from helpers.cli import EXPERIMENTS, SIMULATION, fit, write_set
 from helpers.sessions import session_of, tiny_module
 from sklearn.linear_model import PoissonRegressor
 
-from blend_pl.cli import run
+from blend_pl.commands import run
 from blend_pl.data.module import NLBDataModule
 from blend_pl.data.session import SessionTensors
 from blend_pl.errors import BlendError, ConfigError, DataError

@@ -13,7 +13,7 @@ from helpers.lfp import small_stages
 from helpers.nwb_files import write_maze, write_own
 from helpers.readme import README, blocks, module_of_the_readme
 
-from blend_pl.cli import run
+from blend_pl.commands import run
 
 MODULES = ("my_models.py", "my_fusions.py", "my_losses.py")
 COMMANDS = [line.split("  #")[0].strip() for block in blocks("bash") for line in block.splitlines() if line.strip()]

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from helpers.nwb_files import write_bump, write_dmfc, write_maze, write_rtt
 
-from blend_pl.cli import BlendCLI, run
+from blend_pl.cli import BlendCLI
+from blend_pl.commands import run
 from blend_pl.compose import compose
 
 REPOSITORY = Path(__file__).parents[2]

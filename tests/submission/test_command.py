@@ -17,7 +17,7 @@ from helpers.nwb_files import write_maze, write_rtt
 from helpers.oracle import evaluate, make_targets
 from helpers.specs import MC_MAZE, MC_RTT
 
-from blend_pl.cli import run as blend
+from blend_pl.commands import run as blend
 from blend_pl.errors import BlendError, ConfigError, DataError, TeacherError
 from blend_pl.prediction import predict
 from blend_pl.report.released import read_test_scores
