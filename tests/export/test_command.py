@@ -1,6 +1,7 @@
 """`python -m blend_pl export`: what it writes, and what it refuses."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,22 +10,30 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from helpers.cli import SIMULATION, fit, teacher_args
 from helpers.export import CAUSAL, finished, readme_class, student
+from helpers.readme import blocks
 from torch import nn
 
-from blend_pl.cli import run
+from blend_pl.commands import run
 from blend_pl.errors import BlendError, ConfigError, TeacherError
 from blend_pl.export import command
 from blend_pl.export.program import check, difference
 from blend_pl.models import LFADS, NDT, STNDT, Encoding
+from blend_pl.results import read_results
 from blend_pl.systems import Student, Teacher
+from blend_pl.systems.checkpoint import load_system
 
 
 @pytest.fixture(scope="module")
 def causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The exported folder of a causal student's run."""
-    path = finished(tmp_path_factory.mktemp("export"), **CAUSAL)
-    run(["export", str(path), "--steps", "50"])
+    """What the README's command makes of a causal student."""
+    folder = tmp_path_factory.mktemp("export")
+    path = finished(folder, **CAUSAL)
+    (command,) = (line for block in blocks("bash") for line in block.splitlines() if " export " in line)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run([*shlex.split(command.replace("xxxxxxxx", "0123abcd"))[3:], "--steps", "50"])
     return path / "export"
 
 
@@ -94,6 +103,19 @@ def test_every_backbone_has_a_program_of_whole_trials(
     counts = torch.randint(0, 4, (5, 7, 4)).float()
     (onnx,) = onnxruntime.InferenceSession(tmp_path / "student.onnx").run(None, {"spikes": counts.numpy()})
     assert np.abs(onnx - rates_of(system, counts).numpy()).max() < 1e-5
+
+
+@pytest.mark.slow
+def test_a_student_that_looks_back_learns_from_a_teacher_that_looks_ahead_and_is_run_bin_by_bin(tmp_path: Path) -> None:
+    data = [f"--data.root={tmp_path / 'data'}", *SIMULATION]
+    trained = fit("simulated_causal_hard", tmp_path / "runs", *data, teacher_args())
+    (teacher,) = read_results(trained)["teachers"]
+    windows = [load_system(path).backbone.window for path in (Path(teacher), trained / "checkpoints" / "best.ckpt")]
+    assert [bool(window.triu(1).any()) for window in windows] == [True, False]
+    run(["export", str(trained), "--output", str(tmp_path / "exported"), "--steps", "20"])
+    said = json.loads((tmp_path / "exported" / "export.json").read_text())
+    assert said["fingerprint"] == read_results(trained)["fingerprint"]
+    assert {*said["programs"]} == {"student", "student_step"}
 
 
 class Measured(nn.Module):

@@ -29,9 +29,9 @@ def student(backbone: Any = NDT, kind: type[Student] = Student, **sizes: Any) ->
 
 
 def finished(folder: Path, backbone: Any = NDT, kind: type[Student] = Student, **sizes: Any) -> Path:
-    """A run with results and a checkpoint of such a system."""
+    """A run with results and a checkpoint of such a system; it has the name that the README exports."""
     system = student(backbone, kind, **sizes)
-    run = write_run(folder, kind.__name__.lower(), fingerprint="0123abcd")
+    run = write_run(folder / "runs", "simulated_causal_hard", run="seed0-0123abcd", fingerprint="0123abcd")
     (run / "checkpoints").mkdir()
     parameters = {
         "_instantiator": INSTANTIATOR,
