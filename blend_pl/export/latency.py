@@ -35,12 +35,6 @@ class Latency:
     max: float
     processor_p99: float
 
-    def __str__(self) -> str:
-        return (
-            f"median {self.median:.3f} ms, p99 {self.p99:.3f} ms ({self.processor_p99:.3f} ms of the processor), max "
-            f"{self.max:.3f} ms, {self.steps} bins"
-        )
-
 
 def latency(call: Callable[[int], object], steps: int) -> Latency:
     """Times calls one by one, on this thread.

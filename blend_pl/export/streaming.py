@@ -6,12 +6,13 @@ from torch import Tensor, nn
 
 from blend_pl.data.session import Signature
 from blend_pl.export.program import Port, Program
-from blend_pl.export.trial import COUNTS, RATES
+from blend_pl.export.whole import COUNTS, RATES
 from blend_pl.likelihoods import Likelihood
 from blend_pl.models import NDT
+from blend_pl.models.patches import SessionNetwork
 from blend_pl.models.transformer import TransformerLayer
 
-HINT = "train a student with --config configs/model/causal.yaml"
+CAUSAL = "configs/model/causal.yaml"
 
 
 class Step(nn.Module):
@@ -88,10 +89,13 @@ def look_back(backbone: NDT) -> int | None:
 
 def obstacle(backbone: nn.Module) -> str | None:
     """Why a network cannot be run bin by bin, and what to do; None if it can."""
+    name = type(backbone).__name__
+    if isinstance(backbone, SessionNetwork):
+        return f"{name} reads whole segments"
     if type(backbone) is not NDT:
-        return f"{type(backbone).__name__} is run on whole trials here; of NDTs that look back only, {HINT}"
+        return f"{name} is run on whole trials; an NDT with --config {CAUSAL} looks back only"
     if look_back(backbone) is None:
-        return f"this NDT's attention looks ahead; {HINT}, which is --model.backbone.context_forward 0"
+        return f"this {name} looks ahead; train it with --config {CAUSAL}, which is --model.backbone.context_forward 0"
     return None
 
 

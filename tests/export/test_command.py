@@ -12,16 +12,18 @@ import pytest
 import torch
 from helpers.cli import SIMULATION, fit, teacher_args
 from helpers.export import CAUSAL, finished, readme_class, student
+from helpers.lfp import make_lfp
 from helpers.readme import blocks
 from torch import nn
 
 from blend_pl.commands import run
+from blend_pl.data.lfp.sessions import Member, SessionSet
 from blend_pl.errors import BlendError, ConfigError, TeacherError
 from blend_pl.export import command
 from blend_pl.export.program import check, difference
 from blend_pl.models import LFADS, NDT, STNDT, Encoding
 from blend_pl.results import read_results
-from blend_pl.systems import Student, Teacher
+from blend_pl.systems import LFPStudent, SingleSessionStudent, Student, Teacher
 from blend_pl.systems.checkpoint import load_system
 
 
@@ -91,18 +93,41 @@ def test_a_description_says_what_goes_in_and_out(causal: Path) -> None:
     ],
     ids=["NDT", "STNDT", "LFADS", "a GRU of one's own"],
 )
-def test_every_backbone_has_a_program_of_whole_trials(
-    backbone: Any, sizes: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_backbone_has_a_program_of_whole_trials(backbone: Any, sizes: dict[str, Any], tmp_path: Path) -> None:
     network = readme_class(backbone, "GRU") if isinstance(backbone, str) else backbone
     system = student(network, **sizes)
-    description: dict[str, Any] = {}
-    lines = command.write_programs(system, tmp_path, description, 20)
-    assert lines[-1].startswith("no streaming: ")
+    said, lines = command.write_programs(system, None, tmp_path, 20)
+    assert lines[-1] == f"not for single bins: {said['streaming']}"
     assert {path.name for path in tmp_path.iterdir()} == {"student.pt2", "student.onnx"}
     counts = torch.randint(0, 4, (5, 7, 4)).float()
     (onnx,) = onnxruntime.InferenceSession(tmp_path / "student.onnx").run(None, {"spikes": counts.numpy()})
     assert np.abs(onnx - rates_of(system, counts).numpy()).max() < 1e-5
+
+
+MEMBERS = [Member(name, "A", tuple(map(str, range(channels))), ("u",)) for name, channels in (("a1", 13), ("a2", 9))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [LFPStudent, SingleSessionStudent])
+@pytest.mark.parametrize("member", MEMBERS, ids=["a1", "a2"])
+def test_a_student_of_field_potentials_has_a_program_of_each_session(
+    kind: type[LFPStudent], member: Member, tmp_path: Path
+) -> None:
+    system = make_lfp(kind, SessionSet.of_members("both", 10, 20, MEMBERS, 2)).eval()
+    said, lines = command.write_programs(system, member.name, tmp_path, 20)
+    assert lines[-1] == f"not for single bins: {said['streaming']}"
+    lfp = torch.randn(5, 20, len(member.channel_id))
+    with torch.no_grad():
+        expected = system.network(lfp, [member.name] * 5).latents
+    (onnx,) = onnxruntime.InferenceSession(tmp_path / "student.onnx").run(None, {"lfp": lfp.numpy()})
+    assert np.abs(onnx - expected.numpy()).max() < 1e-5
+
+
+@pytest.mark.parametrize(("name", "complaint"), [(None, "of one session"), ("b", "knows no session b")])
+def test_one_of_several_sessions_is_chosen(name: str | None, complaint: str, tmp_path: Path) -> None:
+    system = make_lfp(LFPStudent, SessionSet.of_members("both", 10, 20, MEMBERS, 2))
+    with pytest.raises(ConfigError, match=f"{complaint}; choose --session from a1, a2"):
+        command.write_programs(system, name, tmp_path, 20)
 
 
 @pytest.mark.slow
@@ -131,7 +156,7 @@ class Measured(nn.Module):
 
 def test_a_backbone_that_torch_cannot_export_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"torch cannot export this model: .*batch.*x\.shape") as refused:
-        command.write_programs(student(Measured), tmp_path, {}, 20)
+        command.write_programs(student(Measured), None, tmp_path, 20)
     assert "\n" not in str(refused.value)
 
 
@@ -157,6 +182,7 @@ def test_a_teacher_is_refused(tmp_path: Path) -> None:
         (["--steps", "0"], "--steps is at least 1"),
         (["--checkpoint", "first.ckpt"], "first.ckpt"),
         (["--output", "."], "exists already; remove it"),
+        (["--session", "tiny"], "--session is for students of several sessions"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_anything_is_written(
@@ -171,7 +197,7 @@ def test_what_cannot_be_done_is_said_before_anything_is_written(
 def test_nothing_is_left_behind_where_an_export_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = finished(tmp_path, **CAUSAL)
 
-    def fail(system: Student, folder: Path, *others: Any) -> list[str]:
+    def fail(system: Student, session: str | None, folder: Path, steps: int) -> None:
         (folder / "student.onnx").write_bytes(b"half")
         raise ConfigError("no")
 

@@ -88,7 +88,7 @@ def test_look_back_of_a_causal_network(backward: int, expected: int) -> None:
 
 @pytest.mark.parametrize("ahead", [1, -1])
 @pytest.mark.parametrize("backward", [2, -1])
-def test_a_network_that_looks_ahead_says_what_setting_would_not(ahead: int, backward: int) -> None:
+def test_a_network_that_looks_ahead_says_which_setting_does_not(ahead: int, backward: int) -> None:
     network = student(layers=1, context_forward=ahead, context_backward=backward).backbone
     assert "--model.backbone.context_forward 0" in str(obstacle(network))
 
@@ -96,5 +96,5 @@ def test_a_network_that_looks_ahead_says_what_setting_would_not(ahead: int, back
 @pytest.mark.parametrize("kind", [STNDT, LFADS])
 def test_a_network_of_whole_trials_says_what_could_be_run_bin_by_bin(kind: Any) -> None:
     reason = str(obstacle(student(kind).backbone))
-    assert reason.startswith(kind.__name__)
-    assert "configs/model/causal.yaml" in reason
+    assert reason.startswith(f"{kind.__name__} is run on whole trials")
+    assert "--config configs/model/causal.yaml" in reason
