@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -72,30 +73,30 @@ class Program:
         self.module.eval().requires_grad_(False)
         batch = torch.export.Dim(BATCH, min=1)
         dynamic = tuple({d: batch for d, size in enumerate(port.shape) if size == BATCH} for port in self.inputs)
+        archive = BytesIO()
         try:
             with _silence():
                 traced = torch.export.export(self.module, tuple(example), dynamic_shapes=dynamic)
-                torch.export.save(traced, folder / f"{self.stem}.pt2")
-                written = torch.onnx.export(
+                torch.export.save(traced, archive)
+                translated = torch.onnx.export(
                     traced,
                     input_names=[port.name for port in self.inputs],
                     output_names=[port.name for port in self.outputs],
                     dynamo=True,
                     verbose=False,
                 )
-                assert written is not None
-                graph, ports = written.model.graph, (*self.inputs, *self.outputs)
-                for value, port in zip((*graph.inputs, *graph.outputs), ports, strict=True):
-                    value.shape = Shape(port.shape)
-                # A file of weights beside the program could be lost.
-                written.save(folder / f"{self.stem}.onnx", external_data=False)
-        except OSError:
-            raise
         except Exception as error:  # Whatever the module's own code or torch's exporters may raise.
             raise ConfigError(
                 f"torch cannot export this model: {_reason(error)}; in a backbone of your own, take sizes from x.shape "
                 "rather than len(x), and let no value decide what is computed"
             ) from error
+        assert translated is not None
+        graph = translated.model.graph
+        for value, port in zip((*graph.inputs, *graph.outputs), (*self.inputs, *self.outputs), strict=True):
+            value.shape = Shape(port.shape)
+        (folder / f"{self.stem}.pt2").write_bytes(archive.getvalue())
+        # A file of weights beside the program could be lost.
+        translated.save(folder / f"{self.stem}.onnx", external_data=False)
 
     def differences(self, folder: Path, inputs: Sequence[Sequence[Tensor]]) -> dict[str, float]:
         """Largest difference of what was written to the module's outputs, relative to entries above 1.

