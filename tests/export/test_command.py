@@ -15,6 +15,7 @@ from helpers.cli import SIMULATION, fit, teacher_args
 from helpers.export import CAUSAL, finished, readme_class, student
 from helpers.lfp import make_lfp
 from helpers.readme import blocks
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 from torch import nn
 
 from blend_pl.commands import run
@@ -62,6 +63,8 @@ def test_the_readmes_stream_gives_the_students_rates(causal: Path) -> None:
         decoder.begin()
         rates = np.stack([decoder.step(now) for now in [*trial.numpy(), *np.zeros((3, 4), np.float32)]])
         assert np.abs(rates - rates_of(student(**CAUSAL), trial[None])[0].numpy()).max() < 1e-5
+        with pytest.raises(InvalidArgument, match="out of data bounds"):
+            decoder.step(np.zeros(4, np.float32))
 
 
 def test_a_description_says_what_goes_in_and_out(causal: Path) -> None:
