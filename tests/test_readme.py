@@ -16,7 +16,9 @@ from helpers.readme import README, blocks, module_of_the_readme
 from blend_pl.commands import run
 
 MODULES = ("my_models.py", "my_fusions.py", "my_losses.py")
-COMMANDS = [line.split("  #")[0].strip() for block in blocks("bash") for line in block.splitlines() if line.strip()]
+LINES = [line.split("  #")[0].strip() for block in blocks("bash") for line in block.splitlines() if line.strip()]
+# The command that exports is run by tests/export/test_command.py, once for all that is to be said of its files.
+COMMANDS = [line for line in LINES if not line.startswith("python -m blend_pl export")]
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ class Encoder(nn.Module):
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, width) -> outputs (B, T, 2 units), forward ones first, and last states (B, 2 units)."""
-        outputs, last = self.gru(inputs, self.initial.expand(-1, len(inputs), -1).contiguous())
+        outputs, last = self.gru(inputs, self.initial.expand(-1, inputs.shape[0], -1).contiguous())
         return outputs, last.transpose(0, 1).flatten(1)
 
 
@@ -129,7 +129,7 @@ class LFADS(nn.Module):
         condition = mean + (0.5 * log_variance).exp() * self._noise(mean)
         first = self.initial_state(condition).clamp(-self.clip, self.clip)
         # One mask of each state for all its ways to factors, to the controller's and to the read-out's.
-        keep = self.dropout(first.new_ones(self.bins + 1, len(read), first.shape[1]))
+        keep = self.dropout(first.new_ones(self.bins + 1, *first.shape))
         states, means, log_variances, samples = self._generate(self._controller_inputs(read), first, keep)
         factors = (states * keep[1:].transpose(0, 1)) @ self._loadings().T
         penalty = None
@@ -151,10 +151,10 @@ class LFADS(nn.Module):
         from_encoder, from_factors = self.controller.weight_ih.split([heard.shape[-1], self.factors.out_features], 1)
         path = run(
             F.linear(heard, from_encoder, self.controller.bias_ih).transpose(0, 1),
-            self._noise(heard.new_empty(heard.shape[1], len(heard), self.input_posterior.out_features // 2)),
+            self._noise(heard.new_empty(heard.shape[1], heard.shape[0], self.input_posterior.out_features // 2)),
             keep[: self.encoded],
             first,
-            self.controller_state.expand(len(heard), -1),
+            self.controller_state.expand(heard.shape[0], -1),
             Weights(
                 feedback=from_factors @ self._loadings(),
                 controller=self.controller.weight_hh,

@@ -69,8 +69,38 @@ def run(inputs: Tensor, noise: Tensor, keep: Tensor, initial: Tensor, controller
     """
     # Mixed precision has no say here: rounding errors would add up over bins.
     exact = (x.to(weights.generator.dtype) for x in (inputs, noise, keep, initial, controller, *weights))
+    if torch.compiler.is_exporting():
+        return _scan(*exact)
     with torch.autocast(inputs.device.type, enabled=False):
         return Path(*_Loop.apply(*exact))
+
+
+def _scan(inputs: Tensor, noise: Tensor, keep: Tensor, initial: Tensor, controller: Tensor, *weights: Tensor) -> Path:
+    """The same as one operator, as loops enter an exported program; unrolled, it would take minutes to write."""
+    # Only exported programs need it, and importing it is slow.
+    from torch._higher_order_ops.scan import scan
+
+    w = Weights(*weights)
+
+    def step(carry: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor, Tensor]) -> Any:
+        (state, control), (x, chance, kept) = carry, now
+        control = _gru(torch.addmm(x, state * kept, w.feedback.T), control, w.controller, w.controller_bias)
+        posterior = torch.addmm(w.posterior_bias, control, w.posterior.T)
+        mean, log_variance = posterior.chunk(2, -1)
+        sample = mean + (0.5 * log_variance).exp() * chance
+        state = _gru(torch.addmm(w.inferred_bias, sample, w.inferred.T), state, w.generator, w.generator_bias)
+        # What is carried on and what is kept may not share memory.
+        return (state, control), (state.clone(), posterior, sample.clone())
+
+    _, (states, posterior, samples) = scan(step, (initial, controller.contiguous()), (inputs, noise, keep))
+    return Path(torch.cat([initial[None], states]), posterior.unflatten(-1, (2, -1)), samples)
+
+
+def _gru(x: Tensor, before: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A GRU's next state from its input, (B, 3 units), and its last one."""
+    (xr, xz, xn), (hr, hz, hn) = x.chunk(3, -1), torch.addmm(bias, before, weight.T).chunk(3, -1)
+    z = (xz + hz).sigmoid()
+    return (1 - z) * (xn + (xr + hr).sigmoid() * hn).tanh() + z * before
 
 
 class _Cell(NamedTuple):

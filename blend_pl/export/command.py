@@ -1,0 +1,117 @@
+"""`python -m blend_pl export`: a finished run's student as programs, checked, with their latency."""
+
+import json
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from blend_pl.data.lfp.sessions import SessionSet
+from blend_pl.data.session import Signature
+from blend_pl.errors import ConfigError, TeacherError
+from blend_pl.export.program import TOLERANCE, onnx_packages
+from blend_pl.export.whole import member_of
+from blend_pl.export.writing import write_programs
+from blend_pl.files import atomic_folder
+from blend_pl.models import NeuPRINT
+from blend_pl.results import read_results
+from blend_pl.runs import BEST, CHECKPOINTS
+from blend_pl.systems import SpikeTeacher, Student, Teacher
+from blend_pl.systems.checkpoint import load_system
+
+DESCRIPTION = "export.json"
+PACKAGES = ("blend-pl", "torch", "onnx", "onnxscript", "onnxruntime")
+
+
+def export(
+    run: str, output: str | None = None, checkpoint: str = BEST, session: str | None = None, steps: int = 2000
+) -> None:
+    """Writes a finished run's student, which sees neural activity only, as programs that run without this package.
+
+    student.pt2 (torch.export) and student.onnx take the spike counts of whole trials, any number of them, and give
+    rates. Where attention looks back only, student_step.pt2 and student_step.onnx take one bin and give its rates, and
+    are timed on one CPU core. A student of field potentials gives latents of whole segments. All are compared with the
+    model: a difference above 1e-5 is an error. export.json says what goes in and out.
+
+    Args:
+        run: folder of a finished run.
+        output: folder for the files, which must not exist yet; export in the run's folder by default.
+        checkpoint: name of the file in the run's folder of checkpoints.
+        session: of a student of several sessions, the one to export.
+        steps: bins that are timed.
+
+    Raises:
+        BlendError: the run has no such checkpoint, holds a teacher or a model that cannot be exported, the output
+            exists, or a package is missing.
+    """
+    path = Path(run)
+    folder = Path(output) if output is not None else path / "export"
+    onnx_packages()
+    if steps < 1:
+        raise ConfigError(f"--steps is at least 1, not {steps}")
+    if folder.exists():
+        raise ConfigError(f"{folder} exists already; remove it, or choose another folder with --output")
+    results = read_results(path)
+    student = student_of(path, checkpoint)
+    with atomic_folder(folder) as temporary:
+        written = write_programs(student, session, temporary, steps)
+        description = {
+            "name": results["name"],
+            "fingerprint": results["fingerprint"],
+            "seed": results["seed"],
+            "checkpoint": f"{CHECKPOINTS}/{checkpoint}",
+            **_session(student.signature, session),
+            **written,
+            "tolerance": TOLERANCE,
+            "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "versions": {package: metadata.version(package) for package in PACKAGES},
+        }
+        (temporary / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+    print(f"exported {results['name']} to {folder}")
+    for line in _lines(description):
+        print(f"  {line}")
+
+
+def student_of(run: Path, checkpoint: str = BEST) -> Student:
+    """A run's student.
+
+    Raises:
+        TeacherError: the checkpoint is missing or damaged, or holds a teacher.
+        ConfigError: it holds a model that has no program.
+    """
+    system = load_system(run / CHECKPOINTS / checkpoint)
+    if isinstance(system, Teacher | SpikeTeacher):
+        raise TeacherError(
+            f"{run} holds a {type(system).__name__}, whose input is missing in real time; name the run of a student"
+        )
+    if isinstance(system.backbone, NeuPRINT):
+        raise ConfigError(
+            f"{run} holds a NeuPRINT, whose result are embeddings of cells; students of spikes (NDT, STNDT, LFADS, a "
+            "backbone of your own) and of field potentials can be exported"
+        )
+    return system
+
+
+def _session(signature: Signature | None, name: str | None) -> dict[str, Any]:
+    """What a program's session is, as JSON values."""
+    assert signature is not None
+    common = {"bin_ms": signature.bin_ms, "observed_bins": signature.n_observed, "forward_bins": signature.n_forward}
+    if isinstance(signature, SessionSet):
+        member = member_of(signature, name)
+        return {"session": member.name, **common, "channels": [*member.channel_id]}
+    held_in, held_out = signature.unit_id[: signature.n_heldin], signature.unit_id[signature.n_heldin :]
+    return {"session": signature.name, **common, "held_in": [*held_in], "held_out": [*held_out]}
+
+
+def _lines(description: dict[str, Any]) -> Iterator[str]:
+    """What to print of a description."""
+    for stem, program in description["programs"].items():
+        yield f"{stem}.pt2, {stem}.onnx: equal to the model to {max(program['difference'].values()):.0e}"
+        for who, taken in program.get("latency_ms", {}).items():
+            yield (
+                f"a bin of {description['bin_ms']} ms in {who} on one core: median {taken['median']:.3f} ms, p99 "
+                f"{taken['p99']:.3f} ms ({taken['processor_p99']:.3f} ms of the processor)"
+            )
+    if description["streaming"] is not True:
+        yield f"not for single bins: {description['streaming']}"

@@ -1,0 +1,228 @@
+"""`python -m blend_pl export`: what it writes, and what it refuses."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from helpers.cli import SIMULATION, fit, teacher_args
+from helpers.export import CAUSAL, finished, readme_class, student
+from helpers.lfp import make_lfp
+from helpers.readme import blocks
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
+from torch import nn
+
+from blend_pl.commands import run
+from blend_pl.data.lfp.sessions import Member, SessionSet
+from blend_pl.errors import BlendError, ConfigError, TeacherError
+from blend_pl.export import command
+from blend_pl.export.program import check, difference
+from blend_pl.export.writing import write_programs
+from blend_pl.models import LFADS, NDT, STNDT, Encoding, NeuPRINT
+from blend_pl.results import read_results
+from blend_pl.systems import LFPStudent, SingleSessionStudent, Student, Teacher
+from blend_pl.systems.checkpoint import load_system
+
+
+@pytest.fixture(scope="module")
+def causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the README's command makes of a causal student."""
+    folder = tmp_path_factory.mktemp("export")
+    path = finished(folder, **CAUSAL)
+    (command,) = (line for block in blocks("bash") for line in block.splitlines() if " export " in line)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run([*shlex.split(command.replace("xxxxxxxx", "0123abcd"))[3:], "--steps", "50"])
+    return path / "export"
+
+
+def rates_of(system: Student, counts: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return system.backbone(counts).prediction.exp()
+
+
+@pytest.mark.parametrize("trials", [1, 4])
+def test_programs_of_whole_trials_give_the_students_rates(causal: Path, trials: int) -> None:
+    counts = torch.randint(0, 4, (trials, 7, 4)).float()
+    expected = rates_of(student(**CAUSAL), counts)
+    (found,) = onnxruntime.InferenceSession(causal / "student.onnx").run(None, {"spikes": counts.numpy()})
+    loaded = torch.export.load(causal / "student.pt2").module()(counts)
+    assert np.abs(found - expected.numpy()).max() < 1e-5
+    assert (loaded - expected).abs().max() < 1e-5
+
+
+def test_the_readmes_stream_gives_the_students_rates(causal: Path) -> None:
+    decoder = readme_class("my_decoder.py", "Stream")(causal)
+    for trial in torch.randint(0, 4, (2, 7, 4)).float():
+        decoder.begin()
+        rates = np.stack([decoder.step(now) for now in [*trial.numpy(), *np.zeros((3, 4), np.float32)]])
+        assert np.abs(rates - rates_of(student(**CAUSAL), trial[None])[0].numpy()).max() < 1e-5
+        with pytest.raises(InvalidArgument, match="out of data bounds"):
+            decoder.step(np.zeros(4, np.float32))
+
+
+def test_a_description_says_what_goes_in_and_out(causal: Path) -> None:
+    assert {path.name for path in causal.iterdir()} == {
+        "export.json",
+        *(f"{stem}.{ending}" for stem in ("student", "student_step") for ending in ("pt2", "onnx")),
+    }
+    said = json.loads((causal / "export.json").read_text())
+    assert (said["session"], said["bin_ms"], said["fingerprint"]) == ("tiny", 5, "0123abcd")
+    assert (said["held_in"], said["held_out"]) == ([3, 1, 4, 15], [9, 2])
+    assert said["streaming"] is True
+    assert said["versions"]["onnxruntime"] == onnxruntime.__version__
+    for stem, program in said["programs"].items():
+        session = onnxruntime.InferenceSession(causal / f"{stem}.onnx")
+        for side, found in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
+            assert [(port["name"], port["shape"]) for port in program[side]] == [(p.name, p.shape) for p in found]
+        assert max(program["difference"].values()) < 1e-5
+    measured = said["programs"]["student_step"]["latency_ms"]
+    assert {name: figures["steps"] for name, figures in measured.items()} == {"onnxruntime": 50, "torch": 50}
+    assert all(0 < figures["median"] <= figures["p99"] <= figures["max"] for figures in measured.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backbone", "sizes"),
+    [
+        (NDT, {"layers": 1}),
+        (STNDT, {"layers": 1}),
+        (LFADS, {"generator": 8, "factors": 4, "clip": 1.0}),
+        ("my_models.py", {"hidden": 6}),
+    ],
+    ids=["NDT", "STNDT", "LFADS", "a GRU of one's own"],
+)
+def test_every_backbone_has_a_program_of_whole_trials(backbone: Any, sizes: dict[str, Any], tmp_path: Path) -> None:
+    network = readme_class(backbone, "GRU") if isinstance(backbone, str) else backbone
+    system = student(network, **sizes)
+    said = write_programs(system, None, tmp_path, 20)
+    assert "configs/model/causal.yaml" in said["streaming"]
+    assert {path.name for path in tmp_path.iterdir()} == {"student.pt2", "student.onnx"}
+    # LFADS's loop over bins is one operator; unrolled, a trial of usual length could not be exported.
+    assert len(onnx.load(tmp_path / "student.onnx").graph.node) < 400
+    counts = torch.randint(0, 4, (5, 7, 4)).float()
+    (found,) = onnxruntime.InferenceSession(tmp_path / "student.onnx").run(None, {"spikes": counts.numpy()})
+    assert np.abs(found - rates_of(system, counts).numpy()).max() < 1e-5
+
+
+MEMBERS = [Member(name, "A", tuple(map(str, range(channels))), ("u",)) for name, channels in (("a1", 13), ("a2", 9))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [LFPStudent, SingleSessionStudent])
+@pytest.mark.parametrize("member", MEMBERS, ids=["a1", "a2"])
+def test_a_student_of_field_potentials_has_a_program_of_each_session(
+    kind: type[LFPStudent], member: Member, tmp_path: Path
+) -> None:
+    system = make_lfp(kind, SessionSet.of_members("both", 10, 20, MEMBERS, 2)).eval()
+    said = write_programs(system, member.name, tmp_path, 20)
+    assert said["streaming"].endswith("reads whole segments")
+    lfp = torch.randn(5, 20, len(member.channel_id))
+    with torch.no_grad():
+        expected = system.network(lfp, [member.name] * 5).latents
+    (found,) = onnxruntime.InferenceSession(tmp_path / "student.onnx").run(None, {"lfp": lfp.numpy()})
+    assert np.abs(found - expected.numpy()).max() < 1e-5
+
+
+@pytest.mark.parametrize(("name", "complaint"), [(None, "of one session"), ("b", "knows no session b")])
+def test_one_of_several_sessions_is_chosen(name: str | None, complaint: str, tmp_path: Path) -> None:
+    system = make_lfp(LFPStudent, SessionSet.of_members("both", 10, 20, MEMBERS, 2))
+    with pytest.raises(ConfigError, match=f"{complaint}; choose --session from a1, a2"):
+        write_programs(system, name, tmp_path, 20)
+
+
+@pytest.mark.slow
+def test_a_student_that_looks_back_learns_from_a_teacher_that_looks_ahead_and_is_run_bin_by_bin(tmp_path: Path) -> None:
+    data = [f"--data.root={tmp_path / 'data'}", *SIMULATION]
+    trained = fit("simulated_causal_hard", tmp_path / "runs", *data, teacher_args())
+    (teacher,) = read_results(trained)["teachers"]
+    windows = [load_system(path).backbone.window for path in (Path(teacher), trained / "checkpoints" / "best.ckpt")]
+    assert [bool(window.triu(1).any()) for window in windows] == [True, False]
+    run(["export", str(trained), "--output", str(tmp_path / "exported"), "--steps", "20"])
+    said = json.loads((tmp_path / "exported" / "export.json").read_text())
+    assert said["fingerprint"] == read_results(trained)["fingerprint"]
+    assert {*said["programs"]} == {"student", "student_step"}
+
+
+class Measured(nn.Module):
+    """Takes the number of trials as fixed."""
+
+    def __init__(self, dims: Any) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(dims.bins, dims.neurons))
+
+    def forward(self, observed: torch.Tensor, context: torch.Tensor | None = None) -> Encoding:
+        return Encoding(self.bias.expand(len(observed), -1, -1) + observed.mean())
+
+
+def test_a_backbone_that_torch_cannot_export_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"torch cannot export this model: .*batch.*x\.shape") as refused:
+        write_programs(student(Measured), None, tmp_path, 20)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("found", [torch.tensor([1.0, 2.1]), torch.tensor([1.0, torch.nan])])
+def test_a_difference_is_refused(found: torch.Tensor) -> None:
+    with pytest.raises(ConfigError, match="student in torch differs"):
+        check("student in torch", difference([torch.tensor([1.0, 2.0])], [found]))
+
+
+def test_differences_are_relative_above_one() -> None:
+    assert difference([torch.tensor([0.5, 1e3])], [torch.tensor([0.5, 1e3 + 1])]) == pytest.approx(1e-3)
+    assert difference([torch.tensor([0.5])], [torch.tensor([0.6])]) == pytest.approx(0.1, rel=1e-5)
+
+
+def test_a_teacher_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TeacherError, match="holds a Teacher, whose input is missing in real time"):
+        run(["export", str(finished(tmp_path, kind=Teacher, layers=1))])
+
+
+def test_a_network_of_cells_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds a NeuPRINT, whose result are embeddings of cells"):
+        run(["export", str(finished(tmp_path, NeuPRINT, size=4, feedforward=8))])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--steps", "0"], "--steps is at least 1"),
+        (["--checkpoint", "first.ckpt"], "first.ckpt"),
+        (["--output", "."], "exists already; remove it"),
+        (["--session", "tiny"], "--session is for students of several sessions"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_anything_is_written(
+    arguments: list[str], complaint: str, tmp_path: Path
+) -> None:
+    path = finished(tmp_path, **CAUSAL)
+    with pytest.raises(BlendError, match=complaint):
+        run(["export", str(path), *arguments])
+    assert not (path / "export").exists()
+
+
+def test_nothing_is_left_behind_where_an_export_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = finished(tmp_path, **CAUSAL)
+
+    def fail(system: Student, session: str | None, folder: Path, steps: int) -> None:
+        (folder / "student.onnx").write_bytes(b"half")
+        raise ConfigError("no")
+
+    monkeypatch.setattr(command, "write_programs", fail)
+    with pytest.raises(ConfigError, match="no"):
+        run(["export", str(path)])
+    assert sorted(child.name for child in path.iterdir()) == ["checkpoints", "results.json"]
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
+def test_a_missing_package_is_named_with_what_installs_it(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ConfigError, match=rf'export needs {package}; pip install "blend-pl\[export\]"'):
+        run(["export", str(tmp_path)])

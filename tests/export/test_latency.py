@@ -1,0 +1,22 @@
+"""Latency of single calls."""
+
+import time
+
+from blend_pl.export.latency import WARM_UP, latency
+
+
+def test_latency_is_that_of_the_calls_after_the_warm_up() -> None:
+    seen = []
+
+    def call(number: int) -> None:
+        seen.append(number)
+        if number < WARM_UP:
+            return
+        time.sleep(0.02 if number == WARM_UP + 3 else 0.001)
+
+    measured = latency(call, 20)
+    assert seen == [*range(WARM_UP + 20)]
+    assert measured.steps == 20
+    assert 1 <= measured.median < 20 <= measured.max
+    assert measured.median <= measured.p99 <= measured.max
+    assert measured.processor_p99 < 20

@@ -1,0 +1,100 @@
+"""A student bin by bin is the student of whole trials."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from helpers.export import CAUSAL, student
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blend_pl.export.program import difference
+from blend_pl.export.streaming import Step, look_back, obstacle, stream
+from blend_pl.likelihoods import Likelihood, Poisson, UnitGaussian
+from blend_pl.models import LFADS, NDT, STNDT, Dims
+from blend_pl.models.embedding import CountEmbedding, Linear, SinusoidalPositions
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    held_in=st.integers(1, 5),
+    held_out=st.integers(0, 3),
+    observed=st.integers(2, 9),
+    forward=st.integers(0, 4),
+    layers=st.integers(1, 3),
+    heads=st.integers(1, 3),
+    back=st.integers(-1, 15),
+    embedding=st.sampled_from([None, partial(Linear, width=5), CountEmbedding]),
+    positions=st.sampled_from([None, SinusoidalPositions]),
+    likelihood=st.sampled_from([Poisson(), UnitGaussian()]),
+    seed=st.integers(0, 100),
+)
+def test_bin_by_bin_as_the_whole_trial(
+    held_in: int,
+    held_out: int,
+    observed: int,
+    forward: int,
+    layers: int,
+    heads: int,
+    back: int,
+    embedding: Any,
+    positions: Any,
+    likelihood: Likelihood,
+    seed: int,
+) -> None:
+    torch.manual_seed(seed)
+    chosen = {name: part for name, part in (("embedding", embedding), ("positions", positions)) if part is not None}
+    dims = Dims(held_in, held_in + held_out, observed, observed + forward)
+    network = NDT(dims, layers, heads, 8, context_forward=0, context_backward=back, **chosen).eval()
+    counts = torch.poisson(torch.full((1, observed, held_in), 0.5))
+    with torch.no_grad():
+        whole = likelihood.mean(network(counts).prediction)[0]
+        rates = stream(Step(network, likelihood), torch.cat([counts[0], torch.zeros(forward, held_in)]))
+    assert rates.shape == whole.shape
+    assert difference([whole], [rates]) < 1e-5
+
+
+def test_the_state_holds_what_attention_looks_back_to_and_no_more() -> None:
+    step = Step(student(**CAUSAL).backbone, Poisson())
+    bin_number, keys, values = step.start()
+    assert keys.shape == values.shape == (2, 2, 3, 3)
+    with torch.no_grad():
+        _, following, next_keys, _ = step(torch.ones(1, 4), bin_number, keys, values)
+    assert following == 1
+    assert torch.equal(next_keys[:, :, :2], keys[:, :, 1:])
+    assert next_keys[:, :, 2].any()
+
+
+def test_what_lies_before_a_trial_is_not_read() -> None:
+    step = Step(student(**CAUSAL).backbone, Poisson())
+    bin_number, keys, values = step.start()
+    with torch.no_grad():
+        rates, *_ = step(torch.ones(1, 4), bin_number, keys, values)
+        others, *_ = step(torch.ones(1, 4), bin_number, keys + 5, values - 7)
+    assert torch.equal(rates, others)
+
+
+def test_a_trial_has_no_more_bins_than_positions() -> None:
+    step = Step(student(**CAUSAL).backbone, Poisson())
+    with torch.no_grad(), pytest.raises(IndexError):
+        stream(step, torch.zeros(11, 4))
+
+
+@pytest.mark.parametrize(("backward", "expected"), [(0, 0), (3, 3), (20, 9), (-1, 9)])
+def test_look_back_of_a_causal_network(backward: int, expected: int) -> None:
+    assert look_back(student(layers=1, context_forward=0, context_backward=backward).backbone) == expected
+
+
+@pytest.mark.parametrize("ahead", [1, -1])
+@pytest.mark.parametrize("backward", [2, -1])
+def test_a_network_that_looks_ahead_says_which_setting_does_not(ahead: int, backward: int) -> None:
+    network = student(layers=1, context_forward=ahead, context_backward=backward).backbone
+    assert "--model.backbone.context_forward 0" in str(obstacle(network))
+
+
+@pytest.mark.parametrize("kind", [STNDT, LFADS])
+def test_a_network_of_whole_trials_says_what_could_be_run_bin_by_bin(kind: Any) -> None:
+    reason = str(obstacle(student(kind).backbone))
+    assert reason.startswith(f"{kind.__name__} is run on whole trials")
+    assert "--config configs/model/causal.yaml" in reason
