@@ -69,7 +69,8 @@ def run(inputs: Tensor, noise: Tensor, keep: Tensor, initial: Tensor, controller
     """
     # Mixed precision has no say here: rounding errors would add up over bins.
     exact = (x.to(weights.generator.dtype) for x in (inputs, noise, keep, initial, controller, *weights))
-    if torch.compiler.is_exporting():
+    # Torch 2.6 cannot tell, and cannot export this loop either.
+    if getattr(torch.compiler, "is_exporting", bool)():
         return _scan(*exact)
     with torch.autocast(inputs.device.type, enabled=False):
         return Path(*_Loop.apply(*exact))
