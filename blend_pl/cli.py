@@ -19,7 +19,7 @@ from blend_pl.errors import ConfigError, complaint
 from blend_pl.files import atomic_file
 from blend_pl.report import print_scores
 from blend_pl.results import write_results
-from blend_pl.runs import BEST, CHECKPOINTS, CONFIG, LAST, fingerprint, reserve, run_of
+from blend_pl.runs import BEST, CHECKPOINTS, CONFIG, LAST, MODE, MONITOR, best_score, fingerprint, reserve, run_of
 from blend_pl.systems import Student
 from blend_pl.systems.checkpoint import WholeCheckpoints, read_checkpoint
 from blend_pl.systems.student import stored_signature
@@ -48,10 +48,10 @@ class BlendCLI(LightningCLI):
             {
                 "checkpoint.filename": Path(BEST).stem,
                 "checkpoint.enable_version_counter": False,
-                "checkpoint.monitor": "val/co_bps",
-                "checkpoint.mode": "max",
-                "early_stopping.monitor": "val/co_bps",
-                "early_stopping.mode": "max",
+                "checkpoint.monitor": MONITOR,
+                "checkpoint.mode": MODE,
+                "early_stopping.monitor": MONITOR,
+                "early_stopping.mode": MODE,
             }
         )
 
@@ -177,6 +177,7 @@ class BlendCLI(LightningCLI):
         if not self.trainer.is_global_zero:
             return
         config = self.settings
+        chosen = self.trainer.checkpoint_callback
         write_results(
             self.run,
             name=config["name"],
@@ -188,6 +189,7 @@ class BlendCLI(LightningCLI):
             teachers=self.teachers,
             checkpoint=f"{CHECKPOINTS}/{checkpoint.name}",
             epoch=epoch,
+            selected={best_score(chosen.monitor): float(chosen.best_model_score)},
             scores=scores,
             oracle=oracle,
             cost=self.cost.summary(),

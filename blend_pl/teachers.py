@@ -17,8 +17,8 @@ from blend_pl.runs import CHECKPOINTS, LAST, best_checkpoint, find_finished, fin
 
 DISTRIBUTED = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 """Variables that would make the teacher's process wait for ranks that are waiting for it."""
-LAUNCHERS = ("MASTER_", "SLURM_", "TORCHELASTIC_", "WANDB_SWEEP_", "WANDB_RUN_")
-
+LAUNCHERS = ("MASTER_", "SLURM_", "TORCHELASTIC_", "WANDB_SWEEP_", "WANDB_RUN_", "WANDB_RESUME", "WANDB_SERVICE")
+"""Beginnings of the names of variables that would tie it to a launcher's job, or to another run of W&B."""
 
 SEED_STEP = 1000
 """Between the seeds of teachers of one experiment, so that students of neighbouring seeds share none of them."""
@@ -101,6 +101,11 @@ def resolve_teacher(
     return best_checkpoint(run)
 
 
+def own_environment() -> dict[str, str]:
+    """The variables of a process that trains on its own, whoever launched this one."""
+    return {k: v for k, v in os.environ.items() if k not in DISTRIBUTED and not k.startswith(LAUNCHERS)}
+
+
 def _train(arguments: list[str], run: Path, output: Path) -> None:
     last = run / CHECKPOINTS / LAST
     resume = ["--ckpt_path", str(last)] if last.exists() else []
@@ -109,8 +114,7 @@ def _train(arguments: list[str], run: Path, output: Path) -> None:
         file.write_text(arguments[1])
     command = [sys.executable, "-m", "blend_pl", "fit", "--config", str(run / "teacher.json"), *arguments[2:]]
     command += ["--run_dir", str(run), "--output", str(output), *resume]
-    environment = {k: v for k, v in os.environ.items() if k not in DISTRIBUTED and not k.startswith(LAUNCHERS)}
-    if subprocess.run(command, env=environment).returncode != 0:
+    if subprocess.run(command, env=own_environment()).returncode != 0:
         raise TeacherError(
             f"training the teacher failed, see above; mend it, or train it with: {' '.join(command[2:])}"
         )

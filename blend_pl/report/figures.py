@@ -31,6 +31,9 @@ ANGLES = LinearSegmentedColormap.from_list(
 )
 """Direction of a movement; the two ends meet."""
 
+SHADES = LinearSegmentedColormap.from_list("shades", ("#D8DEE6", "#56B4E9", "#0072B2", "#0B2A45"))
+"""From the worst to the best of many."""
+
 STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 10,
