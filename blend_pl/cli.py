@@ -13,6 +13,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.core import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_only
 
+from blend_pl import tracking
 from blend_pl.callbacks import Cost, Distillation, Evaluation, Multitask, Pretrained, RatesWriter
 from blend_pl.compose import Config, compose, merge
 from blend_pl.errors import ConfigError, complaint
@@ -88,6 +89,7 @@ class BlendCLI(LightningCLI):
                 "init_args": {"save_dir": str(run), "name": ""},
             }
             config.trainer.logger = Namespace(csv)
+        tracking.place(config.trainer.logger, run, config.name)
         if self.subcommand == "fit" and config.pretrained:
             (config.pretrained.init_args.model,) = self._trained(config.pretrained.init_args.model)
         if self.subcommand == "fit" and config.distillation:
@@ -145,6 +147,7 @@ class BlendCLI(LightningCLI):
         if self.trainer.is_global_zero:
             with atomic_file(self.run / CONFIG) as path:
                 path.write_text(yaml.safe_dump(self.settings, sort_keys=False))
+            tracking.log_settings(self.trainer.loggers, self.settings)
 
     def after_fit(self) -> None:
         if self.trainer.fast_dev_run:
@@ -195,6 +198,7 @@ class BlendCLI(LightningCLI):
             cost=self.cost.summary(),
             config=config,
         )
+        tracking.log_results(self.trainer.loggers, self.run)
 
     def _print_scores(self) -> Evaluation | None:
         """Prints the scores of the last test, if it had any and this is the rank that prints."""

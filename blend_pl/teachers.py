@@ -58,7 +58,7 @@ def resolve_teacher(
 
     An experiment file stands for its best checkpoint, on the student's data and seed. If no such run has finished, it
     is trained now, in a process of its own, so that the student's chance is the same whether or not its teacher was
-    there. Others who want the same teacher wait.
+    there; it is told to the same loggers. Others who want the same teacher wait.
 
     Args:
         reference: a checkpoint, a run folder or an experiment file.
@@ -79,7 +79,9 @@ def resolve_teacher(
         return best_checkpoint(path) if path.is_dir() else path
     if not path.exists():
         raise TeacherError(f"there is no teacher experiment {path}; check distillation.teacher")
-    shared = {"data": student["data"], "seed_everything": student["seed_everything"]}
+    shared: Config = {"data": student["data"], "seed_everything": student["seed_everything"]}
+    if student["trainer"]["logger"]:
+        shared["trainer"] = {"logger": student["trainer"]["logger"]}
     config = merge(compose(path), shared)
     name = config.setdefault("name", path.stem)
     wanted = ["--config", json.dumps(config), *arguments]

@@ -139,7 +139,7 @@ def _checked(path: Path, content: dict[str, Any]) -> SweepFile:
     cap = content.get("run_cap")
     if cap is not None and (type(cap) is not int or cap < 1):
         raise ConfigError(f"run_cap is {cap!r}; write a whole number from 1")
-    program, identity = str(content["program"]), json.dumps({key: content[key] for key in KEYS}, sort_keys=True)
+    program, identity = str(content["program"]), json.dumps({key: content[key] for key in KEYS})
     return SweepFile(path.stem, method, metric["name"], goal == "maximize", drawn, command, program, cap, identity)
 
 

@@ -1,6 +1,7 @@
 """The journal of a sweep: which trials there are, who runs them, what came out."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -124,12 +125,17 @@ class Journal:
 
     def _sampler(self, number: int) -> Any:
         """Seeded by the trial's number, no two processes draw the same, and one alone draws the same each time."""
+        from optuna.exceptions import ExperimentalWarning
         from optuna.samplers import PartialFixedSampler, RandomSampler, TPESampler
 
         if self.sweep.method == "bayes":
             return TPESampler(seed=number, constant_liar=True)
         random = RandomSampler(seed=number)
-        return PartialFixedSampler(self.sweep.point(number), random) if self.sweep.method == "grid" else random
+        if self.sweep.method == "random":
+            return random
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return PartialFixedSampler(self.sweep.point(number), random)
 
     def join(self, claim: Claim, process: int) -> None:
         """Says who else runs a trial: as long as that process lives, nobody takes the trial over."""
