@@ -89,7 +89,7 @@ class BlendCLI(LightningCLI):
                 "init_args": {"save_dir": str(run), "name": ""},
             }
             config.trainer.logger = Namespace(csv)
-        tracking.place(config.trainer.logger, run, config.name)
+        tracking.place(config.trainer.logger, run, config.name, goes_on=bool(checkpoint))
         if self.subcommand == "fit" and config.pretrained:
             (config.pretrained.init_args.model,) = self._trained(config.pretrained.init_args.model)
         if self.subcommand == "fit" and config.distillation:

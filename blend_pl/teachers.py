@@ -10,6 +10,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from blend_pl.artifacts import PREFIX, fetch
 from blend_pl.compose import Config, compose, merge
 from blend_pl.errors import TeacherError
 from blend_pl.files import atomic_file, unwritable
@@ -61,7 +62,7 @@ def resolve_teacher(
     there; it is told to the same loggers. Others who want the same teacher wait.
 
     Args:
-        reference: a checkpoint, a run folder or an experiment file.
+        reference: a checkpoint, a run folder, an experiment file, or an artifact of W&B as in `artifacts.fetch`.
         student: the student's resolved settings.
         arguments: command-line arguments for the teacher's training, beyond its experiment file.
         output: where runs live.
@@ -72,8 +73,10 @@ def resolve_teacher(
         Path of the checkpoint.
 
     Raises:
-        TeacherError: there is no such teacher, or its training failed.
+        TeacherError: there is no such teacher, it cannot be fetched, or its training failed.
     """
+    if reference.startswith(PREFIX):
+        return fetch(reference, output, say)
     path = Path(reference)
     if path.suffix not in (".yaml", ".yml"):
         return best_checkpoint(path) if path.is_dir() else path

@@ -19,13 +19,14 @@ from blend_pl.runs import CONFIG
 LOGGER = "lightning.pytorch.loggers.WandbLogger"
 
 
-def place(loggers: Any, run: Path, name: str) -> None:
+def place(loggers: Any, run: Path, name: str, goes_on: bool) -> None:
     """Settings of W&B's loggers that follow from the run: where they write, how they are called, what they go on with.
 
     Args:
         loggers: `trainer.logger` of a parsed config, changed in place.
         run: the run's folder; each has a W&B folder of its own.
         name: the experiment.
+        goes_on: whether this is the same training as before in that folder; it goes on in W&B too.
     """
     for logger in loggers if isinstance(loggers, list) else [loggers]:
         if getattr(logger, "class_path", None) != LOGGER:
@@ -33,14 +34,14 @@ def place(loggers: Any, run: Path, name: str) -> None:
         settings = logger.init_args
         settings.save_dir = str(run)
         settings.name = settings.name or f"{name}/{run.name}"
-        # A run that is resumed goes on in W&B too.
-        settings.id = settings.id or settings.version or _begun(run)
+        if goes_on:
+            settings.id = settings.id or settings.version or _begun(run)
 
 
 def _begun(run: Path) -> str | None:
     """The id of the W&B run that this folder already has, if any."""
-    found = sorted(run.glob("wandb/*run-*-*"))
-    return found[-1].name.rpartition("-")[2] if found else None
+    found = [re.search(r"run-(\d+_\d+)-(.+)$", folder.name) for folder in run.glob("wandb/*run-*")]
+    return max((match.groups() for match in found if match), default=(None, None))[1]
 
 
 def log_settings(loggers: Sequence[Logger], settings: dict[str, Any]) -> None:
