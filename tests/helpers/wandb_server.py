@@ -117,9 +117,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.missing:
             self._send(b"", status=404)
             return
-        by_digest = {entry["digest"]: name for name, entry in self.server.manifest()["contents"].items()}
-        digest = base64.b64encode(bytes.fromhex(self.path.split("/")[-1])).decode()
-        content = self.server.files[by_digest[digest]]
+        content = self.server.files[self.path.split("/")[-1]]
         self._send(content[::-1] if self.server.spoil else content)
 
     def _body(self) -> bytes:
