@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from helpers.agent import drawn, vector_of_the_agent
 from helpers.cli import (
+    EXPERIMENTS,
     REPOSITORY,
     SIMULATION,
     TINY,
@@ -20,6 +22,8 @@ from helpers.cli import (
     teacher_args,
 )
 from helpers.wandb_files import of_kind
+
+from blend_pl.sweep.file import read_sweep
 
 LOGGER = ["--config", REPOSITORY / "configs" / "logger" / "wandb.yaml"]
 TOKENS = {"WANDB_API_KEY": "5ec2e7" * 6 + "abcd", "EVALAI_TOKEN": "ev41t0ken" * 3, "DANDI_API_KEY": "d4nd1" * 8}
@@ -47,13 +51,27 @@ def options(output: Path) -> list[str | Path]:
 
 @pytest.fixture(scope="module")
 def run(output: Path, environment: dict[str, str]) -> Path:
-    return fit("simulated_baseline", output, *options(output))
+    """A trial of a sweep, run by the words that W&B's agent runs it with."""
+    path = EXPERIMENTS / "sweeps" / "simulated_baseline.yaml"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(REPOSITORY)
+        command = vector_of_the_agent(path, drawn(read_sweep(path), 0), output, patch)
+        return call(*command[4:], f"--output={output}", *TINY, *options(output)).run
 
 
 def log_of(run: Path) -> Path:
     """The only W&B run of a run."""
     (log,) = run.glob("wandb/offline-run-*/*.wandb")
     return log
+
+
+def test_a_trial_trains_with_what_was_drawn_and_leaves_its_score(run: Path) -> None:
+    sweep = read_sweep(EXPERIMENTS / "sweeps" / "simulated_baseline.yaml")
+    results = json.loads((run / "results.json").read_text())
+    assert results["selected"].keys() == {sweep.metric}
+    masking = results["config"]["model"]["init_args"]["masking"]
+    wanted = drawn(sweep, 0)
+    assert all(masking[name] == wanted[f"model.masking.{name}"] for name in ("mode", "ratio"))
 
 
 def models(run: Path) -> list[Any]:
@@ -109,12 +127,12 @@ def test_no_token_is_written_anywhere(run: Path) -> None:
 
 @pytest.mark.slow
 def test_fits_of_one_folder_are_runs_of_their_own(run: Path, output: Path) -> None:
-    second = fit("simulated_baseline", output, *options(output))
-    third = fit("simulated_baseline", output, *options(output), f"--run_dir={run}")
-    assert second.name == f"{run.name}-2"
-    assert third == run
+    first, second = (fit("simulated_baseline", output, *options(output)) for _ in range(2))
+    third = fit("simulated_baseline", output, *options(output), f"--run_dir={first}")
+    assert second.name == f"{first.name}-2"
+    assert third == first != run
     ids = {path.stem for path in output.glob("simulated_baseline/*/wandb/offline-run-*/*.wandb")}
-    assert len(ids) == 3
+    assert len(ids) == 4
 
 
 @pytest.mark.slow

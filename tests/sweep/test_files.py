@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 import yaml
+from helpers.agent import drawn, vector_of_the_agent
 from helpers.cli import (
     EXPERIMENTS,
     REPOSITORY,
@@ -20,12 +20,10 @@ from helpers.cli import (
     teacher_args,
     write_set,
 )
-from wandb import wandb_agent
-from wandb.sdk.launch.sweeps.utils import load_sweep_config
 
 from blend_pl.cli import BlendCLI, _composed
 from blend_pl.errors import ConfigError
-from blend_pl.sweep.file import SweepFile, read_sweep
+from blend_pl.sweep.file import read_sweep
 
 SWEEPS = EXPERIMENTS / "sweeps"
 FILES = sorted(SWEEPS.glob("*.yaml"))
@@ -43,34 +41,6 @@ def checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
 
 
-def drawn(sweep: SweepFile, seed: int) -> dict[str, Any]:
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    return sweep.draw(study.ask())
-
-
-def vector_of_the_agent(
-    path: Path, values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> list[str]:
-    """What the installed W&B's agent runs when its server sends these parameters."""
-    built: list[list[str]] = []
-
-    class Recorder:
-        def __init__(self, env: dict[str, str], command: list[str], forward_signals: bool) -> None:
-            built.append(command)
-
-    monkeypatch.setattr(wandb_agent, "AgentProcess", Recorder)
-    for name in ("WANDB_DIR", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH"):
-        monkeypatch.setenv(name, str(tmp_path))
-    content = load_sweep_config(str(path))
-    assert content is not None
-    agent = wandb_agent.Agent(api=None, queue=None)
-    agent._sweep_command = content["command"]
-    arguments = {name: {"value": value} for name, value in values.items()}
-    agent._command_run({"type": "run", "run_id": "x", "program": content["program"], "args": arguments})
-    (command,) = built
-    return command
-
-
 @pytest.mark.parametrize("path", FILES, ids=stem)
 def test_a_trial_is_run_as_the_agent_would_run_it(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = read_sweep(path)
@@ -80,28 +50,16 @@ def test_a_trial_is_run_as_the_agent_would_run_it(path: Path, tmp_path: Path, mo
     assert sweep.arguments(values) == [sys.executable, *command[2:]]
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> BlendCLI:
-    """A trial of a sweep, run by the words that the agent runs it with."""
-    folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(REPOSITORY)
-        path = SWEEPS / "simulated_baseline.yaml"
-        command = vector_of_the_agent(path, drawn(read_sweep(path), 0), folder, patch)
-    return fit(command, folder, *SIMULATION)
-
-
 def fit(command: list[str], folder: Path, *more: str) -> BlendCLI:
     return call(*command[4:], f"--output={folder / 'runs'}", f"--data.root={folder}", *TINY, teacher_args(), *more)
 
 
-def test_a_trial_trains_and_leaves_the_score_that_is_asked_for(trained: BlendCLI) -> None:
-    sweep = read_sweep(SWEEPS / "simulated_baseline.yaml")
-    results = json.loads((trained.run / "results.json").read_text())
-    assert results["selected"] == {
-        sweep.metric: pytest.approx(float(trained.trainer.checkpoint_callback.best_model_score))
-    }
-    assert results["config"]["model"]["init_args"]["masking"]["mode"] == drawn(sweep, 0)["model.masking.mode"]
+@pytest.fixture(scope="module")
+def parser(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The parser of `fit`."""
+    folder = tmp_path_factory.mktemp("parser")
+    words = ["--config", str(experiment("simulated_baseline")), *SIMULATION]
+    return fit(["", "", "", "", "fit", *words], folder)._parser("fit")
 
 
 def flat(settings: Any, prefix: str = "") -> dict[str, Any]:
@@ -113,13 +71,10 @@ def flat(settings: Any, prefix: str = "") -> dict[str, Any]:
     return {name: value for part in parts for name, value in part.items()}
 
 
-@pytest.mark.parametrize(
-    "path",
-    [path if "simulated" in path.stem else pytest.param(path, marks=pytest.mark.slow) for path in FILES],
-    ids=stem,
-)
-def test_a_sweep_file_is_understood(path: Path, trained: BlendCLI) -> None:
-    sweep, parser = read_sweep(path), trained._parser("fit")
+@pytest.mark.slow
+@pytest.mark.parametrize("path", FILES, ids=stem)
+def test_a_sweep_file_is_understood(path: Path, parser: Any) -> None:
+    sweep = read_sweep(path)
     values = drawn(sweep, 0)
     parsed = flat(parser.parse_args(_composed(sweep.arguments(values)[3:])[1:]).as_dict())
     loss = yaml.safe_load(values.pop("distillation.loss", "null"))
