@@ -5,12 +5,14 @@ Metrics go there by Lightning's logger. A run is begun by that logger alone, on 
 
 import re
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from lightning.pytorch.loggers import Logger, WandbLogger
 
+from blend_pl.errors import ConfigError
 from blend_pl.report.command import figures_of
 from blend_pl.report.tables import NAMES
 from blend_pl.results import RESULTS, read_results
@@ -27,10 +29,17 @@ def place(loggers: Any, run: Path, name: str, goes_on: bool) -> None:
         run: the run's folder; each has a W&B folder of its own.
         name: the experiment.
         goes_on: whether this is the same training as before in that folder; it goes on in W&B too.
+
+    Raises:
+        ConfigError: W&B is not installed.
     """
     for logger in loggers if isinstance(loggers, list) else [loggers]:
         if getattr(logger, "class_path", None) != LOGGER:
             continue
+        if find_spec("wandb") is None:
+            raise ConfigError(
+                'the logger needs W&B; run pip install "blend-pl[wandb]", or choose another trainer.logger'
+            )
         settings = logger.init_args
         settings.save_dir = str(run)
         settings.name = settings.name or f"{name}/{run.name}"

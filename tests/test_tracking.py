@@ -22,8 +22,11 @@ from helpers.cli import (
     teacher_args,
 )
 from helpers.wandb_files import of_kind
+from jsonargparse import Namespace
 
+from blend_pl.errors import ConfigError
 from blend_pl.sweep.file import read_sweep
+from blend_pl.tracking import place
 
 LOGGER = ["--config", REPOSITORY / "configs" / "logger" / "wandb.yaml"]
 TOKENS = {"WANDB_API_KEY": "5ec2e7" * 6 + "abcd", "EVALAI_TOKEN": "ev41t0ken" * 3, "DANDI_API_KEY": "d4nd1" * 8}
@@ -123,6 +126,14 @@ def test_no_token_is_written_anywhere(run: Path) -> None:
         content = path.read_bytes()
         for token in TOKENS.values():
             assert token.encode() not in content, path
+
+
+def test_without_wandb_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("blend_pl.tracking.find_spec", lambda name: None)
+    logger = Namespace(class_path="lightning.pytorch.loggers.WandbLogger", init_args=Namespace())
+    for loggers in (logger, [Namespace(class_path="other"), logger]):
+        with pytest.raises(ConfigError, match=r"blend-pl\[wandb\]"):
+            place(loggers, tmp_path, "x", goes_on=False)
 
 
 @pytest.mark.slow
