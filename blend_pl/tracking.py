@@ -38,7 +38,7 @@ def place(loggers: Any, run: Path, name: str, goes_on: bool) -> None:
             continue
         if find_spec("wandb") is None:
             raise ConfigError(
-                'the logger needs W&B; run pip install "blend-pl[wandb]", or choose another trainer.logger'
+                'the logger needs W&B; run pip install "blend-pl[wandb]", or change trainer.logger'
             )
         settings = logger.init_args
         settings.save_dir = str(run)
