@@ -119,7 +119,9 @@ def _train(arguments: list[str], run: Path, output: Path) -> None:
         file.write_text(arguments[1])
     command = [sys.executable, "-m", "blend_pl", "fit", "--config", str(run / "teacher.json"), *arguments[2:]]
     command += ["--run_dir", str(run), "--output", str(output), *resume]
-    if subprocess.run(command, env=own_environment()).returncode != 0:
+    # A student that is killed frees the lock: its teacher must not go on beside the next one.
+    child = [sys.executable, "-m", "blend_pl.child", str(os.getpid()), *command]
+    if subprocess.run(child, env=own_environment()).returncode != 0:
         raise TeacherError(
             f"training the teacher failed, see above; mend it, or train it with: {' '.join(command[2:])}"
         )

@@ -37,9 +37,7 @@ def place(loggers: Any, run: Path, name: str, goes_on: bool) -> None:
         if getattr(logger, "class_path", None) != LOGGER:
             continue
         if find_spec("wandb") is None:
-            raise ConfigError(
-                'the logger needs W&B; run pip install "blend-pl[wandb]", or change trainer.logger'
-            )
+            raise ConfigError('the logger needs W&B; run pip install "blend-pl[wandb]", or change trainer.logger')
         settings = logger.init_args
         settings.save_dir = str(run)
         settings.name = settings.name or f"{name}/{run.name}"

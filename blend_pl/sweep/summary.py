@@ -12,7 +12,7 @@ from blend_pl.files import atomic_file
 from blend_pl.report.pages import Picture, html_picture, html_table, markdown_picture, markdown_table, page
 from blend_pl.report.tables import Table
 from blend_pl.runs import CONFIG
-from blend_pl.sweep.distributions import Multiple, Real
+from blend_pl.sweep.distributions import Choice, Distribution, Multiple, Real
 from blend_pl.sweep.journal import REASON, Journal
 
 MARKDOWN, HTML, PARALLEL = "sweep.md", "sweep.html", "parallel.png"
@@ -120,12 +120,10 @@ def _draw(journal: Journal, complete: list[Any], notes: list[str]) -> list[Pictu
     axis = axes[0, 0]
     heights, ticks = [], []
     for name, values in columns.items():
-        drawn = sweep.parameters[name]
-        log = isinstance(drawn, Real | Multiple) and drawn.log
-        placed, marks = _place(values, log)
+        placed, marks = _place(values, sweep.parameters[name])
         heights.append(placed)
         ticks.append(marks)
-    placed, marks = _place(scores, False)
+    placed, marks = _between(scores)
     heights.append(placed)
     ticks.append(marks)
     # The best lines come last, on top of the others.
@@ -136,7 +134,7 @@ def _draw(journal: Journal, complete: list[Any], notes: list[str]) -> list[Pictu
     for place, marks in enumerate(ticks):
         axis.axvline(place, color="#999999", linewidth=0.8, zorder=0)
         for height, text in marks:
-            axis.text(place, height, f" {text}", fontsize=8, va="center", color=figures.TRUTH)
+            axis.text(place + 0.04, height, text, fontsize=8, va="center", color=figures.TRUTH, bbox=figures.PAPER)
     axis.set_xticks(range(len(heights)), [*map(_label, columns), sweep.metric], rotation=20, ha="right")
     axis.set_yticks([])
     axis.spines["left"].set_visible(False)
@@ -147,15 +145,25 @@ def _draw(journal: Journal, complete: list[Any], notes: list[str]) -> list[Pictu
     return [Picture(Path(path), caption)]
 
 
-def _place(values: list[Any], log: bool) -> tuple[list[float], list[tuple[float, str]]]:
-    """Heights between 0 and 1, and what is written at which."""
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        numbers = [math.log(value) if log else float(value) for value in values]
-        low, high = min(numbers), max(numbers)
-        span = (high - low) or 1.0
-        heights = [(number - low) / span for number in numbers]
-        ends = {height: short(value) for height, value in zip(heights, values, strict=True) if height in (0.0, 1.0)}
-        return heights, list(ends.items())
-    texts = sorted({short(value) for value in values})
-    places = {text: index / max(len(texts) - 1, 1) for index, text in enumerate(texts)}
-    return [places[short(value)] for value in values], [(place, text) for text, place in places.items()]
+def _place(values: list[Any], drawn: Distribution) -> tuple[list[float], list[tuple[float, str]]]:
+    """Heights between 0 and 1, and what is written at which: choices in the file's order, numbers by their size."""
+    numbers = all(isinstance(value, int | float) for value in values)
+    if isinstance(drawn, Choice) or not numbers:
+        choices = drawn.values if isinstance(drawn, Choice) else sorted(values, key=str)
+        there = [choice for number, choice in enumerate(choices) if choice in values and choice not in choices[:number]]
+        step = 1 / max(len(there) - 1, 1)
+        return [there.index(value) * step for value in values], [(i * step, short(c)) for i, c in enumerate(there)]
+    if isinstance(drawn, Real | Multiple) and drawn.log:
+        heights, _ = _between([math.log(value) for value in values])
+        return heights, _ends(heights, values)
+    return _between(values)
+
+
+def _between(values: list[float]) -> tuple[list[float], list[tuple[float, str]]]:
+    low, high = min(values), max(values)
+    heights = [(value - low) / ((high - low) or 1.0) for value in values]
+    return heights, _ends(heights, values)
+
+
+def _ends(heights: list[float], values: list[float]) -> list[tuple[float, str]]:
+    return list({h: short(value) for h, value in zip(heights, values, strict=True) if h in (0.0, 1.0)}.items())

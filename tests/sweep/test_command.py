@@ -14,7 +14,7 @@ from helpers.cli import REPOSITORY
 from optuna.trial import TrialState
 
 from blend_pl.errors import ConfigError
-from blend_pl.sweep import sweep
+from blend_pl.sweep import command, sweep
 from blend_pl.sweep.file import read_sweep
 from blend_pl.sweep.journal import JOURNAL, Journal
 
@@ -68,7 +68,8 @@ def wait_until(happened: Any, seconds: float = 20.0) -> None:
 
 
 def test_a_sweep_finds_the_best_and_reports_on_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = write(folder / "s.yaml", method="bayes")
+    more = {"n": {"values": [3, 1]}, "w": {"values": ["u", "v"], "probabilities": [0.5, 0.5]}, "c": {"value": True}}
+    file = write(folder / "s.yaml", method="bayes", parameters={**SWEEP["parameters"], **more})
     sweep(str(file), trials=6, workers=2)
     done = trials(folder)
     assert [trial.state for trial in done] == [TrialState.COMPLETE] * 6
@@ -114,9 +115,9 @@ def test_a_grid_is_gone_through_once(folder: Path) -> None:
 def test_two_commands_share_the_trials(folder: Path) -> None:
     file = write(folder / "s.yaml")
     commands = [start(file, 6), start(file, 6, workers=2)]
-    for command in commands:
-        command.join(60)
-        assert command.exitcode == 0
+    for started in commands:
+        started.join(60)
+        assert started.exitcode == 0
     assert [trial.state for trial in trials(folder)] == [TrialState.COMPLETE] * 6
     assert attempts(folder) == [["new"]] * 6
     assert len({trial.params["x"] for trial in trials(folder)}) == 6
@@ -126,11 +127,11 @@ def test_a_killed_sweep_loses_nothing_and_runs_nothing_twice(folder: Path) -> No
     file = write(folder / "s.yaml")
     sweep(str(file), trials=2)
     (folder / "runs" / "slow").touch()
-    command = start(file, 6, workers=2)
+    killed = start(file, 6, workers=2)
     wait_until(lambda: len(list(folder.glob("runs/sweeps/s/trial-*/checkpoints/last.ckpt"))) == 4)
     before = [trial.params for trial in trials(folder)]
-    os.kill(command.pid, signal.SIGKILL)
-    command.join()
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.join()
     (folder / "runs" / "slow").unlink()
     sweep(str(file), trials=6, workers=2)
     done = trials(folder)
@@ -159,11 +160,11 @@ def test_a_trial_that_has_results_is_not_run_again(folder: Path) -> None:
 def test_an_interrupted_sweep_leaves_its_trials_to_go_on(folder: Path) -> None:
     file = write(folder / "s.yaml")
     (folder / "runs" / "slow").touch()
-    command = start(file, 2)
+    ended = start(file, 2)
     wait_until(lambda: len(list(folder.glob("runs/sweeps/s/trial-*/checkpoints/last.ckpt"))) == 1)
-    os.kill(command.pid, signal.SIGTERM)
-    command.join(20)
-    assert command.exitcode == 1  # An exception: the command line makes a line of it.
+    os.kill(ended.pid, signal.SIGTERM)
+    ended.join(20)
+    assert ended.exitcode == 1  # An exception: the command line makes a line of it.
     assert [trial.state for trial in trials(folder)] == [TrialState.RUNNING]
 
 
@@ -189,6 +190,23 @@ def test_a_sweep_whose_first_trials_all_fail_stops(folder: Path, capsys: pytest.
         sweep(str(write(folder / "s.yaml")), trials=8)
     assert "the reason why" in capsys.readouterr().out
     assert len(trials(folder)) == 3
+
+
+@pytest.mark.parametrize(
+    ("named", "workers", "expected"),
+    [(None, 1, [None]), (None, 3, ["0", "1", "0"]), ("3,5", 2, ["3", "5"]), ("3,5", 1, ["3,5"]), ("", 2, ["", ""])],
+)
+def test_each_of_several_workers_has_one_gpu(
+    named: str | None, workers: int, expected: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if named is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    variables = [command._variables(worker, workers) for worker in range(workers)]
+    assert [each.get("CUDA_VISIBLE_DEVICES") for each in variables] == expected
+    assert not any("SLURM_NTASKS" in each for each in variables)
 
 
 def test_a_changed_file_does_not_join(folder: Path) -> None:
