@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,28 @@ def test_the_command_sweeps_with_real_trials(tmp_path: Path) -> None:
     results = [json.loads(run.read_text()) for run in runs]
     assert len({teacher for result in results for teacher in result["teachers"]}) == 1, "one teacher for all"
     assert "3 trials finished, 0 failed" in (output / "sweeps" / "small" / "sweep.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_goes_on_with_its_trial(tmp_path: Path) -> None:
+    content = yaml.safe_load((SWEEPS / "simulated_baseline.yaml").read_text())
+    content["command"][-1:-1] = [*SIMULATION, f"--data.root={tmp_path}", *TINY, "--trainer.max_epochs=150"]
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(content))
+    output = tmp_path / "runs"
+    words = ["sweep", tmp_path / "small.yaml", "--trials", "1", "--output", output]
+    killed = start(*words)
+    run = output / "sweeps" / "small" / "trial-0000"
+    end = time.monotonic() + 100
+    while not (run / "checkpoints" / "last.ckpt").exists():
+        assert time.monotonic() < end, (run / "log.txt").read_text()
+        time.sleep(0.1)
+    killed.kill()
+    killed.communicate()
+    assert not (run / "results.json").exists(), "too late to tell anything"
+    finish(start(*words))
+    assert "Restored all states from the checkpoint" in (run / "log.txt").read_text()
+    assert json.loads((run / "results.json").read_text())["epoch"] == 150
+    assert [path.name for path in run.parent.glob("trial-*")] == ["trial-0000"]
 
 
 @pytest.mark.parametrize(
