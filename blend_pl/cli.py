@@ -13,13 +13,14 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.core import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_only
 
+from blend_pl import tracking
 from blend_pl.callbacks import Cost, Distillation, Evaluation, Multitask, Pretrained, RatesWriter
 from blend_pl.compose import Config, compose, merge
 from blend_pl.errors import ConfigError, complaint
 from blend_pl.files import atomic_file
 from blend_pl.report import print_scores
 from blend_pl.results import write_results
-from blend_pl.runs import BEST, CHECKPOINTS, CONFIG, LAST, fingerprint, reserve, run_of
+from blend_pl.runs import BEST, CHECKPOINTS, CONFIG, LAST, MODE, MONITOR, best_score, fingerprint, reserve, run_of
 from blend_pl.systems import Student
 from blend_pl.systems.checkpoint import WholeCheckpoints, read_checkpoint
 from blend_pl.systems.student import stored_signature
@@ -48,10 +49,10 @@ class BlendCLI(LightningCLI):
             {
                 "checkpoint.filename": Path(BEST).stem,
                 "checkpoint.enable_version_counter": False,
-                "checkpoint.monitor": "val/co_bps",
-                "checkpoint.mode": "max",
-                "early_stopping.monitor": "val/co_bps",
-                "early_stopping.mode": "max",
+                "checkpoint.monitor": MONITOR,
+                "checkpoint.mode": MODE,
+                "early_stopping.monitor": MONITOR,
+                "early_stopping.mode": MODE,
             }
         )
 
@@ -88,6 +89,7 @@ class BlendCLI(LightningCLI):
                 "init_args": {"save_dir": str(run), "name": ""},
             }
             config.trainer.logger = Namespace(csv)
+        tracking.place(config.trainer.logger, run, config.name, goes_on=bool(checkpoint))
         if self.subcommand == "fit" and config.pretrained:
             (config.pretrained.init_args.model,) = self._trained(config.pretrained.init_args.model)
         if self.subcommand == "fit" and config.distillation:
@@ -145,6 +147,7 @@ class BlendCLI(LightningCLI):
         if self.trainer.is_global_zero:
             with atomic_file(self.run / CONFIG) as path:
                 path.write_text(yaml.safe_dump(self.settings, sort_keys=False))
+            tracking.log_settings(self.trainer.loggers, self.settings)
 
     def after_fit(self) -> None:
         if self.trainer.fast_dev_run:
@@ -177,6 +180,7 @@ class BlendCLI(LightningCLI):
         if not self.trainer.is_global_zero:
             return
         config = self.settings
+        chosen = self.trainer.checkpoint_callback
         write_results(
             self.run,
             name=config["name"],
@@ -188,11 +192,13 @@ class BlendCLI(LightningCLI):
             teachers=self.teachers,
             checkpoint=f"{CHECKPOINTS}/{checkpoint.name}",
             epoch=epoch,
+            selected={best_score(chosen.monitor): float(chosen.best_model_score)},
             scores=scores,
             oracle=oracle,
             cost=self.cost.summary(),
             config=config,
         )
+        tracking.log_results(self.trainer.loggers, self.run)
 
     def _print_scores(self) -> Evaluation | None:
         """Prints the scores of the last test, if it had any and this is the rank that prints."""

@@ -54,6 +54,8 @@ class Prediction:
         if not all(target.isfinite().any() for target in targets):
             return None
         metric = VelocityR2(self.session.n_units, *targets, *(session.decode_mask for session in sessions))
+        # All trials are here: the ranks of a training, if it is one that asks, have nothing to add.
+        metric.distributed_available_fn = lambda: False
         for rates, is_train in ((self.train_rates, True), (self.rates, False)):
             metric.update(rates[:, :bins], torch.arange(len(rates)), is_train)
         metric.compute()

@@ -13,15 +13,24 @@ from blend_pl.results import RESULTS, read_results
 CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
 BEST, LAST = "best.ckpt", "last.ckpt"
+MONITOR, MODE = "val/co_bps", "max"
+"""The score that chooses the checkpoint, and which end of it is best, where nothing else is said."""
 
 NOT_IDENTITY = ("config", "run_dir", "output", "ckpt_path", "weights_only", "name", "teacher_args")
 """Settings that say where a run writes or continues, not what it is."""
 
 
 def fingerprint(config: dict[str, Any]) -> str:
-    """Eight letters that are the same for equal settings; where a run writes does not count."""
+    """Eight letters that are the same for equal settings; where a run writes and who is told of it do not count."""
     identity = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
+    if "trainer" in identity:
+        identity["trainer"] = {**identity["trainer"], "logger": None}
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def best_score(monitor: str) -> str:
+    """The name of the chosen checkpoint's score, in results.json under `selected`, in W&B and in sweeps."""
+    return f"best/{monitor}"
 
 
 def reserve(folder: Path) -> Path:

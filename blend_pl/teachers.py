@@ -10,6 +10,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from blend_pl.artifacts import PREFIX, fetch
 from blend_pl.compose import Config, compose, merge
 from blend_pl.errors import TeacherError
 from blend_pl.files import atomic_file, unwritable
@@ -17,8 +18,8 @@ from blend_pl.runs import CHECKPOINTS, LAST, best_checkpoint, find_finished, fin
 
 DISTRIBUTED = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 """Variables that would make the teacher's process wait for ranks that are waiting for it."""
-LAUNCHERS = ("MASTER_", "SLURM_", "TORCHELASTIC_", "WANDB_SWEEP_", "WANDB_RUN_")
-
+LAUNCHERS = ("MASTER_", "SLURM_", "TORCHELASTIC_", "WANDB_SWEEP_", "WANDB_RUN_", "WANDB_RESUME", "WANDB_SERVICE")
+"""Beginnings of the names of variables that would tie it to a launcher's job, or to another run of W&B."""
 
 SEED_STEP = 1000
 """Between the seeds of teachers of one experiment, so that students of neighbouring seeds share none of them."""
@@ -58,10 +59,10 @@ def resolve_teacher(
 
     An experiment file stands for its best checkpoint, on the student's data and seed. If no such run has finished, it
     is trained now, in a process of its own, so that the student's chance is the same whether or not its teacher was
-    there. Others who want the same teacher wait.
+    there; it is told to the same loggers. Others who want the same teacher wait.
 
     Args:
-        reference: a checkpoint, a run folder or an experiment file.
+        reference: a checkpoint, a run folder, an experiment file, or an artifact of W&B as in `artifacts.fetch`.
         student: the student's resolved settings.
         arguments: command-line arguments for the teacher's training, beyond its experiment file.
         output: where runs live.
@@ -72,14 +73,18 @@ def resolve_teacher(
         Path of the checkpoint.
 
     Raises:
-        TeacherError: there is no such teacher, or its training failed.
+        TeacherError: there is no such teacher, it cannot be fetched, or its training failed.
     """
+    if reference.startswith(PREFIX):
+        return fetch(reference, output, say)
     path = Path(reference)
     if path.suffix not in (".yaml", ".yml"):
         return best_checkpoint(path) if path.is_dir() else path
     if not path.exists():
         raise TeacherError(f"there is no teacher experiment {path}; check distillation.teacher")
-    shared = {"data": student["data"], "seed_everything": student["seed_everything"]}
+    shared: Config = {"data": student["data"], "seed_everything": student["seed_everything"]}
+    if student["trainer"]["logger"]:
+        shared["trainer"] = {"logger": student["trainer"]["logger"]}
     config = merge(compose(path), shared)
     name = config.setdefault("name", path.stem)
     wanted = ["--config", json.dumps(config), *arguments]
@@ -101,6 +106,11 @@ def resolve_teacher(
     return best_checkpoint(run)
 
 
+def own_environment() -> dict[str, str]:
+    """The variables of a process that trains on its own, whoever launched this one."""
+    return {k: v for k, v in os.environ.items() if k not in DISTRIBUTED and not k.startswith(LAUNCHERS)}
+
+
 def _train(arguments: list[str], run: Path, output: Path) -> None:
     last = run / CHECKPOINTS / LAST
     resume = ["--ckpt_path", str(last)] if last.exists() else []
@@ -109,8 +119,9 @@ def _train(arguments: list[str], run: Path, output: Path) -> None:
         file.write_text(arguments[1])
     command = [sys.executable, "-m", "blend_pl", "fit", "--config", str(run / "teacher.json"), *arguments[2:]]
     command += ["--run_dir", str(run), "--output", str(output), *resume]
-    environment = {k: v for k, v in os.environ.items() if k not in DISTRIBUTED and not k.startswith(LAUNCHERS)}
-    if subprocess.run(command, env=environment).returncode != 0:
+    # A student that is killed frees the lock: its teacher must not go on beside the next one.
+    child = [sys.executable, "-m", "blend_pl.child", str(os.getpid()), *command]
+    if subprocess.run(child, env=own_environment()).returncode != 0:
         raise TeacherError(
             f"training the teacher failed, see above; mend it, or train it with: {' '.join(command[2:])}"
         )

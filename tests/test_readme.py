@@ -43,6 +43,8 @@ def smaller(arguments: list[str], folder: Path) -> list[str]:
         filled += [str(path) for path in sorted(folder.glob(argument))] if "*" in argument else [argument]
     if arguments[0] == "plain":
         return [*filled, *SIMULATION]
+    if arguments[0] == "sweep":
+        return [arguments[0], smaller_sweep(folder, Path(arguments[1])), "--trials=1", *filled[4:]]
     if arguments[0] != "fit" or "--ckpt_path" in arguments:
         return filled
     if "_lfp_" in shlex.join(arguments):
@@ -55,7 +57,25 @@ def smaller(arguments: list[str], folder: Path) -> list[str]:
     return [*filled, *student, *simulation, *own, "--teacher_args=" + json.dumps(network)]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+def smaller_sweep(folder: Path, file: Path) -> str:
+    """The same sweep with trials that train in a moment."""
+    content = yaml.safe_load((folder / file).read_text())
+    content["command"][-1:-1] = [*SIMULATION, *TINY, "--teacher_args=" + json.dumps(TINY)]
+    (folder / file.name).write_text(yaml.safe_dump(content))
+    return file.name
+
+
+@pytest.fixture(autouse=True)
+def wandb_without_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    for name in ("CACHE", "DATA", "CONFIG"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(line, marks=pytest.mark.slow) if "sweep" in line or "wandb" in line else line for line in COMMANDS],
+)
 def test_a_command_of_the_readme_runs(
     command: str, checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

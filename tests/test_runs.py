@@ -59,6 +59,12 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
+def test_who_is_told_of_a_run_is_not_part_of_it() -> None:
+    told: list[Any] = [None, True, {"class_path": "WandbLogger", "init_args": {"project": "x"}}]
+    assert len({fingerprint({"trainer": {"max_epochs": 5, "logger": logger}}) for logger in told}) == 1
+    assert fingerprint({"trainer": {"max_epochs": 6, "logger": None}}) != fingerprint({"trainer": {"max_epochs": 5}})
+
+
 def finish(run: Path, identity: str, checkpoint: bool = True) -> Path:
     (run / "checkpoints").mkdir(parents=True)
     if checkpoint:

@@ -28,8 +28,9 @@ class Distillation(L.Callback):
     Several teachers teach the mean of their predictions.
 
     Args:
-        teacher: checkpoint of the teacher, or a list of them. In a config also a run folder, or an experiment file,
-            whose teacher is trained first when it is missing; named several times, with as many seeds.
+        teacher: checkpoint of the teacher, or a list of them. In a config also a run folder, an artifact of W&B
+            (wandb:entity/project/artifact:alias), or an experiment file, whose teacher is trained first when it is
+            missing; named several times, with as many seeds.
         loss: D.
         alpha: weight of the reconstruction, constant or changing over training.
     """

@@ -15,8 +15,8 @@ class Pretrained(L.Callback):
     What the other knows of one session alone is taken over for that session.
 
     Args:
-        model: checkpoint of the other model. In a config also a run folder, or an experiment file, whose model is
-            trained first when it is missing.
+        model: checkpoint of the other model. In a config also a run folder, an artifact of W&B, or an experiment file,
+            whose model is trained first when it is missing.
     """
 
     def __init__(self, model: str) -> None:

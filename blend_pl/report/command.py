@@ -98,6 +98,11 @@ def report(runs: list[str], output: str | None = None, into: str | None = None) 
     console.print(f"report: {folder / HTML}", soft_wrap=True, highlight=False)
 
 
+def figures_of(run: Path, folder: Path) -> list[Picture]:
+    """Draws into a folder the figures of a report on one finished run alone; none without matplotlib."""
+    return [picture for comparison in compare([run]) for picture in _draw(comparison, folder, run.name, [])]
+
+
 def _more(comparison: Comparison) -> Iterator[TitledTable]:
     """Scores of single sessions, what others have published of the same trials, and what training cost."""
     if sessions_of(comparison):

@@ -31,6 +31,12 @@ ANGLES = LinearSegmentedColormap.from_list(
 )
 """Direction of a movement; the two ends meet."""
 
+SHADES = LinearSegmentedColormap.from_list("shades", ("#D8DEE6", "#56B4E9", "#0072B2", "#0B2A45"))
+"""From the worst to the best of many."""
+
+PAPER: Any = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0}
+"""Behind text that lies on lines."""
+
 STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 10,

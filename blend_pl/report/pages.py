@@ -59,19 +59,23 @@ def markdown(sections: Sequence[Section]) -> str:
 
 def html(sections: Sequence[Section]) -> str:
     """The report as one HTML page, figures included."""
-    body = "\n".join(block for section in sections for block in _html(section))
+    return page(TITLE, "\n".join(block for section in sections for block in _html(section)))
+
+
+def page(title: str, body: str) -> str:
+    """An HTML page around a body, which is HTML already."""
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{TITLE}</title>\n'
-        f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{TITLE}</h1>\n{body}\n</body>\n</html>\n"
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
+        f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n{body}\n</body>\n</html>\n"
     )
 
 
 def markdown_tables(section: Section) -> str:
     """The tables of one comparison as markdown, experiments by their short names."""
     names = {experiment.name: section.comparison.short(experiment) for experiment in section.comparison.experiments}
-    more = (f"{titled.title}:\n\n{_markdown_table(titled.table.named(names))}" for titled in section.more)
-    return "\n\n".join([_markdown_table(section.table.named(names)), *more])
+    more = (f"{titled.title}:\n\n{markdown_table(titled.table.named(names))}" for titled in section.more)
+    return "\n\n".join([markdown_table(section.table.named(names)), *more])
 
 
 def _markdown(section: Section) -> Iterator[str]:
@@ -81,11 +85,13 @@ def _markdown(section: Section) -> Iterator[str]:
     if section.notes:
         yield "\n".join(f"- {note}" for note in section.notes)
     for picture in section.pictures:
-        yield f"![{picture.caption}]({picture.path.name})\n\n{picture.caption}"
+        yield markdown_picture(picture)
     yield "Runs:\n\n" + "\n".join(f"- {run}" for run in _runs(section))
 
 
-def _markdown_table(table: Table) -> str:
+def markdown_table(table: Table) -> str:
+    """A table as markdown, numbers to the right."""
+
     def line(cells: list[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
@@ -94,23 +100,34 @@ def _markdown_table(table: Table) -> str:
 
 def _html(section: Section) -> Iterator[str]:
     yield f"<h2>{escape(section.comparison.title)}</h2>"
-    yield _html_table(section.table)
+    yield html_table(section.table)
     yield f'<p class="small">{escape(LEGEND)}</p>'
     for titled in section.more:
         yield f"<h3>{escape(titled.title)}</h3>"
-        yield _html_table(titled.table)
+        yield html_table(titled.table)
     for note in section.notes:
         yield f'<p class="note">{escape(note)}</p>'
     for picture in section.pictures:
-        image = base64.b64encode(picture.path.read_bytes()).decode()
-        caption = escape(picture.caption)
-        source = f"data:image/png;base64,{image}"
-        yield f'<figure><img alt="{caption}" src="{source}"><figcaption>{caption}</figcaption></figure>'
+        yield html_picture(picture)
     runs = "".join(f"<li>{escape(run)}</li>" for run in _runs(section))
     yield f'<details class="small"><summary>Runs</summary><ul>{runs}</ul></details>'
 
 
-def _html_table(table: Table) -> str:
+def html_picture(picture: Picture) -> str:
+    """A figure as HTML that holds its image."""
+    image = base64.b64encode(picture.path.read_bytes()).decode()
+    caption = escape(picture.caption)
+    source = f"data:image/png;base64,{image}"
+    return f'<figure><img alt="{caption}" src="{source}"><figcaption>{caption}</figcaption></figure>'
+
+
+def markdown_picture(picture: Picture) -> str:
+    """A figure as markdown, a link to a file in the same folder."""
+    return f"![{picture.caption}]({picture.path.name})\n\n{picture.caption}"
+
+
+def html_table(table: Table) -> str:
+    """A table as HTML."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
     rows = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in table.rows)
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)

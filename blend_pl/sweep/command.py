@@ -1,0 +1,148 @@
+"""`python -m blend_pl sweep FILE`."""
+
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Lock, current_thread, main_thread
+from types import FrameType
+
+from rich.console import Console
+
+from blend_pl.errors import ConfigError
+from blend_pl.sweep.file import read_sweep
+from blend_pl.sweep.journal import Claim, Journal
+from blend_pl.sweep.owner import BEAT
+from blend_pl.sweep.summary import write_summary
+from blend_pl.sweep.trial import LOG, Interrupted, TrialFailed, run_trial
+from blend_pl.teachers import own_environment
+
+SWEEPS = "sweeps"
+FIRST = 3
+"""So many failures before the first success end a sweep."""
+LINES = 20
+
+
+def sweep(file: str, trials: int = 20, workers: int = 1, output: str = "runs") -> None:
+    """Runs a W&B sweep file without an account: draws settings, trains with each, and reports which were best.
+
+    Any number of these commands, also on other machines that share the disk, work on one sweep together; one that was
+    killed is started again and loses nothing.
+
+    Args:
+        file: sweep file, as in experiments/sweeps.
+        trials: how many trials the sweep shall have, over all commands and restarts.
+        workers: how many of them this command runs at a time; several share the GPUs.
+        output: folder of all runs; the sweep's own is sweeps/NAME inside.
+
+    Raises:
+        ConfigError: the file is no sweep, Optuna is missing, the first trials all failed, or it was told to end.
+        DataError: the folder cannot be written.
+    """
+    if trials < 1 or workers < 1:
+        raise ConfigError(f"--trials {trials} --workers {workers}: both are at least 1")
+    wanted = read_sweep(Path(file))
+    journal = Journal(Path(output) / SWEEPS / wanted.name, wanted)
+    crew = Crew(journal, trials, Path(output))
+    with _told_to_end(crew.stop), ThreadPoolExecutor(workers) as pool:
+        for worker in [pool.submit(crew.work, _variables(number, workers)) for number in range(workers)]:
+            worker.result()
+    if crew.hopeless:
+        raise ConfigError(
+            f"the first {FIRST} trials failed, {crew.hopeless}; mend the sweep and remove {journal.folder}"
+        )
+    write_summary(journal)
+    if crew.stop.is_set():
+        raise ConfigError("interrupted; the same command goes on where it was")
+
+
+class Crew:
+    """Workers of one process.
+
+    Args:
+        journal: the sweep.
+        wanted: how many trials it shall have.
+        output: folder of all runs.
+
+    Attributes:
+        stop: set when all shall end.
+        hopeless: the log of the last of the first trials, if these all failed.
+    """
+
+    def __init__(self, journal: Journal, wanted: int, output: Path) -> None:
+        self.journal, self.wanted, self.output = journal, wanted, output
+        self.stop, self.lock = Event(), Lock()
+        self.console = Console(soft_wrap=True, highlight=False, markup=False)
+        self.hopeless: Path | None = None
+        self.outcomes: list[bool] = []
+
+    def work(self, environment: dict[str, str]) -> None:
+        """Runs one trial after the other until none is left to run, here or elsewhere."""
+        try:
+            while not self.stop.is_set():
+                claim = self.journal.claim(self.wanted)
+                if claim is not None:
+                    self._run(claim, environment)
+                elif self.journal.open():
+                    # Its owner may yet be lost.
+                    self.stop.wait(BEAT)
+                else:
+                    return
+        except BaseException:
+            self.stop.set()
+            raise
+
+    def _run(self, claim: Claim, environment: dict[str, str]) -> None:
+        run = self.journal.run_of(claim.number)
+        self.console.print(f"trial {claim.number}: {run}")
+        try:
+            value = run_trial(claim, self.journal, self.output, environment, self.stop)
+        except Interrupted:
+            self.stop.set()
+        except TrialFailed as failure:
+            self.journal.fail(claim, str(failure))
+            self.console.print(f"trial {claim.number} failed, {failure}; see {run / LOG}")
+            self._count(False, run / LOG)
+        else:
+            self.journal.finish(claim, value)
+            self.console.print(f"trial {claim.number}: {self.journal.sweep.metric} {value:.4f}")
+            self._count(True, run / LOG)
+
+    def _count(self, success: bool, log: Path) -> None:
+        with self.lock:
+            self.outcomes.append(success)
+            if self.hopeless is None and len(self.outcomes) == FIRST and not any(self.outcomes):
+                self.hopeless = log
+                self.stop.set()
+                self.console.print(*log.read_text(errors="replace").splitlines()[-LINES:], sep="\n")
+
+
+def _variables(worker: int, workers: int) -> dict[str, str]:
+    """The variables of a worker's processes: where there are several workers, each has one GPU."""
+    import torch
+
+    variables = own_environment()
+    named = variables.get("CUDA_VISIBLE_DEVICES")
+    visible = range(torch.cuda.device_count()) if named is None else [each for each in named.split(",") if each]
+    if workers > 1 and visible:
+        variables["CUDA_VISIBLE_DEVICES"] = str(visible[worker % len(visible)])
+    return variables
+
+
+@contextmanager
+def _told_to_end(stop: Event) -> Iterator[None]:
+    """Sets `stop` at an interrupt from the keyboard and when the system wants this process to end."""
+    if current_thread() is not main_thread():
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

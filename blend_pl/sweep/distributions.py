@@ -1,0 +1,263 @@
+"""What a parameter of a sweep is drawn from: W&B's distributions, drawn by Optuna.
+
+Every distribution of https://docs.wandb.ai/guides/sweeps/sweep-config-keys is known but nested parameters. Drawing
+twice for one trial gives the same value: a trial that was killed keeps its parameters.
+"""
+
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scipy.special import betaincinv, ndtri
+
+from blend_pl.errors import ConfigError
+
+TAIL = 1e-4
+"""Share of an unbounded distribution that is left out at either end."""
+
+
+class Distribution(ABC):
+    """Base class of what parameters are drawn from."""
+
+    @abstractmethod
+    def draw(self, name: str, trial: Any) -> Any:
+        """The value of this parameter in an `optuna.Trial`."""
+
+    def grid(self) -> Sequence[Any] | None:
+        """What Optuna is told to draw, once for each value; None for a distribution that is no grid."""
+        return None
+
+
+@dataclass(frozen=True)
+class Choice(Distribution):
+    """One of several values, with equal chances; they may be of any type, and Optuna sees them as JSON."""
+
+    values: tuple[Any, ...]
+
+    def draw(self, name: str, trial: Any) -> Any:
+        return self.values[0] if len(self.values) == 1 else json.loads(trial.suggest_categorical(name, self.grid()))
+
+    def grid(self) -> Sequence[str]:
+        return [json.dumps(value) for value in self.values]
+
+
+@dataclass(frozen=True)
+class Whole(Distribution):
+    """A whole number from `low` to `high`."""
+
+    low: int
+    high: int
+
+    def draw(self, name: str, trial: Any) -> int:
+        return int(trial.suggest_int(name, self.low, self.high))
+
+    def grid(self) -> Sequence[int]:
+        return range(self.low, self.high + 1)
+
+
+@dataclass(frozen=True)
+class Real(Distribution):
+    """A number from `low` to `high`, uniform itself or in its logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def draw(self, name: str, trial: Any) -> float:
+        return float(trial.suggest_float(name, self.low, self.high, log=self.log))
+
+
+@dataclass(frozen=True)
+class Multiple(Distribution):
+    """A multiple of `step` from `low` to `high` times it, uniform itself or in its logarithm; a float, as in W&B."""
+
+    low: int
+    high: int
+    step: float
+    log: bool = False
+
+    def draw(self, name: str, trial: Any) -> float:
+        return _times(trial.suggest_int(name, self.low, self.high, log=self.log), self.step)
+
+    def grid(self) -> Sequence[int]:
+        return range(self.low, self.high + 1)
+
+
+@dataclass(frozen=True)
+class Shaped(Distribution):
+    """Any other distribution, by its quantile function; rounded to multiples of `step` where there is one."""
+
+    quantile: Callable[[float], Any]
+    step: float | None = None
+
+    def draw(self, name: str, trial: Any) -> Any:
+        value = self.quantile(trial.suggest_float(name, TAIL, 1 - TAIL))
+        return value if self.step is None else _times(round(value / self.step), self.step)
+
+
+def _times(number: int, step: float) -> float:
+    # Without the noise of binary fractions: 3 * 0.1 is 0.3.
+    return float(f"{number * step:.12g}")
+
+
+def distribution(name: str, entry: Any) -> Distribution:
+    """What an entry of a sweep's `parameters` stands for.
+
+    Args:
+        name: the parameter.
+        entry: the mapping that the file holds for it.
+
+    Raises:
+        ConfigError: the entry is none that W&B knows, or cannot be drawn from.
+    """
+    if not isinstance(entry, Mapping):
+        raise ConfigError(f"parameter {name} is {entry!r}; write `value: ...`, `values: [...]` or a distribution")
+    kind = entry.get("distribution") or _implied(name, entry)
+    if kind not in KINDS:
+        raise ConfigError(f"parameter {name} has the unknown distribution {kind!r}; take one of {', '.join(KINDS)}")
+    make, required, optional = KINDS[kind]
+    unknown = sorted(set(entry) - {"distribution", *required, *optional})
+    if unknown:
+        raise ConfigError(f"parameter {name} ({kind}) does not take {', '.join(unknown)}; remove what is too much")
+    missing = [key for key in required if key not in entry]
+    if missing:
+        raise ConfigError(f"parameter {name} ({kind}) lacks {', '.join(missing)}")
+    for key, number in entry.items():
+        if isinstance(number, str) and key != "distribution" and "value" not in key:
+            raise ConfigError(f"{key} of parameter {name} is the text {number!r}; YAML wants 1e-3 written as 1.0e-3")
+    try:
+        return make(**{key: entry[key] for key in entry if key != "distribution"})
+    except (ValueError, TypeError, OverflowError, ZeroDivisionError) as error:
+        raise ConfigError(f"parameter {name} ({kind}) cannot be drawn: {error}") from error
+
+
+def _implied(name: str, entry: Mapping[str, Any]) -> str:
+    if "parameters" in entry:
+        raise ConfigError(f"parameter {name} is nested; write flat keys with dots, as in model.optimizer.lr")
+    if "value" in entry:
+        return "constant"
+    if "values" in entry:
+        return "categorical"
+    whole = all(type(entry.get(key)) is int for key in ("min", "max"))
+    return "int_uniform" if whole else "uniform"
+
+
+def _constant(value: Any) -> Distribution:
+    return _choice([value])
+
+
+def _choice(values: Sequence[Any], probabilities: Sequence[float] | None = None) -> Distribution:
+    if not isinstance(values, list) or not values:
+        raise ValueError("`values` is a list of at least one")
+    if any(value is None for value in values):
+        raise ValueError('a null reaches the program as the text None; write the string "null"')
+    if len({json.dumps(value) for value in values}) < len(values):
+        raise ValueError("a value is there twice")
+    if probabilities is None:
+        return Choice(tuple(values))
+    if len(probabilities) != len(values) or min(probabilities) < 0 or not math.isclose(sum(probabilities), 1):
+        raise ValueError("`probabilities` are one for each value, and together 1")
+
+    def quantile(share: float) -> Any:
+        chances = iter(zip(values, probabilities, strict=True))
+        reached = 0.0
+        for value, chance in chances:
+            reached += chance
+            if share < reached:
+                return value
+        return values[-1]
+
+    return Shaped(quantile)
+
+
+def _whole(min: int, max: int) -> Distribution:
+    if int(min) != min or int(max) != max or min > max:
+        raise ValueError("min and max are whole numbers, in this order")
+    return Whole(int(min), int(max))
+
+
+def _real(min: float, max: float, log: bool = False) -> Distribution:
+    low, high = float(min), float(max)
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise ValueError(f"min and max are numbers, in this order, not {min!r} and {max!r}")
+    if log and low <= 0:
+        raise ValueError("the smallest value of a logarithmic distribution is above 0")
+    return Real(low, high, log)
+
+
+def _multiple(min: float, max: float, q: float, log: bool = False) -> Distribution:
+    bounds = _real(min, max, log)
+    assert isinstance(bounds, Real)
+    if q <= 0:
+        raise ValueError("q is above 0")
+    # A bound that is a multiple but for the noise of binary fractions belongs to them.
+    low, high = math.ceil(bounds.low / q - 1e-9), math.floor(bounds.high / q + 1e-9)
+    if low > high:
+        raise ValueError(f"no multiple of {q} lies between {min} and {max}")
+    return Multiple(low, high, float(q), log)
+
+
+def _normal(mu: float = 0.0, sigma: float = 1.0, q: float | None = None) -> Distribution:
+    _positive(sigma=sigma, q=q)
+    return Shaped(lambda share: float(mu + sigma * ndtri(share)), q)
+
+
+def _log_normal(mu: float = 0.0, sigma: float = 1.0, q: float | None = None) -> Distribution:
+    _positive(sigma=sigma, q=q)
+    return Shaped(lambda share: float(math.exp(mu + sigma * ndtri(share))), q)
+
+
+def _beta(a: float, b: float, q: float | None = None) -> Distribution:
+    _positive(a=a, b=b, q=q)
+    return Shaped(lambda share: float(betaincinv(a, b, share)), q)
+
+
+def _positive(**numbers: float | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and not float(number) > 0:
+            raise ValueError(f"{name} is above 0, not {number}")
+
+
+def _exponents(make: Callable[..., Distribution], sign: int = 1) -> Callable[..., Distribution]:
+    """The same between powers of e, as W&B gives the bounds of its older distributions."""
+
+    def made(min: float, max: float, q: float | None = None) -> Distribution:
+        low, high = sorted((math.exp(sign * min), math.exp(sign * max)))
+        return make(low, high, log=True) if q is None else make(low, high, q, log=True)
+
+    return made
+
+
+def _log(make: Callable[..., Distribution]) -> Callable[..., Distribution]:
+    return lambda **numbers: make(**numbers, log=True)
+
+
+BOUNDS, STEPPED = ("min", "max"), ("min", "max", "q")
+SHAPE = ("mu", "sigma")
+KINDS: dict[str, tuple[Callable[..., Distribution], tuple[str, ...], tuple[str, ...]]] = {
+    "constant": (_constant, ("value",), ()),
+    "categorical": (_choice, ("values",), ("probabilities",)),
+    "categorical_w_probabilities": (_choice, ("values", "probabilities"), ()),
+    "int_uniform": (_whole, BOUNDS, ()),
+    "uniform": (_real, BOUNDS, ()),
+    "q_uniform": (_multiple, STEPPED, ()),
+    "log_uniform": (_exponents(_real), BOUNDS, ()),
+    "log_uniform_values": (_log(_real), BOUNDS, ()),
+    "q_log_uniform": (_exponents(_multiple), STEPPED, ()),
+    "q_log_uniform_values": (_log(_multiple), STEPPED, ()),
+    "inv_log_uniform": (_exponents(_real, sign=-1), BOUNDS, ()),
+    "inv_log_uniform_values": (_log(_real), BOUNDS, ()),
+    "normal": (_normal, (), SHAPE),
+    "q_normal": (_normal, ("q",), SHAPE),
+    "log_normal": (_log_normal, (), SHAPE),
+    "q_log_normal": (_log_normal, ("q",), SHAPE),
+    "beta": (_beta, ("a", "b"), ()),
+    "q_beta": (_beta, ("a", "b", "q"), ()),
+}
+"""Of each distribution of W&B: what makes it, the keys that it needs, and those that it may have.
+
+The logarithm of an inverse is uniform where that of the number is: `inv_log_uniform_values` is `log_uniform_values`.
+"""

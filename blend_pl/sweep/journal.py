@@ -1,0 +1,176 @@
+"""The journal of a sweep: which trials there are, who runs them, what came out."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blend_pl.errors import ConfigError
+from blend_pl.files import unwritable
+from blend_pl.sweep.file import SweepFile
+from blend_pl.sweep.owner import Watch, here
+
+JOURNAL, CLAIMS = "journal.log", "claims"
+SWEEP, OWNERS, REASON = "sweep", "owners", "reason"
+STUDY = "sweep"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A trial that is the holder's to run.
+
+    Attributes:
+        number: of the trial, from 0.
+        values: its parameters.
+        trial: the `optuna.Trial`.
+    """
+
+    number: int
+    values: dict[str, Any]
+    trial: Any
+
+
+class Journal:
+    """Trials of a sweep in a file that threads, processes and machines on a shared disk may use together.
+
+    A trial is made, or taken over from an owner who is gone, under a lock: nobody runs one that another runs. It keeps
+    its number, its parameters and its folder, whoever runs it. Locks are files that are made exclusively, which network
+    disks can do (NFS from version 3), unlike locks on files; one that was left behind by a kill lapses after 30 s.
+
+    Args:
+        folder: of the sweep; made if missing.
+        sweep: what is drawn. The folder's own sweep must be the same.
+
+    Raises:
+        ConfigError: Optuna is not installed, or the folder holds another sweep.
+        DataError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, sweep: SweepFile) -> None:
+        try:
+            import optuna
+            from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+        except ImportError:
+            raise ConfigError('sweep needs Optuna; run pip install "blend-pl[sweep]"') from None
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.folder, self.sweep, self.watch = folder, sweep, Watch()
+        path = folder / JOURNAL
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = JournalFileOpenLock(str(path))
+            self.claims = JournalFileOpenLock(str(folder / CLAIMS))
+            with _held(self.claims):
+                with _held(lock):
+                    _mend(path)
+                self.study = optuna.create_study(
+                    study_name=STUDY,
+                    storage=optuna.storages.JournalStorage(JournalFileBackend(str(path), lock_obj=lock)),
+                    direction="maximize" if sweep.maximize else "minimize",
+                    load_if_exists=True,
+                )
+                known = self.study.user_attrs.get(SWEEP)
+                if known is None:
+                    self.study.set_user_attr(SWEEP, sweep.identity)
+        except OSError as error:
+            raise unwritable(folder, error) from error
+        if known is not None and known != sweep.identity:
+            raise ConfigError(
+                f"{folder} holds trials of another {sweep.name}, for the file has changed since; choose another "
+                "--output, or another name for the file"
+            )
+
+    def trials(self) -> list[Any]:
+        """All trials, as `optuna.trial.FrozenTrial`."""
+        return self.study.get_trials(deepcopy=False)
+
+    def run_of(self, number: int) -> Path:
+        """The folder of a trial."""
+        return self.folder / f"trial-{number:04d}"
+
+    def sign_of(self, number: int) -> Path:
+        """The file that the owner of a trial touches."""
+        return self.run_of(number) / ".alive"
+
+    def claim(self, wanted: int) -> Claim | None:
+        """The next trial for this process: one whose owner is gone, or a new one if fewer than `wanted` are there.
+
+        Returns:
+            The trial, or None if there is none now; see `open`.
+        """
+        import optuna
+
+        with _held(self.claims):
+            trials = self.trials()
+            trial = next((trial for trial in trials if self._abandoned(trial)), None)
+            if trial is None and len(trials) >= min(wanted, self.sweep.size):
+                return None
+            self.study.sampler = self._sampler(len(trials) if trial is None else trial.number)
+            # Asked again, Optuna draws for a trial what it has drawn before.
+            asked = self.study.ask() if trial is None else optuna.trial.Trial(self.study, trial._trial_id)
+            values = self.sweep.draw(asked)
+            self.run_of(asked.number).mkdir(exist_ok=True)
+            self.sign_of(asked.number).touch()
+            claim = Claim(asked.number, values, asked)
+            asked.set_user_attr(OWNERS, [here(os.getpid())])
+            return claim
+
+    def _abandoned(self, trial: Any) -> bool:
+        owners = trial.user_attrs.get(OWNERS)
+        if trial.state.is_finished():
+            return False
+        return owners is None or self.watch.gone(owners, self.sign_of(trial.number))
+
+    def _sampler(self, number: int) -> Any:
+        """Seeded by the trial's number, no two processes draw the same, and one alone draws the same each time."""
+        from optuna.exceptions import ExperimentalWarning
+        from optuna.samplers import PartialFixedSampler, RandomSampler, TPESampler
+
+        if self.sweep.method == "bayes":
+            return TPESampler(seed=number, constant_liar=True)
+        random = RandomSampler(seed=number)
+        if self.sweep.method == "random":
+            return random
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return PartialFixedSampler(self.sweep.point(number), random)
+
+    def join(self, claim: Claim, process: int) -> None:
+        """Says who else runs a trial: as long as that process lives, nobody takes the trial over."""
+        claim.trial.set_user_attr(OWNERS, [here(os.getpid()), here(process)])
+
+    def finish(self, claim: Claim, value: float) -> None:
+        """Writes down what came out of a trial."""
+        self.study.tell(claim.number, value, skip_if_finished=True)
+
+    def fail(self, claim: Claim, reason: str) -> None:
+        """Writes down that a trial has failed, and why."""
+        import optuna
+
+        claim.trial.set_user_attr(REASON, reason)
+        self.study.tell(claim.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
+
+    def open(self) -> bool:
+        """Whether any trial is still to end."""
+        return any(not trial.state.is_finished() for trial in self.trials())
+
+
+@contextmanager
+def _held(lock: Any) -> Iterator[None]:
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _mend(path: Path) -> None:
+    """Cuts off a line that a full disk or a power cut left half written; whatever came after would be unreadable."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        content = file.read()
+        if not content.endswith(b"\n"):
+            file.truncate(content.rfind(b"\n") + 1)

@@ -1,0 +1,34 @@
+"""`python -m helpers.fake_fit fit --x=...`: what a sweep sees of a `fit`, without training anything.
+
+It appends a line to attempts.txt of its run for every start, sleeps, and writes results. Files named `fail`, `quiet` or
+`slow` in the folder of all runs make trials fail, end without a score, or last.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+
+def main() -> int:
+    arguments = dict(word.lstrip("-").split("=", 1) for word in sys.argv[1:] if "=" in word)
+    options = dict(zip(sys.argv[1:], sys.argv[2:], strict=False))
+    output, run = Path(options["--output"]), Path(options["--run_dir"])
+    with (run / "attempts.txt").open("a") as file:
+        file.write(f"{options.get('--ckpt_path', 'new')} {json.dumps(arguments)}\n")
+    print("fake fit of", run)
+    if (output / "fail").exists():
+        print("the reason why")
+        return 3
+    last = run / "checkpoints" / "last.ckpt"
+    last.parent.mkdir(exist_ok=True)
+    last.touch()
+    if (output / "slow").exists():
+        time.sleep(60)
+    selected = {} if (output / "quiet").exists() else {"best/val/co_bps": -((float(arguments["x"]) - 0.3) ** 2)}
+    (run / "results.json").write_text(json.dumps({"selected": selected}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""As much of W&B's server as its public API asks for one artifact."""
+
+import base64
+import gzip
+import hashlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+PROJECT = {"__typename": "Project", "id": "p", "internalId": "i", "name": "proj", "entity": {"name": "lab"}}
+COLLECTION = {"__typename": "ArtifactSequence", "id": "s", "name": "teacher", "project": PROJECT}
+CREATED = "2026-01-01T00:00:00"
+
+
+class Server(ThreadingHTTPServer):
+    """Serves lab/proj/teacher.
+
+    Attributes:
+        files: content of the artifact's files.
+        version: of the artifact.
+        requests: what was asked for.
+        spoil: whether files arrive damaged.
+        missing: whether no file is found.
+        known: whether the API key is anybody's.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files: dict[str, bytes] = {"best.ckpt": b"weights", "config.yaml": b"name: x"}
+        self.version = 3
+        self.requests: list[str] = []
+        self.spoil, self.missing, self.known = False, False, True
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def artifact(self) -> dict[str, Any]:
+        nothing = ("description", "updatedAt", "historyStep")
+        return {
+            **dict.fromkeys(nothing),
+            "ttlDurationSeconds": -2,
+            "ttlIsInherited": True,
+            "__typename": "Artifact",
+            "id": "QXJ0",
+            "artifactSequence": COLLECTION,
+            "versionIndex": self.version,
+            "artifactType": {"name": "model"},
+            "metadata": "{}",
+            "tags": [],
+            "state": "COMMITTED",
+            "size": 9,
+            "digest": f"digest{self.version}",
+            "commitHash": "c",
+            "fileCount": 2,
+            "createdAt": CREATED,
+        }
+
+    def answer(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        if "currentManifest" in query:
+            return {"artifact": {"currentManifest": {"file": {"directUrl": f"{self.url}/manifest"}}}}
+        if "artifactCollectionMembership" in query:
+            membership = {
+                "__typename": "ArtifactCollectionMembership",
+                "id": "m",
+                "versionIndex": self.version,
+                "createdAt": CREATED,
+                "aliases": [],
+                "artifactCollection": COLLECTION,
+                "artifact": self.artifact(),
+            }
+            name, _, alias = variables["name"].partition(":")
+            found = name == "teacher" and alias in ("latest", f"v{self.version}")
+            return {"project": {**PROJECT, "artifactCollectionMembership": membership if found else None}}
+        if "viewer" in query:
+            viewer = {"id": "x", "username": "me", "entity": "lab", "email": "", "flags": "{}", "teams": {"edges": []}}
+            return {"viewer": viewer if self.known else None}
+        return {"serverInfo": {"features": []}}
+
+    def manifest(self) -> dict[str, Any]:
+        contents = {
+            name: {
+                "digest": base64.b64encode(hashlib.md5(content).digest()).decode(),
+                "size": len(content),
+                "birthArtifactID": "QXJ0",
+            }
+            for name, content in self.files.items()
+        }
+        policy = {"storagePolicy": "wandb-storage-policy-v1", "storagePolicyConfig": {"storageLayout": "V2"}}
+        return {"version": 1, **policy, "contents": contents}
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def do_POST(self) -> None:
+        body = self._body()
+        if self.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        if self.path != "/graphql":
+            self._send(b"{}")
+            return
+        asked = json.loads(body)
+        self.server.requests.append(asked["query"].split("(")[0].split("{")[0].strip())
+        self._send(json.dumps({"data": self.server.answer(asked["query"], asked.get("variables") or {})}).encode())
+
+    def do_GET(self) -> None:
+        self.server.requests.append(self.path)
+        if self.path == "/manifest":
+            self._send(json.dumps(self.server.manifest()).encode())
+            return
+        if self.server.missing:
+            self._send(b"", status=404)
+            return
+        content = self.server.files[self.path.split("/")[-1]]
+        self._send(content[::-1] if self.server.spoil else content)
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def _send(self, content: bytes, status: int = 200) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
