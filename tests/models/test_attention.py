@@ -52,15 +52,15 @@ def test_attention_weights_drop_out_in_training_only() -> None:
 def test_blocks_compute_what_all_pairs_would(bins: int, reach: tuple[int, int], width: int, heads: int) -> None:
     torch.manual_seed(0)
     shape = (2, bins, heads, width)
-    blocks = (3 * torch.randn(3, *shape)).requires_grad_()
+    blocks = (3 * torch.randn(3, *shape, dtype=torch.float64)).requires_grad_()
     pairs = blocks.detach().clone().requires_grad_()
     window = Window(bins, *reach)
     ours, theirs = window(*blocks), attend(*pairs, window.allowed, 0.0)
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
     weight = torch.randn(shape)
     for result in (ours, theirs):
         (result * weight).sum().backward()
-    torch.testing.assert_close(blocks.grad, pairs.grad, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(blocks.grad, pairs.grad, atol=1e-11, rtol=0)
 
 
 @pytest.mark.parametrize(
