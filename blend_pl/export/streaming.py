@@ -81,10 +81,10 @@ class Step(nn.Module):
 
 def look_back(backbone: NDT) -> int | None:
     """How many bins before its own each bin attends to; None if it attends to later ones too."""
-    window = backbone.window
-    if window is None or window.triu(1).any():
+    allowed = backbone.window.allowed
+    if allowed is None or allowed.triu(1).any():
         return None
-    return int(window.sum(1).max()) - 1
+    return int(allowed.sum(1).max()) - 1
 
 
 def obstacle(backbone: nn.Module) -> str | None:

@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from blend_pl.models.attention import Window
 from blend_pl.models.contract import Dims, Encoding
+from blend_pl.models.dropout import Dropout
 from blend_pl.models.embedding import Identity, LearnedPositions, TokenEmbedding
 from blend_pl.models.fusion import Concatenation, Fusion
 from blend_pl.models.tokens import Tokens, log_rate_readout
-from blend_pl.models.transformer import TransformerLayer, attention_window
+from blend_pl.models.transformer import TransformerLayer
 
 
 class NDT(nn.Module):
@@ -53,12 +55,11 @@ class NDT(nn.Module):
         self.tokens = Tokens(dims, embedding, fusion)
         width = self.tokens.width
         self.positions = positions(dims.bins, width)
-        self.dropout_embedding, self.dropout_rates = nn.Dropout(dropout_embedding), nn.Dropout(dropout_rates)
+        self.dropout_embedding, self.dropout_rates = Dropout(dropout_embedding), Dropout(dropout_rates)
         stack = [TransformerLayer(width, heads, feedforward, dropout) for _ in range(layers)]
         self.norm = nn.LayerNorm(width)
         self.readout = log_rate_readout(width, dims.neurons)
-        self.window: Tensor | None
-        self.register_buffer("window", attention_window(dims.bins, context_forward, context_backward), persistent=False)
+        self.window = Window(dims.bins, context_forward, context_backward)
         if fixup:
             for layer in stack:
                 layer.scale_fixup(layers)

@@ -5,9 +5,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from blend_pl.models.attention import SelfAttention, Window
 from blend_pl.models.contract import Dims, Encoding
+from blend_pl.models.dropout import dropout
 from blend_pl.models.embedding import SinusoidalPositions
-from blend_pl.models.transformer import SelfAttention, TransformerLayer
+from blend_pl.models.transformer import TransformerLayer
 
 SURROUNDINGS = 4
 LOG_VARIANCE = (-7.0, 7.0)
@@ -95,7 +97,7 @@ class NeuPRINT(nn.Module):
         tokens = (torch.cat(parts, dim=-1) + self.positions()[:frames]).flatten(0, 1)
         features = []
         for layer in self.layers:
-            tokens = layer(tokens, None)
+            tokens = layer(tokens)
             features.append(tokens.unflatten(0, (batch, n)).flatten(1, 2))
         latents = self.norm(tokens).unflatten(0, (batch, n)).transpose(1, 2)
         mean, *spread = self.readout(latents).unbind(-1)
@@ -117,12 +119,12 @@ class RecentAttention(SelfAttention):
         super().__init__(width, heads, dropout)
         self.frames_back = frames_back
 
-    def forward(self, tokens: Tensor, window: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, window: Window | None = None) -> Tensor:
         """Tokens (B, T, width) -> (B, T, width); there is no other window than its own."""
         q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).unbind(-3)
         lags = range(min(self.frames_back + 1, tokens.shape[1]))
         scores = torch.stack([_scores(q, k, lag) for lag in lags], dim=-1)
-        weights = nn.functional.dropout(scores.softmax(-1), self.dropout, self.training)
+        weights = dropout(scores.softmax(-1), self.dropout, self.training)
         mixed = torch.zeros_like(v)
         for lag in lags:
             earlier = weights[:, lag:, :, lag, None] * v[:, : v.shape[1] - lag]

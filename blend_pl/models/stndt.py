@@ -6,12 +6,15 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from blend_pl.errors import ConfigError
+from blend_pl.models.aligned import AlignedLinear
+from blend_pl.models.attention import Window
 from blend_pl.models.contract import Dims, Encoding
 from blend_pl.models.contrast import Contrast
+from blend_pl.models.dropout import Dropout
 from blend_pl.models.embedding import LearnedPositions, Linear, TokenEmbedding
 from blend_pl.models.fusion import Concatenation, Fusion
 from blend_pl.models.tokens import Tokens, log_rate_readout
-from blend_pl.models.transformer import FeedForward, TransformerLayer, attention_window
+from blend_pl.models.transformer import FeedForward, TransformerLayer
 
 
 class SpatialAttention(nn.Module):
@@ -28,7 +31,7 @@ class SpatialAttention(nn.Module):
     def __init__(self, bins: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qk = nn.Linear(bins, 2 * heads * -(-bins // heads))
+        self.qk = AlignedLinear(bins, 2 * heads * -(-bins // heads))
         nn.init.xavier_uniform_(self.qk.weight)
         nn.init.zeros_(self.qk.bias)
 
@@ -56,11 +59,11 @@ class SpatiotemporalLayer(nn.Module):
         self.temporal = TransformerLayer(width, heads, feedforward, dropout)
         self.norm_spatial, self.spatial = nn.LayerNorm(bins), SpatialAttention(bins, heads)
         self.norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.feedforward = FeedForward(width, feedforward, dropout)
 
-    def forward(self, tokens: Tensor, columns: Tensor, window: Tensor | None) -> Tensor:
-        """Tokens (B, T', width), columns (B, width, T') and the allowed pairs of bins (T', T') -> (B, T', width)."""
+    def forward(self, tokens: Tensor, columns: Tensor, window: Window) -> Tensor:
+        """Tokens (B, T', width), columns (B, width, T') and where bins may look -> (B, T', width)."""
         tokens = self.temporal(tokens, window)
         weights = self.spatial(self.norm_spatial(columns))
         tokens = tokens + self.dropout(self.norm(tokens) @ weights.transpose(1, 2))
@@ -123,12 +126,11 @@ class STNDT(nn.Module):
         self.contrast, self.scale_spatial = contrast, math.sqrt(dims.bins)
         width = self.tokens.width
         self.positions, self.positions_spatial = positions(dims.bins, width), positions(width, dims.bins)
-        self.dropout_embedding, self.dropout_rates = nn.Dropout(dropout_embedding), nn.Dropout(dropout_rates)
+        self.dropout_embedding, self.dropout_rates = Dropout(dropout_embedding), Dropout(dropout_rates)
         stack = [SpatiotemporalLayer(width, dims.bins, heads, feedforward, dropout) for _ in range(layers)]
         self.norm = nn.LayerNorm(width)
         self.readout = log_rate_readout(width, dims.neurons)
-        self.window: Tensor | None
-        self.register_buffer("window", attention_window(dims.bins, context_forward, context_backward), persistent=False)
+        self.window = Window(dims.bins, context_forward, context_backward)
         if fixup:
             for layer in stack:
                 layer.temporal.scale_fixup(layers)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blend_pl.models.aligned import AlignedLinear
 from blend_pl.models.contract import Dims
 from blend_pl.models.embedding import Identity, TokenEmbedding
 from blend_pl.models.fusion import Concatenation, Fusion
@@ -54,7 +55,7 @@ class Tokens(nn.Module):
 
 def log_rate_readout(width: int, neurons: int) -> nn.Linear:
     """A linear map to log-rates with NDT's first weights: U(-0.1, 0.1), and zero bias."""
-    readout = nn.Linear(width, neurons)
+    readout = AlignedLinear(width, neurons)
     nn.init.uniform_(readout.weight, -0.1, 0.1)
     nn.init.zeros_(readout.bias)
     return readout

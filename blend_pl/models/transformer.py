@@ -1,55 +1,11 @@
-"""Pre-norm transformer layers with a windowed attention, for any width and number of heads."""
+"""Pre-norm transformer layers, for any width and number of heads."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def attention_window(bins: int, forward: int, backward: int) -> Tensor | None:
-    """Which bins attend to which.
-
-    Args:
-        bins: T'.
-        forward: how many bins ahead a bin may look; negative for no limit.
-        backward: how many bins back a bin may look; negative for no limit.
-
-    Returns:
-        (T', T') bool, True where row i may attend to column j: j - i <= forward and i - j <= backward; None where
-        nothing is forbidden.
-    """
-    ahead = torch.arange(bins)[None, :] - torch.arange(bins)[:, None]
-    allowed = torch.ones(bins, bins, dtype=torch.bool)
-    if forward >= 0:
-        allowed &= ahead <= forward
-    if backward >= 0:
-        allowed &= -ahead <= backward
-    return None if allowed.all() else allowed
-
-
-class SelfAttention(nn.Module):
-    """Multi-head self-attention. A width that the heads do not divide is projected to the next one that they do.
-
-    Args:
-        width: width of a token.
-        heads: number of heads.
-        dropout: dropout of the attention weights.
-    """
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads, self.dropout = heads, dropout
-        inner = heads * -(-width // heads)
-        self.qkv = nn.Linear(width, 3 * inner)
-        self.out_proj = nn.Linear(inner, width)
-        nn.init.xavier_uniform_(self.qkv.weight)
-        nn.init.zeros_(self.qkv.bias)
-        nn.init.zeros_(self.out_proj.bias)
-
-    def forward(self, tokens: Tensor, window: Tensor | None) -> Tensor:
-        """Tokens (B, T', width) and the allowed pairs (T', T') -> (B, T', width)."""
-        q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v, window, dropout_p=self.dropout if self.training else 0.0)
-        return self.out_proj(mixed.transpose(1, 2).flatten(-2))
+from blend_pl.models.aligned import AlignedLinear
+from blend_pl.models.attention import SelfAttention, Window
+from blend_pl.models.dropout import Dropout
 
 
 class FeedForward(nn.Module):
@@ -64,8 +20,8 @@ class FeedForward(nn.Module):
     def __init__(self, width: int, hidden: int, dropout: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.linear1, self.linear2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
-        self.dropout = nn.Dropout(dropout)
+        self.linear1, self.linear2 = AlignedLinear(width, hidden), AlignedLinear(hidden, width)
+        self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, T', width) -> (B, T', width)."""
@@ -88,10 +44,10 @@ class TransformerLayer(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.attention = SelfAttention(width, heads, dropout)
         self.feedforward = FeedForward(width, feedforward, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
-    def forward(self, tokens: Tensor, window: Tensor | None) -> Tensor:
-        """Tokens (B, T', width) and the allowed pairs (T', T') -> (B, T', width)."""
+    def forward(self, tokens: Tensor, window: Window | None = None) -> Tensor:
+        """Tokens (B, T', width), and where they may look, None for anywhere -> (B, T', width)."""
         tokens = tokens + self.dropout(self.attention(self.norm(tokens), window))
         return self.feedforward(tokens)
 

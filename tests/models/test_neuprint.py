@@ -3,9 +3,9 @@ import torch
 import torch.nn.functional as F
 
 from blend_pl.models import NeuPRINT
+from blend_pl.models.attention import SelfAttention, Window
 from blend_pl.models.contract import Dims
 from blend_pl.models.neuprint import RecentAttention, StateAsNumber
-from blend_pl.models.transformer import SelfAttention, attention_window
 
 CELLS, FRAMES, BATCH, N = 9, 12, 3, 5
 DIMS = Dims(CELLS, CELLS, FRAMES, FRAMES)
@@ -48,7 +48,7 @@ def test_recent_attention_is_masked_attention(back: int) -> None:
     recent, whole = RecentAttention(10, 2, 0.0, back), SelfAttention(10, 2, 0.0)
     whole.load_state_dict(recent.state_dict())
     tokens = torch.randn(4, FRAMES, 10)
-    expected = whole(tokens, attention_window(FRAMES, forward=0, backward=back))
+    expected = whole(tokens, Window(FRAMES, forward=0, backward=back))
     torch.testing.assert_close(recent(tokens), expected, rtol=1e-5, atol=1e-6)
 
 

@@ -1,0 +1,117 @@
+"""A training step at MC_Maze's size, 64 trials of 5 ms bins, beside a plain loop: alone, distilled, and in bfloat16."""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from helpers.plain_loop import PlainNDT, Trials, plain_steps
+from helpers.sessions import session_of
+from helpers.systems import save, trainer
+from measure import DEVICE
+
+from blend_pl.callbacks import Distillation
+from blend_pl.data.loader import Standardisation, TrialBatches, TrialSampler
+from blend_pl.data.session import SessionTensors, Signature
+from blend_pl.models import NDT
+from blend_pl.systems import Student, Teacher
+
+pytestmark = pytest.mark.benchmark
+
+BATCH, STEPS = 64, 6
+SIZES = {"bins": 140, "forward": 40, "heldin": 137, "heldout": 45}
+
+
+class Sessions(L.LightningDataModule):
+    """Trials that lie on the device."""
+
+    def __init__(self, session: SessionTensors) -> None:
+        super().__init__()
+        self.session, self.signature = session, Signature.of("mc_maze", session)
+
+    def train_dataloader(self) -> TrialBatches:
+        scale = Standardisation.fit(self.session.behavior)
+        return TrialBatches(self.session, scale, TrialSampler(len(self.session), BATCH, shuffle=True))
+
+    calibration_dataloader = train_dataloader
+
+
+class Clock(L.Callback):
+    """Seconds of every step."""
+
+    def __init__(self) -> None:
+        self.marks: list[float] = []
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.marks.append(now())
+
+
+def now() -> float:
+    """Processor time on a CPU, where other work would count too."""
+    if DEVICE == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def fastest(marks: list[float]) -> float:
+    return min(after - before for before, after in pairwise(marks[1:]))
+
+
+@pytest.fixture(scope="module")
+def session() -> SessionTensors:
+    return session_of(trials=BATCH * STEPS, **SIZES).to(torch.device(DEVICE))
+
+
+def ours(folder: Path, data: Sessions, precision: str, *callbacks: L.Callback) -> float:
+    torch.manual_seed(0)
+    clock, system = Clock(), Student(NDT)
+    settings = {"accelerator": "auto", "devices": 1, "precision": precision, "gradient_clip_val": 200.0}
+    trainer(folder, 1, *callbacks, clock, **settings).fit(system, datamodule=data)
+    return fastest(clock.marks)
+
+
+def plain(steps: Iterator[None]) -> float:
+    marks = []
+    for _ in range(STEPS):
+        next(steps)
+        marks.append(now())
+    return fastest(marks)
+
+
+def test_steps(session: SessionTensors, tmp_path: Path) -> None:
+    data = Sessions(session)
+    teacher = Teacher(NDT)
+    teacher.build(data.signature)
+    checkpoint = save(teacher, tmp_path / "teacher.ckpt", hyper_parameters=hyperparameters())
+    trials = Trials(session.spikes.cpu(), session.behavior.cpu())
+    torch.manual_seed(0)
+    network = partial(PlainNDT, 182, 180)
+    reference = plain(plain_steps(trials, network().to(DEVICE), None, BATCH, (140, 137)))
+    distilled = plain(plain_steps(trials, network().to(DEVICE), network(2).to(DEVICE), BATCH, (140, 137)))
+    print(
+        f"\non {DEVICE}, {torch.get_num_threads()} threads; plain loop: {reference:.3f} s, distilled {distilled:.3f} s"
+    )
+    distillation: Callable[[], Distillation] = partial(Distillation, str(checkpoint))
+    for precision in ("32-true", "bf16-mixed"):
+        alone = ours(tmp_path, data, precision)
+        taught = ours(tmp_path, data, precision, distillation())
+        print(
+            f"{precision}: {alone:.3f} s, {reference / alone:.2f} x as fast; distilled {taught:.3f} s, "
+            f"{distilled / taught:.2f} x as fast, {taught / alone:.2f} of a step (floor 1.33)"
+        )
+
+
+def hyperparameters() -> dict[str, Any]:
+    from blend_pl.systems.checkpoint import INSTANTIATOR
+
+    return {
+        "_instantiator": INSTANTIATOR,
+        "_class_path": "blend_pl.systems.Teacher",
+        "backbone": {"class_path": "blend_pl.models.NDT"},
+    }

@@ -1,0 +1,30 @@
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from blend_pl.models.aligned import AlignedLinear, aligned, widen
+
+
+@given(size=st.integers(1, 40))
+def test_the_next_multiple(size: int) -> None:
+    assert aligned(size) % 8 == 0
+    assert 0 <= aligned(size) - size < 8
+    assert widen(torch.ones(2, size)).tolist() == [[1.0] * size + [0.0] * (aligned(size) - size)] * 2
+
+
+@given(inputs=st.integers(1, 20), outputs=st.integers(1, 20), bias=st.booleans())
+def test_the_same_as_a_linear_map(inputs: int, outputs: int, bias: bool) -> None:
+    torch.manual_seed(0)
+    theirs = nn.Linear(inputs, outputs, bias=bias)
+    ours = AlignedLinear(inputs, outputs, bias=bias)
+    ours.load_state_dict(theirs.state_dict())
+    tokens = torch.randn(3, 5, inputs)
+    mine, other = tokens.clone().requires_grad_(), tokens.clone().requires_grad_()
+    out, expected = ours(mine), theirs(other)
+    torch.testing.assert_close(out, expected, atol=1e-5, rtol=0)
+    weight = torch.randn(expected.shape)
+    (out * weight).sum().backward()
+    (expected * weight).sum().backward()
+    torch.testing.assert_close(mine.grad, other.grad, atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad, atol=1e-4, rtol=0)
