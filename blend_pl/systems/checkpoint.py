@@ -33,7 +33,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         reason = [*str(error).splitlines(), "no reason given"][0]
         raise TeacherError(f"cannot read the checkpoint {path}, it is damaged ({reason}); train it again") from error
     parameters = (checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None) or {}
-    ours = SESSION in checkpoint and parameters.get("_instantiator") == INSTANTIATOR
+    ours = parameters.get("_instantiator") == INSTANTIATOR and SESSION in checkpoint
     if not ours or FORMER & checkpoint.keys():
         raise TeacherError(f"{path} was not written by `python -m blend_pl fit`; name a checkpoint of this package")
     name = distrusted({key: value for key, value in parameters.items() if key != "_instantiator"})
