@@ -7,12 +7,12 @@ from blend_pl.errors import BlendError
 
 
 def main() -> int:
-    """Runs the command line; an error that the user can mend becomes one line and exit status 2."""
+    """Runs the command line; an error that the user can mend becomes one line and an exit status."""
     try:
         run(sys.argv[1:])
     except BlendError as error:
         print(f"blend_pl: {error}", file=sys.stderr)
-        return 2
+        return error.status
     return 0
 
 

@@ -34,6 +34,8 @@ class LFPStudent(Student):
     """
 
     usual_likelihood: type[Likelihood] = UnitGaussian
+    # Of sessions that are not in the batch, and of the predictor where no token is dropped.
+    idle_parameters = True
 
     def __init__(
         self,
