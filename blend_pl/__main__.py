@@ -1,9 +1,13 @@
 """`python -m blend_pl`."""
 
+import errno
+import os
 import sys
 
 from blend_pl.commands import run
 from blend_pl.errors import BlendError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def main() -> int:
@@ -13,6 +17,13 @@ def main() -> int:
     except BlendError as error:
         print(f"blend_pl: {error}", file=sys.stderr)
         return error.status
+    except OSError as error:
+        # Of a library that writes for us, such as a logger.
+        if error.errno not in NO_ROOM:
+            raise
+        where = error.filename or "a file of this run"
+        print(f"blend_pl: cannot write {where}: {os.strerror(error.errno)}; free space there", file=sys.stderr)
+        return BlendError.status
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import signal
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -149,8 +150,8 @@ def test_a_checkpoint_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.Monk
     path = tmp_path / "last.ckpt"
     WholeCheckpoints().save_checkpoint({"epoch": 1}, path)
 
-    def cut_short(checkpoint: object, file: Path) -> None:
-        file.write_bytes(b"PK")
+    def cut_short(checkpoint: object, file: BinaryIO) -> None:
+        file.write(b"PK")
         raise Interrupted
 
     monkeypatch.setattr(torch, "save", cut_short)

@@ -9,7 +9,7 @@ from lightning import LightningModule
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from blend_pl.errors import TeacherError
-from blend_pl.files import atomic_file
+from blend_pl.files import save_tensors
 from blend_pl.systems.student import SESSION, Student
 from blend_pl.systems.trust import distrusted
 
@@ -54,8 +54,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         Raises:
             DataError: the folder cannot be written or the disk is full; the checkpoint before this one is kept.
         """
-        with atomic_file(Path(path)) as file:
-            torch.save(checkpoint, file)
+        save_tensors(checkpoint, Path(path))
 
 
 def load_system(path: Path) -> Student:
