@@ -9,7 +9,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from blend_pl.errors import ConfigError, DataError, TeacherError
-from blend_pl.files import unwritable
+from blend_pl.files import remove_leftovers, unwritable
 from blend_pl.results import RESULTS, read_results
 
 CONFIG = "config.yaml"
@@ -65,6 +65,7 @@ def claim(run: Path) -> FileLock:
     try:
         run.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
+        remove_leftovers(run / CHECKPOINTS)
     except Timeout:
         raise ConfigError(f"another process is training {run}; wait for it or choose another --run_dir") from None
     except OSError as error:
