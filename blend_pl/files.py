@@ -7,10 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
-
-import torch
 
 from blend_pl.errors import DataError
 
@@ -45,20 +42,6 @@ def remove_leftovers(folder: Path) -> None:
     for path in folder.glob(".*"):
         if re.fullmatch(r"\..+\.[0-9a-f]{12}(\..*)?", path.name) and path.is_file():
             path.unlink(missing_ok=True)
-
-
-def save_tensors(content: Any, path: Path) -> None:
-    """Writes what torch.save can, whole or not at all.
-
-    Raises:
-        DataError: the folder cannot be written or the disk is full; the file that was there before is kept.
-    """
-    with atomic_file(path) as temporary, temporary.open("wb") as file:
-        try:
-            torch.save(content, file)
-        except RuntimeError as error:
-            # How torch reports a full disk; the system's own error is the context.
-            raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error)) from error
 
 
 def sha256(path: Path) -> str:

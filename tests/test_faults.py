@@ -151,7 +151,7 @@ def test_a_full_disk_under_a_library(complaint: Complaint, monkeypatch: pytest.M
     def fail(_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), filename)
 
-    monkeypatch.setattr("blend_pl.cli.run", fail)
+    monkeypatch.setattr("blend_pl.__main__.run", fail)
     line = complaint("fit")
     assert line.startswith(f"blend_pl: cannot write {filename or 'a file of this run'}: No space left on device")
 

@@ -12,6 +12,9 @@ import torch
 import yaml
 from helpers.cli import SIMULATION, TINY, differing, experiment, finish, start, teacher_args, weights
 
+from blend_pl.errors import Stopped
+from blend_pl.runs import claim
+
 KILLS = 5
 SEEDS = range(4)
 """Twenty kills in all."""
@@ -85,3 +88,22 @@ def test_sigkill_at_random_moments(seed: int, undisturbed: tuple[Path, float], t
     (teacher,) = (tmp_path / "runs" / "simulated_teacher").glob("seed0-*")
     (undisturbed_teacher,) = (whole / "runs" / "simulated_teacher").glob("seed0-*")
     assert differing(weights(teacher), weights(undisturbed_teacher)) == []
+
+
+@pytest.mark.slow
+def test_a_signal_while_the_teacher_is_trained(undisturbed: tuple[Path, float], tmp_path: Path) -> None:
+    """Both end, and the same command goes on with the teacher."""
+    whole, _ = undisturbed
+    process = start("fit", *arguments(tmp_path))
+    while not list(tmp_path.glob("runs/simulated_teacher/*/checkpoints/last.ckpt")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == Stopped.status
+    assert err.splitlines()[-1].startswith("blend_pl: the training of the teacher was ended by a signal")
+    (teacher,) = tmp_path.glob("runs/simulated_teacher/seed0-*")
+    assert not (teacher / "results.json").exists()
+    claim(teacher).release()  # Nobody trains it any more.
+    finish(start("fit", *arguments(tmp_path)))
+    assert differing(weights(student_of(tmp_path)), weights(student_of(whole))) == []

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from blend_pl.data.session import SessionTensors
 from blend_pl.errors import DataError
-from blend_pl.files import atomic_file, save_tensors, sha256, unwritable
+from blend_pl.files import atomic_file, sha256, unwritable
+from blend_pl.tensors import save_tensors
 
 FORMAT = 2
 """Raised whenever reading makes other tensors than before from the same recording and settings."""

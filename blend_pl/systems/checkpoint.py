@@ -9,9 +9,9 @@ from lightning import LightningModule
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from blend_pl.errors import TeacherError
-from blend_pl.files import save_tensors
 from blend_pl.systems.student import SESSION, Student
 from blend_pl.systems.trust import distrusted
+from blend_pl.tensors import save_tensors
 
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 FORMER = {"hparams", "module_arguments"}
