@@ -1,16 +1,18 @@
 """Gradient accumulation and mixed precision: what they change, and how little."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.cli import SIMULATION, fit
 from helpers.sessions import tiny_module
-from helpers.systems import make, trainer
+from helpers.systems import NETWORK, trainer
 from torch import Tensor
 
 from blend_pl.masking import Masking
+from blend_pl.models import NDT
 from blend_pl.systems import Student
 
 
@@ -26,10 +28,7 @@ def gradients(root: Path, folder: Path, batch_size: int, accumulate: int, lr: fl
     torch.manual_seed(0)
     settings = {"masking": Masking(0.0), "optimizer": lambda parameters: torch.optim.SGD(parameters, lr=lr)}
     module = tiny_module(root, batch_size=batch_size)
-    system = make(Steps, module.signature, **settings)
-    for part in system.modules():
-        if isinstance(part, torch.nn.Dropout):
-            part.p = 0.0
+    system = Steps(partial(NDT, **NETWORK, dropout=0.0, dropout_embedding=0.0, dropout_rates=0.0), **settings)
     trainer(folder, accumulate_grad_batches=accumulate).fit(system, module)
     return system.kept
 
