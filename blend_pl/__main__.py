@@ -1,18 +1,29 @@
 """`python -m blend_pl`."""
 
+import errno
+import os
 import sys
 
 from blend_pl.commands import run
 from blend_pl.errors import BlendError
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
 
 def main() -> int:
-    """Runs the command line; an error that the user can mend becomes one line and exit status 2."""
+    """Runs the command line; an error that the user can mend becomes one line and an exit status."""
     try:
         run(sys.argv[1:])
     except BlendError as error:
         print(f"blend_pl: {error}", file=sys.stderr)
-        return 2
+        return error.status
+    except OSError as error:
+        # Of a library that writes for us, such as a logger.
+        if error.errno not in NO_ROOM:
+            raise
+        where = error.filename or "a file of this run"
+        print(f"blend_pl: cannot write {where}: {os.strerror(error.errno)}; free space there", file=sys.stderr)
+        return BlendError.status
     return 0
 
 

@@ -1,7 +1,9 @@
 """The commands of the trainer: LightningCLI for fit, validate, test and predict."""
 
+import os
 from argparse import ArgumentError
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,30 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.core import LightningDataModule
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
 from blend_pl import tracking
-from blend_pl.callbacks import Cost, Distillation, Evaluation, Multitask, Pretrained, RatesWriter
+from blend_pl.callbacks import Cost, Distillation, Evaluation, LastCheckpoint, Multitask, Pretrained, RatesWriter
 from blend_pl.compose import Config, compose, merge
-from blend_pl.errors import ConfigError, complaint
+from blend_pl.errors import ConfigError, Stopped, complaint
 from blend_pl.files import atomic_file
 from blend_pl.report import print_scores
 from blend_pl.results import write_results
-from blend_pl.runs import BEST, CHECKPOINTS, CONFIG, LAST, MODE, MONITOR, best_score, fingerprint, reserve, run_of
+from blend_pl.runs import (
+    BEST,
+    CHECKPOINTS,
+    CONFIG,
+    LAST,
+    MODE,
+    MONITOR,
+    best_score,
+    claim,
+    fingerprint,
+    is_finished,
+    reserve,
+    run_of,
+)
 from blend_pl.systems import Student
 from blend_pl.systems.checkpoint import WholeCheckpoints, read_checkpoint
 from blend_pl.systems.student import stored_signature
@@ -33,10 +49,17 @@ class BlendCLI(LightningCLI):
     subcommand: str
     trainer: Any
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        with ExitStack() as self.claims:
+            super().__init__(*args, **kwargs)
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--name", type=str, default="run", help="name of the experiment")
         parser.add_argument("--output", type=str, default="runs", help="folder of all runs")
         parser.add_argument("--run_dir", type=str | None, default=None, help="folder of this run; default: a new one")
+        parser.add_argument(
+            "--resume", type=bool, default=False, help="go on with the run of these settings, if there is one"
+        )
         parser.add_argument("--distillation", type=Distillation | None, default=None, help="teacher, loss and alpha")
         parser.add_argument("--pretrained", type=Pretrained | None, default=None, help="model that training begins as")
         parser.add_argument("--multitask", type=Multitask | None, default=None, help="control: decode behaviour too")
@@ -77,8 +100,15 @@ class BlendCLI(LightningCLI):
         elif self.subcommand != "fit":
             raise ConfigError(f"{self.subcommand} needs a trained model; add --ckpt_path RUN/{CHECKPOINTS}/{BEST}")
         else:
-            run = self._new_run(Path(config.output) / config.name / f"seed{config.seed_everything}-{self.identity}")
+            run = Path(config.output) / config.name / f"seed{config.seed_everything}-{self.identity}"
+            if _leads() and not config.resume:
+                run = reserve(run)
         self.run = run
+        if self.subcommand == "fit":
+            if _leads():
+                self.claims.callback(claim(run).release)
+            if config.resume and not checkpoint:
+                config.ckpt_path = self._checkpoint_to_go_on_from()
         config.run_dir = str(run)
         config.checkpoint.dirpath = str(run / CHECKPOINTS)
         config.trainer.default_root_dir = str(run)
@@ -95,6 +125,22 @@ class BlendCLI(LightningCLI):
         if self.subcommand == "fit" and config.distillation:
             self.teachers = self._trained(config.distillation.init_args.teacher)
             config.distillation.init_args.teacher = self.teachers
+
+    def _checkpoint_to_go_on_from(self) -> str | None:
+        """The run's last checkpoint; None where it has none yet. Where nothing is left to do, the command ends."""
+        if is_finished(self.run):
+            rank_zero_only(print)(f"{self.run} has finished; there is nothing to go on with")
+            raise SystemExit(0)
+        last = self.run / CHECKPOINTS / LAST
+        if not last.exists():
+            return None
+        read_checkpoint(last)
+        if fingerprint(yaml.safe_load((self.run / CONFIG).read_text())) != self.identity:
+            raise ConfigError(
+                f"{self.run} is a run of other settings; go on with --config {self.run / CONFIG} or choose another "
+                "--run_dir"
+            )
+        return str(last)
 
     def _trained(self, references: str | list[str]) -> list[str]:
         """Checkpoints of other models, each trained first where it is missing."""
@@ -125,8 +171,11 @@ class BlendCLI(LightningCLI):
                 trainer.callbacks.append(callback)
         self.cost = Cost()
         trainer.callbacks.append(self.cost)
-        # Lightning's own `save_last` waits for a better score; a run should resume from where it was.
-        trainer.callbacks.append(ModelCheckpoint(self.run / CHECKPOINTS, Path(LAST).stem, enable_version_counter=False))
+        self.last = LastCheckpoint(self.run / CHECKPOINTS)
+        trainer.callbacks.append(self.last)
+        if isinstance(trainer.strategy, DDPStrategy):
+            # There is no other way to say so once Lightning has chosen the strategy.
+            trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", self.model.idle_parameters)
         return trainer
 
     def before_validate(self) -> None:
@@ -151,6 +200,13 @@ class BlendCLI(LightningCLI):
 
     def after_fit(self) -> None:
         if self.trainer.fast_dev_run:
+            return
+        if self.last.stopped:
+            if self.trainer.is_global_zero:
+                raise Stopped(
+                    f"{self.run} was ended by a signal after epoch {self.trainer.current_epoch}; the same command with "
+                    "--resume true goes on"
+                )
             return
         best = self.trainer.checkpoint_callback.best_model_path
         if not best:
@@ -215,10 +271,14 @@ class BlendCLI(LightningCLI):
         parser = self._parser("fit")
         return _plain(parser, parser.parse_args(arguments))
 
-    @staticmethod
-    def _new_run(folder: Path) -> Path:
-        # Ranks that Lightning launches come here too; the first one has already made the folder.
-        return reserve(folder) if rank_zero_only.rank == 0 else folder  # type: ignore[attr-defined]
+
+def _leads() -> bool:
+    """Whether this is the first of all processes, before they know of each other.
+
+    Lightning's own launcher starts one process by hand on each node, which does not know its rank but its node.
+    """
+    node = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
+    return rank_zero_only.rank == 0 and node == "0"  # type: ignore[attr-defined]
 
 
 def _plain(parser: Any, config: Any) -> dict[str, Any]:

@@ -4,7 +4,9 @@ import re
 
 
 class BlendError(Exception):
-    """Base class. The command line prints its message on one line, without a traceback, and exits with 2."""
+    """Base class. The command line prints its message on one line, without a traceback, and exits with `status`."""
+
+    status = 2
 
 
 class ConfigError(BlendError):
@@ -17,6 +19,12 @@ class DataError(BlendError):
 
 class TeacherError(BlendError):
     """A teacher that is missing, cannot be read, or does not match its student."""
+
+
+class Stopped(BlendError):
+    """Training was ended by a signal and can go on: start it again (status 75, EX_TEMPFAIL of sysexits.h)."""
+
+    status = 75
 
 
 def complaint(message: str) -> str:

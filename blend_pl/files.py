@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,6 +35,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     with _renamed(path, Path.mkdir, lambda new: shutil.rmtree(new, ignore_errors=True)) as temporary:
         yield temporary
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes the temporary files of writers that were killed; no other process may be writing in the folder."""
+    for path in folder.glob(".*"):
+        if re.fullmatch(r"\..+\.[0-9a-f]{12}(\..*)?", path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def sha256(path: Path) -> str:

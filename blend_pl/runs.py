@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from blend_pl.errors import ConfigError, DataError, TeacherError
-from blend_pl.files import unwritable
+from blend_pl.files import remove_leftovers, unwritable
 from blend_pl.results import RESULTS, read_results
 
 CONFIG = "config.yaml"
@@ -16,7 +18,7 @@ BEST, LAST = "best.ckpt", "last.ckpt"
 MONITOR, MODE = "val/co_bps", "max"
 """The score that chooses the checkpoint, and which end of it is best, where nothing else is said."""
 
-NOT_IDENTITY = ("config", "run_dir", "output", "ckpt_path", "weights_only", "name", "teacher_args")
+NOT_IDENTITY = ("config", "run_dir", "output", "ckpt_path", "weights_only", "name", "teacher_args", "resume")
 """Settings that say where a run writes or continues, not what it is."""
 
 
@@ -48,6 +50,43 @@ def reserve(folder: Path) -> Path:
             candidate, number = folder.with_name(f"{folder.name}-{number}"), number + 1
         except OSError as error:
             raise unwritable(candidate, error) from error
+
+
+def claim(run: Path) -> FileLock:
+    """Makes a run's folder if it is missing and holds it, so that no two live processes ever write one run.
+
+    A process that was killed holds nothing. What is returned is held until it is released.
+
+    Raises:
+        ConfigError: another process holds it.
+        DataError: the folder cannot be written.
+    """
+    lock = _lock(run)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+        remove_leftovers(run / CHECKPOINTS)
+    except Timeout:
+        raise ConfigError(f"another process is training {run}; wait for it or choose another --run_dir") from None
+    except OSError as error:
+        raise unwritable(run, error) from error
+    return lock
+
+
+def wait_for(run: Path) -> None:
+    """Waits until no process holds a run; see `claim`."""
+    if run.exists():
+        with _lock(run):
+            pass
+
+
+def _lock(run: Path) -> FileLock:
+    return FileLock(run / ".lock")
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a run has its results and the checkpoint that they are of."""
+    return (run / RESULTS).exists() and (run / CHECKPOINTS / BEST).exists()
 
 
 def find_finished(experiment: Path, identity: str) -> Path | None:

@@ -12,9 +12,10 @@ from filelock import FileLock
 
 from blend_pl.artifacts import PREFIX, fetch
 from blend_pl.compose import Config, compose, merge
-from blend_pl.errors import TeacherError
+from blend_pl.errors import Stopped, TeacherError
 from blend_pl.files import atomic_file, unwritable
-from blend_pl.runs import CHECKPOINTS, LAST, best_checkpoint, find_finished, fingerprint
+from blend_pl.runs import CHECKPOINTS, LAST, best_checkpoint, find_finished, fingerprint, wait_for
+from blend_pl.signals import STOPPING, on_stopping
 
 DISTRIBUTED = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 """Variables that would make the teacher's process wait for ranks that are waiting for it."""
@@ -74,6 +75,7 @@ def resolve_teacher(
 
     Raises:
         TeacherError: there is no such teacher, it cannot be fetched, or its training failed.
+        Stopped: its training was ended by a signal.
     """
     if reference.startswith(PREFIX):
         return fetch(reference, output, say)
@@ -96,9 +98,12 @@ def resolve_teacher(
         if find_finished(experiment, identity) is None:
             say(f"the teacher {name} ({identity}) is not there yet: training it first")
         with lock:
+            home = experiment / f"seed{student['seed_everything']}-{identity}"
+            # Whoever began to train it may have been killed without it.
+            wait_for(home)
             run = find_finished(experiment, identity)
             if run is None:
-                run = experiment / f"seed{student['seed_everything']}-{identity}"
+                run = home
                 _train(wanted, run, output)
     except OSError as error:
         raise unwritable(experiment, error) from error
@@ -121,7 +126,11 @@ def _train(arguments: list[str], run: Path, output: Path) -> None:
     command += ["--run_dir", str(run), "--output", str(output), *resume]
     # A student that is killed frees the lock: its teacher must not go on beside the next one.
     child = [sys.executable, "-m", "blend_pl.child", str(os.getpid()), *command]
-    if subprocess.run(child, env=own_environment()).returncode != 0:
+    with subprocess.Popen(child, env=own_environment()) as process, on_stopping(process.send_signal):
+        status = process.wait()
+    if status in (Stopped.status, *(-number for number in STOPPING)):
+        raise Stopped("the training of the teacher was ended by a signal; the same command goes on with it")
+    if status != 0:
         raise TeacherError(
             f"training the teacher failed, see above; mend it, or train it with: {' '.join(command[2:])}"
         )

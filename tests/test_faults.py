@@ -1,6 +1,9 @@
 """Whatever is wrong with files, teachers or settings: exit status 2 and one line that says what to do."""
 
+import errno
+import os
 import re
+import resource
 import shutil
 import sys
 from collections.abc import Callable
@@ -127,6 +130,36 @@ def test_a_cache_that_cannot_be_written(folder: Path, tmp_path: Path, fails: Com
 def test_an_output_that_cannot_be_written(folder: Path, tmp_path: Path, fails: Complaint) -> None:
     (tmp_path / "runs").touch()
     assert f"cannot write {tmp_path / 'runs'}" in fails("mc_maze_baseline", folder / "maze")
+
+
+@pytest.mark.parametrize(("room", "file"), [(1000, "config.yaml"), (30_000, "best.ckpt")])
+def test_a_full_disk(folder: Path, teacher: Path, tmp_path: Path, fails: Complaint, room: int, file: str) -> None:
+    """The recording is binned already: it is the run that has no room."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        line = fails("mc_maze_teacher", folder / "maze", "--trainer.max_epochs=1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert re.search(rf"cannot write {tmp_path}/runs/.*/{file}: File too large; free space there", line)
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert left <= {".lock", "config.yaml", "metrics.csv"} - {file}
+
+
+@pytest.mark.parametrize("filename", [None, "metrics.csv"])
+def test_a_full_disk_under_a_library(complaint: Complaint, monkeypatch: pytest.MonkeyPatch, filename: str) -> None:
+    def fail(_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), filename)
+
+    monkeypatch.setattr("blend_pl.__main__.run", fail)
+    line = complaint("fit")
+    assert line.startswith(f"blend_pl: cannot write {filename or 'a file of this run'}: No space left on device")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+def test_an_output_where_nobody_may_write(folder: Path, complaint: Complaint) -> None:
+    arguments = ["--config", experiment("mc_maze_baseline"), f"--data.root={folder / 'maze'}", "--output=/proc/runs"]
+    assert "cannot write /proc/runs" in complaint("fit", *arguments)
 
 
 def test_a_teacher_of_other_units(folder: Path, teacher: Path, tmp_path: Path, fails: Complaint) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from blend_pl.errors import DataError
-from blend_pl.files import atomic_file, atomic_folder, sha256, unwritable
+from blend_pl.files import atomic_file, atomic_folder, remove_leftovers, sha256, unwritable
 
 
 @pytest.fixture
@@ -118,6 +118,28 @@ def test_permissions_follow_the_umask(tmp_path: Path, umask: int) -> None:
         pass
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~umask
     assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o777 & ~umask
+
+
+def test_leftovers_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    kept = ["best.ckpt", ".lock", ".hidden", ".best.ckpt.part", ".x.0123456789ab-copy"]
+    names = [*kept, ".best.ckpt.0123456789ab.ckpt", ".noend.0123456789ab"]
+    for name in names:
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(kept)
+
+
+def test_what_is_being_written_looks_like_a_leftover(tmp_path: Path) -> None:
+    """So that the pattern of leftovers follows the names of temporary files."""
+
+    def write() -> None:
+        with atomic_file(tmp_path / "last.ckpt") as temporary:
+            assert temporary.exists()
+            remove_leftovers(tmp_path)
+            assert not temporary.exists()
+
+    with pytest.raises(DataError, match=r"cannot write .*last\.ckpt"):
+        write()
 
 
 def test_writers_at_once_leave_one_whole_file(tmp_path: Path) -> None:

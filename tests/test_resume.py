@@ -2,12 +2,16 @@
 
 import signal
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
 from helpers.cli import SIMULATION, TINY, call, checkpoint, differing, experiment, fit, start
 from helpers.kill import Interrupted
 
+from blend_pl.errors import ConfigError, Stopped
+from blend_pl.runs import claim
+from blend_pl.signals import STOPPING
 from blend_pl.systems.checkpoint import WholeCheckpoints
 
 EPOCHS = 4
@@ -15,9 +19,9 @@ RAMP = "--distillation.alpha={start: 1.0, stop: 0.2, begin: 0.1, end: 0.9}"
 TESTS = Path(__file__).parent
 
 
-def kill(epoch: int, hard: bool) -> list[str]:
-    """Arguments that end training after the third of an epoch's six batches."""
-    settings = {"epoch": epoch, "batch": 2, "hard": str(hard).lower()}
+def kill(mark: Path, epoch: int, how: str) -> list[str]:
+    """Arguments that end training after the third of an epoch's six batches, the first time."""
+    settings = {"epoch": epoch, "batch": 2, "how": how, "mark": mark}
     return ["--trainer.callbacks+=helpers.kill.Kill", *(f"--trainer.callbacks.{k}={v}" for k, v in settings.items())]
 
 
@@ -48,10 +52,27 @@ def expect_equal(first: Path, second: Path) -> None:
     assert (one["epoch"], one["global_step"]) == (other["epoch"], other["global_step"])
 
 
-def test_sigkill_in_mid_epoch(arguments: list[str], folder: Path) -> None:
-    whole = call("fit", *arguments, f"--run_dir={folder / 'whole'}").run
+@pytest.fixture(scope="module")
+def whole(arguments: list[str], folder: Path) -> Path:
+    """A run that nothing happened to."""
+    return call("fit", *arguments, f"--run_dir={folder / 'whole'}").run
+
+
+@pytest.fixture(scope="module")
+def rare(arguments: list[str]) -> list[str]:
+    return [*arguments, "--trainer.check_val_every_n_epoch=2"]
+
+
+@pytest.fixture(scope="module")
+def whole_rare(rare: list[str], folder: Path) -> Path:
+    """The same with rarer validations."""
+    return call("fit", *rare, f"--run_dir={folder / 'whole_rare'}").run
+
+
+def test_sigkill_in_mid_epoch(arguments: list[str], whole: Path, folder: Path) -> None:
     killed = folder / "killed"
-    process = start("fit", *arguments, f"--run_dir={killed}", *kill(EPOCHS - 2, hard=True), PYTHONPATH=str(TESTS))
+    dying = kill(folder / "sigkill", EPOCHS - 2, "SIGKILL")
+    process = start("fit", *arguments, f"--run_dir={killed}", *dying, PYTHONPATH=str(TESTS))
     process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL
     assert not (killed / "results.json").exists()
@@ -63,23 +84,74 @@ def test_sigkill_in_mid_epoch(arguments: list[str], folder: Path) -> None:
     assert any(name.startswith("objective.loss.projectors") for name in names)
 
 
-def test_interrupted_between_validations(arguments: list[str], folder: Path) -> None:
-    rare = [*arguments, "--trainer.check_val_every_n_epoch=2"]
-    whole = call("fit", *rare, f"--run_dir={folder / 'whole_rare'}").run
+def test_interrupted_between_validations(rare: list[str], whole_rare: Path, folder: Path) -> None:
     broken = folder / "interrupted"
     with pytest.raises(Interrupted):
-        call("fit", *rare, f"--run_dir={broken}", *kill(EPOCHS - 1, hard=False))
+        call("fit", *rare, f"--run_dir={broken}", *kill(folder / "raised", EPOCHS - 1, "raise"))
     assert checkpoint(broken, "last.ckpt")["epoch"] == EPOCHS - 3
     call("fit", *rare, f"--ckpt_path={broken / 'checkpoints' / 'last.ckpt'}")
-    expect_equal(whole, broken)
+    expect_equal(whole_rare, broken)
+
+
+@pytest.mark.parametrize(
+    ("how", "epoch"), [("SIGTERM", 0), *(pytest.param("SIGUSR1", e, marks=pytest.mark.slow) for e in range(EPOCHS))]
+)
+def test_a_signal_and_the_same_command_again(
+    how: str, epoch: int, rare: list[str], whole_rare: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Training ends with the epoch, validated or not, and goes on from there."""
+    before = [signal.getsignal(number) for number in STOPPING]
+    command = ["fit", *rare, *kill(folder / f"{how}{epoch}", epoch, how), "--resume=true"]
+    command.append(f"--output={folder / f'{how}{epoch}-runs'}")
+    with pytest.raises(Stopped, match="--resume true goes on") as raised:
+        call(*command)
+    (run,) = (folder / f"{how}{epoch}-runs").glob("simulated_feature/seed0-*")
+    assert str(run) in str(raised.value)
+    assert checkpoint(run, "last.ckpt")["epoch"] == epoch
+    assert not (run / "results.json").exists()
+    assert [signal.getsignal(number) for number in STOPPING] == before
+    assert call(*command).run == run
+    expect_equal(whole_rare, run)
+    with pytest.raises(SystemExit) as ended:
+        call(*command)
+    assert ended.value.code == 0
+    assert f"{run} has finished" in capsys.readouterr().out
+
+
+def test_to_go_on_with_other_settings_is_refused(arguments: list[str], whole: Path) -> None:
+    (whole / "results.json").rename(whole / "kept.json")
+    other = ["--trainer.max_epochs=9", f"--run_dir={whole}", "--resume=true"]
+    with pytest.raises(ConfigError, match=r"whole is a run of other settings; .* another --run_dir$"):
+        call("fit", *arguments, *other)
+    (whole / "kept.json").rename(whole / "results.json")
+
+
+def test_two_processes_never_write_one_run(arguments: list[str], tmp_path: Path) -> None:
+    held = claim(tmp_path)
+    with pytest.raises(ConfigError, match="another process is training"):
+        call("fit", *arguments, f"--run_dir={tmp_path}")
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    held.release()
+
+
+@pytest.mark.slow
+def test_a_run_that_was_stopped_early_does_not_train_on(arguments: list[str], folder: Path) -> None:
+    early = [*arguments, "--early_stopping.patience=1", "--early_stopping.min_delta=100", "--resume=true"]
+    run = call("fit", *early, f"--output={folder / 'early'}").run
+    before = checkpoint(run, "last.ckpt")
+    assert before["epoch"] < EPOCHS - 1
+    (run / "results.json").unlink()
+    assert call("fit", *early, f"--output={folder / 'early'}").run == run
+    assert checkpoint(run, "last.ckpt")["global_step"] == before["global_step"]
+    assert (run / "results.json").exists()
 
 
 def test_a_checkpoint_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "last.ckpt"
     WholeCheckpoints().save_checkpoint({"epoch": 1}, path)
 
-    def cut_short(checkpoint: object, file: Path) -> None:
-        file.write_bytes(b"PK")
+    def cut_short(checkpoint: object, file: BinaryIO) -> None:
+        file.write(b"PK")
         raise Interrupted
 
     monkeypatch.setattr(torch, "save", cut_short)

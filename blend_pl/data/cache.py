@@ -15,6 +15,7 @@ from torch import Tensor
 from blend_pl.data.session import SessionTensors
 from blend_pl.errors import DataError
 from blend_pl.files import atomic_file, sha256, unwritable
+from blend_pl.tensors import save_tensors
 
 FORMAT = 2
 """Raised whenever reading makes other tensors than before from the same recording and settings."""
@@ -106,12 +107,7 @@ def _write(entry: Entry, path: Path) -> None:
         for part, fields in entry.items()
     }
     try:
-        with atomic_file(path) as temporary, temporary.open("wb") as file:
-            try:
-                torch.save(whole, file)
-            except RuntimeError as error:
-                # How torch reports a full disk; the system's own error is the context.
-                raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error)) from error
+        save_tensors(whole, path)
     except DataError as error:
         raise _named(error) from error
 

@@ -9,17 +9,21 @@ from lightning import LightningModule
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from blend_pl.errors import TeacherError
-from blend_pl.files import atomic_file
 from blend_pl.systems.student import SESSION, Student
+from blend_pl.systems.trust import distrusted
+from blend_pl.tensors import save_tensors
 
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
+FORMER = {"hparams", "module_arguments"}
+"""Where Lightning once kept hyper-parameters, and still looks for them; no checkpoint of this package has them."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads what a checkpoint holds; nothing in it is run.
+    """Reads what a checkpoint holds; nothing in it is run, and its settings name nothing that must not be.
 
     Raises:
-        TeacherError: there is no such file, it is damaged, or it was not written by this package.
+        TeacherError: there is no such file, it is damaged, it was not written by this package, or its settings name
+            something that is neither a class of this package nor of a network, an optimiser or a schedule.
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -28,9 +32,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:  # Bytes that are no checkpoint make torch.load fail in many ways.
         reason = [*str(error).splitlines(), "no reason given"][0]
         raise TeacherError(f"cannot read the checkpoint {path}, it is damaged ({reason}); train it again") from error
-    parameters = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
-    if not parameters or SESSION not in checkpoint or parameters.get("_instantiator") != INSTANTIATOR:
+    parameters = (checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None) or {}
+    ours = parameters.get("_instantiator") == INSTANTIATOR and SESSION in checkpoint
+    if not ours or FORMER & checkpoint.keys():
         raise TeacherError(f"{path} was not written by `python -m blend_pl fit`; name a checkpoint of this package")
+    name = distrusted({key: value for key, value in parameters.items() if key != "_instantiator"})
+    if name is not None:
+        raise TeacherError(
+            f"{path} asks to build {name}, which is no class of a network, an optimiser or a schedule that is "
+            "installed here; name a checkpoint that you trust"
+        )
     return checkpoint
 
 
@@ -43,8 +54,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         Raises:
             DataError: the folder cannot be written or the disk is full; the checkpoint before this one is kept.
         """
-        with atomic_file(Path(path)) as file:
-            torch.save(checkpoint, file)
+        save_tensors(checkpoint, Path(path))
 
 
 def load_system(path: Path) -> Student:

@@ -34,6 +34,8 @@ class LFPStudent(Student):
     """
 
     usual_likelihood: type[Likelihood] = UnitGaussian
+    # Of sessions that are not in the batch, and of the predictor where no token is dropped.
+    idle_parameters = True
 
     def __init__(
         self,
@@ -110,7 +112,8 @@ class LFPStudent(Student):
         """Logs what training minimises, with fixed masks."""
         masked, labels = self.mask(batch, batch_idx, epoch=0)
         terms = self.objective(self.encode(masked), labels, masked)
-        self.validation_loss.update(terms["loss"], len(batch))
+        # Means over ranks of these are global means, however few segments a rank has.
+        self.validation_loss.update(terms["loss"], batch.global_size)
         self.log("val/loss", self.validation_loss, on_epoch=True, prog_bar=True)
 
     def latents(self, batch: SessionBatch) -> Tensor:

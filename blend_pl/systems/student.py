@@ -43,6 +43,8 @@ class Student(L.LightningModule):
     """
 
     objective: nn.Module
+    idle_parameters = False
+    """Whether a step may leave parameters without a gradient, for which several processes must then look."""
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
 """A simulated tree of calcium recordings small enough to train on within a test."""
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -87,3 +88,16 @@ def recording_of(
         "position": (np.arange(n)[:, None] * [1000.0, 0, 0]).astype(np.float32),
     }
     return CalciumRecording(**{**values, **changes})
+
+
+def fit_arguments(*more: str) -> list[str]:
+    """Arguments for a small simulated tree and a network that trains in a moment."""
+    identity = {"class_path": "blend_pl.callbacks.IdentityEvaluation", "init_args": {"fit": {"max_steps": 3}}}
+    return [
+        *("--model.backbone.size=4", "--model.backbone.feedforward=8", "--model.backbone.dropout=0"),
+        *("--data.window=40", "--data.n_cells=24", "--data.n_steps=3", "--data.simulation.n_frames=640"),
+        *("--data.simulation.n_cells=40", "--data.simulation.n_sessions=1", "--trainer.max_epochs=2"),
+        *("--trainer.check_val_every_n_epoch=1", "--trainer.accelerator=cpu"),
+        f"--trainer.callbacks={json.dumps([identity])}",
+        *more,
+    ]

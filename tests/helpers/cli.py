@@ -83,8 +83,13 @@ def backbone_of(path: Path) -> str:
 def fit_tiny(name: str, output: Path, *arguments: str | Path) -> BlendCLI:
     """Fits an experiment in this process, with a tiny network."""
     path = experiment(name)
-    network = [f"--model.backbone.{key}={size}" for key, size in TINY_BACKBONES[backbone_of(path)].items()]
+    network = tiny_network(backbone_of(path))
     return call("fit", "--config", path, f"--output={output}", *network, *TINY_TRAINING, *arguments)
+
+
+def tiny_network(backbone: str) -> list[str]:
+    """Arguments for a network that trains in a moment."""
+    return [f"--model.backbone.{key}={size}" for key, size in TINY_BACKBONES[backbone].items()]
 
 
 def fit(name: str, output: Path, *arguments: str | Path) -> Path:

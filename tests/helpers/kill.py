@@ -2,31 +2,36 @@
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 
 
 class Interrupted(Exception):
-    """What `Kill` raises when it is to leave the process alive."""
+    """What `Kill` raises when it is to send no signal."""
 
 
 class Kill(L.Callback):
-    """Ends training after a batch: SIGKILL, which nobody can catch, or an exception.
+    """Ends training after a batch, once: by a signal to this process, or by an exception.
 
     Args:
         epoch: in which epoch.
         batch: after which of its batches.
-        hard: whether the whole process goes.
+        how: name of a signal, or "raise".
+        mark: a file that says that it has happened.
+        rank: the rank that it happens to.
     """
 
-    def __init__(self, epoch: int, batch: int, hard: bool) -> None:
-        self.at, self.hard = (epoch, batch), hard
+    def __init__(self, epoch: int, batch: int, how: str, mark: str, rank: int = 0) -> None:
+        self.at, self.how, self.mark, self.rank = (epoch, batch), how, Path(mark), rank
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if (trainer.current_epoch, batch_idx) == self.at:
-            if self.hard:
-                os.kill(os.getpid(), signal.SIGKILL)
-            raise Interrupted
+        here = (trainer.current_epoch, batch_idx) == self.at and trainer.global_rank == self.rank
+        if here and not self.mark.exists():
+            self.mark.touch()
+            if self.how == "raise":
+                raise Interrupted
+            os.kill(os.getpid(), signal.Signals[self.how])

@@ -10,7 +10,7 @@ from blend_pl.callbacks import Distillation
 
 
 class Spy(L.Callback):
-    """Keeps loss and gradients of every step, and the weights of student and teacher, in a file for each rank.
+    """Keeps loss and gradients of every step, and the weights of student and teachers, in a file for each rank.
 
     Args:
         folder: where the files go.
@@ -31,12 +31,12 @@ class Spy(L.Callback):
         self.losses.append(float(outputs["loss"]))
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        (distillation,) = (c for c in trainer.callbacks if isinstance(c, Distillation))  # type: ignore[attr-defined]
-        assert len(distillation.teachers) == 1
+        distillations = [c for c in trainer.callbacks if isinstance(c, Distillation)]  # type: ignore[attr-defined]
+        teachers = [teacher.state_dict() for distillation in distillations for teacher in distillation.teachers]
         seen = {
             "losses": torch.tensor(self.losses),
             "gradients": self.gradients,
-            "teacher": distillation.teachers[0].state_dict(),
+            "teachers": teachers,
             "student": pl_module.state_dict(),
         }
         self.folder.mkdir(parents=True, exist_ok=True)

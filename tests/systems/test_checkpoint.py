@@ -163,8 +163,9 @@ def test_system_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 
 def test_class_that_is_not_at_hand_is_refused(tmp_path: Path) -> None:
-    parameters = {"_instantiator": "lightning.pytorch.cli.instantiate_module", "_class_path": "os.system"}
-    assert "does not fit" in refused(save(make(Student, SIGNATURE), tmp_path / "x.ckpt", hyper_parameters=parameters))
+    parameters = {"_instantiator": "lightning.pytorch.cli.instantiate_module", "_class_path": "gone.Student"}
+    path = save(make(Student, SIGNATURE), tmp_path / "x.ckpt", hyper_parameters=parameters)
+    assert "asks to build gone.Student" in refused(path)
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:

@@ -169,17 +169,40 @@ def test_without_an_archive_there_must_be_a_tree(tmp_path: Path) -> None:
         fetch(SPEC, tmp_path)
 
 
-def test_an_archive_that_leaves_its_folder_is_refused(figshare: Figshare, tmp_path: Path) -> None:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
-        member = tarfile.TarInfo("../outside.txt")
-        member.size = 2
-        archive.addfile(member, io.BytesIO(b"hi"))
-    figshare.content["dataset.zip"] = packed.getvalue()
-    figshare.digests["dataset.zip"] = hashlib.md5(packed.getvalue()).hexdigest()
-    with pytest.raises(DataError, match="cannot unpack"):
+@pytest.mark.parametrize(
+    ("packed", "name"),
+    [
+        *(("tar", "../outside.txt"), ("tar", "{folder}/outside.txt"), ("link", "../outside.txt")),
+        *(("zip", "a/../../outside.txt"), ("zip", "{folder}/outside.txt"), ("file", "../outside.txt")),
+    ],
+)
+def test_nothing_is_written_outside_of_the_folder(figshare: Figshare, tmp_path: Path, packed: str, name: str) -> None:
+    name, content = name.format(folder=tmp_path), io.BytesIO()
+    published = ["dataset.zip"]
+    if packed == "zip":
+        with zipfile.ZipFile(content, "w") as archive:
+            archive.writestr(name, "hi")
+    elif packed == "file":
+        published = [name, "outside.txt"]  # The second is where this server finds the first.
+        content.write(b"hi")
+    else:
+        with tarfile.open(fileobj=content, mode="w") as archive:
+            member = tarfile.TarInfo(name)
+            if packed == "link":
+                member = tarfile.TarInfo("link")
+                member.type, member.linkname = tarfile.SYMTYPE, str(Path(name).parent)
+                archive.addfile(member)
+                member = tarfile.TarInfo("link/outside.txt")
+            member.size = 2
+            archive.addfile(member, io.BytesIO(b"hi"))
+    del figshare.content["dataset.zip"]
+    for each in published:
+        figshare.content[each] = content.getvalue()
+        figshare.digests[each] = hashlib.md5(content.getvalue()).hexdigest()
+    with pytest.raises(DataError, match=r"cannot unpack|holds no neuron\.ttype\.txt"):
         fetch(PUBLISHED, tmp_path / "data", figshare.url)
-    assert not list(tmp_path.rglob("outside.txt"))
+    outside = [path for path in tmp_path.rglob("outside.txt") if tmp_path / "data" not in path.parents]
+    assert not outside
 
 
 def test_an_article_without_a_tree_is_told(figshare: Figshare, tmp_path: Path) -> None:

@@ -121,3 +121,13 @@ def test_a_wrong_checksum_is_refused(zenodo: Zenodo, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"indy_20160407_02\.mat of Zenodo record 11 arrived damaged"):
         makin_paths(SESSION, tmp_path, ARCHIVE, zenodo.url)
     assert not list(tmp_path.rglob(f"{SESSION}.mat"))
+
+
+@pytest.mark.parametrize("name", ["../../escaped.mat", "{folder}/escaped.mat"])
+def test_names_of_the_archive_lead_nowhere(
+    zenodo: Zenodo, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RECORDS, 11, {name.format(folder=tmp_path): b"evil", f"x/../{SESSION}.mat": b"evil"})
+    with pytest.raises(DataError, match=rf"none of the Zenodo records 11, 12 has {SESSION}\.mat"):
+        makin_paths(SESSION, tmp_path / "data", ARCHIVE, zenodo.url)
+    assert not list(tmp_path.rglob("*.mat"))

@@ -1,0 +1,119 @@
+"""A forged checkpoint runs nothing: whatever its settings name, no trace is left."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.sessions import session_of
+from helpers.systems import NETWORK, make, save
+
+from blend_pl.data.session import Signature
+from blend_pl.errors import TeacherError
+from blend_pl.systems import Student
+from blend_pl.systems.checkpoint import INSTANTIATOR, load_system
+from blend_pl.systems.trust import distrusted
+
+SIGNATURE = Signature.of("tiny", session_of())
+NETWORKS: dict[str, Any] = {"class_path": "blend_pl.models.NDT", "init_args": NETWORK}
+
+HUB = """
+def evil(*args, **settings):
+    from pathlib import Path
+    Path({trace!r}).touch()
+"""
+
+
+def shell(trace: Path, key: str = "init_args") -> dict[str, Any]:
+    return {"class_path": "subprocess.Popen", key: {"args": f"touch {trace}", "shell": True}}
+
+
+def forged(case: str, trace: Path) -> dict[str, Any]:
+    """Settings that try to touch `trace`."""
+    system = {"class_path": "os.system", "init_args": {"command": f"touch {trace}"}}
+    match case:
+        case "the system itself":
+            return {"_class_path": "os.system"}
+        case "a function in place of a network":
+            return {"backbone": system}
+        case "a function by its name alone":
+            return {"backbone": "os.system"}
+        case "a schedule by its name alone":
+            return {"schedule": "os.system"}
+        case "a function that says it returns a network":
+            (trace.parent / "hubconf.py").write_text(HUB.format(trace=str(trace)))
+            where = {"repo_or_dir": str(trace.parent), "source": "local", "model": "evil"}
+            return {"backbone": {"class_path": "torch.hub.load", "init_args": where}}
+        case "inside a network":
+            return {"backbone": {**NETWORKS, "init_args": {**NETWORK, "fusion": system}}}
+        case "deep in a list":
+            return {"backbone": {**NETWORKS, "init_args": {**NETWORK, "layers": [[shell(trace)]]}}}
+        case "a setting that nobody knows":
+            return {"unheard_of": shell(trace, "dict_kwargs")}
+        case "yaml in a string":
+            return {"backbone": f"{{class_path: os.system, init_args: {{command: touch {trace}}}}}"}
+        case "yaml in a file":
+            path = trace.with_name("more.yaml")
+            path.write_text(f"class_path: os.system\ninit_args: {{command: touch {trace}}}\n")
+            return {"backbone": str(path)}
+        case "a class that runs commands":
+            return {case: shell(trace) for case in ("backbone", "likelihood", "optimizer", "masking")}
+    raise AssertionError(case)
+
+
+CASES = (
+    "the system itself",
+    "a function in place of a network",
+    "a function by its name alone",
+    "a schedule by its name alone",
+    "a function that says it returns a network",
+    "inside a network",
+    "deep in a list",
+    "a setting that nobody knows",
+    "yaml in a string",
+    "yaml in a file",
+    "a class that runs commands",
+)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_settings_that_name_a_callable_are_refused_and_not_followed(tmp_path: Path, case: str) -> None:
+    trace = tmp_path / "trace"
+    settings = {
+        "_instantiator": INSTANTIATOR,
+        "_class_path": "blend_pl.systems.Student",
+        "backbone": NETWORKS,
+        **forged(case, trace),
+    }
+    path = save(make(Student, SIGNATURE), tmp_path / "x.ckpt", hyper_parameters=settings)
+    with pytest.raises(TeacherError, match=r"x\.ckpt asks to build (os|subprocess|torch\.hub)\.\w+, .*that you trust$"):
+        load_system(path)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("key", ["hparams", "module_arguments"])
+def test_settings_under_a_former_name_are_refused(tmp_path: Path, key: str) -> None:
+    """Lightning takes from there what it misses among the others."""
+    trace = tmp_path / "trace"
+    settings = {"_instantiator": INSTANTIATOR, "_class_path": "blend_pl.systems.Student"}
+    former = {key: forged("a function in place of a network", trace)}
+    path = save(make(Student, SIGNATURE), tmp_path / "x.ckpt", hyper_parameters=settings, **former)
+    with pytest.raises(TeacherError, match="was not written by"):
+        load_system(path)
+    assert not trace.exists()
+
+
+def test_what_training_needs_is_trusted() -> None:
+    settings = {
+        "backbone": NETWORKS,
+        "masking": {"ratio": 0.3, "mode": "full", "span_ramp": [1, 2]},
+        "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"betas": [0.9, 0.95]}},
+        "schedule": {"class_path": "torch.optim.lr_scheduler.OneCycleLR", "init_args": {"max_lr": 0.1}},
+        "likelihood": {"class_path": "blend_pl.likelihoods.Poisson"},
+        "note": "weights.of.nothing",
+        "shape": None,
+    }
+    assert distrusted(settings) is None
+
+
+def test_a_class_that_is_not_at_hand_is_named() -> None:
+    assert distrusted({"backbone": {"class_path": "gone.Network"}}) == "gone.Network"

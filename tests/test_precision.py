@@ -1,0 +1,70 @@
+"""Gradient accumulation and mixed precision: what they change, and how little."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.cli import SIMULATION, fit
+from helpers.sessions import tiny_module
+from helpers.systems import NETWORK, trainer
+from torch import Tensor
+
+from blend_pl.masking import Masking
+from blend_pl.models import NDT
+from blend_pl.systems import Student
+
+
+class Steps(Student):
+    """Keeps the gradients of every optimiser step."""
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        self.kept = [*getattr(self, "kept", []), [p.grad.clone() for p in self.parameters() if p.grad is not None]]
+
+
+def gradients(root: Path, folder: Path, batch_size: int, accumulate: int, lr: float = 0.0) -> list[list[Tensor]]:
+    """Of all steps of an epoch over 19 trials, in which nothing is hidden: only held-out and forward bins count."""
+    torch.manual_seed(0)
+    settings = {"masking": Masking(0.0), "optimizer": lambda parameters: torch.optim.SGD(parameters, lr=lr)}
+    module = tiny_module(root, batch_size=batch_size)
+    system = Steps(partial(NDT, **NETWORK, dropout=0.0, dropout_embedding=0.0, dropout_rates=0.0), **settings)
+    trainer(folder, accumulate_grad_batches=accumulate).fit(system, module)
+    return system.kept
+
+
+def test_accumulated_gradients_are_the_mean_over_the_batches(tiny_root: Path, tmp_path: Path) -> None:
+    single = gradients(tiny_root, tmp_path, 3, 1)
+    accumulated = gradients(tiny_root, tmp_path, 3, 2)
+    assert (len(single), len(accumulated)) == (7, 4)
+    for number, step in enumerate(accumulated[:3]):
+        means = [(a + b) / 2 for a, b in zip(single[2 * number], single[2 * number + 1], strict=True)]
+        torch.testing.assert_close(step, means, rtol=1e-5, atol=1e-7)
+
+
+def test_accumulated_gradients_are_those_of_the_large_batch(tiny_root: Path, tmp_path: Path) -> None:
+    """As many entries count in every batch here."""
+    large, accumulated = gradients(tiny_root, tmp_path, 6, 1), gradients(tiny_root, tmp_path, 3, 2)
+    for one, two in zip(large[:3], accumulated[:3], strict=True):
+        torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.slow
+def test_bfloat16_keeps_the_scores(tmp_path: Path) -> None:
+    """Of a teacher and of a student, trained for a hundred steps."""
+    data = [f"--data.root={tmp_path / 'data'}", *SIMULATION, "--trainer.max_epochs=50", "--data.batch_size=8"]
+    found = {}
+    teacher = fit("simulated_teacher", tmp_path / "runs", *data)
+    for precision in ("32-true", "bf16-mixed"):
+        run = fit(
+            "simulated_feature",
+            tmp_path / precision,
+            *data,
+            f"--trainer.precision={precision}",
+            f"--distillation.teacher={teacher}",
+        )
+        found[precision] = json.loads((run / "results.json").read_text())["scores"]
+    print(found)
+    assert found["bf16-mixed"] != found["32-true"]
+    assert found["bf16-mixed"]["co_bps"] == pytest.approx(found["32-true"]["co_bps"], abs=1e-2)
+    assert found["bf16-mixed"]["vel_r2"] == pytest.approx(found["32-true"]["vel_r2"], abs=2e-2)
