@@ -9,7 +9,7 @@ from os import getpid
 from pathlib import Path
 from threading import Event
 
-from blend_pl.errors import DataError
+from blend_pl.errors import DataError, Stopped
 from blend_pl.results import RESULTS, read_results
 from blend_pl.runs import CHECKPOINTS, LAST
 from blend_pl.sweep.journal import Claim, Journal
@@ -18,7 +18,7 @@ from blend_pl.sweep.owner import BEAT
 LOG = "log.txt"
 PATIENCE = 60.0
 """Seconds that a process may take to end when it is told to."""
-TOLD_TO_END = (-signal.SIGTERM, 128 + signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGINT)
+TOLD_TO_END = (Stopped.status, -signal.SIGTERM, 128 + signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGINT)
 
 
 class TrialFailed(Exception):
