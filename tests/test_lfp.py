@@ -15,7 +15,17 @@ from blend_pl.systems.checkpoint import load_system
 
 SETS = ("simulated_lfp", "makin", "flint")
 FILES = sorted(path for name in SETS for path in EXPERIMENTS.glob(f"{name}_*.yaml"))
-ARMS = {"teacher", "finetuned", "ss_lfp", "ms_lfp", "distilled", "ms_distilled", "ms_supervised", "supervised"}
+ARMS = {
+    "teacher",
+    "finetuned",
+    "ss_lfp",
+    "ms_lfp",
+    "distilled",
+    "ms_distilled",
+    "ms_supervised",
+    "supervised",
+    "multimodal",
+}
 SYSTEMS = {
     "teacher": "SpikeTeacher",
     "finetuned": "SingleSessionTeacher",
@@ -25,12 +35,13 @@ SYSTEMS = {
     "ms_distilled": "LFPStudent",
     "ms_supervised": "LFPDecoder",
     "supervised": "LFPDecoder",
+    "multimodal": "Multimodal",
 }
 SESSIONS = ["indy_20160622_01", "indy_20160624_03", "indy_20160627_01", "e1_1", "e2_1", "e2_2"]
 NEW = {"indy_20160622_01", "e1_1"}
 BEFORE = {"finetuned": "teacher", **dict.fromkeys(("distilled", "ms_distilled", "supervised"), "finetuned")}
 EVERY_DAY = ("distilled", "finetuned", "teacher", "ss_lfp")
-MORE = ("ms_lfp", "ms_distilled", "ms_supervised", "supervised")
+MORE = ("multimodal", "ms_lfp", "ms_distilled", "ms_supervised", "supervised")
 
 
 @pytest.fixture(scope="module")

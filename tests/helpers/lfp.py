@@ -13,7 +13,7 @@ from blend_pl.data.lfp.spec import SessionsSpec
 from blend_pl.data.session import Signature
 from blend_pl.models import PatchAutoencoder
 from blend_pl.models.patches import CountPatches, WaveformPatches
-from blend_pl.systems import LFPStudent, SpikeTeacher
+from blend_pl.systems import LFPStudent, Multimodal, SpikeTeacher
 
 SIZES = {"a1": ("A", 20, 13), "a2": ("A", 27, 9), "b1": ("B", 18, 24), "b2": ("B", 30, 17)}
 """Subject, units and LFP channels of each session."""
@@ -76,6 +76,8 @@ def make_lfp(kind: type[LFPStudent], signature: Signature | None = None, **setti
     """A small system, built for sessions if their signature is given."""
     torch.manual_seed(0)
     embedding = CountPatches if issubclass(kind, SpikeTeacher) else WaveformPatches
+    if issubclass(kind, Multimodal):
+        settings = {"unit_patch": 8, **settings}
     system = kind(partial(PatchAutoencoder, embedding=embedding, **NETWORK), **settings)
     if signature is not None:
         system.build(signature)
