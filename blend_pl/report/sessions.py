@@ -43,7 +43,7 @@ def held_out(comparison: Comparison) -> list[str]:
 
 
 def session_table(comparison: Comparison) -> Table:
-    """A row for each experiment: what its model sees, R2 of each session over seeds, mean and deviation over sessions."""
+    """A row for each experiment: what its model sees, R2 of each session over seeds, mean ± sd over sessions."""
     names, new = sessions_of(comparison), held_out(comparison)
     groups = {"trained": [n for n in names if n not in new], "new": [n for n in names if n in new]}
     groups = {title: members for title, members in groups.items() if members}
