@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from helpers.cli import EXPERIMENTS, call, checkpoint, differing, experiment, weights
-from helpers.lfp import small_stages
+from helpers.lfp import NETWORK, small_stages
+from helpers.lfp_files import write_own
 
 from blend_pl.compose import compose
 from blend_pl.errors import ConfigError, TeacherError
@@ -122,6 +123,23 @@ def test_a_teacher_of_fewer_sessions_is_refused(output: Path, tmp_path: Path) ->
     wrong = [f"--output={tmp_path}", "--data.train_on=all", f"--distillation.teacher={teacher}"]
     with pytest.raises(TeacherError, match=r"knows simulated_lfp \(4 session\(s\)"):
         call("fit", "--config", experiment("simulated_lfp_ms_distilled"), *arguments(output), *wrong)
+
+
+@pytest.mark.slow
+def test_own_files_go_through_all_stages(tmp_path: Path) -> None:
+    """By the command in configs/data/own_lfp.yaml, on files that pynwb wrote."""
+    example = EXPERIMENTS.parent / "configs/data/own_lfp.yaml"
+    for name in ("day1", "day2", "my_last_session"):
+        write_own(tmp_path / f"data/{name}.nwb", seconds=60, velocity="hand_vel", lfp_rate=1000.0)
+    small = [f"--model.backbone.{key}={value}" for key, value in {**NETWORK, "width": 64, "patch": 64}.items()]
+    small += ["--trainer.max_epochs=1", "--trainer.accelerator=cpu"]
+    before = json.dumps([*small, f"--teacher_args={json.dumps(small)}"])
+    arguments = [*small, f"--teacher_args={before}", f"--data.root={tmp_path / 'data'}", f"--output={tmp_path}"]
+    call("fit", "--config", experiment("makin_ms_distilled"), "--config", str(example), *arguments)
+    (results,) = tmp_path.glob("makin_ms_distilled/*/results.json")
+    scores = json.loads(results.read_text())["scores"]
+    assert {name for name in scores if "/" in name} == {"r2/day1", "r2/day2", "r2/my_last_session"}
+    assert all(math.isfinite(score) for score in scores.values())
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
