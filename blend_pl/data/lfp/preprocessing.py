@@ -129,7 +129,7 @@ def lfp_in_bins(waveform: Waveform, chain: Chain, start: float, n_bins: int, blo
 def _in_bins(
     pieces: Iterable[np.ndarray], waveform: Waveform, factor: int, chain: Chain, centres: np.ndarray
 ) -> np.ndarray:
-    """(bins, C) float32 values at `centres`, s from the start, of a decimated waveform without what is above its band."""
+    """(bins, C) float32 values at `centres`, s from the start, of a decimated waveform, notched and low-passed."""
     rate = waveform.rate / factor
     narrow, places = _below(chain, rate), centres * rate
     binned = np.empty((len(centres), waveform.n_channels), dtype=np.float32)
@@ -158,7 +158,7 @@ def _stretches(
         margin: samples on either side of it, fewer at the ends of the signal.
 
     Yields:
-        The samples of a stretch with its margins, the number of the first of them, and where the stretch begins and ends.
+        The samples of a stretch with its margins, the number of the first of them, and the stretch's begin and end.
     """
     held: list[np.ndarray] = []
     first = begin = stop = 0
