@@ -114,6 +114,10 @@ def test_the_arms_share_a_table_with_every_session(output: Path) -> None:
     assert "mean ± sd over trained sessions" in header
     assert "mean ± sd over new sessions" in header
     assert "Δ velocity R2" in page
+    table = page.split("Velocity R2 of each session")[1].split("\n\n")[1]
+    seen = dict(line.removeprefix("| ").split(" | ")[:2] for line in table.splitlines())
+    assert seen.items() >= {"teacher": "spikes", "finetuned": "spikes", "distilled": "LFP", "ss_lfp": "LFP"}.items()
+    assert "simulated_lfp_teacher, simulated_lfp_finetuned: these need spikes wherever they run" in page
     assert "train a network of its own" in page.replace("trains", "train")
     assert "No rates" not in page
 

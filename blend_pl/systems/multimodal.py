@@ -29,7 +29,8 @@ class Multimodal(LFPStudent):
     Args:
         backbone: builds the network of the LFP from its sizes; spikes go through its encoder too.
         unit_patch: neurons of a patch.
-        lfp_weight: weight of the LFP's squared error beside the spikes' negative log-likelihood.
+        lfp_weight: weight of the LFP's squared error beside the spikes' negative log-likelihood. A count has hundredths
+            of a nat to give, so that with 1 the network spends itself on the LFP.
         token_masking: which tokens are dropped in training, of either kind.
         optimizer: builds the optimiser from the parameters.
         schedule: builds the learning-rate schedule from the optimiser and the number of steps.
@@ -39,7 +40,7 @@ class Multimodal(LFPStudent):
         self,
         backbone: Callable[[SessionDims], nn.Module],
         unit_patch: int = 64,
-        lfp_weight: float = 1.0,
+        lfp_weight: float = 0.1,
         token_masking: TokenMasking = TokenMasking(),  # noqa: B008
         optimizer: OptimizerCallable = AdamW,
         schedule: Callable[[Optimizer, int], LRScheduler] = WarmupCosine,

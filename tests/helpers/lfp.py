@@ -88,7 +88,7 @@ def small_stages() -> list[str]:
     """Arguments for a small simulated set and a network that trains in a moment, for all stages of an experiment."""
     simulation = {"seconds": 40, "n_units": [8, 12], "n_channels": [6, 14], "rate_hz": 300}
     network = [
-        *("--model.backbone.width=32", "--model.backbone.layers=1", "--model.backbone.heads=2"),
+        *("--model.backbone.width=64", "--model.backbone.layers=1", "--model.backbone.heads=2"),
         *("--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.accelerator=cpu"),
     ]
     before = json.dumps([*network, f"--teacher_args={json.dumps(network)}"])
