@@ -73,18 +73,18 @@ class MultimodalAutoencoder(SessionNetwork):
             (self.lfp.table, self.lfp.embedding, self.lfp.readout, observed.shape[-1] - n_units),
         )
         values = observed.split([columns for *_, columns in kinds], -1)
-        behind = -(-n_units // self.units.patch)
-        dropped = (
-            (None, None) if hidden is None else (hidden[..., : patches[0]], hidden[..., behind:][..., : patches[1]])
-        )
+        dropped: Sequence[Tensor | None] = (None, None)
+        if hidden is not None:
+            behind = -(-n_units // self.units.patch)
+            hidden = torch.cat([hidden[..., : patches[0]], hidden[..., behind : behind + patches[1]]], -1)
+            dropped = hidden.split(patches, -1)
         present = [table.present(sessions) for table, *_ in kinds]
         tokens = [
             embedding(cut(values[kind], table.patch, patches[kind], dropped[kind]), present[kind])
             for kind, (table, embedding, *_) in enumerate(kinds)
         ]
         vectors = torch.cat([table(sessions) for table, *_ in kinds], 1)
-        together = None if hidden is None else torch.cat(dropped, -1)  # type: ignore[arg-type]
-        guesses, latents, valid = self.lfp.reconstruct(torch.cat(tokens, 2), vectors, together)
+        guesses, latents, valid = self.lfp.reconstruct(torch.cat(tokens, 2), vectors, hidden)
         predicted = [
             whole(readout(guess), there, columns)
             for guess, there, (*_, readout, columns) in zip(guesses.split(patches, 2), present, kinds, strict=True)
