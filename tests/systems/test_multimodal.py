@@ -12,6 +12,7 @@ from helpers.systems import trainer
 from blend_pl.callbacks import DecodingEvaluation
 from blend_pl.data.lfp.batches import SessionBatch
 from blend_pl.errors import ConfigError, TeacherError
+from blend_pl.export import command
 from blend_pl.masking import TokenMasking
 from blend_pl.models import PatchAutoencoder, Separate
 from blend_pl.systems import Multimodal
@@ -92,6 +93,12 @@ def test_sessions_are_scored_known_or_new(data: InMemory, system: Multimodal, tm
     evaluation = DecodingEvaluation()
     trainer(tmp_path, 1, evaluation).test(system, datamodule=data, verbose=False)
     assert {name for name in evaluation.scores if "/" in name} == {"r2/a1", "r2/a2", "r2/b1", "r2/b2"}
+
+
+def test_it_is_not_offered_for_real_time(system: Multimodal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "load_system", lambda path: system)
+    with pytest.raises(TeacherError, match="holds a Multimodal, whose input is missing in real time"):
+        command.student_of(tmp_path)
 
 
 def test_what_it_cannot_do_without(data: InMemory) -> None:
