@@ -10,7 +10,7 @@ COMPARE = PATH="$(CURDIR)/$(BIN):$$PATH" FAMILY=simulated SEEDS="$(SEEDS)" INTO=
 PLAIN = $(BIN)/python -m blend_pl plain experiments/simulated_baseline.yaml --seeds "[$$(echo $(SEEDS) | tr ' ' ,)]"
 CALCIUM_ARMS ?= with_behavior baseline teacher feature alpha1
 CALCIUM_SEEDS ?= 1 2 3 4 5
-LFP_ARMS ?= ss_lfp ms_lfp teacher distilled ms_distilled multimodal
+LFP_ARMS ?= ss_lfp ms_lfp teacher distilled ms_distilled
 RUNS ?= runs/demo/simulated_hard
 OUTPUT ?= submission.h5
 ARGS ?= --score $(if $(filter runs/demo/%,$(RUNS)),--name mc_maze)
