@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from helpers.cli import EXPERIMENTS, call, checkpoint, differing, experiment, weights
-from helpers.lfp import small_stages
+from helpers.lfp import NETWORK, small_stages
+from helpers.lfp_files import write_own
 
 from blend_pl.compose import compose
 from blend_pl.errors import ConfigError, TeacherError
@@ -15,7 +16,6 @@ from blend_pl.systems.checkpoint import load_system
 
 SETS = ("simulated_lfp", "makin", "flint")
 FILES = sorted(path for name in SETS for path in EXPERIMENTS.glob(f"{name}_*.yaml"))
-ARMS = {"teacher", "finetuned", "ss_lfp", "ms_lfp", "distilled", "ms_distilled", "ms_supervised", "supervised"}
 SYSTEMS = {
     "teacher": "SpikeTeacher",
     "finetuned": "SingleSessionTeacher",
@@ -25,12 +25,13 @@ SYSTEMS = {
     "ms_distilled": "LFPStudent",
     "ms_supervised": "LFPDecoder",
     "supervised": "LFPDecoder",
+    "multimodal": "Multimodal",
 }
 SESSIONS = ["indy_20160622_01", "indy_20160624_03", "indy_20160627_01", "e1_1", "e2_1", "e2_2"]
 NEW = {"indy_20160622_01", "e1_1"}
 BEFORE = {"finetuned": "teacher", **dict.fromkeys(("distilled", "ms_distilled", "supervised"), "finetuned")}
 EVERY_DAY = ("distilled", "finetuned", "teacher", "ss_lfp")
-MORE = ("ms_lfp", "ms_distilled", "ms_supervised", "supervised")
+MORE = ("multimodal", "ms_lfp", "ms_distilled", "ms_supervised", "supervised")
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +114,10 @@ def test_the_arms_share_a_table_with_every_session(output: Path) -> None:
     assert "mean ± sd over trained sessions" in header
     assert "mean ± sd over new sessions" in header
     assert "Δ velocity R2" in page
+    table = page.split("Velocity R2 of each session")[1].split("\n\n")[1]
+    seen = dict(line.removeprefix("| ").split(" | ")[:2] for line in table.splitlines())
+    assert seen.items() >= {"teacher": "spikes", "finetuned": "spikes", "distilled": "LFP", "ss_lfp": "LFP"}.items()
+    assert "simulated_lfp_teacher, simulated_lfp_finetuned: these need spikes wherever they run" in page
     assert "train a network of its own" in page.replace("trains", "train")
     assert "No rates" not in page
 
@@ -122,6 +127,23 @@ def test_a_teacher_of_fewer_sessions_is_refused(output: Path, tmp_path: Path) ->
     wrong = [f"--output={tmp_path}", "--data.train_on=all", f"--distillation.teacher={teacher}"]
     with pytest.raises(TeacherError, match=r"knows simulated_lfp \(4 session\(s\)"):
         call("fit", "--config", experiment("simulated_lfp_ms_distilled"), *arguments(output), *wrong)
+
+
+@pytest.mark.slow
+def test_own_files_go_through_all_stages(tmp_path: Path) -> None:
+    """By the command in configs/data/own_lfp.yaml, on files that pynwb wrote."""
+    example = EXPERIMENTS.parent / "configs/data/own_lfp.yaml"
+    for name in ("day1", "day2", "my_last_session"):
+        write_own(tmp_path / f"data/{name}.nwb", seconds=60, velocity="hand_vel", lfp_rate=1000.0)
+    small = [f"--model.backbone.{key}={value}" for key, value in {**NETWORK, "width": 64, "patch": 64}.items()]
+    small += ["--trainer.max_epochs=1", "--trainer.accelerator=cpu"]
+    before = json.dumps([*small, f"--teacher_args={json.dumps(small)}"])
+    arguments = [*small, f"--teacher_args={before}", f"--data.root={tmp_path / 'data'}", f"--output={tmp_path}"]
+    call("fit", "--config", experiment("makin_ms_distilled"), "--config", str(example), *arguments)
+    (results,) = tmp_path.glob("makin_ms_distilled/*/results.json")
+    scores = json.loads(results.read_text())["scores"]
+    assert {name for name in scores if "/" in name} == {"r2/day1", "r2/day2", "r2/my_last_session"}
+    assert all(math.isfinite(score) for score in scores.values())
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -147,4 +169,4 @@ def test_an_experiment_is_what_its_name_says(path: Path) -> None:
 
 
 def test_every_set_has_every_arm() -> None:
-    assert {path.stem for path in FILES} == {f"{name}_{arm}" for name in SETS for arm in ARMS}
+    assert {path.stem for path in FILES} == {f"{name}_{arm}" for name in SETS for arm in SYSTEMS}

@@ -17,7 +17,7 @@ from blend_pl.files import atomic_folder
 from blend_pl.models import NeuPRINT
 from blend_pl.results import read_results
 from blend_pl.runs import BEST, CHECKPOINTS
-from blend_pl.systems import SpikeTeacher, Student, Teacher
+from blend_pl.systems import Multimodal, SpikeTeacher, Student, Teacher
 from blend_pl.systems.checkpoint import load_system
 
 DESCRIPTION = "export.json"
@@ -81,7 +81,7 @@ def student_of(run: Path, checkpoint: str = BEST) -> Student:
         ConfigError: it holds a model that has no program.
     """
     system = load_system(run / CHECKPOINTS / checkpoint)
-    if isinstance(system, Teacher | SpikeTeacher):
+    if isinstance(system, Teacher | SpikeTeacher | Multimodal):
         raise TeacherError(
             f"{run} holds a {type(system).__name__}, whose input is missing in real time; name the run of a student"
         )

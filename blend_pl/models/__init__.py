@@ -3,9 +3,21 @@
 from blend_pl.models.autoencoder import PatchAutoencoder
 from blend_pl.models.contract import Backbone, Dims, Encoding
 from blend_pl.models.lfads import LFADS
+from blend_pl.models.multimodal import MultimodalAutoencoder
 from blend_pl.models.ndt import NDT
 from blend_pl.models.neuprint import NeuPRINT
 from blend_pl.models.separate import Separate
 from blend_pl.models.stndt import STNDT
 
-__all__ = ["LFADS", "NDT", "STNDT", "Backbone", "Dims", "Encoding", "NeuPRINT", "PatchAutoencoder", "Separate"]
+__all__ = [
+    "LFADS",
+    "NDT",
+    "STNDT",
+    "Backbone",
+    "Dims",
+    "Encoding",
+    "MultimodalAutoencoder",
+    "NeuPRINT",
+    "PatchAutoencoder",
+    "Separate",
+]

@@ -1,6 +1,7 @@
 """The patch transformer as a masked auto-encoder of many sessions (Erturk et al., NeurIPS 2025)."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,7 @@ class PatchAutoencoder(SessionNetwork):
         predictor_layers: layers of the predictor.
         predictor_heads: attention heads of the predictor.
         dropout: dropout of what layers add.
+        rope_base: base of the rotary positions; a smaller one tells nearer bins apart.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class PatchAutoencoder(SessionNetwork):
         predictor_layers: int = 4,
         predictor_heads: int = 8,
         dropout: float = 0.0,
+        rope_base: float = 10_000.0,
     ) -> None:
         super().__init__()
         for each, parts in ((width, heads), (predictor_width, predictor_heads)):
@@ -52,8 +55,9 @@ class PatchAutoencoder(SessionNetwork):
         self.patch, self.width = patch, width
         self.table = PatchTable(dims.sessions, patch, width)
         self.embedding = embedding(patch, width)
-        self.encoder = TimedTransformer(width, layers, heads, dropout=dropout)
-        self.predictor = TimedTransformer(predictor_width, predictor_layers, predictor_heads, dropout=dropout)
+        transformer = partial(TimedTransformer, dropout=dropout, rope_base=rope_base)
+        self.encoder = transformer(width, layers, heads)
+        self.predictor = transformer(predictor_width, predictor_layers, predictor_heads)
         self.narrow = nn.Linear(width, predictor_width)
         self.place = nn.Linear(width, predictor_width, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(predictor_width))
@@ -98,17 +102,32 @@ class PatchAutoencoder(SessionNetwork):
 
     def _run(self, patches: int, observed: Tensor, sessions: Sequence[str], hidden: Tensor | None) -> Encoding:
         """Encodes rows that all have P patches."""
-        batch, bins, channels = observed.shape
-        valid = None
+        channels = observed.shape[-1]
         table, present = self.table(sessions), self.table.present(sessions)
-        values = nn.functional.pad(observed, (0, max(0, patches * self.patch - channels)))[..., : patches * self.patch]
-        values = values.unflatten(-1, (patches, self.patch))
-        if hidden is not None:
-            hidden = hidden[..., :patches]
-            # A convolution would carry them into their neighbours.
-            values = values.masked_fill(hidden[..., None], 0.0)
-        tokens = (self.embedding(values, present) + table[:, None]).flatten(1, 2)
-        times = torch.arange(bins, device=observed.device).repeat_interleave(patches)[None]
+        hidden = None if hidden is None else hidden[..., :patches]
+        tokens = self.embedding(cut(observed, self.patch, patches, hidden), present)
+        guesses, latents, valid = self.reconstruct(tokens, table, hidden)
+        predicted = whole(self.readout(guesses), present, channels)
+        return Encoding(predicted, latents=latents, latents_valid=valid)
+
+    def reconstruct(
+        self, tokens: Tensor, vectors: Tensor, hidden: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Encodes the visible tokens and predicts all.
+
+        Args:
+            tokens: (B, T, P, width) embedded values.
+            vectors: (B, P, width) of the patches.
+            hidden: (B, T, P) bool, tokens that are dropped; None for none.
+
+        Returns:
+            (B, T, P, predictor width), what is read out; latents (B, T, width) and where there are some, (B, T) bool or
+            None for everywhere.
+        """
+        batch, bins, patches, _ = tokens.shape
+        tokens = (tokens + vectors[:, None]).flatten(1, 2)
+        times = torch.arange(bins, device=tokens.device).repeat_interleave(patches)[None]
+        valid = None
         if hidden is None:
             encoded = self.encoder(tokens, times)
             latents = encoded.unflatten(1, (bins, patches)).mean(2)
@@ -121,11 +140,23 @@ class PatchAutoencoder(SessionNetwork):
             narrow = self.narrow(encoded)
             guesses = self.mask_token.to(narrow.dtype).expand(batch, bins * patches, -1)
             guesses = guesses.scatter(1, seen[..., None].expand(-1, -1, narrow.shape[-1]), narrow)
-        places = self.place(table)[:, None].expand(-1, bins, -1, -1).flatten(1, 2)
-        predicted = self.readout(self.predictor(guesses + places, times))
-        predicted = predicted.unflatten(1, (bins, patches)).masked_fill(~present[:, None], 0.0).flatten(-2)
-        predicted = nn.functional.pad(predicted, (0, max(0, channels - predicted.shape[-1])))[..., :channels]
-        return Encoding(predicted, latents=latents, latents_valid=valid)
+        places = self.place(vectors)[:, None].expand(-1, bins, -1, -1).flatten(1, 2)
+        return self.predictor(guesses + places, times).unflatten(1, (bins, patches)), latents, valid
+
+
+def cut(values: Tensor, patch: int, patches: int, hidden: Tensor | None) -> Tensor:
+    """(B, T, P, patch) patches of (B, T, C) values, 0 behind the last one and where they are hidden, (B, T, P)."""
+    wanted = patches * patch
+    values = nn.functional.pad(values, (0, max(0, wanted - values.shape[-1])))[..., :wanted]
+    values = values.unflatten(-1, (patches, patch))
+    # A convolution would carry them into their neighbours.
+    return values if hidden is None else values.masked_fill(hidden[..., None], 0.0)
+
+
+def whole(patched: Tensor, present: Tensor, channels: int) -> Tensor:
+    """(B, T, channels) of (B, T, P, patch), 0 where `present` (B, P, patch) says that there is no channel."""
+    values = patched.masked_fill(~present[:, None], 0.0).flatten(-2)
+    return nn.functional.pad(values, (0, max(0, channels - values.shape[-1])))[..., :channels]
 
 
 def visible(hidden: Tensor) -> Tensor:

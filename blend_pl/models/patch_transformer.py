@@ -23,9 +23,11 @@ class TimedAttention(nn.Module):
 
     def forward(self, tokens: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
         """Tokens (B, L, width) with angles (B or 1, 1, L, width / heads / 2) -> (B, L, width)."""
-        q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        parts = self.qkv(tokens).unflatten(-1, (3 * self.heads, -1)).transpose(1, 2)
+        turned, v = parts.split((2 * self.heads, self.heads), 1)
+        q, k = rotate(turned, cosine, sine).chunk(2, 1)
         # Dropout of the weights or a mask would bring the whole matrix back on a CPU.
-        mixed = F.scaled_dot_product_attention(rotate(q, cosine, sine), rotate(k, cosine, sine), v)
+        mixed = F.scaled_dot_product_attention(q, k, v)
         return self.out(mixed.transpose(1, 2).flatten(-2))
 
 
@@ -44,7 +46,8 @@ class GatedMLP(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(..., width) -> (..., width)."""
-        gate, value = self.up(tokens).chunk(2, -1)
+        # Two products rather than a half each of one: its gradient would have to be put together from halves.
+        gate, value = (F.linear(tokens, weight) for weight in self.up.weight.chunk(2))
         return self.down(F.silu(gate) * value)
 
 
@@ -79,18 +82,21 @@ class TimedTransformer(nn.Module):
         heads: attention heads.
         ratio: hidden units of the MLPs, over the width.
         dropout: dropout of what layers add.
+        rope_base: base of the rotary positions; the longest wavelength in bins is about 2 pi times as much.
     """
 
-    def __init__(self, width: int, layers: int, heads: int, ratio: int = 4, dropout: float = 0.0) -> None:
+    def __init__(
+        self, width: int, layers: int, heads: int, ratio: int = 4, dropout: float = 0.0, rope_base: float = 10_000.0
+    ) -> None:
         super().__init__()
-        self.head_width = width // heads
+        self.head_width, self.rope_base = width // heads, rope_base
         self.layers = nn.ModuleList(TimedLayer(width, heads, ratio, dropout) for _ in range(layers))
         self.norm = nn.RMSNorm(width)
 
     def forward(self, tokens: Tensor, times: Tensor) -> Tensor:
         """Tokens (B, L, width) at times (B or 1, L) in bins -> (B, L, width)."""
         with torch.autocast(tokens.device.type, enabled=False):
-            cosine, sine = (part[:, None] for part in rotations(times, self.head_width))
+            cosine, sine = (part[:, None] for part in rotations(times, self.head_width, self.rope_base))
         for layer in self.layers:
             tokens = layer(tokens, cosine, sine)
         return self.norm(tokens)

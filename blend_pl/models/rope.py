@@ -23,4 +23,5 @@ def rotations(times: Tensor, width: int, base: float = 10_000.0) -> tuple[Tensor
 def rotate(vectors: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Turns pairs of channels, the first half with the second: (..., width), with angles that broadcast to it."""
     first, second = vectors.chunk(2, -1)
-    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], -1)
+    turned = torch.addcmul(first * cosine, second, sine, value=-1), torch.addcmul(second * cosine, first, sine)
+    return torch.cat(turned, -1)

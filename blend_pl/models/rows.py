@@ -1,26 +1,28 @@
 """Rows of a batch that are encoded in groups and put back into their order."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from blend_pl.models.contract import Encoding
 
-Run = Callable[[int, Tensor, Sequence[str], Tensor | None], Encoding]
+Key = TypeVar("Key", bound=Hashable)
+Run = Callable[[Key, Tensor, Sequence[str], Tensor | None], Encoding]
 """From a group's key, and its values, sessions and hidden patches, to its encoding."""
 
 
-def grouped(keys: Iterable[int]) -> dict[int, list[int]]:
+def grouped(keys: Iterable[Key]) -> dict[Key, list[int]]:
     """Rows by their key."""
-    found: dict[int, list[int]] = {}
+    found: dict[Key, list[int]] = {}
     for row, key in enumerate(keys):
         found.setdefault(key, []).append(row)
     return found
 
 
 def encode_in_groups(
-    groups: Mapping[int, list[int]], run: Run, observed: Tensor, sessions: Sequence[str], hidden: Tensor | None
+    groups: Mapping[Key, list[int]], run: Run[Key], observed: Tensor, sessions: Sequence[str], hidden: Tensor | None
 ) -> Encoding:
     """Encodes each group of rows on its own.
 

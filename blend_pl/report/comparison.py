@@ -13,8 +13,13 @@ from blend_pl.report.released import SCORE_ON_TEST, ReleasedScores, read_test_sc
 from blend_pl.results import RESULTS, read_results
 from blend_pl.runs import find_runs
 
-BASELINE, TEACHER, STUDENT, SELF, OTHER = ROLES = ("baseline", "teacher", "student", "self", "other")
+BASELINE, TEACHER, REFERENCE, STUDENT, SELF, OTHER = ROLES = (
+    *("baseline", "teacher", "reference", "student", "self", "other"),
+)
 """What an experiment is to the others, in the order of the table."""
+
+REFERENCES = ("finetuned", "multimodal")
+"""Last words of experiments whose models need what is privileged wherever they run, and are not the teacher itself."""
 
 SINGLE_SESSION = "_ss_lfp"
 """What experiments on many sessions are held against: a network for each, on its own LFP."""
@@ -80,8 +85,9 @@ class Experiment:
     """Runs that differ in their seed alone.
 
     Attributes:
-        name: its name; by its last word it is a `baseline` (`ss_lfp` too), a `teacher` or a `self`-distilled
-            control (mc_maze_baseline), else by its results a student, if it had a teacher, or something other.
+        name: its name; by its last word it is a `baseline` (`ss_lfp` too), a `teacher`, a reference from above
+            (`finetuned`, `multimodal`) or a `self`-distilled control (mc_maze_baseline), else by its results a
+            student, if it had a teacher, or something other.
         runs: one run a seed.
     """
 
@@ -100,6 +106,8 @@ class Experiment:
             return BASELINE
         if word in (BASELINE, TEACHER, SELF):
             return word
+        if word in REFERENCES:
+            return REFERENCE
         return STUDENT if self.runs[0].n_teachers else OTHER
 
     @property

@@ -9,6 +9,9 @@ from blend_pl.report.tables import Table, summary_cell
 PREFIX = "r2/"
 """What the score of a single session begins with."""
 
+SEES = {"SpikeTeacher": "spikes", "SingleSessionTeacher": "spikes", "Multimodal": "spikes + LFP"}
+"""What models of a class are given wherever they run; all others see the LFP."""
+
 PUBLISHED = {
     "makin": {"MS-LFP": 0.341, "Distilled": 0.538},
     "flint": {"MS-LFP": 0.346, "Distilled": 0.593},
@@ -40,18 +43,23 @@ def held_out(comparison: Comparison) -> list[str]:
 
 
 def session_table(comparison: Comparison) -> Table:
-    """A row for each experiment: R2 of each session over seeds, then the mean and deviation over sessions."""
+    """A row for each experiment: what its model sees, R2 of each session over seeds, mean ± sd over sessions."""
     names, new = sessions_of(comparison), held_out(comparison)
     groups = {"trained": [n for n in names if n not in new], "new": [n for n in names if n in new]}
     groups = {title: members for title, members in groups.items() if members}
-    header = ["experiment", *(f"{name} (new)" if name in new else name for name in names)]
+    header = ["experiment", "sees", *(f"{name} (new)" if name in new else name for name in names)]
     header += [f"mean ± sd over {title} sessions" for title in groups]
     rows = []
     for experiment in comparison.experiments:
         cells = [summary_cell(experiment.scores(PREFIX + name)) for name in names]
         spread = ["" if not any(cells) else _over_sessions(experiment, members) for members in groups.values()]
-        rows.append([experiment.name, *cells, *spread])
+        rows.append([experiment.name, _seen(experiment), *cells, *spread])
     return Table(header, rows)
+
+
+def _seen(experiment: Experiment) -> str:
+    model = experiment.runs[0].results["config"]["model"]["class_path"]
+    return SEES.get(model.rpartition(".")[2], "LFP")
 
 
 def _over_sessions(experiment: Experiment, sessions: list[str]) -> str:
@@ -79,6 +87,12 @@ def session_remarks(comparison: Comparison) -> Iterator[str]:
         yield (
             "Segments were divided at random, as published: training segments surround those that are scored. "
             "--data.split blocks scores a stretch of time without training neighbours."
+        )
+    above = [experiment.name for experiment in comparison.experiments if _seen(experiment) != "LFP"]
+    if above:
+        yield (
+            f"{', '.join(above)}: these need spikes wherever they run and are references from above, no students; "
+            "for a recording of LFP alone they are of no use."
         )
     yield (
         "ss_lfp trains a network of its own on the LFP of every session, the new ones included; the others never met "

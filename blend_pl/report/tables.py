@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
-from blend_pl.report.comparison import BASELINE, TEACHER, Comparison, Experiment
+from blend_pl.report.comparison import BASELINE, REFERENCE, TEACHER, Comparison, Experiment
 from blend_pl.report.statistics import Difference, Summary, gap_closed
 
 NAMES = {"co_bps": "co-bps", "vel_r2": "velocity R2", "tp_corr": "tp corr", "psth_r2": "PSTH R2", "fp_bps": "fp-bps"}
@@ -129,7 +129,7 @@ def _difference(comparison: Comparison, experiment: Experiment, key: str) -> str
 
 
 def _gap(comparison: Comparison, experiment: Experiment, key: str) -> str:
-    if experiment.role in (BASELINE, TEACHER):
+    if experiment.role in (BASELINE, TEACHER, REFERENCE):
         return ""
     baseline, teacher = (comparison.partner(experiment, role) for role in (BASELINE, TEACHER))
     if baseline is None or teacher is None:

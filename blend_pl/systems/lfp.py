@@ -1,6 +1,6 @@
 """Systems of many sessions: the LFP student, the spike teacher, and the student that decodes behaviour."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -89,24 +89,41 @@ class LFPStudent(Student):
         Raises:
             DataError: the session is there already.
         """
+        self.network.register_session(member.name, self.channels_of(member), self.like(member))
+
+    def like(self, member: Member) -> list[str]:
+        """Names of the sessions whose vectors a new one takes over."""
         assert isinstance(self.signature, SessionSet)
         known = self.signature.sessions
         same = [other.name for other in known if other.subject == member.subject]
-        like = same or [other.name for other in known]
-        self.network.register_session(member.name, self.channels_of(member), like)
+        return same or [other.name for other in known]
 
     def mask(self, batch: SessionBatch, seed: int, epoch: int) -> tuple[SessionBatch, Tensor]:  # type: ignore[override]
         """Drops tokens; see `Student.mask`. Labels are what the dropped tokens hold, or all where none is dropped."""
-        assert isinstance(self.signature, SessionSet)
         generator = torch.Generator(self.device).manual_seed(seed)
         patches = [self.network.patches(name) for name in batch.sessions]
-        _, bins, channels = batch.observed.shape
-        widest = -(-channels // self.network.patch)
-        hidden = self.token_masking.draw(patches, bins, widest, batch.rows, batch.global_size, generator)
-        if hidden is None:
-            return batch, batch.target_valid
-        labels = hidden.repeat_interleave(self.network.patch, -1)[..., :channels]
+        hidden, labels = self.drop(batch, patches, self.network.patch, generator)
         return replace(batch, hidden=hidden), labels & batch.target_valid
+
+    def drop(
+        self, batch: SessionBatch, patches: Sequence[int], patch: int, generator: torch.Generator
+    ) -> tuple[Tensor | None, Tensor]:
+        """Which tokens to drop of what a batch observes.
+
+        Args:
+            batch: segments.
+            patches: P of each.
+            patch: channels of a patch.
+            generator: source of chance.
+
+        Returns:
+            (B, T, P) bool, or None for none; labels (B, T, C) bool, what the dropped tokens hold, or all.
+        """
+        _, bins, channels = batch.observed.shape
+        hidden = self.token_masking.draw(patches, bins, -(-channels // patch), batch.rows, batch.global_size, generator)
+        if hidden is None:
+            return None, torch.ones_like(batch.target_valid)
+        return hidden, hidden.repeat_interleave(patch, -1)[..., :channels]
 
     def validation_step(self, batch: SessionBatch, batch_idx: int) -> None:  # type: ignore[override]
         """Logs what training minimises, with fixed masks."""
@@ -123,6 +140,19 @@ class LFPStudent(Student):
         return encoding.latents
 
 
+def units_of(member: Member, who: str) -> int:
+    """How many units a session has.
+
+    Raises:
+        TeacherError: it has none, and somebody needs them.
+    """
+    if not member.unit_id:
+        raise TeacherError(
+            f"{who} needs units, and {member.name} has none; leave it out of data.train_on and data.held_out"
+        )
+    return len(member.unit_id)
+
+
 class SpikeTeacher(LFPStudent):
     """Masked auto-encoding of spikes: its input is what the others do not see, and it sees nothing else."""
 
@@ -134,11 +164,7 @@ class SpikeTeacher(LFPStudent):
         Raises:
             TeacherError: it has none.
         """
-        if not member.unit_id:
-            raise TeacherError(
-                f"a spike teacher needs units, and {member.name} has none; leave it out of data.train_on"
-            )
-        return len(member.unit_id)
+        return units_of(member, "a spike teacher")
 
     def mask(self, batch: SessionBatch, seed: int, epoch: int) -> tuple[SpikeBatch, Tensor]:  # type: ignore[override]
         """Drops tokens of spikes; the batch that is returned holds nothing else."""

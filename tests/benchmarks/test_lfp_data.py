@@ -10,6 +10,7 @@ from helpers.lfp_files import unit_times
 from measure import cost
 
 from blend_pl.data.lfp.makin import read_makin
+from blend_pl.data.lfp.preprocessing import MAKIN, Waveform, lfp_in_bins
 
 pytestmark = pytest.mark.benchmark
 
@@ -54,6 +55,26 @@ def test_reading_ten_minutes_of_broadband(tmp_path: Path, compressed: bool) -> N
     ours = cost(read)
     stored = "gzip" if compressed else "plain"
     what = f"{SECONDS} s x {N_CHANNELS} channels x {RATE} Hz ({size / 1e9:.1f} GB as float64), {stored}"
-    print(f"\n{what} -> bins: {ours}, {SECONDS / ours.seconds:.0f} x real time")
-    assert ours.seconds < SECONDS / 20
+    print(f"\n{what} -> bins: {ours}, {SECONDS / ours.processor:.0f} x real time of one core")
+    # Of one core: other work on the machine does not count, a second core could only help.
+    assert ours.processor < SECONDS / 20
+    assert ours.megabytes < 2000
+
+
+def test_an_hour_of_192_channels_fits_into_memory() -> None:
+    """The longest sessions; what is held as a whole is in bins. Stored nowhere: one piece is read over and over."""
+    n_channels, seconds = 192, 3600
+    piece = np.random.default_rng(0).integers(-300, 300, (ROWS, n_channels), dtype=np.int16)
+
+    def read(start: int, stop: int) -> np.ndarray:
+        return piece[np.arange(start, stop) % ROWS]
+
+    def preprocess() -> None:
+        waveform = Waveform("it", read, int(RATE * seconds), n_channels, RATE, 0.0, 2.5e-7, ROWS)
+        assert lfp_in_bins(waveform, MAKIN, 0.0, (seconds - 1) * 100).shape[1] == n_channels
+
+    ours = cost(preprocess)
+    size = 8 * RATE * seconds * n_channels / 1e9
+    print(f"\n{seconds} s x {n_channels} channels x {RATE} Hz ({size:.0f} GB as float64) -> bins: {ours}")
+    print(f"{seconds / ours.processor:.0f} x real time, of one core")
     assert ours.megabytes < 2000

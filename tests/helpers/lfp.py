@@ -13,7 +13,7 @@ from blend_pl.data.lfp.spec import SessionsSpec
 from blend_pl.data.session import Signature
 from blend_pl.models import PatchAutoencoder
 from blend_pl.models.patches import CountPatches, WaveformPatches
-from blend_pl.systems import LFPStudent, SpikeTeacher
+from blend_pl.systems import LFPStudent, Multimodal, SpikeTeacher
 
 SIZES = {"a1": ("A", 20, 13), "a2": ("A", 27, 9), "b1": ("B", 18, 24), "b2": ("B", 30, 17)}
 """Subject, units and LFP channels of each session."""
@@ -76,6 +76,8 @@ def make_lfp(kind: type[LFPStudent], signature: Signature | None = None, **setti
     """A small system, built for sessions if their signature is given."""
     torch.manual_seed(0)
     embedding = CountPatches if issubclass(kind, SpikeTeacher) else WaveformPatches
+    if issubclass(kind, Multimodal):
+        settings = {"unit_patch": 8, **settings}
     system = kind(partial(PatchAutoencoder, embedding=embedding, **NETWORK), **settings)
     if signature is not None:
         system.build(signature)
@@ -86,7 +88,7 @@ def small_stages() -> list[str]:
     """Arguments for a small simulated set and a network that trains in a moment, for all stages of an experiment."""
     simulation = {"seconds": 40, "n_units": [8, 12], "n_channels": [6, 14], "rate_hz": 300}
     network = [
-        *("--model.backbone.width=32", "--model.backbone.layers=1", "--model.backbone.heads=2"),
+        *("--model.backbone.width=64", "--model.backbone.layers=1", "--model.backbone.heads=2"),
         *("--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.accelerator=cpu"),
     ]
     before = json.dumps([*network, f"--teacher_args={json.dumps(network)}"])

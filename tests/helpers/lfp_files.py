@@ -133,8 +133,9 @@ def write_own(
     seconds: float = 40.0,
     behavior_start: float = 2.0,
     subject: str | None = "M7",
+    velocity: str = "vel",
 ) -> None:
-    """A lab's own file: potentials in the acquisition, a position and a velocity, units or none."""
+    """A lab's own file: potentials in the acquisition, a position and a velocity by its name, units or none."""
     file = NWBFile("a session", path.stem, datetime(2026, 1, 1, tzinfo=UTC))
     if subject:
         file.subject = Subject(subject_id=subject)
@@ -154,7 +155,7 @@ def write_own(
     times = behavior_start + np.arange(int((seconds - behavior_start) * behavior_rate)) / behavior_rate
     file.add_acquisition(TimeSeries(name="pos", data=np.stack([np.sin(times), times], 1), unit="m", timestamps=times))
     file.add_acquisition(
-        TimeSeries(name="vel", data=np.stack([np.cos(times), 0 * times + 1], 1), unit="m/s", timestamps=times)
+        TimeSeries(name=velocity, data=np.stack([np.cos(times), 0 * times + 1], 1), unit="m/s", timestamps=times)
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     with NWBHDF5IO(path, "w") as io:

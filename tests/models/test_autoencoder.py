@@ -143,6 +143,14 @@ def test_positions_are_times(shared: PatchAutoencoder) -> None:
     assert not torch.allclose(shared(batch.flip(1), ["b"]).latents.flip(1), before, atol=1e-3)
 
 
+def test_the_base_of_rotary_positions_is_that_of_encoder_and_predictor(shared: PatchAutoencoder) -> None:
+    other = PatchAutoencoder(SessionDims.of(SESSIONS, BINS), **NETWORK, rope_base=100.0).eval()
+    other.load_state_dict(shared.state_dict())
+    assert {shared.encoder.rope_base, shared.predictor.rope_base} == {10_000.0}
+    assert {other.encoder.rope_base, other.predictor.rope_base} == {100.0}
+    assert not torch.allclose(other(values(), ROWS).latents, shared(values(), ROWS).latents, atol=1e-4)
+
+
 def test_attention_equals_its_definition() -> None:
     torch.manual_seed(0)
     attention, tokens = TimedAttention(8, 2), torch.randn(1, 5, 8)

@@ -16,13 +16,17 @@ def test_experiments_come_in_the_order_of_their_roles(tmp_path: Path) -> None:
     for name, teachers in [
         ("a_self", ["t"]),
         ("a_hard", ["t"]),
+        ("a_multimodal", []),
+        ("a_finetuned", []),
         ("a_wide", []),
         ("a_teacher", []),
         ("a_baseline", []),
     ]:
         write_run(tmp_path, name, teachers=teachers)
     (comparison,) = compare([tmp_path])
-    assert names(comparison) == ["a_baseline", "a_teacher", "a_hard", "a_self", "a_wide"]
+    assert names(comparison) == [
+        *("a_baseline", "a_teacher", "a_finetuned", "a_multimodal", "a_hard", "a_self", "a_wide"),
+    ]
 
 
 @pytest.mark.parametrize("given", [["."], ["x_hard", "x_soft"], ["x_hard/seed0", "x_hard/seed1", "x_soft/seed0"]])

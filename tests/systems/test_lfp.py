@@ -21,7 +21,7 @@ from blend_pl.errors import ConfigError, DataError, TeacherError
 from blend_pl.masking import TokenMasking
 from blend_pl.models import NDT, PatchAutoencoder, Separate
 from blend_pl.models.patches import CountPatches, WaveformPatches
-from blend_pl.systems import LFPDecoder, LFPStudent, SpikeTeacher
+from blend_pl.systems import LFPDecoder, LFPStudent, Multimodal, SpikeTeacher
 from blend_pl.systems.checkpoint import INSTANTIATOR, load_system
 
 KINDS = [LFPStudent, LFPDecoder]
@@ -47,11 +47,13 @@ def saved(system: LFPStudent, path: Path) -> Path:
     """A checkpoint as the command line writes it."""
     embedding = CountPatches if isinstance(system, SpikeTeacher) else WaveformPatches
     settings = {**NETWORK, "embedding": {"class_path": f"blend_pl.models.patches.{embedding.__name__}"}}
-    parameters = {
+    parameters: dict[str, Any] = {
         "_instantiator": INSTANTIATOR,
         "_class_path": f"blend_pl.systems.{type(system).__name__}",
         "backbone": {"class_path": "blend_pl.models.PatchAutoencoder", "init_args": settings},
     }
+    if isinstance(system, Multimodal):
+        parameters["unit_patch"] = system.unit_patch
     return save(system, path, hyper_parameters=parameters)
 
 
@@ -138,7 +140,7 @@ def test_the_decoder_learns_behaviour_where_it_is_known(data: InMemory, batch: S
     assert terms.keys() == {"loss", "decoding"}
 
 
-@pytest.mark.parametrize("kind", [LFPStudent, SpikeTeacher, LFPDecoder])
+@pytest.mark.parametrize("kind", [LFPStudent, SpikeTeacher, LFPDecoder, Multimodal])
 def test_training_lowers_the_loss(data: InMemory, tmp_path: Path, kind: type[LFPStudent]) -> None:
     losses: list[float] = []
 
@@ -211,7 +213,7 @@ def test_another_kind_of_model_is_no_beginning(data: InMemory, tmp_path: Path) -
 
 
 def test_a_system_comes_back_from_its_checkpoint_with_its_sessions(data: InMemory, tmp_path: Path) -> None:
-    for kind in (LFPStudent, SpikeTeacher, LFPDecoder):
+    for kind in (LFPStudent, SpikeTeacher, LFPDecoder, Multimodal):
         system = make_lfp(kind, data.signature).eval()
         again = load_system(saved(system, tmp_path / "model.ckpt"))
         assert again.signature == data.signature

@@ -50,6 +50,23 @@ class SessionBatch(Batch):
         values.update(observed=self.privileged, target=self.privileged, target_valid=self.privileged_valid, hidden=None)
         return SpikeBatch(**{**values, "privileged": None, "privileged_valid": None})
 
+    def joined(self) -> "JointBatch":
+        """The same segments with spikes before the LFP, of which nothing is hidden.
+
+        Raises:
+            TeacherError: the batch carries no spikes.
+        """
+        if self.privileged is None or self.privileged_valid is None:
+            raise TeacherError(
+                "a multimodal network needs spikes beside the LFP, and this batch carries none; predict with a student"
+            )
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        both = torch.cat([self.privileged, self.observed], -1)
+        valid = torch.cat([self.privileged_valid, self.target_valid], -1)
+        values.update(observed=both, target=both, target_valid=valid, hidden=None)
+        values.update(privileged=None, privileged_valid=None)
+        return JointBatch(**values, n_units=self.privileged.shape[-1])
+
 
 @dataclass(frozen=True, kw_only=True)
 class SpikeBatch(SessionBatch):
@@ -58,6 +75,25 @@ class SpikeBatch(SessionBatch):
     def turned(self) -> "SpikeBatch":
         """Itself."""
         return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointBatch(SessionBatch):
+    """Segments of which spikes and LFP are observed.
+
+    Attributes:
+        n_units: N, how many columns are spikes; the LFP is behind them, patches in `hidden` alike.
+    """
+
+    n_units: int
+
+    def joined(self) -> "JointBatch":
+        """Itself."""
+        return self
+
+    def inputs(self) -> tuple[Tensor, tuple[str, ...], Tensor | None, int]:  # type: ignore[override]
+        """Values, sessions, hidden patches, and how many values are counts."""
+        return *super().inputs(), self.n_units
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """From a waveform at any rate to field potentials in bins: the chains of Erturk et al. (2025), streamed.
 
 The filters are linear and do not change in time, so that their order matters at the ends of a recording alone. The
-first is done on blocks: a finite impulse response sees the same samples wherever blocks end, and what remains, a few
-hundred hertz, is filtered in one piece.
+first is done on blocks: a finite impulse response sees the same samples wherever blocks end. What remains, a few
+hundred hertz, is filtered in stretches with margins in which the filters forget where a stretch began; only what is in
+bins, a hundred hertz, is held as a whole.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,9 @@ STOPPED_DB = 80.0
 NOTCH_Q = 30.0
 BLOCK_BYTES = 1 << 25
 CHANNELS_AT_ONCE = 8
+STRETCH_S, MARGIN_S = 120.0, 4.0
+"""What is filtered at once, and how much more on either side; the notches, the slowest filters here, lose a factor of e
+every 0.16 s."""
 
 
 @dataclass(frozen=True)
@@ -101,33 +105,76 @@ def lfp_in_bins(waveform: Waveform, chain: Chain, start: float, n_bins: int, blo
             f"{waveform.name} has {waveform.rate:g} samples a second; its waveform up to {chain.lowpass_hz:g} Hz is "
             f"needed: choose a recording with at least {2 * chain.lowpass_hz:g}"
         )
-    signal, rate = _decimated(waveform, block)
+    factor = max(1, round(waveform.rate / INTERMEDIATE_HZ))
     # The slow high-pass sees all of the waveform, so that its ends are far from the bins wherever there is more.
     early = int((start - waveform.start) * 1000 / BIN_MS)
     late = max(0, int((waveform.stop - start) * 1000 / BIN_MS) - n_bins)
     centres = start - waveform.start + (np.arange(-early, n_bins + late) + 0.5) * BIN_MS / 1000
-    result = np.empty((n_bins, waveform.n_channels), dtype=np.float32)
-    narrow, slow = _below(chain, rate), _above(chain)
+    binned = _in_bins(_decimated(waveform, factor, block), waveform, factor, chain, centres)
+    slow = _above(chain)
     for first in range(0, waveform.n_channels, CHANNELS_AT_ONCE):
         channels = slice(first, first + CHANNELS_AT_ONCE)
-        some = signal[:, channels].T.astype(np.float64)
+        some = binned[:, channels].T.astype(np.float64)
         some -= some.mean(1, keepdims=True)
-        if narrow is not None:
-            some = sosfiltfilt(narrow, some, padlen=min(some.shape[1] - 1, round(rate)))
-        some = _interpolated(some, centres * rate)
         if slow is not None:
             # Without its line the signal can be mirrored; a point reflection, at the crest of a wave, would be a step.
             some = sosfiltfilt(slow, detrend(some), padtype="even", padlen=min(some.shape[1] - 1, 20_000 // BIN_MS))
-        result[:, channels] = some[:, early : early + n_bins].T
+        binned[:, channels] = some.T
+    result = binned[early : early + n_bins]
     if waveform.n_channels > 1:
         result -= result.mean(1, keepdims=True)
     return result
 
 
-def _decimated(waveform: Waveform, block: int | None) -> tuple[np.ndarray, float]:
-    """(samples, C) float32 at a whole fraction of the rate, and that rate."""
-    factor = max(1, round(waveform.rate / INTERMEDIATE_HZ))
+def _in_bins(
+    pieces: Iterable[np.ndarray], waveform: Waveform, factor: int, chain: Chain, centres: np.ndarray
+) -> np.ndarray:
+    """(bins, C) float32 values at `centres`, s from the start, of a decimated waveform, notched and low-passed."""
     rate = waveform.rate / factor
+    narrow, places = _below(chain, rate), centres * rate
+    binned = np.empty((len(centres), waveform.n_channels), dtype=np.float32)
+    total = -(-waveform.n_samples // factor)
+    for signal, first, begin, end in _stretches(pieces, total, round(STRETCH_S * rate), round(MARGIN_S * rate)):
+        low, high = np.searchsorted(places, (begin, end))
+        inside = slice(low if begin else 0, high if end < total else len(places))
+        for channel in range(0, waveform.n_channels, CHANNELS_AT_ONCE):
+            channels = slice(channel, channel + CHANNELS_AT_ONCE)
+            some = signal[:, channels].T.astype(np.float64)
+            if narrow is not None:
+                some = sosfiltfilt(narrow, some, padlen=min(some.shape[1] - 1, round(rate)))
+            binned[inside, channels] = _interpolated(some, places[inside] - first).T
+    return binned
+
+
+def _stretches(
+    pieces: Iterable[np.ndarray], total: int, span: int, margin: int
+) -> Iterator[tuple[np.ndarray, int, int, int]]:
+    """Stretches of a signal that comes in pieces, the same whatever the pieces.
+
+    Args:
+        pieces: (n, C) samples each, `total` together.
+        total: number of samples.
+        span: samples of a stretch; the last one takes up to a margin more.
+        margin: samples on either side of it, fewer at the ends of the signal.
+
+    Yields:
+        The samples of a stretch with its margins, the number of the first of them, and the stretch's begin and end.
+    """
+    held: list[np.ndarray] = []
+    first = begin = stop = 0
+    for piece in pieces:
+        held.append(piece)
+        stop += len(piece)
+        while begin < total and (stop == total or stop >= begin + span + margin):
+            signal = held[0] if len(held) == 1 else np.concatenate(held)
+            end = total if total - begin <= span + margin else begin + span
+            yield signal[: min(total, end + margin) - first], first, begin, end
+            kept = max(first, end - margin)
+            held, first, begin = [signal[kept - first :]], kept, end
+
+
+def _decimated(waveform: Waveform, factor: int, block: int | None) -> Iterator[np.ndarray]:
+    """(samples, C) float32 pieces at a whole fraction of the rate."""
     taps = _anti_aliasing(waveform.rate, factor)
     before, n = len(taps) // 2, -(-waveform.n_samples // factor)
     phases = -(-len(taps) // factor)
@@ -136,7 +183,6 @@ def _decimated(waveform: Waveform, block: int | None) -> tuple[np.ndarray, float
     samples = block or max(factor, BLOCK_BYTES // (4 * waveform.n_channels))
     # Whole pieces of what is stored together, so that none is unpacked twice.
     samples = max(samples - samples % waveform.rows, min(samples, waveform.rows))
-    result = np.empty((n, waveform.n_channels), dtype=np.float32)
     held, done = np.empty((0, waveform.n_channels), dtype=np.float32), 0
     for start in range(0, waveform.n_samples, samples):
         stop = min(start + samples, waveform.n_samples)
@@ -146,11 +192,14 @@ def _decimated(waveform: Waveform, block: int | None) -> tuple[np.ndarray, float
         held = np.concatenate([held, np.pad(fresh, (ends, (0, 0)), mode="edge")])
         many = min(n - done, len(held) // factor - phases + 1)
         if many > 0:
-            _convolve(held[: (many + phases - 1) * factor], weights, result[done : done + many])
+            piece = np.empty((many, waveform.n_channels), dtype=np.float32)
+            _convolve(held[: (many + phases - 1) * factor], weights, piece)
+            if not np.isfinite(piece).all():
+                raise DataError(
+                    f"{waveform.name} has samples that are not finite; repair them or leave this session out"
+                )
             held, done = held[many * factor :], done + many
-    if not np.isfinite(result).all():
-        raise DataError(f"{waveform.name} has samples that are not finite; repair them or leave this session out")
-    return result, rate
+            yield piece
 
 
 def _anti_aliasing(rate: float, factor: int) -> np.ndarray:

@@ -2,9 +2,11 @@ from pathlib import Path
 
 import pytest
 from helpers.cli import REPOSITORY
+from helpers.lfp_files import write_own
 from jsonargparse import ArgumentParser
 
 from blend_pl.compose import compose
+from blend_pl.data.lfp import MultiSessionDataModule
 from blend_pl.data.lfp.flint import flint_file
 from blend_pl.data.lfp.simulation import SessionsSimulation
 from blend_pl.data.lfp.simulation.parameters import FLINT_SESSIONS, MAKIN_SESSIONS
@@ -43,7 +45,18 @@ def test_the_simulated_set_holds_the_sessions_that_are_read() -> None:
     assert tuple(spec.flint) == FLINT_SESSIONS[: simulation.n_flint]
 
 
-def test_the_example_of_own_sessions_can_be_built() -> None:
-    spec, _, _ = parsed(DATA / "own_lfp.yaml")
-    assert spec.nwb == ["**/*.nwb"]
-    assert spec.names.velocity == "hand_vel"
+def test_the_example_of_own_sessions_serves_files_that_pynwb_wrote(tmp_path: Path) -> None:
+    for number, name in enumerate(("day1", "my_last_session")):
+        path = tmp_path / f"M7/{name}.nwb"
+        write_own(path, seconds=60, velocity="hand_vel", n_channels=4 + number, n_units=3 + number, lfp_rate=1000.0)
+    spec, _, held_out = parsed(DATA / "own_lfp.yaml")
+    settings = compose(DATA / "own_lfp.yaml")["data"]["init_args"]
+    module = MultiSessionDataModule(spec, str(tmp_path), source="files", held_out=held_out, split=settings["split"])
+    module.setup("fit")
+    assert module.trained == ["day1"]
+    assert module.evaluated == ["day1", "my_last_session"]
+    batch = next(iter(module.train_dataloader()))
+    assert batch.observed.shape[1:] == (500, 5)
+    assert batch.privileged is not None
+    assert batch.privileged.sum() > 0
+    assert batch.behavior_valid.all()

@@ -3,7 +3,8 @@ import pytest
 from helpers.lfp_files import OMEGA, tones
 from scipy.signal import butter, filtfilt, iirnotch
 
-from blend_pl.data.lfp.preprocessing import FLINT, MAKIN, Waveform, lfp_in_bins
+from blend_pl.data.lfp import preprocessing
+from blend_pl.data.lfp.preprocessing import FLINT, MAKIN, Chain, Waveform, _stretches, lfp_in_bins
 from blend_pl.errors import DataError
 
 
@@ -105,3 +106,31 @@ def test_waveforms_that_cannot_be_used() -> None:
     data[7000, 1] = np.nan
     with pytest.raises(DataError, match="it has samples that are not finite"):
         lfp_in_bins(waveform(data, 1000.0), MAKIN, 0.0, 1000)
+
+
+@pytest.mark.parametrize("chain", [MAKIN, FLINT])
+def test_no_edges_at_the_borders_of_stretches(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a signal that wanders and hums, as broadband does."""
+    rng = np.random.default_rng(0)
+    times = np.arange(60_000) / 500
+    data = np.cumsum(rng.standard_normal((len(times), 3)), axis=0)
+    data += 20 * rng.standard_normal(data.shape) + 100 * np.sin(OMEGA * 60 * times)[:, None] * [1.0, -1.0, 2.0]
+    parts = {}
+    for seconds in (1e6, 25.0, 3.7):
+        monkeypatch.setattr(preprocessing, "STRETCH_S", seconds)
+        parts[seconds] = lfp_in_bins(waveform(data, 500.0), chain, 1.0, 11_800, block=700)
+    for seconds in (25.0, 3.7):
+        assert np.abs(parts[seconds] - parts[1e6]).max() < 1e-5 * parts[1e6].std()
+
+
+@pytest.mark.parametrize("sizes", [[100], [1] * 100, [7] * 14 + [2], [60, 40]])
+def test_stretches_are_the_same_whatever_the_pieces(sizes: list[int]) -> None:
+    signal = np.arange(100.0)[:, None]
+    pieces = np.split(signal, np.cumsum(sizes)[:-1])
+    found = list(_stretches(pieces, 100, 20, 5))
+    assert [(first, begin, end) for _, first, begin, end in found] == [
+        *((max(0, k - 5), k, k + 20) for k in (0, 20, 40, 60)),
+        (75, 80, 100),
+    ]
+    for samples, first, _, end in found:
+        assert np.array_equal(samples[:, 0], np.arange(first, min(100, end + 5)))

@@ -1,0 +1,41 @@
+"""Reconstruction of spikes and field potentials together, each by its own likelihood."""
+
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from blend_pl.data.lfp.batches import JointBatch
+from blend_pl.distillation.objective import MaskedReconstruction
+from blend_pl.likelihoods import Poisson, UnitGaussian
+from blend_pl.models.contract import Encoding
+
+
+class JointReconstruction(nn.Module):
+    """Mean Poisson negative log-likelihood of the dropped counts, and a weight times the squared error of the LFP.
+
+    Args:
+        lfp_weight: that weight.
+    """
+
+    def __init__(self, lfp_weight: float) -> None:
+        super().__init__()
+        self.spikes, self.lfp = MaskedReconstruction(Poisson()), MaskedReconstruction(UnitGaussian())
+        self.lfp_weight = lfp_weight
+
+    def forward(self, encoding: Encoding, labels: Tensor, batch: JointBatch) -> dict[str, Tensor]:
+        """Scores a batch.
+
+        Args:
+            encoding: of the masked batch.
+            labels: (B, T, N + C) bool, entries to score.
+            batch: the masked batch.
+
+        Returns:
+            The terms "spikes", nats, and "lfp", and the "loss" to minimise.
+        """
+        terms = {}
+        for name, columns in (("spikes", slice(batch.n_units)), ("lfp", slice(batch.n_units, None))):
+            part = replace(encoding, prediction=encoding.prediction[..., columns])
+            target = replace(batch, target=batch.target[..., columns])
+            terms[name] = getattr(self, name)(part, labels[..., columns], target)["loss"]
+        return {"loss": terms["spikes"] + self.lfp_weight * terms["lfp"], **terms}
