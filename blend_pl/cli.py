@@ -13,8 +13,10 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.core import LightningDataModule
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from blend_pl import tracking
 from blend_pl.callbacks import Cost, Distillation, Evaluation, LastCheckpoint, Multitask, Pretrained, RatesWriter
@@ -22,7 +24,7 @@ from blend_pl.compose import Config, compose, merge
 from blend_pl.errors import ConfigError, Stopped, complaint
 from blend_pl.files import atomic_file
 from blend_pl.report import print_scores
-from blend_pl.results import write_results
+from blend_pl.results import RESULTS, write_results
 from blend_pl.runs import (
     BEST,
     CHECKPOINTS,
@@ -89,7 +91,8 @@ class BlendCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
-        self.settings = self._plain()
+        # Whoever uses them again means another run.
+        self.settings = {**self._plain(), "run_dir": None, "ckpt_path": None, "resume": False}
         self.identity = fingerprint(self.settings)
         self.teachers: list[str] = []
         checkpoint = config.get("ckpt_path")
@@ -119,7 +122,7 @@ class BlendCLI(LightningCLI):
                 "init_args": {"save_dir": str(run), "name": ""},
             }
             config.trainer.logger = Namespace(csv)
-        tracking.place(config.trainer.logger, run, config.name, goes_on=bool(checkpoint))
+        tracking.place(config.trainer.logger, run, config.name, goes_on=bool(config.get("ckpt_path")))
         if self.subcommand == "fit" and config.pretrained:
             (config.pretrained.init_args.model,) = self._trained(config.pretrained.init_args.model)
         if self.subcommand == "fit" and config.distillation:
@@ -128,18 +131,17 @@ class BlendCLI(LightningCLI):
 
     def _checkpoint_to_go_on_from(self) -> str | None:
         """The run's last checkpoint; None where it has none yet. Where nothing is left to do, the command ends."""
+        config, last = self.run / CONFIG, self.run / CHECKPOINTS / LAST
+        if config.exists() and fingerprint(yaml.safe_load(config.read_text())) != self.identity:
+            raise ConfigError(
+                f"{self.run} is a run of other settings; go on with --config {config}, or choose another --run_dir"
+            )
         if is_finished(self.run):
             rank_zero_only(print)(f"{self.run} has finished; there is nothing to go on with")
             raise SystemExit(0)
-        last = self.run / CHECKPOINTS / LAST
         if not last.exists():
             return None
         read_checkpoint(last)
-        if fingerprint(yaml.safe_load((self.run / CONFIG).read_text())) != self.identity:
-            raise ConfigError(
-                f"{self.run} is a run of other settings; go on with --config {self.run / CONFIG} or choose another "
-                "--run_dir"
-            )
         return str(last)
 
     def _trained(self, references: str | list[str]) -> list[str]:
@@ -176,6 +178,10 @@ class BlendCLI(LightningCLI):
         if isinstance(trainer.strategy, DDPStrategy):
             # There is no other way to say so once Lightning has chosen the strategy.
             trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", self.model.idle_parameters)
+        environment = trainer._accelerator_connector.cluster_environment
+        if isinstance(environment, SLURMEnvironment):
+            # Lightning's way keeps a checkpoint of the middle of an epoch; `LastCheckpoint` one of its end.
+            environment.auto_requeue = False
         return trainer
 
     def before_validate(self) -> None:
@@ -194,6 +200,9 @@ class BlendCLI(LightningCLI):
 
     def before_fit(self) -> None:
         if self.trainer.is_global_zero:
+            if not self.trainer.fast_dev_run:
+                # Results of other weights, should this training be killed.
+                (self.run / RESULTS).unlink(missing_ok=True)
             with atomic_file(self.run / CONFIG) as path:
                 path.write_text(yaml.safe_dump(self.settings, sort_keys=False))
             tracking.log_settings(self.trainer.loggers, self.settings)
@@ -308,6 +317,8 @@ def run_trainer(arguments: Sequence[str]) -> BlendCLI:
             },
             args=[*_composed(arguments)],
         )
+    except SIGTERMException:
+        raise Stopped("ended by a signal; the same command, `fit` with --resume true, goes on") from None
     except ArgumentError as error:
         command = next((a for a in arguments if a in BlendCLI.subcommands()), "COMMAND")
         raise ConfigError(f"{complaint(str(error))}; see `python -m blend_pl {command} --help`") from error

@@ -105,6 +105,7 @@ SYSTEMS = {
     "simulated_lfp_distilled": 3,
     "simulated_lfp_ms_distilled": 2,
     "simulated_lfp_ms_supervised": 3,
+    "simulated_lfp_multimodal": 2,
 }
 """Experiments of all systems and strategies, and by how many processes they are trained."""
 OWN_CHANCE = {"simulated_stndt_hard": 2, "simulated_lfads_hard": 3}

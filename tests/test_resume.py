@@ -1,5 +1,6 @@
 """A run that was killed and resumed ends where an uninterrupted one does, bit by bit."""
 
+import shutil
 import signal
 from pathlib import Path
 from typing import BinaryIO
@@ -10,6 +11,7 @@ from helpers.cli import SIMULATION, TINY, call, checkpoint, differing, experimen
 from helpers.kill import Interrupted
 
 from blend_pl.errors import ConfigError, Stopped
+from blend_pl.files import sha256
 from blend_pl.runs import claim
 from blend_pl.signals import STOPPING
 from blend_pl.systems.checkpoint import WholeCheckpoints
@@ -119,11 +121,35 @@ def test_a_signal_and_the_same_command_again(
 
 
 def test_to_go_on_with_other_settings_is_refused(arguments: list[str], whole: Path) -> None:
-    (whole / "results.json").rename(whole / "kept.json")
     other = ["--trainer.max_epochs=9", f"--run_dir={whole}", "--resume=true"]
     with pytest.raises(ConfigError, match=r"whole is a run of other settings; .* another --run_dir$"):
         call("fit", *arguments, *other)
-    (whole / "kept.json").rename(whole / "results.json")
+
+
+def test_a_signal_while_it_is_scored(arguments: list[str], whole: Path, folder: Path) -> None:
+    dying = ["--trainer.callbacks+=helpers.kill.KillScoring", f"--trainer.callbacks.mark={folder / 'scored'}"]
+    command = ["fit", *arguments, *dying, f"--run_dir={folder / 'scoring'}", "--resume=true"]
+    with pytest.raises(Stopped, match="--resume true"):
+        call(*command)
+    assert not (folder / "scoring" / "results.json").exists()
+    assert (call(*command).run / "results.json").exists()
+    expect_equal(whole, folder / "scoring")
+
+
+def test_settings_of_a_run_make_another(arguments: list[str], whole: Path, folder: Path) -> None:
+    """What a run leaves names no place to write to: used again, it spares the run that it is of."""
+    before = sha256(whole / "checkpoints" / "best.ckpt")
+    config = ["--config", str(whole / "config.yaml"), "--seed_everything=5", f"--output={folder / 'others'}"]
+    other = call("fit", *config, "--trainer.max_epochs=1").run
+    assert other.parent.parent == folder / "others"
+    assert sha256(whole / "checkpoints" / "best.ckpt") == before
+
+
+def test_no_results_beside_other_weights(arguments: list[str], whole: Path, folder: Path) -> None:
+    again = shutil.copytree(whole, folder / "again")
+    with pytest.raises(Interrupted):
+        call("fit", *arguments, f"--run_dir={again}", *kill(folder / "once", 1, "raise"))
+    assert not (again / "results.json").exists()
 
 
 def test_two_processes_never_write_one_run(arguments: list[str], tmp_path: Path) -> None:

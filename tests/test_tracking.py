@@ -21,6 +21,7 @@ from helpers.cli import (
     start,
     teacher_args,
 )
+from helpers.kill import Interrupted
 from helpers.wandb_files import of_kind
 from jsonargparse import Namespace
 
@@ -147,10 +148,15 @@ def test_fits_of_one_folder_are_runs_of_their_own(run: Path, output: Path) -> No
 
 
 @pytest.mark.slow
-def test_a_resumed_fit_goes_on_in_its_run(output: Path, environment: dict[str, str]) -> None:
-    run = fit("simulated_baseline", output / "resumed", *options(output))
-    last = run / "checkpoints" / "last.ckpt"
-    call("fit", "--config", run / "config.yaml", "--ckpt_path", last, "--trainer.max_epochs=3")
+@pytest.mark.parametrize("way", ["ckpt_path", "resume"])
+def test_a_resumed_fit_goes_on_in_its_run(way: str, output: Path, environment: dict[str, str]) -> None:
+    run = output / f"resumed-{way}"
+    killed = {"epoch": 1, "batch": 0, "how": "raise", "mark": output / way}
+    command = ["--config", experiment("simulated_baseline"), *TINY, *options(output), f"--run_dir={run}"]
+    command += ["--trainer.callbacks+=helpers.kill.Kill", *(f"--trainer.callbacks.{k}={v}" for k, v in killed.items())]
+    with pytest.raises(Interrupted):
+        call("fit", *command)
+    call("fit", *command, {"ckpt_path": f"--ckpt_path={run}/checkpoints/last.ckpt", "resume": "--resume=true"}[way])
     logs = sorted(run.glob("wandb/offline-run-*/*.wandb"))
     assert len(logs) == 2
     assert len({log.stem for log in logs}) == 1

@@ -63,7 +63,10 @@ def _names_in_text(text: str) -> Iterator[tuple[str, bool]]:
     """A parser also takes a string for YAML, or for the name of a file with YAML."""
     texts = [text]
     with suppress(OSError, ValueError):
-        texts.append(Path(text).read_text())
+        path = Path(text)
+        # Not a device, which may have no end.
+        if path.is_file():
+            texts.append(path.read_text())
     for each in texts:
         with suppress(yaml.YAMLError):
             parsed = yaml.safe_load(each)
