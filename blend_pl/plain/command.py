@@ -78,6 +78,7 @@ def plain(config: str, output: str = "runs", seeds: list[int] = [0], data: Seque
                 fingerprint=identity,
                 phase=datamodule.phase,
                 selection=datamodule.selection,
+                selected={},
                 teachers=[],
                 checkpoint=None,
                 epoch=None,

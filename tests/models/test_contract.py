@@ -17,7 +17,7 @@ from blend_pl.systems import Student, Teacher
 
 BACKBONES = [NDT, STNDT, LFADS]
 CONFIGS = sorted((REPOSITORY / "configs" / "model").glob("*.yaml"))
-ELSEWHERE = ("student", "teacher", "neuprint", "lfp", "spike", "single_session", "unmasked", "causal")
+ELSEWHERE = ("student", "teacher", "neuprint", "lfp", "spike", "single_session", "unmasked", "causal", "multimodal")
 NETWORKS = [path for path in CONFIGS if not path.stem.startswith(ELSEWHERE)]
 """Of spikes; NeuPRINT's, of calcium, and those of the LFP are tried with the experiments that use them."""
 
