@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -116,12 +115,7 @@ class BlendCLI(LightningCLI):
         config.checkpoint.dirpath = str(run / CHECKPOINTS)
         config.trainer.default_root_dir = str(run)
         config.weights_only = True
-        if config.trainer.logger in (None, True):
-            csv = {
-                "class_path": "lightning.pytorch.loggers.CSVLogger",
-                "init_args": {"save_dir": str(run), "name": ""},
-            }
-            config.trainer.logger = Namespace(csv)
+        config.trainer.logger = tracking.choose(config.trainer.logger, run)
         tracking.place(config.trainer.logger, run, config.name, goes_on=bool(config.get("ckpt_path")))
         if self.subcommand == "fit" and config.pretrained:
             (config.pretrained.init_args.model,) = self._trained(config.pretrained.init_args.model)

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ STOPPING = (signal.SIGTERM, signal.SIGUSR1)
 
 
 @contextmanager
-def on_stopping(handle: Callable[[int], Any]) -> Iterator[None]:
+def on_stopping(handle: Callable[[int], Any], numbers: Sequence[signal.Signals] = STOPPING) -> Iterator[None]:
     """Calls `handle` with the number of each such signal, in place of what happened before.
 
     Outside of the main thread, where Python takes no signals, nothing changes.
@@ -19,7 +19,7 @@ def on_stopping(handle: Callable[[int], Any]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, lambda number, _: handle(number)) for number in STOPPING}
+    before = {number: signal.signal(number, lambda number, _: handle(number)) for number in numbers}
     try:
         yield
     finally:

@@ -3,6 +3,7 @@
 Metrics go there by Lightning's logger. A run is begun by that logger alone, on the first rank.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -10,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from jsonargparse import Namespace
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 from blend_pl.errors import ConfigError
@@ -19,6 +21,24 @@ from blend_pl.results import RESULTS, read_results
 from blend_pl.runs import CONFIG
 
 LOGGER = "lightning.pytorch.loggers.WandbLogger"
+
+
+def choose(loggers: Any, run: Path) -> Any:
+    """The loggers of a run: those that were named, else W&B's if its agent started this process, else a CSV file.
+
+    An agent's server draws the next settings by what the run reports.
+
+    Args:
+        loggers: `trainer.logger` of a parsed config; true stands for the CSV file.
+        run: the run's folder.
+    """
+    if loggers is None and os.environ.get("WANDB_SWEEP_ID"):
+        # The project is the sweep's.
+        return Namespace(class_path=LOGGER, init_args=Namespace(name=None, id=None, version=None))
+    if loggers in (None, True):
+        csv = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": str(run), "name": ""}}
+        return Namespace(csv)
+    return loggers
 
 
 def place(loggers: Any, run: Path, name: str, goes_on: bool) -> None:

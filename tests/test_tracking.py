@@ -27,7 +27,7 @@ from jsonargparse import Namespace
 
 from blend_pl.errors import ConfigError
 from blend_pl.sweep.file import read_sweep
-from blend_pl.tracking import place
+from blend_pl.tracking import choose, place
 
 LOGGER = ["--config", REPOSITORY / "configs" / "logger" / "wandb.yaml"]
 TOKENS = {"WANDB_API_KEY": "5ec2e7" * 6 + "abcd", "EVALAI_TOKEN": "ev41t0ken" * 3, "DANDI_API_KEY": "d4nd1" * 8}
@@ -50,17 +50,22 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def options(output: Path) -> list[str | Path]:
-    return [*LOGGER, f"--data.root={output / 'data'}", *SIMULATION]
+    return [*LOGGER, *session(output)]
+
+
+def session(output: Path) -> list[str]:
+    return [f"--data.root={output / 'data'}", *SIMULATION]
 
 
 @pytest.fixture(scope="module")
 def run(output: Path, environment: dict[str, str]) -> Path:
-    """A trial of a sweep, run by the words that W&B's agent runs it with."""
+    """A trial of a sweep, run by the words and in the sweep that W&B's agent runs it with."""
     path = EXPERIMENTS / "sweeps" / "simulated_baseline.yaml"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(REPOSITORY)
+        patch.setenv("WANDB_SWEEP_ID", "agentssweep")
         command = vector_of_the_agent(path, drawn(read_sweep(path), 0), output, patch)
-        return call(*command[4:], f"--output={output}", *TINY, *options(output)).run
+        return call(*command[4:], f"--output={output}", *TINY, *session(output)).run
 
 
 def log_of(run: Path) -> Path:
@@ -86,7 +91,7 @@ def models(run: Path) -> list[Any]:
 def test_wandb_has_settings_metrics_and_scores(run: Path) -> None:
     log = log_of(run)
     (begun,) = of_kind(log, "run")[:1]
-    assert (begun.project, begun.display_name) == ("blend_pl", f"simulated_baseline/{run.name}")
+    assert (begun.sweep_id, begun.display_name) == ("agentssweep", f"simulated_baseline/{run.name}")
     told = {item.key: json.loads(item.value_json) for record in of_kind(log, "config") for item in record.update}
     told |= {item.key: json.loads(item.value_json) for item in begun.config.update}
     settings = yaml.safe_load((run / "config.yaml").read_text())
@@ -137,6 +142,13 @@ def test_without_wandb_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_p
             place(loggers, tmp_path, "x", goes_on=False)
 
 
+@pytest.mark.parametrize("named", [False, True, [], Namespace(class_path="other")])
+def test_an_agent_changes_no_choice(named: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without = choose(named, tmp_path)
+    monkeypatch.setenv("WANDB_SWEEP_ID", "agentssweep")
+    assert choose(named, tmp_path) == without != choose(None, tmp_path)
+
+
 @pytest.mark.slow
 def test_fits_of_one_folder_are_runs_of_their_own(run: Path, output: Path) -> None:
     first, second = (fit("simulated_baseline", output, *options(output)) for _ in range(2))
@@ -172,7 +184,8 @@ def test_an_agents_student_and_its_teacher_are_two_runs(output: Path, environmen
     assert log_of(student).stem == "run-agentsrun"
     assert log_of(teacher).stem != "run-agentsrun"
     assert of_kind(log_of(student), "run")[0].sweep_id == "agentssweep"
-    assert of_kind(log_of(teacher), "run")[0].sweep_id == ""
+    (begun,) = of_kind(log_of(teacher), "run")[:1]
+    assert (begun.sweep_id, begun.project) == ("", "blend_pl")
 
 
 @pytest.mark.slow

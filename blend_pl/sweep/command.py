@@ -1,26 +1,24 @@
 """`python -m blend_pl sweep FILE`."""
 
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Event, Lock, current_thread, main_thread
-from types import FrameType
+from threading import Event, Lock
 
 from rich.console import Console
 
-from blend_pl.errors import ConfigError
+from blend_pl.alive import BEAT
+from blend_pl.errors import ConfigError, Stopped
+from blend_pl.signals import STOPPING, on_stopping
 from blend_pl.sweep.file import read_sweep
 from blend_pl.sweep.journal import Claim, Journal
-from blend_pl.sweep.owner import BEAT
 from blend_pl.sweep.summary import write_summary
 from blend_pl.sweep.trial import LOG, Interrupted, TrialFailed, run_trial
 from blend_pl.teachers import own_environment
 
 SWEEPS = "sweeps"
-FIRST = 3
-"""So many failures before the first success end a sweep."""
+IN_A_ROW = 3
+"""So many failures without a success between them end a command."""
 LINES = 20
 
 
@@ -28,7 +26,7 @@ def sweep(file: str, trials: int = 20, workers: int = 1, output: str = "runs") -
     """Runs a W&B sweep file without an account: draws settings, trains with each, and reports which were best.
 
     Any number of these commands, also on other machines that share the disk, work on one sweep together; one that was
-    killed is started again and loses nothing.
+    killed is started again and loses nothing, and tries again what had failed.
 
     Args:
         file: sweep file, as in experiments/sweeps.
@@ -37,24 +35,27 @@ def sweep(file: str, trials: int = 20, workers: int = 1, output: str = "runs") -
         output: folder of all runs; the sweep's own is sweeps/NAME inside.
 
     Raises:
-        ConfigError: the file is no sweep, Optuna is missing, the first trials all failed, or it was told to end.
+        ConfigError: the file is no sweep, Optuna is missing, or several trials failed in a row.
         DataError: the folder cannot be written.
+        Stopped: it or one of its trials was told to end, or a trial was killed.
     """
     if trials < 1 or workers < 1:
         raise ConfigError(f"--trials {trials} --workers {workers}: both are at least 1")
     wanted = read_sweep(Path(file))
     journal = Journal(Path(output) / SWEEPS / wanted.name, wanted)
     crew = Crew(journal, trials, Path(output))
-    with _told_to_end(crew.stop), ThreadPoolExecutor(workers) as pool:
+    told = on_stopping(lambda _: crew.stop.set(), (*STOPPING, signal.SIGINT))
+    with told, ThreadPoolExecutor(workers) as pool:
         for worker in [pool.submit(crew.work, _variables(number, workers)) for number in range(workers)]:
             worker.result()
+    write_summary(journal)
     if crew.hopeless:
         raise ConfigError(
-            f"the first {FIRST} trials failed, {crew.hopeless}; mend the sweep and remove {journal.folder}"
+            f"{IN_A_ROW} trials in a row failed, see {crew.hopeless}; mend the cause and start the same command again, "
+            f"or mend the sweep and remove {journal.folder}"
         )
-    write_summary(journal)
     if crew.stop.is_set():
-        raise ConfigError("interrupted; the same command goes on where it was")
+        raise Stopped("the sweep was ended by a signal; the same command goes on where it was")
 
 
 class Crew:
@@ -67,7 +68,7 @@ class Crew:
 
     Attributes:
         stop: set when all shall end.
-        hopeless: the log of the last of the first trials, if these all failed.
+        hopeless: the log of the last trial that failed, if as many before it did as end the command.
     """
 
     def __init__(self, journal: Journal, wanted: int, output: Path) -> None:
@@ -75,7 +76,7 @@ class Crew:
         self.stop, self.lock = Event(), Lock()
         self.console = Console(soft_wrap=True, highlight=False, markup=False)
         self.hopeless: Path | None = None
-        self.outcomes: list[bool] = []
+        self.failures = 0
 
     def work(self, environment: dict[str, str]) -> None:
         """Runs one trial after the other until none is left to run, here or elsewhere."""
@@ -111,8 +112,8 @@ class Crew:
 
     def _count(self, success: bool, log: Path) -> None:
         with self.lock:
-            self.outcomes.append(success)
-            if self.hopeless is None and len(self.outcomes) == FIRST and not any(self.outcomes):
+            self.failures = 0 if success else self.failures + 1
+            if self.hopeless is None and self.failures == IN_A_ROW:
                 self.hopeless = log
                 self.stop.set()
                 self.console.print(*log.read_text(errors="replace").splitlines()[-LINES:], sep="\n")
@@ -128,21 +129,3 @@ def _variables(worker: int, workers: int) -> dict[str, str]:
     if workers > 1 and visible:
         variables["CUDA_VISIBLE_DEVICES"] = str(visible[worker % len(visible)])
     return variables
-
-
-@contextmanager
-def _told_to_end(stop: Event) -> Iterator[None]:
-    """Sets `stop` at an interrupt from the keyboard and when the system wants this process to end."""
-    if current_thread() is not main_thread():
-        yield
-        return
-
-    def end(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -10,11 +10,12 @@ from typing import Any
 
 from blend_pl.errors import ConfigError
 from blend_pl.files import unwritable
+from blend_pl.results import RESULTS
 from blend_pl.sweep.file import SweepFile
 from blend_pl.sweep.owner import Watch, here
 
 JOURNAL, CLAIMS = "journal.log", "claims"
-SWEEP, OWNERS, REASON = "sweep", "owners", "reason"
+SWEEP, OWNERS, REASONS = "sweep", "owners", "reasons"
 STUDY = "sweep"
 
 
@@ -37,8 +38,11 @@ class Journal:
     """Trials of a sweep in a file that threads, processes and machines on a shared disk may use together.
 
     A trial is made, or taken over from an owner who is gone, under a lock: nobody runs one that another runs. It keeps
-    its number, its parameters and its folder, whoever runs it. Locks are files that are made exclusively, which network
-    disks can do (NFS from version 3), unlike locks on files; one that was left behind by a kill lapses after 30 s.
+    its number, its parameters and its folder, whoever runs it. One that has failed is nobody's and is tried again, once
+    by each later journal of the folder, so that no moment's trouble costs a sweep its trials.
+
+    Locks are files that are made exclusively, which network disks can do (NFS from version 3), unlike locks on files;
+    one that was left behind by a kill lapses after 30 s.
 
     Args:
         folder: of the sweep; made if missing.
@@ -81,6 +85,7 @@ class Journal:
                 f"{folder} holds trials of another {sweep.name}, for the file has changed since; choose another "
                 "--output, or another name for the file"
             )
+        self.failures = {trial.number: len(self.reasons(trial)) for trial in self.trials() if self.failed(trial)}
 
     def trials(self) -> list[Any]:
         """All trials, as `optuna.trial.FrozenTrial`."""
@@ -91,11 +96,14 @@ class Journal:
         return self.folder / f"trial-{number:04d}"
 
     def sign_of(self, number: int) -> Path:
-        """The file that the owner of a trial touches."""
+        """The file that is touched as long as a trial runs."""
         return self.run_of(number) / ".alive"
 
     def claim(self, wanted: int) -> Claim | None:
-        """The next trial for this process: one whose owner is gone, or a new one if fewer than `wanted` are there.
+        """The next trial for this process.
+
+        That is one whose owner is gone; else a new one if fewer than `wanted` are there; else one that had failed when
+        this journal was opened.
 
         Returns:
             The trial, or None if there is none now; see `open`.
@@ -106,7 +114,9 @@ class Journal:
             trials = self.trials()
             trial = next((trial for trial in trials if self._abandoned(trial)), None)
             if trial is None and len(trials) >= min(wanted, self.sweep.size):
-                return None
+                trial = self._to_try_again(trials)
+                if trial is None:
+                    return None
             self.study.sampler = self._sampler(len(trials) if trial is None else trial.number)
             # Asked again, Optuna draws for a trial what it has drawn before.
             asked = self.study.ask() if trial is None else optuna.trial.Trial(self.study, trial._trial_id)
@@ -119,9 +129,21 @@ class Journal:
 
     def _abandoned(self, trial: Any) -> bool:
         owners = trial.user_attrs.get(OWNERS)
-        if trial.state.is_finished():
+        if trial.state.is_finished() or self.failed(trial):
             return False
         return owners is None or self.watch.gone(owners, self.sign_of(trial.number))
+
+    def _to_try_again(self, trials: list[Any]) -> Any:
+        """The trial that failed least often of those that this journal may try again; None if there is none."""
+        failed = [
+            trial
+            for trial in trials
+            if self.failed(trial)
+            and self.failures.get(trial.number) == len(self.reasons(trial))
+            # A finished run would only be read once more.
+            and not (self.run_of(trial.number) / RESULTS).exists()
+        ]
+        return min(failed, key=lambda trial: len(self.reasons(trial)), default=None)
 
     def _sampler(self, number: int) -> Any:
         """Seeded by the trial's number, no two processes draw the same, and one alone draws the same each time."""
@@ -146,15 +168,26 @@ class Journal:
         self.study.tell(claim.number, value, skip_if_finished=True)
 
     def fail(self, claim: Claim, reason: str) -> None:
-        """Writes down that a trial has failed, and why."""
-        import optuna
+        """Writes down that a trial has failed, and why; whoever has taken it over meanwhile decides instead."""
+        with _held(self.claims):
+            trial = self.trials()[claim.number]
+            if trial.state.is_finished() or here(os.getpid()) not in trial.user_attrs[OWNERS]:
+                return
+            # Optuna never runs again what it was told has failed.
+            claim.trial.set_user_attr(REASONS, [*self.reasons(trial), reason])
+            claim.trial.set_user_attr(OWNERS, [])
 
-        claim.trial.set_user_attr(REASON, reason)
-        self.study.tell(claim.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
+    def failed(self, trial: Any) -> bool:
+        """Whether a trial has failed and nobody tries it again now."""
+        return not trial.state.is_finished() and trial.user_attrs.get(OWNERS) == []
+
+    def reasons(self, trial: Any) -> list[str]:
+        """Why a trial failed, each time that it did."""
+        return list(trial.user_attrs.get(REASONS, []))
 
     def open(self) -> bool:
         """Whether any trial is still to end."""
-        return any(not trial.state.is_finished() for trial in self.trials())
+        return any(not (trial.state.is_finished() or self.failed(trial)) for trial in self.trials())
 
 
 @contextmanager

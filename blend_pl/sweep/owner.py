@@ -5,8 +5,6 @@ import socket
 import time
 from pathlib import Path
 
-BEAT = 2.0
-"""Seconds between signs of life."""
 SILENCE = 180.0
 """Seconds without a sign after which an owner on another machine is gone; network disks show signs a minute late."""
 

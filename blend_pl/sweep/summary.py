@@ -13,7 +13,7 @@ from blend_pl.report.pages import Picture, html_picture, html_table, markdown_pi
 from blend_pl.report.tables import Table
 from blend_pl.runs import CONFIG
 from blend_pl.sweep.distributions import Choice, Distribution, Multiple, Real
-from blend_pl.sweep.journal import REASON, Journal
+from blend_pl.sweep.journal import Journal
 
 MARKDOWN, HTML, PARALLEL = "sweep.md", "sweep.html", "parallel.png"
 BEST = 10
@@ -31,7 +31,7 @@ def write_summary(journal: Journal) -> None:
     sweep, trials = journal.sweep, journal.trials()
     complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
     complete.sort(key=lambda trial: trial.value, reverse=sweep.maximize)
-    failed = [trial for trial in trials if trial.state.name == "FAIL"]
+    failed = [trial for trial in trials if journal.failed(trial)]
     counts = f"{len(complete)} trials finished, {len(failed)} failed."
     console = Console(soft_wrap=True, highlight=False, markup=False)
     console.print(counts)
@@ -43,7 +43,7 @@ def write_summary(journal: Journal) -> None:
         f"python -m blend_pl fit --config {best / CONFIG} --seed_everything 1"
     )
     tables = [("Best trials", _best(journal, complete[:BEST]))]
-    notes = [counts, chosen, *(f"Trial {t.number} failed: {t.user_attrs.get(REASON)}." for t in failed)]
+    notes = [counts, chosen, *(f"Trial {t.number} failed: {journal.reasons(t)[-1]}." for t in failed)]
     if len(complete) >= ENOUGH:
         tables += [("Importance: share of the score's variance (fANOVA)", _importance(journal))]
     else:

@@ -9,16 +9,19 @@ from os import getpid
 from pathlib import Path
 from threading import Event
 
+from blend_pl.alive import BEAT
 from blend_pl.errors import DataError, Stopped
 from blend_pl.results import RESULTS, read_results
 from blend_pl.runs import CHECKPOINTS, LAST
+from blend_pl.signals import STOPPING
 from blend_pl.sweep.journal import Claim, Journal
-from blend_pl.sweep.owner import BEAT
 
 LOG = "log.txt"
 PATIENCE = 60.0
 """Seconds that a process may take to end when it is told to."""
-TOLD_TO_END = (Stopped.status, -signal.SIGTERM, 128 + signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGINT)
+ENDING = (*STOPPING, signal.SIGINT, signal.SIGKILL)
+"""SIGKILL is what a system that runs out of memory sends; none says anything of the trial's settings."""
+TOLD_TO_END = (Stopped.status, *(-number for number in ENDING), *(128 + number for number in ENDING))
 
 
 class TrialFailed(Exception):
@@ -44,7 +47,7 @@ def run_trial(claim: Claim, journal: Journal, output: Path, environment: Mapping
 
     Raises:
         TrialFailed: it ended with an error, or without that score.
-        Interrupted: it, or this process, was told to end.
+        Interrupted: it, or this process, was told to end or killed.
     """
     run = journal.run_of(claim.number)
     if not (run / RESULTS).exists():
@@ -66,8 +69,10 @@ def run_trial(claim: Claim, journal: Journal, output: Path, environment: Mapping
 
 
 def _watched(command: list[str], claim: Claim, journal: Journal, environment: Mapping[str, str], stop: Event) -> int:
-    """Runs a command to its end, and shows meanwhile that the trial is alive."""
-    child = [sys.executable, "-m", "blend_pl.child", str(getpid()), *command]
+    """Runs a command to its end, which shows meanwhile that the trial is alive."""
+    python = [sys.executable, "-m"]
+    alive = [*python, "blend_pl.alive", str(journal.sign_of(claim.number)), *command]
+    child = [*python, "blend_pl.child", str(getpid()), *alive]
     with (journal.run_of(claim.number) / LOG).open("ab") as log:
         # In a session of its own: an interrupt from the keyboard reaches this process alone.
         process = subprocess.Popen(
@@ -76,7 +81,6 @@ def _watched(command: list[str], claim: Claim, journal: Journal, environment: Ma
     try:
         journal.join(claim, process.pid)
         while not _ended(process):
-            journal.sign_of(claim.number).touch()
             if stop.is_set():
                 raise Interrupted
     finally:

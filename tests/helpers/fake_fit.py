@@ -1,10 +1,12 @@
 """`python -m helpers.fake_fit fit --x=...`: what a sweep sees of a `fit`, without training anything.
 
 It appends a line to attempts.txt of its run for every start, sleeps, and writes results. Files named `fail`, `quiet` or
-`slow` in the folder of all runs make trials fail, end without a score, or last.
+`slow` in the folder of all runs make trials fail, end without a score, or last; those named as a signal end them by it.
 """
 
 import json
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -23,6 +25,9 @@ def main() -> int:
     last = run / "checkpoints" / "last.ckpt"
     last.parent.mkdir(exist_ok=True)
     last.touch()
+    for number in signal.Signals:
+        if (output / number.name).exists():
+            os.kill(os.getpid(), number)
     if (output / "slow").exists():
         time.sleep(60)
     selected = {} if (output / "quiet").exists() else {"best/val/co_bps": -((float(arguments["x"]) - 0.3) ** 2)}

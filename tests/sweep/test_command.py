@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import yaml
 from helpers.cli import REPOSITORY
 from optuna.trial import TrialState
 
-from blend_pl.errors import ConfigError
+from blend_pl.__main__ import main
+from blend_pl.errors import ConfigError, Stopped
 from blend_pl.sweep import command, sweep
 from blend_pl.sweep.file import read_sweep
 from blend_pl.sweep.journal import JOURNAL, Journal
@@ -55,9 +57,21 @@ def attempts(folder: Path) -> list[list[str]]:
 
 def start(file: Path, number: int, workers: int = 1) -> Any:
     """A command in a process of its own."""
-    process = FORK.Process(target=sweep, args=(str(file), number, workers, "runs"))
+    words = ["blend_pl", "sweep", str(file), "--trials", str(number), "--workers", str(workers)]
+
+    def run() -> None:
+        sys.argv = words
+        sys.exit(main())
+
+    process = FORK.Process(target=run)
     process.start()
     return process
+
+
+def failed(folder: Path) -> list[int]:
+    """Numbers of the trials that have failed and are nobody's."""
+    journal = Journal(folder / "runs" / "sweeps" / "s", read_sweep(folder / "s.yaml"))
+    return [trial.number for trial in journal.trials() if journal.failed(trial)]
 
 
 def wait_until(happened: Any, seconds: float = 20.0) -> None:
@@ -157,15 +171,31 @@ def test_a_trial_that_has_results_is_not_run_again(folder: Path) -> None:
     assert attempts(folder) == []
 
 
-def test_an_interrupted_sweep_leaves_its_trials_to_go_on(folder: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_an_interrupted_sweep_leaves_its_trials_to_go_on(sent: signal.Signals, folder: Path) -> None:
     file = write(folder / "s.yaml")
     (folder / "runs" / "slow").touch()
     ended = start(file, 2)
     wait_until(lambda: len(list(folder.glob("runs/sweeps/s/trial-*/checkpoints/last.ckpt"))) == 1)
-    os.kill(ended.pid, signal.SIGTERM)
+    os.kill(ended.pid, sent)
     ended.join(20)
-    assert ended.exitcode == 1  # An exception: the command line makes a line of it.
+    assert ended.exitcode == Stopped.status == 75
     assert [trial.state for trial in trials(folder)] == [TrialState.RUNNING]
+    assert failed(folder) == []
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGUSR1])
+def test_a_trial_that_is_killed_has_not_failed(sent: signal.Signals, folder: Path) -> None:
+    file = write(folder / "s.yaml")
+    (folder / "runs" / sent.name).touch()
+    ended = start(file, 2)
+    ended.join(20)
+    assert ended.exitcode == Stopped.status
+    assert [trial.state for trial in trials(folder)] == [TrialState.RUNNING]
+    (folder / "runs" / sent.name).unlink()
+    sweep(str(file), trials=2)
+    assert [trial.state for trial in trials(folder)] == [TrialState.COMPLETE] * 2
+    assert list(map(len, attempts(folder))) == [2, 1]
 
 
 def test_a_failed_trial_is_named_and_stops_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,17 +209,60 @@ def test_a_failed_trial_is_named_and_stops_nothing(folder: Path, capsys: pytest.
     (folder / "runs" / "quiet").touch()
     sweep(str(file), trials=3)
     assert "trial 2 failed, it left no results with best/val/co_bps" in capsys.readouterr().out
-    states = [trial.state for trial in trials(folder)]
-    assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.FAIL]
-    assert "Trial 1 failed: exit status 3." in (folder / "runs/sweeps/s/sweep.md").read_text()
+    assert trials(folder)[0].state == TrialState.COMPLETE
+    assert failed(folder) == [1, 2]
+    assert "2 failed" in (folder / "runs/sweeps/s/sweep.md").read_text()
+    # What has ended, without that score, is not run again.
+    assert attempts(folder)[2] == ["new"]
+    sweep(str(file), trials=3)
+    assert attempts(folder)[2] == ["new"]
 
 
-def test_a_sweep_whose_first_trials_all_fail_stops(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failures_in_a_row_end_a_command_and_the_next_tries_them_again(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(folder / "s.yaml")
+    sweep(str(file), trials=1)
     (folder / "runs" / "fail").touch()
-    with pytest.raises(ConfigError, match=r"the first 3 trials failed, .*log\.txt; mend"):
-        sweep(str(write(folder / "s.yaml")), trials=8)
+    with pytest.raises(ConfigError, match=r"3 trials in a row failed, see .*trial-0003/log\.txt; mend"):
+        sweep(str(file), trials=6)
     assert "the reason why" in capsys.readouterr().out
-    assert len(trials(folder)) == 3
+    assert failed(folder) == [1, 2, 3]
+    assert "Trial 1 failed: exit status 3." in (folder / "runs/sweeps/s/sweep.md").read_text()
+    drawn = [trial.params for trial in trials(folder)]
+    (folder / "runs" / "fail").unlink()
+    sweep(str(file), trials=6)
+    assert [trial.state for trial in trials(folder)] == [TrialState.COMPLETE] * 6
+    assert [trial.params for trial in trials(folder)][:4] == drawn
+    assert list(map(len, attempts(folder))) == [1, 2, 2, 2, 1, 1]
+    assert "6 trials finished, 0 failed" in capsys.readouterr().out
+
+
+def test_a_failed_trial_is_tried_again_by_each_later_command_once(folder: Path) -> None:
+    file = write(folder / "s.yaml")
+    (folder / "runs" / "fail").touch()
+    sweep(str(file), trials=1)
+    journals = [Journal(folder / "runs" / "sweeps" / "s", read_sweep(file)) for _ in range(2)]
+    claim = journals[0].claim(1)
+    assert claim is not None
+    assert claim.number == 0
+    assert journals[1].claim(1) is None
+    assert journals[1].open()
+    journals[0].fail(claim, "again")
+    assert not journals[1].open()
+    assert [journal.claim(1) for journal in journals] == [None, None], "both began before it failed again"
+    sweep(str(file), trials=1)
+    assert attempts(folder) == [["new", "new"]]
+
+
+def test_who_lost_a_trial_does_not_decide_on_it(folder: Path) -> None:
+    wanted = read_sweep(write(folder / "s.yaml"))
+    journal = Journal(folder / "runs" / "sweeps" / "s", wanted)
+    claim = journal.claim(1)
+    assert claim is not None
+    claim.trial.set_user_attr("owners", [["another machine", "1 1"]])
+    journal.fail(claim, "late")
+    assert failed(folder) == []
 
 
 @pytest.mark.parametrize(
