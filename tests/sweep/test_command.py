@@ -4,23 +4,24 @@ import json
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from helpers import sweeping
 from helpers.cli import REPOSITORY
 from optuna.trial import TrialState
 
-from blend_pl.__main__ import main
 from blend_pl.errors import ConfigError, Stopped
 from blend_pl.sweep import command, sweep
 from blend_pl.sweep.file import read_sweep
 from blend_pl.sweep.journal import JOURNAL, Journal
 
-FORK = multiprocessing.get_context("fork")
+CLEAN = multiprocessing.get_context("forkserver")
+"""Threads that other tests have left behind would not survive a fork of this process."""
+CLEAN.set_forkserver_preload(["blend_pl.sweep", "optuna"])
 SWEEP: dict[str, Any] = {
     "program": "helpers.fake_fit",
     "command": ["${env}", "${interpreter}", "-m", "${program}", "fit", "--config", "x.yaml", "${args}"],
@@ -58,12 +59,7 @@ def attempts(folder: Path) -> list[list[str]]:
 def start(file: Path, number: int, workers: int = 1) -> Any:
     """A command in a process of its own."""
     words = ["blend_pl", "sweep", str(file), "--trials", str(number), "--workers", str(workers)]
-
-    def run() -> None:
-        sys.argv = words
-        sys.exit(main())
-
-    process = FORK.Process(target=run)
+    process = CLEAN.Process(target=sweeping.command, args=(words, dict(os.environ)))
     process.start()
     return process
 
@@ -160,8 +156,7 @@ def test_a_killed_sweep_loses_nothing_and_runs_nothing_twice(folder: Path) -> No
 
 def test_a_trial_that_has_results_is_not_run_again(folder: Path) -> None:
     file = write(folder / "s.yaml")
-    wanted = read_sweep(file)
-    process = FORK.Process(target=lambda: Journal(folder / "runs" / "sweeps" / "s", wanted).claim(1))
+    process = CLEAN.Process(target=sweeping.claim, args=(folder / "runs" / "sweeps" / "s", file))
     process.start()
     process.join()
     run = folder / "runs" / "sweeps" / "s" / "trial-0000"
