@@ -2,29 +2,10 @@ import socket
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
-from torch import nn
+from helpers.reducing import WORLD, entries, loss, make_linear, rank_process
 
 from blend_pl.reduction import global_mean
-
-WORLD = 2
-SHARES = ((0, 5), (5, 7))
-"""Entries of each rank: unequal, so that a mean of means would be wrong."""
-
-
-def entries() -> torch.Tensor:
-    return torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
-
-
-def loss(linear: nn.Linear, part: torch.Tensor) -> torch.Tensor:
-    values = linear(part).square()
-    return global_mean(values.sum(), values.numel())
-
-
-def make_linear() -> nn.Linear:
-    torch.manual_seed(1)
-    return nn.Linear(3, 2)
 
 
 def test_one_process_takes_the_plain_mean() -> None:
@@ -42,28 +23,12 @@ def test_nothing_to_average_is_zero_and_differentiable() -> None:
     assert not values.grad.any()
 
 
-def rank_process(rank: int, port: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=WORLD)
-    model = nn.parallel.DistributedDataParallel(make_linear())
-    start, stop = SHARES[rank]
-    mean = loss(model, entries()[start:stop])  # type: ignore[arg-type]
-    mean.backward()
-    shared = mean.detach().clone()
-    dist.all_reduce(shared)
-    empty = global_mean(torch.tensor(2.0 * rank), rank * 4)
-    dist.all_reduce(empty)
-    gradients = [parameter.grad for parameter in model.parameters()]
-    torch.save({"mean": shared / WORLD, "empty": empty / WORLD, "gradients": gradients}, Path(folder) / f"{rank}.pt")
-    dist.destroy_process_group()
-
-
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    # Forked, for each import of torch in a new process takes seconds.
-    mp.start_processes(rank_process, (port, str(tmp_path)), WORLD, start_method="fork")
+    # Not forked: threads that other tests have left behind would hang.
+    mp.start_processes(rank_process, (port, str(tmp_path)), WORLD, start_method="spawn")
     linear = make_linear()
     expected = loss(linear, entries())
     expected.backward()

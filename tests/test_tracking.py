@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import wandb
 import yaml
 from helpers.agent import drawn, vector_of_the_agent
 from helpers.cli import (
@@ -42,6 +43,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         for name, value in variables.items():
             patch.setenv(name, value)
         yield variables
+        # Its threads would hang whoever forks this process later.
+        wandb.teardown()
 
 
 @pytest.fixture(scope="module")
