@@ -5,7 +5,7 @@ from argparse import ArgumentError
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from lightning.pytorch import Trainer
@@ -45,14 +45,31 @@ from blend_pl.teachers import resolve_teachers
 
 
 class BlendCLI(LightningCLI):
-    """Adds to LightningCLI what an experiment is made of: a name, a run folder, model selection and a teacher."""
+    """Adds to LightningCLI what an experiment is made of: a name, a run folder, model selection and a teacher.
+
+    Args:
+        arguments: the command line without the program's name.
+        claims: keeps the run's folder for this process until it is closed.
+    """
 
     subcommand: str
     trainer: Any
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        with ExitStack() as self.claims:
-            super().__init__(*args, **kwargs)
+    def __init__(self, arguments: Sequence[str], claims: ExitStack) -> None:
+        self.claims = claims
+        super().__init__(
+            Student,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            seed_everything_default=0,
+            parser_kwargs={
+                "exit_on_error": False,
+                **{command: {"exit_on_error": False} for command in self.subcommands()},
+            },
+            args=[*_composed(arguments)],
+        )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--name", type=str, default="run", help="name of the experiment")
@@ -211,20 +228,32 @@ class BlendCLI(LightningCLI):
                     "--resume true goes on"
                 )
             return
-        best = self.trainer.checkpoint_callback.best_model_path
-        if not best:
+        chosen = self.trainer.checkpoint_callback
+        if not chosen.best_model_path:
             raise ConfigError(
                 "training ended before its first validation, so that no checkpoint was chosen; lower "
                 "trainer.check_val_every_n_epoch or train for longer"
             )
-        self._evaluate(Path(best))
+        self.conclude(
+            Path(chosen.best_model_path),
+            self.trainer.current_epoch,
+            float(chosen.best_model_score),
+            self.cost.summary(),
+        )
 
     def after_test(self) -> None:
         # results.json stays what training wrote: by it, others find this run.
         self._print_scores()
 
-    def _evaluate(self, checkpoint: Path) -> None:
-        epoch = self.trainer.current_epoch
+    def conclude(self, checkpoint: Path, epoch: int, selected: float, cost: dict[str, float | int] | None) -> None:
+        """Scores a trained model and writes its results.
+
+        Args:
+            checkpoint: the chosen one.
+            epoch: how many epochs training took.
+            selected: the score that chose it.
+            cost: as of `Cost.summary`.
+        """
         scores: dict[str, float] = {}
         oracle = None
         if self.model.can_predict(self.datamodule.reports_behavior):
@@ -239,7 +268,6 @@ class BlendCLI(LightningCLI):
         if not self.trainer.is_global_zero:
             return
         config = self.settings
-        chosen = self.trainer.checkpoint_callback
         write_results(
             self.run,
             name=config["name"],
@@ -251,10 +279,10 @@ class BlendCLI(LightningCLI):
             teachers=self.teachers,
             checkpoint=f"{CHECKPOINTS}/{checkpoint.name}",
             epoch=epoch,
-            selected={best_score(chosen.monitor): float(chosen.best_model_score)},
+            selected={best_score(self.trainer.checkpoint_callback.monitor): selected},
             scores=scores,
             oracle=oracle,
-            cost=self.cost.summary(),
+            cost=cost,
             config=config,
         )
         tracking.log_results(self.trainer.loggers, self.run)
@@ -297,20 +325,36 @@ def run_trainer(arguments: Sequence[str]) -> BlendCLI:
     Raises:
         BlendError: something that the user can mend.
     """
+    with ExitStack() as claims:
+        return _made(BlendCLI, arguments, claims)
+
+
+def prepare(arguments: Sequence[str], claims: ExitStack) -> "Prepared":
+    """Makes all that a `fit` consists of; see `run_trainer`.
+
+    Args:
+        arguments: of `fit`, which itself is left out.
+        claims: keeps the run's folder for this process until it is closed.
+    """
+    return _made(Prepared, ["fit", *arguments], claims)
+
+
+class Prepared(BlendCLI):
+    """A `fit` up to where training begins, for one who trains several at once."""
+
+    def fit(self, **_: Any) -> None:
+        """In the place of the trainer's."""
+
+    def after_fit(self) -> None:
+        """Nothing has been trained yet."""
+
+
+CLI = TypeVar("CLI", bound=BlendCLI)
+
+
+def _made(kind: type[CLI], arguments: Sequence[str], claims: ExitStack) -> CLI:
     try:
-        return BlendCLI(
-            Student,
-            LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_callback=None,
-            seed_everything_default=0,
-            parser_kwargs={
-                "exit_on_error": False,
-                **{command: {"exit_on_error": False} for command in BlendCLI.subcommands()},
-            },
-            args=[*_composed(arguments)],
-        )
+        return kind(arguments, claims)
     except SIGTERMException:
         raise Stopped("ended by a signal; the same command, `fit` with --resume true, goes on") from None
     except ArgumentError as error:

@@ -22,6 +22,7 @@ BESIDE = {
     "plain": ("blend_pl.plain:plain", "fits baselines that need no network"),
     "report": ("blend_pl.report:report", "compares runs over seeds: tables and figures"),
     "submit": ("blend_pl.submission:submit", "writes, checks, scores or hands in a file of NLB'21"),
+    "many": ("blend_pl.many:many", "fits several seeds or points of an experiment, on a GPU at once"),
     "sweep": ("blend_pl.sweep:sweep", "tries settings: W&B's sweep files on Optuna, without an account"),
     "export": ("blend_pl.export:export", "writes a student as programs for real time: torch.export and ONNX"),
 }

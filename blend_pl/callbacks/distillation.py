@@ -6,9 +6,8 @@ from typing import Any
 import lightning as L
 import torch
 
-from blend_pl.data.batch import Batch
 from blend_pl.distillation.alpha import Ramp
-from blend_pl.distillation.ensemble import average
+from blend_pl.distillation.ensemble import Ensemble
 from blend_pl.distillation.losses import DistillationLoss, Hard
 from blend_pl.distillation.objective import MixedObjective
 from blend_pl.errors import TeacherError
@@ -44,6 +43,7 @@ class Distillation(L.Callback):
         self.loss = loss or Hard()
         self.alpha = alpha if isinstance(alpha, Ramp) else Ramp(alpha, alpha)
         self.teachers: list[Student] = []
+        self.teach = Ensemble(self.teachers)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Loads the teacher, checks it against the student, and installs the objective.
@@ -70,10 +70,6 @@ class Distillation(L.Callback):
         self.loss.match(*self._examples(pl_module, trainer.datamodule))  # type: ignore[attr-defined]
         self.objective = MixedObjective(pl_module.objective, self.loss, self.teach, self.alpha.at(0.0))
         pl_module.objective = self.objective
-
-    def teach(self, batch: Batch) -> Encoding:
-        """What the teachers together make of a batch with privileged input."""
-        return average([teacher.encode(batch) for teacher in self.teachers], self.teachers[0].likelihood)
 
     def _examples(self, student: Student, datamodule: Any) -> tuple[Encoding, Encoding]:
         batch = next(iter(datamodule.calibration_dataloader())).to("cpu")
@@ -104,4 +100,4 @@ class Distillation(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Sets alpha for the share of the training that is done."""
-        self.objective.alpha = self.alpha.at(trainer.global_step / trainer.estimated_stepping_batches)
+        self.objective.alpha.fill_(self.alpha.at(trainer.global_step / trainer.estimated_stepping_batches))

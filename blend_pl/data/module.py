@@ -66,6 +66,7 @@ class NLBDataModule(L.LightningDataModule):
         self.root = Path(root)
         self.cache_dir = Path(cache_dir) if cache_dir else self.root / "cache"
         self.parts: dict[str, SessionTensors] = {}
+        self.placed: dict[tuple[str, torch.device], SessionTensors] = {}
         if phase == "test" and select_on == "val":
             raise ConfigError("phase test trains on the val trials too; set data.select_on to train_holdout")
 
@@ -180,7 +181,9 @@ class NLBDataModule(L.LightningDataModule):
                 rank, world_size = self.trainer.global_rank, self.trainer.world_size
         sampler = TrialSampler(len(session), batch_size, shuffle, seed, rank, world_size)
         standardisation = Standardisation.fit(self.parts.get("fit", session).behavior)
-        return TrialBatches(session.to(device), standardisation, sampler)
+        # Models that train together have one copy on their device.
+        placed = self.placed.setdefault((part, device), session.to(device))
+        return TrialBatches(placed, standardisation, sampler)
 
 
 def holdout_mask(n_trials: int, share: float) -> Tensor:

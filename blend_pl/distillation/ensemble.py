@@ -1,11 +1,37 @@
 """Several teachers as one."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 
+from blend_pl.data.batch import Batch
 from blend_pl.likelihoods import Likelihood
 from blend_pl.models.contract import Encoding
+
+
+class Encoder(Protocol):
+    """What teaches."""
+
+    likelihood: Likelihood
+
+    def encode(self, batch: Batch) -> Encoding:
+        """What it makes of a batch with privileged input."""
+
+
+class Ensemble:
+    """What several teachers together make of a batch with privileged input.
+
+    Args:
+        teachers: the teachers; some may be added later.
+    """
+
+    def __init__(self, teachers: Sequence[Encoder]) -> None:
+        self.teachers = teachers
+
+    def __call__(self, batch: Batch) -> Encoding:
+        """The mean of their predictions; see `average`."""
+        return average([teacher.encode(batch) for teacher in self.teachers], self.teachers[0].likelihood)
 
 
 def average(encodings: Sequence[Encoding], likelihood: Likelihood) -> Encoding:

@@ -72,9 +72,12 @@ class Soft(DistillationLoss):
         tau: temperature.
     """
 
+    tau: Tensor
+
     def __init__(self, tau: float = 2.0) -> None:
         super().__init__()
-        self.tau = tau
+        # A tensor, so that models that train together may differ in it.
+        self.register_buffer("tau", torch.tensor(tau), persistent=False)
 
     def distance(self, student: Encoding, teacher: Encoding) -> Tensor:
         log_student = F.log_softmax(student.prediction / self.tau, dim=-1)

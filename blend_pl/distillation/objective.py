@@ -58,12 +58,15 @@ class MixedObjective(nn.Module):
         alpha: weight of MTM.
     """
 
+    alpha: Tensor
+
     def __init__(
         self, reconstruction: nn.Module, loss: DistillationLoss, teacher: Callable[[Batch], Encoding], alpha: float
     ) -> None:
         super().__init__()
-        self.reconstruction, self.loss = reconstruction, loss
-        self.teacher, self.alpha = teacher, alpha
+        self.reconstruction, self.loss, self.teacher = reconstruction, loss, teacher
+        # A tensor, so that models that train together may differ in it.
+        self.register_buffer("alpha", torch.tensor(alpha), persistent=False)
 
     def forward(self, encoding: Encoding, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Scores a batch; see `MaskedReconstruction`. Adds the term "distillation"."""

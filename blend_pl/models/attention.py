@@ -47,7 +47,7 @@ class Window(nn.Module):
 
     def __init__(self, bins: int, forward: int, backward: int) -> None:
         super().__init__()
-        self.ahead, self.back = forward, backward
+        self.bins, self.ahead, self.back = bins, forward, backward
         # Larger blocks compute more pairs in vain, smaller ones are too small for fast products.
         self.block = max(16, 3 * (forward + backward))
         self.blocks = -(-bins // self.block)

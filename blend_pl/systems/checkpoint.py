@@ -4,6 +4,7 @@ from argparse import ArgumentError
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from lightning import LightningModule
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -55,6 +56,30 @@ class WholeCheckpoints(TorchCheckpointIO):
             DataError: the folder cannot be written or the disk is full; the checkpoint before this one is kept.
         """
         save_tensors(checkpoint, Path(path))
+
+
+def save_weights(system: Student, path: Path, epoch: int, step: int) -> None:
+    """Writes a checkpoint without the state of its training, from which nothing goes on.
+
+    Args:
+        system: built from a config.
+        path: where to.
+        epoch: how many epochs it has been trained for.
+        step: how many steps of the optimiser.
+
+    Raises:
+        DataError: the folder cannot be written or the disk is full; the checkpoint before this one is kept.
+    """
+    checkpoint: dict[str, Any] = {
+        # A view would be written with all that it is a part of.
+        "state_dict": {name: tensor.detach().clone() for name, tensor in system.state_dict().items()},
+        "hyper_parameters": dict(system.hparams),
+        "pytorch-lightning_version": L.__version__,
+        "epoch": epoch,
+        "global_step": step,
+    }
+    system.on_save_checkpoint(checkpoint)
+    save_tensors(checkpoint, path)
 
 
 def load_system(path: Path) -> Student:

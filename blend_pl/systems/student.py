@@ -141,7 +141,13 @@ class Student(L.LightningModule):
         torch.manual_seed(seed_of(self.seed, self.current_epoch, self.global_rank))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Scores entries that are never observed; where there are none, entries hidden by a fixed mask.
+        """Expected counts per bin, (B, T', N); see `assess`."""
+        rates = self.assess(batch, batch_idx)
+        self.log("val/loss", self.validation_loss, on_epoch=True, prog_bar=True)
+        return rates
+
+    def assess(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Adds to the validation loss entries that are never observed; without any, entries hidden by a fixed mask.
 
         Returns:
             Expected counts per bin, (B, T', N).
@@ -156,7 +162,6 @@ class Student(L.LightningModule):
         prediction = encoding.prediction
         entries = self.likelihood.loss(prediction, batch.target, encoding.log_variance)
         self.validation_loss.update(torch.where(labels, entries, 0.0), labels)
-        self.log("val/loss", self.validation_loss, on_epoch=True, prog_bar=True)
         return self.likelihood.mean(prediction)
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:

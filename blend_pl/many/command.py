@@ -1,0 +1,72 @@
+"""`python -m blend_pl many EXPERIMENT`."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from blend_pl.cli import run_trainer
+from blend_pl.errors import ConfigError
+from blend_pl.many.training import finished_or_not, train_stacked
+
+
+def many(
+    experiment: str,
+    seeds: list[int] = [0],  # noqa: B006
+    points: str | None = None,
+    output: str = "runs",
+    fit_args: list[str] = [],  # noqa: B006
+    together: int = 16,
+    stack: bool | None = None,
+) -> None:
+    """Runs `fit` for several seeds, or several points of a search, in one process; those that have finished are left.
+
+    Each run is found where `fit` would have written it, with the same fingerprint. On a GPU models of one architecture
+    train at once: they may differ in seed, masks, optimiser, schedule, alpha, tau, dropouts and the reach of attention.
+    All others train one after another.
+
+    Args:
+        experiment: experiment file.
+        seeds: seeds of the runs.
+        points: YAML file with a list of points, each a mapping from options of `fit` to values; every point is run with
+            every seed.
+        output: folder of all runs.
+        fit_args: more arguments of `fit`, for all runs.
+        together: at most so many models train at once.
+        stack: whether models train at once; by default if there is a GPU, for a CPU gains nothing by it.
+
+    Raises:
+        ConfigError: the file of points is none.
+        BlendError: whatever `fit` raises.
+    """
+    if not seeds or together < 1:
+        raise ConfigError(f"--seeds {seeds} --together {together}: name at least one seed and one model")
+    shared = ["--config", experiment, "--output", output, "--resume", "true", *fit_args]
+    runs = [
+        [*shared, f"--seed_everything={seed}", *(f"--{name}={_written(value)}" for name, value in point.items())]
+        for point in _points(points)
+        for seed in seeds
+    ]
+    if torch.cuda.is_available() if stack is None else stack:
+        runs = train_stacked(runs, together, Path(output))
+    for arguments in runs:
+        with finished_or_not():
+            run_trainer(["fit", *arguments])
+
+
+def _points(file: str | None) -> list[dict[str, Any]]:
+    if file is None:
+        return [{}]
+    try:
+        content = yaml.safe_load(Path(file).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read the points {file}: {' '.join(str(error).split())}") from error
+    if not (isinstance(content, list) and content and all(isinstance(point, dict) for point in content)):
+        raise ConfigError(f"{file} is no list of points; write e.g. `- {{distillation.alpha: 0.3}}`, a line for each")
+    return content
+
+
+def _written(value: Any) -> str:
+    """A value as the command line has it."""
+    return value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True).split("\n...")[0].strip()

@@ -1,0 +1,183 @@
+"""Several models of one architecture, trained in lockstep as one LightningModule."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from blend_pl.data.batch import Batch
+from blend_pl.data.loader import TrialBatches
+from blend_pl.data.module import NLBDataModule
+from blend_pl.data.session import Signature
+from blend_pl.evaluation import NLBScores
+from blend_pl.many.member import BESIDES, Lesson, Member
+from blend_pl.many.optimizer import Optimizers
+from blend_pl.models.stacking import Stack
+from blend_pl.systems.chance import seed_of
+from blend_pl.systems.checkpoint import save_weights
+
+MEMBERS = "members"
+
+
+class CrowdData(L.LightningDataModule):
+    """One session for several models: each has its own order of the training trials.
+
+    Args:
+        data: the session.
+        seeds: of the models.
+    """
+
+    def __init__(self, data: NLBDataModule, seeds: Sequence[int]) -> None:
+        super().__init__()
+        self.data, self.seeds = data, seeds
+
+    @property
+    def signature(self) -> Signature:
+        """What the models must agree with."""
+        return self.data.signature
+
+    def train_dataloader(self) -> list[TrialBatches]:
+        """Those of the models, one each."""
+        self.data.trainer = self.trainer
+        loaders = []
+        for seed in self.seeds:
+            torch.manual_seed(seed)
+            loaders.append(self.data.train_dataloader())
+        return loaders
+
+    def val_dataloader(self) -> TrialBatches:
+        return self.data.val_dataloader()
+
+    def calibration_dataloader(self) -> TrialBatches:
+        """See `NLBDataModule.calibration_dataloader`."""
+        self.data.trainer = self.trainer
+        return self.data.calibration_dataloader()
+
+
+class Crowd(L.LightningModule):
+    """Trains members as `fit` would train each: own weights, order, masks, learning rate, selection and stop.
+
+    Chance in dropout is another than that of a model that trains alone.
+
+    Args:
+        members: the models, built, of one architecture.
+    """
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        super().__init__()
+        self.members = members
+        self.systems = nn.ModuleList(member.system for member in members)
+        self.active: list[int] = []
+
+    def setup(self, stage: str) -> None:
+        for member in self.members:
+            member.system.trainer = self.trainer
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        pairs = []
+        for member in self.members:
+            made: Any = member.system.configure_optimizers()
+            pairs.append((made["optimizer"], made["lr_scheduler"]["scheduler"]))
+        self.together = Optimizers(pairs)
+        return self.together
+
+    def on_fit_start(self) -> None:
+        for member in self.members:
+            for callback in member.callbacks:
+                callback.on_fit_start(self.trainer, member.system)
+
+    def on_train_epoch_start(self) -> None:
+        torch.manual_seed(seed_of(*(member.seed for member in self.members), self.current_epoch))
+        active = [index for index, member in enumerate(self.members) if not member.selection.stopped]
+        if active != self.active:
+            # Who has stopped costs nothing any more.
+            self.active = self.together.active = active
+            self.stack = Stack([self.members[index].lesson for index in active], BESIDES)
+
+    def on_train_batch_start(self, batch: list[Batch], batch_idx: int) -> None:
+        for index in self.active:
+            for callback in self.members[index].callbacks:
+                callback.on_train_batch_start(self.trainer, self.members[index].system, batch[index], batch_idx)
+
+    def training_step(self, batches: list[Batch], batch_idx: int) -> Tensor:
+        masked = []
+        for index in self.active:
+            system = self.members[index].system
+            seed = seed_of(system.seed, self.current_epoch, batch_idx)
+            masked.append(system.mask(batches[index], seed, self.current_epoch))
+        size = masked[0][0].global_size
+        together = {
+            name: torch.stack([_tensors(batch)[name] for batch, _ in masked]) for name in _tensors(masked[0][0])
+        }
+
+        def step(lesson: Lesson, tensors: dict[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
+            return lesson(Batch(**tensors, global_size=size), labels)
+
+        terms = self.stack(step, together, torch.stack([labels for _, labels in masked]))
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._tell({f"train/{name}": term.tolist() for name, term in terms.items()})
+        return terms["loss"].sum()
+
+    def optimizer_zero_grad(self, *_: Any) -> None:
+        self.stack.zero_grad()
+
+    def on_after_backward(self) -> None:
+        self.stack.hand_out_gradients()
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        if not gradient_clip_val:
+            return
+        clip = nn.utils.clip_grad_value_ if gradient_clip_algorithm == "value" else nn.utils.clip_grad_norm_
+        for index in self.active:
+            groups = self.together.members[index][0].param_groups
+            clip([parameter for group in groups for parameter in group["params"]], gradient_clip_val)
+
+    def on_validation_epoch_start(self) -> None:
+        selection = self.trainer.val_dataloaders.session  # type: ignore[union-attr]
+        self.scores = [NLBScores(selection, selection, only=("co_bps",)) for _ in self.active]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        for index, scores in zip(self.active, self.scores, strict=True):
+            scores.update(self.members[index].system.assess(batch, batch_idx), batch.index, train=False)
+
+    def on_validation_epoch_end(self) -> None:
+        found = []
+        for index, scores in zip(self.active, self.scores, strict=True):
+            member = self.members[index]
+            loss = member.system.validation_loss
+            found.append(
+                {"val/loss": float(loss.compute()), **{f"val/{name}": v for name, v in scores.compute().items()}}
+            )
+            loss.reset()
+            if member.selection.take(found[-1], self.current_epoch + 1):
+                save_weights(member.system, member.checkpoint, self.current_epoch, self.global_step)
+        self._tell({name: [scores[name] for scores in found] for name in found[0]})
+        self.log("training", float(len(self.active)), prog_bar=True)
+        self.trainer.should_stop = all(member.selection.stopped for member in self.members)
+
+    def _tell(self, values: dict[str, list[float]]) -> None:
+        for place, index in enumerate(self.active):
+            for logger in self.members[index].loggers:
+                logger.log_metrics({name: each[place] for name, each in values.items()}, self.global_step)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[MEMBERS] = [member.selection.state_dict() for member in self.members]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for member, state in zip(self.members, checkpoint[MEMBERS], strict=True):
+            member.selection.load_state_dict(state)
+
+
+def _tensors(batch: Batch) -> dict[str, Tensor]:
+    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return {name: value for name, value in values.items() if isinstance(value, Tensor)}

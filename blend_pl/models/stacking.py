@@ -1,0 +1,221 @@
+"""Several networks of one architecture, computed at once."""
+
+import copy
+import functools
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import FunctionType, MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from blend_pl.models.attention import SelfAttention, Window, attention_window
+
+TENSORS = {"_parameters", "_buffers", "_modules"}
+PLAIN = (bool, int, float, str, bytes, type(None), torch.dtype, torch.device)
+
+
+class MemberDropout(nn.Module):
+    """`nn.Dropout` whose p is a tensor, so that it may differ between the members of a stack.
+
+    Args:
+        p: share that is dropped.
+    """
+
+    p: Tensor
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.register_buffer("p", torch.tensor(p), persistent=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Any shape -> the same."""
+        if not self.training:
+            return tokens
+        kept = torch.rand_like(tokens) >= self.p
+        # Where everything is dropped, zeros are divided by one.
+        return tokens * (kept / (1 - self.p + (self.p == 1))).to(tokens.dtype)
+
+
+class MemberWindow(nn.Module):
+    """`Window` as one bias for all pairs of bins, so that its reach may differ between the members of a stack.
+
+    Args:
+        window: of one member.
+    """
+
+    bias: Tensor
+
+    def __init__(self, window: Window) -> None:
+        super().__init__()
+        bins = window.bins
+        allowed = attention_window(bins, window.ahead, window.back)
+        bias = torch.zeros(bins, bins)
+        self.register_buffer("bias", bias if allowed is None else bias.masked_fill(~allowed, -torch.inf), False)
+
+
+class MemberAttention(nn.Module):
+    """`SelfAttention` with the dropout and the window of a member.
+
+    Args:
+        alone: the attention of one member, whose projections are shared.
+    """
+
+    def __init__(self, alone: SelfAttention) -> None:
+        super().__init__()
+        self.heads, self.qkv, self.out_proj = alone.heads, alone.qkv, alone.out_proj
+        self.dropout = MemberDropout(alone.dropout)
+
+    def forward(self, tokens: Tensor, window: MemberWindow | None = None) -> Tensor:
+        """Tokens (B, T', width), and where they may look, None for anywhere -> (B, T', width)."""
+        q, k, v = (part.transpose(1, 2) for part in self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).unbind(-3))
+        scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.transpose(-1, -2)
+        weights = self.dropout((scores if window is None else scores + window.bias).softmax(-1).to(v.dtype))
+        return self.out_proj((weights @ v).transpose(1, 2).flatten(-2))
+
+
+def member_form(module: nn.Module, besides: Collection[str] = ()) -> nn.Module:
+    """A copy that shares all tensors, in which dropouts and windows hold tensors instead of numbers.
+
+    Args:
+        module: of any kind.
+        besides: names of attributes that are shared too.
+    """
+    shared = [*module.parameters(), *module.buffers()]
+    shared += [vars(part)[name] for part in module.modules() for name in besides if name in vars(part)]
+    # What is in the memo is not copied.
+    return _formed(copy.deepcopy(module, {id(value): value for value in shared}))
+
+
+def _formed(module: nn.Module) -> nn.Module:
+    if isinstance(module, nn.Dropout):
+        return MemberDropout(module.p)
+    if isinstance(module, Window):
+        return MemberWindow(module)
+    if isinstance(module, SelfAttention):
+        module = MemberAttention(module)  # type: ignore[assignment]
+    # One that has two names is named once by `named_children`.
+    for name, child in [*module._modules.items()]:
+        formed = child and _formed(child)
+        if formed is not child:
+            setattr(module, name, formed)
+    return module
+
+
+class Stack:
+    """K modules of one architecture whose parameters lie in one tensor for each name, computed by `torch.func.vmap`.
+
+    The modules' own parameters and buffers become views of the stacked ones: an optimiser of one member's parameters
+    trains the stack, and whoever writes to a member's buffer in place writes to the stack's. Chance differs between
+    members; it is not what a member would draw on its own.
+
+    Args:
+        modules: the members, on one device and of one `architecture`.
+        besides: attributes that no computation needs, as in `architecture`.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module], besides: Collection[str] = ()) -> None:
+        formed = [member_form(module, besides) for module in modules]
+        self.skeleton = formed[0]
+        self.parameters = {
+            name: _stacked([form.get_parameter(name) for form in formed])
+            for name, _ in self.skeleton.named_parameters()
+        }
+        self.buffers = {
+            name: _stacked([form.get_buffer(name) for form in formed]) for name, _ in self.skeleton.named_buffers()
+        }
+        self.members = [dict(form.named_parameters()) for form in formed]
+
+    def __call__(self, compute: Callable[..., Any], *arguments: Any) -> Any:
+        """Calls a function of the skeleton for all members at once.
+
+        Args:
+            compute: called with the arguments of one member while the skeleton has that member's tensors.
+            arguments: trees (dict, list, tuple) of tensors, (K, ...) each.
+
+        Returns:
+            What `compute` returns, a tree of tensors, (K, ...) each.
+        """
+        call = _Call(self.skeleton, compute)
+
+        def one(parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], *own: Any) -> Any:
+            tensors = {f"module.{name}": tensor for name, tensor in (*parameters.items(), *buffers.items())}
+            return functional_call(call, tensors, own)
+
+        return vmap(one, randomness="different")(self.parameters, self.buffers, *arguments)
+
+    def hand_out_gradients(self) -> None:
+        """Gives each member's parameters their part of the stack's gradients."""
+        for index, member in enumerate(self.members):
+            for name, parameter in member.items():
+                gradient = self.parameters[name].grad
+                parameter.grad = None if gradient is None else gradient[index]
+
+    def zero_grad(self) -> None:
+        """Forgets all gradients."""
+        for parameter in self.parameters.values():
+            parameter.grad = None
+
+
+class _Call(nn.Module):
+    """A function of a module as a module, so that its tensors can be exchanged while it runs."""
+
+    def __init__(self, module: nn.Module, compute: Callable[..., Any]) -> None:
+        super().__init__()
+        self.module, self.compute = module, compute
+
+    def forward(self, *arguments: Any) -> Any:
+        return self.compute(self.module, *arguments)
+
+
+def _stacked(tensors: Sequence[Tensor]) -> Tensor:
+    """The tensors in one, of which they become views."""
+    stacked = torch.stack([tensor.detach() for tensor in tensors])
+    for tensor, part in zip(tensors, stacked, strict=True):
+        tensor.data = part
+    return stacked.requires_grad_(tensors[0].requires_grad)
+
+
+def architecture(module: nn.Module, besides: Collection[str] = ()) -> str:
+    """All of a module but the values of its tensors, the shares of its dropouts and the reach of its windows.
+
+    Modules with equal texts can be stacked.
+
+    Args:
+        module: of any kind.
+        besides: names of attributes that say nothing of what is computed, in whatever they are.
+    """
+    return repr(_Description({*vars(nn.Module())} - TENSORS | {*besides}).of(member_form(module, besides)))
+
+
+class _Description:
+    """What a value is, down to numbers and names; an object that was met before stands for itself by its number."""
+
+    def __init__(self, besides: set[str]) -> None:
+        self.besides = besides
+        self.seen: dict[int, int] = {}
+
+    def of(self, value: Any) -> Any:
+        if isinstance(value, PLAIN):
+            return value
+        if id(value) in self.seen:
+            return ("seen", self.seen[id(value)])
+        self.seen[id(value)] = len(self.seen)
+        if isinstance(value, Tensor):
+            return ("tensor", tuple(value.shape), value.dtype, value.requires_grad)
+        if isinstance(value, Mapping):
+            return [(str(key), self.of(item)) for key, item in value.items() if key not in self.besides]
+        if isinstance(value, Sequence):
+            return [self.of(item) for item in value]
+        if isinstance(value, functools.partial):
+            return ["partial", *(self.of(part) for part in (value.func, value.args, value.keywords))]
+        if isinstance(value, FunctionType):
+            cells = [cell.cell_contents for cell in value.__closure__ or ()]
+            return [value.__module__, value.__qualname__, *(self.of(part) for part in (value.__defaults__, cells))]
+        if isinstance(value, MethodType):
+            return [self.of(value.__func__), self.of(value.__self__)]
+        kind = value if isinstance(value, type) else type(value)
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        return name if kind is value else [name, self.of(getattr(value, "__dict__", None))]
