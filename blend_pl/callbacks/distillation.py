@@ -80,13 +80,13 @@ class Distillation(L.Callback):
         return encodings
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Moves the teachers to the student's device and takes the unit of the loss from them."""
+        """Moves the teachers to the student's device and precision, and takes the unit of the loss from them."""
         for teacher in self.teachers:
-            teacher.to(pl_module.device)
+            teacher.to(pl_module.device, pl_module.dtype)
         encodings = []
         with torch.no_grad():
             for batch, _ in zip(trainer.datamodule.calibration_dataloader(), range(CALIBRATION_BATCHES), strict=False):  # type: ignore[attr-defined]
-                encodings.append(self.teach(batch.to(pl_module.device)))
+                encodings.append(self.teach(trainer.precision_plugin.convert_input(batch.to(pl_module.device))))
             spreads = [e.log_variance for e in encodings if e.log_variance is not None]
             self.loss.calibrate(
                 Encoding(

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+# Lightning converts batches in place where --trainer.precision says so.
+@dataclass
 class Batch:
     """B trials; T observed of T' bins, C observed of N neurons, D privileged channels.
 

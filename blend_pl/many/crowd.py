@@ -169,6 +169,7 @@ class Crowd(L.LightningModule):
         for place, index in enumerate(self.active):
             for logger in self.members[index].loggers:
                 logger.log_metrics({name: each[place] for name, each in values.items()}, self.global_step)
+                logger.save()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[MEMBERS] = [member.selection.state_dict() for member in self.members]
@@ -176,6 +177,36 @@ class Crowd(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         for member, state in zip(self.members, checkpoint[MEMBERS], strict=True):
             member.selection.load_state_dict(state)
+
+
+def obstacle(members: Sequence[Member], batch: Batch) -> str | None:
+    """Why models of one architecture cannot train at once, as `torch.func.vmap` says; None where they can.
+
+    Args:
+        members: the models, built; two of them are tried.
+        batch: any trials; two of them are used.
+    """
+    tensors = {name: tensor[:2].to("cpu") for name, tensor in _tensors(batch).items()}
+    few = Batch(**{**tensors, "rows": torch.arange(len(batch))[:2]}, global_size=min(2, len(batch)))
+    pair = members[:2]
+    try:
+        stack = Stack([member.lesson for member in pair], BESIDES)
+        _terms(stack, [member.system.mask(few, 0, 0) for member in pair])["loss"].sum().backward()
+    except RuntimeError as error:
+        return str(error).splitlines()[0]
+    return None
+
+
+def _terms(stack: Stack, masked: Sequence[tuple[Batch, Tensor]]) -> dict[str, Tensor]:
+    """The objective's terms, (K,) each, for a masked batch and its labels of each model."""
+    size = masked[0][0].global_size
+
+    def step(lesson: Lesson, tensors: dict[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
+        return lesson(Batch(**tensors, global_size=size), labels)
+
+    each = [_tensors(batch) for batch, _ in masked]
+    together = {name: torch.stack([tensors[name] for tensors in each]) for name in each[0]}
+    return stack(step, together, torch.stack([labels for _, labels in masked]))
 
 
 def _tensors(batch: Batch) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from blend_pl.cli import Prepared, prepare
 from blend_pl.data.module import NLBDataModule
 from blend_pl.errors import DataError, Stopped
 from blend_pl.files import unwritable
-from blend_pl.many.crowd import Crowd, CrowdData
+from blend_pl.many.crowd import Crowd, CrowdData, obstacle
 from blend_pl.many.member import KINDS, Member
 from blend_pl.many.selection import Selection
 from blend_pl.runs import BEST, CHECKPOINTS, LAST
@@ -138,13 +138,17 @@ def _train_on_same_data(entries: Sequence[Entry], together: int, output: Path) -
         member.build(entry.cli.trainer)
         built.append((entry, member, member.architecture))
     singles = []
+    batch = next(iter(data.train_dataloader()))
     for group in _equal(built, lambda each: each[2]):
-        for start in range(0, len(group), together):
-            crowd = group[start : start + together]
-            if len(crowd) > 1:
-                _train([entry.cli for entry, _, _ in crowd], [member for _, member, _ in crowd], output)
-            else:
+        crowds = [group[start : start + together] for start in range(0, len(group), together)]
+        reason = obstacle([member for _, member, _ in group], batch) if len(group) > 1 else None
+        if reason:
+            print(f"{len(group)} models train one after another: {reason}")
+        for crowd in crowds:
+            if reason or len(crowd) == 1:
                 singles += [entry for entry, _, _ in crowd]
+            else:
+                _train([entry.cli for entry, _, _ in crowd], [member for _, member, _ in crowd], output)
     return singles
 
 

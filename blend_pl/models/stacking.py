@@ -4,7 +4,7 @@ import copy
 import functools
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from types import FunctionType, MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -67,6 +67,7 @@ class MemberAttention(nn.Module):
         super().__init__()
         self.heads, self.qkv, self.out_proj = alone.heads, alone.qkv, alone.out_proj
         self.dropout = MemberDropout(alone.dropout)
+        self.training = self.dropout.training = alone.training
 
     def forward(self, tokens: Tensor, window: MemberWindow | None = None) -> Tensor:
         """Tokens (B, T', width), and where they may look, None for anywhere -> (B, T', width)."""
@@ -90,12 +91,13 @@ def member_form(module: nn.Module, besides: Collection[str] = ()) -> nn.Module:
 
 
 def _formed(module: nn.Module) -> nn.Module:
+    # What is new is in training mode.
     if isinstance(module, nn.Dropout):
-        return MemberDropout(module.p)
+        return MemberDropout(module.p).train(module.training)
     if isinstance(module, Window):
         return MemberWindow(module)
     if isinstance(module, SelfAttention):
-        module = MemberAttention(module)  # type: ignore[assignment]
+        module = MemberAttention(module)
     # One that has two names is named once by `named_children`.
     for name, child in [*module._modules.items()]:
         formed = child and _formed(child)
@@ -216,6 +218,6 @@ class _Description:
             return [value.__module__, value.__qualname__, *(self.of(part) for part in (value.__defaults__, cells))]
         if isinstance(value, MethodType):
             return [self.of(value.__func__), self.of(value.__self__)]
-        kind = value if isinstance(value, type) else type(value)
-        name = f"{kind.__module__}.{kind.__qualname__}"
-        return name if kind is value else [name, self.of(getattr(value, "__dict__", None))]
+        named = value if isinstance(value, type | BuiltinFunctionType) else type(value)
+        name = f"{named.__module__}.{named.__qualname__}"
+        return name if named is value else [name, self.of(getattr(value, "__dict__", None))]

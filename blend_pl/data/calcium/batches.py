@@ -12,7 +12,7 @@ from blend_pl.data.calcium.population import Population
 from blend_pl.data.plan import FixedPlan, Plan, PlannedBatches
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class PopulationBatch(Batch):
     """B windows of T frames of N cells; everything is observed and everything is a target.
 

@@ -15,7 +15,7 @@ from blend_pl.data.plan import FixedPlan, Plan, PlannedBatches
 from blend_pl.errors import TeacherError
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class SessionBatch(Batch):
     """B segments of T bins, each of one session; C LFP channels and N units in the widest session.
 
@@ -68,7 +68,7 @@ class SessionBatch(Batch):
         return JointBatch(**values, n_units=self.privileged.shape[-1])
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class SpikeBatch(SessionBatch):
     """Segments of which spikes are observed."""
 
@@ -77,7 +77,7 @@ class SpikeBatch(SessionBatch):
         return self
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class JointBatch(SessionBatch):
     """Segments of which spikes and LFP are observed.
 
