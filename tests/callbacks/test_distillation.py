@@ -33,7 +33,7 @@ class Record(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         self.values.append(trainer.callback_metrics[self.term].item())
         objective: Any = pl_module.objective
-        self.alphas.append(getattr(objective, "alpha", 1.0))
+        self.alphas.append(float(getattr(objective, "alpha", 1.0)))
         callback = next((c for c in trainer.callbacks if isinstance(c, Distillation)), None)  # type: ignore[attr-defined]
         if callback is not None:
             modules = (module for teacher in callback.teachers for module in teacher.modules())
