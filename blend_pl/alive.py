@@ -1,4 +1,4 @@
-"""`python -m blend_pl.alive SIGN COMMAND...`: runs a command and touches the file SIGN as long as it lives.
+"""`python -m blend_pl.alive SIGN... -- COMMAND...`: runs a command and touches the files SIGN as long as it lives.
 
 Whoever started the command may be gone meanwhile: the signs are those of the command itself.
 """
@@ -18,7 +18,8 @@ BEAT = 2.0
 
 def main() -> None:
     """Becomes the command, with a child that gives the signs."""
-    sign, *command = sys.argv[1:]
+    end = sys.argv.index("--")
+    signs, command = sys.argv[1:end], sys.argv[end + 1 :]
     process = os.getpid()
     if os.fork():
         os.execvp(command[0], command)
@@ -26,9 +27,10 @@ def main() -> None:
     for number in (*STOPPING, SIGINT):
         signal(number, SIG_IGN)
     while os.getppid() == process:
-        # A network disk may come back.
-        with suppress(OSError):
-            Path(sign).touch()
+        for sign in signs:
+            # A network disk may come back.
+            with suppress(OSError):
+                Path(sign).touch()
         time.sleep(BEAT)
 
 

@@ -27,8 +27,8 @@ def wait_for_change(sign: Path, before: int) -> int:
 
 
 def test_signs_are_given_until_the_command_has_ended(tmp_path: Path) -> None:
-    sign, told = tmp_path / "sign", tmp_path / "told"
-    words = [sys.executable, "-m", "blend_pl.alive", str(sign), sys.executable, "-c", CODE, str(told)]
+    sign, other, told = tmp_path / "sign", tmp_path / "other", tmp_path / "told"
+    words = [sys.executable, "-m", "blend_pl.alive", str(sign), str(other), "--", sys.executable, "-c", CODE, str(told)]
     command = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert command.stdout is not None
     assert command.stdout.readline() == "here\n"
@@ -37,6 +37,7 @@ def test_signs_are_given_until_the_command_has_ended(tmp_path: Path) -> None:
     os.killpg(command.pid, signal.SIGTERM)
     last = wait_for_change(sign, wait_for_change(sign, last))
     assert told.exists()
+    wait_for_change(other, other.stat().st_mtime_ns)
     command.kill()
     # Whatever still runs holds the pipe.
     command.communicate(timeout=10)
@@ -48,6 +49,6 @@ def test_signs_are_given_until_the_command_has_ended(tmp_path: Path) -> None:
 @pytest.mark.parametrize("sign", ["sign", "no/folder/sign"])
 def test_a_command_keeps_its_arguments_and_status(sign: str, tmp_path: Path) -> None:
     code = "import sys; print(sys.argv[1:]); sys.exit(7)"
-    command = [sys.executable, "-m", "blend_pl.alive", str(tmp_path / sign), sys.executable, "-c", code, "a b"]
+    command = [sys.executable, "-m", "blend_pl.alive", str(tmp_path / sign), "--", sys.executable, "-c", code, "a b"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.stdout.strip(), done.returncode) == ("['a b']", 7)

@@ -43,6 +43,8 @@ def smaller(arguments: list[str], folder: Path) -> list[str]:
         filled += [str(path) for path in sorted(folder.glob(argument))] if "*" in argument else [argument]
     if arguments[0] == "plain":
         return [*filled, *SIMULATION]
+    if arguments[0] == "many":
+        return [*filled, "--fit_args=" + json.dumps([*SIMULATION, *TINY, "--teacher_args=" + json.dumps(TINY)])]
     if arguments[0] == "sweep":
         return [arguments[0], smaller_sweep(folder, Path(arguments[1])), "--trials=1", *filled[4:]]
     if arguments[0] != "fit" or "--ckpt_path" in arguments:

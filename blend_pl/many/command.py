@@ -29,15 +29,15 @@ def many(
     Args:
         experiment: experiment file.
         seeds: seeds of the runs.
-        points: YAML file with a list of points, each a mapping from options of `fit` to values; every point is run with
-            every seed.
+        points: a list in YAML, or a YAML file with one, of mappings from options of `fit` to values, each run
+            with each seed; by default the experiment as it is.
         output: folder of all runs.
         fit_args: more arguments of `fit`, for all runs.
         together: at most so many models train at once.
         stack: whether models train at once; by default if there is a GPU, for a CPU gains nothing by it.
 
     Raises:
-        ConfigError: the file of points is none.
+        ConfigError: the points are none.
         BlendError: whatever `fit` raises.
     """
     if not seeds or together < 1:
@@ -55,15 +55,18 @@ def many(
             run_trainer(["fit", *arguments])
 
 
-def _points(file: str | None) -> list[dict[str, Any]]:
-    if file is None:
+def _points(given: str | None) -> list[dict[str, Any]]:
+    if given is None:
         return [{}]
     try:
-        content = yaml.safe_load(Path(file).read_text())
+        text = Path(given).read_text() if Path(given).suffix in (".yaml", ".yml") else given
+        content = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read the points {file}: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"cannot read the points {given}: {' '.join(str(error).split())}") from error
     if not (isinstance(content, list) and content and all(isinstance(point, dict) for point in content)):
-        raise ConfigError(f"{file} is no list of points; write e.g. `- {{distillation.alpha: 0.3}}`, a line for each")
+        raise ConfigError(
+            f"{given} is no list of points; write e.g. [{{distillation.alpha: 0.3}}, {{distillation.alpha: 0.7}}]"
+        )
     return content
 
 

@@ -1,7 +1,9 @@
 """`python -m blend_pl sweep FILE`."""
 
 import signal
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from threading import Event, Lock
 
@@ -13,7 +15,7 @@ from blend_pl.signals import STOPPING, on_stopping
 from blend_pl.sweep.file import read_sweep
 from blend_pl.sweep.journal import Claim, Journal
 from blend_pl.sweep.summary import write_summary
-from blend_pl.sweep.trial import LOG, Interrupted, TrialFailed, run_trial
+from blend_pl.sweep.trial import LOG, Interrupted, TrialFailed, run_trials
 from blend_pl.teachers import own_environment
 
 SWEEPS = "sweeps"
@@ -22,7 +24,7 @@ IN_A_ROW = 3
 LINES = 20
 
 
-def sweep(file: str, trials: int = 20, workers: int = 1, output: str = "runs") -> None:
+def sweep(file: str, trials: int = 20, workers: int = 1, together: int = 1, output: str = "runs") -> None:
     """Runs a W&B sweep file without an account: draws settings, trains with each, and reports which were best.
 
     Any number of these commands, also on other machines that share the disk, work on one sweep together; one that was
@@ -31,7 +33,8 @@ def sweep(file: str, trials: int = 20, workers: int = 1, output: str = "runs") -
     Args:
         file: sweep file, as in experiments/sweeps.
         trials: how many trials the sweep shall have, over all commands and restarts.
-        workers: how many of them this command runs at a time; several share the GPUs.
+        workers: how many processes this command runs at a time; several share the GPUs.
+        together: how many trials a process has, which on a GPU train at once where their settings allow; see `many`.
         output: folder of all runs; the sweep's own is sweeps/NAME inside.
 
     Raises:
@@ -39,11 +42,11 @@ def sweep(file: str, trials: int = 20, workers: int = 1, output: str = "runs") -
         DataError: the folder cannot be written.
         Stopped: it or one of its trials was told to end, or a trial was killed.
     """
-    if trials < 1 or workers < 1:
-        raise ConfigError(f"--trials {trials} --workers {workers}: both are at least 1")
+    if min(trials, workers, together) < 1:
+        raise ConfigError(f"--trials {trials} --workers {workers} --together {together}: all are at least 1")
     wanted = read_sweep(Path(file))
     journal = Journal(Path(output) / SWEEPS / wanted.name, wanted)
-    crew = Crew(journal, trials, Path(output))
+    crew = Crew(journal, trials, together, Path(output))
     told = on_stopping(lambda _: crew.stop.set(), (*STOPPING, signal.SIGINT))
     with told, ThreadPoolExecutor(workers) as pool:
         for worker in [pool.submit(crew.work, _variables(number, workers)) for number in range(workers)]:
@@ -64,6 +67,7 @@ class Crew:
     Args:
         journal: the sweep.
         wanted: how many trials it shall have.
+        together: how many of them a process has.
         output: folder of all runs.
 
     Attributes:
@@ -71,20 +75,20 @@ class Crew:
         hopeless: the log of the last trial that failed, if as many before it did as end the command.
     """
 
-    def __init__(self, journal: Journal, wanted: int, output: Path) -> None:
-        self.journal, self.wanted, self.output = journal, wanted, output
+    def __init__(self, journal: Journal, wanted: int, together: int, output: Path) -> None:
+        self.journal, self.wanted, self.together, self.output = journal, wanted, together, output
         self.stop, self.lock = Event(), Lock()
         self.console = Console(soft_wrap=True, highlight=False, markup=False)
         self.hopeless: Path | None = None
         self.failures = 0
 
     def work(self, environment: dict[str, str]) -> None:
-        """Runs one trial after the other until none is left to run, here or elsewhere."""
+        """Runs trials until none is left to run, here or elsewhere."""
         try:
             while not self.stop.is_set():
-                claim = self.journal.claim(self.wanted)
-                if claim is not None:
-                    self._run(claim, environment)
+                claims = [*islice(iter(lambda: self.journal.claim(self.wanted), None), self.together)]
+                if claims:
+                    self._run(claims, environment)
                 elif self.journal.open():
                     # Its owner may yet be lost.
                     self.stop.wait(BEAT)
@@ -94,21 +98,23 @@ class Crew:
             self.stop.set()
             raise
 
-    def _run(self, claim: Claim, environment: dict[str, str]) -> None:
-        run = self.journal.run_of(claim.number)
-        self.console.print(f"trial {claim.number}: {run}")
+    def _run(self, claims: Sequence[Claim], environment: dict[str, str]) -> None:
+        for claim in claims:
+            self.console.print(f"trial {claim.number}: {self.journal.run_of(claim.number)}")
         try:
-            value = run_trial(claim, self.journal, self.output, environment, self.stop)
+            outcomes = run_trials(claims, self.journal, self.output, environment, self.stop)
         except Interrupted:
             self.stop.set()
-        except TrialFailed as failure:
-            self.journal.fail(claim, str(failure))
-            self.console.print(f"trial {claim.number} failed, {failure}; see {run / LOG}")
-            self._count(False, run / LOG)
-        else:
-            self.journal.finish(claim, value)
-            self.console.print(f"trial {claim.number}: {self.journal.sweep.metric} {value:.4f}")
-            self._count(True, run / LOG)
+            return
+        for claim, outcome in zip(claims, outcomes, strict=True):
+            log = self.journal.run_of(claim.number) / LOG
+            if isinstance(outcome, TrialFailed):
+                self.journal.fail(claim, str(outcome))
+                self.console.print(f"trial {claim.number} failed, {outcome}; see {log}")
+            else:
+                self.journal.finish(claim, outcome)
+                self.console.print(f"trial {claim.number}: {self.journal.sweep.metric} {outcome:.4f}")
+            self._count(not isinstance(outcome, TrialFailed), log)
 
     def _count(self, success: bool, log: Path) -> None:
         with self.lock:

@@ -5,8 +5,9 @@ import math
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,12 @@ class SweepFile:
         words = (macros.get(word, [word]) for word in self.command)
         return [part for word in words for part in word]
 
+    def shared(self) -> tuple[list[str], str, list[str]]:
+        """What trials have in common: the program, an experiment, and all arguments of `fit` but parameters."""
+        words = self.arguments({})
+        place = words.index("fit")
+        return words[:place], _configs(words)[0], words[place + 1 :]
+
 
 def read_sweep(path: Path) -> SweepFile:
     """Reads a sweep file.
@@ -155,15 +162,19 @@ def _command(words: Any) -> tuple[str, ...]:
     return command
 
 
+def _configs(words: Sequence[str]) -> list[str]:
+    """The files that a command names by --config."""
+    joined = [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
+    return joined + [word for before, word in pairwise(words) if before == "--config"]
+
+
 def _goal(metric: Any, command: tuple[str, ...], parameters: Mapping[str, Any]) -> str:
     """The goal, if the metric is one to select on and agrees with what selects the checkpoint."""
     if not isinstance(metric, dict) or "name" not in metric or metric.get("goal") not in ("maximize", "minimize"):
         raise ConfigError("`metric` has a name and a goal, maximize or minimize")
     config: Config = {}
-    for before, word in zip(("", *command), command, strict=False):
-        name = word.removeprefix("--config=") if word.startswith("--config=") else word if before == "--config" else ""
-        if name:
-            config = merge(config, compose(Path(name)))
+    for name in _configs(command):
+        config = merge(config, compose(Path(name)))
     checkpoint = config.get("checkpoint", {})
     wanted = best_score(checkpoint.get("monitor", MONITOR))
     if metric["name"] != wanted:

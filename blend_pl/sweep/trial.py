@@ -1,10 +1,11 @@
-"""One trial of a sweep: a `fit` in a process and a folder of its own."""
+"""Trials of a sweep: a process for one or for several, a folder for each."""
 
+import json
 import math
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import getpid
 from pathlib import Path
 from threading import Event
@@ -32,54 +33,72 @@ class Interrupted(Exception):
     """A trial that was told to end, and is to go on some other time."""
 
 
-def run_trial(claim: Claim, journal: Journal, output: Path, environment: Mapping[str, str], stop: Event) -> float:
-    """Runs a trial, from its last checkpoint if it has one; one that has results already is not run again.
+def run_trials(
+    claims: Sequence[Claim], journal: Journal, output: Path, environment: Mapping[str, str], stop: Event
+) -> list[float | TrialFailed]:
+    """Runs trials in one process, from where they were; those that have results already are not run again.
 
     Args:
-        claim: the trial.
-        journal: the sweep that it belongs to.
+        claims: the trials.
+        journal: the sweep that they belong to.
         output: folder of all runs, for teachers.
-        environment: variables of its process.
-        stop: set when the trial is to end.
+        environment: variables of the process.
+        stop: set when the trials are to end.
 
     Returns:
-        The score of its best checkpoint.
+        The score of the best checkpoint of each, or why there is none.
 
     Raises:
-        TrialFailed: it ended with an error, or without that score.
-        Interrupted: it, or this process, was told to end or killed.
+        Interrupted: the process, or this one, was told to end or killed.
     """
-    run = journal.run_of(claim.number)
-    if not (run / RESULTS).exists():
-        last = run / CHECKPOINTS / LAST
-        command = [*journal.sweep.arguments(claim.values), "--output", str(output), "--run_dir", str(run)]
-        command += ["--ckpt_path", str(last)] if last.exists() else []
-        status = _watched(command, claim, journal, environment, stop)
+    missing = [claim for claim in claims if not (journal.run_of(claim.number) / RESULTS).exists()]
+    status = 0
+    if missing:
+        status = _watched(_command(missing, journal, output), missing, journal, environment, stop)
         if status in TOLD_TO_END:
             raise Interrupted
-        if status:
-            raise TrialFailed(f"exit status {status}")
+    return [_outcome(claim, journal, status) for claim in claims]
+
+
+def _command(claims: Sequence[Claim], journal: Journal, output: Path) -> list[str]:
+    """A `fit` for one trial, `many` for several."""
+    shared = ["--output", str(output)]
+    if len(claims) == 1:
+        run = journal.run_of(claims[0].number)
+        last = run / CHECKPOINTS / LAST
+        command = [*journal.sweep.arguments(claims[0].values), *shared, "--run_dir", str(run)]
+        return [*command, *(["--ckpt_path", str(last)] if last.exists() else [])]
+    points = [{**claim.values, "run_dir": str(journal.run_of(claim.number))} for claim in claims]
+    program, experiment, fit = journal.sweep.shared()
+    return [*program, "many", experiment, *shared, f"--points={json.dumps(points)}", f"--fit_args={json.dumps(fit)}"]
+
+
+def _outcome(claim: Claim, journal: Journal, status: int) -> float | TrialFailed:
     try:
-        value = float(read_results(run)["selected"][journal.sweep.metric])
+        value = float(read_results(journal.run_of(claim.number))["selected"][journal.sweep.metric])
     except (DataError, KeyError, TypeError):
-        raise TrialFailed(f"it left no results with {journal.sweep.metric}") from None
-    if not math.isfinite(value):
-        raise TrialFailed(f"its {journal.sweep.metric} is {value}")
-    return value
+        return TrialFailed(f"exit status {status}" if status else f"it left no results with {journal.sweep.metric}")
+    return value if math.isfinite(value) else TrialFailed(f"its {journal.sweep.metric} is {value}")
 
 
-def _watched(command: list[str], claim: Claim, journal: Journal, environment: Mapping[str, str], stop: Event) -> int:
-    """Runs a command to its end, which shows meanwhile that the trial is alive."""
+def _watched(
+    command: list[str], claims: Sequence[Claim], journal: Journal, environment: Mapping[str, str], stop: Event
+) -> int:
+    """Runs a command to its end, which shows meanwhile that its trials are alive."""
     python = [sys.executable, "-m"]
-    alive = [*python, "blend_pl.alive", str(journal.sign_of(claim.number)), *command]
-    child = [*python, "blend_pl.child", str(getpid()), *alive]
-    with (journal.run_of(claim.number) / LOG).open("ab") as log:
+    signs = [str(journal.sign_of(claim.number)) for claim in claims]
+    child = [*python, "blend_pl.child", str(getpid()), *python, "blend_pl.alive", *signs, "--", *command]
+    first, *others = (journal.run_of(claim.number) / LOG for claim in claims)
+    for other in others:
+        other.write_text(f"trained together with others; see {first}\n")
+    with first.open("ab") as log:
         # In a session of its own: an interrupt from the keyboard reaches this process alone.
         process = subprocess.Popen(
             child, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        journal.join(claim, process.pid)
+        for claim in claims:
+            journal.join(claim, process.pid)
         while not _ended(process):
             if stop.is_set():
                 raise Interrupted

@@ -10,14 +10,25 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 
 def main() -> int:
-    arguments = dict(word.lstrip("-").split("=", 1) for word in sys.argv[1:] if "=" in word)
     options = dict(zip(sys.argv[1:], sys.argv[2:], strict=False))
-    output, run = Path(options["--output"]), Path(options["--run_dir"])
+    output = Path(options["--output"])
+    arguments = dict(word.lstrip("-").split("=", 1) for word in sys.argv[1:] if "=" in word)
+    if sys.argv[1] == "fit":
+        return fit(arguments, options.get("--ckpt_path", "new"), output, Path(options["--run_dir"]))
+    # What `many` does for all points, with the arguments of each as it would hand them to `fit`.
+    assert (sys.argv[1], sys.argv[2]) == ("many", "x.yaml")
+    assert json.loads(arguments["fit_args"]) == ["--config", "x.yaml"]
+    points = json.loads(arguments["points"])
+    return max(fit(point, f"{len(points)}-together", output, Path(point["run_dir"])) for point in points)
+
+
+def fit(arguments: dict[str, Any], begins: str, output: Path, run: Path) -> int:
     with (run / "attempts.txt").open("a") as file:
-        file.write(f"{options.get('--ckpt_path', 'new')} {json.dumps(arguments)}\n")
+        file.write(f"{begins} {json.dumps(arguments)}\n")
     print("fake fit of", run)
     if (output / "fail").exists():
         print("the reason why")

@@ -56,9 +56,9 @@ def attempts(folder: Path) -> list[list[str]]:
     return [[line.split()[0] for line in file.read_text().splitlines()] for file in files]
 
 
-def start(file: Path, number: int, workers: int = 1) -> Any:
+def start(file: Path, number: int, workers: int = 1, together: int = 1) -> Any:
     """A command in a process of its own."""
-    words = ["blend_pl", "sweep", str(file), "--trials", str(number), "--workers", str(workers)]
+    words = ["blend_pl", "sweep", str(file), f"--trials={number}", f"--workers={workers}", f"--together={together}"]
     process = CLEAN.Process(target=sweeping.command, args=(words, dict(os.environ)))
     process.start()
     return process
@@ -97,6 +97,35 @@ def test_a_sweep_finds_the_best_and_reports_on_it(folder: Path, capsys: pytest.C
     # Asked for as many again, it has nothing to do.
     sweep(str(file), trials=6)
     assert attempts(folder) == [["new"]] * 6
+
+
+def test_trials_that_share_a_process(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(folder / "s.yaml")
+    sweep(str(file), trials=4, together=3)
+    assert [trial.state for trial in trials(folder)] == [TrialState.COMPLETE] * 4
+    assert attempts(folder) == [*[["3-together"]] * 3, ["new"]]
+    for trial in trials(folder):
+        assert trial.value == pytest.approx(-((trial.params["x"] - 0.3) ** 2))
+    logs = [(folder / "runs/sweeps/s" / f"trial-000{number}" / "log.txt").read_text() for number in (0, 1, 3)]
+    assert logs[0].count("fake fit of") == 3
+    assert "see runs/sweeps/s/trial-0000/log.txt" in logs[1]
+    assert logs[2].count("fake fit of") == 1
+    (folder / "runs" / "fail").touch()
+    sweep(str(file), trials=6, together=2)
+    assert "trial 5 failed, exit status 3; see runs/sweeps/s/trial-0005/log.txt" in capsys.readouterr().out
+    assert failed(folder) == [4, 5]
+
+
+def test_a_process_of_several_trials_that_is_killed(folder: Path) -> None:
+    file = write(folder / "s.yaml")
+    (folder / "runs" / "SIGKILL").touch()
+    killed = start(file, 2, together=2)
+    killed.join(20)
+    assert killed.exitcode == Stopped.status
+    assert [trial.state for trial in trials(folder)] == [TrialState.RUNNING] * 2
+    (folder / "runs" / "SIGKILL").unlink()
+    sweep(str(file), trials=2, together=2)
+    assert [trial.state for trial in trials(folder)] == [TrialState.COMPLETE] * 2
 
 
 def test_one_worker_draws_the_same_again(folder: Path) -> None:
