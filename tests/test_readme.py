@@ -18,6 +18,7 @@ from blend_pl.commands import run
 MODULES = ("my_models.py", "my_fusions.py", "my_losses.py")
 LINES = [line.split("  #")[0].strip() for block in blocks("bash") for line in block.splitlines() if line.strip()]
 # The command that exports is run by tests/export/test_command.py, once for all that is to be said of its files.
+SLOW = ("sweep", "many", "configs/logger/wandb.yaml")
 COMMANDS = [line for line in LINES if not line.startswith("python -m blend_pl export")]
 
 
@@ -76,7 +77,7 @@ def wandb_without_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize(
     "command",
-    [pytest.param(line, marks=pytest.mark.slow) if "sweep" in line or "wandb" in line else line for line in COMMANDS],
+    [pytest.param(line, marks=pytest.mark.slow) if {*SLOW} & {*line.split()} else line for line in COMMANDS],
 )
 def test_a_command_of_the_readme_runs(
     command: str, checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
