@@ -12,7 +12,6 @@ from threading import Event
 from blend_pl.alive import BEAT
 from blend_pl.errors import DataError, Stopped
 from blend_pl.results import RESULTS, read_results
-from blend_pl.runs import CHECKPOINTS, LAST
 from blend_pl.signals import STOPPING
 from blend_pl.sweep.journal import Claim, Journal
 
@@ -51,10 +50,8 @@ def run_trial(claim: Claim, journal: Journal, output: Path, environment: Mapping
     """
     run = journal.run_of(claim.number)
     if not (run / RESULTS).exists():
-        last = run / CHECKPOINTS / LAST
         command = [*journal.sweep.arguments(claim.values), "--output", str(output), "--run_dir", str(run)]
-        command += ["--ckpt_path", str(last)] if last.exists() else []
-        status = _watched(command, claim, journal, environment, stop)
+        status = _watched([*command, "--resume", "true"], claim, journal, environment, stop)
         if status in TOLD_TO_END:
             raise Interrupted
         if status:

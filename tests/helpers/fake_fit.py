@@ -16,13 +16,14 @@ def main() -> int:
     arguments = dict(word.lstrip("-").split("=", 1) for word in sys.argv[1:] if "=" in word)
     options = dict(zip(sys.argv[1:], sys.argv[2:], strict=False))
     output, run = Path(options["--output"]), Path(options["--run_dir"])
+    last = run / "checkpoints" / "last.ckpt"
+    goes_on = options.get("--resume") == "true" and last.exists()
     with (run / "attempts.txt").open("a") as file:
-        file.write(f"{options.get('--ckpt_path', 'new')} {json.dumps(arguments)}\n")
+        file.write(f"{last if goes_on else 'new'} {json.dumps(arguments)}\n")
     print("fake fit of", run)
     if (output / "fail").exists():
         print("the reason why")
         return 3
-    last = run / "checkpoints" / "last.ckpt"
     last.parent.mkdir(exist_ok=True)
     last.touch()
     for number in signal.Signals:
