@@ -92,6 +92,8 @@ class BlendCLI(LightningCLI):
         config = self.config[self.subcommand]
         # Whoever uses them again means another run.
         self.settings = {**self._plain(), "run_dir": None, "ckpt_path": None, "resume": False}
+        # Stored as hyperparameters; Lightning's own dump would check every setting once more.
+        self.config_dump = self.settings
         self.identity = fingerprint(self.settings)
         self.teachers: list[str] = []
         checkpoint = config.get("ckpt_path")
