@@ -122,13 +122,18 @@ def _train(arguments: list[str], run: Path, output: Path) -> None:
         file.write_text(arguments[1])
     command = [sys.executable, "-m", "blend_pl", "fit", "--config", str(run / "teacher.json"), *arguments[2:]]
     command += ["--run_dir", str(run), "--output", str(output), "--resume", "true"]
-    # A student that is killed frees the lock: its teacher must not go on beside the next one.
-    child = [sys.executable, "-m", "blend_pl.child", str(os.getpid()), *command]
-    with subprocess.Popen(child, env=own_environment()) as process, on_stopping(process.send_signal):
-        status = process.wait()
+    status = _status(command)
     if status in (Stopped.status, *(-number for number in STOPPING)):
         raise Stopped("the training of the teacher was ended by a signal; the same command goes on with it")
     if status != 0:
         raise TeacherError(
             f"training the teacher failed, see above; mend it, or train it with: {' '.join(command[2:])}"
         )
+
+
+def _status(command: list[str]) -> int:
+    """The exit status of a command in a process of its own, which ends with this one."""
+    # A student that is killed frees the lock: its teacher must not go on beside the next one.
+    child = [sys.executable, "-m", "blend_pl.child", str(os.getpid()), *command]
+    with subprocess.Popen(child, env=own_environment()) as process, on_stopping(process.send_signal):
+        return process.wait()

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.cli import call
 from helpers.sessions import tiny_module
+from lightning.pytorch.utilities.seed import isolate_rng
 
 from blend_pl.data.module import NLBDataModule
 
@@ -24,3 +26,15 @@ def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(tiny_root: Path) -> NLBDataModule:
     """The tiny simulated session, ready for use: 24 + 8 trials, 9 of 13 units held in, 35 + 10 bins of 20 ms."""
     return tiny_module(tiny_root)
+
+
+@pytest.fixture
+def teachers_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Teachers that are missing are trained in this process, where a process of their own is not the point."""
+
+    def status(command: list[str]) -> int:
+        with isolate_rng():
+            call(*command[3:])
+        return 0
+
+    monkeypatch.setattr("blend_pl.teachers._status", status)
