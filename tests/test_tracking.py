@@ -68,7 +68,10 @@ def run(output: Path, environment: dict[str, str]) -> Path:
         patch.chdir(REPOSITORY)
         patch.setenv("WANDB_SWEEP_ID", "agentssweep")
         command = vector_of_the_agent(path, drawn(read_sweep(path), 0), output, patch)
-        return call(*command[4:], f"--output={output}", *TINY, *session(output)).run
+        trial = call(*command[4:], f"--output={output}", *TINY, *session(output)).run
+    # W&B would give the id that the agent chose to every later run of this process.
+    wandb.teardown()
+    return trial
 
 
 def log_of(run: Path) -> Path:
