@@ -174,6 +174,8 @@ def test_a_resumed_fit_goes_on_in_its_run(way: str, output: Path, environment: d
     command += ["--trainer.callbacks+=helpers.kill.Kill", *(f"--trainer.callbacks.{k}={v}" for k, v in killed.items())]
     with pytest.raises(Interrupted):
         call("fit", *command)
+    # As the end of its process would.
+    wandb.finish(exit_code=1)
     call("fit", *command, {"ckpt_path": f"--ckpt_path={run}/checkpoints/last.ckpt", "resume": "--resume=true"}[way])
     logs = sorted(run.glob("wandb/offline-run-*/*.wandb"))
     assert len(logs) == 2
