@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -99,7 +100,12 @@ class BlendCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         # Lightning's own warns whoever hands over arguments that sys.argv holds too.
-        self.config = parser.parse_args(args)
+        command, *options = args
+        if command in self.subcommands() and not any(option.startswith("--print_config") for option in options):
+            # The parser of all commands, which alone prints, would check every setting of one twice.
+            self.config = Namespace({"subcommand": command, command: self._parser(command).parse_args(options)})
+        else:
+            self.config = parser.parse_args(args)
         checkpoint = self.config[self.config.subcommand].get("ckpt_path")
         if checkpoint:
             # Lightning reads it next, and would not say what to do about a bad one.
@@ -109,6 +115,8 @@ class BlendCLI(LightningCLI):
         config = self.config[self.subcommand]
         # Whoever uses them again means another run.
         self.settings = {**self._plain(), "run_dir": None, "ckpt_path": None, "resume": False}
+        # Stored as hyperparameters; Lightning's own dump would check every setting once more.
+        self.config_dump = self.settings
         self.identity = fingerprint(self.settings)
         self.teachers: list[str] = []
         checkpoint = config.get("ckpt_path")

@@ -34,14 +34,7 @@ def compose(path: Path) -> Config:
 def _compose(path: Path, parents: tuple[Path, ...]) -> Config:
     if path.resolve() in parents:
         raise ConfigError(f"{path} builds on itself; take it out of the `base` of {parents[-1]}")
-    try:
-        own = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"cannot read the config file {path}: {error.strerror}; check its name") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(own, dict):
-        raise ConfigError(f"{path} holds no settings; write it as `key: value` lines")
+    own = read_yaml(path, "config", "holds no settings; write it as `key: value` lines")
     merged: Config = {}
     bases = own.pop(BASE, None) or []
     if not (isinstance(bases, list) and all(isinstance(base, str) for base in bases)):
@@ -50,6 +43,28 @@ def _compose(path: Path, parents: tuple[Path, ...]) -> Config:
         merged = merge(merged, _compose(path.parent / base, (*parents, path.resolve())))
     _resolve_references(own, path.parent)
     return merge(merged, own)
+
+
+def read_yaml(path: Path, kind: str, lacking: str) -> Config:
+    """Reads a YAML file that holds a mapping.
+
+    Args:
+        path: the file.
+        kind: what kind of file it is, as an error calls it.
+        lacking: what an error says of a file that holds something else.
+
+    Raises:
+        ConfigError: the file is missing, or is no YAML mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read the {kind} file {path}: {error.strerror}; check its name") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} {lacking}")
+    return content
 
 
 def merge(first: Config, second: Config) -> Config:

@@ -14,7 +14,7 @@ from blend_pl.artifacts import PREFIX, fetch
 from blend_pl.compose import Config, compose, merge
 from blend_pl.errors import Stopped, TeacherError
 from blend_pl.files import atomic_file, unwritable
-from blend_pl.runs import CHECKPOINTS, LAST, best_checkpoint, find_finished, fingerprint, wait_for
+from blend_pl.runs import best_checkpoint, find_finished, fingerprint, wait_for
 from blend_pl.signals import STOPPING, on_stopping
 
 DISTRIBUTED = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
@@ -117,20 +117,23 @@ def own_environment() -> dict[str, str]:
 
 
 def _train(arguments: list[str], run: Path, output: Path) -> None:
-    last = run / CHECKPOINTS / LAST
-    resume = ["--ckpt_path", str(last)] if last.exists() else []
     # The settings travel in a file: a command line may be too short for them.
     with atomic_file(run / "teacher.json") as file:
         file.write_text(arguments[1])
     command = [sys.executable, "-m", "blend_pl", "fit", "--config", str(run / "teacher.json"), *arguments[2:]]
-    command += ["--run_dir", str(run), "--output", str(output), *resume]
-    # A student that is killed frees the lock: its teacher must not go on beside the next one.
-    child = [sys.executable, "-m", "blend_pl.child", str(os.getpid()), *command]
-    with subprocess.Popen(child, env=own_environment()) as process, on_stopping(process.send_signal):
-        status = process.wait()
+    command += ["--run_dir", str(run), "--output", str(output), "--resume", "true"]
+    status = _status(command)
     if status in (Stopped.status, *(-number for number in STOPPING)):
         raise Stopped("the training of the teacher was ended by a signal; the same command goes on with it")
     if status != 0:
         raise TeacherError(
             f"training the teacher failed, see above; mend it, or train it with: {' '.join(command[2:])}"
         )
+
+
+def _status(command: list[str]) -> int:
+    """The exit status of a command in a process of its own, which ends with this one."""
+    # A student that is killed frees the lock: its teacher must not go on beside the next one.
+    child = [sys.executable, "-m", "blend_pl.child", str(os.getpid()), *command]
+    with subprocess.Popen(child, env=own_environment()) as process, on_stopping(process.send_signal):
+        return process.wait()

@@ -27,6 +27,7 @@ TINY = [
 ]
 SIMULATION = ["--data.simulation.n_frames=640", "--data.simulation.n_cells=40", "--data.simulation.n_sessions=1"]
 SCORES = {f"{task}_{score}" for task in ("ei", "subclass") for score in ("top1", "balanced", "f1", "majority")}
+pytestmark = pytest.mark.usefixtures("teachers_here")
 EVERY_DAY, MORE = ("feature", "teacher", "baseline"), ("with_behavior", "alpha1")
 
 

@@ -97,6 +97,7 @@ def test_a_later_student_finds_the_teacher(
     assert json.loads((run / "results.json").read_text())["teachers"] == [f"{teacher}/checkpoints/best.ckpt"]
 
 
+@pytest.mark.usefixtures("teachers_here")
 def test_an_experiment_named_twice_teaches_with_two_seeds(both: tuple[Path, list[str]], data: Path) -> None:
     output, _ = both
     twice = f"--distillation.teacher=[{experiment('mc_maze_teacher')},{experiment('mc_maze_teacher')}]"
@@ -108,6 +109,7 @@ def test_an_experiment_named_twice_teaches_with_two_seeds(both: tuple[Path, list
     assert load_system(second / "checkpoints" / "best.ckpt")
 
 
+@pytest.mark.usefixtures("teachers_here")
 def test_the_test_phase_trains_teacher_and_student(data: Path, tmp_path: Path) -> None:
     run = fit("mc_rtt_hard", tmp_path, f"--data.root={data}", "--data.phase=test", teacher_args())
     results = json.loads((run / "results.json").read_text())
@@ -116,6 +118,7 @@ def test_the_test_phase_trains_teacher_and_student(data: Path, tmp_path: Path) -
     assert json.loads((Path(teacher).parents[1] / "results.json").read_text())["scores"] == {}
 
 
+@pytest.mark.usefixtures("teachers_here")
 @pytest.mark.parametrize("name", ["mc_rtt", "dmfc_rsg", pytest.param("area2_bump", marks=pytest.mark.slow)])
 def test_other_sets_train_their_teacher_too(
     name: str, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]

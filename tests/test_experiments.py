@@ -42,6 +42,8 @@ DATA = sorted(
 )
 ALONE = [path for path in FILES if "distillation" not in compose(path)]
 DISTILLED = [path for path in FILES if path not in ALONE]
+COMPOSED = [path for path in DISTILLED if not (path.stem.startswith("simulated") or path.stem.endswith("_hard"))]
+"""Made of the data and the network of one that ends in `hard` and of the loss of a simulated one."""
 WHOLE = [path for path in ALONE if backbone_of(path) == "NDT" or path.stem.startswith("simulated")]
 """Run by the whole command line, to their results: every set and every backbone, not every pair."""
 SETS = [path.stem for path in DATA if path.stem not in ("own_session", "simulated_half")]
@@ -139,13 +141,27 @@ def test_an_experiment_without_a_teacher_trains_a_step(path: Path, folder: Path)
     assert model.trainer.global_step == 1
 
 
-@pytest.mark.parametrize("path", DISTILLED, ids=stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=pytest.mark.slow if path in COMPOSED else ()) for path in DISTILLED],
+    ids=stem,
+)
 def test_a_distilled_experiment_trains_a_step(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     student, trainer = distil(path, folder, monkeypatch)
     assert type(student) is Student
     kinds = [type(teacher).__name__ for teacher in teachers_of(trainer)]
     assert len(kinds) == (3 if path.stem.endswith("ensemble") else 1)
     assert set(kinds) == {"Student" if path.stem.endswith("self") else "Teacher"}
+
+
+@pytest.mark.parametrize("path", COMPOSED, ids=stem)
+def test_other_distilled_experiments_are_made_of_those(path: Path) -> None:
+    family, _, arm = path.stem.rpartition("_")
+    backbone = next((suffix for suffix in BACKBONES if suffix and family.endswith(suffix)), "")
+    settings, same, loss = (compose(experiment(n)) for n in (path.stem, f"{family}_hard", f"simulated{backbone}_{arm}"))
+    teacher = "baseline" if arm == "self" else "teacher"
+    assert settings["distillation"] == {**loss["distillation"], "teacher": str(experiment(f"{family}_{teacher}"))}
+    assert {**settings, "distillation": None} == {**same, "distillation": None}
 
 
 def test_every_set_has_every_backbone_and_strategy() -> None:

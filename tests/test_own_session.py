@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from helpers.cli import REPOSITORY, TINY, call, experiment, teacher_args
+from helpers.cli import REPOSITORY, TINY, call, experiment, run_here, teacher_args
 from helpers.nwb_files import write_own
 
 OWN = REPOSITORY / "configs" / "data" / "own_session.yaml"
@@ -21,9 +21,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.fixture(scope="module")
 def student(data: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A distilled student, whose teacher is trained on the way, in a process of its own."""
+    """A distilled student, whose teacher is trained on the way."""
     arguments = ["--config", experiment("mc_maze_hard"), "--config", OWN, *data, *TINY, teacher_args()]
-    return call("fit", *arguments, f"--output={tmp_path_factory.mktemp('runs')}").run
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("blend_pl.teachers._status", run_here)
+        return call("fit", *arguments, f"--output={tmp_path_factory.mktemp('runs')}").run
 
 
 def test_student_and_teacher_are_trained(student: Path) -> None:

@@ -75,6 +75,7 @@ def wandb_without_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name))
 
 
+@pytest.mark.usefixtures("teachers_here")
 @pytest.mark.parametrize(
     "command",
     [pytest.param(line, marks=pytest.mark.slow) if {*SLOW} & {*line.split()} else line for line in COMMANDS],

@@ -68,7 +68,10 @@ def run(output: Path, environment: dict[str, str]) -> Path:
         patch.chdir(REPOSITORY)
         patch.setenv("WANDB_SWEEP_ID", "agentssweep")
         command = vector_of_the_agent(path, drawn(read_sweep(path), 0), output, patch)
-        return call(*command[4:], f"--output={output}", *TINY, *session(output)).run
+        trial = call(*command[4:], f"--output={output}", *TINY, *session(output)).run
+    # W&B would give the id that the agent chose to every later run of this process.
+    wandb.teardown()
+    return trial
 
 
 def log_of(run: Path) -> Path:
@@ -171,6 +174,8 @@ def test_a_resumed_fit_goes_on_in_its_run(way: str, output: Path, environment: d
     command += ["--trainer.callbacks+=helpers.kill.Kill", *(f"--trainer.callbacks.{k}={v}" for k, v in killed.items())]
     with pytest.raises(Interrupted):
         call("fit", *command)
+    # As the end of its process would.
+    wandb.finish(exit_code=1)
     call("fit", *command, {"ckpt_path": f"--ckpt_path={run}/checkpoints/last.ckpt", "resume": "--resume=true"}[way])
     logs = sorted(run.glob("wandb/offline-run-*/*.wandb"))
     assert len(logs) == 2

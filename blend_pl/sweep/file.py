@@ -11,9 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from blend_pl.compose import Config, compose, merge
+from blend_pl.compose import Config, compose, merge, read_yaml
 from blend_pl.errors import ConfigError
 from blend_pl.runs import MODE, MONITOR, best_score
 from blend_pl.sweep.distributions import Distribution, distribution
@@ -100,23 +98,11 @@ def read_sweep(path: Path) -> SweepFile:
         ConfigError: the file is missing, is no sweep that W&B's agents and this package both can run, or selects on
             scores that are reported.
     """
-    content = _read(path)
+    content = read_yaml(path, "sweep", "holds no sweep; begin with one of experiments/sweeps")
     try:
         return _checked(path, content)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"cannot read the sweep file {path}: {error.strerror}; check its name") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds no sweep; begin with one of experiments/sweeps")
-    return content
 
 
 def _checked(path: Path, content: dict[str, Any]) -> SweepFile:

@@ -110,13 +110,13 @@ def _importance(journal: Journal) -> Table:
 def _draw(journal: Journal, complete: list[Any], notes: list[str]) -> list[Picture]:
     """A line for each trial through its parameters and its score."""
     try:
-        from blend_pl.report import figures
+        from blend_pl.report.figures import paper
     except ImportError:
         notes.append('No figure, for matplotlib is not installed; run pip install "blend-pl[viz]".')
         return []
     sweep, columns = journal.sweep, _varied(journal, complete)
     scores = [trial.value for trial in complete]
-    figure, axes = figures.grid(1, 1, height=4.5)
+    figure, axes = paper.grid(1, 1, height=4.5)
     axis = axes[0, 0]
     heights, ticks = [], []
     for name, values in columns.items():
@@ -129,18 +129,18 @@ def _draw(journal: Journal, complete: list[Any], notes: list[str]) -> list[Pictu
     # The best lines come last, on top of the others.
     for index in reversed(range(len(complete))):
         share = 1 - index / max(len(complete) - 1, 1)
-        colour = figures.SHADES(share)
+        colour = paper.SHADES(share)
         axis.plot([column[index] for column in heights], color=colour, linewidth=2.4 if index == 0 else 1.2)
     for place, marks in enumerate(ticks):
         axis.axvline(place, color="#999999", linewidth=0.8, zorder=0)
         for height, text in marks:
-            axis.text(place + 0.04, height, text, fontsize=8, va="center", color=figures.TRUTH, bbox=figures.PAPER)
+            axis.text(place + 0.04, height, text, fontsize=8, va="center", color=paper.TRUTH, bbox=paper.PAPER)
     axis.set_xticks(range(len(heights)), [*map(_label, columns), sweep.metric], rotation=20, ha="right")
     axis.set_yticks([])
     axis.spines["left"].set_visible(False)
     axis.margins(x=0.08)
     path = journal.folder / PARALLEL
-    figures.save(figure, path)
+    paper.save(figure, path)
     caption = "A line for each trial, through its parameters to its score; the better, the darker, the best is thick."
     return [Picture(Path(path), caption)]
 

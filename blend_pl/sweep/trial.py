@@ -13,7 +13,6 @@ from threading import Event
 from blend_pl.alive import BEAT
 from blend_pl.errors import DataError, Stopped
 from blend_pl.results import RESULTS, read_results
-from blend_pl.runs import CHECKPOINTS, LAST
 from blend_pl.signals import STOPPING
 from blend_pl.sweep.journal import Claim, Journal
 
@@ -65,9 +64,7 @@ def _command(claims: Sequence[Claim], journal: Journal, output: Path) -> list[st
     shared = ["--output", str(output)]
     if len(claims) == 1:
         run = journal.run_of(claims[0].number)
-        last = run / CHECKPOINTS / LAST
-        command = [*journal.sweep.arguments(claims[0].values), *shared, "--run_dir", str(run)]
-        return [*command, *(["--ckpt_path", str(last)] if last.exists() else [])]
+        return [*journal.sweep.arguments(claims[0].values), *shared, "--run_dir", str(run), "--resume", "true"]
     points = [{**claim.values, "run_dir": str(journal.run_of(claim.number))} for claim in claims]
     program, experiment, fit = journal.sweep.shared()
     return [*program, "many", experiment, *shared, f"--points={json.dumps(points)}", f"--fit_args={json.dumps(fit)}"]

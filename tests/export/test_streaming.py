@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.export import CAUSAL, student
+from helpers.sizes import any_dims
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,10 +19,7 @@ from blend_pl.models.embedding import CountEmbedding, Linear, SinusoidalPosition
 
 @settings(max_examples=25, deadline=None)
 @given(
-    held_in=st.integers(1, 5),
-    held_out=st.integers(0, 3),
-    observed=st.integers(2, 9),
-    forward=st.integers(0, 4),
+    dims=any_dims(observed=(2, 9), forward=4, context=0),
     layers=st.integers(1, 3),
     heads=st.integers(1, 3),
     back=st.integers(-1, 15),
@@ -31,10 +29,7 @@ from blend_pl.models.embedding import CountEmbedding, Linear, SinusoidalPosition
     seed=st.integers(0, 100),
 )
 def test_bin_by_bin_as_the_whole_trial(
-    held_in: int,
-    held_out: int,
-    observed: int,
-    forward: int,
+    dims: Dims,
     layers: int,
     heads: int,
     back: int,
@@ -45,12 +40,12 @@ def test_bin_by_bin_as_the_whole_trial(
 ) -> None:
     torch.manual_seed(seed)
     chosen = {name: part for name, part in (("embedding", embedding), ("positions", positions)) if part is not None}
-    dims = Dims(held_in, held_in + held_out, observed, observed + forward)
     network = NDT(dims, layers, heads, 8, context_forward=0, context_backward=back, **chosen).eval()
-    counts = torch.poisson(torch.full((1, observed, held_in), 0.5))
+    counts = torch.poisson(torch.full((1, dims.observed_bins, dims.channels), 0.5))
+    after = torch.zeros(dims.bins - dims.observed_bins, dims.channels)
     with torch.no_grad():
         whole = likelihood.mean(network(counts).prediction)[0]
-        rates = stream(Step(network, likelihood), torch.cat([counts[0], torch.zeros(forward, held_in)]))
+        rates = stream(Step(network, likelihood), torch.cat([counts[0], after]))
     assert rates.shape == whole.shape
     assert difference([whole], [rates]) < 1e-5
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from helpers.nwb_files import write_bump, write_dmfc, write_maze, write_rtt
+from lightning.pytorch.utilities.seed import isolate_rng
 
 from blend_pl.cli import BlendCLI
 from blend_pl.commands import run
@@ -95,6 +96,13 @@ def tiny_network(backbone: str) -> list[str]:
 def fit(name: str, output: Path, *arguments: str | Path) -> Path:
     """The same; the run's folder."""
     return fit_tiny(name, output, *arguments).run
+
+
+def run_here(command: list[str]) -> int:
+    """Runs `PYTHON -m blend_pl ...` in this process, whose chance it leaves alone; its exit status."""
+    with isolate_rng():
+        call(*command[3:])
+    return 0
 
 
 def start(*arguments: str | Path, **environment: str) -> "subprocess.Popen[str]":

@@ -12,13 +12,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+LAST = Path("checkpoints", "last.ckpt")
+
 
 def main() -> int:
     options = dict(zip(sys.argv[1:], sys.argv[2:], strict=False))
     output = Path(options["--output"])
     arguments = dict(word.lstrip("-").split("=", 1) for word in sys.argv[1:] if "=" in word)
     if sys.argv[1] == "fit":
-        return fit(arguments, options.get("--ckpt_path", "new"), output, Path(options["--run_dir"]))
+        run = Path(options["--run_dir"])
+        last = run / LAST
+        goes_on = options.get("--resume") == "true" and last.exists()
+        return fit(arguments, str(last) if goes_on else "new", output, run)
     # What `many` does for all points, with the arguments of each as it would hand them to `fit`.
     assert (sys.argv[1], sys.argv[2]) == ("many", "x.yaml")
     assert json.loads(arguments["fit_args"]) == ["--config", "x.yaml"]
@@ -33,7 +38,6 @@ def fit(arguments: dict[str, Any], begins: str, output: Path, run: Path) -> int:
     if (output / "fail").exists():
         print("the reason why")
         return 3
-    last = run / "checkpoints" / "last.ckpt"
     last.parent.mkdir(exist_ok=True)
     last.touch()
     for number in signal.Signals:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.lfads import NaiveLFADS
+from helpers.sizes import any_dims, behavior_of, shaken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -30,11 +31,7 @@ SMALL: dict[str, Any] = {
 def lfads(dims: Dims = DIMS, **changes: Any) -> LFADS:
     """A small model with no weight left at a special value."""
     torch.manual_seed(0)
-    model = LFADS(dims, **{**SMALL, **changes})
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-    return model
+    return shaken(LFADS(dims, **{**SMALL, **changes}), by=0.3)
 
 
 def counts(trials: int = 3) -> Tensor:
@@ -93,23 +90,13 @@ def test_clip_below_one_is_refused() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    channels=st.integers(1, 5),
-    heldout=st.integers(0, 3),
-    observed=st.integers(1, 4),
-    forward=st.integers(0, 3),
-    context=st.integers(0, 3),
-    trials=st.integers(1, 3),
-)
-def test_any_sizes_train_every_weight(
-    channels: int, heldout: int, observed: int, forward: int, context: int, trials: int
-) -> None:
-    dims = Dims(channels, channels + heldout, observed, observed + forward, context)
+@given(dims=any_dims(), trials=st.integers(1, 3))
+def test_any_sizes_train_every_weight(dims: Dims, trials: int) -> None:
     model = LFADS(dims, **{**SMALL, "dropout": 0.3}, ramp=0)
-    given_ = torch.randn(trials, observed + forward, context) if context else None
-    encoding = model(torch.randint(0, 3, (trials, observed, channels)).float(), given_)
-    assert encoding.prediction.shape == (trials, observed + forward, channels + heldout)
-    assert [feature.shape for feature in encoding.features] == [(trials, observed + forward, size) for size in (6, 4)]
+    counts = torch.randint(0, 3, (trials, dims.observed_bins, dims.channels)).float()
+    encoding = model(counts, behavior_of(dims, trials))
+    assert encoding.prediction.shape == (trials, dims.bins, dims.neurons)
+    assert [feature.shape for feature in encoding.features] == [(trials, dims.bins, size) for size in (6, 4)]
     assert encoding.latents is encoding.features[1]
     assert encoding.penalty.shape == (trials,)
     (encoding.prediction.sum() + encoding.penalty.sum()).backward()

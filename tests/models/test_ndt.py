@@ -3,6 +3,7 @@ from functools import partial
 
 import pytest
 import torch
+from helpers.sizes import any_dims, behavior_of, shaken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -39,14 +40,6 @@ def plain(model: NDT, dims: Dims, layers: int, heads: int, window: tuple[int, in
     return partial(encoder, mask=forbidden)  # type: ignore[return-value]
 
 
-def shaken(model: NDT) -> NDT:
-    """The model in evaluation mode with no weight left at a special value."""
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    return model.eval()
-
-
 @pytest.mark.parametrize("window", [(-1, -1), (2, 3), (0, 1)])
 @pytest.mark.parametrize("context", [0, 2])
 @pytest.mark.parametrize("kind", ["identity", "linear", "counts"])
@@ -54,7 +47,8 @@ def test_equals_the_plain_composition_of_torch_layers(window: tuple[int, int], c
     torch.manual_seed(1)
     dims = Dims(5, 8, 7, 9, context)
     embedding = {"identity": Identity, "linear": partial(Linear, width=6), "counts": CountEmbedding}[kind]
-    model = shaken(NDT(dims, 3, 2, 16, context_forward=window[0], context_backward=window[1], embedding=embedding))
+    limits = {"context_forward": window[0], "context_backward": window[1]}
+    model = shaken(NDT(dims, 3, 2, 16, **limits, embedding=embedding)).eval()
     counts, behavior = torch.randint(0, 4, (3, 7, 5)).float(), torch.randn(3, 9, 2)
 
     padded = torch.zeros(3, 9, 8)
@@ -79,23 +73,15 @@ def test_equals_the_plain_composition_of_torch_layers(window: tuple[int, int], c
 
 @settings(max_examples=30, deadline=None)
 @given(
-    channels=st.integers(1, 6),
-    heldout=st.integers(0, 3),
-    observed=st.integers(1, 5),
-    forward=st.integers(0, 2),
-    context=st.integers(0, 3),
+    dims=any_dims(),
     heads=st.integers(1, 4),
     sinusoidal=st.booleans(),
 )
-def test_any_sizes_work(
-    channels: int, heldout: int, observed: int, forward: int, context: int, heads: int, sinusoidal: bool
-) -> None:
-    dims = Dims(channels, channels + heldout, observed, observed + forward, context)
+def test_any_sizes_work(dims: Dims, heads: int, sinusoidal: bool) -> None:
     positions = {"positions": SinusoidalPositions} if sinusoidal else {}
     model = NDT(dims, layers=1, heads=heads, feedforward=4, **positions)
-    behavior = torch.randn(2, observed + forward, context) if context else None
-    encoding = model(torch.rand(2, observed, channels), behavior)
-    assert encoding.prediction.shape == (2, observed + forward, channels + heldout)
+    encoding = model(torch.rand(2, dims.observed_bins, dims.channels), behavior_of(dims, 2))
+    assert encoding.prediction.shape == (2, dims.bins, dims.neurons)
     assert encoding.prediction.isfinite().all()
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.sizes import any_dims, behavior_of, shaken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -56,14 +57,6 @@ def plain_feedforward(part: Any, tokens: Tensor) -> Tensor:
     return part.linear2(torch.relu(part.linear1(part.norm(tokens))))
 
 
-def shaken(model: STNDT) -> STNDT:
-    """The model in evaluation mode with no weight left at a special value."""
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    return model.eval()
-
-
 @pytest.mark.parametrize("window", [(-1, -1), (2, 3)])
 @pytest.mark.parametrize("context", [0, 2])
 @pytest.mark.parametrize("kind", EMBEDDINGS)
@@ -72,7 +65,7 @@ def test_equals_the_plain_composition_of_torch_layers(window: tuple[int, int], c
     dims = Dims(5, 8, 7, 10, context)
     embedding = EMBEDDINGS[kind]
     limits = {"context_forward": window[0], "context_backward": window[1]}
-    model = shaken(STNDT(dims, 3, 2, 16, **limits, contrast=SILENT, embedding=embedding))
+    model = shaken(STNDT(dims, 3, 2, 16, **limits, contrast=SILENT, embedding=embedding)).eval()
     counts, behavior = torch.randint(0, 4, (3, 7, 5)).float(), torch.randn(3, 10, 2)
 
     padded = torch.zeros(3, 10, 8)
@@ -101,22 +94,15 @@ def test_equals_the_plain_composition_of_torch_layers(window: tuple[int, int], c
 
 @settings(max_examples=30, deadline=None)
 @given(
-    channels=st.integers(1, 6),
-    heldout=st.integers(0, 3),
-    observed=st.integers(1, 5),
-    forward=st.integers(0, 2),
-    context=st.integers(0, 3),
+    dims=any_dims(),
     heads=st.integers(1, 4),
     trials=st.integers(1, 3),
 )
-def test_any_sizes_train(
-    channels: int, heldout: int, observed: int, forward: int, context: int, heads: int, trials: int
-) -> None:
-    dims = Dims(channels, channels + heldout, observed, observed + forward, context)
+def test_any_sizes_train(dims: Dims, heads: int, trials: int) -> None:
     model = STNDT(dims, layers=1, heads=heads, feedforward=4)
-    behavior = torch.randn(trials, observed + forward, context) if context else None
-    encoding = model(torch.randint(0, 3, (trials, observed, channels)).float(), behavior)
-    assert encoding.prediction.shape == (trials, observed + forward, channels + heldout)
+    counts = torch.randint(0, 3, (trials, dims.observed_bins, dims.channels)).float()
+    encoding = model(counts, behavior_of(dims, trials))
+    assert encoding.prediction.shape == (trials, dims.bins, dims.neurons)
     assert encoding.penalty.shape == (trials,)
     (encoding.prediction.sum() + encoding.penalty.sum()).backward()
     for name, parameter in model.named_parameters():

@@ -102,6 +102,7 @@ def test_both_arms_draw_the_network_alike() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("teachers_here")
 @pytest.mark.parametrize("path", FILES, ids=stem)
 def test_a_trial_of_every_sweep_trains(
     path: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -28,16 +28,6 @@ KINDS = [LFPStudent, LFPDecoder]
 LR = partial(torch.optim.AdamW, lr=3e-3)
 
 
-@pytest.fixture(scope="module")
-def data() -> InMemory:
-    return in_memory(held_out=["b2"])
-
-
-@pytest.fixture
-def batch(data: InMemory) -> SessionBatch:
-    return next(iter(data.train_dataloader()))
-
-
 def spoilt(batch: SessionBatch) -> SessionBatch:
     assert batch.privileged is not None
     return replace(batch, privileged=torch.full_like(batch.privileged, torch.nan))

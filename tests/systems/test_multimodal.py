@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.lfp import NETWORK, InMemory, in_memory, make_lfp
+from helpers.lfp import NETWORK, InMemory, make_lfp
 from helpers.systems import trainer
 
 from blend_pl.callbacks import DecodingEvaluation
@@ -16,16 +16,6 @@ from blend_pl.export import command
 from blend_pl.masking import TokenMasking
 from blend_pl.models import PatchAutoencoder, Separate
 from blend_pl.systems import Multimodal
-
-
-@pytest.fixture(scope="module")
-def data() -> InMemory:
-    return in_memory(held_out=["b2"])
-
-
-@pytest.fixture
-def batch(data: InMemory) -> SessionBatch:
-    return next(iter(data.train_dataloader()))
 
 
 @pytest.fixture

@@ -1,0 +1,68 @@
+"""A run in a figure, and its axis of time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from blend_pl.prediction import Prediction
+from blend_pl.report.figures.paper import STYLE, TRUTH, colours_of
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One run in a figure.
+
+    Attributes:
+        name: how it is called.
+        role: baseline, teacher, student, self or other; decides the colour.
+        prediction: its rates; all arms of a figure predict the same trials.
+        scores: co_bps and vel_r2, where it has them.
+    """
+
+    name: str
+    role: str
+    prediction: Prediction
+    scores: dict[str, float]
+
+    def label(self, score: str, sign: str) -> str:
+        """Name and score, for a legend."""
+        return f"{self.name} ({sign} {self.scores[score]:.2f})" if score in self.scores else self.name
+
+
+def time_of(prediction: Prediction) -> np.ndarray:
+    """(T,) middles of the observed bins, ms from the event."""
+    session, start = prediction.session, prediction.datamodule.spec.window.start_ms
+    return start + session.bin_ms * (np.arange(session.n_observed) + 0.5)
+
+
+def label_time(figure: Figure, prediction: Prediction) -> None:
+    """Says from when time is counted."""
+    align = prediction.datamodule.spec.window.align
+    label = f"time from {align.removesuffix('_time').replace('_', ' ')} (ms)" if align else "time in the window (ms)"
+    figure.supxlabel(label, fontsize=10, color="#444444")
+
+
+def mark_event(axis: Axes, prediction: Prediction) -> None:
+    """Draws a line where time is 0, if the session is aligned to an event within the window."""
+    window = prediction.datamodule.spec.window
+    if window.align and window.start_ms < 0 < window.stop_ms:
+        axis.axvline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
+
+
+def legend(figure: Figure, arms: Sequence[Arm], truth: str, score: str, sign: str) -> None:
+    """Names the truth and every arm, with its score, above a figure."""
+    entries = [(truth, TRUTH, 2.4)]
+    entries += [
+        (arm.label(score, sign), colour, 1.8)
+        for arm, colour in zip(arms, colours_of([arm.role for arm in arms]), strict=True)
+    ]
+    handles = [Line2D([], [], color=colour, linewidth=width, label=label) for label, colour, width in entries]
+    with mpl.rc_context(STYLE):
+        figure.legend(
+            handles=handles, loc="outside upper left", ncols=len(handles), handlelength=1.4, columnspacing=1.6
+        )

@@ -1,0 +1,46 @@
+"""Directions of movements, and their colours."""
+
+import math
+
+import torch
+from matplotlib.colors import LinearSegmentedColormap
+from torch import Tensor
+
+from blend_pl.prediction import Prediction
+
+ANGLES = LinearSegmentedColormap.from_list(
+    "angles", ("#3B4CC0", "#2A9DB0", "#3FA34D", "#D9A521", "#D1495B", "#8E44AD", "#3B4CC0")
+)
+"""Direction of a movement; the two ends meet."""
+
+
+def true_velocity(prediction: Prediction) -> Tensor | None:
+    """(reported trials, T, Y) velocity; None for a session without."""
+    return None if prediction.velocity is None else prediction.session.velocity.double()
+
+
+def trial_angles(prediction: Prediction) -> Tensor:
+    """(trials,) direction of the mean velocity, averaged over the trials of a condition; 0 if unknown."""
+    session, velocity = prediction.session, true_velocity(prediction)
+    if velocity is None or velocity.shape[2] < 2:
+        return torch.zeros(len(session), dtype=torch.float64)
+    mean = velocity[..., :2].nanmean(1).nan_to_num()
+    for condition in session.condition[session.condition >= 0].unique():
+        members = session.condition == condition
+        mean[members] = mean[members].mean(0)
+    return torch.atan2(mean[:, 1], mean[:, 0])
+
+
+def condition_angles(prediction: Prediction) -> Tensor:
+    """(conditions,) the same by condition; spread evenly over the circle where no movement is known."""
+    session, angles = prediction.session, trial_angles(prediction)
+    if not angles.any():
+        return torch.linspace(-math.pi, math.pi, len(session.psth) + 1, dtype=torch.float64)[:-1]
+    result = torch.zeros(len(session.psth), dtype=torch.float64)
+    result[session.condition[session.condition >= 0]] = angles[session.condition >= 0]
+    return result
+
+
+def angle_colour(angle: Tensor) -> tuple[float, float, float, float]:
+    """The colour of a direction, radians."""
+    return ANGLES(float(angle) / (2 * math.pi) % 1.0)

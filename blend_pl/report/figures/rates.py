@@ -1,0 +1,98 @@
+"""Figures that hold the rates of runs against the truth: single trials, and means of conditions."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter1d
+
+from blend_pl.report.figures import paper
+from blend_pl.report.figures.arms import Arm, label_time, legend, mark_event, time_of
+from blend_pl.report.figures.directions import angle_colour, condition_angles
+from blend_pl.report.figures.paper import TRUTH, colours_of, grid
+
+N_NEURONS = 6
+N_PSTHS = 4
+N_CONDITIONS = 16
+SMOOTHING_MS = 50
+"""Standard deviation of the kernel that stands in for the true rates of a real recording."""
+
+
+def draw_rates(arms: Sequence[Arm], path: Path) -> bool:
+    """Rates of single neurons in one trial, held-out ones if there are any, against true rates or smoothed spikes."""
+    prediction = arms[0].prediction
+    session, bins = prediction.session, prediction.session.n_observed
+    true = prediction.datamodule.true_rates("eval")
+    spikes = session.spikes[:, :bins].float()
+    if true is None:
+        smoothed = gaussian_filter1d(spikes.numpy(), SMOOTHING_MS / session.bin_ms, axis=1)
+        true, name = torch.from_numpy(smoothed), f"spikes, smoothed (sd {SMOOTHING_MS} ms)"
+    else:
+        true, name = true[:, :bins], "true rate"
+    first = session.n_heldin if session.observed[:, :bins, 1].any() and session.n_heldin < session.n_units else 0
+    # A trial and neurons with much to see: where the truth varies most over time.
+    variance = true[..., first:].float().var(1)
+    trial = int(variance.sum(1).argsort()[int(0.9 * (len(variance) - 1))])
+    neurons = variance[trial].argsort(descending=True)[:N_NEURONS].sort().values + first
+    hertz, time = 1000 / session.bin_ms, time_of(prediction) + int(session.jitter[trial]) * session.bin_ms
+    columns = min(3, len(neurons))
+    figure, axes = grid(math.ceil(len(neurons) / columns), columns, height=4.6)
+    for axis, neuron in zip(axes.flat, neurons.tolist(), strict=False):
+        axis.plot(time, true[trial, :, neuron] * hertz, color=TRUTH, linewidth=2.4)
+        for arm, colour in zip(arms, colours_of([arm.role for arm in arms]), strict=True):
+            axis.plot(time, arm.prediction.rates[trial, :bins, neuron] * hertz, color=colour, linewidth=1.5)
+        fired = (spikes[trial, :, neuron] > 0).numpy()
+        axis.plot(
+            time[fired], np.zeros(fired.sum()), "|", color="#888888", markersize=6, transform=axis.get_xaxis_transform()
+        )
+        kind = "held-out" if neuron >= session.n_heldin else "held-in"
+        axis.set_title(f"{kind} neuron {int(session.unit_id[neuron])}", loc="left", color="#444444")
+        axis.set_ylim(bottom=0)
+        axis.margins(x=0)
+        mark_event(axis, prediction)
+    for axis in axes.flat[len(neurons) :]:
+        axis.axis("off")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("rate (spikes/s)")
+    label_time(figure, prediction)
+    legend(figure, arms, name, "co_bps", "co-bps")
+    paper.save(figure, path)
+    return True
+
+
+def draw_psths(arms: Sequence[Arm], path: Path) -> bool:
+    """Responses of a few neurons to each condition: recorded above, predicted below. False without conditions."""
+    prediction = arms[0].prediction
+    session = prediction.session
+    counts = torch.bincount(session.condition[session.condition >= 0], minlength=len(session.psth))
+    conditions = counts.nonzero()[:, 0]
+    if not len(conditions):
+        return False
+    angles = condition_angles(prediction)
+    order = angles[conditions].argsort()
+    conditions = conditions[order][:: max(1, math.ceil(len(conditions) / N_CONDITIONS))]
+    hertz, time = 1000 / session.bin_ms, time_of(prediction)
+    rows = [("recorded", TRUTH, session.psth), *((arm.name, "", arm.prediction.psth()) for arm in arms)]
+    colours = [TRUTH, *colours_of([arm.role for arm in arms])]
+    first = session.n_heldin if session.n_heldin < session.n_units else 0
+    depth = session.psth[conditions][..., first:].nan_to_num().var((0, 1))
+    neurons = depth.argsort(descending=True)[:N_PSTHS].sort().values + first
+    figure, axes = grid(len(rows), len(neurons), height=0.7 + 1.35 * len(rows), sharey="col")
+    for column, neuron in enumerate(neurons.tolist()):
+        kind = "held-out" if neuron >= session.n_heldin else "held-in"
+        axes[0, column].set_title(f"{kind} neuron {int(session.unit_id[neuron])}", loc="left", color="#444444")
+        for axis, (_, _, psth) in zip(axes[:, column], rows, strict=True):
+            for condition in conditions.tolist():
+                line = {"color": angle_colour(angles[condition]), "linewidth": 1.2, "alpha": 0.9}
+                axis.plot(time, psth[condition, :, neuron] * hertz, **line)
+            axis.margins(x=0)
+            mark_event(axis, prediction)
+        axes[0, column].set_ylim(bottom=0)
+    for axis, (name, _, _), colour in zip(axes[:, 0], rows, colours, strict=True):
+        axis.set_ylabel(name, color=colour, fontweight="bold")
+    label_time(figure, prediction)
+    figure.supylabel("mean rate of each condition (spikes/s)", fontsize=10, color="#444444")
+    paper.save(figure, path)
+    return True
