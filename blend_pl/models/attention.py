@@ -125,7 +125,7 @@ class _Blocks(torch.autograd.Function):
         if grad is None:
             return None, None, None, None
         qkv, mask, *saved = ctx.saved_tensors
-        out = qkv.new_empty(qkv.shape)
+        out, tails = qkv.new_empty(qkv.shape), (grad, grad)
         for (head, span, kept), weights in zip(_parts(qkv, mask, ctx.spans), saved, strict=True):
             q, k, v = _factors(qkv, span, head)
             back = _factor(grad[:, span.rows, head])
@@ -134,10 +134,12 @@ class _Blocks(torch.autograd.Function):
                 change, dropped = change * kept, weights * kept
             change = torch._softmax_backward_data(change, weights, -1, change.dtype) * q.shape[-1] ** -0.5
             out[:, span.rows, 0, head] = change @ k
-            for part, found in ((1, change.transpose(1, 2) @ q), (2, dropped.transpose(1, 2) @ back)):
-                reached = out[:, span.columns, part, head]
-                reached[:, : span.shared] += found[:, : span.shared]
-                reached[:, span.shared :] = found[:, span.shared :]
+            found = (change.transpose(1, 2) @ q, dropped.transpose(1, 2) @ back)
+            for part, (own, before) in enumerate(zip(found, tails, strict=True), 1):
+                if span.shared:
+                    own[:, : span.shared] += before[:, -span.shared :]
+                out[:, span.columns, part, head] = own
+            tails = found
         return out, None, None, None
 
 
