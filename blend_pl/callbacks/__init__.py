@@ -1,5 +1,6 @@
-"""Callbacks: distillation and the multi-task control, fine-tuning, evaluation, identity, predicted rates, costs."""
+"""Callbacks: distillation and the multi-task control, fine-tuning, evaluation, identity, rates, costs, compiling."""
 
+from blend_pl.callbacks.compiled import Compiled
 from blend_pl.callbacks.cost import Cost
 from blend_pl.callbacks.decoding import DecodingEvaluation
 from blend_pl.callbacks.distillation import Distillation
@@ -11,6 +12,7 @@ from blend_pl.callbacks.pretrained import Pretrained
 from blend_pl.callbacks.rates import RatesWriter
 
 __all__ = [
+    "Compiled",
     "Cost",
     "DecodingEvaluation",
     "Distillation",

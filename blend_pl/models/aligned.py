@@ -1,5 +1,8 @@
 """Widths that processors like: the same numbers, computed at multiples of 8."""
 
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,14 +21,49 @@ def widen(tensor: Tensor) -> Tensor:
     return F.pad(tensor, (0, missing)) if missing else tensor
 
 
+def heighten(matrix: Tensor) -> Tensor:
+    """Zeros below the last row, up to the next multiple of 8; the matrix itself where it has such a height."""
+    missing = aligned(matrix.shape[-2]) - matrix.shape[-2]
+    return F.pad(matrix, (0, 0, 0, missing)) if missing else matrix
+
+
 class AlignedLinear(nn.Linear):
     """`nn.Linear`, with its weights, computed at multiples of 8."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features)."""
-        missing = aligned(self.out_features) - self.out_features
-        weight = widen(self.weight)
-        if not missing:
-            return F.linear(widen(tokens), weight, self.bias)
+        if tokens.device.type == "cpu":
+            if torch.is_autocast_enabled("cpu"):
+                # Products in bfloat16 are as fast at any width.
+                return F.linear(tokens, self.weight, self.bias)
+            return _Product.apply(tokens, self.weight, self.bias)  # type: ignore[no-any-return]
         bias = None if self.bias is None else widen(self.bias)
-        return F.linear(widen(tokens), F.pad(weight, (0, 0, 0, missing)), bias)[..., : self.out_features]
+        return F.linear(widen(tokens), widen(heighten(self.weight)), bias)[..., : self.out_features]
+
+
+class _Product(torch.autograd.Function):
+    """`F.linear` on a CPU, where only the width of a product's result matters: forwards, and backwards too.
+
+    Results are views of the wider ones, of which nothing is copied.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(tokens: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        out = F.linear(tokens, heighten(weight), None if bias is None else widen(bias))
+        return out[..., : weight.shape[0]]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        tokens, weight = ctx.saved_tensors
+        rows = grad.flatten(0, -2)
+        return (
+            (grad @ widen(weight))[..., : weight.shape[1]] if ctx.needs_input_grad[0] else None,
+            (tokens.flatten(0, -2).t() @ rows).t() if ctx.needs_input_grad[1] else None,
+            rows.sum(0) if ctx.needs_input_grad[2] else None,
+        )

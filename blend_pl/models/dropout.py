@@ -1,5 +1,8 @@
 """Dropout whose masks do not cost more than what they are put on."""
 
+import math
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,6 +28,26 @@ def dropout(tokens: Tensor, p: float, training: bool) -> Tensor:
         return F.dropout(tokens, p, training)
     if not training:
         return tokens
-    drawn = torch.empty(-(-tokens.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-    kept = drawn.view(torch.int16)[: tokens.numel()].view(tokens.shape) >= threshold - LEVELS // 2
-    return tokens * kept.to(tokens.dtype).mul_(1 / (1 - threshold / LEVELS))
+    return tokens * dropout_mask(tokens, tokens.shape, p)
+
+
+def dropout_mask(like: Tensor, shape: Sequence[int], p: float) -> Tensor:
+    """A mask of this shape, 0 where an entry is dropped and 1 / (1 - p) elsewhere.
+
+    Args:
+        like: a tensor of the mask's type, on a CPU.
+        shape: the mask's.
+        p: share that is dropped.
+    """
+    threshold, size = round(p * LEVELS), math.prod(shape)
+    if threshold == LEVELS:
+        return like.new_zeros(shape)
+    drawn = like.new_empty(-(-size // 4), dtype=torch.int64).random_(-(2**63), None)
+    # 0 and 1 as integers, for booleans are slow to come by and slow to use.
+    below = threshold - LEVELS // 2 - 1
+    mask = drawn.view(torch.int16).clamp(below, below + 1).sub_(below)[:size].view(shape)
+    scale = torch.tensor(1 / (1 - threshold / LEVELS), dtype=like.dtype)
+    if like.dtype == torch.bfloat16:
+        # Of the same width: its bits, without a conversion.
+        return mask.mul_(scale.view(torch.int16)).view(torch.bfloat16)
+    return mask.to(like.dtype).mul_(scale)

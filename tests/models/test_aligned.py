@@ -28,3 +28,23 @@ def test_the_same_as_a_linear_map(inputs: int, outputs: int, bias: bool) -> None
     (expected * weight).sum().backward()
     torch.testing.assert_close(mine.grad, other.grad, atol=1e-5, rtol=0)
     torch.testing.assert_close(ours.weight.grad, theirs.weight.grad, atol=1e-4, rtol=0)
+
+
+def test_a_sum_in_bfloat16_is_one_of_the_same_weights() -> None:
+    torch.manual_seed(0)
+    linear, tokens = AlignedLinear(13, 9), torch.randn(4, 13, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = linear(tokens)
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.float(), linear(tokens), atol=0.02, rtol=0.02)
+    out.float().sum().backward()
+    assert linear.weight.grad is not None
+    assert linear.weight.grad.dtype == torch.float32
+
+
+def test_what_needs_no_gradient_gets_none() -> None:
+    linear, tokens = AlignedLinear(5, 6), torch.randn(2, 5)
+    linear.weight.requires_grad_(False)
+    linear(tokens).sum().backward()
+    assert linear.weight.grad is None
+    assert linear.bias.grad.tolist() == [2.0] * 6

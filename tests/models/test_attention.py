@@ -2,7 +2,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from blend_pl.models.attention import SelfAttention, Window, attend, attention_window
 
@@ -51,13 +51,12 @@ def test_attention_weights_drop_out_in_training_only() -> None:
 )
 def test_blocks_compute_what_all_pairs_would(bins: int, reach: tuple[int, int], width: int, heads: int) -> None:
     torch.manual_seed(0)
-    shape = (2, bins, heads, width)
-    blocks = (3 * torch.randn(3, *shape, dtype=torch.float64)).requires_grad_()
+    blocks = (3 * torch.randn(2, bins, 3, heads, width, dtype=torch.float64)).requires_grad_()
     pairs = blocks.detach().clone().requires_grad_()
     window = Window(bins, *reach)
-    ours, theirs = window(*blocks), attend(*pairs, window.allowed, 0.0)
+    ours, theirs = window(blocks), attend(pairs, window.allowed, 0.0)
     torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
-    weight = torch.randn(shape)
+    weight = torch.randn(ours.shape)
     for result in (ours, theirs):
         (result * weight).sum().backward()
     torch.testing.assert_close(blocks.grad, pairs.grad, atol=1e-11, rtol=0)
@@ -73,12 +72,37 @@ def test_blocks_are_for_long_trials_and_short_reach(bins: int, forward: int, bac
 
 def test_weights_drop_out_in_blocks_too() -> None:
     torch.manual_seed(0)
-    window, values = Window(180, 4, 8), torch.ones(4, 180, 2, 3)
-    q, k = torch.randn(2, 4, 180, 2, 3)
-    torch.testing.assert_close(window(q, k, values), values)
-    mixed = window(q, k, values, 0.5)
-    assert not torch.equal(mixed, window(q, k, values, 0.5))
+    window, qkv = Window(180, 4, 8), torch.randn(4, 180, 3, 2, 3)
+    qkv[:, :, 2] = 1
+    torch.testing.assert_close(window(qkv), torch.ones(4, 180, 2, 3))
+    mixed = window(qkv, 0.5)
+    assert not torch.equal(mixed, window(qkv, 0.5))
     assert mixed.mean() == pytest.approx(1, abs=0.1)
+    assert not window(qkv, 1.0).any()
+
+
+@pytest.mark.parametrize("bins", [72, 80])
+def test_gradients_under_dropout_are_those_of_the_function(bins: int) -> None:
+    window = Window(bins, 1, 2)
+    assert window.bias is not None
+    qkv = torch.randn(1, bins, 3, 1, 2, dtype=torch.float64, requires_grad=True)
+
+    def mixed(qkv: Tensor) -> Tensor:
+        torch.manual_seed(0)
+        return window(qkv, 0.3)
+
+    assert torch.autograd.gradcheck(mixed, qkv, fast_mode=True)
+
+
+def test_blocks_in_bfloat16_are_as_near_as_its_digits() -> None:
+    torch.manual_seed(0)
+    window, qkv = Window(180, 4, 8), torch.randn(2, 180, 3, 2, 7)
+    exact, coarse = (qkv.to(dtype).detach().requires_grad_() for dtype in (torch.float32, torch.bfloat16))
+    for copy in (exact, coarse):
+        window(copy).square().sum().backward()
+    assert coarse.grad is not None
+    assert coarse.grad.dtype == torch.bfloat16
+    torch.testing.assert_close(coarse.grad.float(), exact.grad, atol=0.1, rtol=0.02)
 
 
 def test_a_window_is_no_part_of_a_checkpoint() -> None:

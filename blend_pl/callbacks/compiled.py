@@ -1,0 +1,83 @@
+"""An opt-in for GPUs: the network compiled, its kernels launched together."""
+
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor, nn
+
+from blend_pl.systems.student import Student
+
+OPTIONS: dict[str, Any] = {"mode": "reduce-overhead"}
+"""torch.compile with CUDA graphs: small networks wait for launches rather than for arithmetic."""
+
+TOLERANCE = 1e-2
+"""Largest difference of predictions that compiling may make, relative to entries above 1; TF32 has three digits."""
+
+
+class Compiled(L.Callback):
+    """Compiles the network of a system for the time of a training on a GPU.
+
+    Parameters, checkpoints and what is computed stay as they are; dropout draws other numbers than without. Before
+    training the compiled network is tried on a batch, forwards and backwards. On a CPU, and where that fails or
+    predicts something else, the network runs as it is, and one line says so.
+    """
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, Student)
+        if not has_graphs(pl_module.device):
+            rank_zero_info("the network is not compiled: that pays on a GPU alone")
+            return
+        pl_module.backbone.compile(**OPTIONS)
+        try:
+            obstacle = self._trial(trainer, pl_module)
+        except Exception as error:  # Whatever the compiler, or a network of one's own in it, may raise.
+            # Compilers name themselves on a first line, and what was wrong on the next.
+            obstacle = " ".join([*str(error).split("\n"), ""][:2]).strip() or type(error).__name__
+        if obstacle:
+            uncompile(pl_module.backbone)
+            rank_zero_info(f"the network is not compiled: {obstacle}")
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, Student)
+        uncompile(pl_module.backbone)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        if isinstance(pl_module, Student) and pl_module.signature is not None:
+            uncompile(pl_module.backbone)
+
+    def _trial(self, trainer: L.Trainer, system: Student) -> str | None:
+        """Why the compiled network is of no use; None if it is."""
+        batch = next(iter(trainer.datamodule.calibration_dataloader())).to(system.device)  # type: ignore[attr-defined]
+        mode, devices = system.training, [system.device] if system.device.type == "cuda" else []
+
+        def predict() -> Tensor:
+            with trainer.precision_plugin.train_step_context():
+                # A copy, for CUDA graphs write each result over the last.
+                return system.encode(batch).prediction.clone()
+
+        with torch.random.fork_rng(devices):
+            # In the mode of training alone do all layers run that are compiled; backwards too.
+            predict().float().square().mean().backward()
+            system.zero_grad()
+            with torch.no_grad():
+                system.eval()
+                found = predict()
+                uncompiled = system.backbone._compiled_call_impl
+                uncompile(system.backbone)
+                expected = predict()
+                system.backbone._compiled_call_impl = uncompiled
+            system.train(mode)
+        error = ((found - expected).abs() / expected.abs().clamp(min=1)).max()
+        return None if error <= TOLERANCE else f"its predictions would differ by {error:.1e}"
+
+
+def has_graphs(device: torch.device) -> bool:
+    """Whether compiling pays on a device: on a CPU a step took longer, after minutes of compiling."""
+    return device.type == "cuda"
+
+
+def uncompile(network: nn.Module) -> None:
+    """Undoes `Module.compile`, for which torch has no call."""
+    network._compiled_call_impl = None

@@ -1,0 +1,96 @@
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.cli import EXPERIMENTS, SIMULATION, TINY, call
+from helpers.sessions import tiny_module
+from helpers.systems import make, trainer
+from torch import Tensor
+
+from blend_pl.callbacks import Compiled, compiled
+from blend_pl.systems import Student
+
+
+def trained(root: Path, folder: Path, *callbacks: Compiled) -> Student:
+    torch.manual_seed(0)
+    system = make()
+    trainer(folder, 1, *callbacks).fit(system, tiny_module(root))
+    return system
+
+
+@pytest.fixture
+def on_a_cpu_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "has_graphs", lambda device: True)
+    monkeypatch.setattr(compiled, "OPTIONS", {"backend": "eager"})
+
+
+def check(system: Student, reference: Student) -> None:
+    assert system.backbone._compiled_call_impl is None
+    state = reference.state_dict()
+    assert system.state_dict().keys() == state.keys()
+    for name, value in system.state_dict().items():
+        torch.testing.assert_close(value, state[name], atol=1e-6, rtol=1e-5)
+
+
+def test_on_a_cpu_nothing_changes(tiny_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "lightning.pytorch.utilities.rank_zero"):
+        system = trained(tiny_root, tmp_path, Compiled())
+    assert [r.message for r in caplog.records if "compiled" in r.message] == [
+        "the network is not compiled: that pays on a GPU alone"
+    ]
+    check(system, trained(tiny_root, tmp_path))
+
+
+def test_the_config_adds_it_to_an_experiment(tmp_path: Path) -> None:
+    configs = (EXPERIMENTS / "simulated_baseline.yaml", EXPERIMENTS.parent / "configs/trainer/compiled.yaml")
+    arguments = [f"--data.root={tmp_path / 'data'}", f"--output={tmp_path / 'runs'}", *SIMULATION, *TINY]
+    cli = call("fit", *(part for path in configs for part in ("--config", path)), *arguments)
+    assert any(isinstance(callback, Compiled) for callback in cli.trainer.callbacks)
+    assert (cli.run / "results.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("on_a_cpu_too")
+def test_a_compiled_network_learns_the_same(tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[bool] = []
+    step = Student.training_step
+
+    def watched(self: Student, *arguments: Any) -> Tensor:
+        used.append(self.backbone._compiled_call_impl is not None)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Student, "training_step", watched)
+    system = trained(tiny_root, tmp_path, Compiled())
+    assert used
+    assert all(used)
+    check(system, trained(tiny_root, tmp_path))
+
+
+@pytest.mark.usefixtures("on_a_cpu_too")
+def test_where_compiling_fails_the_network_runs_as_it_is(
+    tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(graph: object, inputs: object) -> None:
+        raise RuntimeError("no such thing\nas a compiler")
+
+    monkeypatch.setattr(compiled, "OPTIONS", {"backend": fail})
+    with caplog.at_level(logging.INFO, "lightning.pytorch.utilities.rank_zero"):
+        system = trained(tiny_root, tmp_path, Compiled())
+    (said,) = (r.message for r in caplog.records if "compiled" in r.message)
+    assert "no such thing" in said
+    assert "\n" not in said
+    check(system, trained(tiny_root, tmp_path))
+
+
+@pytest.mark.usefixtures("on_a_cpu_too")
+def test_a_network_that_compiling_would_change_runs_as_it_is(
+    tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(compiled, "TOLERANCE", -1.0)
+    with caplog.at_level(logging.INFO, "lightning.pytorch.utilities.rank_zero"):
+        system = trained(tiny_root, tmp_path, Compiled())
+    (said,) = (r.message for r in caplog.records if "compiled" in r.message)
+    assert "predictions would differ" in said
+    check(system, trained(tiny_root, tmp_path))
