@@ -21,9 +21,8 @@ def main() -> int:
     arguments = dict(word.lstrip("-").split("=", 1) for word in sys.argv[1:] if "=" in word)
     if sys.argv[1] == "fit":
         run = Path(options["--run_dir"])
-        last = run / LAST
-        goes_on = options.get("--resume") == "true" and last.exists()
-        return fit(arguments, str(last) if goes_on else "new", output, run)
+        goes_on = options.get("--resume") == "true" and (run / LAST).exists()
+        return fit(arguments, str(run / LAST) if goes_on else "new", output, run)
     # What `many` does for all points, with the arguments of each as it would hand them to `fit`.
     assert (sys.argv[1], sys.argv[2]) == ("many", "x.yaml")
     assert json.loads(arguments["fit_args"]) == ["--config", "x.yaml"]
@@ -38,8 +37,8 @@ def fit(arguments: dict[str, Any], begins: str, output: Path, run: Path) -> int:
     if (output / "fail").exists():
         print("the reason why")
         return 3
-    last.parent.mkdir(exist_ok=True)
-    last.touch()
+    (run / LAST).parent.mkdir(exist_ok=True)
+    (run / LAST).touch()
     for number in signal.Signals:
         if (output / number.name).exists():
             os.kill(os.getpid(), number)
