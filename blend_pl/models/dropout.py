@@ -43,9 +43,8 @@ def dropout_mask(like: Tensor, shape: Sequence[int], p: float) -> Tensor:
     if threshold == LEVELS:
         return like.new_zeros(shape)
     drawn = like.new_empty(-(-size // 4), dtype=torch.int64).random_(-(2**63), None)
-    # 0 and 1 as integers, for booleans are slow to come by and slow to use.
-    below = threshold - LEVELS // 2 - 1
-    mask = drawn.view(torch.int16).clamp(below, below + 1).sub_(below)[:size].view(shape)
+    # Compared in place, for booleans are slow to come by and slow to use.
+    mask = drawn.view(torch.int16).ge_(threshold - LEVELS // 2)[:size].view(shape)
     scale = torch.tensor(1 / (1 - threshold / LEVELS), dtype=like.dtype)
     if like.dtype == torch.bfloat16:
         # Of the same width: its bits, without a conversion.

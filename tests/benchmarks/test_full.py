@@ -22,7 +22,7 @@ FULL = PRESETS["mc_maze"]
 SHORT = replace(FULL, n_train=192, n_val=64, n_test=2)
 SHORT_TRAINING = ["--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=1"]
 BOUND = 600.0
-"""Seconds on one H100, for both trainings with the budget that the experiment has."""
+"""Seconds on one H100 for both trainings, with the budget that the experiment has; then it is given up."""
 
 
 def test_from_files_to_scored_rates(tmp_path: Path) -> None:
@@ -35,7 +35,9 @@ def test_from_files_to_scored_rates(tmp_path: Path) -> None:
     command += [f"--teacher_args={json.dumps(training)}"]
     began = time.perf_counter()
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"}
-    done = subprocess.run([sys.executable, "-m", "blend_pl", *command], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "blend_pl", *command], env=environment, capture_output=True, text=True, timeout=BOUND
+    )
     took = time.perf_counter() - began
     assert done.returncode == 0, done.stderr[-3000:]
     assert len([*(tmp_path / "runs").glob("mc_maze_teacher/*/results.json")]) == 1
@@ -46,5 +48,3 @@ def test_from_files_to_scored_rates(tmp_path: Path) -> None:
         f"\nteacher and student on {where}, {budget}: {took:.0f} s, student {results['epoch']} epochs, "
         f"{1000 * results['cost']['seconds_per_step']:.1f} ms a step, co-bps {results['scores']['co_bps']:.4f}"
     )
-    if whole:
-        assert took < BOUND

@@ -36,6 +36,7 @@ def test_stacked_networks_have_the_gradients_of_each_alone() -> None:
             torch.testing.assert_close(parameters[name].grad[number], parameter.grad, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
 @pytest.mark.parametrize("shared", [True, False])
 def test_stacked_networks_drop_out_each_by_itself(shared: bool) -> None:
     models = networks(dropout=0.5)
