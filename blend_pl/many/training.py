@@ -17,17 +17,18 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, ModelSum
 from lightning.pytorch.loggers import CSVLogger
 
 from blend_pl.callbacks import Cost, Distillation, LastCheckpoint, Multitask, NLBEvaluation
+from blend_pl.callbacks.cost import parameters_of
 from blend_pl.cli import Prepared, prepare
 from blend_pl.data.module import NLBDataModule
 from blend_pl.errors import BlendError, DataError, Stopped
-from blend_pl.files import unwritable
+from blend_pl.files import atomic_file, unwritable
 from blend_pl.many.crowd import Crowd, CrowdData, obstacle
 from blend_pl.many.member import KINDS, Member
 from blend_pl.many.selection import Selection
 from blend_pl.runs import BEST, CHECKPOINTS, LAST, MONITOR
 from blend_pl.systems.checkpoint import WholeCheckpoints
 
-FOLDER = "many"
+FOLDER, TRAINED = "many", "trained.json"
 OF_EACH = ("logger", "callbacks", "default_root_dir")
 """Settings of the trainer that every run has for itself."""
 ALONE = (
@@ -170,6 +171,13 @@ def train_stacked(runs: Sequence[list[str]], together: int, output: Path) -> tup
                 entries.append(Entry(arguments, prepare(arguments, claims), claims))
             if refused:
                 singles.append(arguments)
+        trained = [entry for entry in entries if _noted(entry.cli.run) is not None]
+        for entry in trained:
+            with others_go_on(failures):
+                entry.cli.datamodule.prepare_data()
+                entry.cli.datamodule.setup("fit")
+                conclude(entry.cli)
+        entries = [entry for entry in entries if entry not in trained]
         singles += [entry.arguments for entry in entries if not entry.stackable]
         for group in _equal([entry for entry in entries if entry.stackable], lambda entry: entry.setting):
             alone, failed = _train_on_same_data(group, together, output)
@@ -240,35 +248,67 @@ def _train(runs: Sequence[Prepared], members: Sequence[Member], output: Path) ->
     failures: list[BlendError] = []
     for run, member in zip(runs, members, strict=True):
         with others_go_on(failures):
-            conclude(run, member.selection, member.checkpoint, _share(cost, len(members)))
+            note(run.run, member, _share(cost, member, len(members)))
     try:
         shutil.rmtree(folder)
     except OSError as error:
         raise unwritable(folder, error) from error
+    for run in runs:
+        if _noted(run.run) is not None:
+            with others_go_on(failures):
+                conclude(run)
     return failures
 
 
-def conclude(run: Prepared, selection: Selection, checkpoint: Path, cost: dict[str, float | int] | None) -> None:
-    """Scores a run that was trained with others and writes its results.
+def note(run: Path, member: Member, cost: dict[str, float | int] | None) -> None:
+    """Writes into a run's folder that it was trained, so that it is not trained again if its scoring is ended.
 
     Raises:
-        BlendError: it has failed.
+        DataError: it has failed, or the folder cannot be written.
     """
+    selection = member.selection
     if selection.failure:
-        raise DataError(f"{run.run}: {selection.failure}")
+        raise DataError(f"{run}: {selection.failure}")
     if math.isnan(selection.best):
-        raise DataError(f"{run.run}: no {selection.choosing[0]} was ever a number; lower the learning rate")
-    run.conclude(checkpoint, selection.epoch, selection.best, cost)
+        raise DataError(f"{run}: no {selection.choosing[0]} was ever a number; lower the learning rate")
+    content = {"epoch": selection.epoch, "selected": selection.best, "cost": cost, "written": _written(run)}
+    try:
+        with atomic_file(run / TRAINED) as path:
+            path.write_text(json.dumps(content))
+    except OSError as error:
+        raise unwritable(run, error) from error
 
 
-def _share(cost: Cost, members: int) -> dict[str, float | int] | None:
+def conclude(run: Prepared) -> None:
+    """Scores a run that was trained with others and writes its results."""
+    noted = _noted(run.run)
+    assert noted is not None
+    run.conclude(run.run / CHECKPOINTS / BEST, noted["epoch"], noted["selected"], noted["cost"])
+    (run.run / TRAINED).unlink()
+
+
+def _noted(run: Path) -> dict[str, Any] | None:
+    """What `note` wrote, if the checkpoint is still the one that it is of."""
+    try:
+        noted: dict[str, Any] = json.loads((run / TRAINED).read_text())
+        return noted if noted["written"] == _written(run) else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _written(run: Path) -> int:
+    """When the chosen checkpoint was written."""
+    return (run / CHECKPOINTS / BEST).stat().st_mtime_ns
+
+
+def _share(cost: Cost, member: Member, members: int) -> dict[str, float | int] | None:
     """What one of several cost; the memory is that of all."""
     whole = cost.summary()
     if whole is None:
         return None
     return {
         **whole,
-        "parameters": whole["parameters"] // members,
+        "parameters": parameters_of(member.system),
         "seconds_per_step": whole["seconds_per_step"] / members,
         "members": members,
     }

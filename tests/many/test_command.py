@@ -125,12 +125,17 @@ def test_all_have_stopped_and_the_command_is_ended(data: str, tmp_path: Path, mo
         raise Killed
 
     points = [{"early_stopping.patience": 1, "early_stopping.min_delta": delta} for delta in (10.0, 20.0)]
+    # Before any is known to be trained, and before any is scored.
+    for step in ("note", "conclude"):
+        with monkeypatch.context() as patch:
+            patch.setattr(training, step, kill)
+            with pytest.raises(Killed):
+                many("simulated_baseline", tmp_path, points, *EXACT, data)
     with monkeypatch.context() as patch:
-        patch.setattr(training, "conclude", kill)
-        with pytest.raises(Killed):
-            many("simulated_baseline", tmp_path, points, *EXACT, data)
-    runs = many("simulated_baseline", tmp_path, points, *EXACT, data)
+        patch.setattr(training, "_train", kill)
+        runs = many("simulated_baseline", tmp_path, points, *EXACT, data)
     assert [read_results(run_dir)["epoch"] for run_dir in runs.values()] == [2, 2]
+    assert not [*tmp_path.glob("*/*/trained.json"), *tmp_path.glob("many/*")]
 
 
 @pytest.mark.slow
