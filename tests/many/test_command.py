@@ -117,6 +117,7 @@ def test_a_run_that_fails_stops_no_other_and_doubles_are_one(data: str, tmp_path
     assert [read_results(run_dir)["cost"]["members"] for run_dir in runs] == [3, 3]
 
 
+@pytest.mark.slow
 def test_all_have_stopped_and_the_command_is_ended(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Killed(BaseException):
         pass
@@ -161,6 +162,15 @@ def test_settings_that_only_one_heeds(setting: str, stackable: bool, data: str, 
     with ExitStack() as claims:
         words = ["--config", str(experiment("simulated_baseline")), f"--output={tmp_path}", *EXACT, data, setting]
         assert training.Entry(words, prepare(words, claims), claims).stackable == stackable
+
+
+def test_what_is_made_to_be_trained_with_others_is_not_tracked(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blend_pl.tracking.log_settings", lambda *_: pytest.fail("W&B was told"))
+    with ExitStack() as claims:
+        words = ["--config", str(experiment("simulated_baseline")), f"--output={tmp_path}", *EXACT, data]
+        assert (prepare(words, claims).run / "config.yaml").exists()
 
 
 def test_seeds_are_the_experiments_own(monkeypatch: pytest.MonkeyPatch) -> None:
