@@ -218,13 +218,18 @@ class BlendCLI(LightningCLI):
         self.model.build(stored_signature(read_checkpoint(Path(self.config[self.subcommand].ckpt_path))))
 
     def before_fit(self) -> None:
+        self.begin()
+        if self.trainer.is_global_zero:
+            tracking.log_settings(self.trainer.loggers, self.settings)
+
+    def begin(self) -> None:
+        """Writes the settings into the run's folder, and takes away what is known of earlier weights."""
         if self.trainer.is_global_zero:
             if not self.trainer.fast_dev_run:
                 # Results of other weights, should this training be killed.
                 (self.run / RESULTS).unlink(missing_ok=True)
             with atomic_file(self.run / CONFIG) as path:
                 path.write_text(yaml.safe_dump(self.settings, sort_keys=False))
-            tracking.log_settings(self.trainer.loggers, self.settings)
 
     def after_fit(self) -> None:
         if self.trainer.fast_dev_run:
@@ -349,6 +354,10 @@ def prepare(arguments: Sequence[str], claims: ExitStack) -> "Prepared":
 
 class Prepared(BlendCLI):
     """A `fit` up to where training begins, for one who trains several at once."""
+
+    def before_fit(self) -> None:
+        # What W&B is told of is a training: it would begin one run for all that are made here.
+        self.begin()
 
     def fit(self, **_: Any) -> None:
         """In the place of the trainer's."""

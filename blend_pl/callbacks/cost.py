@@ -8,9 +8,16 @@ from typing import Any
 
 import lightning as L
 import torch
+from torch import nn
 
 _UNIT = 1 if sys.platform == "darwin" else 1024
 """Bytes in which the system counts a process's memory."""
+
+
+def parameters_of(system: nn.Module) -> int:
+    """Number of trained parameters of a system, without what only a distillation needs."""
+    named = system.named_parameters()
+    return sum(p.numel() for name, p in named if p.requires_grad and not name.startswith("objective."))
 
 
 class Cost(L.Callback):
@@ -26,8 +33,7 @@ class Cost(L.Callback):
         self.seconds: list[float] = []
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        named = pl_module.named_parameters()
-        self.parameters = sum(p.numel() for name, p in named if p.requires_grad and not name.startswith("objective."))
+        self.parameters = parameters_of(pl_module)
         if pl_module.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(pl_module.device)
 

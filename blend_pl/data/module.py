@@ -182,8 +182,9 @@ class NLBDataModule(L.LightningDataModule):
         sampler = TrialSampler(len(session), batch_size, shuffle, seed, rank, world_size)
         standardisation = Standardisation.fit(self.parts.get("fit", session).behavior)
         # Models that train together have one copy on their device.
-        placed = self.placed.setdefault((part, device), session.to(device))
-        return TrialBatches(placed, standardisation, sampler)
+        if (part, device) not in self.placed:
+            self.placed[part, device] = session.to(device)
+        return TrialBatches(self.placed[part, device], standardisation, sampler)
 
 
 def holdout_mask(n_trials: int, share: float) -> Tensor:

@@ -7,13 +7,13 @@ import torch
 import yaml
 
 from blend_pl.cli import run_trainer
-from blend_pl.errors import ConfigError
-from blend_pl.many.training import finished_or_not, train_stacked
+from blend_pl.errors import BlendError, ConfigError
+from blend_pl.many.training import finished_or_not, others_go_on, train_stacked
 
 
 def many(
     experiment: str,
-    seeds: list[int] = [0],  # noqa: B006
+    seeds: list[int] | None = None,
     points: str | None = None,
     output: str = "runs",
     fit_args: list[str] = [],  # noqa: B006
@@ -28,7 +28,7 @@ def many(
 
     Args:
         experiment: experiment file.
-        seeds: seeds of the runs.
+        seeds: seeds of the runs; by default the experiment's own.
         points: a list in YAML, or a YAML file with one, of mappings from options of `fit` to values, each run
             with each seed; by default the experiment as it is.
         output: folder of all runs.
@@ -37,22 +37,28 @@ def many(
         stack: whether models train at once; by default if there is a GPU, for a CPU gains nothing by it.
 
     Raises:
-        ConfigError: the points are none.
-        BlendError: whatever `fit` raises.
+        ConfigError: the points are none, or several runs failed; all others have finished.
+        BlendError: whatever `fit` raises for one.
     """
-    if not seeds or together < 1:
+    if seeds == [] or together < 1:
         raise ConfigError(f"--seeds {seeds} --together {together}: name at least one seed and one model")
     shared = ["--config", experiment, "--output", output, "--resume", "true", *fit_args]
+    chosen = [[]] if seeds is None else [[f"--seed_everything={seed}"] for seed in dict.fromkeys(seeds)]
     runs = [
-        [*shared, f"--seed_everything={seed}", *(f"--{name}={_written(value)}" for name, value in point.items())]
+        [*shared, *seed, *(f"--{name}={_written(value)}" for name, value in point.items())]
         for point in _points(points)
-        for seed in seeds
+        for seed in chosen
     ]
+    failures: list[BlendError] = []
     if torch.cuda.is_available() if stack is None else stack:
-        runs = train_stacked(runs, together, Path(output))
+        runs, failures = train_stacked(runs, together, Path(output))
     for arguments in runs:
-        with finished_or_not():
+        with others_go_on(failures), finished_or_not():
             run_trainer(["fit", *arguments])
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        raise ConfigError(f"{len(failures)} runs failed: {'; '.join(map(str, failures))}")
 
 
 def _points(given: str | None) -> list[dict[str, Any]]:

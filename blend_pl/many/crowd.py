@@ -1,6 +1,8 @@
 """Several models of one architecture, trained in lockstep as one LightningModule."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -14,6 +16,7 @@ from blend_pl.data.batch import Batch
 from blend_pl.data.loader import TrialBatches
 from blend_pl.data.module import NLBDataModule
 from blend_pl.data.session import Signature
+from blend_pl.errors import BlendError, DataError
 from blend_pl.evaluation import NLBScores
 from blend_pl.many.member import BESIDES, Lesson, Member
 from blend_pl.many.optimizer import Optimizers
@@ -91,6 +94,10 @@ class Crowd(L.LightningModule):
             for callback in member.callbacks:
                 callback.on_fit_start(self.trainer, member.system)
 
+    def on_train_start(self) -> None:
+        # Ended before its runs were scored, it goes on when nobody trains any more.
+        self._end_with_the_last()
+
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(seed_of(*(member.seed for member in self.members), self.current_epoch))
         active = [index for index, member in enumerate(self.members) if not member.selection.stopped]
@@ -110,16 +117,9 @@ class Crowd(L.LightningModule):
             system = self.members[index].system
             seed = seed_of(system.seed, self.current_epoch, batch_idx)
             masked.append(system.mask(batches[index], seed, self.current_epoch))
-        size = masked[0][0].global_size
-        together = {
-            name: torch.stack([_tensors(batch)[name] for batch, _ in masked]) for name in _tensors(masked[0][0])
-        }
-
-        def step(lesson: Lesson, tensors: dict[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
-            return lesson(Batch(**tensors, global_size=size), labels)
-
-        terms = self.stack(step, together, torch.stack([labels for _, labels in masked]))
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        terms = _terms(self.stack, masked)
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and (self.global_step + 1) % every == 0:
             self._tell({f"train/{name}": term.tolist() for name, term in terms.items()})
         return terms["loss"].sum()
 
@@ -148,22 +148,31 @@ class Crowd(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         for index, scores in zip(self.active, self.scores, strict=True):
-            scores.update(self.members[index].system.assess(batch, batch_idx), batch.index, train=False)
+            member = self.members[index]
+            rates = member.system.assess(batch, batch_idx)
+            with _failure_of(member):
+                scores.update(rates, batch.index, train=False)
 
     def on_validation_epoch_end(self) -> None:
         found = []
         for index, scores in zip(self.active, self.scores, strict=True):
             member = self.members[index]
             loss = member.system.validation_loss
-            found.append(
-                {"val/loss": float(loss.compute()), **{f"val/{name}": v for name, v in scores.compute().items()}}
-            )
+            values = {"val/loss": float(loss.compute())}
             loss.reset()
-            if member.selection.take(found[-1], self.current_epoch + 1):
-                save_weights(member.system, member.checkpoint, self.current_epoch, self.global_step)
-        self._tell({name: [scores[name] for scores in found] for name in found[0]})
+            with _failure_of(member):
+                values |= {f"val/{name}": value for name, value in scores.compute().items()}
+                if not member.selection.failure and member.selection.take(values, self.current_epoch + 1):
+                    save_weights(member.system, member.checkpoint, self.current_epoch, self.global_step)
+            found.append(values)
+        names = dict.fromkeys(name for values in found for name in values)
+        self._tell({name: [values.get(name, math.nan) for values in found] for name in names})
         self.log("training", float(len(self.active)), prog_bar=True)
-        self.trainer.should_stop = all(member.selection.stopped for member in self.members)
+        self._end_with_the_last()
+
+    def _end_with_the_last(self) -> None:
+        if all(member.selection.stopped for member in self.members):
+            self.trainer.should_stop = True
 
     def _tell(self, values: dict[str, list[float]]) -> None:
         for place, index in enumerate(self.active):
@@ -177,6 +186,18 @@ class Crowd(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         for member, state in zip(self.members, checkpoint[MEMBERS], strict=True):
             member.selection.load_state_dict(state)
+
+
+@contextmanager
+def _failure_of(member: Member) -> Iterator[None]:
+    """What ends the training of one member, such as rates that are no numbers, ends that of no other."""
+    try:
+        yield
+    except DataError:
+        # The disk is everyone's.
+        raise
+    except BlendError as error:
+        member.selection.fail(str(error))
 
 
 def obstacle(members: Sequence[Member], batch: Batch) -> str | None:

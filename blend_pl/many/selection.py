@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+from blend_pl.errors import ConfigError
+
 
 class Selection:
     """Follows one model's score, as Lightning's ModelCheckpoint and EarlyStopping do.
@@ -17,6 +19,7 @@ class Selection:
         best: the best score so far; NaN before there is any.
         epoch: how many epochs were trained when training ended.
         stopped: whether it has.
+        failure: why the run has failed; empty otherwise.
     """
 
     def __init__(self, choosing: tuple[str, str], stopping: tuple[str, str], patience: int, min_delta: float) -> None:
@@ -24,6 +27,7 @@ class Selection:
         self.patience, self.min_delta = patience, abs(min_delta)
         self.best = self.reference = math.nan
         self.waited, self.epoch, self.stopped = 0, 0, False
+        self.failure = ""
 
     def take(self, scores: dict[str, float], epoch: int) -> bool:
         """Takes the scores of a validation.
@@ -34,7 +38,13 @@ class Selection:
 
         Returns:
             Whether the model is the best so far.
+
+        Raises:
+            ConfigError: there is no such score.
         """
+        for name in (self.choosing[0], self.stopping[0]):
+            if name not in scores:
+                raise ConfigError(f"there is no {name} to monitor, but {', '.join(scores)}; monitor one of them")
         self.epoch = epoch
         self._wait(scores[self.stopping[0]])
         score = scores[self.choosing[0]]
@@ -42,6 +52,10 @@ class Selection:
         if better:
             self.best = score
         return better
+
+    def fail(self, reason: str) -> None:
+        """Ends training without a result."""
+        self.failure, self.stopped = self.failure or reason, True
 
     def _wait(self, score: float) -> None:
         # A score that is no number never gets better again.
@@ -54,7 +68,7 @@ class Selection:
 
     def state_dict(self) -> dict[str, Any]:
         """What changes over training."""
-        return {name: getattr(self, name) for name in ("best", "reference", "waited", "epoch", "stopped")}
+        return {name: getattr(self, name) for name in ("best", "reference", "waited", "epoch", "stopped", "failure")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up what `state_dict` gave."""

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import itertools
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import BuiltinFunctionType, FunctionType, MethodType
@@ -14,6 +15,8 @@ from torch.func import functional_call, vmap
 from blend_pl.models.attention import SelfAttention, Window, attention_window
 
 TENSORS = {"_parameters", "_buffers", "_modules"}
+EXCHANGED = {"_parameters", "_buffers"}
+"""What is exchanged from member to member; of other tensors all members have those of the first."""
 PLAIN = (bool, int, float, str, bytes, type(None), torch.dtype, torch.device)
 
 
@@ -87,7 +90,10 @@ def member_form(module: nn.Module, besides: Collection[str] = ()) -> nn.Module:
     shared = [*module.parameters(), *module.buffers()]
     shared += [vars(part)[name] for part in module.modules() for name in besides if name in vars(part)]
     # What is in the memo is not copied.
-    return _formed(copy.deepcopy(module, {id(value): value for value in shared}))
+    formed = _formed(copy.deepcopy(module, {id(value): value for value in shared}))
+    tensor = next(itertools.chain(module.parameters(), module.buffers()), None)
+    # What is new was made on the CPU.
+    return formed if tensor is None else formed.to(tensor.device)
 
 
 def _formed(module: nn.Module) -> nn.Module:
@@ -197,27 +203,43 @@ class _Description:
 
     def __init__(self, besides: set[str]) -> None:
         self.besides = besides
-        self.seen: dict[int, int] = {}
+        # With the objects themselves: once one is gone, another may have its id.
+        self.seen: dict[int, tuple[int, Any]] = {}
 
-    def of(self, value: Any) -> Any:
+    def of(self, value: Any, exchanged: bool = False) -> Any:
         if isinstance(value, PLAIN):
             return value
+        if isinstance(value, Tensor) and not exchanged:
+            return ("tensor", value.dtype, value.tolist())
         if id(value) in self.seen:
-            return ("seen", self.seen[id(value)])
-        self.seen[id(value)] = len(self.seen)
+            return ("seen", self.seen[id(value)][0])
+        self.seen[id(value)] = len(self.seen), value
         if isinstance(value, Tensor):
             return ("tensor", tuple(value.shape), value.dtype, value.requires_grad)
         if isinstance(value, Mapping):
-            return [(str(key), self.of(item)) for key, item in value.items() if key not in self.besides]
+            items = [(key, item) for key, item in value.items() if key not in self.besides]
+            return [
+                (str(key), [(name, self.of(each, True)) for name, each in item.items()])
+                if key in EXCHANGED
+                else (str(key), self.of(item))
+                for key, item in items
+            ]
         if isinstance(value, Sequence):
             return [self.of(item) for item in value]
         if isinstance(value, functools.partial):
             return ["partial", *(self.of(part) for part in (value.func, value.args, value.keywords))]
         if isinstance(value, FunctionType):
             cells = [cell.cell_contents for cell in value.__closure__ or ()]
-            return [value.__module__, value.__qualname__, *(self.of(part) for part in (value.__defaults__, cells))]
+            bound = (value.__defaults__, value.__kwdefaults__, cells)
+            # Functions of one name may be others, as two lambdas of a line are.
+            return [value.__module__, value.__qualname__, hash(value.__code__), *(self.of(part) for part in bound)]
         if isinstance(value, MethodType):
             return [self.of(value.__func__), self.of(value.__self__)]
         named = value if isinstance(value, type | BuiltinFunctionType) else type(value)
         name = f"{named.__module__}.{named.__qualname__}"
-        return name if named is value else [name, self.of(getattr(value, "__dict__", None))]
+        if named is value:
+            return name
+        if hasattr(value, "__dict__"):
+            return [name, self.of(vars(value))]
+        # Of what has no attributes, such as a set or an array: what a copy would be made from.
+        return [name, self.of(value.__reduce_ex__(2)[1:])]

@@ -85,10 +85,16 @@ class SweepFile:
         return [part for word in words for part in word]
 
     def shared(self) -> tuple[list[str], str, list[str]]:
-        """What trials have in common: the program, an experiment, and all arguments of `fit` but parameters."""
+        """What trials have in common: the program, an experiment, and all arguments of `fit` but parameters.
+
+        Raises:
+            ConfigError: the command names no experiment.
+        """
         words = self.arguments({})
-        place = words.index("fit")
-        return words[:place], _configs(words)[0], words[place + 1 :]
+        place, experiments = words.index("fit"), _configs(words)
+        if not experiments:
+            raise ConfigError(f"`command` names no experiment for trials that share a process; write {FORM}")
+        return words[:place], experiments[0], words[place + 1 :]
 
 
 def read_sweep(path: Path) -> SweepFile:

@@ -1,3 +1,4 @@
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import torch
 import yaml
 from helpers.cli import SIMULATION, TINY_TRAINING, experiment, fit, teacher_args, tiny_network, weights
 
+from blend_pl.cli import prepare
 from blend_pl.commands import run
 from blend_pl.errors import ConfigError, Stopped
 from blend_pl.many import training
@@ -98,6 +100,88 @@ def test_one_stops_and_the_others_go_on(data: str, tmp_path: Path) -> None:
     }
     assert epochs.pop(1) == 2
     assert [*epochs.values()] == [3]
+
+
+def test_a_run_that_fails_stops_no_other_and_doubles_are_one(data: str, tmp_path: Path) -> None:
+    points: list[dict[str, Any]] = [
+        {"model.masking.ratio": 2.0},
+        {"model.optimizer.lr": 1e30},
+        {},
+        {"model.optimizer.lr": 0.004},
+        {"model.optimizer.lr": "4.0e-3"},
+    ]
+    rest = ["--trainer.max_epochs=2", "--trainer.num_sanity_val_steps=1", "--trainer.log_every_n_steps=0"]
+    with pytest.raises(ConfigError, match=r"^2 runs failed: .*hold NaN.*; masking.ratio is a share"):
+        many("simulated_baseline", tmp_path, points, *EXACT, *rest, data, seeds=[1, 1])
+    runs = find_runs([tmp_path / "simulated_baseline"])
+    assert [read_results(run_dir)["cost"]["members"] for run_dir in runs] == [3, 3]
+
+
+@pytest.mark.slow
+def test_all_have_stopped_and_the_command_is_ended(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: Any) -> None:
+        raise Killed
+
+    points = [{"early_stopping.patience": 1, "early_stopping.min_delta": delta} for delta in (10.0, 20.0)]
+    # Before any is known to be trained, and before any is scored.
+    for step in ("note", "conclude"):
+        with monkeypatch.context() as patch:
+            patch.setattr(training, step, kill)
+            with pytest.raises(Killed):
+                many("simulated_baseline", tmp_path, points, *EXACT, data)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_train", kill)
+        runs = many("simulated_baseline", tmp_path, points, *EXACT, data)
+    assert [read_results(run_dir)["epoch"] for run_dir in runs.values()] == [2, 2]
+    assert not [*tmp_path.glob("*/*/trained.json"), *tmp_path.glob("many/*")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("setting", "stackable"),
+    [
+        ("--model.optimizer.lr=0.1", True),
+        ("--trainer.gradient_clip_val=1.0", True),
+        ("--early_stopping.patience=3", True),
+        ("--trainer.min_epochs=3", False),
+        ("--trainer.val_check_interval=0.5", False),
+        ("--trainer.fast_dev_run=true", False),
+        ("--early_stopping.stopping_threshold=1.0", False),
+        ("--early_stopping.monitor=train/loss", False),
+        ("--checkpoint.every_n_epochs=2", False),
+        ("--checkpoint.monitor=train/loss", False),
+        ("--trainer.callbacks+=lightning.pytorch.callbacks.LearningRateMonitor", False),
+        ("--trainer.callbacks+=lightning.pytorch.callbacks.LambdaCallback", False),
+        ("--trainer.logger=false", True),
+    ],
+)
+def test_settings_that_only_one_heeds(setting: str, stackable: bool, data: str, tmp_path: Path) -> None:
+    with ExitStack() as claims:
+        words = ["--config", str(experiment("simulated_baseline")), f"--output={tmp_path}", *EXACT, data, setting]
+        assert training.Entry(words, prepare(words, claims), claims).stackable == stackable
+
+
+def test_what_is_made_to_be_trained_with_others_is_not_tracked(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blend_pl.tracking.log_settings", lambda *_: pytest.fail("W&B was told"))
+    with ExitStack() as claims:
+        words = ["--config", str(experiment("simulated_baseline")), f"--output={tmp_path}", *EXACT, data]
+        assert (prepare(words, claims).run / "config.yaml").exists()
+
+
+def test_seeds_are_the_experiments_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[list[str]] = []
+    monkeypatch.setattr("blend_pl.many.command.run_trainer", called.append)
+    for seeds in ([], ["--seeds=[3,3]"]):
+        run(["many", "x.yaml", "--fit_args=[--seed_everything=7]", "--stack=false", *seeds])
+    assert [[word for word in words if "seed" in word] for words in called] == [
+        ["--seed_everything=7"],
+        ["--seed_everything=7", "--seed_everything=3"],
+    ]
 
 
 @pytest.mark.slow

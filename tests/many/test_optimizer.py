@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from copy import deepcopy
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -58,5 +59,5 @@ def test_goes_on_where_it_was() -> None:
     with torch.no_grad():
         other.copy_(parameter)
     for one, optimizers in ((parameter, whole), (other, resumed)):
-        optimizers.step(lambda one=one: descend([one]))
+        optimizers.step(partial(descend, [one]))
     assert torch.equal(parameter, other)

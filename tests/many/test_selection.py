@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch.callbacks import EarlyStopping
 
+from blend_pl.errors import ConfigError
 from blend_pl.many.selection import Selection
 
 SCORES = st.lists(st.floats(-1, 1, width=32) | st.sampled_from([0.0, 0.25, 0.5]), min_size=1, max_size=12)
@@ -64,3 +65,12 @@ def test_goes_on_where_it_was() -> None:
         first.take({"score": score}, epoch)
     second.load_state_dict(first.state_dict())
     assert vars(second) == vars(first)
+
+
+def test_a_failure_ends_training() -> None:
+    chosen = selection()
+    chosen.fail("first")
+    chosen.fail("second")
+    assert (chosen.stopped, chosen.failure) == (True, "first")
+    with pytest.raises(ConfigError, match="there is no score to monitor, but other"):
+        chosen.take({"other": 0.5}, 1)

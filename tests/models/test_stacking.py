@@ -2,6 +2,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers.sessions import batch_of, session_of
@@ -48,6 +49,11 @@ def test_members_are_what_they_are_alone(observed: Tensor) -> None:
     for network, expected in zip(members, gradients, strict=True):
         found = [p.grad for p in network.parameters() if p.grad is not None]
         torch.testing.assert_close(found, expected)
+
+
+def test_all_lies_on_the_device_of_the_members(observed: Tensor) -> None:
+    members = [network.to("meta") for network in networks({}, {}, dropout=0.5)]
+    assert Stack(members)(predict, observed[:2].to("meta")).device.type == "meta"
 
 
 def test_an_optimizer_of_a_member_trains_the_stack(observed: Tensor) -> None:
@@ -115,8 +121,32 @@ class Scaled(nn.Module):
         self.linear = nn.Linear(3, 3)
 
 
+class Holding(nn.Module):
+    """Has whatever it is given."""
+
+    def __init__(self, *held: Any) -> None:
+        super().__init__()
+        self.held = held
+
+
 def closure(power: float) -> Callable[[Tensor], Tensor]:
     return lambda x: x**power
+
+
+def keyword(power: float) -> Callable[[Tensor], Tensor]:
+    def function(x: Tensor, *, by: float = power) -> Tensor:
+        return x**by
+
+    return function
+
+
+def tied(module: nn.Sequential) -> nn.Module:
+    """The same, its two layers being one in their weights."""
+    module[1].weight = module[0].weight
+    return module
+
+
+SQUARE, CUBE = (lambda x: x**2), (lambda x: x**3)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +156,14 @@ def closure(power: float) -> Callable[[Tensor], Tensor]:
         (Scaled(), Scaled(function=torch.tanh)),
         (Scaled(function=closure(2)), Scaled(function=closure(3))),
         (Scaled(function=partial(torch.clamp, min=0.0)), Scaled(function=partial(torch.clamp, min=0.5))),
+        (Holding(closure(1), closure(2)), Holding(closure(1), closure(3))),
+        (Holding(keyword(2)), Holding(keyword(3))),
+        (Holding(SQUARE), Holding(CUBE)),
+        (Holding(torch.zeros(2)), Holding(torch.ones(2))),
+        (Holding({1, 2}), Holding({1, 3})),
+        (Holding(slice(1)), Holding(slice(2))),
+        (Holding(np.zeros(2)), Holding(np.ones(2))),
+        (tied(nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))), nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))),
         (nn.Linear(3, 2), nn.Linear(3, 3)),
         (nn.Linear(3, 3), nn.Linear(3, 3).requires_grad_(False)),
         (nn.Linear(3, 3), nn.Bilinear(3, 3, 3)),
@@ -143,6 +181,7 @@ def test_other_architectures(first: nn.Module, second: nn.Module) -> None:
     [
         (Scaled(), Scaled()),
         (Scaled(function=closure(2)), Scaled(function=closure(2))),
+        (Holding(torch.ones(2), {1, 2}, np.ones(2), SQUARE), Holding(torch.ones(2), {1, 2}, np.ones(2), SQUARE)),
         networks({}, {"dropout": 0.3, "dropout_rates": 0.1}),
         networks({}, {"context_forward": 1, "context_backward": -1}),
     ],
