@@ -11,6 +11,7 @@ from blend_pl.cli import prepare
 from blend_pl.commands import run
 from blend_pl.errors import ConfigError, Stopped
 from blend_pl.many import training
+from blend_pl.many.entry import Entry
 from blend_pl.results import read_results
 from blend_pl.runs import find_runs
 
@@ -161,7 +162,7 @@ def test_all_have_stopped_and_the_command_is_ended(data: str, tmp_path: Path, mo
 def test_settings_that_only_one_heeds(setting: str, stackable: bool, data: str, tmp_path: Path) -> None:
     with ExitStack() as claims:
         words = ["--config", str(experiment("simulated_baseline")), f"--output={tmp_path}", *EXACT, data, setting]
-        assert training.Entry(words, prepare(words, claims), claims).stackable == stackable
+        assert Entry(words, prepare(words, claims), claims).stackable == stackable
 
 
 def test_what_is_made_to_be_trained_with_others_is_not_tracked(
