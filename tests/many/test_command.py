@@ -103,6 +103,7 @@ def test_one_stops_and_the_others_go_on(data: str, tmp_path: Path) -> None:
     assert [*epochs.values()] == [3]
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_stops_no_other_and_doubles_are_one(data: str, tmp_path: Path) -> None:
     points: list[dict[str, Any]] = [
         {"model.masking.ratio": 2.0},
