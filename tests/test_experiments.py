@@ -107,7 +107,8 @@ def distil(
 ) -> tuple[Student, L.Trainer]:
     """One step of a distilled experiment, whose teachers come from memory instead of from their checkpoints."""
 
-    def load(reference: Path) -> Student:
+    def load(reference: Path, content: bytes) -> Student:
+        assert content
         assert reference in ALONE, "a teacher's experiment that does not exist, or that needs a teacher itself"
         return copy.deepcopy(trained(reference, folder)).eval()
 

@@ -107,3 +107,23 @@ def test_a_signal_while_the_teacher_is_trained(undisturbed: tuple[Path, float], 
     claim(teacher).release()  # Nobody trains it any more.
     finish(start("fit", *arguments(tmp_path)))
     assert differing(weights(student_of(tmp_path)), weights(student_of(whole))) == []
+
+
+@pytest.mark.slow
+def test_a_submission_is_whole_or_not_there(undisturbed: tuple[Path, float], tmp_path: Path) -> None:
+    whole, _ = undisturbed
+    command = ("submit", student_of(whole), "--name=mc_maze")
+    began = time.monotonic()
+    finish(start(*command, f"--output={tmp_path / 'first.h5'}"))
+    seconds = time.monotonic() - began
+    moments, path = random.Random(0), tmp_path / "again.h5"
+    for _ in range(KILLS):
+        process = start(*command, f"--output={path}")
+        time.sleep(moments.uniform(0.7, 1.1) * seconds)
+        process.kill()
+        process.communicate()
+        expect_whole(tmp_path)
+    path.unlink(missing_ok=True)
+    finish(start(*command, f"--output={path}"))
+    with h5py.File(path) as again, h5py.File(tmp_path / "first.h5") as first:
+        assert again["mc_maze"].keys() == first["mc_maze"].keys()

@@ -58,7 +58,9 @@ class Distillation(L.Callback):
         # Before the teacher draws numbers: a student starts from the weights of the baseline of its seed.
         pl_module.build(signature)
         for path in self.paths:
-            teacher = load_system(path)
+            # One rank reads it for all: a disk that many share is slow to serve many.
+            mine = path.read_bytes() if trainer.is_global_zero and path.is_file() else None
+            teacher = load_system(path, trainer.strategy.broadcast(mine))
             assert teacher.signature is not None
             if not teacher.signature.teaches(signature):
                 raise TeacherError(

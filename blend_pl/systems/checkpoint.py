@@ -1,6 +1,7 @@
 """Systems back from their checkpoints, without running anything that a checkpoint says."""
 
 from argparse import ArgumentError
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,19 @@ FORMER = {"hparams", "module_arguments"}
 """Where Lightning once kept hyper-parameters, and still looks for them; no checkpoint of this package has them."""
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, content: bytes | None = None) -> dict[str, Any]:
     """Reads what a checkpoint holds; nothing in it is run, and its settings name nothing that must not be.
+
+    Args:
+        path: of the checkpoint.
+        content: what the file holds, where it was read already.
 
     Raises:
         TeacherError: there is no such file, it is damaged, it was not written by this package, or its settings name
             something that is neither a class of this package nor of a network, an optimiser or a schedule.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(_source(path, content), map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise TeacherError(f"there is no checkpoint {path}; train that model first, or name its experiment") from None
     except Exception as error:  # Bytes that are no checkpoint make torch.load fail in many ways.
@@ -82,22 +87,27 @@ def save_weights(system: Student, path: Path, epoch: int, step: int) -> None:
     save_tensors(checkpoint, path)
 
 
-def load_system(path: Path) -> Student:
+def load_system(path: Path, content: bytes | None = None) -> Student:
     """Loads a student or teacher, on the CPU, in evaluation mode.
 
     Args:
         path: checkpoint written by `fit`.
+        content: what the file holds, where it was read already.
 
     Raises:
         TeacherError: there is no such file, it is damaged, or it was not written by this package.
     """
-    read_checkpoint(path)
+    read_checkpoint(path, content)
     # Asked on the base class, Lightning rebuilds whichever system the checkpoint names.
     try:
-        system = LightningModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+        system = LightningModule.load_from_checkpoint(_source(path, content), map_location="cpu", weights_only=True)
     except (ArgumentError, RuntimeError, ValueError, TypeError, KeyError) as error:
         reason = [*str(error).splitlines(), "its settings are unknown"][0]
         raise TeacherError(f"{path} does not fit this version: {reason}; train that model again") from error
     if not isinstance(system, Student):
         raise TeacherError(f"{path} holds a {type(system).__name__}; name the checkpoint of a student or a teacher")
     return system.eval()
+
+
+def _source(path: Path, content: bytes | None) -> Path | BytesIO:
+    return path if content is None else BytesIO(content)

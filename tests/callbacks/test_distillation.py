@@ -181,12 +181,17 @@ def test_any_system_can_teach(tiny: NLBDataModule, tmp_path: Path) -> None:
     assert record.values[-1] < record.values[0]
 
 
-def set_up(path: Path, module: NLBDataModule, stage: str = "fit", **changes: Any) -> Distillation:
+def set_up(
+    path: Path, module: NLBDataModule, stage: str = "fit", first: bool = True, sent: bytes | None = None, **changes: Any
+) -> Distillation:
+    """A callback on the first of several ranks, or on another that was sent something."""
     callback = Distillation(str(path))
     strange = SimpleNamespace(
         signature=replace(module.signature, **changes), calibration_dataloader=module.calibration_dataloader
     )
-    callback.setup(SimpleNamespace(datamodule=strange), make(Student), stage)  # type: ignore[arg-type]
+    ranks = SimpleNamespace(broadcast=lambda mine: mine if first else sent)
+    trainer: Any = SimpleNamespace(datamodule=strange, strategy=ranks, is_global_zero=first)
+    callback.setup(trainer, make(Student), stage)
     return callback
 
 
@@ -212,6 +217,17 @@ def test_teacher_of_other_data_is_refused_with_both_sides(
 def test_missing_teacher_is_refused(tiny: NLBDataModule, tmp_path: Path) -> None:
     with pytest.raises(TeacherError, match="there is no checkpoint"):
         set_up(tmp_path / "gone.ckpt", tiny)
+
+
+def test_one_rank_reads_the_teacher_for_all(tiny: NLBDataModule, teacher: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "gone.ckpt"
+    (one,) = set_up(teacher, tiny).teachers
+    (other,) = set_up(elsewhere, tiny, first=False, sent=teacher.read_bytes()).teachers
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+    with pytest.raises(TeacherError, match="there is no checkpoint"):
+        set_up(elsewhere, tiny, first=False)
+    with pytest.raises(TeacherError, match="damaged"):
+        set_up(elsewhere, tiny, first=False, sent=b"nothing of worth")
 
 
 @pytest.mark.parametrize("stage", ["validate", "test", "predict"])
