@@ -63,7 +63,8 @@ class Window(nn.Module):
 
     def forward(self, qkv: Tensor, p: float = 0.0) -> Tensor:
         """Queries, keys and values (B, T', 3, heads, d), and the dropout of the weights -> (B, T', heads, d)."""
-        if self.bias is None or qkv.device.type != "cpu":
+        # A program that is written from this must fit any number of trials.
+        if self.bias is None or qkv.device.type != "cpu" or torch.compiler.is_compiling():
             return attend(qkv, self.allowed, p)
         shape = (len(qkv), self.blocks, qkv.shape[3], self.block, self.reach)
         mixed, *_ = _Blocks.apply(qkv, self.bias, dropout_mask(qkv, shape, p) if p else None, self.spans)

@@ -107,3 +107,23 @@ def test_blocks_in_bfloat16_are_as_near_as_its_digits() -> None:
 
 def test_a_window_is_no_part_of_a_checkpoint() -> None:
     assert Window(180, 4, 8).state_dict() == {}
+
+
+class Attention(nn.Module):
+    """A window as a module of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.window = Window(60, 1, 2)
+
+    def forward(self, qkv: Tensor) -> Tensor:
+        return self.window(qkv)
+
+
+def test_a_program_of_it_fits_any_number_of_trials() -> None:
+    attention = Attention().eval()
+    assert attention.window.bias is not None, "blocks, which a program does without"
+    trials = torch.export.Dim("trials")
+    program = torch.export.export(attention, (torch.randn(2, 60, 3, 2, 4),), dynamic_shapes=({0: trials},))
+    qkv = torch.randn(5, 60, 3, 2, 4)
+    torch.testing.assert_close(program.module()(qkv), attention(qkv))
