@@ -20,7 +20,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from blend_pl import tracking
 from blend_pl.callbacks import Cost, Distillation, Evaluation, LastCheckpoint, Multitask, Pretrained, RatesWriter
-from blend_pl.compose import Config, compose, merge
+from blend_pl.compose import compose_arguments
 from blend_pl.errors import ConfigError, Stopped, complaint
 from blend_pl.files import atomic_file
 from blend_pl.report import print_scores
@@ -69,7 +69,7 @@ class BlendCLI(LightningCLI):
                 "exit_on_error": False,
                 **{command: {"exit_on_error": False} for command in self.subcommands()},
             },
-            args=[*_composed(arguments)],
+            args=[*compose_arguments(arguments)],
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -377,21 +377,3 @@ def _made(kind: type[CLI], arguments: Sequence[str], claims: ExitStack) -> CLI:
     except ArgumentError as error:
         command = next((a for a in arguments if a in BlendCLI.subcommands()), "COMMAND")
         raise ConfigError(f"{complaint(str(error))}; see `python -m blend_pl {command} --help`") from error
-
-
-def _composed(arguments: Sequence[str]) -> list[str]:
-    """Replaces all `--config FILE`s by the settings that they are together composed of, the later file winning."""
-    others: list[str] = []
-    config: Config = {}
-    remaining = iter(arguments)
-    for argument in remaining:
-        flag, equals, value = argument.partition("=")
-        if flag != "--config":
-            others.append(argument)
-            continue
-        path = Path(value if equals else next(remaining, ""))
-        config = merge(config, compose(path))
-        config.setdefault("name", path.stem)
-    if not config:
-        return others
-    return [*others[:1], "--config", yaml.safe_dump(config, sort_keys=False), *others[1:]]

@@ -1,5 +1,6 @@
-"""Experiment files that build on other files."""
+"""Experiment files that build on other files, and command lines that name several."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,24 @@ def compose(path: Path) -> Config:
         ConfigError: a file is missing, is no YAML mapping, or builds on itself.
     """
     return _compose(path, ())
+
+
+def compose_arguments(arguments: Sequence[str]) -> list[str]:
+    """Replaces all `--config FILE`s by the settings that they are together composed of, the later file winning."""
+    others: list[str] = []
+    config: Config = {}
+    remaining = iter(arguments)
+    for argument in remaining:
+        flag, equals, value = argument.partition("=")
+        if flag != "--config":
+            others.append(argument)
+            continue
+        path = Path(value if equals else next(remaining, ""))
+        config = merge(config, compose(path))
+        config.setdefault("name", path.stem)
+    if not config:
+        return others
+    return [*others[:1], "--config", yaml.safe_dump(config, sort_keys=False), *others[1:]]
 
 
 def _compose(path: Path, parents: tuple[Path, ...]) -> Config:

@@ -22,7 +22,8 @@ from helpers.cli import (
     write_set,
 )
 
-from blend_pl.cli import BlendCLI, _composed
+from blend_pl.cli import BlendCLI
+from blend_pl.compose import compose_arguments
 from blend_pl.errors import ConfigError
 from blend_pl.sweep.file import read_sweep
 
@@ -77,7 +78,7 @@ def flat(settings: Any, prefix: str = "") -> dict[str, Any]:
 def test_a_sweep_file_is_understood(path: Path, parser: Any) -> None:
     sweep = read_sweep(path)
     values = drawn(sweep, 0)
-    parsed = flat(parser.parse_args(_composed(sweep.arguments(values)[3:])[1:]).as_dict())
+    parsed = flat(parser.parse_args(compose_arguments(sweep.arguments(values)[3:])[1:]).as_dict())
     loss = yaml.safe_load(values.pop("distillation.loss", "null"))
     assert {name: parsed[name] for name in values} == values
     if loss:
