@@ -10,6 +10,8 @@ import lightning as L
 import torch
 from torch import nn
 
+from blend_pl.systems.student import OBJECTIVE
+
 _UNIT = 1 if sys.platform == "darwin" else 1024
 """Bytes in which the system counts a process's memory."""
 
@@ -17,7 +19,7 @@ _UNIT = 1 if sys.platform == "darwin" else 1024
 def parameters_of(system: nn.Module) -> int:
     """Number of trained parameters of a system, without what only a distillation needs."""
     named = system.named_parameters()
-    return sum(p.numel() for name, p in named if p.requires_grad and not name.startswith("objective."))
+    return sum(p.numel() for name, p in named if p.requires_grad and not name.startswith(OBJECTIVE))
 
 
 class Cost(L.Callback):

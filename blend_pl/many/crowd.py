@@ -44,9 +44,12 @@ class CrowdData(L.LightningDataModule):
         """What the models must agree with."""
         return self.data.signature
 
+    def setup(self, stage: str) -> None:
+        # It serves batches on the trainer's device.
+        self.data.trainer = self.trainer
+
     def train_dataloader(self) -> list[TrialBatches]:
         """Those of the models, one each."""
-        self.data.trainer = self.trainer
         loaders = []
         for seed in self.seeds:
             torch.manual_seed(seed)
@@ -58,7 +61,6 @@ class CrowdData(L.LightningDataModule):
 
     def calibration_dataloader(self) -> TrialBatches:
         """See `NLBDataModule.calibration_dataloader`."""
-        self.data.trainer = self.trainer
         return self.data.calibration_dataloader()
 
 

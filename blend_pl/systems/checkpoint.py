@@ -69,7 +69,7 @@ def save_weights(system: Student, path: Path, epoch: int, step: int) -> None:
     Args:
         system: built from a config.
         path: where to.
-        epoch: how many epochs it has been trained for.
+        epoch: the last epoch of its training, from 0.
         step: how many steps of the optimiser.
 
     Raises:
