@@ -45,10 +45,13 @@ class Member:
         """Reads what a run says of itself.
 
         Raises:
+            ConfigError: it is a plain baseline's.
             DataError: its results are damaged or lack something.
         """
         results: dict[str, Any] = read_results(run)
         try:
+            if results["checkpoint"] is None:
+                raise ConfigError(f"{run} is a plain baseline, of which no weights are kept; name runs of networks")
             data = results["config"]["data"]["init_args"]
             system = locate(results["config"]["model"]["class_path"])
             return cls(
@@ -141,7 +144,7 @@ def gather(folders: Sequence[Path]) -> list[Ensemble]:
         folders: runs, experiments (folders of runs) or folders of experiments.
 
     Raises:
-        ConfigError: a file of weights instead of a run, or runs of different phases.
+        ConfigError: weights or a plain baseline instead of a run of a network, or runs of different phases.
         DataError: a folder holds no finished run, or results are damaged.
         TeacherError: a run is a teacher.
     """

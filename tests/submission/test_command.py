@@ -341,6 +341,9 @@ def test_runs_that_do_not_go_together(runs: Path, data: Path, tmp_path: Path) ->
     teacher = altered(run, tmp_path / "teacher", lambda results: results["config"]["model"].update(kind))
     with pytest.raises(TeacherError, match=r"teacher is a teacher, which sees what it is scored on"):
         submit(run, teacher, *output)
+    plain = altered(run, tmp_path / "plain", lambda results: results.update(checkpoint=None))
+    with pytest.raises(ConfigError, match="plain is a plain baseline, of which no weights are kept"):
+        submit(plain, *output)
     with pytest.raises(DataError, match="holds no finished run"):
         submit(data, *output)
     shutil.copytree((data / TRAIN_FILE).parent, tmp_path / "data")
