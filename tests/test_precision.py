@@ -49,6 +49,17 @@ def test_accumulated_gradients_are_those_of_the_large_batch(tiny_root: Path, tmp
         torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_fused_optimizers_take_the_same_clipped_steps(tiny_root: Path, tmp_path: Path, precision: str) -> None:
+    weights = {}
+    for fused in (False, True):
+        torch.manual_seed(0)
+        system = Student(partial(NDT, **NETWORK), optimizer=partial(torch.optim.AdamW, lr=1e-2, fused=fused))
+        trainer(tmp_path, 2, precision=precision, gradient_clip_val=1e-3).fit(system, tiny_module(tiny_root))
+        weights[fused] = system.state_dict()
+    torch.testing.assert_close(weights[True], weights[False], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.slow
 def test_bfloat16_keeps_the_scores(tmp_path: Path) -> None:
     """Of a teacher and of a student, trained for a hundred steps."""

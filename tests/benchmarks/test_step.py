@@ -72,7 +72,7 @@ def session() -> SessionTensors:
 
 def ours(folder: Path, data: Sessions, precision: str, *callbacks: L.Callback) -> float:
     torch.manual_seed(0)
-    clock, system = Clock(), Student(NDT)
+    clock, system = Clock(), Student(NDT, optimizer=partial(torch.optim.AdamW, fused=True))
     settings = {"accelerator": "auto", "devices": 1, "precision": precision, "gradient_clip_val": 200.0}
     trainer(folder, 1, *callbacks, clock, **settings).fit(system, datamodule=data)
     return fastest(clock.marks)
