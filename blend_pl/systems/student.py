@@ -177,7 +177,7 @@ class Student(L.LightningModule):
         if steps == float("inf"):
             raise ConfigError("the learning-rate schedule needs an end of training; set trainer.max_epochs")
         optimizer: Any = self.make_optimizer(self._trained())
-        # Fused ones would unscale the gradients of 16-mixed themselves, and Lightning lets none of them be clipped then.
+        # Fused ones would unscale gradients by themselves, so that Lightning could not clip them in mixed precision.
         optimizer._step_supports_amp_scaling = False
         schedule = self.make_schedule(optimizer, int(steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
