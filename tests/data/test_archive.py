@@ -1,6 +1,4 @@
 import hashlib
-import json
-import re
 import resource
 import signal
 import socket
@@ -8,111 +6,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import get_context
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
-import numpy as np
 import pytest
+from helpers.archive_server import CONTENT, MAZE, TEST, TRAIN, Answer, FakeArchive
 
 import blend_pl.data.transfer as transfer
 from blend_pl.data.archive import download, locate
 from blend_pl.data.spec import Archive, Files
 from blend_pl.errors import DataError
 
-MAZE = Archive("000128", "0.220113.0400")
-TRAIN = "sub-Jenkins/sub-Jenkins_ses-full_desc-train_behavior+ecephys.nwb"
-TEST = "sub-Jenkins/sub-Jenkins_ses-full_desc-test_ecephys.nwb"
 FILES = Files("*desc-train*.nwb", "*desc-test*.nwb")
-CONTENT = {
-    TRAIN: np.random.default_rng(0).bytes(3_000_000),
-    TEST: np.random.default_rng(1).bytes(10_000),
-}
-
-
-class FakeArchive(ThreadingHTTPServer):
-    """As much of the archive's REST interface as its client asks for, with faults on demand."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
-        self.content = dict(CONTENT)
-        self.digests = {path: hashlib.sha256(content).hexdigest() for path, content in CONTENT.items()}
-        self.requests: list[str] = []
-        self.blob_offsets: list[int] = []
-        self.cut_after: list[int] = []
-        self.stall_after: int | None = None
-        self.stalled = threading.Event()
-        self.slowness_s = 0.0
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/api"
-
-    def handle_error(self, *_: object) -> None:
-        """Clients that break off are part of the tests."""
-
-
-class Answer(BaseHTTPRequestHandler):
-    server: FakeArchive
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        self.server.requests.append(path)
-        version = f"/api/dandisets/{MAZE.dandiset}/versions/{MAZE.version}"
-        names = list(self.server.content)
-        if path == f"{version}/info/":
-            self.json({"version": MAZE.version})
-        elif path == f"{version}/assets/":
-            self.json({"count": len(names), "next": None, "previous": None, "results": [*map(self.listed, names)]})
-        elif match := re.fullmatch(f"{version}/assets/(\\d+)/", path):
-            name = names[int(match[1])]
-            digest = {"dandi:sha2-256": self.server.digests[name]} if name in self.server.digests else {}
-            self.json({"path": name, "digest": digest})
-        elif match := re.fullmatch(r"/api/assets/(\d+)/download/", path):
-            self.send_response(302)
-            self.send_header("Location", f"/blobs/{match[1]}")
-            self.end_headers()
-        elif match := re.fullmatch(r"/blobs/(\d+)", path):
-            self.blob(self.server.content[names[int(match[1])]])
-        else:
-            self.json({"detail": "Not found."}, 404)
-
-    def listed(self, name: str) -> dict:
-        day = "2022-01-13T04:00:00Z"
-        number = list(self.server.content).index(name)
-        size = len(self.server.content[name])
-        asset = {"asset_id": str(number), "blob": str(number), "zarr": None, "path": name, "size": size}
-        return asset | {"created": day, "modified": day}
-
-    def json(self, content: dict, status: int = 200) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def blob(self, content: bytes) -> None:
-        time.sleep(self.server.slowness_s)
-        start = int(re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "bytes=0-"))[1])
-        self.server.blob_offsets.append(start)
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
-        end = start + self.server.cut_after.pop(0) if self.server.cut_after else len(content)
-        if self.server.stall_after is not None:
-            end = self.server.stall_after
-        self.wfile.write(content[start:end])
-        if self.server.stall_after is not None:
-            self.wfile.flush()
-            self.server.stalled.set()
-            time.sleep(60)
 
 
 @pytest.fixture
