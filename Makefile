@@ -11,13 +11,12 @@ PLAIN = $(BIN)/python -m blend_pl plain experiments/simulated_baseline.yaml --se
 CALCIUM_ARMS ?= with_behavior baseline teacher feature alpha1
 CALCIUM_SEEDS ?= 1 2 3 4 5
 LFP_ARMS ?= ss_lfp ms_lfp teacher distilled ms_distilled
-GPU_BENCHMARKS = $(addprefix tests/benchmarks/test_,step.py many.py full.py)
 RUNS ?= runs/demo/simulated_hard
 OUTPUT ?= submission.h5
 ARGS ?= --score $(if $(filter runs/demo/%,$(RUNS)),--name mc_maze)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-calcium demo-lfp recipes nlb-submit test test-all lint format bench bench-gpu clean
+.PHONY: help env demo demo-calcium demo-lfp recipes nlb-submit test test-all lint format bench bench-gpu bench-full clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,8 +68,11 @@ format: $(READY) ## put the code into its form
 bench: $(READY) ## speed and memory, as ratios against a reference in the same run
 	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s
 
-bench-gpu: $(READY) ## the same for what a GPU is for: the step, many models at once, teacher and student from NWB to scores; 10 minutes
-	$(BIN)/python -m pytest $(GPU_BENCHMARKS) -m benchmark -s
+bench-gpu: $(READY) ## the same for what a GPU is for: a training step, and many models at once
+	$(BIN)/python -m pytest tests/benchmarks/test_step.py tests/benchmarks/test_many.py -m benchmark -s
+
+bench-full: $(READY) ## teacher and student of MC_Maze's size, from NWB to scored rates; on a GPU it gives up after 10 minutes
+	$(BIN)/python -m pytest tests/benchmarks/test_full.py -m benchmark -s
 
 clean: ## remove the environment, caches and build files; keeps data and runs
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
