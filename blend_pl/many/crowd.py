@@ -105,8 +105,9 @@ class Crowd(L.LightningModule):
         active = [index for index, member in enumerate(self.members) if not member.selection.stopped]
         if active != self.active:
             # Who has stopped costs nothing any more.
-            self.active = self.together.active = active
+            self.active = active
             self.stack = Stack([self.members[index].lesson for index in active], BESIDES)
+            self.together.train(active, self.stack)
 
     def on_train_batch_start(self, batch: list[Batch], batch_idx: int) -> None:
         for index in self.active:
@@ -129,7 +130,7 @@ class Crowd(L.LightningModule):
         self.stack.zero_grad()
 
     def on_after_backward(self) -> None:
-        self.stack.hand_out_gradients()
+        self.together.gradients = self.stack.gradients()
 
     def configure_gradient_clipping(
         self,
@@ -139,10 +140,13 @@ class Crowd(L.LightningModule):
     ) -> None:
         if not gradient_clip_val:
             return
-        clip = nn.utils.clip_grad_value_ if gradient_clip_algorithm == "value" else nn.utils.clip_grad_norm_
-        for index in self.active:
-            groups = self.together.members[index][0].param_groups
-            clip([parameter for group in groups for parameter in group["params"]], gradient_clip_val)
+        gradients = self.together.gradients
+        if gradient_clip_algorithm == "value":
+            gradients.clamp_(-gradient_clip_val, gradient_clip_val)
+        else:
+            # As `nn.utils.clip_grad_norm_` does.
+            norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
+            gradients.mul_((gradient_clip_val / (norms + 1e-6)).clamp(max=1.0))
 
     def on_validation_epoch_start(self) -> None:
         selection = self.trainer.val_dataloaders.session  # type: ignore[union-attr]

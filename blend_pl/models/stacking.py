@@ -17,6 +17,8 @@ from blend_pl.models.attention import SelfAttention, Window, attention_window
 TENSORS = {"_parameters", "_buffers", "_modules"}
 EXCHANGED = {"_parameters", "_buffers"}
 """What is exchanged from member to member; of other tensors all members have those of the first."""
+ALIGNMENT = 8
+"""Every parameter begins at a multiple of so many entries, which processors like."""
 PLAIN = (bool, int, float, str, bytes, type(None), torch.dtype, torch.device)
 
 
@@ -113,7 +115,7 @@ def _formed(module: nn.Module) -> nn.Module:
 
 
 class Stack:
-    """K modules of one architecture whose parameters lie in one tensor for each name, computed by `torch.func.vmap`.
+    """K modules of one architecture whose parameters lie side by side, computed by `torch.func.vmap`.
 
     The modules' own parameters and buffers become views of the stacked ones: an optimiser of one member's parameters
     trains the stack, and whoever writes to a member's buffer in place writes to the stack's. Chance differs between
@@ -122,19 +124,50 @@ class Stack:
     Args:
         modules: the members, on one device and of one `architecture`.
         besides: attributes that no computation needs, as in `architecture`.
+
+    Attributes:
+        skeleton: a module that computes with the tensors of whichever member; its mode is that of all.
+        parameters: those of all members, (K, ...) each.
+        values: (K, P) all that is trained, a row for each member; the trained parameters are views of it.
+        members: parameters of each.
+
+    Raises:
+        RuntimeError: what is trained is of several types.
     """
 
     def __init__(self, modules: Sequence[nn.Module], besides: Collection[str] = ()) -> None:
         formed = [member_form(module, besides) for module in modules]
         self.skeleton = formed[0]
-        self.parameters = {
-            name: _stacked([form.get_parameter(name) for form in formed])
-            for name, _ in self.skeleton.named_parameters()
-        }
+        self.members = [dict(form.named_parameters()) for form in formed]
         self.buffers = {
             name: _stacked([form.get_buffer(name) for form in formed]) for name, _ in self.skeleton.named_buffers()
         }
-        self.members = [dict(form.named_parameters()) for form in formed]
+        own = self.members[0]
+        self.trained = [name for name, parameter in own.items() if parameter.requires_grad]
+        self.parameters = {
+            name: _stacked([member[name] for member in self.members]) for name in own if name not in self.trained
+        }
+        if len({own[name].dtype for name in self.trained}) > 1:
+            raise RuntimeError("parameters of several types cannot be trained at once")
+        rooms = [-(-own[name].numel() // ALIGNMENT) * ALIGNMENT for name in self.trained]
+        self.rooms = dict(zip(self.trained, rooms, strict=True))
+        like = [own[name].detach() for name in self.trained] or [torch.empty(0)]
+        self.values = like[0].new_zeros(len(formed), sum(rooms))
+        self._move_in()
+
+    def _move_in(self) -> None:
+        """Makes the trained parameters views of the values."""
+        for name, stacked in self.parts(self.values).items():
+            for member, place in zip(self.members, stacked, strict=True):
+                place.copy_(member[name].detach())
+                member[name].data = place
+            self.parameters[name] = stacked.requires_grad_()
+
+    def parts(self, values: Tensor) -> dict[str, Tensor]:
+        """What belongs to each trained parameter, (K, ...), in anything that is laid out as the values are; views."""
+        rooms = zip(self.trained, values.split([*self.rooms.values()], 1), strict=True)
+        shapes = {name: self.members[0][name].shape for name in self.trained}
+        return {name: room[:, : shapes[name].numel()].view(-1, *shapes[name]) for name, room in rooms}
 
     def __call__(self, compute: Callable[..., Any], *arguments: Any) -> Any:
         """Calls a function of the skeleton for all members at once.
@@ -154,12 +187,29 @@ class Stack:
 
         return vmap(one, randomness="different")(self.parameters, self.buffers, *arguments)
 
-    def hand_out_gradients(self) -> None:
-        """Gives each member's parameters their part of the stack's gradients."""
-        for index, member in enumerate(self.members):
-            for name, parameter in member.items():
-                gradient = self.parameters[name].grad
-                parameter.grad = None if gradient is None else gradient[index]
+    @property
+    def complete(self) -> bool:
+        """Whether all that is trained has a gradient."""
+        return all(self.parameters[name].grad is not None for name in self.trained)
+
+    def gradients(self) -> Tensor:
+        """(K, P) of the values; zero where there is none."""
+        rows, pieces = len(self.members), []
+        nothing = self.values.new_zeros(())
+        for name, room in self.rooms.items():
+            gradient = self.parameters[name].grad
+            if gradient is not None:
+                pieces.append(gradient.reshape(rows, -1))
+                room -= pieces[-1].shape[1]
+            if room:
+                pieces.append(nothing.expand(rows, room))
+        return torch.cat(pieces, 1)
+
+    def hand_out_gradients(self, gradients: Tensor) -> None:
+        """Gives each member's parameters their part of gradients, (K, P), unless the stack's have none."""
+        for name, stacked in self.parts(gradients).items():
+            for member, own in zip(self.members, stacked, strict=True):
+                member[name].grad = None if self.parameters[name].grad is None else own
 
     def zero_grad(self) -> None:
         """Forgets all gradients."""

@@ -45,7 +45,7 @@ def test_members_are_what_they_are_alone(observed: Tensor) -> None:
     together = stack(predict, observed)
     torch.testing.assert_close(together, torch.stack(alone))
     together.square().sum().backward()
-    stack.hand_out_gradients()
+    stack.hand_out_gradients(stack.gradients())
     for network, expected in zip(members, gradients, strict=True):
         found = [p.grad for p in network.parameters() if p.grad is not None]
         torch.testing.assert_close(found, expected)
@@ -61,7 +61,7 @@ def test_an_optimizer_of_a_member_trains_the_stack(observed: Tensor) -> None:
     stack = Stack(members)
     before = stack(predict, observed)
     before.square().sum().backward()
-    stack.hand_out_gradients()
+    stack.hand_out_gradients(stack.gradients())
     torch.optim.SGD(members[1].parameters(), lr=0.1).step()
     after = stack(predict, observed)
     changed = (after - before).abs().amax((1, 2, 3)) > 1e-4
