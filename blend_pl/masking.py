@@ -10,6 +10,60 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Chance:
+    """What chance decides about trials.
+
+    Attributes:
+        hidden: (B, T, C) bool, entries that are hidden.
+        zeroed: (B, T, C) bool, which of them become zero; None for all.
+        noisy: (B, T, C) bool, which of the others become a random value; None for none.
+        level: (B, T, C) uniform between 0 and 1, for random values; None where there are none.
+        forgotten: (B,) bool, trials whose privileged input is hidden; None for none.
+    """
+
+    hidden: Tensor
+    zeroed: Tensor | None = None
+    noisy: Tensor | None = None
+    level: Tensor | None = None
+    forgotten: Tensor | None = None
+
+    def of(self, rows: Tensor) -> "Chance":
+        """The same of some of the trials."""
+
+        def pick(part: Tensor | None) -> Tensor | None:
+            return None if part is None else part[rows]
+
+        return Chance(self.hidden[rows], pick(self.zeroed), pick(self.noisy), pick(self.level), pick(self.forgotten))
+
+    def corrupt(self, observed: Tensor, noise: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Replaces hidden entries by zero, a random value, or themselves.
+
+        Args:
+            observed: (B, T, C) counts.
+            noise: makes random values; see `Likelihood.noise`.
+
+        Returns:
+            The corrupted copy.
+        """
+        if self.zeroed is None or self.noisy is None or self.level is None:
+            return observed.masked_fill(self.hidden, 0.0)
+        replaced = torch.where(self.noisy, noise(self.level, observed), observed)
+        return torch.where(self.hidden, torch.where(self.zeroed, 0.0, replaced), observed)
+
+
+def joined(chances: Sequence[Chance]) -> Chance:
+    """Equally large batches of trials as one, in this order."""
+    usual = {"zeroed": True, "noisy": False, "level": 0.0, "forgotten": False}
+    together = {"hidden": torch.cat([chance.hidden for chance in chances])}
+    for name, value in usual.items():
+        parts = [getattr(chance, name) for chance in chances]
+        like = next((part for part in parts if part is not None), None)
+        if like is not None:
+            together[name] = torch.cat([torch.full_like(like, value) if part is None else part for part in parts])
+    return Chance(**together)
+
+
+@dataclass(frozen=True)
 class Masking:
     """Hides observed entries at random, as in BERT and NDT (Ye & Pandarinath, 2021; BLEND).
 
@@ -60,7 +114,7 @@ class Masking:
         # Stretches overlap: a bin is spared if none of the `width` that could cover it begins.
         chance = 1 - (1 - self.ratio) ** (1 / width)
         begins = torch.rand(shape[self.mode], generator=generator, device=generator.device) < chance
-        return begins.unfold(1, width, 1).any(-1).expand(size)
+        return (begins.unfold(1, width, 1).any(-1) if width > 1 else begins).expand(size)
 
     def forget(self, trials: int, generator: torch.Generator) -> Tensor:
         """(trials,) bool, in which trials privileged input is hidden."""
@@ -74,6 +128,11 @@ class Masking:
         # Drawn on the host: a number read back from a GPU would stall it.
         host = random.Random(generator.initial_seed())
         return host.randint(1, self.max_span) if host.random() < chance else 1
+
+    def chance(self, size: tuple[int, int, int], generator: torch.Generator, epoch: int = 0) -> Chance:
+        """All that is left to chance, for the trials of a global batch; see `draw`."""
+        hidden, fate = self.draw(size, generator, epoch), self._fate(size, generator)
+        return Chance(hidden, *fate, forgotten=self.forget(size[0], generator) if self.behavior_ratio else None)
 
     def corrupt(
         self,
@@ -98,12 +157,17 @@ class Masking:
         Returns:
             The corrupted copy.
         """
+        fate = self._fate((global_size, *observed.shape[1:]), generator)
+        return Chance(hidden, *(None if part is None else part[rows] for part in fate)).corrupt(observed, noise)
+
+    def _fate(
+        self, size: Sequence[int], generator: torch.Generator
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Who becomes zero, who a random value, and its level; see `Chance`."""
         if self.zero_ratio == 1:
-            return observed.masked_fill(hidden, 0.0)
-        size = (3, global_size, *observed.shape[1:])
-        chance, share, level = torch.rand(size, generator=generator, device=generator.device)[:, rows]
-        replaced = torch.where(share < self.random_ratio, noise(level, observed), observed)
-        return torch.where(hidden, torch.where(chance < self.zero_ratio, 0.0, replaced), observed)
+            return None, None, None
+        chance, share, level = torch.rand((3, *size), generator=generator, device=generator.device)
+        return chance < self.zero_ratio, share < self.random_ratio, level
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,12 @@ from blend_pl.data.module import NLBDataModule
 from blend_pl.data.session import Signature
 from blend_pl.errors import BlendError, DataError
 from blend_pl.evaluation import NLBScores
+from blend_pl.many.batches import CrowdBatches
 from blend_pl.many.member import BESIDES, Lesson, Member
 from blend_pl.many.optimizer import Optimizers
+from blend_pl.masking import joined
 from blend_pl.models.stacking import Stack
+from blend_pl.systems import Student
 from blend_pl.systems.chance import seed_of
 from blend_pl.systems.checkpoint import save_weights
 
@@ -48,13 +51,13 @@ class CrowdData(L.LightningDataModule):
         # It serves batches on the trainer's device.
         self.data.trainer = self.trainer
 
-    def train_dataloader(self) -> list[TrialBatches]:
-        """Those of the models, one each."""
+    def train_dataloader(self) -> CrowdBatches:
+        """Those of the models, side by side."""
         loaders = []
         for seed in self.seeds:
             torch.manual_seed(seed)
             loaders.append(self.data.train_dataloader())
-        return loaders
+        return CrowdBatches(loaders)
 
     def val_dataloader(self) -> TrialBatches:
         return self.data.val_dataloader()
@@ -108,19 +111,17 @@ class Crowd(L.LightningModule):
             self.active = active
             self.stack = Stack([self.members[index].lesson for index in active], BESIDES)
             self.together.train(active, self.stack)
+            self.trainer.train_dataloader.sampler.active = active  # type: ignore[union-attr]
 
-    def on_train_batch_start(self, batch: list[Batch], batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         for index in self.active:
             for callback in self.members[index].callbacks:
-                callback.on_train_batch_start(self.trainer, self.members[index].system, batch[index], batch_idx)
+                callback.on_train_batch_start(self.trainer, self.members[index].system, batch, batch_idx)
 
-    def training_step(self, batches: list[Batch], batch_idx: int) -> Tensor:
-        masked = []
-        for index in self.active:
-            system = self.members[index].system
-            seed = seed_of(system.seed, self.current_epoch, batch_idx)
-            masked.append(system.mask(batches[index], seed, self.current_epoch))
-        terms = _terms(self.stack, masked)
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        systems = [self.members[index].system for index in self.active]
+        seeds = [seed_of(system.seed, self.current_epoch, batch_idx) for system in systems]
+        terms = _terms(self.stack, systems, batch, seeds, self.current_epoch)
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.global_step + 1) % every == 0:
             self._tell({f"train/{name}": term.tolist() for name, term in terms.items()})
@@ -213,27 +214,34 @@ def obstacle(members: Sequence[Member], batch: Batch) -> str | None:
         members: the models, built; two of them are tried.
         batch: any trials; two of them are used.
     """
-    tensors = {name: tensor[:2].to("cpu") for name, tensor in _tensors(batch).items()}
-    few = Batch(**{**tensors, "rows": torch.arange(len(batch))[:2]}, global_size=min(2, len(batch)))
+    # The same trials for both.
+    rows = torch.arange(len(batch), device=batch.rows.device)[:2].repeat(2)
+    tensors = {name: tensor[rows].to("cpu") for name, tensor in _tensors(batch).items()}
+    few = Batch(**tensors, global_size=min(2, len(batch)))
     pair = members[:2]
     try:
         stack = Stack([member.lesson for member in pair], BESIDES)
-        _terms(stack, [member.system.mask(few, 0, 0) for member in pair])["loss"].sum().backward()
+        _terms(stack, [member.system for member in pair], few, [0, 0], 0)["loss"].sum().backward()
     except RuntimeError as error:
         return str(error).splitlines()[0]
     return None
 
 
-def _terms(stack: Stack, masked: Sequence[tuple[Batch, Tensor]]) -> dict[str, Tensor]:
-    """The objective's terms, (K,) each, for a masked batch and its labels of each model."""
-    size = masked[0][0].global_size
+def _terms(
+    stack: Stack, systems: Sequence[Student], batch: Batch, seeds: Sequence[int], epoch: int
+) -> dict[str, Tensor]:
+    """The objective's terms, (K,) each, for the trials of all models, masked by their seeds."""
+    members, (_, bins, channels) = len(systems), batch.observed.shape
+    size = batch.global_size, bins, channels
+    chances = [system.chance(size, seed, epoch) for system, seed in zip(systems, seeds, strict=True)]
+    # What they draw differs, what they make of it does not.
+    masked, labels = systems[0].hide(batch, joined(chances))
 
     def step(lesson: Lesson, tensors: dict[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
-        return lesson(Batch(**tensors, global_size=size), labels)
+        return lesson(Batch(**tensors, global_size=size[0]), labels)
 
-    each = [_tensors(batch) for batch, _ in masked]
-    together = {name: torch.stack([tensors[name] for tensors in each]) for name in each[0]}
-    return stack(step, together, torch.stack([labels for _, labels in masked]))
+    tensors = {name: tensor.unflatten(0, (members, -1)) for name, tensor in _tensors(masked).items()}
+    return stack(step, tensors, labels.unflatten(0, (members, -1)))
 
 
 def _tensors(batch: Batch) -> dict[str, Tensor]:

@@ -27,6 +27,12 @@ def heighten(matrix: Tensor) -> Tensor:
     return F.pad(matrix, (0, 0, 0, missing)) if missing else matrix
 
 
+def padded_linear(tokens: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`F.linear`, computed at multiples of 8 throughout."""
+    out = F.linear(widen(tokens), widen(heighten(weight)), None if bias is None else widen(bias))
+    return out[..., : weight.shape[0]]
+
+
 class AlignedLinear(nn.Linear):
     """`nn.Linear`, with its weights, computed at multiples of 8."""
 
@@ -37,8 +43,7 @@ class AlignedLinear(nn.Linear):
                 # Products in bfloat16 are as fast at any width.
                 return F.linear(tokens, self.weight, self.bias)
             return _Product.apply(tokens, self.weight, self.bias)  # type: ignore[no-any-return]
-        bias = None if self.bias is None else widen(self.bias)
-        return F.linear(widen(tokens), widen(heighten(self.weight)), bias)[..., : self.out_features]
+        return padded_linear(tokens, self.weight, self.bias)
 
 
 class _Product(torch.autograd.Function):

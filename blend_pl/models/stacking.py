@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from blend_pl.models.aligned import AlignedLinear, padded_linear
 from blend_pl.models.attention import SelfAttention, Window, attention_window
 
 TENSORS = {"_parameters", "_buffers", "_modules"}
@@ -22,6 +23,22 @@ ALIGNMENT = 8
 PLAIN = (bool, int, float, str, bytes, type(None), torch.dtype, torch.device)
 
 
+class MemberLinear(nn.Module):
+    """`AlignedLinear` in functions that vmap knows itself: those with a backward of their own cost it much time.
+
+    Args:
+        alone: the linear map of one member, whose parameters are shared.
+    """
+
+    def __init__(self, alone: AlignedLinear) -> None:
+        super().__init__()
+        self.weight, self.bias = alone.weight, alone.bias
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(..., in_features) -> (..., out_features)."""
+        return padded_linear(tokens, self.weight, self.bias)
+
+
 class MemberDropout(nn.Module):
     """`nn.Dropout` whose p is a tensor, so that it may differ between the members of a stack.
 
@@ -30,18 +47,20 @@ class MemberDropout(nn.Module):
     """
 
     p: Tensor
+    scale: Tensor
 
     def __init__(self, p: float) -> None:
         super().__init__()
         self.register_buffer("p", torch.tensor(p), persistent=False)
+        # Where everything is dropped, zeros are divided by one.
+        self.register_buffer("scale", torch.tensor(1.0 if p == 1 else 1 / (1 - p)), persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Any shape -> the same."""
         if not self.training:
             return tokens
         kept = torch.rand_like(tokens) >= self.p
-        # Where everything is dropped, zeros are divided by one.
-        return tokens * (kept / (1 - self.p + (self.p == 1))).to(tokens.dtype)
+        return tokens * (kept * self.scale).to(tokens.dtype)
 
 
 class MemberWindow(nn.Module):
@@ -104,6 +123,8 @@ def _formed(module: nn.Module) -> nn.Module:
         return MemberDropout(module.p).train(module.training)
     if isinstance(module, Window):
         return MemberWindow(module)
+    if isinstance(module, AlignedLinear):
+        return MemberLinear(module)
     if isinstance(module, SelfAttention):
         module = MemberAttention(module)
     # One that has two names is named once by `named_children`.

@@ -20,7 +20,7 @@ from blend_pl.data.session import Signature
 from blend_pl.distillation.objective import MaskedReconstruction
 from blend_pl.errors import ConfigError, DataError
 from blend_pl.likelihoods import Likelihood, Poisson
-from blend_pl.masking import Masking
+from blend_pl.masking import Chance, Masking
 from blend_pl.models.contract import Dims, Encoding
 from blend_pl.systems.chance import seed_of
 from blend_pl.systems.schedule import WarmupCosine
@@ -117,17 +117,22 @@ class Student(L.LightningModule):
         Returns:
             The masked batch, and the (B, T', N) labels: hidden entries, and all that is never observed.
         """
-        generator = torch.Generator(self.device).manual_seed(seed)
         _, bins, channels = batch.observed.shape
-        hidden = self.masking.draw((batch.global_size, bins, channels), generator, epoch)[batch.rows]
-        place = batch.rows, batch.global_size
-        observed = self.masking.corrupt(batch.observed, hidden, generator, *place, self.likelihood.noise)
+        return self.hide(batch, self.chance((batch.global_size, bins, channels), seed, epoch).of(batch.rows))
+
+    def chance(self, size: tuple[int, int, int], seed: int, epoch: int) -> Chance:
+        """What chance hides of (trials, bins, channels) of a global batch; see `mask`."""
+        return self.masking.chance(size, torch.Generator(self.device).manual_seed(seed), epoch)
+
+    def hide(self, batch: Batch, chance: Chance) -> tuple[Batch, Tensor]:
+        """Hides what chance says; see `mask`."""
+        _, bins, channels = batch.observed.shape
         labels = torch.ones_like(batch.target_valid)
-        labels[:, :bins, :channels] = hidden
+        labels[:, :bins, :channels] = chance.hidden
         privileged_valid = batch.privileged_valid
-        if privileged_valid is not None and self.masking.behavior_ratio:
-            forgotten = self.masking.forget(batch.global_size, generator)[batch.rows]
-            privileged_valid = privileged_valid & ~forgotten[:, None, None]
+        if privileged_valid is not None and chance.forgotten is not None:
+            privileged_valid = privileged_valid & ~chance.forgotten[:, None, None]
+        observed = chance.corrupt(batch.observed, self.likelihood.noise)
         return replace(batch, observed=observed, privileged_valid=privileged_valid), labels & batch.target_valid
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
