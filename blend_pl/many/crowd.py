@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from typing import Any
 
 import lightning as L
@@ -19,11 +18,9 @@ from blend_pl.data.session import Signature
 from blend_pl.errors import BlendError, DataError
 from blend_pl.evaluation import NLBScores
 from blend_pl.many.batches import CrowdBatches
-from blend_pl.many.member import BESIDES, Lesson, Member
+from blend_pl.many.lessons import Lessons
+from blend_pl.many.member import Member
 from blend_pl.many.optimizer import Optimizers
-from blend_pl.masking import joined
-from blend_pl.models.stacking import Stack
-from blend_pl.systems import Student
 from blend_pl.systems.chance import seed_of
 from blend_pl.systems.checkpoint import save_weights
 
@@ -109,8 +106,8 @@ class Crowd(L.LightningModule):
         if active != self.active:
             # Who has stopped costs nothing any more.
             self.active = active
-            self.stack = Stack([self.members[index].lesson for index in active], BESIDES)
-            self.together.train(active, self.stack)
+            self.lessons = Lessons([self.members[index] for index in active])
+            self.together.train(active, self.lessons.stack)
             self.trainer.train_dataloader.sampler.active = active  # type: ignore[union-attr]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -119,19 +116,18 @@ class Crowd(L.LightningModule):
                 callback.on_train_batch_start(self.trainer, self.members[index].system, batch, batch_idx)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        systems = [self.members[index].system for index in self.active]
-        seeds = [seed_of(system.seed, self.current_epoch, batch_idx) for system in systems]
-        terms = _terms(self.stack, systems, batch, seeds, self.current_epoch)
+        seeds = [seed_of(self.members[index].seed, self.current_epoch, batch_idx) for index in self.active]
+        terms = self.lessons.terms(batch, seeds, self.current_epoch)
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.global_step + 1) % every == 0:
             self._tell({f"train/{name}": term.tolist() for name, term in terms.items()})
         return terms["loss"].sum()
 
     def optimizer_zero_grad(self, *_: Any) -> None:
-        self.stack.zero_grad()
+        self.lessons.stack.zero_grad()
 
     def on_after_backward(self) -> None:
-        self.together.gradients = self.stack.gradients()
+        self.together.gradients = self.lessons.stack.gradients()
 
     def configure_gradient_clipping(
         self,
@@ -152,21 +148,23 @@ class Crowd(L.LightningModule):
     def on_validation_epoch_start(self) -> None:
         selection = self.trainer.val_dataloaders.session  # type: ignore[union-attr]
         self.scores = [NLBScores(selection, selection, only=("co_bps",)) for _ in self.active]
+        self.loss, self.weight = torch.zeros(2, len(self.active), device=self.device)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        for index, scores in zip(self.active, self.scores, strict=True):
-            member = self.members[index]
-            rates = member.system.assess(batch, batch_idx)
-            with _failure_of(member):
-                scores.update(rates, batch.index, train=False)
+        rates, entries, labels = self.lessons.answers(batch, batch_idx)
+        # As torchmetrics' MeanMetric does, which leaves out what is no number.
+        known = ~entries.isnan()
+        self.loss += torch.where(known, entries, 0.0).flatten(1).sum(1)
+        self.weight += (labels & known).flatten(1).sum(1)
+        for index, scores, own in zip(self.active, self.scores, rates, strict=True):
+            with _failure_of(self.members[index]):
+                scores.update(own, batch.index, train=False)
 
     def on_validation_epoch_end(self) -> None:
         found = []
-        for index, scores in zip(self.active, self.scores, strict=True):
-            member = self.members[index]
-            loss = member.system.validation_loss
-            values = {"val/loss": float(loss.compute())}
-            loss.reset()
+        losses = (self.loss / self.weight).tolist()
+        for index, scores, loss in zip(self.active, self.scores, losses, strict=True):
+            member, values = self.members[index], {"val/loss": loss}
             with _failure_of(member):
                 values |= {f"val/{name}": value for name, value in scores.compute().items()}
                 if not member.selection.failure and member.selection.take(values, self.current_epoch + 1):
@@ -205,45 +203,3 @@ def _failure_of(member: Member) -> Iterator[None]:
         raise
     except BlendError as error:
         member.selection.fail(str(error))
-
-
-def obstacle(members: Sequence[Member], batch: Batch) -> str | None:
-    """Why models of one architecture cannot train at once, as `torch.func.vmap` says; None where they can.
-
-    Args:
-        members: the models, built; two of them are tried.
-        batch: any trials; two of them are used.
-    """
-    # The same trials for both.
-    rows = torch.arange(len(batch), device=batch.rows.device)[:2].repeat(2)
-    tensors = {name: tensor[rows].to("cpu") for name, tensor in _tensors(batch).items()}
-    few = Batch(**tensors, global_size=min(2, len(batch)))
-    pair = members[:2]
-    try:
-        stack = Stack([member.lesson for member in pair], BESIDES)
-        _terms(stack, [member.system for member in pair], few, [0, 0], 0)["loss"].sum().backward()
-    except RuntimeError as error:
-        return str(error).splitlines()[0]
-    return None
-
-
-def _terms(
-    stack: Stack, systems: Sequence[Student], batch: Batch, seeds: Sequence[int], epoch: int
-) -> dict[str, Tensor]:
-    """The objective's terms, (K,) each, for the trials of all models, masked by their seeds."""
-    members, (_, bins, channels) = len(systems), batch.observed.shape
-    size = batch.global_size, bins, channels
-    chances = [system.chance(size, seed, epoch) for system, seed in zip(systems, seeds, strict=True)]
-    # What they draw differs, what they make of it does not.
-    masked, labels = systems[0].hide(batch, joined(chances))
-
-    def step(lesson: Lesson, tensors: dict[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
-        return lesson(Batch(**tensors, global_size=size[0]), labels)
-
-    tensors = {name: tensor.unflatten(0, (members, -1)) for name, tensor in _tensors(masked).items()}
-    return stack(step, tensors, labels.unflatten(0, (members, -1)))
-
-
-def _tensors(batch: Batch) -> dict[str, Tensor]:
-    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    return {name: value for name, value in values.items() if isinstance(value, Tensor)}

@@ -157,17 +157,25 @@ class Student(L.LightningModule):
         Returns:
             Expected counts per bin, (B, T', N).
         """
+        batch, labels = self.exam(batch, batch_idx)
+        rates, entries = self.answers(batch, labels)
+        self.validation_loss.update(entries, labels)
+        return rates
+
+    def exam(self, batch: Batch, batch_idx: int) -> tuple[Batch, Tensor]:
+        """What is seen in validation, and the (B, T', N) labels: the entries of the validation loss; see `assess`."""
         _, bins, channels = batch.observed.shape
         if batch.target.shape[1:] == (bins, channels):
-            batch, labels = self.mask(batch, batch_idx, epoch=0)
-        else:
-            labels = batch.target_valid.clone()
-            labels[:, :bins, :channels] = False
+            return self.mask(batch, batch_idx, epoch=0)
+        labels = batch.target_valid.clone()
+        labels[:, :bins, :channels] = False
+        return batch, labels
+
+    def answers(self, batch: Batch, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Expected counts per bin, (B, T', N), and the loss of each entry that has a label, 0 elsewhere."""
         encoding = self.encode(batch)
-        prediction = encoding.prediction
-        entries = self.likelihood.loss(prediction, batch.target, encoding.log_variance)
-        self.validation_loss.update(torch.where(labels, entries, 0.0), labels)
-        return self.likelihood.mean(prediction)
+        entries = self.likelihood.loss(encoding.prediction, batch.target, encoding.log_variance)
+        return self.likelihood.mean(encoding.prediction), torch.where(labels, entries, 0.0)
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Expected counts per bin, (B, T', N)."""
