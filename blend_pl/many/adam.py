@@ -75,8 +75,8 @@ class StackedAdam:
                 [-g["lr"] / (1 - g["betas"][0] ** self.steps) for g in groups],
             ],
             dtype=values.dtype,
-            device=values.device,
-        )[..., None]
+            # Nobody waits for a GPU.
+        ).to(values.device, non_blocking=True)[..., None]
         if groups[0]["decoupled_weight_decay"]:
             values.mul_(decay)
         else:

@@ -1,7 +1,10 @@
-"""A step of K models at once beside a step of one, at MC_Maze's size on a GPU and at the demo's on a CPU."""
+"""A step of K models at once beside a step of one: where arithmetic costs, and where launching it does."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pytest
@@ -9,10 +12,14 @@ import torch
 from helpers.sessions import session_of
 from helpers.systems import trainer
 from measure import DEVICE
+from test_models import Kernels
 from test_step import Clock, fastest
+from torch import nn
+from torch.optim import AdamW
 
 from blend_pl.data.loader import Standardisation, TrialBatches, TrialSampler
 from blend_pl.data.session import SessionTensors, Signature
+from blend_pl.many.batches import CrowdBatches
 from blend_pl.many.crowd import Crowd
 from blend_pl.many.member import Member
 from blend_pl.many.selection import Selection
@@ -22,49 +29,99 @@ from blend_pl.systems import Student
 
 pytestmark = pytest.mark.benchmark
 
-STEPS = 8
-ON_GPU = DEVICE != "cpu"
-BATCH = 64 if ON_GPU else 16
-SIZES = (
-    {"bins": 140, "forward": 40, "heldin": 137, "heldout": 45} if ON_GPU else {"bins": 35, "heldin": 45, "heldout": 15}
-)
-NETWORK = NDT if ON_GPU else partial(NDT, layers=2, embedding=partial(Linear, width=64))
 MEMBERS = (1, 4, 16)
 
 
-class Trials(L.LightningDataModule):
-    """Trials that lie on the device, for one model, or the same for each of several."""
+@dataclass(frozen=True)
+class Case:
+    """A network and the trials of its batches."""
 
-    def __init__(self, session: SessionTensors, members: int | None = None) -> None:
+    network: Callable[..., nn.Module]
+    sizes: dict[str, int]
+    batch: int
+    steps: int
+
+
+CASES = {
+    "MC_Maze's size": Case(NDT, {"bins": 140, "forward": 40, "heldin": 137, "heldout": 45}, 64, 8),
+    "the demo's size": Case(
+        partial(NDT, layers=2, embedding=partial(Linear, width=64)), {"bins": 35, "heldin": 45, "heldout": 15}, 16, 8
+    ),
+    # So small that a processor is busy with calls alone, as it is when it launches what a GPU soon has done.
+    "hardly any": Case(
+        partial(NDT, layers=2, feedforward=8, embedding=partial(Linear, width=8)),
+        {"bins": 10, "heldin": 6, "heldout": 2},
+        4,
+        40,
+    ),
+}
+
+
+class Trials(L.LightningDataModule):
+    """Trials that lie on the device, for one model, or in an order of its own for each of several."""
+
+    def __init__(self, session: SessionTensors, batch: int, members: int | None = None) -> None:
         super().__init__()
-        self.session, self.members = session, members
+        self.session, self.batch, self.members = session, batch, members
         self.signature = Signature.of("simulated", session)
 
-    def train_dataloader(self) -> TrialBatches | list[TrialBatches]:
+    def train_dataloader(self) -> TrialBatches | CrowdBatches:
+        loaders = [self._loader(seed) for seed in range(self.members or 1)]
+        return loaders[0] if self.members is None else CrowdBatches(loaders)
+
+    def _loader(self, seed: int) -> TrialBatches:
         scale = Standardisation.fit(self.session.behavior)
-        sampler = TrialSampler(len(self.session), BATCH, shuffle=True)
-        one = TrialBatches(self.session, scale, sampler)
-        return one if self.members is None else [one] * self.members
+        return TrialBatches(self.session, scale, TrialSampler(len(self.session), self.batch, True, seed))
 
 
-def seconds(module: L.LightningModule, data: L.LightningDataModule, folder: Path) -> float:
-    clock = Clock()
+class Counter(L.Callback):
+    """Counts the kernels of one step."""
+
+    def __init__(self) -> None:
+        self.kernels, self.steps = Kernels(), 0
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.steps += 1
+        if self.steps == 2:
+            self.kernels.__enter__()
+        elif self.steps == 3:
+            self.kernels.__exit__(None, None, None)
+
+
+def step(module: Callable[[], L.LightningModule], data: L.LightningDataModule, folder: Path) -> tuple[float, int]:
+    """Seconds of the fastest step, and the number of kernels of a step."""
     settings = {"accelerator": "auto", "devices": 1, "gradient_clip_val": 200.0}
-    trainer(folder, 1, clock, **settings).fit(module, datamodule=data)
-    return fastest(clock.marks)
+    clock, counter = Clock(), Counter()
+    for callback in (clock, counter):
+        torch.manual_seed(0)
+        trainer(folder, 1, callback, **settings).fit(module(), datamodule=data)
+    return fastest(clock.marks), counter.kernels.count
 
 
-def test_many(tmp_path: Path) -> None:
-    session = session_of(trials=BATCH * STEPS, **SIZES).to(torch.device(DEVICE))
-    torch.manual_seed(0)
-    alone = seconds(Student(NETWORK), Trials(session), tmp_path)
-    print(f"\non {DEVICE}, {torch.get_num_threads()} threads: one model {alone:.4f} s a step")
-    for count in MEMBERS:
+@pytest.mark.parametrize(
+    "name", ["MC_Maze's size", "hardly any"] if DEVICE == "cuda" else ["the demo's size", "hardly any"]
+)
+def test_many(name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    session = session_of(trials=case.batch * case.steps, **case.sizes).to(torch.device(DEVICE))
+    # As is usual on a GPU; on a CPU every parameter would count.
+    student = partial(Student, case.network, optimizer=partial(AdamW, foreach=True))
+
+    def crowd(seeds: Sequence[int]) -> Crowd:
         members = []
-        for seed in range(count):
-            system = Student(NETWORK)
-            system.build(Trials(session).signature)
+        for seed in seeds:
+            system = student()
+            system.build(Signature.of("simulated", session))
             chosen = Selection(("val/loss", "min"), ("val/loss", "min"), 1, 0.0)
             members.append(Member(system, seed, [], chosen, tmp_path / "best.ckpt", []))
-        together = seconds(Crowd(members), Trials(session, count), tmp_path)
-        print(f"{count} at once: {together:.4f} s, {together / alone:.2f} of one's (goal for 16 on an H100: 2)")
+        return Crowd(members)
+
+    alone, few = step(student, Trials(session, case.batch), tmp_path)
+    print(f"\n{name} on {DEVICE}, {torch.get_num_threads()} threads: one model {alone:.4f} s a step, {few} kernels")
+    for count in MEMBERS:
+        data = Trials(session, case.batch, count)
+        together, many = step(partial(crowd, range(count)), data, tmp_path)
+        print(
+            f"{count} at once: {together:.4f} s, {together / alone:.2f} of one's (goal for 16 on an H100: 2); "
+            f"{many} kernels, {many / few:.2f} of one's"
+        )
