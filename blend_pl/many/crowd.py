@@ -135,15 +135,8 @@ class Crowd(L.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        if not gradient_clip_val:
-            return
-        gradients = self.together.gradients
-        if gradient_clip_algorithm == "value":
-            gradients.clamp_(-gradient_clip_val, gradient_clip_val)
-        else:
-            # As `nn.utils.clip_grad_norm_` does.
-            norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
-            gradients.mul_((gradient_clip_val / (norms + 1e-6)).clamp(max=1.0))
+        if gradient_clip_val:
+            self.together.clip(gradient_clip_val, by_value=gradient_clip_algorithm == "value")
 
     def on_validation_epoch_start(self) -> None:
         selection = self.trainer.val_dataloaders.session  # type: ignore[union-attr]

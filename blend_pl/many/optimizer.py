@@ -64,6 +64,14 @@ class Optimizers(Optimizer):
             self.members[index][1].step()
         return loss
 
+    def clip(self, limit: float, by_value: bool) -> None:
+        """Clips the gradients of each model, as `nn.utils.clip_grad_norm_` or `clip_grad_value_` does those of one."""
+        if by_value:
+            self.gradients.clamp_(-limit, limit)
+            return
+        norms = torch.linalg.vector_norm(self.gradients, dim=1, keepdim=True)
+        self.gradients.mul_((limit / (norms + 1e-6)).clamp(max=1.0))
+
     def state_dict(self) -> dict[str, Any]:
         """Those of all models."""
         if self.adam is not None:

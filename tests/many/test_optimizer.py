@@ -164,3 +164,19 @@ def test_a_number_that_is_none_stays_with_its_model(inputs: list[torch.Tensor]) 
     several.step(inputs[0])
     assert several.networks[0].linear.weight.isnan().all()
     torch.testing.assert_close(several.weights()[1], alone(ADAMS[1], 1, inputs[:1]), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("by_value", [False, True])
+@pytest.mark.parametrize("limit", [1e-3, 5.0, 1e6])
+def test_gradients_are_clipped_as_those_of_each_alone(by_value: bool, limit: float, inputs: list[torch.Tensor]) -> None:
+    several = Several(ADAMS)
+    several.step(inputs[0])
+    clip = nn.utils.clip_grad_value_ if by_value else nn.utils.clip_grad_norm_
+    several.stack.hand_out_gradients(several.together.gradients.clone())
+    for network in several.networks:
+        clip(network.parameters(), limit)
+    expected = [[parameter.grad for parameter in network.parameters()] for network in several.networks]
+    several.together.clip(limit, by_value)
+    several.stack.hand_out_gradients(several.together.gradients)
+    found = [[parameter.grad for parameter in network.parameters()] for network in several.networks]
+    torch.testing.assert_close(found, expected)
