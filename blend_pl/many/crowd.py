@@ -141,7 +141,7 @@ class Crowd(L.LightningModule):
     def on_validation_epoch_start(self) -> None:
         selection = self.trainer.val_dataloaders.session  # type: ignore[union-attr]
         self.scores = [NLBScores(selection, selection, only=("co_bps",)) for _ in self.active]
-        self.loss, self.weight = torch.zeros(2, len(self.active), device=self.device)
+        self.loss, self.weight = torch.zeros(2, len(self.active), device=self.device, dtype=torch.float64)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         rates, entries, labels = self.lessons.answers(batch, batch_idx)
