@@ -34,7 +34,8 @@ def many(
         output: folder of all runs.
         fit_args: more arguments of `fit`, for all runs.
         together: at most so many models train at once.
-        stack: whether models train at once; by default if there is a GPU, for a CPU gains nothing by it.
+        stack: whether models train at once; by default if there is a GPU. On a CPU small ones gain by it and large
+            ones lose.
 
     Raises:
         ConfigError: the points are none, or several runs failed; all others have finished.
