@@ -75,7 +75,7 @@ class StackedAdam:
                 [-g["lr"] / (1 - g["betas"][0] ** self.steps) for g in groups],
             ],
             dtype=values.dtype,
-            # Nobody waits for a GPU.
+            # So that nobody waits for what a GPU still computes.
         ).to(values.device, non_blocking=True)[..., None]
         if groups[0]["decoupled_weight_decay"]:
             values.mul_(decay)
