@@ -96,13 +96,20 @@ class Masking:
         if self.span_ramp and not self.span_ramp[0] <= self.span_ramp[1]:
             raise ValueError(f"masking.span_ramp is (first, last) epoch, in this order, not {self.span_ramp}")
 
-    def draw(self, size: tuple[int, int, int], generator: torch.Generator, epoch: int = 0) -> Tensor:
+    def draw(
+        self,
+        size: tuple[int, int, int],
+        generator: torch.Generator | None,
+        epoch: int = 0,
+        device: torch.device | None = None,
+    ) -> Tensor:
         """Which entries to hide.
 
         Args:
             size: (trials, bins, neurons).
-            generator: source of chance, freshly seeded for each batch; its device is the mask's.
+            generator: source of chance, freshly seeded for each batch; None for torch's own.
             epoch: training epoch, for the ramp.
+            device: where the mask shall lie; None for the generator's.
 
         Returns:
             Bool tensor of that size.
@@ -113,20 +120,20 @@ class Masking:
         shape = {"timestep": (trials, starts, 1), "neuron": (trials, 1, neurons), "full": (trials, starts, neurons)}
         # Stretches overlap: a bin is spared if none of the `width` that could cover it begins.
         chance = 1 - (1 - self.ratio) ** (1 / width)
-        begins = torch.rand(shape[self.mode], generator=generator, device=generator.device) < chance
+        begins = _uniform(shape[self.mode], generator, device) < chance
         return (begins.unfold(1, width, 1).any(-1) if width > 1 else begins).expand(size)
 
     def forget(self, trials: int, generator: torch.Generator) -> Tensor:
         """(trials,) bool, in which trials privileged input is hidden."""
         return torch.rand(trials, generator=generator, device=generator.device) < self.behavior_ratio
 
-    def _span(self, generator: torch.Generator, epoch: int) -> int:
+    def _span(self, generator: torch.Generator | None, epoch: int) -> int:
         if self.max_span == 1:
             return 1
         first, last = self.span_ramp or (0, 0)
         chance = 1.0 if epoch >= last else max(0, epoch - first) / max(1, last - first)
         # Drawn on the host: a number read back from a GPU would stall it.
-        host = random.Random(generator.initial_seed())
+        host = random.Random(int(torch.randint(2**62, ())) if generator is None else generator.initial_seed())
         return host.randint(1, self.max_span) if host.random() < chance else 1
 
     def chance(self, size: tuple[int, int, int], generator: torch.Generator, epoch: int = 0) -> Chance:
@@ -138,7 +145,7 @@ class Masking:
         self,
         observed: Tensor,
         hidden: Tensor,
-        generator: torch.Generator,
+        generator: torch.Generator | None,
         rows: Tensor,
         global_size: int,
         noise: Callable[[Tensor, Tensor], Tensor],
@@ -148,7 +155,7 @@ class Masking:
         Args:
             observed: (trials, bins, neurons) counts.
             hidden: bool, same shape.
-            generator: source of chance.
+            generator: source of chance, on the same device; None for torch's own.
             rows: (trials,) positions in the global batch, for all of which chance is drawn: what happens to a trial
                 does not depend on how trials are divided over ranks.
             global_size: number of trials in the global batch.
@@ -157,17 +164,22 @@ class Masking:
         Returns:
             The corrupted copy.
         """
-        fate = self._fate((global_size, *observed.shape[1:]), generator)
+        fate = self._fate((global_size, *observed.shape[1:]), generator, observed.device)
         return Chance(hidden, *(None if part is None else part[rows] for part in fate)).corrupt(observed, noise)
 
     def _fate(
-        self, size: Sequence[int], generator: torch.Generator
+        self, size: Sequence[int], generator: torch.Generator | None, device: torch.device | None = None
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Who becomes zero, who a random value, and its level; see `Chance`."""
         if self.zero_ratio == 1:
             return None, None, None
-        chance, share, level = torch.rand((3, *size), generator=generator, device=generator.device)
+        chance, share, level = _uniform((3, *size), generator, device)
         return chance < self.zero_ratio, share < self.random_ratio, level
+
+
+def _uniform(size: Sequence[int], generator: torch.Generator | None, device: torch.device | None) -> Tensor:
+    """Numbers between 0 and 1, of a generator where it lies, or of torch's own on a device."""
+    return torch.rand(*size, generator=generator, device=device if generator is None else generator.device)
 
 
 @dataclass(frozen=True)

@@ -49,13 +49,15 @@ class Contrast:
     corruption: Masking = Masking(0.05, "full", zero_ratio=0.5, random_ratio=0.5)  # noqa: RUF009
 
     def views(self, observed: Tensor) -> Tensor:
-        """Counts (B, T, C) -> two corruptions of each trial, (2 B, T, C): first all first ones."""
-        # Seeded from torch's own generator on the host: the same chance on every device, without a stall.
-        generator = torch.Generator(observed.device).manual_seed(int(torch.randint(2**62, ())))
+        """Counts (B, T, C) -> two corruptions of each trial, (2 B, T, C): first all first ones.
+
+        Chance is torch's own, as dropout's is.
+        """
         pair = observed.repeat(2, 1, 1)
         trials, bins, channels = pair.shape
-        hidden = self.corruption.draw((trials, bins, channels), generator)
-        return self.corruption.corrupt(pair, hidden, generator, torch.arange(trials), trials, Poisson().noise)
+        hidden = self.corruption.draw((trials, bins, channels), None, device=pair.device)
+        rows = torch.arange(trials, device=pair.device)
+        return self.corruption.corrupt(pair, hidden, None, rows, trials, Poisson().noise)
 
     def term(self, *embedded: Tensor) -> Tensor:
         """The views as each stream embeds them, (2 B, ...) -> weighted sum over streams, (B,)."""

@@ -4,6 +4,7 @@ import copy
 import functools
 import itertools
 import math
+import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
@@ -304,6 +305,8 @@ class _Description:
             bound = (value.__defaults__, value.__kwdefaults__, cells)
             # Functions of one name may be others, as two lambdas of a line are.
             return [value.__module__, value.__qualname__, hash(value.__code__), *(self.of(part) for part in bound)]
+        if isinstance(value, weakref.ref):
+            return ["weakref", self.of(value())]
         if isinstance(value, MethodType):
             return [self.of(value.__func__), self.of(value.__self__)]
         named = value if isinstance(value, type | BuiltinFunctionType) else type(value)

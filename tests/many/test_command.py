@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from helpers.cli import SIMULATION, TINY_TRAINING, experiment, fit, teacher_args, tiny_network, weights
+from helpers.cli import SIMULATION, TINY_TRAINING, backbone_of, experiment, fit, teacher_args, tiny_network, weights
 
 from blend_pl.cli import prepare
 from blend_pl.commands import run
@@ -33,6 +33,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def many(name: str, output: Path, points: list[dict[str, Any]], *arguments: str, **options: Any) -> dict[str, Path]:
     """Runs an experiment for all points and finds the runs by their identity."""
+    network = tiny_network(backbone_of(experiment(name)))
     file = output / "points.yaml"
     output.mkdir(exist_ok=True)
     file.write_text(yaml.safe_dump(points))
@@ -43,7 +44,7 @@ def many(name: str, output: Path, points: list[dict[str, Any]], *arguments: str,
             str(experiment(name)),
             f"--points={file}",
             f"--output={output}",
-            f"--fit_args={[*tiny_network('NDT'), *arguments]}",
+            f"--fit_args={[*network, *arguments]}",
             *(f"--{option}={value}" for option, value in given.items()),
         ]
     )
@@ -196,11 +197,32 @@ def test_other_architectures_train_one_after_another(data: str, tmp_path: Path, 
 
 
 @pytest.mark.slow
-def test_what_cannot_be_stacked_trains_one_after_another(data: str, tmp_path: Path, capsys: Any) -> None:
-    runs = many("simulated_stndt_baseline", tmp_path, [{}], *EXACT, data, seeds=[1, 2])
+def test_spatiotemporal_students_are_those_of_fit(data: str, tmp_path: Path) -> None:
+    points = [{}, {"model.optimizer.lr": 0.001, "model.backbone.context_forward": 1}]
+    shared = [*EXACT, data, "--model.backbone.contrast.weight=0"]
+    together = many("simulated_stndt_baseline", tmp_path, points, *shared)
+    assert [read_results(run_dir)["cost"]["members"] for run_dir in together.values()] == [2, 2]
+    for point in points:
+        options = [f"--{name}={value}" for name, value in point.items()]
+        alone = fit("simulated_stndt_baseline", tmp_path / "alone", *shared, "--seed_everything=1", *options)
+        alike(together[alone.name], alone)
+
+
+@pytest.mark.slow
+def test_members_that_draw_chance_repeat_themselves_and_no_other(data: str, tmp_path: Path) -> None:
+    runs = [many("simulated_stndt_baseline", tmp_path / part, [{}], *EXACT, data, seeds=[1, 2]) for part in "ab"]
+    first, second = ([weights(run_dir, "best.ckpt") for run_dir in each.values()] for each in runs)
+    assert all(read_results(run_dir)["cost"]["members"] == 2 for run_dir in runs[0].values())
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+    assert all(not torch.equal(value, first[1][name]) for name, value in first[0].items() if "embedding" in name)
+
+
+@pytest.mark.slow
+def test_what_cannot_be_stacked_trains_one_after_another(data: str, tmp_path: Path) -> None:
+    exact = [argument for argument in EXACT if not argument.startswith("--model.backbone.dropout_")]
+    runs = many("simulated_lfads_baseline", tmp_path, [{}], *exact, data, seeds=[1, 2])
     assert len(runs) == 2
-    assert "2 models train one after another: vmap" in capsys.readouterr().out
-    alone = fit("simulated_stndt_baseline", tmp_path / "alone", *EXACT, data, "--seed_everything=2")
+    alone = fit("simulated_lfads_baseline", tmp_path / "alone", *exact, data, "--seed_everything=2")
     assert read_results(runs[alone.name])["scores"] == read_results(alone)["scores"]
 
 

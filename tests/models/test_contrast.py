@@ -10,6 +10,7 @@ from blend_pl.masking import Masking
 from blend_pl.models.contrast import Contrast, nt_xent
 
 CORRUPTION = Masking(0.3, "full", zero_ratio=0.5, random_ratio=0.5)
+STRETCHES = Masking(0.3, zero_ratio=0.5, random_ratio=0.5, max_span=4)
 
 
 @given(trials=st.integers(1, 6), width=st.integers(1, 5), temperature=st.floats(0.05, 2), seed=st.integers(0, 99))
@@ -51,8 +52,9 @@ def test_views_are_two_corruptions_of_the_same_trials() -> None:
     assert not torch.equal(changed[0], changed[1])
 
 
-def test_chance_comes_from_the_seed_of_torch() -> None:
-    contrast, counts = Contrast(corruption=CORRUPTION), torch.rand(4, 5, 3)
+@pytest.mark.parametrize("corruption", [CORRUPTION, STRETCHES])
+def test_chance_comes_from_the_seed_of_torch(corruption: Masking) -> None:
+    contrast, counts = Contrast(corruption=corruption), torch.rand(4, 5, 3)
 
     def views(seed: int) -> Tensor:
         torch.manual_seed(seed)

@@ -165,6 +165,8 @@ SQUARE, CUBE = (lambda x: x**2), (lambda x: x**3)
         (Holding(np.zeros(2)), Holding(np.ones(2))),
         (tied(nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))), nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))),
         (nn.Linear(3, 2), nn.Linear(3, 3)),
+        # It holds its weights beside its parameters too, where no member's could be exchanged for another's.
+        (nn.GRU(2, 3), nn.GRU(2, 3)),
         (nn.Linear(3, 3), nn.Linear(3, 3).requires_grad_(False)),
         (nn.Linear(3, 3), nn.Bilinear(3, 3, 3)),
         (nn.Sequential(nn.ReLU()), nn.Sequential(nn.ReLU(), nn.ReLU())),

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from blend_pl.errors import ConfigError
+from blend_pl.masking import Masking
 from blend_pl.models import STNDT, Dims
 from blend_pl.models.contrast import Contrast
 from blend_pl.models.embedding import CountEmbedding, Identity, Linear, SinusoidalPositions
+from blend_pl.models.stacking import Stack
 from blend_pl.models.stndt import SpatialAttention, SpatiotemporalLayer
 
 DIMS = Dims(channels=5, neurons=8, observed_bins=7, bins=10)
@@ -201,3 +203,44 @@ def test_trials_do_not_mix() -> None:
     counts: Tensor = torch.rand(4, 7, 5)
     alone = torch.cat([model(trial[None]).prediction for trial in counts])
     torch.testing.assert_close(model(counts).prediction, alone, atol=1e-5, rtol=1e-5)
+
+
+def silent(contrast: Contrast, reach: int = 2) -> STNDT:
+    """A network without dropout, in float64."""
+    off = {"dropout": 0.0, "dropout_embedding": 0.0, "dropout_rates": 0.0}
+    return STNDT(DIMS, layers=1, feedforward=4, context_forward=reach, contrast=contrast, **off).double()
+
+
+def test_stacked_networks_are_what_they_are_alone() -> None:
+    torch.manual_seed(0)
+    members, counts = [silent(SILENT, reach) for reach in (1, 3, -1)], torch.randint(0, 4, (3, 4, 7, 5)).double()
+    alone = [member(trials).prediction for member, trials in zip(members, counts, strict=True)]
+    for prediction in alone:
+        prediction.square().sum().backward()
+    stack = Stack(members)
+    gradients = [{name: p.grad for name, p in member.named_parameters() if p.grad is not None} for member in members]
+    together = stack(lambda member, trials: member(trials).prediction, counts)
+    torch.testing.assert_close(together, torch.stack(alone))
+    together.square().sum().backward()
+    for name in gradients[0]:
+        expected = torch.stack([gradient[name] for gradient in gradients])
+        torch.testing.assert_close(stack.parameters[name].grad, expected)
+
+
+def test_stacked_networks_contrast_views_of_their_own() -> None:
+    torch.manual_seed(0)
+    contrast = Contrast(corruption=Masking(0.3, "full", zero_ratio=0.5, random_ratio=0.5))
+    members, counts = [silent(contrast) for _ in range(2)], torch.randint(0, 4, (6, 7, 5)).double()
+    members[1].load_state_dict(members[0].state_dict())
+    stack, both = Stack(members), counts.expand(2, *counts.shape)
+    with torch.no_grad():
+        alone = torch.stack([members[0](counts).penalty.mean() for _ in range(100)])
+        drawn = torch.stack([stack(lambda member, trials: member(trials).penalty.mean(), both) for _ in range(100)]).T
+    # Equal but for chance, which no two share.
+    assert abs(torch.corrcoef(drawn)[0, 1]) < 0.3
+    for each in drawn:
+        assert abs(each.mean() - alone.mean()) < 0.5 * alone.std()
+        assert float(each.std()) == pytest.approx(float(alone.std()), rel=0.4)
+    penalty = stack(lambda member, trials: member(trials).penalty.sum(), both)
+    penalty.sum().backward()
+    assert stack.parameters["embedding_spatial.linear.weight"].grad.abs().sum((1, 2)).all()
