@@ -2,11 +2,12 @@
 
 import os
 from argparse import ArgumentError
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
@@ -366,12 +367,32 @@ class Prepared(BlendCLI):
         """Nothing has been trained yet."""
 
 
+@contextmanager
+def within_memory() -> Iterator[None]:
+    """Says what to do where a GPU's memory does not suffice.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        # What follows are numbers of the allocator.
+        wanted = " ".join(str(error).partition(" GPU ")[0].split()).rstrip(".")
+        raise ConfigError(
+            f"{wanted or 'out of memory'}: choose a smaller data.batch_size, with trainer.accumulate_grad_batches to "
+            "make up for it, a smaller data.eval_batch_size, or trainer.precision bf16-mixed; if somebody else filled "
+            "the GPU, the same command with --resume true goes on from the last checkpoint"
+        ) from error
+
+
 CLI = TypeVar("CLI", bound=BlendCLI)
 
 
 def _made(kind: type[CLI], arguments: Sequence[str], claims: ExitStack) -> CLI:
     try:
-        return kind(arguments, claims)
+        with within_memory():
+            return kind(arguments, claims)
     except SIGTERMException:
         raise Stopped("ended by a signal; the same command, `fit` with --resume true, goes on") from None
     except ArgumentError as error:

@@ -17,6 +17,7 @@ from helpers.cli import TINY, experiment, fit, start
 from helpers.nwb_files import write_maze, write_rtt
 
 from blend_pl.__main__ import main
+from blend_pl.models import NDT
 
 Complaint = Callable[..., str]
 
@@ -260,3 +261,27 @@ def test_in_a_process_of_its_own(tmp_path: Path) -> None:
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (2, "")
     assert err == f"blend_pl: cannot read the config file {missing}: No such file or directory; check its name\n"
+
+
+def test_no_memory_on_the_gpu(folder: Path, fails: Complaint, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(*_: object) -> None:
+        raise torch.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.10 GiB of which ..."
+        )
+
+    monkeypatch.setattr(NDT, "forward", fill)
+    line = fails("mc_maze_baseline", folder / "maze")
+    assert line.startswith("blend_pl: CUDA out of memory. Tried to allocate 20.00 GiB: ")
+    for way_out in ("data.batch_size", "accumulate_grad_batches", "bf16-mixed", "--resume true"):
+        assert way_out in line
+
+
+def test_other_errors_of_the_gpu_stay_as_they_are(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(NDT, "forward", fail)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        fit("mc_maze_baseline", tmp_path, f"--data.root={folder / 'maze'}")

@@ -1,5 +1,7 @@
 """From command lines of `fit` to runs that were trained at once."""
 
+import copy
+import gc
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -9,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 
 from blend_pl.callbacks import Cost, LastCheckpoint
 from blend_pl.callbacks.cost import parameters_of
-from blend_pl.cli import prepare
+from blend_pl.cli import prepare, within_memory
 from blend_pl.errors import BlendError, Stopped
 from blend_pl.files import unwritable
 from blend_pl.many.crowd import Crowd, CrowdData
@@ -74,7 +77,7 @@ def train_stacked(runs: Sequence[list[str]], together: int, output: Path) -> tup
                 singles.append(arguments)
         trained = [entry for entry in entries if noted(entry.cli.run) is not None]
         for entry in trained:
-            with others_go_on(failures):
+            with others_go_on(failures), within_memory():
                 entry.cli.datamodule.prepare_data()
                 entry.cli.datamodule.setup("fit")
                 conclude(entry.cli)
@@ -119,18 +122,51 @@ def _train_on_same_data(entries: Sequence[Entry], together: int, output: Path) -
         if reason:
             print(f"{len(group)} models train one after another: {reason}")
         for crowd in crowds:
-            if reason or len(crowd) == 1:
+            if reason:
                 singles += [entry for entry, _, _ in crowd]
             else:
-                failures += _train([entry for entry, _, _ in crowd], [member for _, member, _ in crowd], output)
+                alone, failed = _train_what_fits([(entry, member) for entry, member, _ in crowd], output)
+                singles += alone
+                failures += failed
     return singles, failures
+
+
+def _train_what_fits(crowd: Sequence[tuple[Entry, Member]], output: Path) -> tuple[list[Entry], list[BlendError]]:
+    """Trains a crowd; one for which the memory does not suffice begins again as two halves.
+
+    Returns:
+        Who is left to be trained alone, and what some have failed by.
+    """
+    entries, members = [entry for entry, _ in crowd], [member for _, member in crowd]
+    if len(crowd) == 1:
+        return entries, []
+    begun = [copy.deepcopy((member.system.state_dict(), member.selection.state_dict())) for member in members]
+    try:
+        return [], _train(entries, members, output)
+    except torch.OutOfMemoryError:
+        print(f"there is no memory for {len(crowd)} models at once; they begin again, half of them at a time")
+    for member, (weights, selection) in zip(members, begun, strict=True):
+        member.system.load_state_dict(weights)
+        member.system.validation_loss.reset()
+        member.selection.load_state_dict(selection)
+    shutil.rmtree(_folder(entries, output), ignore_errors=True)
+    # The error held on to what filled the memory.
+    gc.collect()
+    torch.cuda.empty_cache()
+    half = len(crowd) // 2
+    parts = [_train_what_fits(part, output) for part in (crowd[:half], crowd[half:])]
+    return [entry for alone, _ in parts for entry in alone], [failure for _, failed in parts for failure in failed]
+
+
+def _folder(entries: Sequence[Entry], output: Path) -> Path:
+    """Where those who train together keep what they go on from."""
+    runs = " ".join(str(entry.cli.run) for entry in entries)
+    return output / FOLDER / hashlib.sha256(runs.encode()).hexdigest()[:8]
 
 
 def _train(entries: Sequence[Entry], members: Sequence[Member], output: Path) -> list[BlendError]:
     """Trains members and scores them; returns what some have failed by."""
-    runs = [entry.cli for entry in entries]
-    identity = hashlib.sha256(" ".join(str(run.run) for run in runs).encode()).hexdigest()[:8]
-    folder = output / FOLDER / identity
+    runs, folder = [entry.cli for entry in entries], _folder(entries, output)
     cost, last = Cost(), LastCheckpoint(folder / CHECKPOINTS)
     # Nobody is to choose a checkpoint by what an untrained model is worth.
     changes = {"num_sanity_val_steps": 0, "logger": False, "callbacks": [cost, last], "default_root_dir": folder}
@@ -156,7 +192,7 @@ def _train(entries: Sequence[Entry], members: Sequence[Member], output: Path) ->
         raise unwritable(folder, error) from error
     for run in runs:
         if noted(run.run) is not None:
-            with others_go_on(failures):
+            with others_go_on(failures), within_memory():
                 conclude(run)
     return failures
 

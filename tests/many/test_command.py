@@ -227,6 +227,27 @@ def test_what_cannot_be_stacked_trains_one_after_another(data: str, tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_a_crowd_for_which_there_is_no_memory_trains_in_halves(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    class Filling(training.Crowd):
+        def training_step(self, batches: Any, batch_idx: int) -> Any:
+            if len(self.active) > 2 and self.current_epoch == 1:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return super().training_step(batches, batch_idx)
+
+    monkeypatch.setattr(training, "Crowd", Filling)
+    runs = many("simulated_baseline", tmp_path, [{}], *EXACT, data, seeds=[1, 2, 3])
+    costs = [read_results(run_dir)["cost"].get("members", 1) for run_dir in runs.values()]
+    assert sorted(costs) == [1, 2, 2]
+    assert capsys.readouterr().out.count("there is no memory for 3 models at once; they begin again") == 1
+    assert not [*tmp_path.glob("many/*")]
+    for seed in (1, 3):
+        alone = fit("simulated_baseline", tmp_path / "alone", *EXACT, data, f"--seed_everything={seed}")
+        alike(runs[alone.name], alone)
+
+
+@pytest.mark.slow
 def test_an_ended_command_goes_on(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = many("simulated_baseline", tmp_path / "whole", [{}], *EXACT, data, seeds=[1, 2])
 
