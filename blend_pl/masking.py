@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from blend_pl.sending import sent
+
 
 @dataclass(frozen=True)
 class Chance:
@@ -196,6 +198,10 @@ class TokenMasking:
         if not 0 <= self.ratio < 1:
             raise ValueError(f"token_masking.ratio is a share below 1, for something must be seen, not {self.ratio}")
 
+    def dropped(self, patches: Sequence[int], bins: int) -> list[int]:
+        """How many tokens of each segment are dropped, of segments with T bins and these numbers of patches."""
+        return [round(self.ratio * bins * p) for p in patches]
+
     def draw(
         self, patches: Sequence[int], bins: int, widest: int, rows: Tensor, global_size: int, generator: torch.Generator
     ) -> Tensor | None:
@@ -217,8 +223,8 @@ class TokenMasking:
             return None
         device = generator.device
         level = torch.rand((global_size, bins, widest), generator=generator, device=device)[rows]
-        count = torch.tensor(patches, device=device, dtype=torch.long)
+        count = sent(patches, device)
         absent = torch.arange(widest, device=device) >= count[:, None, None]
         rank = level.masked_fill(absent, 2.0).flatten(1).argsort(1).argsort(1)
-        dropped = torch.tensor([round(self.ratio * bins * p) for p in patches], device=device)
+        dropped = sent(self.dropped(patches, bins), device)
         return (rank < dropped[:, None]).unflatten(1, (bins, widest))

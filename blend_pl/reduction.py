@@ -1,6 +1,5 @@
 """Means that are the same for one process and for many."""
 
-import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -18,7 +17,8 @@ def global_mean(total: Tensor, weight: Tensor | int) -> Tensor:
     Returns:
         Scalar; its average over ranks is the global mean.
     """
-    weight = torch.as_tensor(weight, dtype=total.dtype, device=total.device)
+    # A number that is filled in on the device stalls nobody, as one that is copied there would.
+    weight = weight.to(total) if isinstance(weight, Tensor) else total.new_full((), weight)
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         weight = weight.detach().clone()
         dist.all_reduce(weight)

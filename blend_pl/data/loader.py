@@ -10,6 +10,7 @@ from torch import Tensor
 from blend_pl.data.batch import Batch
 from blend_pl.data.plan import PlannedBatches
 from blend_pl.data.session import SessionTensors
+from blend_pl.sending import sent
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class TrialBatches(PlannedBatches[tuple[Tensor, Tensor, int], Batch]):
 
     def cut(self, cut: tuple[Tensor, Tensor, int]) -> Batch:
         session = self.session
-        index, rows = (part.to(session.spikes.device) for part in cut[:2])
+        index, rows = (sent(part, session.spikes.device) for part in cut[:2])
         target = session.spikes[index].float()
         behavior = session.behavior[index]
         valid = behavior.isfinite()

@@ -98,8 +98,11 @@ class SessionTensors:
 
     def valid(self, trials: Tensor) -> Tensor:
         """(selected trials, T + F, N) bool: entries that were recorded and may be scored."""
-        groups = torch.tensor([self.n_heldin, self.n_units - self.n_heldin], device=self.observed.device)
-        return self.observed[trials].repeat_interleave(groups, dim=-1, output_size=self.n_units)
+        heldin, heldout = self.observed[trials].split(1, -1)
+        whole = heldin.shape[:-1]
+        return torch.cat(
+            [heldin.expand(*whole, self.n_heldin), heldout.expand(*whole, self.n_units - self.n_heldin)], -1
+        )
 
 
 def concatenate(first: SessionTensors, second: SessionTensors) -> SessionTensors:

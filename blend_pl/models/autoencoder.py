@@ -82,7 +82,13 @@ class PatchAutoencoder(SessionNetwork):
                 with torch.no_grad():
                     self.table.rows(session).copy_(other.table.rows(session))
 
-    def forward(self, observed: Tensor, sessions: Sequence[str], hidden: Tensor | None = None) -> Encoding:
+    def forward(
+        self,
+        observed: Tensor,
+        sessions: Sequence[str],
+        hidden: Tensor | None = None,
+        dropped: Sequence[int] | None = None,
+    ) -> Encoding:
         """Encodes segments.
 
         Args:
@@ -90,6 +96,7 @@ class PatchAutoencoder(SessionNetwork):
             sessions: name of each segment's session.
             hidden: (B, T, P) bool, tokens that are dropped, equally many in rows of equally many patches; None for
                 none. Their values are not read.
+            dropped: how many tokens of each segment are; None to count them, for which the host waits.
 
         Returns:
             Prediction (B, T, C), 0 where a session has no channel; latents (B, T, width), the mean over the visible
@@ -98,20 +105,27 @@ class PatchAutoencoder(SessionNetwork):
         batch, bins, channels = observed.shape
         if not batch:
             return Encoding(observed.new_zeros(0, bins, channels), latents=observed.new_zeros(0, bins, self.width))
-        return encode_in_groups(self.table.groups(sessions), self._run, observed, sessions, hidden)
+        return encode_in_groups(self.table.groups(sessions), self._run, observed, sessions, hidden, dropped)
 
-    def _run(self, patches: int, observed: Tensor, sessions: Sequence[str], hidden: Tensor | None) -> Encoding:
+    def _run(
+        self,
+        patches: int,
+        observed: Tensor,
+        sessions: Sequence[str],
+        hidden: Tensor | None,
+        dropped: Sequence[int] | None,
+    ) -> Encoding:
         """Encodes rows that all have P patches."""
         channels = observed.shape[-1]
         table, present = self.table(sessions), self.table.present(sessions)
         hidden = None if hidden is None else hidden[..., :patches]
         tokens = self.embedding(cut(observed, self.patch, patches, hidden), present)
-        guesses, latents, valid = self.reconstruct(tokens, table, hidden)
+        guesses, latents, valid = self.reconstruct(tokens, table, hidden, dropped)
         predicted = whole(self.readout(guesses), present, channels)
         return Encoding(predicted, latents=latents, latents_valid=valid)
 
     def reconstruct(
-        self, tokens: Tensor, vectors: Tensor, hidden: Tensor | None
+        self, tokens: Tensor, vectors: Tensor, hidden: Tensor | None, dropped: Sequence[int] | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Encodes the visible tokens and predicts all.
 
@@ -119,6 +133,7 @@ class PatchAutoencoder(SessionNetwork):
             tokens: (B, T, P, width) embedded values.
             vectors: (B, P, width) of the patches.
             hidden: (B, T, P) bool, tokens that are dropped; None for none.
+            dropped: how many of each segment; None to count them.
 
         Returns:
             (B, T, P, predictor width), what is read out; latents (B, T, width) and where there are some, (B, T) bool or
@@ -133,7 +148,7 @@ class PatchAutoencoder(SessionNetwork):
             latents = encoded.unflatten(1, (bins, patches)).mean(2)
             guesses = self.narrow(encoded)
         else:
-            seen = visible(hidden.flatten(1))
+            seen = visible(hidden.flatten(1), dropped)
             wide = seen[..., None].expand(-1, -1, tokens.shape[-1])
             encoded = self.encoder(tokens.gather(1, wide), times[0][seen])
             latents, valid = pooled(encoded, times[0][seen], bins)
@@ -159,14 +174,18 @@ def whole(patched: Tensor, present: Tensor, channels: int) -> Tensor:
     return nn.functional.pad(values, (0, max(0, channels - values.shape[-1])))[..., :channels]
 
 
-def visible(hidden: Tensor) -> Tensor:
+def visible(hidden: Tensor, dropped: Sequence[int] | None = None) -> Tensor:
     """(B, K) places of the visible of (B, L) tokens, in order.
+
+    Args:
+        hidden: (B, L) bool, the others.
+        dropped: how many of each row are hidden; None to count them.
 
     Raises:
         ValueError: rows have different numbers of them.
     """
-    counts = (~hidden).sum(1)
-    fewest, most = (int(each) for each in counts.aminmax())
+    counts = hidden.sum(1).tolist() if dropped is None else dropped
+    fewest, most = (hidden.shape[1] - number for number in (max(counts), min(counts)))
     if fewest != most:
         raise ValueError(f"rows of equally many tokens show between {fewest} and {most}; hide equally many in each")
     return hidden.long().argsort(dim=1, stable=True)[:, :most].sort(dim=1).values

@@ -84,10 +84,10 @@ class LearnedPositions(nn.Module):
         return self.embedding.weight
 
 
-def sinusoids(bins: int, width: int) -> Tensor:
+def sinusoids(bins: int, width: int, device: torch.device | None = None) -> Tensor:
     """Sines and cosines of every bin (Vaswani et al., 2017, section 3.5): (T', width), for any width, odd ones too."""
-    half = torch.arange(0, width, 2) / width
-    angle = torch.arange(bins)[:, None] * 10_000.0**-half
+    half = torch.arange(0, width, 2, device=device) / width
+    angle = torch.arange(bins, device=device)[:, None] * 10_000.0**-half
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :width]
 
 

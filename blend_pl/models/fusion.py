@@ -101,7 +101,7 @@ class CrossAttention(Fusion):
 
     def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
         """Tokens (B, T', tokens) and context (B, T', D) -> (B, T', tokens)."""
-        positions = sinusoids(tokens.shape[1], self.width).to(tokens)
+        positions = sinusoids(tokens.shape[1], self.width, tokens.device).to(tokens.dtype)
         behavior = self.embedding(context)
         projected = self.query(self.norm(tokens) + positions), self.key(behavior + positions), self.value(behavior)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in projected)

@@ -134,7 +134,7 @@ class LFADS(nn.Module):
         factors = (states * keep[1:].transpose(0, 1)) @ self._loadings().T
         penalty = None
         if self.training:
-            at_start = divergence(mean, log_variance, self.initial_prior, mean.new_tensor(0.1).log()).sum(-1)
+            at_start = divergence(mean, log_variance, self.initial_prior, mean.new_full((), 0.1).log()).sum(-1)
             driving = self.input_prior.divergence(means, log_variances, samples)
             penalty = self._rise() * (self.kl_initial * at_start + self.kl_inputs * driving) / self.entries
         return Encoding(self.readout(factors), [states, factors], factors, penalty)

@@ -45,7 +45,12 @@ class MultimodalAutoencoder(SessionNetwork):
         raise ConfigError("a multimodal network is trained from the start; take `pretrained` out of its experiment")
 
     def forward(
-        self, observed: Tensor, sessions: Sequence[str], hidden: Tensor | None = None, n_units: int = 0
+        self,
+        observed: Tensor,
+        sessions: Sequence[str],
+        hidden: Tensor | None = None,
+        n_units: int = 0,
+        dropped: Sequence[int] | None = None,
     ) -> Encoding:
         """Encodes segments; see `PatchAutoencoder.forward`.
 
@@ -54,6 +59,7 @@ class MultimodalAutoencoder(SessionNetwork):
             sessions: name of each segment's session.
             hidden: (B, T, Q + P) bool, dropped patches of units, then of channels; N units fill Q patches.
             n_units: N.
+            dropped: how many patches of each segment are, of both kinds together; None to count them.
 
         Returns:
             Prediction (B, T, N + C), latents (B, T, width) and `latents_valid`.
@@ -62,10 +68,16 @@ class MultimodalAutoencoder(SessionNetwork):
         if not batch:
             return Encoding(observed.new_zeros(0, bins, columns), latents=observed.new_zeros(0, bins, self.width))
         groups = grouped((self.units.patches(name), self.patches(name)) for name in sessions)
-        return encode_in_groups(groups, partial(self._run, n_units), observed, sessions, hidden)
+        return encode_in_groups(groups, partial(self._run, n_units), observed, sessions, hidden, dropped)
 
     def _run(
-        self, n_units: int, patches: tuple[int, int], observed: Tensor, sessions: Sequence[str], hidden: Tensor | None
+        self,
+        n_units: int,
+        patches: tuple[int, int],
+        observed: Tensor,
+        sessions: Sequence[str],
+        hidden: Tensor | None,
+        dropped: Sequence[int] | None,
     ) -> Encoding:
         """Encodes rows that all have as many patches of either kind."""
         kinds = (
@@ -73,18 +85,18 @@ class MultimodalAutoencoder(SessionNetwork):
             (self.lfp.table, self.lfp.embedding, self.lfp.readout, observed.shape[-1] - n_units),
         )
         values = observed.split([columns for *_, columns in kinds], -1)
-        dropped: Sequence[Tensor | None] = (None, None)
+        marks: Sequence[Tensor | None] = (None, None)
         if hidden is not None:
             behind = -(-n_units // self.units.patch)
             hidden = torch.cat([hidden[..., : patches[0]], hidden[..., behind : behind + patches[1]]], -1)
-            dropped = hidden.split(patches, -1)
+            marks = hidden.split(patches, -1)
         present = [table.present(sessions) for table, *_ in kinds]
         tokens = [
-            embedding(cut(values[kind], table.patch, patches[kind], dropped[kind]), present[kind])
+            embedding(cut(values[kind], table.patch, patches[kind], marks[kind]), present[kind])
             for kind, (table, embedding, *_) in enumerate(kinds)
         ]
         vectors = torch.cat([table(sessions) for table, *_ in kinds], 1)
-        guesses, latents, valid = self.lfp.reconstruct(torch.cat(tokens, 2), vectors, hidden)
+        guesses, latents, valid = self.lfp.reconstruct(torch.cat(tokens, 2), vectors, hidden, dropped)
         predicted = [
             whole(readout(guess), there, columns)
             for guess, there, (*_, readout, columns) in zip(guesses.split(patches, 2), present, kinds, strict=True)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from blend_pl.errors import ConfigError, DataError
 from blend_pl.models.contract import Dims
 from blend_pl.models.rows import grouped
+from blend_pl.sending import sent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class SessionDims(Dims):
 class SessionNetwork(nn.Module, ABC):
     """Base class of networks that know several sessions and can be told of more; built from `SessionDims`.
 
-    `forward(observed, sessions, hidden=None) -> Encoding`: see `PatchAutoencoder`.
+    `forward(observed, sessions, hidden=None, dropped=None) -> Encoding`: see `PatchAutoencoder`.
     """
 
     patch: int
@@ -188,12 +189,12 @@ class PatchTable(nn.Module):
     def forward(self, sessions: Sequence[str]) -> Tensor:
         """(B, P, width) vectors of sessions with equally many patches."""
         count = self.patches(sessions[0])
-        starts = torch.tensor([self.starts[name] for name in sessions], device=self.weight.device)
+        starts = sent([self.starts[name] for name in sessions], self.weight.device)
         return self.weight[starts[:, None] + torch.arange(count, device=starts.device)]
 
     def present(self, sessions: Sequence[str]) -> Tensor:
         """(B, P, patch) bool, where sessions with equally many patches have a channel."""
-        channels = torch.tensor([self.channels[name] for name in sessions], device=self.weight.device)
+        channels = sent([self.channels[name] for name in sessions], self.weight.device)
         places = torch.arange(self.patches(sessions[0]) * self.patch, device=channels.device)
         return (places < channels[:, None]).unflatten(1, (-1, self.patch))
 

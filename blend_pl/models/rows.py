@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from blend_pl.models.contract import Encoding
+from blend_pl.sending import sent
 
 Key = TypeVar("Key", bound=Hashable)
-Run = Callable[[Key, Tensor, Sequence[str], Tensor | None], Encoding]
-"""From a group's key, and its values, sessions and hidden patches, to its encoding."""
+Run = Callable[[Key, Tensor, Sequence[str], Tensor | None, Sequence[int] | None], Encoding]
+"""From a group's key, and its values, sessions, hidden patches and their numbers, to its encoding."""
 
 
 def grouped(keys: Iterable[Key]) -> dict[Key, list[int]]:
@@ -22,7 +23,12 @@ def grouped(keys: Iterable[Key]) -> dict[Key, list[int]]:
 
 
 def encode_in_groups(
-    groups: Mapping[Key, list[int]], run: Run[Key], observed: Tensor, sessions: Sequence[str], hidden: Tensor | None
+    groups: Mapping[Key, list[int]],
+    run: Run[Key],
+    observed: Tensor,
+    sessions: Sequence[str],
+    hidden: Tensor | None,
+    dropped: Sequence[int] | None,
 ) -> Encoding:
     """Encodes each group of rows on its own.
 
@@ -32,18 +38,20 @@ def encode_in_groups(
         observed: (B, T, C) values.
         sessions: name of each row's session.
         hidden: (B, T, P) bool; None for none.
+        dropped: how many patches of each row are; None where only the device knows.
     """
     parts, order = [], []
     for key, rows in groups.items():
-        values, dropped = observed, hidden
+        values, marks = observed, hidden
         if len(groups) > 1:
-            index = torch.tensor(rows, device=observed.device)
-            values, dropped = observed[index], None if hidden is None else hidden[index]
-        parts.append(run(key, values, [sessions[row] for row in rows], dropped))
+            index = sent(rows, observed.device)
+            values, marks = observed[index], None if hidden is None else hidden[index]
+        numbers = None if dropped is None else [dropped[row] for row in rows]
+        parts.append(run(key, values, [sessions[row] for row in rows], marks, numbers))
         order += rows
     if len(parts) == 1:
         return parts[0]
-    back = torch.tensor(order, device=observed.device).argsort()
+    back = sent(order, observed.device).argsort()
     return Encoding(
         torch.cat([part.prediction for part in parts])[back],
         latents=torch.cat([part.latents for part in parts])[back],  # type: ignore[misc]

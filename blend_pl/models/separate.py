@@ -1,9 +1,9 @@
 """A network for each session, with nothing in common: what single-session training is."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from blend_pl.errors import DataError
 from blend_pl.models.autoencoder import PatchAutoencoder
@@ -66,9 +66,19 @@ class Separate(SessionNetwork):
         for name in self.number:
             self.network(name).adopt(other.network(name) if isinstance(other, Separate) else other)
 
-    def forward(self, observed: torch.Tensor, sessions: Sequence[str], hidden: torch.Tensor | None = None) -> Encoding:
+    def forward(
+        self,
+        observed: Tensor,
+        sessions: Sequence[str],
+        hidden: Tensor | None = None,
+        dropped: Sequence[int] | None = None,
+    ) -> Encoding:
         """Encodes segments; see `PatchAutoencoder.forward`."""
         if not len(observed):
-            return self.networks[0](observed, sessions, hidden)
+            return self.networks[0](observed, sessions)
         groups = grouped(self._number(name) for name in sessions)
-        return encode_in_groups(groups, lambda number, *rows: self.networks[number](*rows), observed, sessions, hidden)
+
+        def run(number: int, *rows: Any) -> Encoding:
+            return self.networks[number](*rows)
+
+        return encode_in_groups(groups, run, observed, sessions, hidden, dropped)

@@ -103,7 +103,8 @@ class LFPStudent(Student):
         generator = torch.Generator(self.device).manual_seed(seed)
         patches = [self.network.patches(name) for name in batch.sessions]
         hidden, labels = self.drop(batch, patches, self.network.patch, generator)
-        return replace(batch, hidden=hidden), labels & batch.target_valid
+        dropped = self.token_masking.dropped(patches, batch.observed.shape[1])
+        return replace(batch, hidden=hidden, dropped=tuple(dropped)), labels & batch.target_valid
 
     def drop(
         self, batch: SessionBatch, patches: Sequence[int], patch: int, generator: torch.Generator

@@ -93,7 +93,9 @@ class Multimodal(LFPStudent):
         lfp, lfp_labels = self.drop(batch, patches, self.both.patch, generator)
         hidden = None if spikes is None or lfp is None else torch.cat([spikes, lfp], -1)
         labels = torch.cat([spike_labels, lfp_labels], -1)
-        return replace(both, hidden=hidden), labels & both.target_valid
+        kinds = (self.token_masking.dropped(each, batch.observed.shape[1]) for each in (unit_patches, patches))
+        dropped = tuple(map(sum, zip(*kinds, strict=True)))
+        return replace(both, hidden=hidden, dropped=dropped), labels & both.target_valid
 
     def encode(self, batch: SessionBatch) -> Encoding:  # type: ignore[override]
         """What the network makes of the spikes and the LFP of a batch.

@@ -10,6 +10,7 @@ from torch import Tensor
 from blend_pl.data.batch import Batch
 from blend_pl.data.calcium.population import Population
 from blend_pl.data.plan import FixedPlan, Plan, PlannedBatches
+from blend_pl.sending import sent
 
 
 @dataclass(kw_only=True)
@@ -142,7 +143,8 @@ class PopulationBatches(PlannedBatches[Cut, PopulationBatch]):
 
     def __init__(self, populations: Sequence[Population], plan: Plan[Cut], window: int, table: Tensor) -> None:
         super().__init__(plan)
-        self.populations, self.window, self.table = populations, window, table
+        self.populations, self.window = populations, window
+        self.table = table.to(populations[0].activity.device)
 
     def cut(self, cut: Cut) -> PopulationBatch:
         return gather(self.populations[cut.recording], cut, self.window, self.table)
@@ -151,7 +153,7 @@ class PopulationBatches(PlannedBatches[Cut, PopulationBatch]):
 def gather(population: Population, cut: Cut, window: int, table: Tensor) -> PopulationBatch:
     """Cuts one batch out of a recording."""
     device = population.activity.device
-    starts, cells = cut.starts.to(device), cut.cells.to(device)
+    starts, cells, rows = (sent(part, device) for part in (cut.starts, cut.cells, cut.rows))
     frames = starts[:, None] + torch.arange(window, device=device)
     block = frames[..., None], cells
     activity = population.activity[block]
@@ -160,10 +162,10 @@ def gather(population: Population, cut: Cut, window: int, table: Tensor) -> Popu
         target=activity,
         target_valid=population.valid[block],
         index=starts,
-        rows=cut.rows.to(device),
+        rows=rows,
         global_size=cut.global_size,
         privileged=population.behavior[frames],
         privileged_valid=population.behavior_valid[frames],
-        neurons=table.to(device)[population.cell[cells]],
+        neurons=table[population.cell[cells]],
         surroundings=population.surroundings[block],
     )

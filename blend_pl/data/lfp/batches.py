@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from blend_pl.data.lfp.segments import Segments, Standardisation, segments
 from blend_pl.data.lfp.sessions import Member
 from blend_pl.data.plan import FixedPlan, Plan, PlannedBatches
 from blend_pl.errors import TeacherError
+from blend_pl.sending import sent
 
 
 @dataclass(kw_only=True)
@@ -27,16 +29,18 @@ class SessionBatch(Batch):
         behavior: (B, T, D) float, z-scored velocity, 0 where missing; no model's input.
         behavior_valid: (B, T, D) bool, where it was measured.
         hidden: (B, T, P) bool, patches that a network must not see; None for none.
+        dropped: how many patches of each segment are, where the host knows.
     """
 
     sessions: tuple[str, ...]
     behavior: Tensor
     behavior_valid: Tensor
     hidden: Tensor | None = None
+    dropped: tuple[int, ...] | None = None
 
-    def inputs(self) -> tuple[Tensor, tuple[str, ...], Tensor | None]:  # type: ignore[override]
-        """Values, sessions and hidden patches."""
-        return self.observed, self.sessions, self.hidden
+    def inputs(self) -> tuple[Any, ...]:
+        """Values, sessions, hidden patches and their numbers."""
+        return self.observed, self.sessions, self.hidden, self.dropped
 
     def turned(self) -> "SpikeBatch":
         """The same segments with spikes in the place of the LFP, of which nothing is hidden.
@@ -47,7 +51,8 @@ class SessionBatch(Batch):
         if self.privileged is None or self.privileged_valid is None:
             raise TeacherError("a spike teacher needs spikes, and this batch carries none; predict with a student")
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        values.update(observed=self.privileged, target=self.privileged, target_valid=self.privileged_valid, hidden=None)
+        values.update(observed=self.privileged, target=self.privileged, target_valid=self.privileged_valid)
+        values.update(hidden=None, dropped=None)
         return SpikeBatch(**{**values, "privileged": None, "privileged_valid": None})
 
     def joined(self) -> "JointBatch":
@@ -63,7 +68,7 @@ class SessionBatch(Batch):
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         both = torch.cat([self.privileged, self.observed], -1)
         valid = torch.cat([self.privileged_valid, self.target_valid], -1)
-        values.update(observed=both, target=both, target_valid=valid, hidden=None)
+        values.update(observed=both, target=both, target_valid=valid, hidden=None, dropped=None)
         values.update(privileged=None, privileged_valid=None)
         return JointBatch(**values, n_units=self.privileged.shape[-1])
 
@@ -91,9 +96,10 @@ class JointBatch(SessionBatch):
         """Itself."""
         return self
 
-    def inputs(self) -> tuple[Tensor, tuple[str, ...], Tensor | None, int]:  # type: ignore[override]
-        """Values, sessions, hidden patches, and how many values are counts."""
-        return *super().inputs(), self.n_units
+    def inputs(self) -> tuple[Any, ...]:
+        """Values, sessions, hidden patches, how many values are counts, and how many patches are hidden."""
+        *others, dropped = super().inputs()
+        return *others, self.n_units, dropped
 
 
 @dataclass(frozen=True)
@@ -250,7 +256,7 @@ class SegmentBatches(PlannedBatches[Cut, SessionBatch]):
         lfp, spikes = (torch.zeros(*shape, width, device=device) for width in (self.channels, self.units))
         lfp_valid, spikes_valid = (torch.zeros_like(block, dtype=torch.bool) for block in (lfp, spikes))
         behavior = torch.zeros(*shape, self.sessions[0].behavior.shape[1], device=device)
-        starts = torch.from_numpy(cut.starts).to(device)
+        starts = sent(torch.from_numpy(cut.starts), device)
         bins = starts[:, None] + torch.arange(self.length, device=device)
         for number in np.unique(cut.sessions):
             first, last = np.searchsorted(cut.sessions, [number, number + 1])
@@ -267,7 +273,7 @@ class SegmentBatches(PlannedBatches[Cut, SessionBatch]):
             target=lfp,
             target_valid=lfp_valid,
             index=starts,
-            rows=torch.from_numpy(cut.rows).to(device),
+            rows=sent(torch.from_numpy(cut.rows), device),
             global_size=cut.global_size,
             privileged=spikes,
             privileged_valid=spikes_valid,

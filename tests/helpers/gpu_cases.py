@@ -1,0 +1,278 @@
+"""`python -m helpers.gpu_cases CASE ...`: what the package trains, on a GPU that is not there; see `gpu`.
+
+Prints a line of JSON for each case: its name, and what went wrong or nothing.
+"""
+
+import json
+import logging
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import lightning as L
+import torch
+from helpers import gpu
+from helpers.calcium import SPEC, recording_of
+from helpers.lfp import in_memory, make_lfp
+from helpers.sessions import session_of
+from helpers.specs import MC_MAZE
+from lightning.pytorch.plugins.precision import MixedPrecision
+from torch import Tensor, nn
+
+from blend_pl.callbacks import Distillation, Multitask
+from blend_pl.data.calcium import CalciumDataModule
+from blend_pl.data.module import NLBDataModule
+from blend_pl.distillation import (
+    Correlation,
+    DistillationLoss,
+    Feature,
+    GaussianSoft,
+    Hard,
+    Ramp,
+    Representation,
+    Soft,
+)
+from blend_pl.likelihoods import Gaussian, UnitGaussian
+from blend_pl.many.crowd import Crowd, CrowdData
+from blend_pl.many.member import Member
+from blend_pl.many.selection import Selection
+from blend_pl.masking import Masking
+from blend_pl.models import LFADS, NDT, STNDT, NeuPRINT
+from blend_pl.models.embedding import CountEmbedding, Linear, SinusoidalPositions
+from blend_pl.models.fusion import Additive, CrossAttention, FiLM
+from blend_pl.systems import (
+    LFPDecoder,
+    LFPStudent,
+    Multimodal,
+    SingleSessionStudent,
+    SingleSessionTeacher,
+    SpikeTeacher,
+    Student,
+    Teacher,
+)
+
+NETWORKS: dict[type[nn.Module], dict[str, Any]] = {
+    NDT: {"layers": 2, "feedforward": 8, "context_forward": 1, "context_backward": 1},
+    STNDT: {"layers": 1, "feedforward": 8},
+    LFADS: {"initial_encoder": 4, "input_encoder": 4, "controller": 4, "initial": 4, "generator": 8, "factors": 4},
+    NeuPRINT: {"size": 6, "feedforward": 8},
+}
+
+
+class Trials(NLBDataModule):
+    """A session in memory."""
+
+    def __init__(self) -> None:
+        super().__init__(MC_MAZE, batch_size=4)
+
+    def setup(self, stage: str) -> None:
+        session = session_of(trials=12)
+        self.parts = dict.fromkeys(("fit", "selection", "train", "eval"), session)
+
+
+class Recordings(CalciumDataModule):
+    """Two recordings in memory."""
+
+    def __init__(self) -> None:
+        super().__init__(SPEC, window=10, n_steps=3, n_cells=8)
+
+    def read(self) -> list[Any]:
+        return [recording_of([f"{mouse}-{cell}" for cell in range(20)], mouse=mouse) for mouse in ("SB025", "SB026")]
+
+
+class Sink(nn.Module):
+    """A metric that takes what lies on the device; torchmetrics' own looks for NaN, once a batch of a validation."""
+
+    def update(self, *values: Tensor) -> None:
+        assert all(value.device.type == gpu.NAME for value in values)
+
+
+class Scored(L.Callback):
+    """Beside each training step, what a validation and a prediction compute."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        metric, pl_module.validation_loss = pl_module.validation_loss, Sink()
+        pl_module.eval()
+        with torch.no_grad():
+            found = [] if isinstance(pl_module, LFPStudent) else [pl_module.assess(batch, batch_idx)]
+            # A teacher looks whether there is behaviour at all, once a batch whose rates go to the host.
+            if not isinstance(pl_module, Teacher):
+                found.append(pl_module.predict_step(batch, batch_idx))
+        assert all(rates.device.type == gpu.NAME for rates in found)
+        pl_module.train()
+        pl_module.validation_loss = metric
+
+
+def system(
+    kind: type[Student], backbone: type[nn.Module], network: dict[str, Any] | None = None, **more: Any
+) -> Student:
+    return kind(partial(backbone, **NETWORKS[backbone], **(network or {})), **more)
+
+
+def calcium(kind: type[Student], variance: bool = False) -> Student:
+    masking = Masking(0.25, "full", zero_ratio=0.8, random_ratio=0.5)
+    return system(
+        kind, NeuPRINT, {"variance": variance}, masking=masking, likelihood=(Gaussian if variance else UnitGaussian)()
+    )
+
+
+def alone(student: Student, data: L.LightningDataModule, *callbacks: L.Callback, **settings: Any) -> None:
+    gpu.fit(student, data, Scored(), *callbacks, gradient_clip_val=1.0, **settings)
+
+
+def distilled(
+    student: Student,
+    teachers: Sequence[Student],
+    data: Any,
+    loss: DistillationLoss,
+    alpha: float | Ramp = 0.5,
+    **settings: Any,
+) -> None:
+    alone(student, data, distillation(teachers, data, loss, alpha), **settings)
+
+
+def distillation(teachers: Sequence[Student], data: Any, loss: DistillationLoss, alpha: float | Ramp) -> Distillation:
+    """The callback, whose teachers are no files."""
+    data.setup("fit")
+    callback = Distillation([str(number) for number in range(len(teachers))], loss, alpha)
+    for teacher in teachers:
+        teacher.build(data.signature)
+    read = patch("blend_pl.callbacks.distillation.load_system", lambda path, _: teachers[int(path.name)].eval())
+    setup = callback.setup
+
+    def with_teachers(*arguments: Any, **named: Any) -> None:
+        with read:
+            setup(*arguments, **named)
+
+    callback.setup = with_teachers  # type: ignore[method-assign]
+    return callback
+
+
+def crowd(make: Callable[[], Student], teacher: Callable[[], Student] | None = None) -> None:
+    data, members = Trials(), []
+    data.setup("fit")
+    data.trainer = None
+    for seed in range(2):
+        callbacks: list[L.Callback] = []
+        if teacher:
+            callbacks.append(distillation([teacher()], data, Soft(), 0.3))
+        selection = Selection(("val/loss", "min"), ("val/loss", "min"), 3, 0.0)
+        members.append(Member(make(), seed, callbacks, selection, Path("best.ckpt"), []))
+        stub: Any = L.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+        stub.datamodule = data
+        members[-1].build(stub)
+    gpu.fit(Crowd(members), CrowdData(data, [0, 1]), gradient_clip_val=1.0)
+
+
+def mixed() -> Any:
+    return MixedPrecision("bf16-mixed", gpu.NAME)
+
+
+CASES: dict[str, Callable[[], None]] = {
+    **{
+        f"{kind.__name__} {backbone.__name__}": partial(lambda k, b: alone(system(k, b), Trials()), kind, backbone)
+        for kind in (Student, Teacher)
+        for backbone in (NDT, STNDT, LFADS)
+    },
+    **{
+        f"ramp {backbone.__name__}": partial(
+            lambda b: distilled(system(Student, b), [system(Teacher, b)], Trials(), Hard(), Ramp(1.0, 0.2)), backbone
+        )
+        for backbone in (NDT, STNDT, LFADS)
+    },
+    **{
+        loss.__name__: partial(lambda l: distilled(system(Student, NDT), [system(Teacher, NDT)], Trials(), l()), loss)
+        for loss in (Soft, Feature, Correlation)
+    },
+    **{
+        fusion.__name__: partial(lambda f: alone(system(Teacher, NDT, {"fusion": f}), Trials()), fusion)
+        for fusion in (Additive, FiLM, CrossAttention)
+    },
+    "ensemble": lambda: distilled(
+        system(Student, NDT), [system(Teacher, NDT), system(Teacher, STNDT)], Trials(), Hard()
+    ),
+    "representation": lambda: distilled(system(Student, NDT), [system(Student, NDT)], Trials(), Representation()),
+    "accumulation": lambda: distilled(
+        system(Student, NDT), [system(Teacher, NDT)], Trials(), Feature(), accumulate_grad_batches=2
+    ),
+    "mixed precision": lambda: distilled(
+        system(Student, STNDT), [system(Teacher, STNDT)], Trials(), Soft(), plugins=mixed()
+    ),
+    "mixed precision LFADS": lambda: alone(system(Student, LFADS), Trials(), plugins=mixed()),
+    "multitask": lambda: alone(system(Student, NDT), Trials(), Multitask()),
+    "embeddings": lambda: alone(system(Student, NDT, {"embedding": Linear}), Trials()),
+    "counts": lambda: alone(
+        system(Student, NDT, {"embedding": CountEmbedding, "positions": SinusoidalPositions}), Trials()
+    ),
+    "masking": lambda: alone(system(Teacher, NDT, masking=Masking(0.3, "full", 0.5, 0.5, 3, 0.2)), Trials()),
+    "neurons": lambda: alone(system(Student, NDT, masking=Masking(0.3, "neuron")), Trials()),
+    "NeuPRINT student": lambda: alone(calcium(Student), Recordings()),
+    "NeuPRINT teacher": lambda: alone(calcium(Teacher), Recordings()),
+    "NeuPRINT features": lambda: distilled(calcium(Student), [calcium(Teacher)], Recordings(), Feature()),
+    "NeuPRINT variance": lambda: distilled(
+        calcium(Student, True), [calcium(Teacher, True)], Recordings(), GaussianSoft()
+    ),
+    **{
+        kind.__name__: partial(lambda k: alone(make_lfp(k), in_memory("a1", "a2", n_bins=4000)), kind)
+        for kind in (LFPStudent, SpikeTeacher, LFPDecoder, SingleSessionStudent, SingleSessionTeacher, Multimodal)
+    },
+    "LFP distilled": lambda: distilled(
+        make_lfp(LFPStudent), [make_lfp(SpikeTeacher)], in_memory("a1", "a2", n_bins=4000), Representation()
+    ),
+    "many NDT": lambda: crowd(lambda: system(Student, NDT), lambda: system(Teacher, NDT)),
+    "many STNDT": lambda: crowd(lambda: system(Student, STNDT)),
+}
+
+
+class Spoilt(Student):
+    """Does in its second step what no step should.
+
+    Args:
+        wrong: what, to the labels of a batch.
+    """
+
+    def __init__(self, wrong: Callable[[Tensor], Any]) -> None:
+        super().__init__(partial(NDT, **NETWORKS[NDT]))
+        self.wrong = wrong
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        if batch_idx:
+            self.wrong(batch.target)
+        return super().training_step(batch, batch_idx)
+
+
+SPOILT: dict[str, Callable[[Tensor], Any]] = {
+    "reads a number": lambda target: float(target.mean()),
+    "decides": lambda target: 1 if target.isnan().any() else 0,
+    "chooses": lambda target: target[target > 0],
+    "copies": lambda target: target + torch.tensor([1.0], device=target.device),
+    "fetches": lambda target: target.cpu(),
+    "sends an index": lambda target: target[torch.arange(2)],
+    "mixes": lambda target: target + torch.ones(target.shape),
+}
+CASES |= {name: partial(lambda wrong: gpu.fit(Spoilt(wrong), Trials()), wrong) for name, wrong in SPOILT.items()}
+
+
+def tried(name: str) -> str:
+    """Why a case fails; empty where it does not."""
+    try:
+        CASES[name]()
+    except Exception as error:
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "blend_pl" in frame.filename]
+        place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+        return f"{type(error).__name__}: {str(error).splitlines()[0]}{place}"
+    return ""
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    with nullcontext() if gpu.REAL else gpu.install():
+        for name in sys.argv[1:] or CASES:
+            print(json.dumps([name, tried(name)]), flush=True)
