@@ -1,8 +1,8 @@
 """Whatever is trained would be trained on a GPU, and no step would wait for it; see `helpers.gpu`.
 
-What does wait, and how often: a batch of a validation, in which torchmetrics looks for NaN and scores for rates that are
-none; the end of an epoch, whose scores choose the checkpoint; every so many steps, what is logged; and each batch of
-rates that are predicted, as they go to the host.
+What does wait, and how often: each batch of a validation, in which torchmetrics looks for NaN and scores for rates
+that are none; the end of an epoch, whose scores choose the checkpoint; what is logged, every so many steps; and each
+batch of rates that are predicted, as they go to the host.
 """
 
 import json

@@ -22,6 +22,10 @@ class Compiled(L.Callback):
     Parameters, checkpoints and what is computed stay as they are; dropout draws other numbers than without. Before
     training the compiled network is tried on a batch, forwards and backwards. On a CPU, and where that fails or
     predicts something else, the network runs as it is, and one line says so.
+
+    A CUDA graph writes over the results of its last run once a step has gone backwards and the network is called again.
+    Nothing is read that late: prediction, features and latents are used up by their own step, whose gradients are added
+    up in other tensors; scores are sums. A teacher is not compiled, so that no run of its comes between.
     """
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -29,14 +33,15 @@ class Compiled(L.Callback):
         if not has_graphs(pl_module.device):
             rank_zero_info("the network is not compiled: that pays on a GPU alone")
             return
-        pl_module.backbone.compile(**OPTIONS)
+        network = pl_module.backbone
+        network.forward = torch.compile(network.forward, **OPTIONS)  # type: ignore[method-assign]
         try:
             obstacle = self._trial(trainer, pl_module)
         except Exception as error:  # Whatever the compiler, or a network of one's own in it, may raise.
             # Compilers name themselves on a first line, and what was wrong on the next.
             obstacle = " ".join([*str(error).split("\n"), ""][:2]).strip() or type(error).__name__
         if obstacle:
-            uncompile(pl_module.backbone)
+            uncompile(network)
             rank_zero_info(f"the network is not compiled: {obstacle}")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -49,6 +54,8 @@ class Compiled(L.Callback):
 
     def _trial(self, trainer: L.Trainer, system: Student) -> str | None:
         """Why the compiled network is of no use; None if it is."""
+        network = system.backbone
+        buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
         batch = next(iter(trainer.datamodule.calibration_dataloader())).to(system.device)  # type: ignore[attr-defined]
         mode, devices = system.training, [system.device] if system.device.type == "cuda" else []
 
@@ -57,18 +64,23 @@ class Compiled(L.Callback):
                 # A copy, for CUDA graphs write each result over the last.
                 return system.encode(batch).prediction.clone()
 
-        with torch.random.fork_rng(devices):
-            # In the mode of training alone do all layers run that are compiled; backwards too.
-            predict().float().square().mean().backward()
-            system.zero_grad()
-            with torch.no_grad():
+        try:
+            with torch.random.fork_rng(devices):
+                # In the mode of training alone do all layers run that are compiled; backwards too.
+                predict().float().square().mean().backward()
+                system.zero_grad()
                 system.eval()
-                found = predict()
-                uncompiled = system.backbone._compiled_call_impl
-                uncompile(system.backbone)
-                expected = predict()
-                system.backbone._compiled_call_impl = uncompiled
+                with torch.no_grad():
+                    found = predict()
+                    compiled = network.forward
+                    uncompile(network)
+                    expected = predict()
+                    network.forward = compiled  # type: ignore[method-assign]
+        finally:
             system.train(mode)
+            # A trial is no step, which a network may count.
+            for buffer, before in buffers:
+                buffer.copy_(before)
         error = ((found - expected).abs() / expected.abs().clamp(min=1)).max()
         return None if error <= TOLERANCE else f"its predictions would differ by {error:.1e}"
 
@@ -79,5 +91,5 @@ def has_graphs(device: torch.device) -> bool:
 
 
 def uncompile(network: nn.Module) -> None:
-    """Undoes `Module.compile`, for which torch has no call."""
-    network._compiled_call_impl = None
+    """Lets a network's class say again how it runs."""
+    vars(network).pop("forward", None)

@@ -22,17 +22,39 @@ def parameters_of(system: nn.Module) -> int:
     return sum(p.numel() for name, p in named if p.requires_grad and not name.startswith(OBJECTIVE))
 
 
+Mark = float | torch.cuda.Event
+
+
+def mark(device: torch.device) -> Mark:
+    """Now; on a GPU, which the host runs ahead of, when the GPU will have done what it has been told so far."""
+    if device.type != "cuda":
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record(torch.cuda.current_stream(device))
+    return event
+
+
+def seconds_between(first: Mark, last: Mark) -> float:
+    """Seconds between two marks, which a GPU must have reached."""
+    if isinstance(first, float):
+        assert isinstance(last, float)
+        return last - first
+    assert not isinstance(last, float)
+    return first.elapsed_time(last) / 1000
+
+
 class Cost(L.Callback):
     """Measures a training while it runs.
 
     Attributes:
         parameters: number of trained parameters of the system, without what only a distillation needs.
-        seconds: of each step, from the batch's arrival to the updated weights.
+        seconds: of each step, from the batch's arrival to the updated weights; known once training has ended.
     """
 
     def __init__(self) -> None:
         self.parameters = 0
         self.seconds: list[float] = []
+        self._steps: list[tuple[Mark, Mark]] = []
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.parameters = parameters_of(pl_module)
@@ -40,13 +62,16 @@ class Cost(L.Callback):
             torch.cuda.reset_peak_memory_stats(pl_module.device)
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        self._began = time.perf_counter()
+        self._began = mark(pl_module.device)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        self.seconds.append(time.perf_counter() - self._began)
+        self._steps.append((self._began, mark(pl_module.device)))
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         on_gpu = pl_module.device.type == "cuda"
+        if on_gpu:
+            torch.cuda.synchronize(pl_module.device)
+        self.seconds = [seconds_between(*step) for step in self._steps]
         self.peak_bytes = (
             torch.cuda.max_memory_allocated(pl_module.device)
             if on_gpu

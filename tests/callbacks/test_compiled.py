@@ -6,10 +6,12 @@ import pytest
 import torch
 from helpers.cli import EXPERIMENTS, SIMULATION, TINY, call
 from helpers.sessions import tiny_module
-from helpers.systems import make, trainer
+from helpers.systems import NETWORK, make, make_teacher, save, trainer
 from torch import Tensor
 
-from blend_pl.callbacks import Compiled, compiled
+from blend_pl.callbacks import Compiled, Distillation, compiled
+from blend_pl.distillation import Feature, Ramp
+from blend_pl.models import NDT, Dims, Encoding
 from blend_pl.systems import Student
 
 
@@ -27,7 +29,7 @@ def on_a_cpu_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check(system: Student, reference: Student) -> None:
-    assert system.backbone._compiled_call_impl is None
+    assert "forward" not in vars(system.backbone)
     state = reference.state_dict()
     assert system.state_dict().keys() == state.keys()
     for name, value in system.state_dict().items():
@@ -58,7 +60,7 @@ def test_a_compiled_network_learns_the_same(tiny_root: Path, tmp_path: Path, mon
     step = Student.training_step
 
     def watched(self: Student, *arguments: Any) -> Tensor:
-        used.append(self.backbone._compiled_call_impl is not None)
+        used.append("forward" in vars(self.backbone))
         return step(self, *arguments)
 
     monkeypatch.setattr(Student, "training_step", watched)
@@ -66,6 +68,43 @@ def test_a_compiled_network_learns_the_same(tiny_root: Path, tmp_path: Path, mon
     assert used
     assert all(used)
     check(system, trained(tiny_root, tmp_path))
+
+
+class Counting(NDT):
+    """Counts its steps, as LFADS does."""
+
+    steps: Tensor
+
+    def __init__(self, dims: Dims) -> None:
+        super().__init__(dims, **NETWORK)
+        self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, observed: Tensor, context: Tensor | None = None) -> Encoding:
+        if self.training:
+            self.steps += 1
+        return super().forward(observed, context)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("on_a_cpu_too")
+def test_a_compiled_student_is_taught_the_same(
+    tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled, "OPTIONS", {"backend": "aot_eager"})
+    teacher = save(make_teacher(tiny_module(tiny_root).signature), tmp_path / "teacher.ckpt")
+
+    def taught(*callbacks: Compiled) -> Student:
+        torch.manual_seed(0)
+        student = Student(Counting)
+        distillation = Distillation(str(teacher), Feature(), Ramp(1.0, 0.2))
+        trainer(tmp_path, 1, distillation, *callbacks, accumulate_grad_batches=2).fit(student, tiny_module(tiny_root))
+        return student
+
+    # Dropout draws other numbers when it is compiled.
+    monkeypatch.setitem(NETWORK, "dropout", 0.0)
+    monkeypatch.setitem(NETWORK, "dropout_embedding", 0.0)
+    monkeypatch.setitem(NETWORK, "dropout_rates", 0.0)
+    check(taught(Compiled()), taught())
 
 
 @pytest.mark.usefixtures("on_a_cpu_too")

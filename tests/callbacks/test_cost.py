@@ -1,9 +1,13 @@
 from pathlib import Path
+from typing import Any
 
 import lightning as L
+import pytest
+import torch
 from helpers.systems import make, trainer
 
 from blend_pl.callbacks import Cost, Multitask
+from blend_pl.callbacks.cost import mark, seconds_between
 from blend_pl.data.module import NLBDataModule
 
 
@@ -28,3 +32,25 @@ def test_a_training_without_a_step_cost_nothing(tiny: NLBDataModule, tmp_path: P
     cost = Cost()
     trainer(tmp_path, 0, cost).fit(make(), datamodule=tiny)
     assert cost.summary() is None
+
+
+def test_a_gpu_is_asked_when_it_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Event:
+        """Reached half a second after the last."""
+
+        made = 0
+
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+            self.place = Event.made = Event.made + 1
+
+        def record(self, stream: str) -> None:
+            assert stream == "stream of cuda:1"
+
+        def elapsed_time(self, later: Any) -> float:
+            return 500.0 * (later.place - self.place)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
+    first, last = (mark(torch.device("cuda", 1)) for _ in range(2))
+    assert seconds_between(first, last) == 0.5

@@ -5,8 +5,8 @@ devices raises, and so does whatever would make the host wait for the device: a 
 numbers, and, as long as `NoStalls` watches, a copy from one to the other that blocks. All else is what it would be
 on a GPU: the branches of the package that a CPU does not take, autograd, vmap, optimisers, Lightning's loop.
 
-It is torch's slot for devices of one's own, as fake tensors on "cuda" have no gradients without CUDA. It has to be there
-before the first backward pass of a process, so whoever uses it has a process of its own.
+It is torch's slot for devices of one's own, as fake tensors on "cuda" have no gradients without CUDA. It has to be
+there before the first backward pass of a process, so whoever uses it has a process of its own.
 """
 
 import copy
@@ -25,12 +25,23 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 REAL = torch.cuda.is_available()
 NAME = "cuda" if REAL else "fakegpu"
 aten = torch.ops.aten
 INDEXED = (aten.index.Tensor, aten.index_put_.default, aten.index_put.default, aten._index_put_impl_.default)
+
+
+AUTOCAST = "AutocastPrivateUse1"
+CAST = {
+    torch.bfloat16: ("linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "conv1d", "scaled_dot_product_attention"),
+    torch.float32: (
+        *("softmax.int", "log_softmax.int", "layer_norm", "exp", "log", "sum", "sum.dim_IntList", "kl_div"),
+        *("cosine_similarity", "rsqrt", "pow.Tensor_Scalar"),
+    ),
+}
+"""What mixed precision on CUDA computes in which type, as far as it is met with here."""
 
 
 class Stall(Exception):
@@ -51,6 +62,21 @@ class _Hooks(backend_registration._DummyPrivateUse1Hook):
         return False
 
 
+class _Cast:
+    """An operator whose arguments are of one type."""
+
+    def __init__(self, operator: Any, dtype: torch.dtype) -> None:
+        self.operator, self.dtype = operator, dtype
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        def cast(value: Any) -> Any:
+            return value.to(self.dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+
+        keys = torch._C.DispatchKeySet(torch._C._parse_dispatch_key(AUTOCAST))
+        with torch._C._ExcludeDispatchKeyGuard(keys):
+            return self.operator(*tree_map(cast, args), **tree_map(cast, kwargs))
+
+
 def _gru(x: Tensor, h: Tensor, hx: Tensor, b1: Tensor | None = None, b2: Tensor | None = None) -> tuple[Tensor, Tensor]:
     return torch.empty_like(hx), hx.new_empty(len(hx), 5 * hx.shape[1])
 
@@ -68,6 +94,12 @@ def install() -> ExitStack:
     library = kept.enter_context(torch.library._scoped_library("aten", "IMPL"))
     library.impl("_thnn_fused_gru_cell", _gru, "Meta")
     library.impl("_thnn_fused_gru_cell_backward", _gru_backward, "Meta")
+    autocast = kept.enter_context(torch.library._scoped_library("_", "IMPL", AUTOCAST))
+    autocast.fallback(torch.library.fallthrough_kernel)
+    for dtype, names in CAST.items():
+        for name in names:
+            packet, _, overload = name.partition(".")
+            library.impl(name, _Cast(getattr(getattr(aten, packet), overload or "default"), dtype), AUTOCAST)
     return kept
 
 

@@ -170,6 +170,11 @@ def crowd(make: Callable[[], Student], teacher: Callable[[], Student] | None = N
     gpu.fit(Crowd(members), CrowdData(data, [0, 1]), gradient_clip_val=1.0)
 
 
+def lfp() -> Any:
+    """Two sessions, and a segment of each in a batch."""
+    return in_memory("a1", "a2", n_bins=4000, batch_size=2)
+
+
 def mixed() -> Any:
     return MixedPrecision("bf16-mixed", gpu.NAME)
 
@@ -187,7 +192,9 @@ CASES: dict[str, Callable[[], None]] = {
         for backbone in (NDT, STNDT, LFADS)
     },
     **{
-        loss.__name__: partial(lambda l: distilled(system(Student, NDT), [system(Teacher, NDT)], Trials(), l()), loss)
+        loss.__name__: partial(
+            lambda kind: distilled(system(Student, NDT), [system(Teacher, NDT)], Trials(), kind()), loss
+        )
         for loss in (Soft, Feature, Correlation)
     },
     **{
@@ -201,10 +208,20 @@ CASES: dict[str, Callable[[], None]] = {
     "accumulation": lambda: distilled(
         system(Student, NDT), [system(Teacher, NDT)], Trials(), Feature(), accumulate_grad_batches=2
     ),
-    "mixed precision": lambda: distilled(
-        system(Student, STNDT), [system(Teacher, STNDT)], Trials(), Soft(), plugins=mixed()
+    **{
+        f"mixed precision {backbone.__name__}": partial(
+            lambda b: distilled(system(Student, b), [system(Teacher, b)], Trials(), Feature(), plugins=mixed()),
+            backbone,
+        )
+        for backbone in (NDT, STNDT, LFADS)
+    },
+    "mixed precision NeuPRINT": lambda: distilled(
+        calcium(Student, True), [calcium(Teacher, True)], Recordings(), GaussianSoft(), plugins=mixed()
     ),
-    "mixed precision LFADS": lambda: alone(system(Student, LFADS), Trials(), plugins=mixed()),
+    "mixed precision LFP": lambda: distilled(
+        make_lfp(LFPStudent), [make_lfp(SpikeTeacher)], lfp(), Representation(), plugins=mixed()
+    ),
+    "mixed precision multimodal": lambda: alone(make_lfp(Multimodal), lfp(), plugins=mixed()),
     "multitask": lambda: alone(system(Student, NDT), Trials(), Multitask()),
     "embeddings": lambda: alone(system(Student, NDT, {"embedding": Linear}), Trials()),
     "counts": lambda: alone(
@@ -219,12 +236,10 @@ CASES: dict[str, Callable[[], None]] = {
         calcium(Student, True), [calcium(Teacher, True)], Recordings(), GaussianSoft()
     ),
     **{
-        kind.__name__: partial(lambda k: alone(make_lfp(k), in_memory("a1", "a2", n_bins=4000)), kind)
+        kind.__name__: partial(lambda k: alone(make_lfp(k), lfp()), kind)
         for kind in (LFPStudent, SpikeTeacher, LFPDecoder, SingleSessionStudent, SingleSessionTeacher, Multimodal)
     },
-    "LFP distilled": lambda: distilled(
-        make_lfp(LFPStudent), [make_lfp(SpikeTeacher)], in_memory("a1", "a2", n_bins=4000), Representation()
-    ),
+    "LFP distilled": lambda: distilled(make_lfp(LFPStudent), [make_lfp(SpikeTeacher)], lfp(), Representation()),
     "many NDT": lambda: crowd(lambda: system(Student, NDT), lambda: system(Teacher, NDT)),
     "many STNDT": lambda: crowd(lambda: system(Student, STNDT)),
 }

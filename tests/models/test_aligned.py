@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from blend_pl.models.aligned import AlignedLinear, aligned, widen
+from blend_pl.models.aligned import AlignedLinear, aligned, padded_linear, widen
 
 
 @given(size=st.integers(1, 40))
@@ -28,6 +28,21 @@ def test_the_same_as_a_linear_map(inputs: int, outputs: int, bias: bool) -> None
     (expected * weight).sum().backward()
     torch.testing.assert_close(mine.grad, other.grad, atol=1e-5, rtol=0)
     torch.testing.assert_close(ours.weight.grad, theirs.weight.grad, atol=1e-4, rtol=0)
+
+
+@given(inputs=st.integers(1, 20), outputs=st.integers(1, 20), bias=st.booleans())
+def test_on_a_gpu_too(inputs: int, outputs: int, bias: bool) -> None:
+    torch.manual_seed(0)
+    linear = AlignedLinear(inputs, outputs, bias=bias).double()
+    tokens = torch.randn(3, 5, inputs, dtype=torch.float64, requires_grad=True)
+    found, expected = padded_linear(tokens, linear.weight, linear.bias), linear(tokens)
+    torch.testing.assert_close(found, expected)
+    direction = torch.randn_like(expected)
+    leaves = [tokens, *linear.parameters()]
+    torch.testing.assert_close(
+        torch.autograd.grad((found * direction).sum(), leaves),
+        torch.autograd.grad((expected * direction).sum(), leaves),
+    )
 
 
 def test_a_sum_in_bfloat16_is_one_of_the_same_weights() -> None:
