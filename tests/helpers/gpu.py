@@ -10,7 +10,8 @@ there before the first backward pass of a process, so whoever uses it has a proc
 """
 
 import copy
-from contextlib import ExitStack, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -190,6 +191,27 @@ class OnFakeGPU(SingleDeviceStrategy):
         """Nothing comes back."""
 
 
+@contextmanager
+def there() -> Iterator[torch.device]:
+    """Where the device is."""
+    with nullcontext() if REAL else FakeGPU():
+        yield torch.device(NAME, 0)
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """Raises where the host would wait for the device."""
+    if not REAL:
+        with NoStalls():
+            yield
+        return
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 class Watch(L.Callback):
     """Lets no training step wait but the first, in which Lightning learns what is logged."""
 
@@ -198,11 +220,8 @@ class Watch(L.Callback):
 
     def on_train_batch_end(self, *_: Any) -> None:
         self.steps += 1
-        if self.steps == 1 and REAL:
-            self.watching.callback(torch.cuda.set_sync_debug_mode, "default")
-            torch.cuda.set_sync_debug_mode("error")
-        elif self.steps == 1:
-            self.watching.enter_context(NoStalls())
+        if self.steps == 1:
+            self.watching.enter_context(watched())
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Ends the watch; all must be where it belongs."""
@@ -230,6 +249,6 @@ def fit(system: L.LightningModule, data: L.LightningDataModule, *callbacks: L.Ca
     # A validation and what is logged are waited for, once an epoch and every so many steps.
     budget: dict[str, Any] = {"limit_train_batches": 3, "limit_val_batches": 0, "log_every_n_steps": 1000}
     watch = Watch()
-    with TemporaryDirectory() as folder, nullcontext() if REAL else FakeGPU():
+    with TemporaryDirectory() as folder, there():
         trainer(Path(folder), 1, *callbacks, watch, **{**where, **budget, **settings}).fit(system, data)
     assert watch.steps == 3

@@ -26,6 +26,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 
 from blend_pl.callbacks import Distillation, Multitask
+from blend_pl.callbacks.identity import cell_losses, fresh_embeddings
 from blend_pl.data.calcium import CalciumDataModule
 from blend_pl.data.module import NLBDataModule
 from blend_pl.distillation import (
@@ -170,6 +171,21 @@ def crowd(make: Callable[[], Student], teacher: Callable[[], Student] | None = N
     gpu.fit(Crowd(members), CrowdData(data, [0, 1]), gradient_clip_val=1.0)
 
 
+def identity() -> None:
+    """A step of the fit of all cells' embeddings, with the network frozen."""
+    data, student = Recordings(), calcium(Student)
+    data.setup("test")
+    student.build(data.signature)
+    with gpu.there() as device:
+        student.to(device)
+        batch = data.every_cell("train", device)[0][0]
+        with fresh_embeddings(student, len(data.cells)) as embedding, gpu.watched():
+            total, entries = cell_losses(student)(batch, 0)
+            (total / entries.clamp(min=1)).sum().backward()
+        assert embedding.weight.grad is not None
+        assert embedding.weight.grad.device == device
+
+
 def lfp() -> Any:
     """Two sessions, and a segment of each in a batch."""
     return in_memory("a1", "a2", n_bins=4000, batch_size=2)
@@ -240,6 +256,7 @@ CASES: dict[str, Callable[[], None]] = {
         for kind in (LFPStudent, SpikeTeacher, LFPDecoder, SingleSessionStudent, SingleSessionTeacher, Multimodal)
     },
     "LFP distilled": lambda: distilled(make_lfp(LFPStudent), [make_lfp(SpikeTeacher)], lfp(), Representation()),
+    "identity": identity,
     "many NDT": lambda: crowd(lambda: system(Student, NDT), lambda: system(Teacher, NDT)),
     "many STNDT": lambda: crowd(lambda: system(Student, STNDT)),
 }

@@ -166,7 +166,7 @@ class CalciumDataModule(L.LightningDataModule):
         n_windows = self.n_windows if part == "train" else self.n_windows_eval
         plan = EveryWindow(self._spans(part), columns, self.window, n_windows, self.n_cells)
         populations = [population.to(device) for population in self.populations]
-        table = torch.arange(len(self.cells))
+        table = torch.arange(len(self.cells), device=device)
         blocks: dict[tuple[int, int], list[PopulationBatch]] = {}
         for cut in plan:
             batch = gather(populations[cut.recording], cut, self.window, table)
