@@ -1,13 +1,11 @@
 """The commands of the trainer: LightningCLI for fit, validate, test and predict."""
 
 import os
-from argparse import ArgumentError
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import torch
 import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
@@ -17,13 +15,13 @@ from lightning.pytorch.core import LightningDataModule
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from blend_pl import tracking
 from blend_pl.callbacks import Cost, Distillation, Evaluation, LastCheckpoint, Multitask, Pretrained, RatesWriter
 from blend_pl.compose import compose_arguments
 from blend_pl.errors import ConfigError, Stopped, complaint
 from blend_pl.files import atomic_file
+from blend_pl.mendable import mendable
 from blend_pl.report import print_scores
 from blend_pl.results import RESULTS, write_results
 from blend_pl.runs import (
@@ -339,62 +337,6 @@ def run_trainer(arguments: Sequence[str]) -> BlendCLI:
     Raises:
         BlendError: something that the user can mend.
     """
-    with ExitStack() as claims:
-        return _made(BlendCLI, arguments, claims)
-
-
-def prepare(arguments: Sequence[str], claims: ExitStack) -> "Prepared":
-    """Makes all that a `fit` consists of; see `run_trainer`.
-
-    Args:
-        arguments: of `fit`, which itself is left out.
-        claims: keeps the run's folder for this process until it is closed.
-    """
-    return _made(Prepared, ["fit", *arguments], claims)
-
-
-class Prepared(BlendCLI):
-    """A `fit` up to where training begins, for one who trains several at once."""
-
-    def before_fit(self) -> None:
-        # What W&B is told of is a training: it would begin one run for all that are made here.
-        self.begin()
-
-    def fit(self, **_: Any) -> None:
-        """In the place of the trainer's."""
-
-    def after_fit(self) -> None:
-        """Nothing has been trained yet."""
-
-
-@contextmanager
-def within_memory() -> Iterator[None]:
-    """Says what to do where a GPU's memory does not suffice.
-
-    Raises:
-        ConfigError: it does not.
-    """
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        # What follows are numbers of the allocator.
-        wanted = " ".join(str(error).partition(" GPU ")[0].split()).rstrip(".")
-        raise ConfigError(
-            f"{wanted or 'out of memory'}: choose a smaller data.batch_size, with trainer.accumulate_grad_batches to "
-            "make up for it, a smaller data.eval_batch_size, or trainer.precision bf16-mixed; if somebody else filled "
-            "the GPU, the same command with --resume true goes on from the last checkpoint"
-        ) from error
-
-
-CLI = TypeVar("CLI", bound=BlendCLI)
-
-
-def _made(kind: type[CLI], arguments: Sequence[str], claims: ExitStack) -> CLI:
-    try:
-        with within_memory():
-            return kind(arguments, claims)
-    except SIGTERMException:
-        raise Stopped("ended by a signal; the same command, `fit` with --resume true, goes on") from None
-    except ArgumentError as error:
-        command = next((a for a in arguments if a in BlendCLI.subcommands()), "COMMAND")
-        raise ConfigError(f"{complaint(str(error))}; see `python -m blend_pl {command} --help`") from error
+    command = next((a for a in arguments if a in BlendCLI.subcommands()), "COMMAND")
+    with ExitStack() as claims, mendable(command):
+        return BlendCLI(arguments, claims)

@@ -11,9 +11,9 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, ModelSum
 from lightning.pytorch.loggers import CSVLogger
 
 from blend_pl.callbacks import Compiled, Cost, Distillation, Multitask, NLBEvaluation
-from blend_pl.cli import Prepared
 from blend_pl.data.module import NLBDataModule
 from blend_pl.many.member import KINDS, Member
+from blend_pl.many.prepared import Prepared
 from blend_pl.many.selection import Selection
 from blend_pl.runs import BEST, CHECKPOINTS, MONITOR
 

@@ -5,10 +5,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from blend_pl.cli import Prepared
 from blend_pl.errors import DataError
 from blend_pl.files import atomic_file, unwritable
 from blend_pl.many.member import Member
+from blend_pl.many.prepared import Prepared
 from blend_pl.runs import BEST, CHECKPOINTS
 
 TRAINED = "trained.json"

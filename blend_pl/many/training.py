@@ -15,14 +15,15 @@ import torch
 
 from blend_pl.callbacks import Cost, LastCheckpoint
 from blend_pl.callbacks.cost import parameters_of
-from blend_pl.cli import prepare, within_memory
 from blend_pl.errors import BlendError, Stopped
 from blend_pl.files import unwritable
 from blend_pl.many.crowd import Crowd, CrowdData
 from blend_pl.many.entry import Entry
 from blend_pl.many.lessons import obstacle
 from blend_pl.many.member import Member
+from blend_pl.many.prepared import prepare
 from blend_pl.many.record import conclude, note, noted
+from blend_pl.mendable import within_memory
 from blend_pl.runs import CHECKPOINTS, LAST
 from blend_pl.systems.checkpoint import WholeCheckpoints
 

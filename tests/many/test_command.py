@@ -7,11 +7,11 @@ import torch
 import yaml
 from helpers.cli import SIMULATION, TINY_TRAINING, backbone_of, experiment, fit, teacher_args, tiny_network, weights
 
-from blend_pl.cli import prepare
 from blend_pl.commands import run
 from blend_pl.errors import ConfigError, Stopped
 from blend_pl.many import training
 from blend_pl.many.entry import Entry
+from blend_pl.many.prepared import prepare
 from blend_pl.results import read_results
 from blend_pl.runs import find_runs
 
