@@ -4,6 +4,7 @@ import resource
 import statistics
 import sys
 import time
+from collections import deque
 from typing import Any
 
 import lightning as L
@@ -34,6 +35,11 @@ def mark(device: torch.device) -> Mark:
     return event
 
 
+def is_reached(mark: Mark) -> bool:
+    """Whether a GPU has come so far."""
+    return isinstance(mark, float) or mark.query()
+
+
 def seconds_between(first: Mark, last: Mark) -> float:
     """Seconds between two marks, which a GPU must have reached."""
     if isinstance(first, float):
@@ -48,13 +54,13 @@ class Cost(L.Callback):
 
     Attributes:
         parameters: number of trained parameters of the system, without what only a distillation needs.
-        seconds: of each step, from the batch's arrival to the updated weights; known once training has ended.
+        seconds: of each step, from the batch's arrival to the updated weights; all are known once training has ended.
     """
 
     def __init__(self) -> None:
         self.parameters = 0
         self.seconds: list[float] = []
-        self._steps: list[tuple[Mark, Mark]] = []
+        self._steps: deque[tuple[Mark, Mark]] = deque()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.parameters = parameters_of(pl_module)
@@ -67,16 +73,24 @@ class Cost(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         self._steps.append((self._began, mark(pl_module.device)))
 
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # Marks of a whole training would be too many for a GPU to keep.
+        self._settle()
+
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         on_gpu = pl_module.device.type == "cuda"
         if on_gpu:
             torch.cuda.synchronize(pl_module.device)
-        self.seconds = [seconds_between(*step) for step in self._steps]
+        self._settle()
         self.peak_bytes = (
             torch.cuda.max_memory_allocated(pl_module.device)
             if on_gpu
             else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
         )
+
+    def _settle(self) -> None:
+        while self._steps and is_reached(self._steps[0][1]):
+            self.seconds.append(seconds_between(*self._steps.popleft()))
 
     def summary(self) -> dict[str, float | int] | None:
         """Parameters, median seconds a step, and peak bytes of the device or, on a CPU, of the process.

@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -7,7 +8,6 @@ import torch
 from helpers.systems import make, trainer
 
 from blend_pl.callbacks import Cost, Multitask
-from blend_pl.callbacks.cost import mark, seconds_between
 from blend_pl.data.module import NLBDataModule
 
 
@@ -38,7 +38,7 @@ def test_a_gpu_is_asked_when_it_was_done(monkeypatch: pytest.MonkeyPatch) -> Non
     class Event:
         """Reached half a second after the last."""
 
-        made = 0
+        made = reached = 0
 
         def __init__(self, enable_timing: bool) -> None:
             assert enable_timing
@@ -47,10 +47,18 @@ def test_a_gpu_is_asked_when_it_was_done(monkeypatch: pytest.MonkeyPatch) -> Non
         def record(self, stream: str) -> None:
             assert stream == "stream of cuda:1"
 
+        def query(self) -> bool:
+            return self.place <= Event.reached
+
         def elapsed_time(self, later: Any) -> float:
             return 500.0 * (later.place - self.place)
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
-    first, last = (mark(torch.device("cuda", 1)) for _ in range(2))
-    assert seconds_between(first, last) == 0.5
+    system, cost = SimpleNamespace(device=torch.device("cuda", 1)), Cost()
+    for _ in range(3):
+        cost.on_train_batch_start(None, system)
+        cost.on_train_batch_end(None, system)
+    for Event.reached, known in ((3, 1), (4, 2), (6, 3)):
+        cost.on_train_epoch_end(None, system)
+        assert cost.seconds == [0.5] * known
