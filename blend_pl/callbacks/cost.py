@@ -35,9 +35,9 @@ def mark(device: torch.device) -> Mark:
     return event
 
 
-def is_reached(mark: Mark) -> bool:
+def is_reached(when: Mark) -> bool:
     """Whether a GPU has come so far."""
-    return isinstance(mark, float) or mark.query()
+    return isinstance(when, float) or when.query()
 
 
 def seconds_between(first: Mark, last: Mark) -> float:

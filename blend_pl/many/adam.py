@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
 
 from blend_pl.models.stacking import Stack
+from blend_pl.sending import sent
 
 PLAIN = {"amsgrad": False, "maximize": False, "differentiable": False}
 """Settings under which the update is the one below."""
@@ -27,7 +28,8 @@ class StackedAdam:
     def __init__(self, optimizers: Sequence[Optimizer], stack: Stack) -> None:
         self.optimizers, self.stack = optimizers, stack
         self.first, self.second = torch.zeros_like(stack.values), torch.zeros_like(stack.values)
-        self.steps = 0
+        states = [state for optimizer in optimizers for state in optimizer.state.values()]
+        self.steps = int(states[0][STEP]) if states else 0
         for optimizer in optimizers:
             # Or a schedule would complain of having been stepped before it.
             optimizer._opt_called = True  # type: ignore[attr-defined]
@@ -35,7 +37,6 @@ class StackedAdam:
             for parameter, part in stack.parts(moments).items():
                 for optimizer, member, own in zip(optimizers, stack.members, part, strict=True):
                     if state := optimizer.state.get(member[parameter]):
-                        self.steps = int(state[STEP])
                         own.copy_(state[name])
 
     @staticmethod
@@ -46,13 +47,15 @@ class StackedAdam:
         groups = [optimizer.param_groups[0] for optimizer in optimizers]
         trained = [[member[name] for name in stack.trained] for member in stack.members]
         states = [o.state.get(parameter) for o, own in zip(optimizers, trained, strict=True) for parameter in own]
+        steps = [state[STEP] for state in states if state]
         return (
             stack.values.dtype in (torch.float32, torch.float64)
             and all(group[name] == value for group in groups for name, value in PLAIN.items())
             and not any(isinstance(value, Tensor) for group in groups for value in (group["lr"], *group["betas"]))
-            and len({group["decoupled_weight_decay"] for group in groups}) == 1
+            and len({_is_decoupled(optimizer) for optimizer in optimizers}) == 1
             and all({*group["params"]} == {*own} for group, own in zip(groups, trained, strict=True))
-            and len({int(state[STEP]) if state else 0 for state in states}) == 1
+            and len(steps) in (0, len(states))
+            and (not steps or len({*torch.stack(steps).tolist()}) == 1)
         )
 
     def step(self, gradients: Tensor) -> None:
@@ -64,9 +67,10 @@ class StackedAdam:
         self.steps += 1
         values, first, second = self.stack.values, self.first, self.second
         groups = [optimizer.param_groups[0] for optimizer in self.optimizers]
-        decay, new_1, keep_2, new_2, root, eps, rate = torch.tensor(
+        decoupled = _is_decoupled(self.optimizers[0])
+        numbers = torch.tensor(
             [
-                [1 - g["lr"] * g["weight_decay"] if g["decoupled_weight_decay"] else g["weight_decay"] for g in groups],
+                [1 - g["lr"] * g["weight_decay"] if decoupled else g["weight_decay"] for g in groups],
                 [1 - g["betas"][0] for g in groups],
                 [g["betas"][1] for g in groups],
                 [1 - g["betas"][1] for g in groups],
@@ -75,9 +79,9 @@ class StackedAdam:
                 [-g["lr"] / (1 - g["betas"][0] ** self.steps) for g in groups],
             ],
             dtype=values.dtype,
-            # So that nobody waits for what a GPU still computes.
-        ).to(values.device, non_blocking=True)[..., None]
-        if groups[0]["decoupled_weight_decay"]:
+        )
+        decay, new_1, keep_2, new_2, root, eps, rate = sent(numbers, values.device)[..., None]
+        if decoupled:
             values.mul_(decay)
         else:
             gradients = torch.addcmul(gradients, values, decay)
@@ -96,7 +100,13 @@ class StackedAdam:
                 parameter = member[name]
                 device = parameter.device if group["capturable"] or group["fused"] else "cpu"
                 optimizer.state[parameter] = {
-                    STEP: torch.tensor(float(self.steps), device=device),
+                    STEP: torch.full((), float(self.steps), device=device),
                     FIRST: moments[0][name][index],
                     SECOND: moments[1][name][index],
                 }
+
+
+def _is_decoupled(optimizer: Optimizer) -> bool:
+    """Whether weights decay apart from the gradients; torch 2.6 does not say so."""
+    group = optimizer.param_groups[0]
+    return bool(group.get("decoupled_weight_decay", isinstance(optimizer, AdamW)))

@@ -28,7 +28,7 @@ class Lessons:
         self.stack = Stack([member.lesson for member in members], BESIDES)
 
     def terms(self, batch: Batch, seeds: Sequence[int], epoch: int) -> dict[str, Tensor]:
-        """The objective's terms, (K,) each.
+        """The objective's terms, (K,) each; this process has all trials of a batch.
 
         Args:
             batch: K * B trials, the members one behind another.
@@ -73,9 +73,11 @@ class Lessons:
         """Puts the stack into evaluation mode."""
         modes = [(module, module.training) for module in self.stack.skeleton.modules()]
         self.stack.skeleton.eval()
-        yield
-        for module, mode in modes:
-            module.training = mode
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
 
 
 def obstacle(members: Sequence[Member], batch: Batch) -> str | None:
@@ -92,6 +94,7 @@ def obstacle(members: Sequence[Member], batch: Batch) -> str | None:
         for which in (rows, rows.repeat(2))
     )
     few.rows, both.rows = torch.arange(size), torch.arange(size).repeat(2)
+    buffers = [(buffer, buffer.clone()) for member in members[:2] for buffer in member.lesson.buffers()]
     try:
         lessons = Lessons(members[:2])
         lessons.terms(both, [0, 0], 0)["loss"].sum().backward()
@@ -99,6 +102,10 @@ def obstacle(members: Sequence[Member], batch: Batch) -> str | None:
             lessons.answers(few, 0)
     except RuntimeError as error:
         return str(error).splitlines()[0]
+    finally:
+        # A trial is no step, which a network may count.
+        for buffer, before in buffers:
+            buffer.copy_(before)
     return None
 
 

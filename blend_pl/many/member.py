@@ -17,8 +17,8 @@ from blend_pl.systems import Student, Teacher
 
 KINDS = (Student, Teacher)
 
-BESIDES = frozenset(vars(Student(NDT))) - {"_modules", "_parameters", "_buffers"}
-"""What every system has beside its modules is no part of what it computes."""
+BESIDES = frozenset(vars(Student(NDT))) - {"_modules", "_parameters", "_buffers", "likelihood"}
+"""What every system has beside its modules and its likelihood is no part of what it computes."""
 
 
 class Lesson(nn.Module):

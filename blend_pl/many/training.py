@@ -147,6 +147,8 @@ def _train_what_fits(crowd: Sequence[tuple[Entry, Member]], output: Path) -> tup
     except torch.OutOfMemoryError:
         print(f"there is no memory for {len(crowd)} models at once; they begin again, half of them at a time")
     for member, (weights, selection) in zip(members, begun, strict=True):
+        # It holds the whole crowd.
+        member.system.trainer = None
         member.system.load_state_dict(weights)
         member.system.validation_loss.reset()
         member.selection.load_state_dict(selection)

@@ -37,7 +37,9 @@ class MemberLinear(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features)."""
-        return padded_linear(tokens, self.weight, self.bias)
+        out = padded_linear(tokens, self.weight, None)
+        # Under vmap a bias of another type would widen what mixed precision has made narrow.
+        return out if self.bias is None else out + self.bias.to(out.dtype)
 
 
 class MemberDropout(nn.Module):

@@ -1,20 +1,24 @@
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from helpers.sessions import session_of
-from helpers.systems import make
+from helpers.systems import NETWORK, make
+from torch import Tensor
 
 from blend_pl.data.batch import Batch
 from blend_pl.data.loader import Standardisation, TrialBatches, TrialSampler
 from blend_pl.data.session import SessionTensors, Signature
+from blend_pl.likelihoods import UnitGaussian
 from blend_pl.many.batches import CrowdBatches
-from blend_pl.many.lessons import Lessons
+from blend_pl.many.lessons import Lessons, obstacle
 from blend_pl.many.member import Member
 from blend_pl.many.selection import Selection
 from blend_pl.masking import Masking
+from blend_pl.models import NDT, Encoding
 from blend_pl.systems import Student, Teacher
 
 MASKINGS = [
@@ -106,3 +110,64 @@ def test_answers_are_those_of_each_alone(sizes: dict[str, int]) -> None:
             torch.testing.assert_close((rates[place], entries[place], labels[place]), expected, rtol=1e-9, atol=1e-12)
     assert [module.training for module in lessons.stack.skeleton.modules()] == modes
     assert any(modes)
+
+
+class Counting(NDT):
+    """Counts its steps."""
+
+    steps: Tensor
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, observed: Tensor, context: Tensor | None = None) -> Encoding:
+        if self.training:
+            self.steps += 1
+        return super().forward(observed, context)
+
+
+class Deciding(Counting):
+    """Does what depends on a number."""
+
+    def forward(self, observed: Tensor, context: Tensor | None = None) -> Encoding:
+        return super().forward(observed if observed.sum().item() else observed + 1, context)
+
+
+@pytest.mark.parametrize(("network", "reason"), [(Counting, None), (Deciding, "vmap")])
+def test_a_trial_says_what_keeps_models_apart_and_counts_no_step(network: type[NDT], reason: str | None) -> None:
+    session, several = session_of(trials=10), []
+    for seed in range(2):
+        system = Student(partial(network, **NETWORK))
+        system.build(Signature.of("any", session))
+        chosen = Selection(("val/loss", "min"), ("val/loss", "min"), 1, 0.0)
+        several.append(Member(system.double(), seed, [], chosen, Path(), []))
+    found = obstacle(several, double(next(iter(loaders(session, 1)[0]))))
+    assert (reason is None and found is None) or (reason is not None and reason in str(found))
+    assert [float(member.system.backbone.steps) for member in several] == [0, 0]
+
+
+def test_other_likelihoods_are_another_architecture() -> None:
+    session = session_of(trials=10)
+    first, second, third = members(session, Student, MASKINGS[:3])
+    second.system = make(Student, Signature.of("any", session), likelihood=UnitGaussian())
+    second.system.double().backbone.eval()
+    assert first.architecture == third.architecture
+    assert first.architecture != second.architecture
+
+
+def test_mixed_precision_is_as_narrow_as_alone() -> None:
+    torch.set_default_dtype(torch.float32)
+    session = session_of(trials=10)
+    several = members(session, Student, MASKINGS[:2])
+    batch = next(iter(CrowdBatches(loaders(session, 2))))
+    for member in several:
+        member.system.float()
+    lessons = Lessons(several)
+    widths: set[torch.dtype] = set()
+    lessons.stack.skeleton.get_submodule("system.backbone.readout").register_forward_hook(
+        lambda module, inputs, out: widths.add(out.dtype)
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        lessons.terms(batch, [1, 2], 0)
+    assert widths == {torch.bfloat16}
