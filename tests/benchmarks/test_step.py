@@ -85,6 +85,14 @@ def plain(steps: Iterator[None]) -> float:
     return fastest(marks)
 
 
+@pytest.fixture(params=(1, 2) if DEVICE == "cpu" else (1,), autouse=True)
+def _threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
 def test_steps(session: SessionTensors, tmp_path: Path) -> None:
     data = Sessions(session)
     teacher = Teacher(NDT)
