@@ -121,62 +121,46 @@ class Masking:
         starts = bins + width - 1  # A stretch may have begun before the window.
         shape = {"timestep": (trials, starts, 1), "neuron": (trials, 1, neurons), "full": (trials, starts, neurons)}
         # Stretches overlap: a bin is spared if none of the `width` that could cover it begins.
-        chance = 1 - (1 - self.ratio) ** (1 / width)
-        begins = _uniform(shape[self.mode], generator, device) < chance
+        probability = 1 - (1 - self.ratio) ** (1 / width)
+        begins = _uniform(shape[self.mode], generator, device) < probability
         return (begins.unfold(1, width, 1).any(-1) if width > 1 else begins).expand(size)
 
-    def forget(self, trials: int, generator: torch.Generator) -> Tensor:
+    def forget(self, trials: int, generator: torch.Generator | None, device: torch.device | None = None) -> Tensor:
         """(trials,) bool, in which trials privileged input is hidden."""
-        return torch.rand(trials, generator=generator, device=generator.device) < self.behavior_ratio
+        return _uniform((trials,), generator, device) < self.behavior_ratio
 
     def _span(self, generator: torch.Generator | None, epoch: int) -> int:
         if self.max_span == 1:
             return 1
         first, last = self.span_ramp or (0, 0)
-        chance = 1.0 if epoch >= last else max(0, epoch - first) / max(1, last - first)
+        probability = 1.0 if epoch >= last else max(0, epoch - first) / max(1, last - first)
         # Drawn on the host: a number read back from a GPU would stall it.
         host = random.Random(int(torch.randint(2**62, ())) if generator is None else generator.initial_seed())
-        return host.randint(1, self.max_span) if host.random() < chance else 1
+        return host.randint(1, self.max_span) if host.random() < probability else 1
 
-    def chance(self, size: tuple[int, int, int], generator: torch.Generator, epoch: int = 0) -> Chance:
-        """All that is left to chance, for the trials of a global batch; see `draw`."""
-        hidden, fate = self.draw(size, generator, epoch), self._fate(size, generator)
-        return Chance(hidden, *fate, forgotten=self.forget(size[0], generator) if self.behavior_ratio else None)
-
-    def corrupt(
+    def chance(
         self,
-        observed: Tensor,
-        hidden: Tensor,
+        size: tuple[int, int, int],
         generator: torch.Generator | None,
-        rows: Tensor,
-        global_size: int,
-        noise: Callable[[Tensor, Tensor], Tensor],
-    ) -> Tensor:
-        """Replaces hidden entries by zero, a random value, or themselves.
+        epoch: int = 0,
+        device: torch.device | None = None,
+    ) -> Chance:
+        """All that is left to chance, for all trials of a global batch; see `draw`.
 
-        Args:
-            observed: (trials, bins, neurons) counts.
-            hidden: bool, same shape.
-            generator: source of chance, on the same device; None for torch's own.
-            rows: (trials,) positions in the global batch, for all of which chance is drawn: what happens to a trial
-                does not depend on how trials are divided over ranks.
-            global_size: number of trials in the global batch.
-            noise: makes random values; see `Likelihood.noise`.
-
-        Returns:
-            The corrupted copy.
+        What happens to a trial does then not depend on how trials are divided over ranks, which keep their own of it.
         """
-        fate = self._fate((global_size, *observed.shape[1:]), generator, observed.device)
-        return Chance(hidden, *(None if part is None else part[rows] for part in fate)).corrupt(observed, noise)
+        hidden, fate = self.draw(size, generator, epoch, device), self._fate(size, generator, device)
+        forgotten = self.forget(size[0], generator, device) if self.behavior_ratio else None
+        return Chance(hidden, *fate, forgotten=forgotten)
 
     def _fate(
-        self, size: Sequence[int], generator: torch.Generator | None, device: torch.device | None = None
+        self, size: Sequence[int], generator: torch.Generator | None, device: torch.device | None
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Who becomes zero, who a random value, and its level; see `Chance`."""
         if self.zero_ratio == 1:
             return None, None, None
-        chance, share, level = _uniform((3, *size), generator, device)
-        return chance < self.zero_ratio, share < self.random_ratio, level
+        zeroed, noisy, level = _uniform((3, *size), generator, device)
+        return zeroed < self.zero_ratio, noisy < self.random_ratio, level
 
 
 def _uniform(size: Sequence[int], generator: torch.Generator | None, device: torch.device | None) -> Tensor:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -18,7 +19,9 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def corrupt(masking: Masking, observed: Tensor, hidden: Tensor, seed: int = 0) -> Tensor:
-    return masking.corrupt(observed, hidden, seeded(seed), torch.arange(len(observed)), len(observed), Poisson().noise)
+    trials, bins, neurons = observed.shape
+    chance = replace(masking.chance((trials, bins, neurons), seeded(seed)), hidden=hidden)
+    return chance.corrupt(observed, Poisson().noise)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -116,7 +119,8 @@ def test_corruption_does_not_depend_on_the_division_over_ranks(world: int) -> No
     whole = corrupt(masking, observed, hidden, 5)
     for rank in range(world):
         rows = torch.arange(rank, 7, world)
-        part = masking.corrupt(observed[rows], hidden[rows], seeded(5), rows, 7, Poisson().noise)
+        chance = replace(masking.chance((7, 8, 4), seeded(5)), hidden=hidden).of(rows)
+        part = chance.corrupt(observed[rows], Poisson().noise)
         assert torch.equal(part, whole[rows])
 
 

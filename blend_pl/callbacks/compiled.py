@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
+from blend_pl.models.trial import uncounted
 from blend_pl.systems.student import Student
 
 OPTIONS: dict[str, Any] = {"mode": "reduce-overhead"}
@@ -55,7 +56,6 @@ class Compiled(L.Callback):
     def _trial(self, trainer: L.Trainer, system: Student) -> str | None:
         """Why the compiled network is of no use; None if it is."""
         network = system.backbone
-        buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
         batch = next(iter(trainer.datamodule.calibration_dataloader())).to(system.device)  # type: ignore[attr-defined]
         mode, devices = system.training, [system.device] if system.device.type == "cuda" else []
 
@@ -65,7 +65,7 @@ class Compiled(L.Callback):
                 return system.encode(batch).prediction.clone()
 
         try:
-            with torch.random.fork_rng(devices):
+            with uncounted(network), torch.random.fork_rng(devices):
                 # In the mode of training alone do all layers run that are compiled; backwards too.
                 predict().float().square().mean().backward()
                 system.zero_grad()
@@ -78,9 +78,6 @@ class Compiled(L.Callback):
                     network.forward = compiled  # type: ignore[method-assign]
         finally:
             system.train(mode)
-            # A trial is no step, which a network may count.
-            for buffer, before in buffers:
-                buffer.copy_(before)
         error = ((found - expected).abs() / expected.abs().clamp(min=1)).max()
         return None if error <= TOLERANCE else f"its predictions would differ by {error:.1e}"
 

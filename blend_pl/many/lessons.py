@@ -11,6 +11,7 @@ from blend_pl.data.batch import Batch
 from blend_pl.many.member import BESIDES, Lesson, Member
 from blend_pl.masking import joined
 from blend_pl.models.stacking import Stack
+from blend_pl.models.trial import uncounted
 
 
 class Lessons:
@@ -94,18 +95,15 @@ def obstacle(members: Sequence[Member], batch: Batch) -> str | None:
         for which in (rows, rows.repeat(2))
     )
     few.rows, both.rows = torch.arange(size), torch.arange(size).repeat(2)
-    buffers = [(buffer, buffer.clone()) for member in members[:2] for buffer in member.lesson.buffers()]
+    pair = members[:2]
     try:
-        lessons = Lessons(members[:2])
-        lessons.terms(both, [0, 0], 0)["loss"].sum().backward()
-        with torch.no_grad():
-            lessons.answers(few, 0)
+        with uncounted(*(member.lesson for member in pair)):
+            lessons = Lessons(pair)
+            lessons.terms(both, [0, 0], 0)["loss"].sum().backward()
+            with torch.no_grad():
+                lessons.answers(few, 0)
     except RuntimeError as error:
         return str(error).splitlines()[0]
-    finally:
-        # A trial is no step, which a network may count.
-        for buffer, before in buffers:
-            buffer.copy_(before)
     return None
 
 

@@ -55,9 +55,8 @@ class Contrast:
         """
         pair = observed.repeat(2, 1, 1)
         trials, bins, channels = pair.shape
-        hidden = self.corruption.draw((trials, bins, channels), None, device=pair.device)
-        rows = torch.arange(trials, device=pair.device)
-        return self.corruption.corrupt(pair, hidden, None, rows, trials, Poisson().noise)
+        chance = self.corruption.chance((trials, bins, channels), None, device=pair.device)
+        return chance.corrupt(pair, Poisson().noise)
 
     def term(self, *embedded: Tensor) -> Tensor:
         """The views as each stream embeds them, (2 B, ...) -> weighted sum over streams, (B,)."""
