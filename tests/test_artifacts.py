@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import wandb
+from helpers.local_server import serving
 from helpers.wandb_server import Server
 
 from blend_pl.artifacts import fetch
@@ -18,15 +19,14 @@ REFERENCE = "wandb:lab/proj/teacher:latest"
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    served = Server()
-    monkeypatch.setenv("WANDB_BASE_URL", served.url)
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    for name in ("CACHE", "DATA", "CONFIG"):
-        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name))
-    wandb.teardown()
-    yield served
-    wandb.teardown()
-    served.shutdown()
+    with serving(Server()) as served:
+        monkeypatch.setenv("WANDB_BASE_URL", served.url)
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        for name in ("CACHE", "DATA", "CONFIG"):
+            monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name))
+        wandb.teardown()
+        yield served
+        wandb.teardown()
 
 
 def test_a_checkpoint_is_fetched_once_for_a_version(server: Server, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@ import resource
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from multiprocessing import get_context
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers.archive_server import CONTENT, MAZE, TEST, TRAIN, Answer, FakeArchive
+from helpers.local_server import serving
 
 import blend_pl.data.transfer as transfer
 from blend_pl.data.archive import download, locate
@@ -26,11 +26,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeArchive]:
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(transfer, "WAITS_S", (0, 0))
-    server = FakeArchive()
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(FakeArchive()) as server:
+        yield server
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import json
 import re
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
+from helpers.local_server import LocalAnswer, LocalServer
 
 from blend_pl.data.spec import Archive
 
@@ -20,13 +20,11 @@ CONTENT = {
 }
 
 
-class FakeArchive(ThreadingHTTPServer):
+class FakeArchive(LocalServer):
     """As much of the archive's REST interface as its client asks for, with faults on demand."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
+        super().__init__(Answer, "/api")
         self.content = dict(CONTENT)
         self.digests = {path: hashlib.sha256(content).hexdigest() for path, content in CONTENT.items()}
         self.requests: list[str] = []
@@ -36,19 +34,9 @@ class FakeArchive(ThreadingHTTPServer):
         self.stalled = threading.Event()
         self.slowness_s = 0.0
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/api"
 
-    def handle_error(self, *_: object) -> None:
-        """Clients that break off are part of the tests."""
-
-
-class Answer(BaseHTTPRequestHandler):
+class Answer(LocalAnswer):
     server: FakeArchive
-
-    def log_message(self, *_: object) -> None:
-        pass
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
@@ -81,19 +69,14 @@ class Answer(BaseHTTPRequestHandler):
 
     def json(self, content: dict, status: int = 200) -> None:
         body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
+        self.start(status, len(body), Content_Type="application/json")
         self.wfile.write(body)
 
     def blob(self, content: bytes) -> None:
         time.sleep(self.server.slowness_s)
         start = int(re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "bytes=0-"))[1])
         self.server.blob_offsets.append(start)
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
+        self.start(206 if start else 200, len(content) - start)
         end = start + self.server.cut_after.pop(0) if self.server.cut_after else len(content)
         if self.server.stall_after is not None:
             end = self.server.stall_after

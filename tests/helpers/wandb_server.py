@@ -4,16 +4,16 @@ import base64
 import gzip
 import hashlib
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from helpers.local_server import LocalAnswer, LocalServer
 
 PROJECT = {"__typename": "Project", "id": "p", "internalId": "i", "name": "proj", "entity": {"name": "lab"}}
 COLLECTION = {"__typename": "ArtifactSequence", "id": "s", "name": "teacher", "project": PROJECT}
 CREATED = "2026-01-01T00:00:00"
 
 
-class Server(ThreadingHTTPServer):
+class Server(LocalServer):
     """Serves lab/proj/teacher.
 
     Attributes:
@@ -25,19 +25,12 @@ class Server(ThreadingHTTPServer):
         known: whether the API key is anybody's.
     """
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.files: dict[str, bytes] = {"best.ckpt": b"weights", "config.yaml": b"name: x"}
         self.version = 3
         self.requests: list[str] = []
         self.spoil, self.missing, self.known = False, False, True
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
 
     def artifact(self) -> dict[str, Any]:
         nothing = ("description", "updatedAt", "historyStep")
@@ -94,7 +87,7 @@ class Server(ThreadingHTTPServer):
         return {"version": 1, **policy, "contents": contents}
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(LocalAnswer):
     protocol_version = "HTTP/1.1"
     server: Server
 
@@ -131,10 +124,5 @@ class Handler(BaseHTTPRequestHandler):
         return body
 
     def _send(self, content: bytes, status: int = 200) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
+        self.start(status, len(content))
         self.wfile.write(content)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass

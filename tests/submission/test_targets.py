@@ -1,9 +1,7 @@
 import hashlib
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from helpers.local_server import LocalAnswer, LocalServer, serving
 from helpers.nlb import SETS
 from helpers.oracle import make_targets
 
@@ -150,40 +149,27 @@ CONTENT = np.random.default_rng(0).bytes(1_500_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
-class Server(ThreadingHTTPServer):
+class Server(LocalServer):
     """Serves one file, with faults on demand."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
+        super().__init__(Answer, "/data/eval_data_test.h5")
         self.content = CONTENT
         self.offsets: list[int] = []
         self.cut_after: list[int] = []
         self.knows_ranges = True
         self.status = 200
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/data/eval_data_test.h5"
 
-    def handle_error(self, *_: object) -> None:
-        """Clients that break off are part of the tests."""
-
-
-class Answer(BaseHTTPRequestHandler):
+class Answer(LocalAnswer):
     server: Server
-
-    def log_message(self, *_: object) -> None:
-        pass
 
     def do_GET(self) -> None:
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         start = int(asked[1]) if asked and self.server.knows_ranges else 0
         self.server.offsets.append(int(asked[1]) if asked else 0)
-        self.send_response(self.server.status if self.server.status != 200 else 206 if start else 200)
-        self.send_header("Content-Length", str(len(self.server.content) - start))
-        self.end_headers()
+        status = self.server.status if self.server.status != 200 else 206 if start else 200
+        self.start(status, len(self.server.content) - start)
         stop = self.server.cut_after.pop(0) if self.server.cut_after else None
         self.wfile.write(self.server.content[start:][:stop])
 
@@ -193,11 +179,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "*")
     monkeypatch.setattr(transfer, "WAITS_S", (0, 0))
-    server = Server()
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(Server()) as server:
+        yield server
 
 
 def fetch(server: Server, folder: Path) -> Path:

@@ -3,15 +3,14 @@ import io
 import json
 import shutil
 import tarfile
-import threading
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from helpers.calcium import SPEC, TINY
+from helpers.local_server import LocalAnswer, LocalServer, serving
 
 from blend_pl.data.calcium.archive import fetch
 from blend_pl.data.calcium.simulation import write_tree
@@ -24,28 +23,19 @@ PUBLISHED = replace(SPEC, archive=ARCHIVE)
 SMALL = replace(TINY, n_mice=1, n_sessions=1, n_frames=2000)
 
 
-class Figshare(ThreadingHTTPServer):
+class Figshare(LocalServer):
     """As much of the archive's REST interface as is asked for."""
 
-    daemon_threads = True
-
     def __init__(self, content: dict[str, bytes]) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
+        super().__init__(Answer, "/v2")
         self.content = content
         self.digests = {name: hashlib.md5(data).hexdigest() for name, data in content.items()}
         self.requests: list[tuple[str, str | None]] = []
         self.cut_after: int | None = None
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v2"
 
-
-class Answer(BaseHTTPRequestHandler):
+class Answer(LocalAnswer):
     server: Figshare
-
-    def log_message(self, *_: object) -> None:
-        pass
 
     def do_GET(self) -> None:
         self.server.requests.append((self.path, self.headers.get("Range")))
@@ -67,9 +57,7 @@ class Answer(BaseHTTPRequestHandler):
             self.answer(404, b"")
 
     def answer(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
+        self.start(status, len(body))
         if len(body) < 2000:
             self.wfile.write(body)
             return
@@ -90,12 +78,8 @@ def figshare(tree: Path) -> Iterator[Figshare]:
     with zipfile.ZipFile(packed, "w") as archive:
         for path in sorted(tree.rglob("*")):
             archive.write(path, Path("dataset") / path.relative_to(tree))
-    server = Figshare({"dataset.zip": packed.getvalue(), "README.txt": b"Read me."})
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(Figshare({"dataset.zip": packed.getvalue(), "README.txt": b"Read me."})) as server:
+        yield server
 
 
 def test_a_missing_tree_is_downloaded_and_unpacked(figshare: Figshare, tree: Path, tmp_path: Path) -> None:

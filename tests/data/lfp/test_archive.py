@@ -1,11 +1,10 @@
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from helpers.local_server import LocalAnswer, LocalServer, serving
 
 from blend_pl.data.lfp.archive import flint_path, makin_paths, nwb_paths
 from blend_pl.data.lfp.spec import Archive
@@ -16,26 +15,17 @@ RECORDS = {11: {f"{SESSION}.mat": b"m" * 9000, "other.mat": b"o"}, 12: {f"{SESSI
 ARCHIVE = Archive([*RECORDS])
 
 
-class Zenodo(ThreadingHTTPServer):
+class Zenodo(LocalServer):
     """As much of the archive's REST interface as is asked for."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
+        super().__init__(Answer, "/api")
         self.asked: list[str] = []
         self.damaged = False
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/api"
 
-
-class Answer(BaseHTTPRequestHandler):
+class Answer(LocalAnswer):
     server: Zenodo
-
-    def log_message(self, *_: object) -> None:
-        pass
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
@@ -58,19 +48,14 @@ class Answer(BaseHTTPRequestHandler):
         }
 
     def answer(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
+        self.start(status, len(body))
         self.wfile.write(body)
 
 
 @pytest.fixture
 def zenodo() -> Iterator[Zenodo]:
-    server = Zenodo()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(Zenodo()) as server:
+        yield server
 
 
 def test_missing_files_are_downloaded_once(zenodo: Zenodo, tmp_path: Path) -> None:
