@@ -4,7 +4,7 @@ import errno
 import os
 import sys
 
-from blend_pl.commands import run
+from blend_pl.cli.main import run
 from blend_pl.errors import BlendError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)

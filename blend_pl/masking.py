@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from blend_pl.sending import sent
+from blend_pl.utils.device import sent
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from lightning.pytorch.core import LightningDataModule
 from torch import Tensor
 
 from blend_pl.data import NLBDataModule
-from blend_pl.data.session import SessionTensors
+from blend_pl.data.nlb.session import SessionTensors
 from blend_pl.errors import DataError
 from blend_pl.metrics import PsthR2, VelocityR2
-from blend_pl.results import read_results
-from blend_pl.runs import BEST, CHECKPOINTS
+from blend_pl.runs.folder import BEST, CHECKPOINTS
+from blend_pl.runs.results import read_results
 from blend_pl.systems.checkpoint import load_system
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 if TYPE_CHECKING:
-    from blend_pl.data.module import NLBDataModule
+    from blend_pl.data.nlb.module import NLBDataModule
 
 # Sums depend in their last bits on the number of threads, and the tests' subprocesses have one.
 torch.set_num_threads(1)
@@ -36,4 +36,4 @@ def teachers_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Teachers that are missing are trained in this process, where a process of their own is not the point."""
     from helpers.cli import run_here
 
-    monkeypatch.setattr("blend_pl.teachers._status", run_here)
+    monkeypatch.setattr("blend_pl.runs.teachers._status", run_here)

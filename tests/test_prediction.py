@@ -6,9 +6,9 @@ import torch
 from helpers.cli import SIMULATION, fit
 
 from blend_pl.errors import DataError, TeacherError
-from blend_pl.evaluation import score
+from blend_pl.metrics.nlb import score
 from blend_pl.prediction import predict
-from blend_pl.results import read_results
+from blend_pl.runs.results import read_results
 
 
 @pytest.fixture(scope="module")

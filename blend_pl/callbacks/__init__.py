@@ -1,15 +1,15 @@
 """Callbacks: distillation and the multi-task control, fine-tuning, evaluation, identity, rates, costs, compiling."""
 
 from blend_pl.callbacks.compiled import Compiled
-from blend_pl.callbacks.cost import Cost
 from blend_pl.callbacks.decoding import DecodingEvaluation
 from blend_pl.callbacks.distillation import Distillation
 from blend_pl.callbacks.evaluation import Evaluation, NLBEvaluation
 from blend_pl.callbacks.identity import IdentityEvaluation
-from blend_pl.callbacks.last import LastCheckpoint
+from blend_pl.callbacks.last_checkpoint import LastCheckpoint
 from blend_pl.callbacks.multitask import Multitask
 from blend_pl.callbacks.pretrained import Pretrained
 from blend_pl.callbacks.rates import RatesWriter
+from blend_pl.callbacks.training_cost import Cost
 
 __all__ = [
     "Compiled",

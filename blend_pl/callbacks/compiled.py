@@ -7,8 +7,8 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from blend_pl.models.trial import uncounted
 from blend_pl.systems.student import Student
+from blend_pl.utils.buffers import uncounted
 
 OPTIONS: dict[str, Any] = {"mode": "reduce-overhead"}
 """torch.compile with CUDA graphs: small networks wait for launches rather than for arithmetic."""

@@ -6,12 +6,12 @@ from typing import Any
 import lightning as L
 import torch
 
-from blend_pl.distillation.alpha import Ramp
 from blend_pl.distillation.ensemble import Ensemble
 from blend_pl.distillation.losses import DistillationLoss, Hard
 from blend_pl.distillation.objective import MixedObjective
+from blend_pl.distillation.schedules import Ramp
 from blend_pl.errors import TeacherError
-from blend_pl.models.contract import Encoding
+from blend_pl.models.base import Encoding
 from blend_pl.systems.checkpoint import load_system
 from blend_pl.systems.student import Student
 

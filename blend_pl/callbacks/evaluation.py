@@ -6,7 +6,7 @@ from typing import Any
 import lightning as L
 
 from blend_pl.data.batch import Batch
-from blend_pl.evaluation import NLBScores, score
+from blend_pl.metrics.nlb import NLBScores, score
 
 
 class Evaluation(L.Callback):

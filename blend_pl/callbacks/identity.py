@@ -14,10 +14,10 @@ from blend_pl.callbacks.evaluation import Evaluation
 from blend_pl.data.calcium.batches import PopulationBatch
 from blend_pl.data.calcium.cells import TEST, TRAIN
 from blend_pl.errors import ConfigError
-from blend_pl.identity import EmbeddingFit, FittedEmbeddings, fit_embeddings, probe_scores
-from blend_pl.identity.embeddings import CellEmbeddings
-from blend_pl.identity.fitting import Losses
-from blend_pl.identity.probes import PROBES
+from blend_pl.probes import EmbeddingFit, FittedEmbeddings, fit_embeddings, probe_scores
+from blend_pl.probes.embeddings import CellEmbeddings
+from blend_pl.probes.fitting import Losses
+from blend_pl.probes.probes import PROBES
 from blend_pl.systems.student import Student
 
 

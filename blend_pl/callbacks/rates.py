@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from blend_pl.data.batch import Batch
-from blend_pl.files import atomic_file
+from blend_pl.utils.files import atomic_file
 
 
 class RatesWriter(L.Callback):

@@ -1,8 +1,8 @@
 """Recordings in, batches out: spec, reader, cache, simulated sessions and the data module."""
 
 from blend_pl.data.batch import Batch
-from blend_pl.data.module import NLBDataModule
-from blend_pl.data.simulation.parameters import Simulation
-from blend_pl.data.spec import SessionSpec
+from blend_pl.data.nlb.module import NLBDataModule
+from blend_pl.data.nlb.simulation.parameters import Simulation
+from blend_pl.data.nlb.spec import SessionSpec
 
 __all__ = ["Batch", "NLBDataModule", "SessionSpec", "Simulation"]

@@ -1,6 +1,5 @@
 """Distillation losses and the mixed objective: encodings in, scalars out."""
 
-from blend_pl.distillation.alpha import Ramp
 from blend_pl.distillation.losses import (
     Correlation,
     DistillationLoss,
@@ -11,6 +10,7 @@ from blend_pl.distillation.losses import (
     Soft,
 )
 from blend_pl.distillation.objective import MaskedReconstruction, MixedObjective
+from blend_pl.distillation.schedules import Ramp
 
 __all__ = [
     "Correlation",

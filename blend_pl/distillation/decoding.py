@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from blend_pl.data.lfp.batches import SessionBatch
-from blend_pl.models.contract import Encoding
-from blend_pl.reduction import global_mean
+from blend_pl.models.base import Encoding
+from blend_pl.utils.distributed import global_mean
 
 
 def decoding_error(decoded: Tensor, behavior: Tensor, known: Tensor) -> Tensor:

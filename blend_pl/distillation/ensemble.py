@@ -7,7 +7,7 @@ import torch
 
 from blend_pl.data.batch import Batch
 from blend_pl.likelihoods import Likelihood
-from blend_pl.models.contract import Encoding
+from blend_pl.models.base import Encoding
 
 
 class Encoder(Protocol):

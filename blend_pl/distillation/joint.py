@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from blend_pl.data.lfp.batches import JointBatch
 from blend_pl.distillation.objective import MaskedReconstruction
 from blend_pl.likelihoods import Poisson, UnitGaussian
-from blend_pl.models.contract import Encoding
+from blend_pl.models.base import Encoding
 
 
 class JointReconstruction(nn.Module):

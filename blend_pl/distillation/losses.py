@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blend_pl.errors import TeacherError
-from blend_pl.models.contract import Encoding
+from blend_pl.models.base import Encoding
 
 TINY = 1e-8
 

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from blend_pl.data.batch import Batch
 from blend_pl.distillation.decoding import decoding_error
-from blend_pl.models.contract import Encoding
+from blend_pl.models.base import Encoding
 
 
 class MultitaskObjective(nn.Module):

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from blend_pl.data.batch import Batch
 from blend_pl.distillation.losses import DistillationLoss
 from blend_pl.likelihoods import Likelihood
-from blend_pl.models.contract import Encoding
-from blend_pl.reduction import global_mean
+from blend_pl.models.base import Encoding
+from blend_pl.utils.distributed import global_mean
 
 
 class MaskedReconstruction(nn.Module):

@@ -7,18 +7,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from blend_pl.data.lfp.sessions import SessionSet
-from blend_pl.data.session import Signature
+from blend_pl.data.lfp.signature import SessionSet
+from blend_pl.data.nlb.session import Signature
 from blend_pl.errors import ConfigError, TeacherError
 from blend_pl.export.program import TOLERANCE, onnx_packages
-from blend_pl.export.whole import member_of
-from blend_pl.export.writing import write_programs
-from blend_pl.files import atomic_folder
+from blend_pl.export.trial_program import member_of
+from blend_pl.export.writer import write_programs
 from blend_pl.models import NeuPRINT
-from blend_pl.results import read_results
-from blend_pl.runs import BEST, CHECKPOINTS
+from blend_pl.runs.folder import BEST, CHECKPOINTS
+from blend_pl.runs.results import read_results
 from blend_pl.systems import Multimodal, SpikeTeacher, Student, Teacher
 from blend_pl.systems.checkpoint import load_system
+from blend_pl.utils.files import atomic_folder
 
 DESCRIPTION = "export.json"
 PACKAGES = ("blend-pl", "torch", "onnx", "onnxscript", "onnxruntime")

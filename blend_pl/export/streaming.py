@@ -4,13 +4,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blend_pl.data.session import Signature
+from blend_pl.data.nlb.session import Signature
 from blend_pl.export.program import Port, Program
-from blend_pl.export.whole import COUNTS, RATES
+from blend_pl.export.trial_program import COUNTS, RATES
 from blend_pl.likelihoods import Likelihood
 from blend_pl.models import NDT
-from blend_pl.models.patches import SessionNetwork
-from blend_pl.models.transformer import TransformerLayer
+from blend_pl.models.layers.patches import SessionNetwork
+from blend_pl.models.layers.transformer import TransformerLayer
 
 CAUSAL = "configs/model/causal.yaml"
 

@@ -1,7 +1,7 @@
 """Backbones, in pure torch: each is built from `Dims` and returns an `Encoding`."""
 
 from blend_pl.models.autoencoder import PatchAutoencoder
-from blend_pl.models.contract import Backbone, Dims, Encoding
+from blend_pl.models.base import Backbone, Dims, Encoding
 from blend_pl.models.lfads import LFADS
 from blend_pl.models.multimodal import MultimodalAutoencoder
 from blend_pl.models.ndt import NDT

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from blend_pl.errors import ConfigError
-from blend_pl.models.contract import Encoding
-from blend_pl.models.patch_transformer import TimedTransformer
-from blend_pl.models.patches import PatchTable, SessionDims, SessionNetwork, ValueEmbedding, WaveformPatches
-from blend_pl.models.rows import encode_in_groups
+from blend_pl.models.base import Encoding
+from blend_pl.models.layers.grouping import encode_in_groups
+from blend_pl.models.layers.patch_transformer import TimedTransformer
+from blend_pl.models.layers.patches import PatchTable, SessionDims, SessionNetwork, ValueEmbedding, WaveformPatches
 
 
 class PatchAutoencoder(SessionNetwork):

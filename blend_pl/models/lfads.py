@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blend_pl.errors import ConfigError
-from blend_pl.models.contract import Dims, Encoding
-from blend_pl.models.fusion import Concatenation, Fusion
-from blend_pl.models.gaussian import AutoregressivePrior, divergence
-from blend_pl.models.recurrence import Weights, run
+from blend_pl.models.base import Dims, Encoding
+from blend_pl.models.layers.fusion import Concatenation, Fusion
+from blend_pl.models.layers.gaussian import AutoregressivePrior, divergence
+from blend_pl.models.layers.recurrence import Weights, run
 
 
 class Encoder(nn.Module):

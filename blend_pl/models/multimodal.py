@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from blend_pl.errors import ConfigError
 from blend_pl.models.autoencoder import PatchAutoencoder, cut, whole
-from blend_pl.models.contract import Encoding
-from blend_pl.models.patches import CountPatches, PatchTable, SessionNetwork
-from blend_pl.models.rows import encode_in_groups, grouped
+from blend_pl.models.base import Encoding
+from blend_pl.models.layers.grouping import encode_in_groups, grouped
+from blend_pl.models.layers.patches import CountPatches, PatchTable, SessionNetwork
 
 
 class MultimodalAutoencoder(SessionNetwork):

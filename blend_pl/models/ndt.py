@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from blend_pl.models.attention import Window
-from blend_pl.models.contract import Dims, Encoding
-from blend_pl.models.dropout import Dropout
-from blend_pl.models.embedding import Identity, LearnedPositions, TokenEmbedding
-from blend_pl.models.fusion import Concatenation, Fusion
-from blend_pl.models.tokens import Tokens, log_rate_readout
-from blend_pl.models.transformer import TransformerLayer
+from blend_pl.models.base import Dims, Encoding
+from blend_pl.models.layers.attention import Window
+from blend_pl.models.layers.dropout import Dropout
+from blend_pl.models.layers.embedding import Identity, LearnedPositions, TokenEmbedding
+from blend_pl.models.layers.fusion import Concatenation, Fusion
+from blend_pl.models.layers.tokens import Tokens, log_rate_readout
+from blend_pl.models.layers.transformer import TransformerLayer
 
 
 class NDT(nn.Module):

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from blend_pl.models.attention import SelfAttention, Window
-from blend_pl.models.contract import Dims, Encoding
-from blend_pl.models.dropout import dropout
-from blend_pl.models.embedding import SinusoidalPositions
-from blend_pl.models.transformer import TransformerLayer
+from blend_pl.models.base import Dims, Encoding
+from blend_pl.models.layers.attention import SelfAttention, Window
+from blend_pl.models.layers.dropout import dropout
+from blend_pl.models.layers.embedding import SinusoidalPositions
+from blend_pl.models.layers.transformer import TransformerLayer
 
 SURROUNDINGS = 4
 LOG_VARIANCE = (-7.0, 7.0)

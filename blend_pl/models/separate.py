@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from blend_pl.errors import DataError
 from blend_pl.models.autoencoder import PatchAutoencoder
-from blend_pl.models.contract import Encoding
-from blend_pl.models.patches import SessionDims, SessionNetwork
-from blend_pl.models.rows import encode_in_groups, grouped
+from blend_pl.models.base import Encoding
+from blend_pl.models.layers.grouping import encode_in_groups, grouped
+from blend_pl.models.layers.patches import SessionDims, SessionNetwork
 
 
 class Separate(SessionNetwork):

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from blend_pl.errors import ConfigError
-from blend_pl.models.aligned import AlignedLinear
-from blend_pl.models.attention import Window
-from blend_pl.models.contract import Dims, Encoding
-from blend_pl.models.contrast import Contrast
-from blend_pl.models.dropout import Dropout
-from blend_pl.models.embedding import LearnedPositions, Linear, TokenEmbedding
-from blend_pl.models.fusion import Concatenation, Fusion
-from blend_pl.models.tokens import Tokens, log_rate_readout
-from blend_pl.models.transformer import FeedForward, TransformerLayer
+from blend_pl.models.base import Dims, Encoding
+from blend_pl.models.layers.attention import Window
+from blend_pl.models.layers.contrast import Contrast
+from blend_pl.models.layers.dropout import Dropout
+from blend_pl.models.layers.embedding import LearnedPositions, Linear, TokenEmbedding
+from blend_pl.models.layers.fusion import Concatenation, Fusion
+from blend_pl.models.layers.padded_linear import AlignedLinear
+from blend_pl.models.layers.tokens import Tokens, log_rate_readout
+from blend_pl.models.layers.transformer import FeedForward, TransformerLayer
 
 
 class SpatialAttention(nn.Module):

@@ -11,13 +11,12 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from blend_pl.errors import BlendError
-from blend_pl.files import atomic_file
-from blend_pl.identity.embeddings import EMBEDDINGS, CellEmbeddings
 from blend_pl.prediction import predict
-from blend_pl.report.anchors import elsewhere, published
+from blend_pl.probes.embeddings import EMBEDDINGS, CellEmbeddings
 from blend_pl.report.comparison import BASELINE, OTHER, SELF, STUDENT, TEACHER, Comparison, Experiment, Run, compare
-from blend_pl.report.insertion import insert
+from blend_pl.report.markdown_update import insert
 from blend_pl.report.pages import Picture, Section, TitledTable, html, markdown, markdown_tables
+from blend_pl.report.published import elsewhere, published
 from blend_pl.report.sessions import SOURCE, published_sessions, session_remarks, session_table, sessions_of
 from blend_pl.report.tables import (
     LEGEND,
@@ -29,6 +28,7 @@ from blend_pl.report.tables import (
     published_table,
     score_table,
 )
+from blend_pl.utils.files import atomic_file
 
 MARKDOWN, HTML = "report.md", "report.html"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from blend_pl.errors import DataError
-from blend_pl.report.released import SCORE_ON_TEST, ReleasedScores, read_test_scores
-from blend_pl.results import RESULTS, read_results
-from blend_pl.runs import find_runs
+from blend_pl.report.test_scores import SCORE_ON_TEST, ReleasedScores, read_test_scores
+from blend_pl.runs.folder import find_runs
+from blend_pl.runs.results import RESULTS, read_results
 
 BASELINE, TEACHER, REFERENCE, STUDENT, SELF, OTHER = ROLES = (
     *("baseline", "teacher", "reference", "student", "self", "other"),

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from blend_pl.identity.embeddings import CellEmbeddings
-from blend_pl.report.figures.paper import TRUTH, grid, save
+from blend_pl.probes.embeddings import CellEmbeddings
+from blend_pl.report.figures.style import TRUTH, grid, save
 
 TASKS = {"ei": "E/I", "subclass": "subclass"}
 CLASSES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#262626")

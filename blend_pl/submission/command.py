@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from blend_pl.errors import ConfigError
-from blend_pl.files import atomic_file
 from blend_pl.submission.check import check_file, check_submission
 from blend_pl.submission.ensemble import Ensemble, MeanRates, Member, gather
 from blend_pl.submission.layout import KNOWN, Sessions, divide, group_name, unite
 from blend_pl.submission.push import push as push_to_evalai
 from blend_pl.submission.scores import print_rows, score_rates, write_test_scores
 from blend_pl.submission.targets import FILE, URL, Targets, download_targets
+from blend_pl.utils.files import atomic_file
 
 DOWNLOAD = "download"
 

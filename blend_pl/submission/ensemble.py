@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blend_pl.data.session import SessionTensors
+from blend_pl.data.nlb.session import SessionTensors
 from blend_pl.errors import ConfigError, DataError, TeacherError
 from blend_pl.prediction import datamodule_of, predict
-from blend_pl.results import RESULTS, read_results
-from blend_pl.runs import find_runs
+from blend_pl.runs.folder import find_runs
+from blend_pl.runs.results import RESULTS, read_results
 from blend_pl.submission.layout import Sessions
 from blend_pl.systems import Teacher
 

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from blend_pl.evaluation import SCORES, score
-from blend_pl.files import atomic_file
-from blend_pl.report.released import TEST_SCORES
+from blend_pl.metrics.nlb import SCORES, score
 from blend_pl.report.tables import NAMES
+from blend_pl.report.test_scores import TEST_SCORES
 from blend_pl.submission.layout import Sessions
+from blend_pl.utils.files import atomic_file
 
 
 def score_rates(sessions: Sessions, rates: tuple[Tensor, Tensor]) -> dict[str, float]:

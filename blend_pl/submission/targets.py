@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blend_pl.data.session import SessionTensors
-from blend_pl.data.transfer import CHUNK_BYTES, TIMEOUT_S, one_process, transfer
+from blend_pl.data.io.download import CHUNK_BYTES, TIMEOUT_S, one_process, transfer
+from blend_pl.data.nlb.session import SessionTensors
 from blend_pl.errors import DataError
-from blend_pl.files import sha256
 from blend_pl.submission.layout import Sessions
+from blend_pl.utils.files import sha256
 
 FILE = "eval_data_test.h5"
 SHA256 = "f2f434d30193251b58e6a693381fdd185c8fbc0e47d38f8810e65295bc42c865"

@@ -9,14 +9,14 @@ from threading import Event, Lock
 
 from rich.console import Console
 
-from blend_pl.alive import BEAT
 from blend_pl.errors import ConfigError, Stopped
-from blend_pl.signals import STOPPING, on_stopping
+from blend_pl.runs.teachers import own_environment
 from blend_pl.sweep.file import read_sweep
 from blend_pl.sweep.journal import Claim, Journal
 from blend_pl.sweep.summary import write_summary
 from blend_pl.sweep.trial import LOG, Interrupted, TrialFailed, run_trials
-from blend_pl.teachers import own_environment
+from blend_pl.utils.heartbeat import BEAT
+from blend_pl.utils.signals import STOPPING, on_stopping
 
 SWEEPS = "sweeps"
 IN_A_ROW = 3

@@ -11,9 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from blend_pl.compose import Config, compose, merge, read_yaml
+from blend_pl.config import Config, compose, merge, read_yaml
 from blend_pl.errors import ConfigError
-from blend_pl.runs import MODE, MONITOR, best_score
+from blend_pl.runs.folder import MODE, MONITOR, best_score
 from blend_pl.sweep.distributions import Distribution, distribution
 
 METHODS = ("bayes", "random", "grid")

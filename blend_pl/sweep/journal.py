@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from blend_pl.errors import ConfigError
-from blend_pl.files import unwritable
-from blend_pl.results import RESULTS
+from blend_pl.runs.results import RESULTS
 from blend_pl.sweep.file import SweepFile
 from blend_pl.sweep.owner import Watch, here
+from blend_pl.utils.files import unwritable
 
 JOURNAL, CLAIMS = "journal.log", "claims"
 SWEEP, OWNERS, REASONS = "sweep", "owners", "reasons"

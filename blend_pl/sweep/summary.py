@@ -8,12 +8,12 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from blend_pl.files import atomic_file
 from blend_pl.report.pages import Picture, html_picture, html_table, markdown_picture, markdown_table, page
 from blend_pl.report.tables import Table
-from blend_pl.runs import CONFIG
+from blend_pl.runs.folder import CONFIG
 from blend_pl.sweep.distributions import Choice, Distribution, Multiple, Real
 from blend_pl.sweep.journal import Journal
+from blend_pl.utils.files import atomic_file
 
 MARKDOWN, HTML, PARALLEL = "sweep.md", "sweep.html", "parallel.png"
 BEST = 10
@@ -110,13 +110,13 @@ def _importance(journal: Journal) -> Table:
 def _draw(journal: Journal, complete: list[Any], notes: list[str]) -> list[Picture]:
     """A line for each trial through its parameters and its score."""
     try:
-        from blend_pl.report.figures import paper
+        from blend_pl.report.figures import style
     except ImportError:
         notes.append('No figure, for matplotlib is not installed; run pip install "blend-pl[viz]".')
         return []
     sweep, columns = journal.sweep, _varied(journal, complete)
     scores = [trial.value for trial in complete]
-    figure, axes = paper.grid(1, 1, height=4.5)
+    figure, axes = style.grid(1, 1, height=4.5)
     axis = axes[0, 0]
     heights, ticks = [], []
     for name, values in columns.items():
@@ -129,18 +129,18 @@ def _draw(journal: Journal, complete: list[Any], notes: list[str]) -> list[Pictu
     # The best lines come last, on top of the others.
     for index in reversed(range(len(complete))):
         share = 1 - index / max(len(complete) - 1, 1)
-        colour = paper.SHADES(share)
+        colour = style.SHADES(share)
         axis.plot([column[index] for column in heights], color=colour, linewidth=2.4 if index == 0 else 1.2)
     for place, marks in enumerate(ticks):
         axis.axvline(place, color="#999999", linewidth=0.8, zorder=0)
         for height, text in marks:
-            axis.text(place + 0.04, height, text, fontsize=8, va="center", color=paper.TRUTH, bbox=paper.PAPER)
+            axis.text(place + 0.04, height, text, fontsize=8, va="center", color=style.TRUTH, bbox=style.PAPER)
     axis.set_xticks(range(len(heights)), [*map(_label, columns), sweep.metric], rotation=20, ha="right")
     axis.set_yticks([])
     axis.spines["left"].set_visible(False)
     axis.margins(x=0.08)
     path = journal.folder / PARALLEL
-    paper.save(figure, path)
+    style.save(figure, path)
     caption = "A line for each trial, through its parameters to its score; the better, the darker, the best is thick."
     return [Picture(Path(path), caption)]
 

@@ -10,11 +10,11 @@ from os import getpid
 from pathlib import Path
 from threading import Event
 
-from blend_pl.alive import BEAT
 from blend_pl.errors import DataError, Stopped
-from blend_pl.results import RESULTS, read_results
-from blend_pl.signals import STOPPING
+from blend_pl.runs.results import RESULTS, read_results
 from blend_pl.sweep.journal import Claim, Journal
+from blend_pl.utils.heartbeat import BEAT
+from blend_pl.utils.signals import STOPPING
 
 LOG = "log.txt"
 PATIENCE = 60.0
@@ -84,7 +84,16 @@ def _watched(
     """Runs a command to its end, which shows meanwhile that its trials are alive."""
     python = [sys.executable, "-m"]
     signs = [str(journal.sign_of(claim.number)) for claim in claims]
-    child = [*python, "blend_pl.child", str(getpid()), *python, "blend_pl.alive", *signs, "--", *command]
+    child = [
+        *python,
+        "blend_pl.utils.child",
+        str(getpid()),
+        *python,
+        "blend_pl.utils.heartbeat",
+        *signs,
+        "--",
+        *command,
+    ]
     first, *others = (journal.run_of(claim.number) / LOG for claim in claims)
     for other in others:
         other.write_text(f"trained together with others; see {first}\n")

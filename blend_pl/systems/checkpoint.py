@@ -13,7 +13,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from blend_pl.errors import TeacherError
 from blend_pl.systems.student import SESSION, Student
 from blend_pl.systems.trust import distrusted
-from blend_pl.tensors import save_tensors
+from blend_pl.utils.tensors import save_tensors
 
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 FORMER = {"hparams", "module_arguments"}

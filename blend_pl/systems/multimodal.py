@@ -10,14 +10,14 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from blend_pl.data.lfp.batches import JointBatch, SessionBatch
-from blend_pl.data.lfp.sessions import Member, SessionSet
-from blend_pl.data.session import Signature
+from blend_pl.data.lfp.signature import Member, SessionSet
+from blend_pl.data.nlb.session import Signature
 from blend_pl.distillation.joint import JointReconstruction
 from blend_pl.errors import ConfigError
 from blend_pl.masking import TokenMasking
 from blend_pl.models import Dims, Encoding, MultimodalAutoencoder, PatchAutoencoder
-from blend_pl.models.patches import SessionDims
-from blend_pl.systems.lfp import LFPStudent, units_of
+from blend_pl.models.layers.patches import SessionDims
+from blend_pl.systems.multi_session import LFPStudent, units_of
 from blend_pl.systems.schedule import WarmupCosine
 
 

@@ -15,15 +15,15 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from blend_pl.data.batch import Batch
-from blend_pl.data.lfp.sessions import SessionSet
-from blend_pl.data.session import Signature
+from blend_pl.data.lfp.signature import SessionSet
+from blend_pl.data.nlb.session import Signature
 from blend_pl.distillation.objective import MaskedReconstruction
 from blend_pl.errors import ConfigError, DataError
 from blend_pl.likelihoods import Likelihood, Poisson
 from blend_pl.masking import Chance, Masking
-from blend_pl.models.contract import Dims, Encoding
-from blend_pl.systems.chance import seed_of
+from blend_pl.models.base import Dims, Encoding
 from blend_pl.systems.schedule import WarmupCosine
+from blend_pl.systems.seeding import seed_of
 
 SESSION, OBJECTIVE = "session", "objective."
 

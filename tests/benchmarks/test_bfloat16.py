@@ -9,7 +9,7 @@ import pytest
 from helpers.cli import call, experiment, start
 
 from blend_pl.callbacks import NLBEvaluation
-from blend_pl.runs import CONFIG, best_checkpoint, find_runs
+from blend_pl.runs.folder import CONFIG, best_checkpoint, find_runs
 
 pytestmark = pytest.mark.benchmark
 

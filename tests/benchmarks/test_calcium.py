@@ -13,11 +13,11 @@ from blend_pl.callbacks.identity import cell_losses, fresh_embeddings
 from blend_pl.data.calcium import BugeonDataModule, CalciumSpec, TreeSimulation
 from blend_pl.data.calcium.simulation import write_tree
 from blend_pl.data.calcium.spec import CellSplit
-from blend_pl.identity import EmbeddingFit, fit_embeddings
-from blend_pl.identity.fitting import Blocks, Losses
 from blend_pl.likelihoods import UnitGaussian
 from blend_pl.masking import Masking
 from blend_pl.models import NeuPRINT
+from blend_pl.probes import EmbeddingFit, fit_embeddings
+from blend_pl.probes.fitting import Blocks, Losses
 from blend_pl.systems import Student
 
 pytestmark = pytest.mark.benchmark

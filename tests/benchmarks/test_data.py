@@ -9,11 +9,11 @@ import pytest
 from helpers.specs import MC_MAZE
 from measure import Cost, cost
 
-from blend_pl.data.cache import cached
-from blend_pl.data.reader import read_session
-from blend_pl.data.simulation import PRESETS
-from blend_pl.data.simulation.files import TRAIN_FILE, write_session
-from blend_pl.data.spec import Files
+from blend_pl.data.io.cache import cached
+from blend_pl.data.nlb.reading import read_session
+from blend_pl.data.nlb.simulation import PRESETS
+from blend_pl.data.nlb.simulation.files import TRAIN_FILE, write_session
+from blend_pl.data.nlb.spec import Files
 
 pytestmark = pytest.mark.benchmark
 

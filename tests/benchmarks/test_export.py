@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from blend_pl.data.session import Signature
+from blend_pl.data.nlb.session import Signature
 from blend_pl.export.latency import Latency, latency, onnx_latency, torch_latency
 from blend_pl.export.program import onnx_session
 from blend_pl.export.streaming import Step, step_program
-from blend_pl.export.whole import trial_program
+from blend_pl.export.trial_program import trial_program
 from blend_pl.models import NDT
 from blend_pl.systems import Student
 

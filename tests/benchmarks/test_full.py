@@ -13,8 +13,8 @@ import torch
 from helpers.cli import REPOSITORY, experiment
 from measure import DEVICE
 
-from blend_pl.data.simulation import PRESETS
-from blend_pl.data.simulation.files import TEST_FILE, TRAIN_FILE, write_session
+from blend_pl.data.nlb.simulation import PRESETS
+from blend_pl.data.nlb.simulation.files import TEST_FILE, TRAIN_FILE, write_session
 
 pytestmark = pytest.mark.benchmark
 

@@ -17,14 +17,14 @@ from test_step import Clock, fastest
 from torch import nn
 from torch.optim import AdamW
 
-from blend_pl.data.loader import Standardisation, TrialBatches, TrialSampler
-from blend_pl.data.session import SessionTensors, Signature
-from blend_pl.many.batches import CrowdBatches
-from blend_pl.many.crowd import Crowd
-from blend_pl.many.member import Member
-from blend_pl.many.selection import Selection
+from blend_pl.data.nlb.batches import Standardisation, TrialBatches, TrialSampler
+from blend_pl.data.nlb.session import SessionTensors, Signature
 from blend_pl.models import NDT
-from blend_pl.models.embedding import Linear
+from blend_pl.models.layers.embedding import Linear
+from blend_pl.multirun.checkpoint_selector import Selection
+from blend_pl.multirun.replica import Member
+from blend_pl.multirun.stacked_data import CrowdBatches
+from blend_pl.multirun.stacked_module import Crowd
 from blend_pl.systems import Student
 
 pytestmark = pytest.mark.benchmark

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from blend_pl.data.session import SessionTensors
-from blend_pl.evaluation import score
+from blend_pl.data.nlb.session import SessionTensors
+from blend_pl.metrics.nlb import score
 
 pytestmark = pytest.mark.benchmark
 

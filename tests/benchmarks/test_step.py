@@ -16,8 +16,8 @@ from helpers.systems import save, trainer
 from measure import DEVICE
 
 from blend_pl.callbacks import Compiled, Distillation
-from blend_pl.data.loader import Standardisation, TrialBatches, TrialSampler
-from blend_pl.data.session import SessionTensors, Signature
+from blend_pl.data.nlb.batches import Standardisation, TrialBatches, TrialSampler
+from blend_pl.data.nlb.session import SessionTensors, Signature
 from blend_pl.models import NDT
 from blend_pl.systems import Student, Teacher
 

@@ -11,7 +11,7 @@ import torch
 from helpers.systems import make, make_teacher, save, trainer
 
 from blend_pl.callbacks import Distillation
-from blend_pl.data.module import NLBDataModule
+from blend_pl.data.nlb.module import NLBDataModule
 from blend_pl.distillation import Correlation, DistillationLoss, Feature, Hard, Ramp, Soft
 from blend_pl.errors import TeacherError
 from blend_pl.systems import Student

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from blend_pl.callbacks import NLBEvaluation
 from blend_pl.data.batch import Batch
-from blend_pl.data.module import NLBDataModule
-from blend_pl.evaluation import SCORES, score
+from blend_pl.data.nlb.module import NLBDataModule
+from blend_pl.metrics.nlb import SCORES, score
 
 
 class Prophet(L.LightningModule):

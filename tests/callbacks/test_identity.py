@@ -15,8 +15,8 @@ from blend_pl.callbacks import IdentityEvaluation
 from blend_pl.callbacks.identity import cell_losses, fresh_embeddings, identity_scores
 from blend_pl.data.calcium import BugeonDataModule
 from blend_pl.errors import ConfigError, DataError
-from blend_pl.identity import EmbeddingFit
-from blend_pl.identity.embeddings import CellEmbeddings
+from blend_pl.probes import EmbeddingFit
+from blend_pl.probes.embeddings import CellEmbeddings
 from blend_pl.systems import Student, Teacher
 
 FIT = EmbeddingFit(max_steps=10, check_every=5)

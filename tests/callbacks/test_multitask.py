@@ -10,7 +10,7 @@ from helpers.sessions import tiny_module
 from helpers.systems import make, save, trainer
 
 from blend_pl.callbacks import Multitask
-from blend_pl.data.module import NLBDataModule
+from blend_pl.data.nlb.module import NLBDataModule
 from blend_pl.errors import ConfigError
 from blend_pl.systems import Student
 from blend_pl.systems.checkpoint import load_system

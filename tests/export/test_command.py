@@ -18,14 +18,14 @@ from helpers.readme import blocks
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 from torch import nn
 
-from blend_pl.commands import run
-from blend_pl.data.lfp.sessions import Member, SessionSet
+from blend_pl.cli.main import run
+from blend_pl.data.lfp.signature import Member, SessionSet
 from blend_pl.errors import BlendError, ConfigError, TeacherError
 from blend_pl.export import command
 from blend_pl.export.program import check, difference
-from blend_pl.export.writing import write_programs
+from blend_pl.export.writer import write_programs
 from blend_pl.models import LFADS, NDT, STNDT, Encoding, NeuPRINT
-from blend_pl.results import read_results
+from blend_pl.runs.results import read_results
 from blend_pl.systems import LFPStudent, SingleSessionStudent, Student, Teacher
 from blend_pl.systems.checkpoint import load_system
 

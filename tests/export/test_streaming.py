@@ -14,7 +14,7 @@ from blend_pl.export.program import difference
 from blend_pl.export.streaming import Step, look_back, obstacle, stream
 from blend_pl.likelihoods import Likelihood, Poisson, UnitGaussian
 from blend_pl.models import LFADS, NDT, STNDT, Dims
-from blend_pl.models.embedding import CountEmbedding, Linear, SinusoidalPositions
+from blend_pl.models.layers.embedding import CountEmbedding, Linear, SinusoidalPositions
 
 
 @settings(max_examples=25, deadline=None)

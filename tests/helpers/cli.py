@@ -11,9 +11,9 @@ import torch
 from helpers.nwb_files import write_bump, write_dmfc, write_maze, write_rtt
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from blend_pl.cli import BlendCLI
-from blend_pl.commands import run
-from blend_pl.compose import compose
+from blend_pl.cli.main import run
+from blend_pl.cli.trainer import BlendCLI
+from blend_pl.config import compose
 
 REPOSITORY = Path(__file__).parents[2]
 EXPERIMENTS = REPOSITORY / "experiments"

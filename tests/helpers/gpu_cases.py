@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from blend_pl.callbacks import Distillation, Multitask
 from blend_pl.callbacks.identity import cell_losses, fresh_embeddings
 from blend_pl.data.calcium import CalciumDataModule
-from blend_pl.data.module import NLBDataModule
+from blend_pl.data.nlb.module import NLBDataModule
 from blend_pl.distillation import (
     Correlation,
     DistillationLoss,
@@ -40,13 +40,13 @@ from blend_pl.distillation import (
     Soft,
 )
 from blend_pl.likelihoods import Gaussian, UnitGaussian
-from blend_pl.many.crowd import Crowd, CrowdData
-from blend_pl.many.member import Member
-from blend_pl.many.selection import Selection
 from blend_pl.masking import Masking
 from blend_pl.models import LFADS, NDT, STNDT, NeuPRINT
-from blend_pl.models.embedding import CountEmbedding, Linear, SinusoidalPositions
-from blend_pl.models.fusion import Additive, CrossAttention, FiLM
+from blend_pl.models.layers.embedding import CountEmbedding, Linear, SinusoidalPositions
+from blend_pl.models.layers.fusion import Additive, CrossAttention, FiLM
+from blend_pl.multirun.checkpoint_selector import Selection
+from blend_pl.multirun.replica import Member
+from blend_pl.multirun.stacked_module import Crowd, CrowdData
 from blend_pl.systems import (
     LFPDecoder,
     LFPStudent,

@@ -10,9 +10,9 @@ import torch
 from blend_pl.data.lfp.module import MultiSessionDataModule
 from blend_pl.data.lfp.recording import CrossModalRecording
 from blend_pl.data.lfp.spec import SessionsSpec
-from blend_pl.data.session import Signature
+from blend_pl.data.nlb.session import Signature
 from blend_pl.models import PatchAutoencoder
-from blend_pl.models.patches import CountPatches, WaveformPatches
+from blend_pl.models.layers.patches import CountPatches, WaveformPatches
 from blend_pl.systems import LFPStudent, Multimodal, SpikeTeacher
 
 SIZES = {"a1": ("A", 20, 13), "a2": ("A", 27, 9), "b1": ("B", 18, 24), "b2": ("B", 30, 17)}

@@ -8,7 +8,7 @@ from unittest.mock import patch
 from helpers.nwb_files import Written, write_bump, write_dmfc, write_maze, write_rtt
 from helpers.specs import AREA2_BUMP, DMFC_RSG, MC_MAZE, MC_RTT
 
-from blend_pl.data.spec import SessionSpec
+from blend_pl.data.nlb.spec import SessionSpec
 
 SETS: dict[str, tuple[SessionSpec, Callable[[Path], Written]]] = {
     "mc_maze": (MC_MAZE, lambda folder: write_maze(folder, 1, 22, 10, 6, n_units=15, shuffled_ids=True)),

@@ -5,7 +5,7 @@ from typing import Any
 
 from helpers.nlb import nlb_dataset, nlb_targets
 
-from blend_pl.data.spec import SessionSpec
+from blend_pl.data.nlb.spec import SessionSpec
 
 NAMES = {"co-bps": "co_bps", "vel R2": "vel_r2", "tp corr": "tp_corr", "psth R2": "psth_r2", "fp-bps": "fp_bps"}
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from blend_pl.models.attention import attention_window
+from blend_pl.models.layers.attention import attention_window
 
 
 class Trials(Dataset[tuple[Tensor, Tensor]]):

@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from blend_pl.reduction import global_mean
+from blend_pl.utils.distributed import global_mean
 
 WORLD = 2
 SHARES = ((0, 5), (5, 7))

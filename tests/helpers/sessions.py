@@ -8,9 +8,9 @@ import torch
 from helpers.specs import MC_MAZE
 
 from blend_pl.data.batch import Batch
-from blend_pl.data.module import NLBDataModule
-from blend_pl.data.session import SessionTensors
-from blend_pl.data.simulation.parameters import Simulation
+from blend_pl.data.nlb.module import NLBDataModule
+from blend_pl.data.nlb.session import SessionTensors
+from blend_pl.data.nlb.simulation.parameters import Simulation
 
 TINY = Simulation(n_train=24, n_val=8, n_test=6, n_units=13, n_heldout=4)
 

@@ -1,6 +1,6 @@
 """Benchmark sets as the tests need them."""
 
-from blend_pl.data.spec import Behavior, Files, HeldOut, Jitter, Psth, Scored, SessionSpec, Split, Timing, Window
+from blend_pl.data.nlb.spec import Behavior, Files, HeldOut, Jitter, Psth, Scored, SessionSpec, Split, Timing, Window
 
 
 def _files(pattern: str) -> Files:

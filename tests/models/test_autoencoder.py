@@ -14,9 +14,9 @@ from blend_pl.errors import ConfigError, DataError
 from blend_pl.masking import TokenMasking
 from blend_pl.models import Encoding, PatchAutoencoder, Separate
 from blend_pl.models.autoencoder import pooled, visible
-from blend_pl.models.patch_transformer import TimedAttention
-from blend_pl.models.patches import CountPatches, SessionDims, SessionNetwork
-from blend_pl.models.rope import rotations
+from blend_pl.models.layers.patch_transformer import TimedAttention
+from blend_pl.models.layers.patches import CountPatches, SessionDims, SessionNetwork
+from blend_pl.models.layers.rope import rotations
 
 SESSIONS = {"a": 13, "b": 24, "c": 9, "d": 5}
 PATCHES = {"a": 2, "b": 3, "c": 2, "d": 1}

@@ -13,7 +13,7 @@ from torch.distributions import Normal, kl_divergence
 
 from blend_pl.errors import ConfigError
 from blend_pl.models import LFADS, Dims
-from blend_pl.models.fusion import Concatenation
+from blend_pl.models.layers.fusion import Concatenation
 
 DIMS = Dims(channels=5, neurons=8, observed_bins=7, bins=10)
 SMALL: dict[str, Any] = {

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from blend_pl.models import NDT, Dims
-from blend_pl.models.embedding import CountEmbedding, Identity, Linear, SinusoidalPositions
-from blend_pl.models.fusion import Concatenation
+from blend_pl.models.layers.embedding import CountEmbedding, Identity, Linear, SinusoidalPositions
+from blend_pl.models.layers.fusion import Concatenation
 
 DIMS = Dims(channels=5, neurons=8, observed_bins=7, bins=9)
 

@@ -3,8 +3,8 @@ import torch
 import torch.nn.functional as F
 
 from blend_pl.models import NeuPRINT
-from blend_pl.models.attention import SelfAttention, Window
-from blend_pl.models.contract import Dims
+from blend_pl.models.base import Dims
+from blend_pl.models.layers.attention import SelfAttention, Window
 from blend_pl.models.neuprint import RecentAttention, StateAsNumber
 
 CELLS, FRAMES, BATCH, N = 9, 12, 3, 5

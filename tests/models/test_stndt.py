@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from blend_pl.errors import ConfigError
 from blend_pl.masking import Masking
 from blend_pl.models import STNDT, Dims
-from blend_pl.models.contrast import Contrast
-from blend_pl.models.embedding import CountEmbedding, Identity, Linear, SinusoidalPositions
-from blend_pl.models.stacking import Stack
+from blend_pl.models.layers.contrast import Contrast
+from blend_pl.models.layers.embedding import CountEmbedding, Identity, Linear, SinusoidalPositions
 from blend_pl.models.stndt import SpatialAttention, SpatiotemporalLayer
+from blend_pl.multirun.stacking import Stack
 
 DIMS = Dims(channels=5, neurons=8, observed_bins=7, bins=10)
 EMBEDDINGS: dict[str, Callable[[int], Any]] = {

@@ -10,7 +10,7 @@ from matplotlib.image import imread
 
 from blend_pl.prediction import Prediction, predict
 from blend_pl.report import report
-from blend_pl.report.figures import Arm, draw_psths, draw_rates, draw_trajectories, draw_velocities, paper
+from blend_pl.report.figures import Arm, draw_psths, draw_rates, draw_trajectories, draw_velocities, style
 
 Draw = Callable[[Sequence[Arm], Path], bool]
 ALL: tuple[Draw, ...] = (draw_rates, draw_psths, draw_trajectories, draw_velocities)
@@ -44,7 +44,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Prediction:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """Figures instead of files."""
     kept: list[Figure] = []
-    monkeypatch.setattr(paper, "save", lambda figure, path: kept.append(figure))
+    monkeypatch.setattr(style, "save", lambda figure, path: kept.append(figure))
     return kept
 
 
@@ -112,8 +112,8 @@ def test_what_a_session_lacks_is_not_drawn(recorded: Prediction, tmp_path: Path)
 
 
 def test_behaviour_that_is_no_movement_is_not_drawn_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn, save = [], paper.save
-    monkeypatch.setattr(paper, "save", lambda figure, path: (drawn.append(figure), save(figure, path)))
+    drawn, save = [], style.save
+    monkeypatch.setattr(style, "save", lambda figure, path: (drawn.append(figure), save(figure, path)))
     run = fit("dmfc_rsg_baseline", tmp_path, *write_set(experiment("dmfc_rsg_baseline"), tmp_path / "data"))
     report([str(run)], str(tmp_path))
     text = (tmp_path / "report.md").read_text()

@@ -17,11 +17,11 @@ from helpers.nwb_files import write_maze, write_rtt
 from helpers.oracle import evaluate, make_targets
 from helpers.specs import MC_MAZE, MC_RTT
 
-from blend_pl.commands import run as blend
+from blend_pl.cli.main import run as blend
 from blend_pl.errors import BlendError, ConfigError, DataError, TeacherError
 from blend_pl.prediction import predict
-from blend_pl.report.released import read_test_scores
-from blend_pl.results import read_results
+from blend_pl.report.test_scores import read_test_scores
+from blend_pl.runs.results import read_results
 from blend_pl.submission.layout import KEYS
 
 TRAIN_FILE = "sub-Jenkins/sub-Jenkins_ses-full_desc-train_behavior+ecephys.nwb"

@@ -13,11 +13,11 @@ from helpers.local_server import LocalAnswer, LocalServer, serving
 from helpers.nlb import SETS
 from helpers.oracle import make_targets
 
-import blend_pl.data.transfer as transfer
-from blend_pl.data.reader import read_session
-from blend_pl.data.session import SessionTensors
+import blend_pl.data.io.download as transfer
+from blend_pl.data.nlb.reading import read_session
+from blend_pl.data.nlb.session import SessionTensors
 from blend_pl.errors import DataError
-from blend_pl.evaluation import score
+from blend_pl.metrics.nlb import score
 from blend_pl.submission import Sessions
 from blend_pl.submission.layout import group_name
 from blend_pl.submission.targets import Targets, download_targets

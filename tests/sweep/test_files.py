@@ -22,8 +22,8 @@ from helpers.cli import (
     write_set,
 )
 
-from blend_pl.cli import BlendCLI
-from blend_pl.compose import compose_arguments
+from blend_pl.cli.trainer import BlendCLI
+from blend_pl.config import compose_arguments
 from blend_pl.errors import ConfigError
 from blend_pl.sweep.file import read_sweep
 

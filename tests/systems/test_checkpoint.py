@@ -10,7 +10,7 @@ from helpers.sessions import batch_of, session_of
 from helpers.systems import make, make_teacher, save
 from torch import nn
 
-from blend_pl.data.session import Signature
+from blend_pl.data.nlb.session import Signature
 from blend_pl.distillation import Feature, MixedObjective
 from blend_pl.errors import TeacherError
 from blend_pl.models import Encoding

@@ -11,9 +11,9 @@ from helpers.systems import make, trainer
 from torch import nn
 
 from blend_pl.data.batch import Batch
-from blend_pl.data.loader import Standardisation, TrialBatches, TrialSampler
-from blend_pl.data.module import NLBDataModule
-from blend_pl.data.session import SessionTensors, Signature
+from blend_pl.data.nlb.batches import Standardisation, TrialBatches, TrialSampler
+from blend_pl.data.nlb.module import NLBDataModule
+from blend_pl.data.nlb.session import SessionTensors, Signature
 from blend_pl.errors import ConfigError, DataError
 from blend_pl.masking import Masking
 from blend_pl.systems import Student

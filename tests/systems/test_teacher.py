@@ -6,7 +6,7 @@ from helpers.sessions import batch_of, session_of
 from helpers.systems import make_teacher
 
 from blend_pl.data.batch import Batch
-from blend_pl.data.session import Signature
+from blend_pl.data.nlb.session import Signature
 from blend_pl.errors import TeacherError
 from blend_pl.masking import Masking
 from blend_pl.systems import Teacher

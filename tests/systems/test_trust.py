@@ -7,7 +7,7 @@ import pytest
 from helpers.sessions import session_of
 from helpers.systems import NETWORK, make, save
 
-from blend_pl.data.session import Signature
+from blend_pl.data.nlb.session import Signature
 from blend_pl.errors import TeacherError
 from blend_pl.systems import Student
 from blend_pl.systems.checkpoint import INSTANTIATOR, load_system

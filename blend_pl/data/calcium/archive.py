@@ -8,9 +8,9 @@ from pathlib import Path
 
 from blend_pl.data.calcium.spec import Archive, CalciumSpec
 from blend_pl.data.calcium.tree import CELLS
-from blend_pl.data.transfer import TIMEOUT_S, one_process, read_url, reason, transfer
+from blend_pl.data.io.download import TIMEOUT_S, one_process, read_url, reason, transfer
 from blend_pl.errors import DataError
-from blend_pl.files import atomic_folder, md5
+from blend_pl.utils.files import atomic_folder, md5
 
 API_URL = "https://api.figshare.com/v2"
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from blend_pl.data.batch import Batch
 from blend_pl.data.calcium.population import Population
-from blend_pl.data.plan import FixedPlan, Plan, PlannedBatches
-from blend_pl.sending import sent
+from blend_pl.data.loader import FixedPlan, Plan, PlannedBatches
+from blend_pl.utils.device import sent
 
 
 @dataclass(kw_only=True)

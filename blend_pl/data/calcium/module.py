@@ -16,9 +16,9 @@ from blend_pl.data.calcium.recording import CalciumRecording
 from blend_pl.data.calcium.simulation import TreeSimulation, write_tree
 from blend_pl.data.calcium.spec import CalciumSpec
 from blend_pl.data.calcium.tree import read_tree
-from blend_pl.data.plan import Plan
-from blend_pl.data.session import Signature
-from blend_pl.data.simulated import folder_of, settings_of
+from blend_pl.data.io.generated import folder_of, settings_of
+from blend_pl.data.loader import Plan
+from blend_pl.data.nlb.session import Signature
 from blend_pl.errors import ConfigError, DataError
 
 

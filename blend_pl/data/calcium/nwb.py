@@ -9,7 +9,7 @@ import numpy as np
 from blend_pl.data.calcium.module import CalciumDataModule
 from blend_pl.data.calcium.recording import CalciumRecording, at_frames, one_hot
 from blend_pl.data.calcium.spec import STATES, CalciumSpec
-from blend_pl.data.nwb import open_nwb, read_series
+from blend_pl.data.io.nwb import open_nwb, read_series
 from blend_pl.errors import ConfigError, DataError
 
 

@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from blend_pl.data.calcium.recording import CalciumRecording
-from blend_pl.data.loader import Standardisation
+from blend_pl.data.nlb.batches import Standardisation
 
 SURROUNDINGS = 4
 """Mean and standard deviation of the population, and of the neighbours, without the cell itself."""

@@ -3,11 +3,11 @@
 from functools import partial
 from pathlib import Path
 
+from blend_pl.data.io.download import TIMEOUT_S, one_process, read_url, reason, transfer
 from blend_pl.data.lfp.flint import flint_file
 from blend_pl.data.lfp.spec import Archive
-from blend_pl.data.transfer import TIMEOUT_S, one_process, read_url, reason, transfer
 from blend_pl.errors import DataError
-from blend_pl.files import md5
+from blend_pl.utils.files import md5
 
 API_URL = "https://zenodo.org/api"
 FLINT_URL = "https://crcns.org/data-sets/movements/dream"

@@ -11,10 +11,10 @@ from torch import Tensor
 from blend_pl.data.batch import Batch
 from blend_pl.data.lfp.recording import CrossModalRecording
 from blend_pl.data.lfp.segments import Segments, Standardisation, segments
-from blend_pl.data.lfp.sessions import Member
-from blend_pl.data.plan import FixedPlan, Plan, PlannedBatches
+from blend_pl.data.lfp.signature import Member
+from blend_pl.data.loader import FixedPlan, Plan, PlannedBatches
 from blend_pl.errors import TeacherError
-from blend_pl.sending import sent
+from blend_pl.utils.device import sent
 
 
 @dataclass(kw_only=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from blend_pl.data.lfp.clock import require_known, require_times, velocity_at
-from blend_pl.data.lfp.matlab import Struct, open_mat
+from blend_pl.data.io.matlab import Struct, open_mat
 from blend_pl.data.lfp.preprocessing import FLINT, Waveform, lfp_in_bins
 from blend_pl.data.lfp.recording import BIN_MS, CrossModalRecording
 from blend_pl.data.lfp.spikes import firing_units, spike_counts
+from blend_pl.data.lfp.timestamps import require_known, require_times, velocity_at
 from blend_pl.errors import DataError
 
 SUBJECT = "C"

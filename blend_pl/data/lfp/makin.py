@@ -6,11 +6,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from blend_pl.data.lfp.clock import regular, require_known, require_times, shared_bins, velocity_of
+from blend_pl.data.io.nwb import open_nwb
 from blend_pl.data.lfp.preprocessing import MAKIN, Waveform, lfp_in_bins
 from blend_pl.data.lfp.recording import CrossModalRecording
 from blend_pl.data.lfp.spikes import firing_units, spike_counts
-from blend_pl.data.nwb import open_nwb
+from blend_pl.data.lfp.timestamps import regular, require_known, require_times, shared_bins, velocity_of
 from blend_pl.errors import DataError
 
 BROADBAND = "acquisition/timeseries/broadband"

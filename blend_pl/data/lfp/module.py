@@ -9,10 +9,10 @@ import torch
 from blend_pl.data.lfp.batches import BalancedSegments, Cut, EverySegment, SegmentBatches, Session
 from blend_pl.data.lfp.reading import read_sessions
 from blend_pl.data.lfp.recording import CrossModalRecording
-from blend_pl.data.lfp.sessions import SessionSet
+from blend_pl.data.lfp.signature import SessionSet
 from blend_pl.data.lfp.simulation import SessionsSimulation
 from blend_pl.data.lfp.spec import SessionsSpec
-from blend_pl.data.plan import Plan
+from blend_pl.data.loader import Plan
 from blend_pl.errors import ConfigError, DataError
 
 HELD_IN, ALL = "held_in", "all"

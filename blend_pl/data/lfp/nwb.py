@@ -5,12 +5,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from blend_pl.data.lfp.clock import regular, require_known, shared_bins, velocity_at, velocity_of
+from blend_pl.data.io.nwb import open_nwb, read_series, read_units
 from blend_pl.data.lfp.preprocessing import Chain, Waveform, lfp_in_bins
 from blend_pl.data.lfp.recording import CrossModalRecording
 from blend_pl.data.lfp.spec import NWBNames
 from blend_pl.data.lfp.spikes import firing_units, spike_counts
-from blend_pl.data.nwb import open_nwb, read_series, read_units
+from blend_pl.data.lfp.timestamps import regular, require_known, shared_bins, velocity_at, velocity_of
 from blend_pl.errors import DataError
 
 

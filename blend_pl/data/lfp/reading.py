@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import torch
 
-from blend_pl.data.cache import Entry, cached_entry
+from blend_pl.data.io.cache import Entry, cached_entry
+from blend_pl.data.io.generated import folder_of, settings_of
 from blend_pl.data.lfp.archive import flint_path, makin_paths, nwb_paths
 from blend_pl.data.lfp.flint import read_flint
 from blend_pl.data.lfp.makin import read_makin
@@ -16,7 +17,6 @@ from blend_pl.data.lfp.nwb import read_nwb
 from blend_pl.data.lfp.recording import CrossModalRecording
 from blend_pl.data.lfp.simulation import SessionsSimulation, write_sessions
 from blend_pl.data.lfp.spec import SessionsSpec
-from blend_pl.data.simulated import folder_of, settings_of
 
 FORMAT = 1
 """Raised whenever reading makes another recording than before of the same files and settings."""

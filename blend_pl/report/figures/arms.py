@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from blend_pl.prediction import Prediction
-from blend_pl.report.figures.paper import STYLE, TRUTH, colours_of
+from blend_pl.report.figures.style import STYLE, TRUTH, colours_of
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import torch
 from matplotlib.axes import Axes
 
 from blend_pl.prediction import Prediction
-from blend_pl.report.figures import paper
+from blend_pl.report.figures import style
 from blend_pl.report.figures.arms import Arm, label_time, legend, mark_event, time_of
 from blend_pl.report.figures.directions import angle_colour, trial_angles, true_velocity
-from blend_pl.report.figures.paper import TRUTH, WIDTH, colours_of, grid
+from blend_pl.report.figures.style import TRUTH, WIDTH, colours_of, grid
 
 N_TRACES = 5
 N_REACHES = 96
@@ -52,7 +52,7 @@ def draw_trajectories(arms: Sequence[Arm], path: Path) -> bool:
     for axis in axes.flat[len(panels) :]:
         axis.axis("off")
     _scale_bar(axes[0, 0], reach, _unit(prediction, "length"))
-    paper.save(figure, path)
+    style.save(figure, path)
     return True
 
 
@@ -86,7 +86,7 @@ def draw_velocities(arms: Sequence[Arm], path: Path) -> bool:
         axis.set_ylabel(f"{'xyz'[output] if outputs <= 3 else output} ({_unit(prediction, 'speed')})")
     label_time(figure, prediction)
     legend(figure, arms, "true velocity", "vel_r2", "R²")
-    paper.save(figure, path)
+    style.save(figure, path)
     return True
 
 

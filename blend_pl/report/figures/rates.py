@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d
 
-from blend_pl.report.figures import paper
+from blend_pl.report.figures import style
 from blend_pl.report.figures.arms import Arm, label_time, legend, mark_event, time_of
 from blend_pl.report.figures.directions import angle_colour, condition_angles
-from blend_pl.report.figures.paper import TRUTH, colours_of, grid
+from blend_pl.report.figures.style import TRUTH, colours_of, grid
 
 N_NEURONS = 6
 N_PSTHS = 4
@@ -58,7 +58,7 @@ def draw_rates(arms: Sequence[Arm], path: Path) -> bool:
         axis.set_ylabel("rate (spikes/s)")
     label_time(figure, prediction)
     legend(figure, arms, name, "co_bps", "co-bps")
-    paper.save(figure, path)
+    style.save(figure, path)
     return True
 
 
@@ -94,5 +94,5 @@ def draw_psths(arms: Sequence[Arm], path: Path) -> bool:
         axis.set_ylabel(name, color=colour, fontweight="bold")
     label_time(figure, prediction)
     figure.supylabel("mean rate of each condition (spikes/s)", fontsize=10, color="#444444")
-    paper.save(figure, path)
+    style.save(figure, path)
     return True

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from blend_pl.report.comparison import BASELINE, Comparison
-from blend_pl.report.figures import paper
-from blend_pl.report.figures.paper import COLOURS, TRUTH, colours_of, grid
+from blend_pl.report.figures import style
+from blend_pl.report.figures.style import COLOURS, TRUTH, colours_of, grid
 
 
 def draw_scores(comparison: Comparison, path: Path) -> bool:
@@ -44,5 +44,5 @@ def draw_scores(comparison: Comparison, path: Path) -> bool:
         if axis is not axes[0, 0]:
             axis.set_yticklabels([])
     figure.get_layout_engine().set(wspace=0.06)  # type: ignore[union-attr, call-arg]
-    paper.save(figure, path)
+    style.save(figure, path)
     return True

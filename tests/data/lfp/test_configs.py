@@ -5,7 +5,7 @@ from helpers.cli import REPOSITORY
 from helpers.lfp_files import write_own
 from jsonargparse import ArgumentParser
 
-from blend_pl.compose import compose
+from blend_pl.config import compose
 from blend_pl.data.lfp import MultiSessionDataModule
 from blend_pl.data.lfp.flint import flint_file
 from blend_pl.data.lfp.simulation import SessionsSimulation

@@ -10,7 +10,7 @@ from blend_pl.data.calcium.simulation.animal import Animal, draw_animal
 from blend_pl.data.calcium.simulation.cells import MouseCells, draw_activity, draw_cells
 from blend_pl.data.calcium.simulation.parameters import MICE, SUBTYPES, TreeSimulation
 from blend_pl.data.calcium.spec import STATES
-from blend_pl.data.simulated import write_settings_once
+from blend_pl.data.io.generated import write_settings_once
 
 N_GENES, N_PLANES = 72, 7
 MORE_CELLS = 3

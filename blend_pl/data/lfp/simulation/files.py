@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from blend_pl.data.io.generated import write_settings_once
 from blend_pl.data.lfp.flint import flint_file
 from blend_pl.data.lfp.simulation.animal import draw_animal
 from blend_pl.data.lfp.simulation.layouts import write_flint, write_makin, write_nwb
 from blend_pl.data.lfp.simulation.parameters import FLINT_SESSIONS, MAKIN_SESSIONS, NWB_SESSIONS, SessionsSimulation
 from blend_pl.data.lfp.simulation.session import Session, draw_session
-from blend_pl.data.simulated import write_settings_once
 
 
 def write_sessions(simulation: SessionsSimulation, folder: Path) -> None:

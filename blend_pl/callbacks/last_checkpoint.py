@@ -1,0 +1,59 @@
+"""The checkpoint from which a run goes on."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+
+from blend_pl.runs.folder import LAST
+from blend_pl.utils.signals import on_stopping
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps `last.ckpt`, replaced whole after each validation, whatever the score.
+
+    A signal by which a scheduler announces the end (SIGTERM, SIGUSR1) lets the epoch come to its end, so that nothing
+    is left half done, keeps a checkpoint of it and ends training on all ranks. A run that goes on from there has the
+    weights of an uninterrupted one.
+
+    Args:
+        folder: of the run's checkpoints.
+
+    Attributes:
+        stopped: whether training ended because of a signal.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # Lightning's own `save_last` waits for a better score; a run should resume from where it was.
+        super().__init__(folder, Path(LAST).stem, enable_version_counter=False)
+        self.stopped = False
+        self._asked = False
+        self._listening = ExitStack()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._listening.enter_context(on_stopping(self._ask))
+        # A run that was killed after it had been stopped early must not go on training.
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, EarlyStopping) and callback.wait_count >= callback.patience:
+                trainer.should_stop = True
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Saves as usual; if any rank was sent a signal, saves whatever epoch it is and ends training."""
+        super().on_train_epoch_end(trainer, pl_module)
+        if trainer.strategy.reduce_boolean_decision(self._asked, all=False):
+            assert self.dirpath is not None
+            trainer.save_checkpoint(Path(self.dirpath) / LAST)
+            self.stopped = trainer.should_stop = True
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
+        self._listening.close()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        super().on_exception(trainer, pl_module, exception)
+        self._listening.close()
+
+    def _ask(self, _: int) -> None:
+        self._asked = True

@@ -1,0 +1,110 @@
+"""Batches gathered straight from the session's tensors: no workers, no collation, exact under any division."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from blend_pl.data.batch import Batch
+from blend_pl.data.loader import PlannedBatches
+from blend_pl.data.nlb.session import SessionTensors
+from blend_pl.utils.device import sent
+
+
+@dataclass(frozen=True)
+class Standardisation:
+    """z-score of the privileged series, fitted on training trials only.
+
+    Attributes:
+        mean: (D,) in the file's unit.
+        std: (D,) in the file's unit; 1 where the series is constant.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def fit(cls, behavior: Tensor) -> "Standardisation":
+        """Mean and standard deviation over all trials and bins of (trials, T', D), ignoring NaN and infinities."""
+        values = torch.where(behavior.isfinite(), behavior.double(), torch.nan).flatten(0, 1)
+        mean = values.nanmean(0).nan_to_num(0.0)
+        std = (values - mean).square().nanmean(0).sqrt().nan_to_num(0.0)
+        # Rounding of the mean alone must not pass for a deviation.
+        varies = std > torch.finfo(torch.float32).eps * mean.abs()
+        return cls(mean.float(), torch.where(varies, std, 1.0).float())
+
+
+class TrialSampler:
+    """Divides trials into global batches and hands each rank its share; every trial once per epoch.
+
+    Args:
+        n_trials: number of trials.
+        batch_size: trials a batch, per rank.
+        shuffle: draw a new order each epoch, from `seed` and the epoch alone.
+        seed: the run's seed, equal on all ranks.
+        rank: this process.
+        world_size: number of processes.
+    """
+
+    def __init__(
+        self, n_trials: int, batch_size: int, shuffle: bool, seed: int = 0, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.n_trials, self.shuffle, self.seed = n_trials, shuffle, seed
+        self.rank, self.world_size = rank, world_size
+        self.epoch = 0
+        starts = list(range(0, n_trials, batch_size * world_size))
+        # A last global batch too small to give every rank a trial would leave ranks waiting for one another.
+        if len(starts) > 1 and n_trials - starts[-1] < world_size:
+            starts.pop()
+        self.bounds = [*starts, n_trials]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch whose order is drawn; Lightning calls this."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """Yields (trials of this rank, their positions in the global batch, size of the global batch)."""
+        order = torch.arange(self.n_trials)
+        if self.shuffle:
+            order = torch.from_numpy(np.random.default_rng((self.seed, self.epoch)).permutation(self.n_trials))
+        for start, stop in zip(self.bounds[:-1], self.bounds[1:], strict=True):
+            rows = torch.arange(stop - start)[self.rank :: self.world_size]
+            yield order[start:stop][rows], rows, stop - start
+
+
+class TrialBatches(PlannedBatches[tuple[Tensor, Tensor, int], Batch]):
+    """Iterates over a session's trials as `Batch`es on the device where the session lies.
+
+    Args:
+        session: the trials.
+        standardisation: z-score of the privileged series.
+        sampler: order and division of the trials. Lightning sets its epoch.
+    """
+
+    def __init__(self, session: SessionTensors, standardisation: Standardisation, sampler: TrialSampler) -> None:
+        super().__init__(sampler)
+        self.session = session
+        device = session.spikes.device
+        self.mean, self.std = standardisation.mean.to(device), standardisation.std.to(device)
+
+    def cut(self, cut: tuple[Tensor, Tensor, int]) -> Batch:
+        session = self.session
+        index, rows = (sent(part, session.spikes.device) for part in cut[:2])
+        target = session.spikes[index].float()
+        behavior = session.behavior[index]
+        valid = behavior.isfinite()
+        return Batch(
+            observed=target[:, : session.n_observed, : session.n_heldin],
+            target=target,
+            target_valid=session.valid(index),
+            index=index,
+            rows=rows,
+            global_size=cut[2],
+            privileged=torch.where(valid, (behavior - self.mean) / self.std, 0.0),
+            privileged_valid=valid,
+        )

@@ -1,0 +1,188 @@
+"""What a simulated session knows beyond its recording: true rates of every trial, targets of the test trials.
+
+`ground_truth.h5` holds the latents of each trial and the tuning that turns them into rates: far less than the rates
+themselves, which are computed on reading:
+
+    rate[trial, bin, unit] = min(exp(latents[trial, bin] @ weights[:, unit] + log_base[unit]), max_rate_hz)
+
+Bins are 5 ms wide; units are in the order of `SessionTensors` (held-in first), trials in the order of the trials
+tables, the train file's before the test file's. Latents reach beyond the forward bins, so that windows on coarser grids
+can be cut.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from scipy.signal import decimate
+from torch import Tensor
+
+from blend_pl.data.nlb.simulation.parameters import BIN_MS, FORWARD_MS, LEAD_MS, WINDOW_MS, Simulation
+from blend_pl.errors import ConfigError, DataError
+
+GENERATOR = 1
+"""Counted up whenever equal parameters would no longer give equal sessions."""
+
+GRID_MS = 100
+"""Bins may have any multiple of 5 ms that divides this (and so the window and the forward stretch)."""
+
+SUPPORT_MS = WINDOW_MS[1] - WINDOW_MS[0] + FORWARD_MS + GRID_MS
+"""Length of the stretch of each trial for which latents are kept."""
+
+VELOCITY_MS = (-200, 1100)
+"""Velocity kept for test trials, from the start of the window: the lagged window and 300 ms on either side."""
+
+_OBSERVED_MS = WINDOW_MS[1] - WINDOW_MS[0]
+_TRIALS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """Content of the file; S = SUPPORT_MS / 5 bins, L latents, N units (held-in first).
+
+    Attributes:
+        simulation: parameters of the session.
+        latents: (trials, S, L) float32 from `support_start_ms` on.
+        weights: (L, N) float32.
+        log_base: (N,) float32, log of Hz.
+        has_window: (trials,) bool; False for trials without movement onset.
+        window_start_ms: (trials,) start of the observed window in the time of the trial's file.
+        support_start_ms: (trials,) the same, rounded up to 5 ms.
+        test_spikes: (test trials, observed and forward bins of 5 ms, N) uint8.
+        test_velocity: (test trials, VELOCITY_MS at 1 kHz, 2) mm/s.
+    """
+
+    simulation: Simulation
+    latents: np.ndarray
+    weights: np.ndarray
+    log_base: np.ndarray
+    has_window: np.ndarray
+    window_start_ms: np.ndarray
+    support_start_ms: np.ndarray
+    test_spikes: np.ndarray
+    test_velocity: np.ndarray
+
+
+def write_ground_truth(path: Path, truth: GroundTruth) -> None:
+    """Writes `ground_truth.h5`."""
+    with h5py.File(path, "w") as file:
+        file.attrs["simulation"] = fingerprint(truth.simulation)
+        file.attrs["max_rate_hz"] = truth.simulation.max_rate_hz
+        file.attrs["n_heldin"] = truth.simulation.n_heldin
+        for name, values in vars(truth).items():
+            if name != "simulation":
+                file[name] = values
+
+
+def fingerprint(simulation: Simulation) -> str:
+    """JSON of the parameters and the generator's version: equal for sessions that are equal."""
+    return json.dumps({"generator": GENERATOR, **asdict(simulation)}, sort_keys=True)
+
+
+def is_truth_of(path: Path, simulation: Simulation) -> bool:
+    """Whether `path` is the ground truth of the session with these parameters."""
+    try:
+        with h5py.File(path) as file:
+            return bool(file.attrs.get("simulation") == fingerprint(simulation))
+    except OSError:
+        return False
+
+
+def read_rates(path: Path, trial_id: Tensor | np.ndarray, bin_ms: int) -> Tensor:
+    """True expected spike counts in exactly the bins that the reader cuts for these trials.
+
+    Args:
+        path: a `ground_truth.h5`.
+        trial_id: (trials,) rows of the trials tables, the train file's before the test file's, as in `SessionTensors`.
+        bin_ms: bin width: 5, 10, 20, 25, 50 or 100 ms.
+
+    Returns:
+        (trials, T + F, N) float32 expected counts per bin, held-in units first.
+
+    Raises:
+        ConfigError: the bins are no multiple of 5 ms or do not divide the window.
+        DataError: the file cannot be read, or a trial does not exist or has no window.
+    """
+    _check_bins(bin_ms)
+    trials = np.asarray(trial_id, dtype=np.int64)
+    with _open(path) as file:
+        has_window = file["has_window"][:]
+        _check_trials(path, trials, has_window)
+        first = _first_bin(file, bin_ms)[trials]
+        latents = file["latents"][:]
+        weights, log_base = file["weights"][:], file["log_base"][:]
+        log_limit = np.float32(np.log(file.attrs["max_rate_hz"]))
+    n_bins = (_OBSERVED_MS + FORWARD_MS) // bin_ms
+    merged = bin_ms // BIN_MS
+    counts = torch.empty((len(trials), n_bins, weights.shape[1]), dtype=torch.float32)
+    for start in range(0, len(trials), _TRIALS_AT_ONCE):
+        some = slice(start, start + _TRIALS_AT_ONCE)
+        bins = first[some, None] + np.arange(n_bins * merged)
+        log_rate = latents[trials[some, None], bins] @ weights + log_base
+        rates = np.exp(np.minimum(log_rate, log_limit)).reshape(-1, n_bins, merged, weights.shape[1])
+        counts[some] = torch.from_numpy(rates.sum(axis=2) * np.float32(BIN_MS / 1000))
+    return counts
+
+
+def read_test_targets(path: Path, bin_ms: int = BIN_MS) -> dict[str, np.ndarray]:
+    """The test trials' targets, which the test file withholds, under the benchmark's names and in its binning.
+
+    Args:
+        path: a `ground_truth.h5`.
+        bin_ms: bin width as in `read_rates`.
+
+    Returns:
+        eval_spikes_heldout (trials, T, held-out), eval_spikes_heldin_forward (trials, F, held-in) and
+        eval_spikes_heldout_forward (trials, F, held-out), float64 counts; eval_behavior (trials, T, 2), hand velocity
+        in mm/s, read 100 ms later and decimated as a recording's is.
+
+    Raises:
+        ConfigError: the bins are no multiple of 5 ms or do not divide the window.
+        DataError: the file cannot be read.
+    """
+    _check_bins(bin_ms)
+    with _open(path) as file:
+        spikes = file["test_spikes"][:].astype(np.float64)
+        velocity = file["test_velocity"][:]
+        n_heldin = int(file.attrs["n_heldin"])
+    spikes = spikes.reshape(len(spikes), -1, bin_ms // BIN_MS, spikes.shape[2]).sum(axis=2)
+    n_observed = _OBSERVED_MS // bin_ms
+    binned = decimate(velocity, bin_ms, n=500, ftype="fir", axis=1)
+    start = (LEAD_MS - VELOCITY_MS[0]) // bin_ms
+    return {
+        "eval_spikes_heldout": spikes[:, :n_observed, n_heldin:],
+        "eval_spikes_heldin_forward": spikes[:, n_observed:, :n_heldin],
+        "eval_spikes_heldout_forward": spikes[:, n_observed:, n_heldin:],
+        "eval_behavior": binned[:, start : start + n_observed],
+    }
+
+
+def _open(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path)
+    except OSError as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"cannot read the ground truth {path} ({reason}); simulate the session again") from error
+
+
+def _check_bins(bin_ms: int) -> None:
+    if bin_ms < BIN_MS or bin_ms % BIN_MS or GRID_MS % bin_ms:
+        raise ConfigError(f"true rates have no bins of {bin_ms} ms; use 5, 10, 20, 25, 50 or 100 ms")
+
+
+def _check_trials(path: Path, trials: np.ndarray, has_window: np.ndarray) -> None:
+    unknown = (trials < 0) | (trials >= len(has_window))
+    if unknown.any():
+        raise DataError(f"{path} has no trial {trials[unknown][0]}; it holds trials 0 to {len(has_window) - 1}")
+    if not has_window[trials].all():
+        missing = trials[~has_window[trials]][0]
+        raise DataError(f"trial {missing} in {path} has no movement onset and so no window; leave it out")
+
+
+def _first_bin(file: h5py.File, bin_ms: int) -> np.ndarray:
+    """(trials,) index of the first window bin in the support, windows starting at the next multiple of `bin_ms`."""
+    start_ms = -(-file["window_start_ms"][:] // bin_ms) * bin_ms
+    return (start_ms - file["support_start_ms"][:]) // BIN_MS

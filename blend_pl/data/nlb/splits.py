@@ -1,0 +1,97 @@
+"""Which windows train, validate and test."""
+
+import numpy as np
+
+from blend_pl.data.io.nwb import Columns, require
+from blend_pl.data.nlb.spec import SessionSpec, Split
+from blend_pl.data.nlb.windows import Windows
+from blend_pl.errors import ConfigError, DataError
+
+SPLITS = ("train", "val", "test")
+
+
+def check_split(spec: SessionSpec) -> None:
+    """Refuses settings that contradict one another.
+
+    Raises:
+        ConfigError: a column without trials, shares outside 0..1, an unknown way, or a draw of overlapping windows.
+    """
+    split, window = spec.split, spec.window
+    if split.column is not None:
+        if window.align is None:
+            raise ConfigError(
+                f"split.column is {split.column!r}, but windows without window.align have no trials; set "
+                "split.column: null and split.by: block"
+            )
+        return
+    if split.by not in ("trial", "block"):
+        raise ConfigError(f"split.by is {split.by!r}; it must be trial or block")
+    if not (0 < split.train <= 1 and 0 <= split.val <= 1 and split.train + split.val <= 1 + 1e-9):
+        raise ConfigError(
+            f"split.train is {split.train} and split.val {split.val}; they are shares of the trials: set train above 0 "
+            "and both together to at most 1"
+        )
+    if split.by == "trial" and window.align is None and (window.stride_ms or 0) < window.stop_ms + window.forward_ms:
+        raise ConfigError(
+            f"windows {window.stride_ms} ms apart overlap, so that random splits would share spikes; set split.by: "
+            f"block or window.stride_ms to {window.stop_ms + window.forward_ms} or more"
+        )
+
+
+def column_split(split: Split, trials: Columns, event: str, seconds: np.ndarray, where: str) -> np.ndarray:
+    """Reads the split of every trial from the trials table.
+
+    Args:
+        split: names the column.
+        trials: the trials table.
+        event: column that windows are cut around.
+        seconds: (trials,) its values.
+        where: the table and file, for errors.
+
+    Returns:
+        (trials,) str: train, val, test or none.
+
+    Raises:
+        DataError: no such column, other values, or a trial that has a split but no event.
+    """
+    assert split.column is not None
+    labels = require(trials, split.column, "split.column", where).astype(str)
+    unknown = sorted(set(labels.tolist()) - {*SPLITS, "none"})
+    if unknown:
+        raise DataError(
+            f"{where} has the value {unknown[0]!r} in column {split.column!r}; rename it to train, val, test or none"
+        )
+    lost = np.flatnonzero((labels != "none") & ~np.isfinite(seconds))
+    if len(lost):
+        raise DataError(
+            f"{where} has {len(lost)} trials with a split but without {event} (first: row {lost[0]}, "
+            f"{labels[lost[0]]}); mark their split none"
+        )
+    return labels
+
+
+def drawn_split(split: Split, windows: Windows) -> np.ndarray:
+    """Divides windows at random or into contiguous blocks of time.
+
+    Args:
+        split: the shares; what they leave is the test set.
+        windows: all windows.
+
+    Returns:
+        (n,) str: train, val, test, or none for a window that crosses the border of a block.
+    """
+    shares = np.array([split.train, min(split.train + split.val, 1.0)])
+    if split.by == "trial":
+        order = np.random.default_rng(split.seed).permutation(len(windows))
+        rank = np.empty(len(windows), dtype=np.int64)
+        rank[order] = np.arange(len(windows))
+        borders = np.rint(shares * len(windows)).astype(np.int64)
+        return np.array(SPLITS)[np.searchsorted(borders, rank, side="right")]
+    if not len(windows):
+        return np.empty(0, dtype=str)
+    stop = windows.start + windows.shape.n_bins
+    begin, end = windows.start.min(), stop.max()
+    borders = begin + np.rint(shares * (end - begin)).astype(np.int64)
+    first = np.searchsorted(borders, windows.start, side="right")
+    last = np.searchsorted(borders, stop - 1, side="right")
+    return np.where(first == last, np.array(SPLITS)[first], "none")

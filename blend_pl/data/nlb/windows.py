@@ -1,0 +1,164 @@
+"""Where the windows of a session lie on its grid of bins: around an event of each trial, or side by side."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from blend_pl.data.nlb.binning import NS_PER_MS, Stretches, first_bin, to_ns
+from blend_pl.data.nlb.spec import Window
+from blend_pl.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Size of a window in bins.
+
+    Attributes:
+        n_observed: T, bins a model may look at.
+        n_forward: F, forward-prediction bins that follow.
+        bin_ms: bin width.
+    """
+
+    n_observed: int
+    n_forward: int
+    bin_ms: int
+
+    @property
+    def n_bins(self) -> int:
+        """T + F."""
+        return self.n_observed + self.n_forward
+
+    @classmethod
+    def of(cls, window: Window, bin_ms: int) -> "Shape":
+        """Counts the bins of a window.
+
+        Raises:
+            ConfigError: a length that is not positive or not a multiple of the bin width, or settings that contradict.
+        """
+        if bin_ms < 1:
+            raise ConfigError(f"bin_ms is {bin_ms}; it must be at least 1")
+        if window.stop_ms <= window.start_ms or window.forward_ms < 0:
+            raise ConfigError(
+                f"the window {window.start_ms}..{window.stop_ms} ms (forward {window.forward_ms} ms) is empty or "
+                "negative; set window.stop_ms above window.start_ms and window.forward_ms to 0 or more"
+            )
+        if window.align is None:
+            if window.stride_ms is None or window.stride_ms < 1:
+                raise ConfigError(
+                    "windows without window.align need window.stride_ms, the distance between their starts"
+                )
+            if window.start_ms != 0:
+                raise ConfigError(f"window.start_ms is {window.start_ms}; without window.align it must be 0")
+        elif window.stride_ms is not None:
+            raise ConfigError(f"window.align is {window.align!r} and window.stride_ms {window.stride_ms}; set only one")
+        length = window.stop_ms - window.start_ms
+        for name, value in (
+            ("length", length),
+            ("forward_ms", window.forward_ms),
+            ("stride_ms", window.stride_ms or 0),
+        ):
+            if value % bin_ms:
+                raise ConfigError(
+                    f"the window's {name} of {value} ms is not a multiple of bin_ms ({bin_ms}); change one"
+                )
+        return cls(length // bin_ms, window.forward_ms // bin_ms, bin_ms)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """n windows of T + F bins on the session grid.
+
+    Attributes:
+        row: (n,) row of the trials table, or running number without one.
+        start: (n,) first bin: the first that starts at or after the window's start.
+        lagged: (n,) first bin of the behaviour, read a lag later and rounded up by itself.
+        event: (n,) bin of the event that windows are cut around, rounded up.
+        jitter: (n,) bins by which start and lagged lie later than the event says.
+        shape: their size.
+        n_rows: number of rows that `row` counts, those without a window included.
+    """
+
+    row: np.ndarray
+    start: np.ndarray
+    lagged: np.ndarray
+    event: np.ndarray
+    jitter: np.ndarray
+    shape: Shape
+    n_rows: int
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def select(self, which: np.ndarray) -> "Windows":
+        """The chosen windows (indices or boolean mask)."""
+        names = ("row", "start", "lagged", "event", "jitter")
+        return replace(self, **{name: getattr(self, name)[which] for name in names})
+
+    def shifted(self, bins: np.ndarray) -> "Windows":
+        """The same windows, each later by (n,) bins."""
+        return replace(self, start=self.start + bins, lagged=self.lagged + bins, jitter=self.jitter + bins)
+
+    @property
+    def aligned(self) -> "Windows":
+        """The same windows without jitter."""
+        return self.shifted(-self.jitter)
+
+
+def trial_windows(window: Window, shape: Shape, seconds: np.ndarray, lag_ms: int) -> Windows:
+    """One window around the event of each trial; trials without the event (NaN) have none.
+
+    Args:
+        window: where a window starts relative to the event.
+        shape: its size in bins.
+        seconds: (trials,) time of the event.
+        lag_ms: how much later behaviour is read.
+
+    Raises:
+        DataError: the times are not numbers.
+    """
+    if seconds.dtype.kind not in "fiu":
+        raise DataError(f"the trials column {window.align!r} holds no times (s); set window.align to one that does")
+    row = np.flatnonzero(np.isfinite(seconds))
+    event = to_ns(seconds[row].astype(np.float64))
+    return _windows(row, event, window.start_ms, lag_ms, shape, len(seconds))
+
+
+def continuous_windows(window: Window, shape: Shape, recorded: list[Stretches], n_ms: int, lag_ms: int) -> Windows:
+    """Windows one stride apart, each within one recorded stretch, forward bins included; every stretch starts afresh.
+
+    Args:
+        window: gives the stride.
+        shape: size of a window in bins.
+        recorded: when the units were recorded, for each group of units.
+        n_ms: length of the recording.
+        lag_ms: how much later behaviour is read.
+
+    Raises:
+        DataError: no window fits.
+    """
+    bins = np.arange(-(-n_ms // shape.bin_ms)) * shape.bin_ms
+    inside = np.logical_and.reduce([stretches.contains(bins) for stretches in recorded])
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], inside, [False]])))
+    step = (window.stride_ms or 1) // shape.bin_ms
+    starts = [np.arange(start, stop - shape.n_bins + 1, step) for start, stop in edges.reshape(-1, 2)]
+    start = np.concatenate([np.empty(0, dtype=np.int64), *starts])
+    if not len(start):
+        longest = int(np.diff(edges.reshape(-1, 2), axis=1).max(initial=0)) * shape.bin_ms
+        raise DataError(
+            f"no window of {shape.n_bins * shape.bin_ms} ms fits into the recording, whose longest recorded stretch "
+            f"has {longest} ms; shorten window.stop_ms or window.forward_ms"
+        )
+    return _windows(np.arange(len(start)), start * shape.bin_ms * NS_PER_MS, 0, lag_ms, shape, len(start))
+
+
+def _windows(row: np.ndarray, event_ns: np.ndarray, start_ms: int, lag_ms: int, shape: Shape, n_rows: int) -> Windows:
+    start_ns = event_ns + start_ms * NS_PER_MS
+    return Windows(
+        row=row,
+        start=first_bin(start_ns, shape.bin_ms),
+        lagged=first_bin(start_ns + lag_ms * NS_PER_MS, shape.bin_ms),
+        event=first_bin(event_ns, shape.bin_ms),
+        jitter=np.zeros(len(row), dtype=np.int64),
+        shape=shape,
+        n_rows=n_rows,
+    )

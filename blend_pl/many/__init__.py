@@ -1,5 +1,0 @@
-"""Many models at once: seeds, or points of a search, of one experiment on one device."""
-
-from blend_pl.many.command import many
-
-__all__ = ["many"]

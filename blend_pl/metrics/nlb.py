@@ -1,0 +1,84 @@
+"""The scores of NLB'21 for one session, from predicted rates."""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from blend_pl.data.nlb.session import SessionTensors
+from blend_pl.metrics import BitsPerSpike, PsthR2, TimingCorrelation, VelocityR2
+
+SCORES = ("co_bps", "vel_r2", "tp_corr", "psth_r2", "fp_bps")
+
+
+class NLBScores:
+    """co-bps, fp-bps, velocity R2, tp corr and PSTH R2 (Pei et al., 2021), each where the session has what it needs.
+
+    Rates are handed over batch by batch, in any order and on any rank; every trial once.
+
+    Args:
+        train: trials that the velocity decoder is fitted on.
+        evaluation: trials that are scored; scores are computed where they lie.
+        only: scores wanted; all by default.
+    """
+
+    def __init__(self, train: SessionTensors, evaluation: SessionTensors, only: tuple[str, ...] = SCORES) -> None:
+        self.evaluation = evaluation
+        bins, n_units = evaluation.n_observed, evaluation.n_units
+        metrics: dict[str, Metric] = {}
+        if evaluation.observed[:, :bins, 1].any() and n_units > evaluation.n_heldin:
+            metrics["co_bps"] = BitsPerSpike(n_units - evaluation.n_heldin)
+        velocity, reported = train.velocity, evaluation.velocity
+        if "vel_r2" in only and velocity.isfinite().any() and reported.isfinite().any():
+            metrics["vel_r2"] = VelocityR2(n_units, velocity, reported, train.decode_mask, evaluation.decode_mask)
+        if (evaluation.group >= 0).any():
+            metrics["tp_corr"] = TimingCorrelation(n_units, evaluation.scored, evaluation.group, evaluation.produced)
+        if len(evaluation.psth) and (evaluation.condition >= 0).any():
+            metrics["psth_r2"] = PsthR2(evaluation.psth)
+        if evaluation.observed[:, bins:].any():
+            metrics["fp_bps"] = BitsPerSpike(n_units)
+        device = evaluation.spikes.device
+        self.metrics = {name: metric.to(device) for name, metric in metrics.items() if name in only}
+
+    def update(self, rates: Tensor, index: Tensor, train: bool) -> None:
+        """Takes a batch of rates.
+
+        Args:
+            rates: (B, T', N) expected counts per bin.
+            index: (B,) rows of the trials in their part.
+            train: whether these are training trials, which only a decoder uses.
+        """
+        session, bins, heldin = self.evaluation, self.evaluation.n_observed, self.evaluation.n_heldin
+        metrics = self.metrics
+        if "vel_r2" in metrics:
+            metrics["vel_r2"].update(rates[:, :bins], index, train)
+        if train:
+            return
+        counts, valid = session.spikes[index], session.valid(index)
+        if "co_bps" in metrics:
+            scored = valid[:, :bins, heldin:] & session.scored[index][..., None]
+            metrics["co_bps"].update(rates[:, :bins, heldin:], counts[:, :bins, heldin:], scored)
+        if "tp_corr" in metrics:
+            metrics["tp_corr"].update(rates[:, :bins], index)
+        if "fp_bps" in metrics:
+            metrics["fp_bps"].update(rates[:, bins:], counts[:, bins:], valid[:, bins:])
+        if "psth_r2" in metrics:
+            metrics["psth_r2"].update(rates[:, :bins], session.condition[index], session.jitter[index])
+
+    def compute(self) -> dict[str, float]:
+        """The scores that this session has."""
+        return {name: float(metric.compute()) for name, metric in self.metrics.items()}
+
+
+def score(train: SessionTensors, evaluation: SessionTensors, rates: tuple[Tensor, Tensor]) -> dict[str, float]:
+    """Scores whole sets of rates.
+
+    Args:
+        train: trials that the velocity decoder is fitted on.
+        evaluation: trials that are scored.
+        rates: (trials, T', N) expected counts per bin of the two.
+    """
+    scores = NLBScores(train, evaluation)
+    for part, is_train in zip(rates, (True, False), strict=True):
+        for index in torch.arange(len(part)).split(256):
+            scores.update(part[index], index, is_train)
+    return scores.compute()

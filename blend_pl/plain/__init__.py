@@ -1,5 +1,0 @@
-"""Plain baselines that a network must beat: smoothed spikes, and regressions from them."""
-
-from blend_pl.plain.command import plain
-
-__all__ = ["plain"]

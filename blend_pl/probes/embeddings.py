@@ -1,0 +1,67 @@
+"""Embeddings of cells with what is known of them, on disk beside a run's results."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from blend_pl.errors import DataError
+from blend_pl.utils.files import atomic_file
+
+EMBEDDINGS = "embeddings.h5"
+
+
+@dataclass(frozen=True)
+class CellEmbeddings:
+    """Fitted embeddings of C cells.
+
+    Attributes:
+        vectors: (C, size) float32.
+        loss: (C,) reconstruction in validation time; NaN for cells without any recorded entry.
+        cell: (C,) str ids.
+        side: (C,) str, train, val or test.
+        label: (C,) str transcriptomic labels.
+        ei: (C,) str, excitatory or inhibitory; "" where unknown.
+        subclass: (C,) str inhibitory subclasses; "" for cells without one.
+    """
+
+    vectors: np.ndarray
+    loss: np.ndarray
+    cell: np.ndarray
+    side: np.ndarray
+    label: np.ndarray
+    ei: np.ndarray
+    subclass: np.ndarray
+
+    def write(self, run: Path) -> None:
+        """Writes them into a run's folder.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        with atomic_file(run / EMBEDDINGS) as path, h5py.File(path, "w") as file:
+            for name, values in vars(self).items():
+                file[name] = values.astype(h5py.string_dtype()) if values.dtype.kind == "U" else values
+
+    @classmethod
+    def read(cls, run: Path) -> "CellEmbeddings":
+        """Reads those of a finished run.
+
+        Raises:
+            DataError: there are none, or the file is damaged.
+        """
+        path = run / EMBEDDINGS
+        try:
+            with h5py.File(path) as file:
+                return cls(
+                    **{
+                        name: dataset.asstr()[()].astype(str) if h5py.check_string_dtype(dataset.dtype) else dataset[()]
+                        for name, dataset in file.items()
+                    }
+                )
+        except FileNotFoundError:
+            raise DataError(f"{run} has no {EMBEDDINGS}; that run has not finished: run it again") from None
+        except (OSError, TypeError) as error:
+            reason = " ".join(str(error).split())
+            raise DataError(f"cannot read {path} ({reason}); it is damaged: run that experiment again") from error

@@ -1,0 +1,106 @@
+"""Scores of NLB'21 that others have published, to be read beside one's own where they are of the same trials."""
+
+from dataclasses import dataclass
+
+from blend_pl.report.comparison import Comparison
+from blend_pl.report.test_scores import SCORE_ON_TEST
+
+BIN_MS = 5
+"""Bin width that all of them were made at."""
+
+LEADERBOARD = "leaderboard of NLB'21, EvalAI challenge 1256"
+
+
+@dataclass(frozen=True)
+class Published:
+    """Scores of one session's val or test trials.
+
+    Attributes:
+        source: where they are from.
+        methods: scores by name, by method.
+    """
+
+    source: str
+    methods: dict[str, dict[str, float]]
+
+
+PUBLISHED = {
+    ("mc_maze", "test"): Published(
+        LEADERBOARD,
+        {
+            "Smoothing": {"co_bps": 0.2109, "vel_r2": 0.6238, "psth_r2": 0.1853},
+            "GPFA": {"co_bps": 0.1872, "vel_r2": 0.6399, "psth_r2": 0.5150},
+            "MINT": {"co_bps": 0.3304, "vel_r2": 0.9121, "psth_r2": 0.7496, "fp_bps": 0.2076},
+            "AutoLFADS": {"co_bps": 0.3364, "vel_r2": 0.9097, "psth_r2": 0.6360, "fp_bps": 0.2349},
+            "one NDT (AE Studio)": {"co_bps": 0.3599, "vel_r2": 0.9105, "psth_r2": 0.6641, "fp_bps": 0.2470},
+            "NDT ensemble (AE Studio)": {"co_bps": 0.3676, "vel_r2": 0.9114, "psth_r2": 0.6683, "fp_bps": 0.2589},
+            "STNDT": {"co_bps": 0.3691, "vel_r2": 0.8985, "psth_r2": 0.6567, "fp_bps": 0.2505},
+            "STNDT ensemble": {"co_bps": 0.3862, "vel_r2": 0.9095, "psth_r2": 0.6693, "fp_bps": 0.2686},
+        },
+    ),
+    ("mc_rtt", "test"): Published(
+        LEADERBOARD,
+        {
+            "Smoothing": {"co_bps": 0.1468, "vel_r2": 0.4142},
+            "GPFA": {"co_bps": 0.1548, "vel_r2": 0.5339},
+            "MINT": {"co_bps": 0.1676, "vel_r2": 0.5953, "fp_bps": 0.1012},
+            "AutoLFADS": {"co_bps": 0.1868, "vel_r2": 0.6167, "fp_bps": 0.1213},
+            "one NDT (AE Studio)": {"co_bps": 0.1927, "vel_r2": 0.6627, "fp_bps": 0.1229},
+            "NDT ensemble (AE Studio)": {"co_bps": 0.2053, "vel_r2": 0.6334, "fp_bps": 0.1344},
+            "STNDT": {"co_bps": 0.1865, "vel_r2": 0.5988, "fp_bps": 0.0964},
+            "STNDT ensemble": {"co_bps": 0.2095, "vel_r2": 0.6270, "fp_bps": 0.1244},
+        },
+    ),
+    ("area2_bump", "test"): Published(
+        LEADERBOARD,
+        {
+            "Smoothing": {"co_bps": 0.1544, "vel_r2": 0.5736, "psth_r2": 0.2084},
+            "GPFA": {"co_bps": 0.1680, "vel_r2": 0.5975, "psth_r2": 0.5289},
+            "MINT": {"co_bps": 0.2735, "vel_r2": 0.8877, "psth_r2": 0.9135, "fp_bps": 0.1483},
+            "AutoLFADS": {"co_bps": 0.2569, "vel_r2": 0.8492, "psth_r2": 0.6318, "fp_bps": 0.1505},
+            "one NDT (AE Studio)": {"co_bps": 0.2801, "vel_r2": 0.8675, "psth_r2": 0.6367, "fp_bps": 0.1523},
+            "NDT ensemble (AE Studio)": {"co_bps": 0.2860, "vel_r2": 0.8999, "psth_r2": 0.7109, "fp_bps": 0.1603},
+            "STNDT": {"co_bps": 0.2818, "vel_r2": 0.8766, "psth_r2": 0.6454, "fp_bps": 0.1357},
+            "STNDT ensemble": {"co_bps": 0.2898, "vel_r2": 0.8913, "psth_r2": 0.7368, "fp_bps": 0.1476},
+        },
+    ),
+    ("dmfc_rsg", "test"): Published(
+        LEADERBOARD,
+        {
+            "Smoothing": {"co_bps": 0.1202, "tp_corr": -0.5139, "psth_r2": 0.2993},
+            "GPFA": {"co_bps": 0.1176, "tp_corr": -0.3763, "psth_r2": 0.2142},
+            "MINT": {"co_bps": 0.1821, "tp_corr": -0.6929, "psth_r2": 0.7013, "fp_bps": 0.1650},
+            "AutoLFADS": {"co_bps": 0.1829, "tp_corr": -0.8248, "psth_r2": 0.6359, "fp_bps": 0.1844},
+            "one NDT (AE Studio)": {"co_bps": 0.1733, "tp_corr": -0.6189, "psth_r2": 0.5267, "fp_bps": 0.1511},
+            "NDT ensemble (AE Studio)": {"co_bps": 0.1886, "tp_corr": -0.7601, "psth_r2": 0.6064, "fp_bps": 0.1828},
+            "STNDT": {"co_bps": 0.1859, "tp_corr": -0.5205, "psth_r2": 0.6051, "fp_bps": 0.1601},
+            "STNDT ensemble": {"co_bps": 0.1940, "tp_corr": -0.4857, "psth_r2": 0.6452, "fp_bps": 0.1910},
+        },
+    ),
+    ("mc_maze_large", "val"): Published(
+        "nlb_tools, smoothing and ridge regression",
+        {"Smoothing": {"co_bps": 0.1528, "vel_r2": 0.5224, "psth_r2": 0.3871}},
+    ),
+}
+"""By session and scored trials, val or test."""
+
+
+def published(comparison: Comparison) -> Published | None:
+    """Published scores of the very trials that a comparison is scored on, if there are any."""
+    return PUBLISHED.get((comparison.session, comparison.phase)) if _fits(comparison) else None
+
+
+def elsewhere(comparison: Comparison) -> str | None:
+    """What a reader has to know where published scores exist, but of other trials than the comparison's."""
+    scored_on_val = comparison.phase == "val" and published(comparison) is None
+    if not (_fits(comparison) and scored_on_val and (comparison.session, "test") in PUBLISHED):
+        return None
+    return (
+        f"The published scores of {comparison.session} are of its test trials and never set against scores of val. To "
+        f"score the test trials, fit with --data.phase test and call `{SCORE_ON_TEST.format(runs='RUNS')}`."
+    )
+
+
+def _fits(comparison: Comparison) -> bool:
+    """Whether it is of recordings, which a simulation may share its name with, and of the published bin width."""
+    return comparison.bin_ms == BIN_MS and not comparison.simulated

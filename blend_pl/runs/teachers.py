@@ -1,0 +1,139 @@
+"""Teachers that are trained on demand, once, whoever asks first."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from blend_pl.runs.artifacts import PREFIX, fetch
+from blend_pl.config import Config, compose, merge
+from blend_pl.errors import Stopped, TeacherError
+from blend_pl.utils.files import atomic_file, unwritable
+from blend_pl.runs.folder import best_checkpoint, find_finished, fingerprint, wait_for
+from blend_pl.utils.signals import STOPPING, on_stopping
+
+DISTRIBUTED = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+"""Variables that would make the teacher's process wait for ranks that are waiting for it."""
+LAUNCHERS = ("MASTER_", "SLURM_", "TORCHELASTIC_", "WANDB_SWEEP_", "WANDB_RUN_", "WANDB_RESUME", "WANDB_SERVICE")
+"""Beginnings of the names of variables that would tie it to a launcher's job, or to another run of W&B."""
+
+SEED_STEP = 1000
+"""Between the seeds of teachers of one experiment, so that students of neighbouring seeds share none of them."""
+
+
+def resolve_teachers(
+    references: str | list[str],
+    student: Config,
+    arguments: list[str],
+    output: Path,
+    resolve: Callable[[list[str]], dict[str, Any]],
+    say: Callable[[str], None],
+) -> list[Path]:
+    """The checkpoints behind one or more references; an experiment that is named again stands for another seed.
+
+    Args and errors are those of `resolve_teacher`.
+    """
+    names = [references] if isinstance(references, str) else references
+    if not names:
+        raise TeacherError("distillation.teacher is an empty list; name at least one teacher")
+    seeds = [student["seed_everything"] + SEED_STEP * names[:index].count(name) for index, name in enumerate(names)]
+    return [
+        resolve_teacher(name, {**student, "seed_everything": seed}, arguments, output, resolve, say)
+        for name, seed in zip(names, seeds, strict=True)
+    ]
+
+
+def resolve_teacher(
+    reference: str,
+    student: Config,
+    arguments: list[str],
+    output: Path,
+    resolve: Callable[[list[str]], dict[str, Any]],
+    say: Callable[[str], None],
+) -> Path:
+    """The checkpoint behind a reference to a teacher.
+
+    An experiment file stands for its best checkpoint, on the student's data and seed. If no such run has finished, it
+    is trained now, in a process of its own, so that the student's chance is the same whether or not its teacher was
+    there; it is told to the same loggers. Others who want the same teacher wait.
+
+    Args:
+        reference: a checkpoint, a run folder, an experiment file, or an artifact of W&B as in `artifacts.fetch`.
+        student: the student's resolved settings.
+        arguments: command-line arguments for the teacher's training, beyond its experiment file.
+        output: where runs live.
+        resolve: from arguments of `fit` to resolved settings.
+        say: tells the user what is going on.
+
+    Returns:
+        Path of the checkpoint.
+
+    Raises:
+        TeacherError: there is no such teacher, it cannot be fetched, or its training failed.
+        Stopped: its training was ended by a signal.
+    """
+    if reference.startswith(PREFIX):
+        return fetch(reference, output, say)
+    path = Path(reference)
+    if path.suffix not in (".yaml", ".yml"):
+        return best_checkpoint(path) if path.is_dir() else path
+    if not path.exists():
+        raise TeacherError(f"there is no teacher experiment {path}; check distillation.teacher")
+    shared: Config = {"data": student["data"], "seed_everything": student["seed_everything"]}
+    if student["trainer"]["logger"]:
+        shared["trainer"] = {"logger": student["trainer"]["logger"]}
+    config = merge(compose(path), shared)
+    name = config.setdefault("name", path.stem)
+    wanted = ["--config", json.dumps(config), *arguments]
+    identity = fingerprint(resolve(wanted))
+    experiment = output / name
+    try:
+        experiment.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(experiment / f".{identity}.lock")
+        if find_finished(experiment, identity) is None:
+            say(f"the teacher {name} ({identity}) is not there yet: training it first")
+        with lock:
+            home = experiment / f"seed{student['seed_everything']}-{identity}"
+            # Whoever began to train it may have been killed without it.
+            wait_for(home)
+            run = find_finished(experiment, identity)
+            if run is None:
+                run = home
+                _train(wanted, run, output)
+    except OSError as error:
+        raise unwritable(experiment, error) from error
+    say(f"teacher: {run}")
+    return best_checkpoint(run)
+
+
+def own_environment() -> dict[str, str]:
+    """The variables of a process that trains on its own, whoever launched this one."""
+    return {k: v for k, v in os.environ.items() if k not in DISTRIBUTED and not k.startswith(LAUNCHERS)}
+
+
+def _train(arguments: list[str], run: Path, output: Path) -> None:
+    # The settings travel in a file: a command line may be too short for them.
+    with atomic_file(run / "teacher.json") as file:
+        file.write_text(arguments[1])
+    command = [sys.executable, "-m", "blend_pl", "fit", "--config", str(run / "teacher.json"), *arguments[2:]]
+    command += ["--run_dir", str(run), "--output", str(output), "--resume", "true"]
+    status = _status(command)
+    if status in (Stopped.status, *(-number for number in STOPPING)):
+        raise Stopped("the training of the teacher was ended by a signal; the same command goes on with it")
+    if status != 0:
+        raise TeacherError(
+            f"training the teacher failed, see above; mend it, or train it with: {' '.join(command[2:])}"
+        )
+
+
+def _status(command: list[str]) -> int:
+    """The exit status of a command in a process of its own, which ends with this one."""
+    # A student that is killed frees the lock: its teacher must not go on beside the next one.
+    child = [sys.executable, "-m", "blend_pl.utils.child", str(os.getpid()), *command]
+    with subprocess.Popen(child, env=own_environment()) as process, on_stopping(process.send_signal):
+        return process.wait()

@@ -1,0 +1,219 @@
+"""The plain baselines: smoothed spikes, and regressions from them."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.cli import EXPERIMENTS, SIMULATION, fit, write_set
+from helpers.sessions import session_of, tiny_module
+from sklearn.linear_model import PoissonRegressor
+
+from blend_pl.baselines.baseline import Baseline
+from blend_pl.baselines.glm import Fit, fit_linear, fit_poisson
+from blend_pl.baselines.smoothing import smooth
+from blend_pl.cli.main import run
+from blend_pl.data.nlb.module import NLBDataModule
+from blend_pl.data.nlb.session import SessionTensors
+from blend_pl.errors import BlendError, ConfigError, DataError
+from blend_pl.metrics.nlb import score
+from blend_pl.report.comparison import compare
+from blend_pl.runs.results import read_results
+
+BOTH = pytest.mark.parametrize("regression", [fit_linear, fit_poisson])
+
+
+def plain(*arguments: str | Path) -> None:
+    run(["plain", *(str(argument) for argument in arguments)])
+
+
+class TestSmoothing:
+    def test_is_the_mean_weighted_by_a_gaussian(self) -> None:
+        counts = torch.randn(2, 9, 3)
+        smoothed = smooth(counts, torch.ones(2, 9, dtype=torch.bool), sd_ms=30, bin_ms=20)
+        weights = np.exp(-0.5 * ((np.arange(9) - 4) * 20 / 30) ** 2)
+        expected = np.average(counts[1, :, 2].double().numpy(), weights=weights)
+        assert float(smoothed[1, 4, 2]) == pytest.approx(expected, abs=1e-9)
+
+    def test_unrecorded_bins_have_no_weight(self) -> None:
+        counts, recorded = torch.rand(1, 40, 2), torch.ones(1, 40, dtype=torch.bool)
+        recorded[:, 10:] = False
+        garbage = torch.where(recorded[..., None], counts, 99.0)
+        smoothed = smooth(garbage, recorded, sd_ms=20, bin_ms=20)
+        torch.testing.assert_close(smoothed[:, :10], smooth(counts[:, :10], recorded[:, :10], sd_ms=20, bin_ms=20))
+        assert smoothed.max() <= 1
+        torch.testing.assert_close(smoothed[:, 39], counts[:, :10].mean(1).double())
+
+    def test_a_trial_that_was_not_recorded_is_silent(self) -> None:
+        assert not smooth(torch.ones(1, 4, 2), torch.zeros(1, 4, dtype=torch.bool), sd_ms=50, bin_ms=20).any()
+
+
+class TestRegression:
+    @pytest.fixture
+    def states(self) -> np.ndarray:
+        return np.random.default_rng(0).gamma(2, 0.1, (400, 3))
+
+    @BOTH
+    def test_finds_the_rates_that_made_the_counts(self, regression: Fit, states: np.ndarray) -> None:
+        rates = np.stack([0.2 + states[:, 0], 0.1 + 2 * states[:, 1]], axis=1)
+        counts = np.random.default_rng(1).poisson(rates)
+        found = regression(states, counts, np.ones(400), 1e-3)(states)
+        for unit in range(2):
+            assert np.corrcoef(found[:, unit], rates[:, unit])[0, 1] > 0.8
+
+    @BOTH
+    def test_rows_of_no_bins_do_not_count(self, regression: Fit, states: np.ndarray) -> None:
+        counts = np.random.default_rng(1).poisson(0.5, (400, 2)).astype(float)
+        bins = np.ones(400)
+        bins[200:] = 0
+        garbage = np.where(bins[:, None] > 0, counts, 50.0)
+        few = regression(states[:200], counts[:200], bins[:200], 1e-2)(states)
+        np.testing.assert_allclose(regression(states, garbage, bins, 1e-2)(states), few, rtol=1e-4)
+
+    @BOTH
+    def test_a_silent_unit_has_a_small_positive_rate(self, regression: Fit, states: np.ndarray) -> None:
+        rates = regression(states, np.zeros((400, 1)), np.ones(400), 1e-2)(states)
+        assert (rates > 0).all()
+        assert rates.max() < 1 / 400
+
+    @BOTH
+    def test_rates_are_positive_and_finite_far_from_what_was_fitted(self, regression: Fit, states: np.ndarray) -> None:
+        predict = regression(states, np.random.default_rng(1).poisson(10 * states), np.ones(400), 1e-4)
+        rates = predict(np.array([[0.0, 0.0, 0.0], [9.0, 0.0, 0.0], [0.0, 9.0, 9.0]]))
+        assert (rates > 0).all()
+        assert np.isfinite(rates).all()
+
+    def test_a_penalty_means_the_same_at_any_bin_width(self, states: np.ndarray) -> None:
+        counts = np.random.default_rng(1).poisson(1.0 + states[:, :1])
+        wide = fit_poisson(states, counts, np.ones(400), 0.1)(states)
+        narrow = fit_poisson(states / 4, counts / 4, np.full(400, 4.0), 0.1)(states / 4)
+        np.testing.assert_allclose(4 * narrow, wide, rtol=1e-3)
+
+    def test_the_poisson_fit_is_scikit_learns_where_nothing_is_penalised(self, states: np.ndarray) -> None:
+        counts = np.random.default_rng(1).poisson(1.0 + 3 * states[:, 0])
+        inputs = np.log(states + 2 * states.mean(0))
+        expected = PoissonRegressor(alpha=0, tol=1e-9, max_iter=1000).fit(inputs, counts).predict(inputs)
+        found = fit_poisson(states, counts[:, None], np.ones(400), 0.0)(states)[:, 0]
+        np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+class TestBaseline:
+    @BOTH
+    def test_is_better_than_nothing(self, regression: Fit, tmp_path_factory: pytest.TempPathFactory) -> None:
+        parts = _simulated(tmp_path_factory).parts
+        baseline = Baseline.choose(regression, parts["fit"], parts["selection"])
+        scores = score(parts["train"], parts["eval"], (baseline.rates(parts["train"]), baseline.rates(parts["eval"])))
+        assert scores["co_bps"] > 0.05
+        assert scores["vel_r2"] > 0.3
+
+    @BOTH
+    def test_sees_neither_behaviour_nor_what_is_predicted(self, regression: Fit, tiny: NLBDataModule) -> None:
+        session, selection = tiny.parts["fit"], tiny.parts["selection"]
+        rates = Baseline.choose(regression, session, selection).rates(tiny.parts["eval"])
+        blind = Baseline.choose(regression, _without_behavior(session), _without_behavior(selection))
+        hidden = _without_behavior(tiny.parts["eval"])
+        hidden.spikes[:, hidden.n_observed :] = 7
+        hidden.spikes[:, :, hidden.n_heldin :] = 7
+        torch.testing.assert_close(blind.rates(hidden), rates, rtol=0, atol=0)
+
+    @BOTH
+    def test_unrecorded_counts_change_nothing(self, regression: Fit) -> None:
+        session = session_of(trials=30)
+        session.observed[3, 2:, 1] = False
+        session.observed[:9, -1] = False
+        session.observed[4, 1, 0] = False
+        garbage = replace(session, spikes=torch.where(session.valid(torch.arange(30)), session.spikes, 200))
+        plain, odd = (Baseline.choose(regression, each, each) for each in (session, garbage))
+        torch.testing.assert_close(odd.rates(garbage), plain.rates(session))
+        assert plain.rates(session).isfinite().all()
+
+    @BOTH
+    def test_without_held_out_units_forward_bins_choose(self, regression: Fit) -> None:
+        session = session_of(trials=30, heldin=5, heldout=0)
+        baseline = Baseline.choose(regression, session, session)
+        assert baseline.heldout is None
+        assert baseline.choice.keys() == {"forward"}
+        assert baseline.rates(session).isfinite().all()
+
+    def test_without_forward_bins(self) -> None:
+        session = session_of(trials=30, forward=0)
+        baseline = Baseline.choose(fit_linear, session, session)
+        assert baseline.choice.keys() == {"heldout"}
+        assert baseline.rates(session).shape == (30, 5, 5)
+
+    def test_with_nothing_to_predict_it_says_so(self) -> None:
+        session = session_of(trials=30, heldin=5, heldout=0, forward=0)
+        with pytest.raises(DataError, match="nothing to predict"):
+            Baseline.choose(fit_linear, session, session)
+
+
+class TestCommand:
+    def test_runs_stand_in_one_table_with_a_network(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        data = [f"--data.root={tmp_path / 'data'}", "--data.bin_ms=10", *SIMULATION]
+        network = fit("simulated_baseline", tmp_path / "runs", *data, "--seed_everything=1")
+        plain(EXPERIMENTS / "simulated_baseline.yaml", f"--output={tmp_path / 'runs'}", "--seeds=[1,2]", *data)
+        assert "simulated_glm" in capsys.readouterr().out
+        (table,) = compare([tmp_path / "runs"])
+        assert [e.name for e in table.experiments] == ["simulated_baseline", "simulated_glm", "simulated_smoothing"]
+        assert [run.seed for run in table.experiments[1].runs] == [1, 2]
+        assert table.experiments[1].scores("co_bps")[1] == table.experiments[1].scores("co_bps")[2]
+        results, of_network = read_results(table.experiments[1].runs[0].path), read_results(network)
+        assert results.keys() >= of_network.keys()
+        assert results["oracle"] == of_network["oracle"]
+        assert results["scores"].keys() == of_network["scores"].keys()
+        assert results["config"]["data"] == of_network["config"]["data"]
+
+        run(["report", str(tmp_path / "runs")])
+        assert "simulated_glm" in (tmp_path / "runs/report/report.md").read_text()
+
+    @pytest.mark.parametrize("name", ["area2_bump", "dmfc_rsg"])
+    def test_on_recordings(self, name: str, tmp_path: Path) -> None:
+        path = EXPERIMENTS / f"{name}_baseline.yaml"
+        plain(path, f"--output={tmp_path}", *write_set(path, tmp_path / "data"), "--data.bin_ms=20")
+        for method in ("smoothing", "glm"):
+            (folder,) = (tmp_path / f"{name}_{method}").iterdir()
+            results = read_results(folder)
+            assert results["oracle"] is None
+            assert "co_bps" in results["scores"]
+            assert all(np.isfinite(value) for value in results["scores"].values())
+
+    def test_a_data_file_gives_its_own_name(self, tmp_path: Path) -> None:
+        file = tmp_path / "my_session.yaml"
+        settings = {"base": [str(EXPERIMENTS.parent / "configs/data/simulated.yaml")]}
+        file.write_text(json.dumps(settings))
+        plain(file, f"--output={tmp_path / 'runs'}", *write_set(file, tmp_path / "data"))
+        assert {path.name for path in (tmp_path / "runs").iterdir()} == {"my_session_smoothing", "my_session_glm"}
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--data.bin_ms=wide"], "bin_ms"),
+            (["--data.nonsense=1"], "nonsense"),
+            (["--seeds=[]"], "no seeds"),
+            (["--data.phase=test", "--data.select_on=val"], "select_on to train_holdout"),
+            (["--data.phase=test", *SIMULATION], "--data.phase val"),
+        ],
+    )
+    def test_bad_arguments_are_told_on_one_line(self, arguments: list[str], message: str, tmp_path: Path) -> None:
+        file = EXPERIMENTS / "simulated_baseline.yaml"
+        with pytest.raises(BlendError, match=message) as caught:
+            plain(file, f"--output={tmp_path / 'runs'}", f"--data.root={tmp_path}", *arguments)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 300
+        assert not (tmp_path / "runs").exists()
+
+    def test_a_file_without_data_is_refused(self) -> None:
+        with pytest.raises(ConfigError, match="no `data:` settings"):
+            plain(EXPERIMENTS.parent / "configs/trainer/simulated.yaml")
+
+
+def _simulated(folders: pytest.TempPathFactory) -> NLBDataModule:
+    simulation = replace(tiny_module(folders.mktemp("none")).simulation, n_train=80, n_val=40, n_units=30, n_heldout=8)
+    return tiny_module(folders.mktemp("plain"), simulation=simulation)
+
+
+def _without_behavior(session: SessionTensors) -> SessionTensors:
+    nothing = torch.full_like(session.behavior, torch.nan)
+    return replace(session, behavior=nothing, spikes=session.spikes.clone())

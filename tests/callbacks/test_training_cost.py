@@ -1,0 +1,64 @@
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from helpers.systems import make, trainer
+
+from blend_pl.callbacks import Cost, Multitask
+from blend_pl.data.nlb.module import NLBDataModule
+
+
+def test_costs_of_a_training(tiny: NLBDataModule, tmp_path: Path) -> None:
+    L.seed_everything(0)
+    costs = []
+    for extra in ([], [Multitask()]):
+        cost, student = Cost(), make()
+        fitting = trainer(tmp_path, 2, cost, *extra)
+        fitting.fit(student, datamodule=tiny)
+        summary = cost.summary()
+        assert summary is not None
+        costs.append(summary)
+        assert len(cost.seconds) == fitting.global_step
+        assert costs[-1]["parameters"] == sum(p.numel() for p in student.backbone.parameters())
+        assert 0 < costs[-1]["seconds_per_step"] < 10
+        assert 50e6 < costs[-1]["peak_bytes"] < 50e9
+    assert costs[0]["parameters"] == costs[1]["parameters"]
+
+
+def test_a_training_without_a_step_cost_nothing(tiny: NLBDataModule, tmp_path: Path) -> None:
+    cost = Cost()
+    trainer(tmp_path, 0, cost).fit(make(), datamodule=tiny)
+    assert cost.summary() is None
+
+
+def test_a_gpu_is_asked_when_it_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Event:
+        """Reached half a second after the last."""
+
+        made = reached = 0
+
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+            self.place = Event.made = Event.made + 1
+
+        def record(self, stream: str) -> None:
+            assert stream == "stream of cuda:1"
+
+        def query(self) -> bool:
+            return self.place <= Event.reached
+
+        def elapsed_time(self, later: Any) -> float:
+            return 500.0 * (later.place - self.place)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
+    system, cost = SimpleNamespace(device=torch.device("cuda", 1)), Cost()
+    for _ in range(3):
+        cost.on_train_batch_start(None, system)
+        cost.on_train_batch_end(None, system)
+    for Event.reached, known in ((3, 1), (4, 2), (6, 3)):
+        cost.on_train_epoch_end(None, system)
+        assert cost.seconds == [0.5] * known

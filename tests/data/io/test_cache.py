@@ -1,0 +1,379 @@
+import errno
+import os
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from multiprocessing import get_context
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+import blend_pl.data.io.cache as cache
+from blend_pl.data.io.cache import cached
+from blend_pl.data.nlb.session import SessionTensors
+from blend_pl.data.nlb.spec import Behavior, Files, SessionSpec, Window
+from blend_pl.errors import DataError
+
+SPEC = SessionSpec("mine", Files("*.nwb"), Window(-250, 450), Behavior("hand_vel", 100))
+
+
+def session(trials: int = 4) -> SessionTensors:
+    n = 3 * trials
+    return SessionTensors(
+        spikes=torch.arange(n * 2, dtype=torch.uint8).reshape(trials, 3, 2),
+        observed=torch.ones(trials, 3, 2, dtype=torch.bool),
+        scored=torch.ones(trials, 2, dtype=torch.bool),
+        behavior=torch.full((trials, 3, 1), torch.nan),
+        trial_id=torch.arange(trials),
+        jitter=torch.zeros(trials, dtype=torch.int64),
+        condition=torch.full((trials,), -1),
+        decode_mask=torch.ones(trials, 1, dtype=torch.bool),
+        group=torch.full((trials,), -1),
+        produced=torch.full((trials,), torch.nan, dtype=torch.float64),
+        psth=torch.empty(0, 2, 2, dtype=torch.float64),
+        unit_id=torch.tensor([7, 3]),
+        n_heldin=1,
+        n_forward=1,
+        n_series=1,
+        bin_ms=5,
+    )
+
+
+def same(a: dict[str, SessionTensors], b: dict[str, SessionTensors]) -> bool:
+    def equal(x: Tensor | int, y: Tensor | int) -> bool:
+        if isinstance(x, Tensor) and isinstance(y, Tensor):
+            return x.dtype == y.dtype and torch.allclose(x.double(), y.double(), rtol=0, atol=0, equal_nan=True)
+        return x == y
+
+    return list(a) == list(b) and all(
+        equal(value, b[split].to_dict()[name]) for split in a for name, value in a[split].to_dict().items()
+    )
+
+
+class Maker:
+    """Counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self) -> dict[str, SessionTensors]:
+        self.calls += 1
+        return {"train": session(), "val": session(2)}
+
+
+@pytest.fixture
+def make() -> Maker:
+    return Maker()
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    path = tmp_path / "session.nwb"
+    path.write_bytes(b"spikes")
+    return path
+
+
+def entries(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.pt") if not path.name.startswith("."))
+
+
+def test_second_call_reads_what_the_first_made(tmp_path: Path, recording: Path, make: Maker) -> None:
+    results = [cached(tmp_path / "cache", [recording], {"spec": SPEC, "bin_ms": 5}, make) for _ in range(2)]
+    assert make.calls == 1
+    assert same(results[0], results[1])
+    assert same(results[1], make())
+
+
+def test_changing_a_read_tensor_leaves_the_entry_alone(tmp_path: Path, recording: Path, make: Maker) -> None:
+    for _ in range(2):
+        cached(tmp_path, [recording], {}, make)["train"].spikes.fill_(99)
+    assert same(cached(tmp_path, [recording], {}, make), make())
+
+
+def test_a_view_is_stored_without_its_base(tmp_path: Path, recording: Path) -> None:
+    base = torch.zeros(1000, 1000, 2, dtype=torch.uint8)
+    cached(tmp_path, [recording], {}, lambda: {"train": replace(session(), spikes=base[:4, :3])})
+    assert entries(tmp_path)[0].stat().st_size < 20_000
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"spec": replace(SPEC, window=Window(-250, 455))},
+        {"spec": replace(SPEC, behavior=replace(SPEC.behavior, lag_ms=120))},
+        {"spec": replace(SPEC, behavior=None)},
+        {"bin_ms": 20},
+        {"phase": "test"},
+    ],
+    ids=str,
+)
+def test_other_settings_make_another_entry(tmp_path: Path, recording: Path, make: Maker, change: dict) -> None:
+    settings = {"spec": SPEC, "bin_ms": 5}
+    cached(tmp_path, [recording], settings, make)
+    cached(tmp_path, [recording], settings | change, make)
+    cached(tmp_path, [recording], settings, make)
+    assert make.calls == len(entries(tmp_path)) == 2
+
+
+def test_other_content_of_equal_size_and_time_makes_another_entry(tmp_path: Path, recording: Path, make: Maker) -> None:
+    cached(tmp_path, [recording], {}, make)
+    before = recording.stat()
+    time.sleep(0.02)
+    recording.write_bytes(b"SPIKES")
+    os.utime(recording, ns=(before.st_atime_ns, before.st_mtime_ns))
+    cached(tmp_path, [recording], {}, make)
+    assert make.calls == 2
+
+
+def test_another_format_makes_another_entry(
+    tmp_path: Path, recording: Path, make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached(tmp_path, [recording], {}, make)
+    monkeypatch.setattr(cache, "FORMAT", cache.FORMAT + 1)
+    cached(tmp_path, [recording], {}, make)
+    assert make.calls == 2
+
+
+def test_train_and_test_file_are_not_interchangeable(tmp_path: Path, recording: Path, make: Maker) -> None:
+    other = tmp_path / "other.nwb"
+    other.write_bytes(b"other")
+    for files in ([recording, other], [other, recording], [recording]):
+        cached(tmp_path / "cache", files, {}, make)
+    assert make.calls == 3
+
+
+def test_path_and_time_alone_do_not_matter(tmp_path: Path, recording: Path, make: Maker) -> None:
+    cached(tmp_path / "cache", [recording], {"spec": SPEC}, make)
+    os.utime(recording, (1, 1))
+    cached(tmp_path / "cache", [recording], {"spec": SPEC}, make)
+    moved = tmp_path / "elsewhere" / "renamed.nwb"
+    moved.parent.mkdir()
+    recording.rename(moved)
+    cached(tmp_path / "cache", [moved], {"spec": SPEC}, make)
+    assert make.calls == 1
+
+
+def test_a_known_file_is_not_hashed_again(
+    tmp_path: Path, recording: Path, make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[Path] = []
+    monkeypatch.setattr(cache, "sha256", lambda path: hashed.append(path) or path.read_bytes().hex())
+    other = tmp_path / "other.nwb"
+    other.write_bytes(b"other")
+    for files in ([recording], [recording, other], [recording, other]):
+        cached(tmp_path / "cache", files, {}, make)
+    assert hashed == [recording, other]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"a": 1}', "\udcff"])
+def test_a_damaged_index_is_ignored(tmp_path: Path, recording: Path, make: Maker, content: str) -> None:
+    cached(tmp_path, [recording], {}, make)
+    (tmp_path / "digests.json").write_bytes(content.encode(errors="surrogateescape"))
+    cached(tmp_path, [recording], {}, make)
+    assert make.calls == 1
+
+
+class Payload:
+    """Runs when it is unpickled without restraint."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "other fields", "other shape", "pickle"])
+def test_a_damaged_entry_is_made_anew(
+    tmp_path: Path, recording: Path, make: Maker, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, mark = tmp_path / "cache", tmp_path / "executed"
+    cached(folder, [recording], {}, make)
+    (entry,) = entries(folder)
+    whole = entry.read_bytes()
+    match damage:
+        case "truncated":
+            entry.write_bytes(whole[: len(whole) // 2])
+        case "empty":
+            entry.write_bytes(b"")
+        case "text":
+            entry.write_text("not an entry")
+        case "other fields":
+            torch.save({"train": {"spikes": torch.zeros(2)}}, entry)
+        case "other shape":
+            torch.save([1, 2], entry)
+        case "pickle":
+            torch.save({"train": Payload(mark)}, entry)
+    with caplog.at_level("WARNING"):
+        assert same(cached(folder, [recording], {}, make), make())
+    assert f"cannot read the cache entry {entry}" in caplog.text
+    assert entry.stat().st_size == len(whole)
+    assert not mark.exists()
+
+
+def test_what_make_raises_leaves_nothing(tmp_path: Path, recording: Path, make: Maker) -> None:
+    def fail() -> dict[str, SessionTensors]:
+        raise DataError("no trials")
+
+    with pytest.raises(DataError, match=r"^no trials$"):
+        cached(tmp_path / "cache", [recording], {}, fail)
+    assert entries(tmp_path / "cache") == []
+    cached(tmp_path / "cache", [recording], {}, make)
+    assert make.calls == 1
+
+
+def test_missing_recording(tmp_path: Path, make: Maker) -> None:
+    with pytest.raises(DataError, match=r"cannot read .*gone\.nwb: No such file or directory"):
+        cached(tmp_path, [tmp_path / "gone.nwb"], {}, make)
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Callable[[], None]]:
+    """Gives up the rights of root until the test ends, for permission bits do not bind it."""
+    root = os.geteuid() == 0
+
+    def give_up() -> None:
+        if root:
+            try:
+                os.seteuid(65534)
+            except OSError:
+                pytest.skip("this user is bound by no permission bits and cannot become another")
+
+    yield give_up
+    if root:
+        os.seteuid(0)
+
+
+def test_a_read_only_folder_serves_its_entries(
+    public_folder: Path, make: Maker, unprivileged: Callable[[], None]
+) -> None:
+    recording, folder = public_folder / "session.nwb", public_folder / "cache"
+    recording.write_bytes(b"spikes")
+    made = cached(folder, [recording], {}, make)
+    (folder / "digests.json").unlink()
+    folder.chmod(0o555)
+    unprivileged()
+    assert same(cached(folder, [recording], {}, make), made)
+    assert make.calls == 1
+    with pytest.raises(DataError, match=r"cannot write .*: Permission denied; .*--data\.cache_dir"):
+        cached(folder, [recording], {"other": 1}, make)
+    assert make.calls == 1
+
+
+def test_a_file_in_place_of_the_folder(recording: Path, make: Maker) -> None:
+    with pytest.raises(DataError, match=r"cannot write .*session\.nwb.*--data\.cache_dir"):
+        cached(recording, [recording], {}, make)
+    assert make.calls == 0
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_folder_that_takes_no_lock(
+    tmp_path: Path, recording: Path, make: Maker, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with pytest.raises(DataError, match=rf"{os.strerror(code)}; .*--data\.cache_dir"):
+        cached(tmp_path, [recording], {}, make)
+    assert make.calls == 0
+
+
+@pytest.mark.parametrize("room", [1, 3000, 200_000])
+def test_a_full_disk(tmp_path: Path, recording: Path, room: int) -> None:
+    big = {"train": replace(session(), spikes=torch.zeros(4, 1000, 100, dtype=torch.uint8))}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        with pytest.raises(DataError, match=r"cannot write .*: File too large; .*--data\.cache_dir") as raised:
+            cached(tmp_path / "cache", [recording], {}, lambda: big)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(raised.value)
+    assert entries(tmp_path / "cache") == []
+    assert same(cached(tmp_path / "cache", [recording], {}, lambda: big), big)
+
+
+def test_torch_failing_for_no_known_reason(
+    tmp_path: Path, recording: Path, make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("enforce fail\nat line 1")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(DataError, match=r"cannot write .*: enforce fail at line 1;"):
+        cached(tmp_path, [recording], {}, make)
+
+
+def run(tmp_path: Path, recording: Path, mode: str) -> None:
+    """The other process; waits for ever in the middle of `mode`, and "race" makes the entry slowly."""
+    save = torch.save
+
+    def make() -> dict[str, SessionTensors]:
+        with (tmp_path / "log").open("a") as file:
+            file.write("made\n")
+        time.sleep(600 if mode == "making" else 0.5)
+        return Maker()()
+
+    def save_half(entry: dict, file: BinaryIO) -> None:
+        save(entry, file)
+        file.truncate(file.tell() // 2)
+        file.flush()
+        (tmp_path / "half").touch()
+        time.sleep(600)
+
+    if mode == "writing":
+        torch.save = save_half
+    sys.exit(not same(cached(tmp_path / "cache", [recording], {}, make), Maker()()))
+
+
+def start(tmp_path: Path, recording: Path, mode: str) -> ForkProcess:
+    process = get_context("fork").Process(target=run, args=(tmp_path, recording, mode))
+    process.start()
+    return process
+
+
+def test_of_several_processes_one_makes_the_entry(tmp_path: Path, recording: Path) -> None:
+    processes = [start(tmp_path, recording, "race") for _ in range(3)]
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert (tmp_path / "log").read_text() == "made\n"
+    assert len(entries(tmp_path / "cache")) == 1
+
+
+@pytest.mark.parametrize(("mode", "mark"), [("making", "log"), ("writing", "half")])
+def test_a_killed_process_leaves_nothing_half_written(
+    tmp_path: Path, recording: Path, make: Maker, mode: str, mark: str
+) -> None:
+    process = start(tmp_path, recording, mode)
+    while not (tmp_path / mark).exists():
+        assert process.is_alive()
+        time.sleep(0.01)
+    process.kill()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    folder = tmp_path / "cache"
+    assert entries(folder) == []
+    assert len(list(folder.glob(".*.pt"))) == (mode == "writing")
+    assert same(cached(folder, [recording], {}, make), make())
+    assert len(entries(folder)) == 1
+    assert list(folder.glob(".*.pt")) == []

@@ -1,0 +1,59 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers.specs import DMFC_RSG
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blend_pl.data.nlb.jitter import TOGETHER, jittered
+from blend_pl.data.nlb.windows import Shape, Windows
+from blend_pl.errors import DataError
+
+WINDOW = DMFC_RSG.window
+
+
+def windows(n: int, bin_ms: int = 5) -> Windows:
+    start = 1000 * np.arange(n)
+    return Windows(np.arange(n), start, start, start + 1500 // bin_ms, 0 * start, Shape.of(WINDOW, bin_ms), n)
+
+
+def shifts(interval: np.ndarray, labels: np.ndarray, phase: str = "val", bin_ms: int = 5) -> np.ndarray:
+    placed = windows(len(interval), bin_ms)
+    moved = jittered(WINDOW, placed, labels, {"tp": interval}, TOGETHER[phase], "the table")
+    np.testing.assert_array_equal(moved.start - placed.start, moved.jitter)
+    np.testing.assert_array_equal(moved.lagged - placed.lagged, moved.jitter)
+    np.testing.assert_array_equal(moved.event, placed.event)
+    np.testing.assert_array_equal(moved.aligned.start, placed.start)
+    return moved.jitter
+
+
+@given(
+    st.lists(st.floats(0, 2000), min_size=1, max_size=30), st.sampled_from([5, 20]), st.sampled_from(["val", "test"])
+)
+def test_the_interval_stays_inside_the_window(intervals: list[float], bin_ms: int, phase: str) -> None:
+    interval = np.array(intervals)
+    shift = bin_ms * shifts(interval, np.resize(["train", "val", "test"], len(interval)), phase, bin_ms)
+    assert (shift >= 0).all()
+    assert (shift <= np.clip(1500 - interval, 0, 300)).all()
+    assert not shift[2::3].any()
+
+
+def test_what_is_trained_on_together_is_drawn_together() -> None:
+    interval, labels = np.full(40, 900.0), np.repeat(["train", "val"], 20)
+    apart, together = shifts(interval, labels), shifts(interval, labels, "test")
+    np.testing.assert_array_equal(apart[:20], apart[20:])
+    np.testing.assert_array_equal(apart[:20], together[:20])
+    assert (apart[20:] != together[20:]).any()
+    assert len(np.unique(together)) > 10
+
+
+def test_trials_without_an_interval_stay_and_a_missing_column_is_an_error() -> None:
+    assert not shifts(np.array([np.nan, 1600.0]), np.array(["train", "train"])).any()
+    with pytest.raises(DataError, match="no column 'tp'"):
+        jittered(WINDOW, windows(2), np.array(["train"] * 2), {}, TOGETHER["val"], "the table")
+
+
+def test_without_jitter_windows_stay() -> None:
+    still = windows(3)
+    assert jittered(replace(WINDOW, jitter=None), still, np.array(["train"] * 3), {}, TOGETHER["val"], "") is still

@@ -1,0 +1,102 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.sessions import TINY, tiny_module
+
+from blend_pl.data.nlb.module import NLBDataModule, holdout_mask
+from blend_pl.data.nlb.spec import Split
+from blend_pl.errors import ConfigError, DataError
+
+
+def test_parts_of_the_simulated_session(tiny: NLBDataModule) -> None:
+    parts = tiny.parts
+    assert {name: len(part) for name, part in parts.items()} == {"fit": 19, "selection": 5, "train": 24, "eval": 8}
+    fit, selection = (set(parts[name].trial_id.tolist()) for name in ("fit", "selection"))
+    assert fit.isdisjoint(selection)
+    assert fit | selection == set(parts["train"].trial_id.tolist())
+    assert fit.isdisjoint(parts["eval"].trial_id.tolist())
+    assert parts["train"].spikes.shape[1:] == (45, 13)
+    assert tiny.signature.n_heldin == TINY.n_heldin
+    assert (tiny.signature.n_observed, tiny.signature.n_forward, tiny.signature.n_privileged) == (35, 10, 2)
+
+
+def test_selection_on_the_reported_trials_uses_all_training_trials(tiny_root: Path) -> None:
+    module = tiny_module(tiny_root, select_on="val")
+    assert torch.equal(module.parts["fit"].trial_id, module.parts["train"].trial_id)
+    assert torch.equal(module.parts["selection"].trial_id, module.parts["eval"].trial_id)
+
+
+def test_phase_test_trains_on_val_too(tiny_root: Path) -> None:
+    module = tiny_module(tiny_root, phase="test")
+    assert (len(module.parts["train"]), len(module.parts["eval"])) == (32, 6)
+    assert module.parts["eval"].behavior.isnan().all()
+    assert module.parts["train"].trial_id.diff().min() > 0
+    assert not module.parts["eval"].observed[..., 1].any()
+
+
+def test_phase_test_cannot_be_selected_on_val(tiny_root: Path) -> None:
+    with pytest.raises(ConfigError, match="train_holdout"):
+        tiny_module(tiny_root, phase="test", select_on="val")
+
+
+def test_behaviour_is_standardised_on_the_trials_that_train(tiny: NLBDataModule) -> None:
+    behavior = tiny.parts["fit"].behavior.flatten(0, 1).double()
+    mean, std = behavior.nanmean(0), (behavior - behavior.nanmean(0)).square().nanmean(0).sqrt()
+    for loader, part in [(tiny.val_dataloader(), "selection"), (tiny.predict_dataloader(), "eval")]:
+        (batch,) = loader
+        expected = ((tiny.parts[part].behavior.double() - mean) / std).nan_to_num(0).float()
+        torch.testing.assert_close(batch.privileged, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_loaders_cover_their_parts(tiny: NLBDataModule) -> None:
+    def trials(loader: object) -> list[int]:
+        return [int(i) for batch in loader for i in batch.index]  # type: ignore[attr-defined]
+
+    assert sorted(trials(tiny.train_dataloader())) == list(range(19))
+    assert trials(tiny.train_dataloader()) != list(range(19))
+    assert trials(tiny.val_dataloader()) == list(range(5))
+    assert [trials(loader) for loader in tiny.test_dataloader()] == [list(range(24)), list(range(8))]
+    assert trials(tiny.predict_dataloader()) == list(range(8))
+    assert trials(tiny.calibration_dataloader()) == list(range(19))
+    assert [len(batch) for batch in tiny.train_dataloader()] == [8, 8, 3]
+
+
+def test_true_rates_belong_to_the_trials(tiny: NLBDataModule) -> None:
+    rates, session = tiny.true_rates("train"), tiny.parts["train"]
+    assert rates is not None
+    assert rates.shape == session.spikes.shape
+    assert (rates > 0).all()
+    log_likelihood = torch.distributions.Poisson(rates).log_prob(session.spikes.float()).mean()
+    shifted = torch.distributions.Poisson(rates.roll(1, 0)).log_prob(session.spikes.float()).mean()
+    assert log_likelihood > shifted
+
+
+def test_set_up_twice_changes_nothing(tiny: NLBDataModule) -> None:
+    before = tiny.parts
+    tiny.setup("test")
+    assert tiny.parts is before
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 1.0])
+def test_inner_split_needs_two_sides(share: float) -> None:
+    with pytest.raises(ConfigError, match="choose another share") as raised:
+        holdout_mask(20, share)
+    assert "\n" not in str(raised.value)
+
+
+def test_inner_split_is_always_the_same() -> None:
+    torch.manual_seed(1)
+    first = holdout_mask(50, 0.2)
+    torch.manual_seed(2)
+    assert torch.equal(first, holdout_mask(50, 0.2))
+    assert first.sum() == 10
+
+
+def test_split_without_reported_trials_is_refused(tiny: NLBDataModule, tiny_root: Path) -> None:
+    spec = replace(tiny.spec, split=Split(column=None, train=1.0, val=0.0))
+    module = NLBDataModule(spec, str(tiny_root), 20, source="simulated", simulation=TINY)
+    with pytest.raises(DataError, match="no val trials") as raised:
+        module.setup("fit")
+    assert "\n" not in str(raised.value)

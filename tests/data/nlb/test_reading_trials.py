@@ -1,0 +1,99 @@
+"""Sets whose behaviour is in the trials table: values, outliers, scored stretches, conditions and timing."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from helpers.nwb_files import Written, write_dmfc
+from helpers.specs import DMFC_RSG
+
+from blend_pl.data.nlb.reading import read_session, read_test_file
+from blend_pl.data.nlb.spec import Behavior, SessionSpec
+from blend_pl.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    return write_dmfc(tmp_path_factory.mktemp("dmfc"), 4, 48, 40, 6, n_units=15)
+
+
+def column(files: Written, name: str) -> np.ndarray:
+    with h5py.File(files.train) as file:
+        return file[f"intervals/trials/{name}"][()]
+
+
+def test_outliers_and_short_trials_belong_to_no_condition(files: Written) -> None:
+    session = read_session(DMFC_RSG, files.train, None, 5)
+    short = 0
+    for split in ("train", "val"):
+        part = session[split]
+        outlier = column(files, "is_outlier")[part.trial_id] != 0
+        assert outlier.any()
+        assert part.behavior[outlier].isnan().all()
+        assert part.behavior[~outlier].isfinite().all()
+        assert (part.condition[outlier] == -1).all()
+        assert (part.group[outlier] == -1).all()
+        assert (part.group[~outlier] >= 0).all()
+        np.testing.assert_array_equal(part.produced[~outlier], column(files, "tp")[part.trial_id][~outlier])
+        short += int((part.condition[~outlier] == -1).sum())
+    assert short > 0
+
+
+def test_categories_are_one_channel_a_value(files: Written) -> None:
+    behavior = Behavior(trial_columns=["tp"], categories=["theta", "is_short", "ts"])
+    session = read_session(replace(DMFC_RSG, behavior=behavior), files.train, files.test, 20)
+    for split in ("train", "val"):
+        part = session[split]
+        channels = part.behavior[part.group >= 0, 0, 1:]
+        for name, chosen in (("theta", channels[:, :2]), ("is_short", channels[:, 2:4]), ("ts", channels[:, 4:])):
+            values = column(files, name)[part.trial_id[part.group >= 0]]
+            np.testing.assert_array_equal(chosen.sum(1), 1)
+            np.testing.assert_array_equal(np.unique(column(files, name))[chosen.argmax(1)], values)
+    assert session["test"].behavior.shape[-1] == channels.shape[1] + 1
+    assert session["test"].behavior.isnan().all()
+
+
+def test_the_scored_stretch_is_set_to_go(files: Written) -> None:
+    part = read_session(DMFC_RSG, files.train, None, 5)["train"]
+    interval = column(files, "tp")[part.trial_id]
+    np.testing.assert_allclose(5 * part.scored.sum(1), np.minimum(interval, 1500), atol=5)
+    after = part.scored.flip(1).to(int).argmax(1)
+    np.testing.assert_array_equal(after, part.jitter)
+
+
+def test_a_test_file_needs_none_of_these_columns(files: Written) -> None:
+    test = read_test_file(DMFC_RSG, files.test, 5)
+    assert test.scored.all()
+    assert test.behavior.shape[-1] == 0
+    assert not test.jitter.any()
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (
+            replace(DMFC_RSG, behavior=Behavior(trial_columns=["prior"])),
+            "no column 'prior'; set behavior.trial_columns",
+        ),
+        (replace(DMFC_RSG, behavior=Behavior(trial_columns=["split"])), "must name columns of numbers"),
+        (replace(DMFC_RSG, behavior=Behavior(categories=["target"])), "'target'; set behavior.categories"),
+        (replace(DMFC_RSG, outliers="bad"), "no column 'bad'; set outliers"),
+        (replace(DMFC_RSG, scored=replace(DMFC_RSG.scored, start="ready")), "no column 'ready'; set scored.start"),
+        (replace(DMFC_RSG, timing=replace(DMFC_RSG.timing, interval="t")), "no column 't'; set timing.interval"),
+    ],
+)
+def test_missing_columns_are_named(spec: SessionSpec, message: str, files: Written) -> None:
+    with pytest.raises(DataError, match=message):
+        read_session(spec, files.train, None, 20)
+
+
+def test_a_trial_without_a_time_is_named(files: Written, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.nwb"
+    broken.write_bytes(files.train.read_bytes())
+    row = int(np.flatnonzero(column(files, "split") == b"train")[3])
+    with h5py.File(broken, "a") as file:
+        file["intervals/trials/set_time"][row] = np.nan
+    with pytest.raises(DataError, match=f"no set_time in row {row}; mark that trial's split none"):
+        read_session(DMFC_RSG, broken, None, 20)

@@ -1,0 +1,203 @@
+"""From a tree of calcium recordings to the identity of held-out cells, as a user goes."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.calcium_files import write_calcium
+from helpers.cli import EXPERIMENTS, REPOSITORY, call, checkpoint, experiment, finish, start, weights
+
+from blend_pl.config import compose
+from blend_pl.data.calcium.simulation import TreeSimulation, write_tree
+from blend_pl.errors import ConfigError, DataError
+from blend_pl.probes.embeddings import CellEmbeddings
+from blend_pl.report import report
+from blend_pl.systems.checkpoint import load_system
+
+FILES = sorted(EXPERIMENTS.glob("bugeon_*.yaml"))
+PUBLISHED = [path for path in FILES if "simulated" not in path.stem]
+IDENTITY = {"class_path": "blend_pl.callbacks.IdentityEvaluation", "init_args": {"fit": {"max_steps": 5}}}
+TINY = [
+    *("--model.backbone.size=4", "--model.backbone.feedforward=8", "--data.window=40", "--data.n_steps=2"),
+    *("--data.n_cells=24", "--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1"),
+    *("--trainer.accelerator=cpu", f"--trainer.callbacks={json.dumps([IDENTITY])}"),
+]
+SIMULATION = ["--data.simulation.n_frames=640", "--data.simulation.n_cells=40", "--data.simulation.n_sessions=1"]
+SCORES = {f"{task}_{score}" for task in ("ei", "subclass") for score in ("top1", "balanced", "f1", "majority")}
+pytestmark = pytest.mark.usefixtures("teachers_here")
+EVERY_DAY, MORE = ("feature", "teacher", "baseline"), ("with_behavior", "alpha1")
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bugeon") / "runs"
+
+
+def run_of(output: Path, arm: str) -> Path:
+    """The run of an arm on a small simulated tree, trained once for all tests; a student trains its teacher."""
+    folder = output / f"bugeon_simulated_{arm}"
+    if not folder.exists():
+        root = [f"--data.root={output.parent / 'data'}", f"--output={output}", f"--teacher_args={json.dumps(TINY)}"]
+        call("fit", "--config", experiment(folder.name), *TINY, *SIMULATION, *root)
+    (run,) = folder.glob("seed0-*")
+    return run
+
+
+@pytest.mark.parametrize("arm", [*EVERY_DAY, *(pytest.param(arm, marks=pytest.mark.slow) for arm in MORE)])
+def test_an_arm_leaves_scores_and_embeddings(output: Path, arm: str) -> None:
+    run = run_of(output, arm)
+    results = json.loads((run / "results.json").read_text())
+    assert results["scores"].keys() >= SCORES
+    assert all(math.isfinite(score) for score in results["scores"].values())
+    assert (results["session"], results["phase"]) == ("bugeon_simulated", "held-out cells")
+    assert results["oracle"] is None
+    cells = CellEmbeddings.read(run)
+    assert set(cells.side) == {"train", "val", "test"}
+    assert np.isfinite(cells.vectors).all()
+
+
+def test_the_student_learns_from_a_teacher_that_was_trained_on_the_way(output: Path) -> None:
+    student = run_of(output, "feature")
+    results = json.loads((student / "results.json").read_text())
+    assert results["teachers"] == [f"{run_of(output, 'teacher')}/checkpoints/best.ckpt"]
+
+
+@pytest.mark.slow
+def test_alpha_of_one_is_a_student_on_its_own(output: Path) -> None:
+    """A null token in the place of behaviour, as the student has, and no other influence of the teacher."""
+    alone, student = (weights(run_of(output, arm)) for arm in ("alpha1", "feature"))
+    assert alone["backbone.null"].shape == student["backbone.null"].shape != torch.Size([0])
+    assert not torch.equal(alone["backbone.embedding.weight"], student["backbone.embedding.weight"])
+    assert weights(run_of(output, "baseline"))["backbone.null"].shape == torch.Size([0])
+    assert not any(name.startswith("backbone.behavior") for name in alone)
+
+
+def test_a_students_table_holds_train_cells_alone(output: Path) -> None:
+    run = run_of(output, "feature")
+    cells = CellEmbeddings.read(run)
+    trained = checkpoint(run)["session"]["unit_id"]
+    assert sorted(trained) == sorted(cells.cell[cells.side == "train"].tolist())
+    assert load_system(run / "checkpoints" / "best.ckpt").backbone.embedding.weight.shape == (len(trained), 4)
+
+
+def test_the_scores_can_be_had_again(output: Path) -> None:
+    run = run_of(output, "feature")
+    written = (run / "results.json").read_text()
+    cli = call("test", "--config", run / "config.yaml", "--ckpt_path", run / "checkpoints" / "best.ckpt")
+    again = {name.removeprefix("eval/"): float(score) for name, score in cli.trainer.callback_metrics.items()}
+    scores = json.loads(written)["scores"]
+    assert {name: again[name] for name in scores} == pytest.approx(scores, rel=1e-5)
+    assert (run / "results.json").read_text() == written
+
+
+def test_predict_says_what_there_is_instead(output: Path) -> None:
+    run = run_of(output, "feature")
+    with pytest.raises(ConfigError, match=r"predict writes rates of spikes, .* embeddings\.h5"):
+        call("predict", "--config", run / "config.yaml", "--ckpt_path", run / "checkpoints" / "best.ckpt")
+
+
+def test_the_arms_share_a_table(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report([str(run_of(output, arm)) for arm in EVERY_DAY])
+    printed = capsys.readouterr().out
+    assert all(arm in printed for arm in EVERY_DAY)
+    page = (output / "report" / "report.md").read_text()
+    assert "## bugeon_simulated: scored on held-out cells, checkpoints selected on reconstruction in validation" in page
+    header = next(line for line in page.splitlines() if line.startswith("| experiment"))
+    for task in ("E/I", "subclass"):
+        assert all(f"{task}, {score}" in header for score in ("top-1", "balanced", "macro-F1"))
+    assert "Always naming the commonest subclass class of the training cells scores top-1 0." in page
+    pictures = {path.name for path in (output / "report").glob("*.png")}
+    assert pictures == {"bugeon_simulated-held-out-cells-scores.png", "bugeon_simulated-held-out-cells-embeddings.png"}
+    assert "No rates" not in page
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("published") / "tree"
+    write_tree(TreeSimulation(n_mice=4, n_sessions=1, n_frames=640, n_cells=60), folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+def test_every_experiment_trains_on_a_published_tree(path: Path, tree: Path, tmp_path: Path) -> None:
+    arguments = ["--config", path, *TINY, f"--data.root={tree}", f"--output={tmp_path}"]
+    run = call("fit", *arguments, f"--teacher_args={json.dumps(TINY)}").run
+    cells = CellEmbeddings.read(run)
+    mice = {name.split("/")[0] for name in cells.cell}
+    tested = {name.split("/")[0] for name in cells.cell[cells.side == "test"]}
+    settings = compose(path)["data"]["init_args"]["spec"]
+    assert mice == set(settings["mice"])
+    assert tested == set(settings.get("cells", {}).get("test_mice", mice))
+
+
+def test_a_lab_runs_an_experiment_on_its_own_files(tmp_path: Path) -> None:
+    for day in (1, 2):
+        write_calcium(tmp_path / "data" / f"day{day}.nwb", rois=60, seed=day)
+    own = ["--config", REPOSITORY / "configs" / "data" / "own_calcium.yaml", f"--data.root={tmp_path / 'data'}"]
+    own += ["--data.spec.behavior=[speed]", "--data.spec.cells.train=0.5", "--data.spec.cells.val=0.1"]
+    teacher = call("fit", "--config", experiment("bugeon_single_animal_teacher"), *own, *TINY, f"--output={tmp_path}")
+    results = json.loads((teacher.run / "results.json").read_text())
+    assert results["session"] == "own_calcium"
+    assert results["scores"].keys() >= SCORES
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_an_experiment_is_what_its_name_says(path: Path) -> None:
+    settings = compose(path)
+    model, arm = settings["model"]["init_args"], path.stem.removeprefix("bugeon_")
+    backbone = model["backbone"]
+    gaussian = "gaussian" in arm or arm.endswith("soft")
+    sees = arm.endswith(("teacher", "with_behavior"))
+    assert backbone["class_path"] == "blend_pl.models.NeuPRINT"
+    assert settings["model"]["class_path"] == f"blend_pl.systems.{'Teacher' if sees else 'Student'}"
+    assert ("behavior" in backbone.get("init_args", {})) == arm.endswith("with_behavior")
+    assert (backbone.get("init_args", {}).get("behavior_width") == 0) == arm.endswith("baseline")
+    assert backbone.get("init_args", {}).get("variance", False) == gaussian
+    assert model["likelihood"]["class_path"].rpartition(".")[2] == ("Gaussian" if gaussian else "UnitGaussian")
+    assert model["optimizer"]["init_args"]["weight_decay"] == 0, "else Adam takes over that of AdamW, the default"
+    distilled = arm.endswith(("hard", "soft", "feature", "correlation", "alpha1"))
+    assert ("distillation" in settings) == distilled
+    if distilled:
+        teacher = Path(settings["distillation"]["teacher"])
+        assert teacher.stem == f"{path.stem.rpartition('_')[0]}_{'gaussian_' if gaussian else ''}teacher"
+        assert teacher in FILES
+        assert (settings["distillation"]["alpha"] == 1.0) == arm.endswith("alpha1")
+
+
+def test_there_are_as_many_arms_for_every_split() -> None:
+    arms = {}
+    for path in FILES:
+        _, split, arm = path.stem.split("_", 2)
+        split, arm = (split, arm) if split == "simulated" else (f"{split}_animal", arm.removeprefix("animal_"))
+        arms.setdefault(split, set()).add(arm)
+    wanted = {"baseline", "with_behavior", "teacher", "hard", "soft", "feature", "correlation", "alpha1"}
+    assert arms.keys() == {"single_animal", "multi_animal", "cross_animal", "simulated"}
+    assert all(there == {*wanted, "gaussian_teacher", "gaussian_baseline"} for there in arms.values())
+
+
+def test_a_broken_tree_is_told_in_one_line(tree: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has a run Blank/07; correct data\.spec\.recordings"):
+        call(
+            *("fit", "--config", experiment("bugeon_single_animal_baseline"), *TINY, f"--data.root={tree}"),
+            *(f"--output={tmp_path}", "--data.spec.recordings=[Blank/07]"),
+        )
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(tree: Path, tmp_path: Path) -> None:
+    # Adam's first steps have the size of the rate, however small a gradient: they would magnify rounding.
+    optimizer = ["--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=0.1", "--model.backbone.dropout=0.0"]
+    experiment_file = experiment("bugeon_single_animal_baseline")
+    arguments = ["fit", "--config", experiment_file, *TINY, *optimizer, f"--data.root={tree}"]
+    alone = finish(start(*arguments, f"--output={tmp_path / 'one'}", "--data.n_windows=2"))
+    ranks = ["--data.n_windows=1", "--trainer.devices=2", "--trainer.strategy=ddp"]
+    both = finish(start(*arguments, f"--output={tmp_path / 'two'}", *ranks))
+    assert "E/I, top-1" in alone
+    assert "E/I, top-1" in both
+    runs = [next((tmp_path / name).glob("*/seed0-*")) for name in ("one", "two")]
+    for first, second in zip(*(weights(run).values() for run in runs), strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-5)

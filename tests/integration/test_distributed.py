@@ -1,0 +1,213 @@
+"""Several processes train what one trains on the same global batches, whatever the number of trials."""
+
+import csv
+import json
+import math
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.calcium import fit_arguments
+from helpers.cli import (
+    SIMULATION,
+    TINY,
+    TINY_TRAINING,
+    call,
+    differing,
+    experiment,
+    finish,
+    fit,
+    start,
+    teacher_args,
+    tiny_network,
+)
+from helpers.lfp import small_stages
+
+TESTS = Path(__file__).parents[1]
+BATCHES = 2
+"""Eleven trials in batches of six: three for each rank, then three for the first and two for the second."""
+
+EXACT = [
+    *(f"--model.backbone.{name}=0" for name in ("dropout", "dropout_embedding", "dropout_rates")),
+    *("--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=0.01"),
+]
+"""No chance that depends on the rank, and no optimiser that makes large steps of rounding errors, or diverges."""
+DDP = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=3"]
+ALONE = ["--trainer.devices=1", "--data.batch_size=6"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("distributed")
+
+
+@pytest.fixture(scope="module")
+def data(folder: Path) -> list[str]:
+    return [f"--data.root={folder / 'data'}", *SIMULATION, "--data.simulation.n_train=14"]
+
+
+@pytest.fixture(scope="module")
+def teacher(folder: Path, data: list[str]) -> Path:
+    return fit("simulated_teacher", folder / "runs", *data)
+
+
+def spy(folder: Path) -> list[str]:
+    return ["--trainer.callbacks+=helpers.spy.Spy", f"--trainer.callbacks.folder={folder}"]
+
+
+def seen(folder: Path) -> list[dict[str, Any]]:
+    return [torch.load(path, weights_only=True) for path in sorted(folder.glob("rank*.pt"))]
+
+
+@pytest.mark.parametrize("strategy", ["feature", pytest.param("hard", marks=pytest.mark.slow)])
+def test_two_processes_equal_one(strategy: str, folder: Path, data: list[str], teacher: Path) -> None:
+    arguments = [*TINY, *data, *EXACT, f"--distillation.teacher={teacher}"]
+    arguments = ["--config", str(experiment(f"simulated_{strategy}")), *arguments]
+    one, two = folder / f"{strategy}_one", folder / f"{strategy}_two"
+    process = start("fit", *arguments, *DDP, f"--run_dir={two}", *spy(two / "seen"), PYTHONPATH=str(TESTS))
+    call("fit", *arguments, *ALONE, f"--run_dir={one}", *spy(one / "seen"))
+    finish(process)
+    (alone,), (first, second) = seen(one / "seen"), seen(two / "seen")
+
+    assert len(alone["losses"]) == 2 * BATCHES
+    torch.testing.assert_close((first["losses"] + second["losses"]) / 2, alone["losses"], rtol=1e-5, atol=1e-6)
+    assert differing(first["student"], second["student"]) == []
+    for others in (second, alone):
+        (teacher_here,), (teacher_there,) = first["teachers"], others["teachers"]
+        assert differing(teacher_here, teacher_there) == []
+    for one_process, two_processes in zip(alone["gradients"], first["gradients"], strict=True):
+        assert any("objective.loss.projectors" in name for name in one_process) == (strategy == "feature")
+        torch.testing.assert_close(two_processes, one_process, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(first["student"], alone["student"], rtol=0, atol=1e-5)
+
+    scores = json.loads((two / "results.json").read_text())["scores"]
+    again = ["--config", two / "config.yaml", "--ckpt_path", two / "checkpoints" / "best.ckpt"]
+    cli = call("test", *again, "--trainer.devices=1", "--trainer.strategy=auto")
+    assert {name: float(cli.trainer.callback_metrics[f"eval/{name}"]) for name in scores} == pytest.approx(
+        scores, rel=1e-4
+    )
+
+
+CALCIUM = fit_arguments(*EXACT[-2:])
+LFP = [*small_stages(), "--trainer.max_epochs=2", "--trainer.limit_train_batches=3", *EXACT[-2:]]
+SYSTEMS = {
+    "simulated_teacher": 3,
+    "simulated_soft": 3,
+    "simulated_correlation": 2,
+    "simulated_multitask": 3,
+    "bugeon_simulated_teacher": 2,
+    "bugeon_simulated_feature": 3,
+    "simulated_lfp_teacher": 3,
+    "simulated_lfp_finetuned": 3,
+    "simulated_lfp_ss_lfp": 3,
+    "simulated_lfp_distilled": 3,
+    "simulated_lfp_ms_distilled": 2,
+    "simulated_lfp_ms_supervised": 3,
+    "simulated_lfp_multimodal": 2,
+}
+"""Experiments of all systems and strategies, and by how many processes they are trained."""
+OWN_CHANCE = {"simulated_stndt_hard": 2, "simulated_lfads_hard": 3}
+"""Those of networks that draw noise, which is another on each rank."""
+BEFORE = {
+    "bugeon_simulated_feature": ("--distillation.teacher", "bugeon_simulated_teacher"),
+    "simulated_lfp_finetuned": ("--pretrained.model", "simulated_lfp_teacher"),
+    "simulated_lfp_distilled": ("--distillation.teacher", "simulated_lfp_finetuned"),
+    "simulated_lfp_ms_distilled": ("--distillation.teacher", "simulated_lfp_finetuned"),
+}
+
+
+def settings_of(name: str, folder: Path, data: list[str], teacher: Path) -> tuple[list[str], str, str]:
+    """Arguments of an experiment, and what the batches of training and of evaluation are called."""
+    root = f"--data.root={folder / 'data'}"
+    config = ["--config", str(experiment(name))]
+    if name in BEFORE:
+        option, other = BEFORE[name]
+        config.append(f"{option}={trained(other, folder, data, teacher)}")
+    if "bugeon" in name:
+        return [*config, *CALCIUM, root], "--data.n_windows", "--data.n_windows_eval"
+    if "_lfp_" in name:
+        return [*config, *LFP, root], "--data.batch_size", "--data.eval_batch_size"
+    if "teacher" not in name and "multitask" not in name:
+        config.append(f"--distillation.teacher={teacher}")
+    network = TINY if "lfads" not in name else [*TINY_TRAINING, *tiny_network("LFADS")]
+    exact = EXACT if "lfads" not in name and "stndt" not in name else []
+    return [*config, *network, *data, *exact], "--data.batch_size", "--data.eval_batch_size"
+
+
+def trained(name: str, folder: Path, data: list[str], teacher: Path) -> Path:
+    """The run of an experiment that others begin with, trained once."""
+    run = folder / "before" / name
+    if not run.exists():
+        arguments, _, _ = settings_of(name, folder, data, teacher)
+        call("fit", *arguments, f"--run_dir={run}")
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*SYSTEMS, *OWN_CHANCE])
+def test_every_system_needs_no_more_than_more_processes(
+    name: str, folder: Path, data: list[str], teacher: Path
+) -> None:
+    """Nobody names a strategy; shards are uneven; what is logged and what is learnt is that of one process."""
+    processes = (SYSTEMS | OWN_CHANCE)[name]
+    arguments, batch, evaluated = settings_of(name, folder, data, teacher)
+    one, many = folder / f"{name}-one", folder / f"{name}-many"
+    # The unit of a distillation is taken from so many batches of evaluation, which must then be the same.
+    distilled = any("distillation" in argument for argument in arguments)
+    ranks = [f"--trainer.devices={processes}", f"{batch}={6 // processes}", f"{evaluated}={4 if distilled else 1}"]
+    process = start("fit", *arguments, *ranks, f"--run_dir={many}", *spy(many / "seen"), PYTHONPATH=str(TESTS))
+    alone = ["--trainer.devices=1", f"{batch}=6", f"{evaluated}={4 if distilled else processes}"]
+    if name in SYSTEMS:
+        call("fit", *arguments, *alone, f"--run_dir={one}", *spy(one / "seen"))
+    finish(process)
+    first, *others = seen(many / "seen")
+    assert len(others) == processes - 1
+    for other in others:
+        assert differing(first["student"], other["student"]) == []
+    scores = json.loads((many / "results.json").read_text())["scores"]
+    assert all(math.isfinite(score) for score in scores.values())
+    if name not in SYSTEMS:
+        return
+    (expected,) = seen(one / "seen")
+    mean = torch.stack([rank["losses"] for rank in (first, *others)]).mean(0)
+    torch.testing.assert_close(mean, expected["losses"], rtol=1e-4, atol=1e-5)
+    for some, all_of_them in zip(first["gradients"], expected["gradients"], strict=True):
+        assert some.keys() == all_of_them.keys()
+    torch.testing.assert_close(first["student"], expected["student"], rtol=1e-3, atol=1e-4)
+    # Where nothing is held out, masks of validation go by the batch.
+    if not distilled or (batch == "--data.batch_size" and "_lfp_" not in name):
+        assert validations(many) == pytest.approx(validations(one), rel=1e-3)
+
+
+def validations(run: Path) -> list[float]:
+    """val/loss of every validation."""
+    with (run / "version_0" / "metrics.csv").open() as file:
+        return [float(row["val/loss"]) for row in csv.DictReader(file) if row["val/loss"]]
+
+
+@pytest.mark.slow
+def test_ranks_that_a_launcher_started_wait_for_one_teacher(folder: Path, data: list[str]) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    output = folder / "launched"
+    launcher = {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    launcher |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
+    ranks = [
+        start(
+            *("fit", "--config", experiment("simulated_hard"), *TINY, *data, *DDP, f"--output={output}"),
+            teacher_args(),
+            **launcher,
+            RANK=str(rank),
+            LOCAL_RANK=str(rank),
+        )
+        for rank in range(2)
+    ]
+    printed = [finish(rank) for rank in ranks]
+    (teacher,) = output.glob("simulated_teacher/seed0-*")
+    (student,) = output.glob("simulated_hard/seed0-*")
+    assert len(list(teacher.glob("version_*"))) == 1
+    assert json.loads((student / "results.json").read_text())["teachers"] == [f"{teacher}/checkpoints/best.ckpt"]
+    assert "co-bps" in printed[0]

@@ -1,0 +1,129 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from blend_pl.models.layers.attention import SelfAttention, Window, attend, attention_window
+
+
+@given(bins=st.integers(1, 12), forward=st.integers(-1, 13), backward=st.integers(-1, 13))
+def test_window_follows_the_rule_pair_by_pair(bins: int, forward: int, backward: int) -> None:
+    window = attention_window(bins, forward, backward)
+    for i in range(bins):
+        for j in range(bins):
+            ahead = forward < 0 or j - i <= forward
+            behind = backward < 0 or i - j <= backward
+            assert (True if window is None else bool(window[i, j])) == (ahead and behind)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(8, 2), (12, 3), (6, 1)])
+@pytest.mark.parametrize(("forward", "backward"), [(-1, -1), (1, 3), (0, -1)])
+def test_attention_equals_torch_where_heads_divide_the_width(
+    width: int, heads: int, forward: int, backward: int
+) -> None:
+    torch.manual_seed(0)
+    ours, theirs = SelfAttention(width, heads, 0.0), nn.MultiheadAttention(width, heads, batch_first=True)
+    with torch.no_grad():
+        nn.init.normal_(ours.qkv.bias)
+        theirs.in_proj_weight.copy_(ours.qkv.weight)
+        theirs.in_proj_bias.copy_(ours.qkv.bias)
+        theirs.out_proj.load_state_dict(ours.out_proj.state_dict())
+    tokens = torch.randn(3, 9, width)
+    window = attention_window(9, forward, backward)
+    expected, _ = theirs(tokens, tokens, tokens, attn_mask=None if window is None else ~window)
+    torch.testing.assert_close(ours(tokens, Window(9, forward, backward)), expected, atol=1e-5, rtol=0)
+
+
+def test_attention_weights_drop_out_in_training_only() -> None:
+    torch.manual_seed(0)
+    attention, tokens = SelfAttention(4, 2, 0.5), torch.randn(2, 8, 4)
+    assert not torch.equal(attention(tokens, None), attention(tokens, None))
+    attention.eval()
+    assert torch.equal(attention(tokens, None), attention(tokens, None))
+
+
+@given(
+    bins=st.integers(1, 150),
+    reach=st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    width=st.integers(1, 9),
+    heads=st.integers(1, 3),
+)
+def test_blocks_compute_what_all_pairs_would(bins: int, reach: tuple[int, int], width: int, heads: int) -> None:
+    torch.manual_seed(0)
+    blocks = (3 * torch.randn(2, bins, 3, heads, width, dtype=torch.float64)).requires_grad_()
+    pairs = blocks.detach().clone().requires_grad_()
+    window = Window(bins, *reach)
+    ours, theirs = window(blocks), attend(pairs, window.allowed, 0.0)
+    torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
+    weight = torch.randn(ours.shape)
+    for result in (ours, theirs):
+        (result * weight).sum().backward()
+    torch.testing.assert_close(blocks.grad, pairs.grad, atol=1e-11, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("bins", "forward", "backward", "blocks"),
+    [(180, 4, 8, True), (280, 0, 20, True), (45, 5, 5, False), (180, -1, 8, False), (180, 60, 60, False)],
+)
+def test_blocks_are_for_long_trials_and_short_reach(bins: int, forward: int, backward: int, blocks: bool) -> None:
+    assert (Window(bins, forward, backward).bias is not None) == blocks
+
+
+def test_weights_drop_out_in_blocks_too() -> None:
+    torch.manual_seed(0)
+    window, qkv = Window(180, 4, 8), torch.randn(4, 180, 3, 2, 3)
+    qkv[:, :, 2] = 1
+    torch.testing.assert_close(window(qkv), torch.ones(4, 180, 2, 3))
+    mixed = window(qkv, 0.5)
+    assert not torch.equal(mixed, window(qkv, 0.5))
+    assert mixed.mean() == pytest.approx(1, abs=0.1)
+    assert not window(qkv, 1.0).any()
+
+
+@pytest.mark.parametrize("bins", [72, 80])
+def test_gradients_under_dropout_are_those_of_the_function(bins: int) -> None:
+    window = Window(bins, 1, 2)
+    assert window.bias is not None
+    qkv = torch.randn(1, bins, 3, 1, 2, dtype=torch.float64, requires_grad=True)
+
+    def mixed(qkv: Tensor) -> Tensor:
+        torch.manual_seed(0)
+        return window(qkv, 0.3)
+
+    assert torch.autograd.gradcheck(mixed, qkv, fast_mode=True)
+
+
+def test_blocks_in_bfloat16_are_as_near_as_its_digits() -> None:
+    torch.manual_seed(0)
+    window, qkv = Window(180, 4, 8), torch.randn(2, 180, 3, 2, 7)
+    exact, coarse = (qkv.to(dtype).detach().requires_grad_() for dtype in (torch.float32, torch.bfloat16))
+    for copy in (exact, coarse):
+        window(copy).square().sum().backward()
+    assert coarse.grad is not None
+    assert coarse.grad.dtype == torch.bfloat16
+    torch.testing.assert_close(coarse.grad.float(), exact.grad, atol=0.1, rtol=0.02)
+
+
+def test_a_window_is_no_part_of_a_checkpoint() -> None:
+    assert Window(180, 4, 8).state_dict() == {}
+
+
+class Attention(nn.Module):
+    """A window as a module of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.window = Window(60, 1, 2)
+
+    def forward(self, qkv: Tensor) -> Tensor:
+        return self.window(qkv)
+
+
+def test_a_program_of_it_fits_any_number_of_trials() -> None:
+    attention = Attention().eval()
+    assert attention.window.bias is not None, "blocks, which a program does without"
+    trials = torch.export.Dim("trials")
+    program = torch.export.export(attention, (torch.randn(2, 60, 3, 2, 4),), dynamic_shapes=({0: trials},))
+    qkv = torch.randn(5, 60, 3, 2, 4)
+    torch.testing.assert_close(program.module()(qkv), attention(qkv))

@@ -1,0 +1,67 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.distributions import MultivariateNormal, Normal, kl_divergence
+
+from blend_pl.models.layers.gaussian import AutoregressivePrior, divergence
+
+
+@given(
+    mean=st.floats(-3, 3),
+    log_variance=st.floats(-4, 4),
+    prior_mean=st.floats(-3, 3),
+    prior_log_variance=st.floats(-4, 4),
+)
+def test_divergence_is_that_of_torch(
+    mean: float, log_variance: float, prior_mean: float, prior_log_variance: float
+) -> None:
+    values = [torch.tensor(x, dtype=torch.double) for x in (mean, log_variance, prior_mean, prior_log_variance)]
+    posterior, prior = Normal(values[0], (values[1] / 2).exp()), Normal(values[2], (values[3] / 2).exp())
+    expected = kl_divergence(posterior, prior)
+    torch.testing.assert_close(divergence(*values), expected, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("tau", [0.5, 10.0, 1e6])
+def test_path_diverges_bin_by_bin_from_its_autoregressive_prior(tau: float) -> None:
+    torch.manual_seed(0)
+    prior = AutoregressivePrior(2, tau, 0.3).double()
+    mean, log_variance, sample = torch.randn(3, 4, 6, 2, dtype=torch.double)
+    memory, spread = math.exp(-1 / tau), math.sqrt(0.3)
+    first = Normal(0.0, math.sqrt(0.3 / (1 - memory**2)))
+    posteriors = [Normal(mean[:, t], (log_variance[:, t] / 2).exp()) for t in range(6)]
+    expected = kl_divergence(posteriors[0], first).sum(-1)
+    for t in range(1, 6):
+        expected = expected + kl_divergence(posteriors[t], Normal(memory * sample[:, t - 1], spread)).sum(-1)
+    torch.testing.assert_close(prior.divergence(mean, log_variance, sample), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_mean_over_samples_is_the_divergence_of_the_whole_path() -> None:
+    torch.manual_seed(0)
+    prior, bins, draws = AutoregressivePrior(1, 3.0, 0.5).double(), 4, 200_000
+    mean, log_variance = torch.randn(2, 1, bins, 1, dtype=torch.double)
+    lag = (torch.arange(bins)[:, None] - torch.arange(bins)).abs()
+    covariance = 0.5 / (1 - math.exp(-2 / 3)) * math.exp(-1 / 3) ** lag.double()
+    joint = MultivariateNormal(torch.zeros(bins, dtype=torch.double), covariance)
+    posterior = MultivariateNormal(mean.flatten(), log_variance.exp().flatten().diag())
+    samples = mean + (log_variance / 2).exp() * torch.randn(draws, bins, 1, dtype=torch.double)
+    estimate = prior.divergence(mean.expand(draws, -1, -1), log_variance.expand(draws, -1, -1), samples).mean()
+    assert estimate.item() == pytest.approx(kl_divergence(posterior, joint).item(), rel=0.01)
+
+
+def test_a_posterior_equal_to_its_prior_costs_nothing() -> None:
+    prior = AutoregressivePrior(3)
+    sample = torch.randn(2, 1, 3)
+    stationary = math.log(0.1 / (1 - math.exp(-0.2)))
+    cost = prior.divergence(torch.zeros(2, 1, 3), torch.full((2, 1, 3), stationary), sample)
+    torch.testing.assert_close(cost, torch.zeros(2), atol=1e-5, rtol=0)
+
+
+def test_path_goes_on_as_the_prior_expects() -> None:
+    prior = AutoregressivePrior(2, 4.0)
+    last = torch.tensor([[1.0, -2.0]])
+    expected = torch.stack([last * math.exp(-k / 4) for k in range(1, 4)], 1)
+    torch.testing.assert_close(prior.continuation(last, 3), expected)
+    assert prior.continuation(last, 0).shape == (1, 0, 2)

@@ -1,0 +1,111 @@
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from blend_pl.data.calcium import PopulationBatch
+from blend_pl.errors import ConfigError
+from blend_pl.probes import EmbeddingFit, fit_embeddings
+from blend_pl.probes.fitting import Losses
+
+CELLS, SIZE, FRAMES = 12, 3, 40
+
+
+def batch_of(neurons: Sequence[int], frames: int = FRAMES, seed: int = 0) -> PopulationBatch:
+    """Cells whose activity is a mixture of three known factors, which stand where surroundings do, and noise."""
+    generator = torch.Generator().manual_seed(seed)
+    factors = torch.randn(1, frames, SIZE, generator=generator)
+    weights = mixtures()[torch.tensor(neurons)]
+    activity = factors @ weights.T + 0.3 * torch.randn(1, frames, len(neurons), generator=generator)
+    return PopulationBatch(
+        observed=activity,
+        target=activity,
+        target_valid=torch.ones_like(activity, dtype=torch.bool),
+        index=torch.zeros(1, dtype=torch.int64),
+        rows=torch.zeros(1, dtype=torch.int64),
+        global_size=1,
+        neurons=torch.tensor(neurons),
+        surroundings=factors[:, :, None].expand(1, frames, len(neurons), SIZE),
+    )
+
+
+def mixtures() -> Tensor:
+    return torch.randn(CELLS, SIZE, generator=torch.Generator().manual_seed(99))
+
+
+def linear(embedding: nn.Embedding) -> Losses:
+    """A network that knows the factors and mixes them by the embedding: the best embedding is least squares."""
+
+    def losses(batch: PopulationBatch, seed: int) -> tuple[Tensor, Tensor]:
+        scored = torch.rand(batch.target.shape, generator=torch.Generator().manual_seed(seed)) < 0.5
+        scored &= batch.target_valid
+        prediction = (batch.surroundings * embedding(batch.neurons)).sum(-1)
+        error = (prediction - batch.target).square()
+        return torch.where(scored, error, 0.0).sum((0, 1)), scored.sum((0, 1))
+
+    return losses
+
+
+FIRST, SECOND = [0, 1, 2, 3, 4, 5, 6], [5, 6, 7, 8, 9, 10]
+TRAIN = [[batch_of(FIRST, seed=s) for s in range(8)], [batch_of(SECOND, seed=s + 50) for s in range(8)]]
+VALIDATION = [[batch_of(range(11), frames=100, seed=s) for s in (100, 101)]]
+FIT = EmbeddingFit(max_steps=400, lr=0.1, check_every=20)
+
+
+def fitted(
+    train: Sequence[Sequence[PopulationBatch]] = TRAIN, settings: EmbeddingFit = FIT, seed: int = 0
+) -> tuple[Tensor, Tensor, int]:
+    embedding = nn.Embedding(CELLS, SIZE)
+    nn.init.zeros_(embedding.weight)
+    found = fit_embeddings(embedding, linear(embedding), train, VALIDATION, settings, seed)
+    return found.vectors, found.loss, found.steps
+
+
+def test_all_cells_are_found_at_once() -> None:
+    vectors, loss, steps = fitted()
+    torch.testing.assert_close(vectors[:11], mixtures()[:11], atol=0.15, rtol=0)
+    assert (loss[:11] < 1.3 * 0.3**2).all()
+    assert steps < FIT.max_steps, "the fit did not stop by itself"
+
+
+def test_a_cell_that_was_never_recorded_stays_where_it_began() -> None:
+    vectors, loss, _ = fitted()
+    assert (vectors[11] == 0).all()
+    assert loss[11].isnan()
+    assert loss[:11].isfinite().all()
+
+
+def test_cells_are_fitted_as_if_on_their_own() -> None:
+    spoilt = [[_other_activity(batch, 2) for batch in block] for block in TRAIN]
+    settings = EmbeddingFit(max_steps=40, lr=0.1, check_every=40)
+    before, after = fitted(settings=settings)[0], fitted(spoilt, settings)[0]
+    changed = (before != after).any(1)
+    assert changed.nonzero()[:, 0].tolist() == [2]
+
+
+def _other_activity(batch: PopulationBatch, cell: int) -> PopulationBatch:
+    target = batch.target.clone()
+    target[..., batch.neurons == cell] += torch.randn(())
+    return PopulationBatch(**{**vars(batch), "target": target})
+
+
+def test_the_best_embedding_is_kept() -> None:
+    """A rate so large that the fit leaps about: what comes out is never worse than what it began with."""
+    embedding = nn.Embedding(CELLS, SIZE)
+    nn.init.zeros_(embedding.weight)
+    start = fit_embeddings(embedding, linear(embedding), TRAIN, VALIDATION, EmbeddingFit(1, 1e-12, 1))
+    _, loss, _ = fitted(settings=EmbeddingFit(40, 50.0, 5))
+    assert (loss[:11] <= start.loss[:11]).all()
+
+
+def test_a_seed_gives_the_same_embeddings() -> None:
+    short = EmbeddingFit(max_steps=20, lr=0.1, check_every=10)
+    assert torch.equal(fitted(settings=short)[0], fitted(settings=short)[0])
+    assert not torch.equal(fitted(settings=short)[0], fitted(settings=short, seed=1)[0])
+
+
+@pytest.mark.parametrize("changes", [{"max_steps": 0}, {"check_every": 0}, {"lr": 0.0}, {"rounds": -1}])
+def test_impossible_fits_are_refused(changes: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="at least one step"):
+        EmbeddingFit(**changes)  # type: ignore[arg-type]
