@@ -7,7 +7,7 @@ INTO ?=
 NDT_ARMS := baseline teacher hard soft feature correlation ensemble self multitask
 ARMS ?= $(NDT_ARMS) $(foreach backbone,stndt lfads,$(addprefix $(backbone)_,baseline teacher hard))
 COMPARE = PATH="$(CURDIR)/$(BIN):$$PATH" FAMILY=simulated SEEDS="$(SEEDS)" INTO="$(INTO)"
-PLAIN = $(BIN)/python -m blend_pl plain experiments/simulated_baseline.yaml --seeds "[$$(echo $(SEEDS) | tr ' ' ,)]"
+PLAIN = $(BIN)/python -m blend_pl baseline experiments/simulated_baseline.yaml --seeds "[$$(echo $(SEEDS) | tr ' ' ,)]"
 CALCIUM_ARMS ?= with_behavior baseline teacher feature alpha1
 CALCIUM_SEEDS ?= 1 2 3 4 5
 LFP_ARMS ?= ss_lfp ms_lfp teacher distilled ms_distilled

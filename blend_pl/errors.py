@@ -21,13 +21,13 @@ class TeacherError(BlendError):
     """A teacher that is missing, cannot be read, or does not match its student."""
 
 
-class Stopped(BlendError):
+class TrainingInterrupted(BlendError):
     """Training was ended by a signal and can go on: start it again (status 75, EX_TEMPFAIL of sysexits.h)."""
 
     status = 75
 
 
-def complaint(message: str) -> str:
+def first_parser_error(message: str) -> str:
     """What a parser's message comes down to, on one line: its innermost point, without the settings it repeats."""
     innermost = re.split(r"\n\s*- ", message)[-1]
     return " ".join(re.split(r"\n\s*Given value", innermost)[0].split())

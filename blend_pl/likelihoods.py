@@ -31,11 +31,11 @@ class Likelihood(ABC):
         """The prediction whose mean is the average of the means of (K, ...) predictions."""
 
     @abstractmethod
-    def noise(self, level: Tensor, observed: Tensor) -> Tensor:
+    def noise(self, uniform: Tensor, observed: Tensor) -> Tensor:
         """Entries that mean nothing but look like observed ones, to put in the place of hidden ones.
 
         Args:
-            level: (B, T, C) uniform between 0 and 1.
+            uniform: (B, T, C) uniform between 0 and 1.
             observed: (B, T, C) what was observed.
         """
 
@@ -52,9 +52,9 @@ class Poisson(Likelihood):
     def average(self, predictions: Tensor) -> Tensor:
         return predictions.logsumexp(0) - math.log(len(predictions))
 
-    def noise(self, level: Tensor, observed: Tensor) -> Tensor:
+    def noise(self, uniform: Tensor, observed: Tensor) -> Tensor:
         """Counts between 0 and the trial's largest one."""
-        return (level * (observed.amax((1, 2), keepdim=True) + 1)).floor()
+        return (uniform * (observed.amax((1, 2), keepdim=True) + 1)).floor()
 
 
 class UnitGaussian(Likelihood):
@@ -72,9 +72,9 @@ class UnitGaussian(Likelihood):
     def average(self, predictions: Tensor) -> Tensor:
         return predictions.mean(0)
 
-    def noise(self, level: Tensor, observed: Tensor) -> Tensor:
+    def noise(self, uniform: Tensor, observed: Tensor) -> Tensor:
         """Standard normal values."""
-        return torch.special.ndtri(level.clamp(1e-6, 1 - 1e-6))
+        return torch.special.ndtri(uniform.clamp(1e-6, 1 - 1e-6))
 
 
 class Gaussian(UnitGaussian):

@@ -8,34 +8,40 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from blend_pl.utils.device import sent
+from blend_pl.utils.device import to_device_async
 
 
 @dataclass(frozen=True)
-class Chance:
+class MaskSample:
     """What chance decides about trials.
 
     Attributes:
-        hidden: (B, T, C) bool, entries that are hidden.
+        masked: (B, T, C) bool, entries that are hidden.
         zeroed: (B, T, C) bool, which of them become zero; None for all.
-        noisy: (B, T, C) bool, which of the others become a random value; None for none.
-        level: (B, T, C) uniform between 0 and 1, for random values; None where there are none.
-        forgotten: (B,) bool, trials whose privileged input is hidden; None for none.
+        randomized: (B, T, C) bool, which of the others become a random value; None for none.
+        uniform: (B, T, C) uniform between 0 and 1, for random values; None where there are none.
+        privileged_dropped: (B,) bool, trials whose privileged input is hidden; None for none.
     """
 
-    hidden: Tensor
+    masked: Tensor
     zeroed: Tensor | None = None
-    noisy: Tensor | None = None
-    level: Tensor | None = None
-    forgotten: Tensor | None = None
+    randomized: Tensor | None = None
+    uniform: Tensor | None = None
+    privileged_dropped: Tensor | None = None
 
-    def of(self, rows: Tensor) -> "Chance":
+    def select(self, rows: Tensor) -> "MaskSample":
         """The same of some of the trials."""
 
-        def pick(part: Tensor | None) -> Tensor | None:
-            return None if part is None else part[rows]
+        def select_rows(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor[rows]
 
-        return Chance(self.hidden[rows], pick(self.zeroed), pick(self.noisy), pick(self.level), pick(self.forgotten))
+        return MaskSample(
+            self.masked[rows],
+            select_rows(self.zeroed),
+            select_rows(self.randomized),
+            select_rows(self.uniform),
+            select_rows(self.privileged_dropped),
+        )
 
     def corrupt(self, observed: Tensor, noise: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Replaces hidden entries by zero, a random value, or themselves.
@@ -47,22 +53,24 @@ class Chance:
         Returns:
             The corrupted copy.
         """
-        if self.zeroed is None or self.noisy is None or self.level is None:
-            return observed.masked_fill(self.hidden, 0.0)
-        replaced = torch.where(self.noisy, noise(self.level, observed), observed)
-        return torch.where(self.hidden, torch.where(self.zeroed, 0.0, replaced), observed)
+        if self.zeroed is None or self.randomized is None or self.uniform is None:
+            return observed.masked_fill(self.masked, 0.0)
+        replaced = torch.where(self.randomized, noise(self.uniform, observed), observed)
+        return torch.where(self.masked, torch.where(self.zeroed, 0.0, replaced), observed)
 
 
-def joined(chances: Sequence[Chance]) -> Chance:
+def concatenate_mask_samples(samples: Sequence[MaskSample]) -> MaskSample:
     """Equally large batches of trials as one, in this order."""
-    usual = {"zeroed": True, "noisy": False, "level": 0.0, "forgotten": False}
-    together = {"hidden": torch.cat([chance.hidden for chance in chances])}
-    for name, value in usual.items():
-        parts = [getattr(chance, name) for chance in chances]
-        like = next((part for part in parts if part is not None), None)
-        if like is not None:
-            together[name] = torch.cat([torch.full_like(like, value) if part is None else part for part in parts])
-    return Chance(**together)
+    defaults = {"zeroed": True, "randomized": False, "uniform": 0.0, "privileged_dropped": False}
+    fields = {"masked": torch.cat([sample.masked for sample in samples])}
+    for name, default in defaults.items():
+        tensors = [getattr(sample, name) for sample in samples]
+        template = next((tensor for tensor in tensors if tensor is not None), None)
+        if template is not None:
+            fields[name] = torch.cat(
+                [torch.full_like(template, default) if tensor is None else tensor for tensor in tensors]
+            )
+    return MaskSample(**fields)
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ class Masking:
         random_ratio: of the other hidden entries, the share replaced by a random value; the rest is kept as it is.
         max_span: longest stretch of neighbouring bins hidden together; its length is drawn from 1 .. max_span for each
             batch, with fewer stretches the longer they are. In mode "neuron" all bins are hidden anyway.
-        behavior_ratio: share of the trials whose privileged input is hidden from a teacher while it trains, so that it
+        privileged_dropout: share of the trials whose privileged input is hidden from a teacher while it trains, so that it
             learns to do without.
         span_ramp: (first, last) epoch between which the probability of stretches rises from 0 to 1; None: always 1.
     """
@@ -86,11 +94,11 @@ class Masking:
     zero_ratio: float = 1.0
     random_ratio: float = 0.5
     max_span: int = 1
-    behavior_ratio: float = 0.0
+    privileged_dropout: float = 0.0
     span_ramp: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("ratio", "zero_ratio", "random_ratio", "behavior_ratio"):
+        for name in ("ratio", "zero_ratio", "random_ratio", "privileged_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"masking.{name} is a share between 0 and 1, not {getattr(self, name)}")
         if self.max_span < 1:
@@ -98,7 +106,7 @@ class Masking:
         if self.span_ramp and not self.span_ramp[0] <= self.span_ramp[1]:
             raise ValueError(f"masking.span_ramp is (first, last) epoch, in this order, not {self.span_ramp}")
 
-    def draw(
+    def draw_mask(
         self,
         size: tuple[int, int, int],
         generator: torch.Generator | None,
@@ -117,50 +125,57 @@ class Masking:
             Bool tensor of that size.
         """
         trials, bins, neurons = size
-        width = 1 if self.mode == "neuron" else self._span(generator, epoch)
-        starts = bins + width - 1  # A stretch may have begun before the window.
-        shape = {"timestep": (trials, starts, 1), "neuron": (trials, 1, neurons), "full": (trials, starts, neurons)}
+        span = 1 if self.mode == "neuron" else self._draw_span(generator, epoch)
+        n_starts = bins + span - 1  # A stretch may have begun before the window.
+        shape = {"timestep": (trials, n_starts, 1), "neuron": (trials, 1, neurons), "full": (trials, n_starts, neurons)}
         # Stretches overlap: a bin is spared if none of the `width` that could cover it begins.
-        probability = 1 - (1 - self.ratio) ** (1 / width)
-        begins = _uniform(shape[self.mode], generator, device) < probability
-        return (begins.unfold(1, width, 1).any(-1) if width > 1 else begins).expand(size)
+        probability = 1 - (1 - self.ratio) ** (1 / span)
+        span_starts = _uniform(shape[self.mode], generator, device) < probability
+        return (span_starts.unfold(1, span, 1).any(-1) if span > 1 else span_starts).expand(size)
 
-    def forget(self, trials: int, generator: torch.Generator | None, device: torch.device | None = None) -> Tensor:
+    def draw_privileged_dropout(
+        self, n_trials: int, generator: torch.Generator | None, device: torch.device | None = None
+    ) -> Tensor:
         """(trials,) bool, in which trials privileged input is hidden."""
-        return _uniform((trials,), generator, device) < self.behavior_ratio
+        return _uniform((n_trials,), generator, device) < self.privileged_dropout
 
-    def _span(self, generator: torch.Generator | None, epoch: int) -> int:
+    def _draw_span(self, generator: torch.Generator | None, epoch: int) -> int:
         if self.max_span == 1:
             return 1
         first, last = self.span_ramp or (0, 0)
         probability = 1.0 if epoch >= last else max(0, epoch - first) / max(1, last - first)
         # Drawn on the host: a number read back from a GPU would stall it.
-        host = random.Random(int(torch.randint(2**62, ())) if generator is None else generator.initial_seed())
-        return host.randint(1, self.max_span) if host.random() < probability else 1
+        host_random = random.Random(int(torch.randint(2**62, ())) if generator is None else generator.initial_seed())
+        return host_random.randint(1, self.max_span) if host_random.random() < probability else 1
 
-    def chance(
+    def sample(
         self,
         size: tuple[int, int, int],
         generator: torch.Generator | None,
         epoch: int = 0,
         device: torch.device | None = None,
-    ) -> Chance:
+    ) -> MaskSample:
         """All that is left to chance, for all trials of a global batch; see `draw`.
 
         What happens to a trial does then not depend on how trials are divided over ranks, which keep their own of it.
         """
-        hidden, fate = self.draw(size, generator, epoch, device), self._fate(size, generator, device)
-        forgotten = self.forget(size[0], generator, device) if self.behavior_ratio else None
-        return Chance(hidden, *fate, forgotten=forgotten)
+        masked, corruption = (
+            self.draw_mask(size, generator, epoch, device),
+            self._draw_corruption(size, generator, device),
+        )
+        privileged_dropped = (
+            self.draw_privileged_dropout(size[0], generator, device) if self.privileged_dropout else None
+        )
+        return MaskSample(masked, *corruption, privileged_dropped=privileged_dropped)
 
-    def _fate(
+    def _draw_corruption(
         self, size: Sequence[int], generator: torch.Generator | None, device: torch.device | None
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Who becomes zero, who a random value, and its level; see `Chance`."""
+        """Who becomes zero, who a random value, and its level; see `MaskSample`."""
         if self.zero_ratio == 1:
             return None, None, None
-        zeroed, noisy, level = _uniform((3, *size), generator, device)
-        return zeroed < self.zero_ratio, noisy < self.random_ratio, level
+        zeroed, randomized, uniform = _uniform((3, *size), generator, device)
+        return zeroed < self.zero_ratio, randomized < self.random_ratio, uniform
 
 
 def _uniform(size: Sequence[int], generator: torch.Generator | None, device: torch.device | None) -> Tensor:
@@ -182,19 +197,25 @@ class TokenMasking:
         if not 0 <= self.ratio < 1:
             raise ValueError(f"token_masking.ratio is a share below 1, for something must be seen, not {self.ratio}")
 
-    def dropped(self, patches: Sequence[int], bins: int) -> list[int]:
+    def n_dropped(self, n_patches: Sequence[int], bins: int) -> list[int]:
         """How many tokens of each segment are dropped, of segments with T bins and these numbers of patches."""
-        return [round(self.ratio * bins * p) for p in patches]
+        return [round(self.ratio * bins * p) for p in n_patches]
 
-    def draw(
-        self, patches: Sequence[int], bins: int, widest: int, rows: Tensor, global_size: int, generator: torch.Generator
+    def draw_mask(
+        self,
+        n_patches: Sequence[int],
+        bins: int,
+        max_patches: int,
+        rows: Tensor,
+        global_size: int,
+        generator: torch.Generator,
     ) -> Tensor | None:
         """Which tokens to drop.
 
         Args:
-            patches: P of each segment.
+            n_patches: P of each segment.
             bins: T.
-            widest: the largest P of any session, for all of which chance is drawn.
+            max_patches: the largest P of any session, for all of which chance is drawn.
             rows: (B,) positions of the segments in the global batch: what happens to one does not depend on how
                 segments are divided over ranks.
             global_size: number of segments in the global batch.
@@ -206,9 +227,9 @@ class TokenMasking:
         if self.ratio == 0:
             return None
         device = generator.device
-        level = torch.rand((global_size, bins, widest), generator=generator, device=device)[rows]
-        count = sent(patches, device)
-        absent = torch.arange(widest, device=device) >= count[:, None, None]
-        rank = level.masked_fill(absent, 2.0).flatten(1).argsort(1).argsort(1)
-        dropped = sent(self.dropped(patches, bins), device)
-        return (rank < dropped[:, None]).unflatten(1, (bins, widest))
+        uniform = torch.rand((global_size, bins, max_patches), generator=generator, device=device)[rows]
+        count = to_device_async(n_patches, device)
+        padding = torch.arange(max_patches, device=device) >= count[:, None, None]
+        order = uniform.masked_fill(padding, 2.0).flatten(1).argsort(1).argsort(1)
+        n_dropped = to_device_async(self.n_dropped(n_patches, bins), device)
+        return (order < n_dropped[:, None]).unflatten(1, (bins, max_patches))

@@ -14,7 +14,7 @@ from blend_pl.data import NLBDataModule
 from blend_pl.data.nlb.session import SessionTensors
 from blend_pl.errors import DataError
 from blend_pl.metrics import PsthR2, VelocityR2
-from blend_pl.runs.folder import BEST, CHECKPOINTS
+from blend_pl.runs.folder import BEST_CHECKPOINT, CHECKPOINT_DIR
 from blend_pl.runs.results import read_results
 from blend_pl.systems.checkpoint import load_system
 
@@ -36,12 +36,12 @@ class Prediction:
     @property
     def train(self) -> SessionTensors:
         """Trials that a decoder is fitted on."""
-        return self.datamodule.parts["train"]
+        return self.datamodule.subsets["train"]
 
     @property
     def session(self) -> SessionTensors:
         """Trials that are reported."""
-        return self.datamodule.parts["eval"]
+        return self.datamodule.subsets["eval"]
 
     @cached_property
     def velocity(self) -> Tensor | None:
@@ -66,11 +66,11 @@ class Prediction:
         session = self.session
         metric = PsthR2(session.psth)
         metric.update(self.rates[:, : session.n_observed], session.condition, session.jitter)
-        unknown = (metric.trials == 0)[:, None, None] | session.psth.isnan()
-        return metric.mean.masked_fill(unknown, torch.nan)
+        undefined = (metric.trial_counts == 0)[:, None, None] | session.psth.isnan()
+        return metric.predicted_psth.masked_fill(undefined, torch.nan)
 
 
-def predict(run: Path, checkpoint: str = BEST) -> Prediction:
+def predict(run: Path, checkpoint: str = BEST_CHECKPOINT) -> Prediction:
     """Predicts the rates of a run's session with one of its checkpoints, on the CPU.
 
     Args:
@@ -81,19 +81,19 @@ def predict(run: Path, checkpoint: str = BEST) -> Prediction:
         DataError: the results or the recording are missing or damaged, or the recording is not what was trained on.
         TeacherError: the checkpoint is missing or damaged, or a teacher has no behaviour to see.
     """
-    system = load_system(run / CHECKPOINTS / checkpoint)
-    datamodule = datamodule_of(run)
+    system = load_system(run / CHECKPOINT_DIR / checkpoint)
+    datamodule = load_datamodule(run)
     datamodule.setup("test")
     if system.signature != datamodule.signature:
         raise DataError(f"{run} was trained on {system.signature}, but its data are now {datamodule.signature}")
     rates = []
     with torch.no_grad():
         for batches in datamodule.test_dataloader():
-            rates.append(torch.cat([system.predict_step(batch, number) for number, batch in enumerate(batches)]))
+            rates.append(torch.cat([system.predict_step(batch, batch_idx) for batch_idx, batch in enumerate(batches)]))
     return Prediction(datamodule, *rates)
 
 
-def datamodule_of(run: Path) -> NLBDataModule:
+def load_datamodule(run: Path) -> NLBDataModule:
     """The data module that a finished run was trained with, not yet set up.
 
     Raises:
@@ -103,7 +103,7 @@ def datamodule_of(run: Path) -> NLBDataModule:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningDataModule, "data")
     try:
-        datamodule = parser.instantiate_classes(parser.parse_object({"data": _located(run, config)})).data
+        datamodule = parser.instantiate_classes(parser.parse_object({"data": _resolve_paths(run, config)})).data
     except ArgumentError as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"the data settings of {run} do not fit this version: {reason}; run it again") from error
@@ -112,15 +112,15 @@ def datamodule_of(run: Path) -> NLBDataModule:
     return datamodule
 
 
-def _located(run: Path, config: dict[str, Any]) -> dict[str, Any]:
+def _resolve_paths(run: Path, config: dict[str, Any]) -> dict[str, Any]:
     """The data settings, with a relative data folder taken from where `fit` was called, if it is still there."""
     data, output = config["data"], Path(config["output"])
-    outputs = run.resolve().parents[1]
-    if output.is_absolute() or outputs.parts[-len(output.parts) :] != output.parts:
+    output_dir = run.resolve().parents[1]
+    if output.is_absolute() or output_dir.parts[-len(output.parts) :] != output.parts:
         return data
-    called = outputs.parents[len(output.parts) - 1]
-    init = dict(data["init_args"])
+    working_dir = output_dir.parents[len(output.parts) - 1]
+    init_args = dict(data["init_args"])
     for key in ("root", "cache_dir"):
-        if init.get(key) and (called / init[key]).exists():
-            init[key] = str(called / init[key])
-    return {**data, "init_args": init}
+        if init_args.get(key) and (working_dir / init_args[key]).exists():
+            init_args[key] = str(working_dir / init_args[key])
+    return {**data, "init_args": init_args}

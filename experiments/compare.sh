@@ -21,4 +21,4 @@ export -f train
 for arm in $ARMS; do
     printf "$arm %s\n" $SEEDS
 done | xargs -P 2 -L 1 bash -euo pipefail -c 'train "$@"' train
-python -m blend_pl report "$OUTPUT/$FAMILY"_* --output "$OUTPUT/report" ${INTO:+--into "$INTO"}
+python -m blend_pl report "$OUTPUT/$FAMILY"_* --output "$OUTPUT/report" ${INTO:+--update_doc "$INTO"}

@@ -36,4 +36,4 @@ def teachers_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Teachers that are missing are trained in this process, where a process of their own is not the point."""
     from helpers.cli import run_here
 
-    monkeypatch.setattr("blend_pl.runs.teachers._status", run_here)
+    monkeypatch.setattr("blend_pl.runs.teachers._run_subprocess", run_here)

@@ -20,7 +20,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def corrupt(masking: Masking, observed: Tensor, hidden: Tensor, seed: int = 0) -> Tensor:
     trials, bins, neurons = observed.shape
-    chance = replace(masking.chance((trials, bins, neurons), seeded(seed)), hidden=hidden)
+    chance = replace(masking.sample((trials, bins, neurons), seeded(seed)), masked=hidden)
     return chance.corrupt(observed, Poisson().noise)
 
 
@@ -30,13 +30,13 @@ def corrupt(masking: Masking, observed: Tensor, hidden: Tensor, seed: int = 0) -
 def test_share_of_hidden_entries_is_the_ratio(mode: Mode, ratio: float, max_span: int) -> None:
     masking = Masking(ratio, mode, max_span=max_span)
     size = (40, 25, 20)
-    share = torch.stack([masking.draw(size, seeded(seed)).float().mean() for seed in range(60)]).mean()
+    share = torch.stack([masking.draw_mask(size, seeded(seed)).float().mean() for seed in range(60)]).mean()
     assert share.item() == pytest.approx(ratio, abs=0.02)
 
 
 def test_every_bin_is_hidden_equally_often_with_spans() -> None:
     masking = Masking(0.4, max_span=6)
-    hidden = torch.stack([masking.draw((200, 10, 1), seeded(seed)) for seed in range(60)]).float()
+    hidden = torch.stack([masking.draw_mask((200, 10, 1), seeded(seed)) for seed in range(60)]).float()
     assert hidden.mean((0, 1, 3)).tolist() == pytest.approx([0.4] * 10, abs=0.03)
 
 
@@ -60,10 +60,10 @@ def test_any_shape(
     seed: int,
 ) -> None:
     masking = Masking(ratio, mode, zero_ratio, random_ratio, max_span)
-    hidden = masking.draw(size, seeded(seed))
+    hidden = masking.draw_mask(size, seeded(seed))
     assert hidden.shape == size
     assert hidden.dtype == torch.bool
-    assert torch.equal(hidden, masking.draw(size, seeded(seed)))
+    assert torch.equal(hidden, masking.draw_mask(size, seeded(seed)))
     if mode == "timestep":
         assert torch.equal(hidden.all(2), hidden.any(2))
     if mode == "neuron":
@@ -79,7 +79,7 @@ def test_any_shape(
 
 def test_modes_hide_what_their_names_say() -> None:
     size = (10, 30, 20)
-    timestep, neuron, full = (Masking(0.5, mode).draw(size, seeded()) for mode in MODES)
+    timestep, neuron, full = (Masking(0.5, mode).draw_mask(size, seeded()) for mode in MODES)
     assert not torch.equal(timestep.all(1), timestep.any(1))
     assert not torch.equal(neuron.all(2), neuron.any(2))
     assert not torch.equal(full.all(2), full.any(2))
@@ -88,7 +88,7 @@ def test_modes_hide_what_their_names_say() -> None:
 
 def test_other_seeds_hide_other_entries() -> None:
     masking = Masking()
-    assert not torch.equal(masking.draw((4, 30, 5), seeded(0)), masking.draw((4, 30, 5), seeded(1)))
+    assert not torch.equal(masking.draw_mask((4, 30, 5), seeded(0)), masking.draw_mask((4, 30, 5), seeded(1)))
 
 
 @pytest.mark.parametrize(("zero_ratio", "random_ratio"), [(0.8, 0.5), (0.3, 0.0), (0.0, 1.0), (0.5, 1.0)])
@@ -115,11 +115,11 @@ def test_corruption_does_not_depend_on_the_division_over_ranks(world: int) -> No
     observed = torch.randint(0, 6, (7, 8, 4), generator=seeded()).float()
     observed[3] = 40.0
     masking = Masking(0.5, "full", zero_ratio=0.2, random_ratio=0.9)
-    hidden = masking.draw((7, 8, 4), seeded(3))
+    hidden = masking.draw_mask((7, 8, 4), seeded(3))
     whole = corrupt(masking, observed, hidden, 5)
     for rank in range(world):
         rows = torch.arange(rank, 7, world)
-        chance = replace(masking.chance((7, 8, 4), seeded(5)), hidden=hidden).of(rows)
+        chance = replace(masking.sample((7, 8, 4), seeded(5)), masked=hidden).select(rows)
         part = chance.corrupt(observed[rows], Poisson().noise)
         assert torch.equal(part, whole[rows])
 
@@ -137,7 +137,7 @@ def longest(hidden: Tensor) -> int:
 
 def spanned(masking: Masking, epoch: int) -> float:
     """Share of batches in which stretches are longer than one bin; the ratio is too small for neighbours by chance."""
-    drawn = [longest(masking.draw((400, 30, 1), seeded(seed), epoch)) > 1 for seed in range(200)]
+    drawn = [longest(masking.draw_mask((400, 30, 1), seeded(seed), epoch)) > 1 for seed in range(200)]
     return sum(drawn) / len(drawn)
 
 
@@ -170,5 +170,7 @@ def test_impossible_settings_are_refused(settings_: dict[str, float]) -> None:
 
 @pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0])
 def test_share_of_trials_without_behaviour_is_the_ratio(ratio: float) -> None:
-    forgotten = torch.stack([Masking(behavior_ratio=ratio).forget(50, seeded(seed)) for seed in range(40)])
+    forgotten = torch.stack(
+        [Masking(privileged_dropout=ratio).draw_privileged_dropout(50, seeded(seed)) for seed in range(40)]
+    )
     assert forgotten.float().mean().item() == pytest.approx(ratio, abs=0.03)

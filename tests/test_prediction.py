@@ -6,7 +6,7 @@ import torch
 from helpers.cli import SIMULATION, fit
 
 from blend_pl.errors import DataError, TeacherError
-from blend_pl.metrics.nlb import score
+from blend_pl.metrics.nlb import evaluate_rates
 from blend_pl.prediction import predict
 from blend_pl.runs.results import read_results
 
@@ -25,7 +25,7 @@ def run(folder: Path) -> Path:
 
 def test_rates_have_the_scores_of_the_run(run: Path) -> None:
     prediction = predict(run)
-    scores = score(prediction.train, prediction.session, (prediction.train_rates, prediction.rates))
+    scores = evaluate_rates(prediction.train, prediction.session, (prediction.train_rates, prediction.rates))
     assert scores == pytest.approx(read_results(run)["scores"], abs=1e-6)
 
 

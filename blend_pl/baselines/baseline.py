@@ -6,24 +6,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from blend_pl.baselines.glm import Fit
+from blend_pl.baselines.glm import FitFunction
 from blend_pl.baselines.smoothing import smooth
 from blend_pl.data.nlb.session import SessionTensors
 from blend_pl.errors import DataError
 from blend_pl.metrics.nlb import NLBScores
 
-KERNELS_MS = (20.0, 30.0, 50.0, 80.0, 120.0, 200.0)
+KERNEL_SDS_MS = (20.0, 30.0, 50.0, 80.0, 120.0, 200.0)
 """Standard deviations that are tried."""
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0)
 """Penalties that are tried; kernels are compared at the middle one."""
 
-Map = Callable[[SessionTensors], Tensor]
+RateFunction = Callable[[SessionTensors], Tensor]
 """A session's trials to rates of the units and bins that the map is for."""
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SelectedRegression:
     """The best of several maps.
 
     Attributes:
@@ -36,7 +36,7 @@ class Chosen:
     sd_ms: float
     penalty: float
     score: float
-    predict: Map
+    predict: RateFunction
 
 
 @dataclass(frozen=True)
@@ -52,28 +52,36 @@ class Baseline:
         forward: to (trials, F, N), chosen by fp-bps; None where no forward bin was recorded.
     """
 
-    heldout: Chosen | None
-    forward: Chosen | None
+    heldout: SelectedRegression | None
+    forward: SelectedRegression | None
 
     @classmethod
-    def choose(cls, regression: Fit, fit: SessionTensors, selection: SessionTensors) -> "Baseline":
+    def fit(cls, regression: FitFunction, fit_trials: SessionTensors, selection_trials: SessionTensors) -> "Baseline":
         """Fits a map for every kernel, then for every penalty, and keeps the best.
 
         Args:
             regression: fits one map.
-            fit: trials that are fitted on.
-            selection: trials that choose.
+            fit_trials: trials that are fitted on.
+            selection_trials: trials that choose.
 
         Raises:
             DataError: neither a held-out unit nor a forward bin was recorded.
         """
-        bins, heldin = fit.n_observed, fit.n_heldin
-        scores = NLBScores(selection, selection, only=("co_bps", "fp_bps")).metrics
+        bins, n_heldin = fit_trials.n_observed, fit_trials.n_heldin
+        scores = NLBScores(selection_trials, selection_trials, score_names=("co_bps", "fp_bps")).metrics
         heldout = forward = None
-        if "co_bps" in scores and fit.observed[:, :bins, 1].any():
-            heldout = _best(lambda *at: _fit_heldout(regression, fit, *at), _scorer(selection, "co_bps"))
-        if "fp_bps" in scores and all(fit.observed[:, bins:, g].any() for g in range(1 + (fit.n_units > heldin))):
-            forward = _best(lambda *at: _fit_forward(regression, fit, *at), _scorer(selection, "fp_bps"))
+        if "co_bps" in scores and fit_trials.observed[:, :bins, 1].any():
+            heldout = _search_hyperparameters(
+                lambda *hyperparameters: _fit_heldout(regression, fit_trials, *hyperparameters),
+                _selection_scorer(selection_trials, "co_bps"),
+            )
+        if "fp_bps" in scores and all(
+            fit_trials.observed[:, bins:, unit_group].any() for unit_group in range(1 + (fit_trials.n_units > n_heldin))
+        ):
+            forward = _search_hyperparameters(
+                lambda *hyperparameters: _fit_forward(regression, fit_trials, *hyperparameters),
+                _selection_scorer(selection_trials, "fp_bps"),
+            )
         if heldout is None and forward is None:
             raise DataError(
                 "neither a held-out unit nor a forward bin was recorded in the training trials, so that a baseline has "
@@ -82,54 +90,66 @@ class Baseline:
         return cls(heldout, forward)
 
     @property
-    def choice(self) -> dict[str, dict[str, float]]:
+    def hyperparameters(self) -> dict[str, dict[str, float]]:
         """What was chosen, and by which score of the selection trials, for the record."""
-        maps = {"heldout": self.heldout, "forward": self.forward}
+        regressions = {"heldout": self.heldout, "forward": self.forward}
         keys = ("sd_ms", "penalty", "score")
-        return {name: {key: getattr(each, key) for key in keys} for name, each in maps.items() if each}
+        return {
+            name: {key: getattr(regression, key) for key in keys}
+            for name, regression in regressions.items()
+            if regression
+        }
 
-    def rates(self, session: SessionTensors) -> Tensor:
+    def predict(self, session: SessionTensors) -> Tensor:
         """Predicts the rates of all trials.
 
         Returns:
             (trials, T + F, N) float32 expected counts per bin; NaN where there was nothing to fit.
         """
-        chosen = self.heldout or self.forward
-        assert chosen is not None
-        heldin = _states(session, chosen.sd_ms)
+        selected = self.heldout or self.forward
+        assert selected is not None
+        heldin = _smooth_heldin(session, selected.sd_ms)
         heldout = self.heldout.predict(session) if self.heldout else None
         forward = self.forward.predict(session) if self.forward else None
-        return _assemble(session, heldin, heldout, forward).float()
+        return _assemble_rates(session, heldin, heldout, forward).float()
 
 
-def _best(fit: Callable[[float, float], Map], score: Callable[[Map], float]) -> Chosen:
+def _search_hyperparameters(
+    fit: Callable[[float, float], RateFunction], score: Callable[[RateFunction], float]
+) -> SelectedRegression:
     """Tries all kernels at the middle penalty, then all other penalties at the best kernel."""
 
-    def attempt(sd_ms: float, penalty: float) -> Chosen:
+    def fit_and_score(sd_ms: float, penalty: float) -> SelectedRegression:
         predict = fit(sd_ms, penalty)
-        return Chosen(sd_ms, penalty, score(predict), predict)
+        return SelectedRegression(sd_ms, penalty, score(predict), predict)
 
-    def by_score(chosen: Chosen) -> float:
-        return chosen.score
+    def by_score(candidate: SelectedRegression) -> float:
+        return candidate.score
 
-    middle = PENALTIES[len(PENALTIES) // 2]
-    best = max((attempt(sd_ms, middle) for sd_ms in KERNELS_MS), key=by_score)
-    others = (attempt(best.sd_ms, penalty) for penalty in PENALTIES if penalty != middle)
-    return max([best, *others], key=by_score)
+    middle_penalty = PENALTIES[len(PENALTIES) // 2]
+    best = max((fit_and_score(sd_ms, middle_penalty) for sd_ms in KERNEL_SDS_MS), key=by_score)
+    candidates = (fit_and_score(best.sd_ms, penalty) for penalty in PENALTIES if penalty != middle_penalty)
+    return max([best, *candidates], key=by_score)
 
 
-def _scorer(selection: SessionTensors, name: str) -> Callable[[Map], float]:
-    def score(predict: Map) -> float:
-        scores = NLBScores(selection, selection, only=(name,))
-        found = predict(selection)
-        parts = (found, None) if name == "co_bps" else (None, found)
-        scores.update(_assemble(selection, None, *parts), torch.arange(len(selection)), train=False)
+def _selection_scorer(selection_trials: SessionTensors, name: str) -> Callable[[RateFunction], float]:
+    def score(predict: RateFunction) -> float:
+        scores = NLBScores(selection_trials, selection_trials, score_names=(name,))
+        rates = predict(selection_trials)
+        heldout_and_forward = (rates, None) if name == "co_bps" else (None, rates)
+        scores.update(
+            _assemble_rates(selection_trials, None, *heldout_and_forward),
+            torch.arange(len(selection_trials)),
+            is_train=False,
+        )
         return scores.compute()[name]
 
     return score
 
 
-def _assemble(session: SessionTensors, heldin: Tensor | None, heldout: Tensor | None, forward: Tensor | None) -> Tensor:
+def _assemble_rates(
+    session: SessionTensors, heldin: Tensor | None, heldout: Tensor | None, forward: Tensor | None
+) -> Tensor:
     bins = session.n_observed
     rates = torch.full(session.spikes.shape, torch.nan, dtype=torch.float64)
     if heldin is not None:
@@ -141,50 +161,50 @@ def _assemble(session: SessionTensors, heldin: Tensor | None, heldout: Tensor | 
     return rates
 
 
-def _states(session: SessionTensors, sd_ms: float) -> Tensor:
+def _smooth_heldin(session: SessionTensors, sd_ms: float) -> Tensor:
     """(trials, T, C) smoothed counts of the held-in units."""
     bins = session.n_observed
     counts, recorded = session.spikes[:, :bins, : session.n_heldin], session.observed[:, :bins, 0]
     return smooth(counts, recorded, sd_ms, session.bin_ms)
 
 
-def _fit_heldout(regression: Fit, fit: SessionTensors, sd_ms: float, penalty: float) -> Map:
-    bins, heldin = fit.n_observed, fit.n_heldin
-    states = _states(fit, sd_ms).flatten(0, 1)
-    counts = fit.spikes[:, :bins, heldin:].double().flatten(0, 1)
-    recorded = fit.observed[:, :bins, 1].double().flatten()
+def _fit_heldout(regression: FitFunction, fit_trials: SessionTensors, sd_ms: float, penalty: float) -> RateFunction:
+    bins, n_heldin = fit_trials.n_observed, fit_trials.n_heldin
+    states = _smooth_heldin(fit_trials, sd_ms).flatten(0, 1)
+    counts = fit_trials.spikes[:, :bins, n_heldin:].double().flatten(0, 1)
+    recorded = fit_trials.observed[:, :bins, 1].double().flatten()
     predict = regression(states.numpy(), counts.numpy(), recorded.numpy(), penalty)
 
-    def rates(session: SessionTensors) -> Tensor:
-        states = _states(session, sd_ms)
+    def predict_rates(session: SessionTensors) -> Tensor:
+        states = _smooth_heldin(session, sd_ms)
         return torch.from_numpy(predict(states.flatten(0, 1).numpy())).unflatten(0, states.shape[:2])
 
-    return rates
+    return predict_rates
 
 
-def _fit_forward(regression: Fit, fit: SessionTensors, sd_ms: float, penalty: float) -> Map:
-    bins, heldin = fit.n_observed, fit.n_heldin
-    states = _states(fit, sd_ms)[:, -1].numpy()
-    valid = fit.valid(torch.arange(len(fit)))[:, bins:].double()
-    counts = fit.spikes[:, bins:].double() * valid
+def _fit_forward(regression: FitFunction, fit_trials: SessionTensors, sd_ms: float, penalty: float) -> RateFunction:
+    bins, n_heldin = fit_trials.n_observed, fit_trials.n_heldin
+    states = _smooth_heldin(fit_trials, sd_ms)[:, -1].numpy()
+    valid = fit_trials.valid_mask(torch.arange(len(fit_trials)))[:, bins:].double()
+    counts = fit_trials.spikes[:, bins:].double() * valid
     # Held-in and held-out units need not be recorded in the same bins.
-    maps = []
-    for units in (slice(0, heldin), slice(heldin, None))[: 1 + (fit.n_units > heldin)]:
+    predictors = []
+    for units in (slice(0, n_heldin), slice(n_heldin, None))[: 1 + (fit_trials.n_units > n_heldin)]:
         n_bins = valid[:, :, units][:, :, 0].sum(1)
         means = counts[:, :, units].sum(1) / n_bins.clamp(min=1)[:, None]
-        maps.append(regression(states, means.numpy(), n_bins.numpy(), penalty))
-    course = _course(counts.sum(0) / valid.sum(0).clamp(min=1), sd_ms, fit.bin_ms)
+        predictors.append(regression(states, means.numpy(), n_bins.numpy(), penalty))
+    profile = _forward_profile(counts.sum(0) / valid.sum(0).clamp(min=1), sd_ms, fit_trials.bin_ms)
 
-    def rates(session: SessionTensors) -> Tensor:
-        states = _states(session, sd_ms)[:, -1].numpy()
-        means = torch.cat([torch.from_numpy(predict(states)) for predict in maps], dim=1)
-        return means[:, None] * course
+    def predict_rates(session: SessionTensors) -> Tensor:
+        states = _smooth_heldin(session, sd_ms)[:, -1].numpy()
+        means = torch.cat([torch.from_numpy(predict(states)) for predict in predictors], dim=1)
+        return means[:, None] * profile
 
-    return rates
+    return predict_rates
 
 
-def _course(means: Tensor, sd_ms: float, bin_ms: int) -> Tensor:
+def _forward_profile(means: Tensor, sd_ms: float, bin_ms: int) -> Tensor:
     """(F, N) mean counts over trials, smoothed, as a multiple of each unit's mean over bins; 1 for a silent unit."""
-    course = smooth(means[None], torch.ones(1, len(means), dtype=torch.bool), sd_ms, bin_ms)[0]
-    whole = course.mean(0)
-    return torch.where(whole > 0, course / whole.masked_fill(whole == 0, 1.0), 1.0)
+    profile = smooth(means[None], torch.ones(1, len(means), dtype=torch.bool), sd_ms, bin_ms)[0]
+    unit_means = profile.mean(0)
+    return torch.where(unit_means > 0, profile / unit_means.masked_fill(unit_means == 0, 1.0), 1.0)

@@ -9,20 +9,20 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch.core import LightningDataModule
 
 from blend_pl.baselines.baseline import Baseline
-from blend_pl.baselines.glm import Fit, fit_linear, fit_poisson
+from blend_pl.baselines.glm import FitFunction, fit_linear, fit_poisson
 from blend_pl.config import Config, compose
 from blend_pl.data import NLBDataModule
-from blend_pl.errors import ConfigError, complaint
-from blend_pl.metrics.nlb import NLBScores, score
+from blend_pl.errors import ConfigError, first_parser_error
+from blend_pl.metrics.nlb import NLBScores, evaluate_rates
 from blend_pl.report import print_scores
-from blend_pl.runs.folder import fingerprint, reserve
+from blend_pl.runs.folder import config_fingerprint, create_run_dir
 from blend_pl.runs.results import write_results
 
-METHODS: dict[str, Fit] = {"smoothing": fit_linear, "glm": fit_poisson}
+METHODS: dict[str, FitFunction] = {"smoothing": fit_linear, "glm": fit_poisson}
 """By the last word of their names."""
 
 
-def plain(config: str, output: str = "runs", seeds: list[int] = [0], data: Sequence[str] = ()) -> None:  # noqa: B006
+def fit_baselines(config: str, output: str = "runs", seeds: list[int] = [0], data: Sequence[str] = ()) -> None:  # noqa: B006
     """Fits the plain baselines of a session, which a network must beat, and writes them as finished runs.
 
     Gaussian smoothing, with held-out rates by ridge regression, and a Poisson GLM on the smoothed held-in spikes. They
@@ -43,23 +43,25 @@ def plain(config: str, output: str = "runs", seeds: list[int] = [0], data: Seque
     """
     if not seeds:
         raise ConfigError("no seeds given; write at least one, as in --seeds [0]")
-    family, found = _session(Path(config))
-    datamodule, settings = _datamodule(found, data)
+    base_name, data_config = _read_experiment(Path(config))
+    datamodule, settings = _build_datamodule(data_config, data)
     datamodule.setup("fit")
-    parts = datamodule.parts
-    if not NLBScores(parts["train"], parts["eval"]).metrics:
+    splits = datamodule.subsets
+    if not NLBScores(splits["train"], splits["eval"]).metrics:
         raise ConfigError(
             f"the {datamodule.phase} trials of {datamodule.spec.name} hide all that could be scored; take --data.phase "
             "val"
         )
-    truth = [datamodule.true_rates(part) for part in ("train", "eval")]
+    true_rates = [datamodule.true_rates(split) for split in ("train", "eval")]
     oracle = None
-    if truth[0] is not None and truth[1] is not None:
-        oracle = score(parts["train"], parts["eval"], (truth[0], truth[1]))
+    if true_rates[0] is not None and true_rates[1] is not None:
+        oracle = evaluate_rates(splits["train"], splits["eval"], (true_rates[0], true_rates[1]))
     for method, regression in METHODS.items():
-        baseline = Baseline.choose(regression, parts["fit"], parts["selection"])
-        scores = score(parts["train"], parts["eval"], (baseline.rates(parts["train"]), baseline.rates(parts["eval"])))
-        name = f"{family}_{method}"
+        baseline = Baseline.fit(regression, splits["fit"], splits["selection"])
+        scores = evaluate_rates(
+            splits["train"], splits["eval"], (baseline.predict(splits["train"]), baseline.predict(splits["eval"]))
+        )
+        name = f"{base_name}_{method}"
         for seed in seeds:
             resolved = {
                 "name": name,
@@ -68,14 +70,14 @@ def plain(config: str, output: str = "runs", seeds: list[int] = [0], data: Seque
                 "data": settings,
                 "model": {"plain": method},
             }
-            identity = fingerprint(resolved)
-            run = reserve(Path(output) / name / f"seed{seed}-{identity}")
+            run_fingerprint = config_fingerprint(resolved)
+            run_dir = create_run_dir(Path(output) / name / f"seed{seed}-{run_fingerprint}")
             write_results(
-                run,
+                run_dir,
                 name=name,
                 session=datamodule.spec.name,
                 seed=seed,
-                fingerprint=identity,
+                fingerprint=run_fingerprint,
                 phase=datamodule.phase,
                 selection=datamodule.selection,
                 selected={},
@@ -83,7 +85,7 @@ def plain(config: str, output: str = "runs", seeds: list[int] = [0], data: Seque
                 checkpoint=None,
                 epoch=None,
                 cost=None,
-                chosen=baseline.choice,
+                chosen=baseline.hyperparameters,
                 scores=scores,
                 oracle=oracle,
                 config=resolved,
@@ -91,25 +93,25 @@ def plain(config: str, output: str = "runs", seeds: list[int] = [0], data: Seque
         print_scores(name, scores, oracle, Path(output) / name)
 
 
-def _session(path: Path) -> tuple[str, Config]:
+def _read_experiment(path: Path) -> tuple[str, Config]:
     """The family of an experiment, or the name of a data file, and its data settings."""
     config = compose(path)
     if not isinstance(config.get("data"), dict):
         raise ConfigError(f"{path} has no `data:` settings; name an experiment, a data file or a run's config.yaml")
     name = str(config.get("name") or path.stem)
-    family = name.rpartition("_")[0] or name if "model" in config else name
-    return family, config["data"]
+    base_name = name.rpartition("_")[0] or name if "model" in config else name
+    return base_name, config["data"]
 
 
-def _datamodule(data: Config, changes: Sequence[str]) -> tuple[NLBDataModule, Config]:
+def _build_datamodule(data: Config, overrides: Sequence[str]) -> tuple[NLBDataModule, Config]:
     """The data module that `fit` would make of the settings, and the settings with all defaults."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningDataModule, "data", required=True)
-    parsed = parser.parse_args([f"--data={json.dumps(data)}", *changes])
+    parsed = parser.parse_args([f"--data={json.dumps(data)}", *overrides])
     try:
         datamodule = parser.instantiate_classes(parsed).data
     except ValueError as error:
-        raise ConfigError(complaint(str(error))) from error
+        raise ConfigError(first_parser_error(str(error))) from error
     if not isinstance(datamodule, NLBDataModule):
         raise ConfigError(
             f"plain baselines are made of an NLBDataModule's sessions, not of a {type(datamodule).__name__}'s; name "

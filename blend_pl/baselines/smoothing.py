@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-FAR = 1e-12
+MIN_KERNEL_WEIGHT = 1e-12
 """Weight of bins beyond any kernel: where nothing near was recorded, a trial's own mean stands in."""
 
 
@@ -20,7 +20,7 @@ def smooth(counts: Tensor, recorded: Tensor, sd_ms: float, bin_ms: int) -> Tenso
         (trials, T, N) float64 in the unit of `counts`; 0 for a trial of which nothing was recorded.
     """
     time = torch.arange(counts.shape[1], dtype=torch.float64) * bin_ms
-    kernel = torch.exp(-0.5 * ((time[:, None] - time) / sd_ms).square()) + FAR
+    kernel = torch.exp(-0.5 * ((time[:, None] - time) / sd_ms).square()) + MIN_KERNEL_WEIGHT
     weight = recorded.double()[..., None]
     total = kernel @ weight
     return kernel @ (counts.double() * weight) / total.masked_fill(total == 0, 1.0)

@@ -9,11 +9,10 @@ from blend_pl.callbacks.last_checkpoint import LastCheckpoint
 from blend_pl.callbacks.multitask import Multitask
 from blend_pl.callbacks.pretrained import Pretrained
 from blend_pl.callbacks.rates import RatesWriter
-from blend_pl.callbacks.training_cost import Cost
+from blend_pl.callbacks.training_cost import TrainingCost
 
 __all__ = [
     "Compiled",
-    "Cost",
     "DecodingEvaluation",
     "Distillation",
     "Evaluation",
@@ -23,4 +22,5 @@ __all__ = [
     "NLBEvaluation",
     "Pretrained",
     "RatesWriter",
+    "TrainingCost",
 ]

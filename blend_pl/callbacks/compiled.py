@@ -8,9 +8,9 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from blend_pl.systems.student import Student
-from blend_pl.utils.buffers import uncounted
+from blend_pl.utils.buffers import preserve_buffers
 
-OPTIONS: dict[str, Any] = {"mode": "reduce-overhead"}
+COMPILE_OPTIONS: dict[str, Any] = {"mode": "reduce-overhead"}
 """torch.compile with CUDA graphs: small networks wait for launches rather than for arithmetic."""
 
 TOLERANCE = 1e-2
@@ -31,19 +31,19 @@ class Compiled(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Student)
-        if not has_graphs(pl_module.device):
+        if not supports_cuda_graphs(pl_module.device):
             rank_zero_info("the network is not compiled: that pays on a GPU alone")
             return
         network = pl_module.backbone
-        network.forward = torch.compile(network.forward, **OPTIONS)  # type: ignore[method-assign]
+        network.forward = torch.compile(network.forward, **COMPILE_OPTIONS)  # type: ignore[method-assign]
         try:
-            obstacle = self._trial(trainer, pl_module)
+            reason = self._check_compiled(trainer, pl_module)
         except Exception as error:  # Whatever the compiler, or a network of one's own in it, may raise.
             # Compilers name themselves on a first line, and what was wrong on the next.
-            obstacle = " ".join([*str(error).split("\n"), ""][:2]).strip() or type(error).__name__
-        if obstacle:
+            reason = " ".join([*str(error).split("\n"), ""][:2]).strip() or type(error).__name__
+        if reason:
             uncompile(network)
-            rank_zero_info(f"the network is not compiled: {obstacle}")
+            rank_zero_info(f"the network is not compiled: {reason}")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Student)
@@ -53,11 +53,11 @@ class Compiled(L.Callback):
         if isinstance(pl_module, Student) and pl_module.signature is not None:
             uncompile(pl_module.backbone)
 
-    def _trial(self, trainer: L.Trainer, system: Student) -> str | None:
+    def _check_compiled(self, trainer: L.Trainer, system: Student) -> str | None:
         """Why the compiled network is of no use; None if it is."""
         network = system.backbone
         batch = next(iter(trainer.datamodule.calibration_dataloader())).to(system.device)  # type: ignore[attr-defined]
-        mode, devices = system.training, [system.device] if system.device.type == "cuda" else []
+        was_training, devices = system.training, [system.device] if system.device.type == "cuda" else []
 
         def predict() -> Tensor:
             with trainer.precision_plugin.train_step_context():
@@ -65,24 +65,24 @@ class Compiled(L.Callback):
                 return system.encode(batch).prediction.clone()
 
         try:
-            with uncounted(network), torch.random.fork_rng(devices):
+            with preserve_buffers(network), torch.random.fork_rng(devices):
                 # In the mode of training alone do all layers run that are compiled; backwards too.
                 predict().float().square().mean().backward()
                 system.zero_grad()
                 system.eval()
                 with torch.no_grad():
-                    found = predict()
-                    compiled = network.forward
+                    compiled_prediction = predict()
+                    compiled_forward = network.forward
                     uncompile(network)
-                    expected = predict()
-                    network.forward = compiled  # type: ignore[method-assign]
+                    eager_prediction = predict()
+                    network.forward = compiled_forward  # type: ignore[method-assign]
         finally:
-            system.train(mode)
-        error = ((found - expected).abs() / expected.abs().clamp(min=1)).max()
+            system.train(was_training)
+        error = ((compiled_prediction - eager_prediction).abs() / eager_prediction.abs().clamp(min=1)).max()
         return None if error <= TOLERANCE else f"its predictions would differ by {error:.1e}"
 
 
-def has_graphs(device: torch.device) -> bool:
+def supports_cuda_graphs(device: torch.device) -> bool:
     """Whether compiling pays on a device: on a CPU a step took longer, after minutes of compiling."""
     return device.type == "cuda"
 

@@ -12,13 +12,13 @@ from torch import Tensor
 from blend_pl.callbacks.distillation import Distillation
 from blend_pl.callbacks.evaluation import Evaluation
 from blend_pl.data.lfp.batches import SessionBatch
-from blend_pl.data.lfp.signature import SessionSet
+from blend_pl.data.lfp.signature import MultiSessionSignature
 from blend_pl.errors import ConfigError
-from blend_pl.metrics.alignment import linear_cka, retrieval
+from blend_pl.metrics.alignment import linear_cka, retrieval_accuracy
 from blend_pl.metrics.readout import readout_r2
 from blend_pl.systems import LFPStudent
 
-PARTS = ("train", "val", "test")
+SUBSETS = ("train", "val", "test")
 
 
 class DecodingEvaluation(Evaluation):
@@ -41,31 +41,33 @@ class DecodingEvaluation(Evaluation):
             ConfigError: the model or the data are not of sessions with LFP.
         """
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if not (isinstance(pl_module, LFPStudent) and hasattr(datamodule, "every_segment")):
+        if not (isinstance(pl_module, LFPStudent) and hasattr(datamodule, "segment_dataloader")):
             raise ConfigError(
                 f"DecodingEvaluation needs a model and data of sessions with LFP, not {type(pl_module).__name__} and "
                 f"{type(datamodule).__name__}; take it out of trainer.callbacks"
             )
-        teach = _teacher_of(trainer)
-        r2, cka, found = {}, [], []
-        for name in datamodule.evaluated:
-            latents, behavior = embed(pl_module, datamodule, name)
+        teacher = _find_teacher(trainer)
+        r2, cka, retrieval_scores = {}, [], []
+        for name in datamodule.evaluation_sessions:
+            latents, behavior = embed_session(pl_module, datamodule, name)
             r2[name] = readout_r2(latents, behavior)
-            if teach is not None and name in datamodule.trained:
-                theirs = _gather(lambda batch: teach(batch).latents, datamodule.every_segment(name, "test"))
-                cka.append(linear_cka(latents["test"], theirs))
-                found.append(retrieval(latents["test"], theirs))
+            if teacher is not None and name in datamodule.training_sessions:
+                teacher_latents = _concat_batches(
+                    lambda batch: teacher(batch).latents, datamodule.segment_dataloader(name, "test")
+                )
+                cka.append(linear_cka(latents["test"], teacher_latents))
+                retrieval_scores.append(retrieval_accuracy(latents["test"], teacher_latents))
         self.scores = {f"r2/{name}": score for name, score in r2.items()}
-        known = [score for name, score in r2.items() if name not in datamodule.held_out]
-        new = [score for name, score in r2.items() if name in datamodule.held_out]
-        means = {"vel_r2": known, "new_r2": new, "cka": cka, "retrieval": found}
+        seen_r2 = [score for name, score in r2.items() if name not in datamodule.held_out]
+        new_r2 = [score for name, score in r2.items() if name in datamodule.held_out]
+        means = {"vel_r2": seen_r2, "new_r2": new_r2, "cka": cka, "retrieval": retrieval_scores}
         self.scores |= {key: fmean(values) for key, values in means.items() if values}
         for name, value in self.scores.items():
             pl_module.log(f"eval/{name}", value)
 
 
 @torch.no_grad()
-def embed(system: LFPStudent, datamodule: Any, name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def embed_session(system: LFPStudent, datamodule: Any, name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Latents and velocity of a session, whether or not the model knows it.
 
     Args:
@@ -77,32 +79,32 @@ def embed(system: LFPStudent, datamodule: Any, name: str) -> tuple[dict[str, Ten
         (rows, H) latents and (rows, D) z-scored velocity, NaN where missing, by part; a row is a bin.
     """
     signature = system.signature
-    assert isinstance(signature, SessionSet)
-    mode, network = system.training, system.network
+    assert isinstance(signature, MultiSessionSignature)
+    was_training, network = system.training, system.network
     system.eval()
     try:
-        if name not in {member.name for member in signature.sessions}:
+        if name not in {session.name for session in signature.sessions}:
             # Training may go on with the network as it was.
             system.backbone = copy.deepcopy(network)
-            system.register_session(datamodule.sessions[name].member)
-        loaders = {part: datamodule.every_segment(name, part) for part in PARTS}
-        latents = {part: _gather(system.latents, batches) for part, batches in loaders.items()}
-        behavior = {part: _gather(_velocity, batches) for part, batches in loaders.items()}
+            system.register_session(datamodule.sessions[name].info)
+        loaders = {subset: datamodule.segment_dataloader(name, subset) for subset in SUBSETS}
+        latents = {subset: _concat_batches(system.latents, loader) for subset, loader in loaders.items()}
+        behavior = {subset: _concat_batches(_masked_velocity, loader) for subset, loader in loaders.items()}
     finally:
         system.backbone = network
-        system.train(mode)
+        system.train(was_training)
     return latents, behavior
 
 
-def _velocity(batch: SessionBatch) -> Tensor:
+def _masked_velocity(batch: SessionBatch) -> Tensor:
     return batch.behavior.masked_fill(~batch.behavior_valid, torch.nan)
 
 
-def _gather(read: Callable[[SessionBatch], Any], batches: Any) -> Tensor:
-    return torch.cat([read(batch).flatten(0, 1) for batch in batches])
+def _concat_batches(extract: Callable[[SessionBatch], Any], loader: Any) -> Tensor:
+    return torch.cat([extract(batch).flatten(0, 1) for batch in loader])
 
 
-def _teacher_of(trainer: L.Trainer) -> Callable[[SessionBatch], Any] | None:
+def _find_teacher(trainer: L.Trainer) -> Callable[[SessionBatch], Any] | None:
     """What a student's teacher makes of a batch, if there is one that was loaded for training."""
-    found = next((c for c in trainer.callbacks if isinstance(c, Distillation) and c.teachers), None)  # type: ignore[attr-defined]
-    return found.teach if found else None
+    distillation = next((c for c in trainer.callbacks if isinstance(c, Distillation) and c.teachers), None)  # type: ignore[attr-defined]
+    return distillation.teacher_ensemble if distillation else None

@@ -6,10 +6,10 @@ from typing import Any
 import lightning as L
 import torch
 
-from blend_pl.distillation.ensemble import Ensemble
-from blend_pl.distillation.losses import DistillationLoss, Hard
+from blend_pl.distillation.ensemble import TeacherEnsemble
+from blend_pl.distillation.losses import DistillationLoss, HardLoss
 from blend_pl.distillation.objective import MixedObjective
-from blend_pl.distillation.schedules import Ramp
+from blend_pl.distillation.schedules import LinearSchedule
 from blend_pl.errors import TeacherError
 from blend_pl.models.base import Encoding
 from blend_pl.systems.checkpoint import load_system
@@ -37,13 +37,13 @@ class Distillation(L.Callback):
     objective: MixedObjective
 
     def __init__(
-        self, teacher: str | list[str], loss: DistillationLoss | None = None, alpha: float | Ramp = 0.5
+        self, teacher: str | list[str], loss: DistillationLoss | None = None, alpha: float | LinearSchedule = 0.5
     ) -> None:
-        self.paths = [Path(path) for path in ([teacher] if isinstance(teacher, str) else teacher)]
-        self.loss = loss or Hard()
-        self.alpha = alpha if isinstance(alpha, Ramp) else Ramp(alpha, alpha)
+        self.teacher_paths = [Path(path) for path in ([teacher] if isinstance(teacher, str) else teacher)]
+        self.loss = loss or HardLoss()
+        self.alpha = alpha if isinstance(alpha, LinearSchedule) else LinearSchedule(alpha, alpha)
         self.teachers: list[Student] = []
-        self.teach = Ensemble(self.teachers)
+        self.teacher_ensemble = TeacherEnsemble(self.teachers)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Loads the teacher, checks it against the student, and installs the objective.
@@ -57,28 +57,28 @@ class Distillation(L.Callback):
         signature = trainer.datamodule.signature  # type: ignore[attr-defined]
         # Before the teacher draws numbers: a student starts from the weights of the baseline of its seed.
         pl_module.build(signature)
-        for path in self.paths:
+        for path in self.teacher_paths:
             # One rank reads it for all: a disk that many share is slow to serve many.
-            mine = path.read_bytes() if trainer.is_global_zero and path.is_file() else None
-            teacher = load_system(path, trainer.strategy.broadcast(mine))
+            content = path.read_bytes() if trainer.is_global_zero and path.is_file() else None
+            teacher = load_system(path, trainer.strategy.broadcast(content))
             assert teacher.signature is not None
-            if not teacher.signature.teaches(signature):
+            if not teacher.signature.can_teach(signature):
                 raise TeacherError(
                     f"the teacher {path} knows {teacher.signature}, the student's data are {signature}"
                     f"{', other units' if str(teacher.signature) == str(signature) else ''}; "
                     "train a teacher on the student's session"
                 )
             self.teachers.append(teacher.requires_grad_(False))
-        self.loss.match(*self._examples(pl_module, trainer.datamodule))  # type: ignore[attr-defined]
-        self.objective = MixedObjective(pl_module.objective, self.loss, self.teach, self.alpha.at(0.0))
+        self.loss.check_compatible(*self._example_encodings(pl_module, trainer.datamodule))  # type: ignore[attr-defined]
+        self.objective = MixedObjective(pl_module.objective, self.loss, self.teacher_ensemble, self.alpha.value_at(0.0))
         pl_module.objective = self.objective
 
-    def _examples(self, student: Student, datamodule: Any) -> tuple[Encoding, Encoding]:
+    def _example_encodings(self, student: Student, datamodule: Any) -> tuple[Encoding, Encoding]:
         batch = next(iter(datamodule.calibration_dataloader())).to("cpu")
-        mode = student.training
+        was_training = student.training
         with torch.no_grad():
-            encodings = student.eval().encode(batch), self.teach(batch)
-        student.train(mode)
+            encodings = student.eval().encode(batch), self.teacher_ensemble(batch)
+        student.train(was_training)
         return encodings
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -88,13 +88,15 @@ class Distillation(L.Callback):
         encodings = []
         with torch.no_grad():
             for batch, _ in zip(trainer.datamodule.calibration_dataloader(), range(CALIBRATION_BATCHES), strict=False):  # type: ignore[attr-defined]
-                encodings.append(self.teach(trainer.precision_plugin.convert_input(batch.to(pl_module.device))))
-            spreads = [e.log_variance for e in encodings if e.log_variance is not None]
-            self.loss.calibrate(
+                encodings.append(
+                    self.teacher_ensemble(trainer.precision_plugin.convert_input(batch.to(pl_module.device)))
+                )
+            log_variances = [encoding.log_variance for encoding in encodings if encoding.log_variance is not None]
+            self.loss.fit_scale(
                 Encoding(
-                    torch.cat([e.prediction for e in encodings]),
-                    [torch.cat(layer) for layer in zip(*(e.features for e in encodings), strict=True)],
-                    log_variance=torch.cat(spreads) if spreads else None,
+                    torch.cat([encoding.prediction for encoding in encodings]),
+                    [torch.cat(layer) for layer in zip(*(encoding.features for encoding in encodings), strict=True)],
+                    log_variance=torch.cat(log_variances) if log_variances else None,
                 )
             )
 
@@ -102,4 +104,4 @@ class Distillation(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Sets alpha for the share of the training that is done."""
-        self.objective.alpha.fill_(self.alpha.at(trainer.global_step / trainer.estimated_stepping_batches))
+        self.objective.alpha.fill_(self.alpha.value_at(trainer.global_step / trainer.estimated_stepping_batches))

@@ -6,7 +6,7 @@ from typing import Any
 import lightning as L
 
 from blend_pl.data.batch import Batch
-from blend_pl.metrics.nlb import NLBScores, score
+from blend_pl.metrics.nlb import NLBScores, evaluate_rates
 
 
 class Evaluation(L.Callback):
@@ -21,7 +21,7 @@ class Evaluation(L.Callback):
         self.scores: dict[str, float] = {}
         self.oracle: dict[str, float] | None = None
 
-    def save(self, run: Path) -> None:
+    def save(self, run_dir: Path) -> None:
         """Writes what was found beyond scores into the run's folder; by default nothing."""
 
 
@@ -33,8 +33,8 @@ class NLBEvaluation(Evaluation):
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # The batches hold the session where it is needed already.
-        selection = trainer.val_dataloaders.session  # type: ignore[union-attr]
-        self.running = NLBScores(selection, selection, only=("co_bps",))
+        session = trainer.val_dataloaders.session  # type: ignore[union-attr]
+        self.nlb_scores = NLBScores(session, session, score_names=("co_bps",))
 
     def on_validation_batch_end(
         self,
@@ -45,14 +45,14 @@ class NLBEvaluation(Evaluation):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self.running.update(outputs, batch.index, train=False)
+        self.nlb_scores.update(outputs, batch.index, is_train=False)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        for name, value in self.running.compute().items():
+        for name, value in self.nlb_scores.compute().items():
             pl_module.log(f"val/{name}", value, prog_bar=True)
 
     def on_test_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.running = NLBScores(*(batches.session for batches in trainer.test_dataloaders))  # type: ignore[union-attr]
+        self.nlb_scores = NLBScores(*(loader.session for loader in trainer.test_dataloaders))  # type: ignore[union-attr]
 
     def on_test_batch_end(
         self,
@@ -63,13 +63,15 @@ class NLBEvaluation(Evaluation):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self.running.update(outputs, batch.index, train=dataloader_idx == 0)
+        self.nlb_scores.update(outputs, batch.index, is_train=dataloader_idx == 0)
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.scores = self.running.compute()
+        self.scores = self.nlb_scores.compute()
         for name, value in self.scores.items():
             pl_module.log(f"eval/{name}", value)
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
-        truth = [datamodule.true_rates(part) for part in ("train", "eval")]
-        if all(rates is not None for rates in truth):
-            self.oracle = score(datamodule.parts["train"], datamodule.parts["eval"], (truth[0], truth[1]))
+        true_rates = [datamodule.true_rates(subset) for subset in ("train", "eval")]
+        if all(rates is not None for rates in true_rates):
+            self.oracle = evaluate_rates(
+                datamodule.subsets["train"], datamodule.subsets["eval"], (true_rates[0], true_rates[1])
+            )

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from blend_pl.callbacks.evaluation import Evaluation
-from blend_pl.data.calcium.batches import PopulationBatch
+from blend_pl.data.calcium.batches import CalciumBatch
 from blend_pl.data.calcium.cells import TEST, TRAIN
 from blend_pl.errors import ConfigError
-from blend_pl.probes import EmbeddingFit, FittedEmbeddings, fit_embeddings, probe_scores
+from blend_pl.probes import EmbeddingFitConfig, FittedEmbeddings, fit_embeddings, probe_scores
 from blend_pl.probes.embeddings import CellEmbeddings
-from blend_pl.probes.fitting import Losses
+from blend_pl.probes.fitting import CellLossFn
 from blend_pl.probes.probes import PROBES
 from blend_pl.systems.student import Student
 
@@ -37,20 +37,20 @@ class IdentityEvaluation(Evaluation):
         cells: the same with what is known of the cells; `embeddings.h5` in the run's folder once training has ended.
     """
 
-    def __init__(self, fit: EmbeddingFit = EmbeddingFit(), seed: int = 0) -> None:  # noqa: B008
+    def __init__(self, fit: EmbeddingFitConfig = EmbeddingFitConfig(), seed: int = 0) -> None:  # noqa: B008
         super().__init__()
         self.fit, self.seed = fit, seed
         self.fitted: FittedEmbeddings | None = None
         self.cells: CellEmbeddings | None = None
 
-    def save(self, run: Path) -> None:
+    def save(self, run_dir: Path) -> None:
         """Writes the embeddings of all cells.
 
         Raises:
             DataError: the folder cannot be written.
         """
         assert self.cells is not None
-        self.cells.write(run)
+        self.cells.write(run_dir)
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Fits and scores; every rank does the same.
@@ -60,17 +60,17 @@ class IdentityEvaluation(Evaluation):
         """
         assert isinstance(pl_module, Student)
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if not hasattr(datamodule, "every_cell"):
+        if not hasattr(datamodule, "all_cell_batches"):
             raise ConfigError(
                 f"IdentityEvaluation needs cells with types, which {type(datamodule).__name__} has not; take it out of "
                 "trainer.callbacks"
             )
         with torch.inference_mode(False), torch.enable_grad():
-            train, val = (datamodule.every_cell(part, pl_module.device) for part in ("train", "val"))
-            with fresh_embeddings(pl_module, len(datamodule.cells)) as embedding:
-                losses = cell_losses(pl_module)
-                self.fitted = fit_embeddings(embedding, losses, train, val, self.fit, self.seed)
-        self.cells = _described(self.fitted, datamodule)
+            train, val = (datamodule.all_cell_batches(subset, pl_module.device) for subset in ("train", "val"))
+            with temporary_embeddings(pl_module, len(datamodule.cells)) as embedding:
+                cell_loss = make_cell_loss(pl_module)
+                self.fitted = fit_embeddings(embedding, cell_loss, train, val, self.fit, self.seed)
+        self.cells = _to_cell_embeddings(self.fitted, datamodule)
         self.scores = identity_scores(self.cells, self.seed)
         for name, value in self.scores.items():
             pl_module.log(f"eval/{name}", value)
@@ -87,29 +87,29 @@ def identity_scores(cells: CellEmbeddings, seed: int) -> dict[str, float]:
         By task, "ei" and "subclass": "TASK_top1", "TASK_balanced" and "TASK_f1" of the linear probe, "TASK_PROBE_..."
         of the others, "TASK_majority"; and "heldout_loss", the reconstruction of the test cells in validation time.
     """
-    scores = {"heldout_loss": float(np.nanmean(cells.loss[cells.side == TEST]))}
-    for task, names in (("ei", cells.ei), ("subclass", cells.subclass)):
-        rows = [np.flatnonzero((cells.side == side) & (names != "")) for side in (TRAIN, TEST)]
-        vectors = cells.vectors[rows[0]], cells.vectors[rows[1]]
-        found = probe_scores(vectors, (names[rows[0]], names[rows[1]]), seed)
-        scores |= {f"{task}_{name.removeprefix(f'{PROBES[0]}_')}": value for name, value in found.items()}
+    scores = {"heldout_loss": float(np.nanmean(cells.loss[cells.split == TEST]))}
+    for task, classes in (("ei", cells.ei), ("subclass", cells.subclass)):
+        train_test_rows = [np.flatnonzero((cells.split == split) & (classes != "")) for split in (TRAIN, TEST)]
+        vectors = cells.vectors[train_test_rows[0]], cells.vectors[train_test_rows[1]]
+        task_scores = probe_scores(vectors, (classes[train_test_rows[0]], classes[train_test_rows[1]]), seed)
+        scores |= {f"{task}_{name.removeprefix(f'{PROBES[0]}_')}": value for name, value in task_scores.items()}
     return scores
 
 
-def _described(fitted: FittedEmbeddings, datamodule: Any) -> CellEmbeddings:
+def _to_cell_embeddings(fitted: FittedEmbeddings, datamodule: Any) -> CellEmbeddings:
     cells = datamodule.cells
     return CellEmbeddings(
         vectors=fitted.vectors.cpu().numpy(),
         loss=fitted.loss.cpu().numpy(),
-        cell=cells.cell,
-        side=cells.side,
+        cell=cells.cell_id,
+        split=cells.split,
         label=cells.label,
-        **cells.classes(datamodule.spec.types),
+        **cells.class_labels(datamodule.spec.types),
     )
 
 
 @contextmanager
-def fresh_embeddings(system: Student, n_cells: int) -> Iterator[nn.Embedding]:
+def temporary_embeddings(system: Student, n_cells: int) -> Iterator[nn.Embedding]:
     """Gives a system a table of embeddings for other cells, with everything else frozen, and takes it away again.
 
     Args:
@@ -119,34 +119,34 @@ def fresh_embeddings(system: Student, n_cells: int) -> Iterator[nn.Embedding]:
     Raises:
         ConfigError: the backbone has none.
     """
-    trained = getattr(system.backbone, "embedding", None)
-    if not isinstance(trained, nn.Embedding):
+    trained_embedding = getattr(system.backbone, "embedding", None)
+    if not isinstance(trained_embedding, nn.Embedding):
         raise ConfigError(
             f"{type(system.backbone).__name__} has no table of embeddings to fit; choose blend_pl.models.NeuPRINT"
         )
-    mean = trained.weight.detach().mean(0, keepdim=True)
-    required = {parameter: parameter.requires_grad for parameter in system.parameters()}
-    mode = system.training
+    mean = trained_embedding.weight.detach().mean(0, keepdim=True)
+    requires_grad_flags = {parameter: parameter.requires_grad for parameter in system.parameters()}
+    was_training = system.training
     system.requires_grad_(False)
-    fresh = nn.Embedding.from_pretrained(mean.repeat(n_cells, 1), freeze=False)
-    system.backbone.embedding = fresh
+    new_embedding = nn.Embedding.from_pretrained(mean.repeat(n_cells, 1), freeze=False)
+    system.backbone.embedding = new_embedding
     system.eval()
     try:
-        yield fresh
+        yield new_embedding
     finally:
-        system.backbone.embedding = trained
-        system.train(mode)
-        for parameter, needed in required.items():
-            parameter.requires_grad_(needed)
+        system.backbone.embedding = trained_embedding
+        system.train(was_training)
+        for parameter, requires_grad in requires_grad_flags.items():
+            parameter.requires_grad_(requires_grad)
 
 
-def cell_losses(system: Student) -> Losses:
+def make_cell_loss(system: Student) -> CellLossFn:
     """The masked reconstruction of each cell, by a system's own masks, path and likelihood."""
 
-    def losses(batch: PopulationBatch, seed: int) -> tuple[Tensor, Tensor]:
+    def cell_loss(batch: CalciumBatch, seed: int) -> tuple[Tensor, Tensor]:
         masked, labels = system.mask(batch, seed, epoch=0)
         encoding = system.encode(masked)
-        entries = system.likelihood.loss(encoding.prediction, batch.target, encoding.log_variance)
-        return torch.where(labels, entries, 0.0).sum((0, 1)), labels.sum((0, 1))
+        entry_losses = system.likelihood.loss(encoding.prediction, batch.target, encoding.log_variance)
+        return torch.where(labels, entry_losses, 0.0).sum((0, 1)), labels.sum((0, 1))
 
-    return losses
+    return cell_loss

@@ -6,8 +6,8 @@ from pathlib import Path
 import lightning as L
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
-from blend_pl.runs.folder import LAST
-from blend_pl.utils.signals import on_stopping
+from blend_pl.runs.folder import LAST_CHECKPOINT
+from blend_pl.utils.signals import handle_signals
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -18,22 +18,22 @@ class LastCheckpoint(ModelCheckpoint):
     weights of an uninterrupted one.
 
     Args:
-        folder: of the run's checkpoints.
+        checkpoint_dir: of the run's checkpoints.
 
     Attributes:
-        stopped: whether training ended because of a signal.
+        interrupted: whether training ended because of a signal.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, checkpoint_dir: Path) -> None:
         # Lightning's own `save_last` waits for a better score; a run should resume from where it was.
-        super().__init__(folder, Path(LAST).stem, enable_version_counter=False)
-        self.stopped = False
-        self._asked = False
-        self._listening = ExitStack()
+        super().__init__(checkpoint_dir, Path(LAST_CHECKPOINT).stem, enable_version_counter=False)
+        self.interrupted = False
+        self._stop_requested = False
+        self._signal_handlers = ExitStack()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        self._listening.enter_context(on_stopping(self._ask))
+        self._signal_handlers.enter_context(handle_signals(self._request_stop))
         # A run that was killed after it had been stopped early must not go on training.
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, EarlyStopping) and callback.wait_count >= callback.patience:
@@ -42,18 +42,18 @@ class LastCheckpoint(ModelCheckpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves as usual; if any rank was sent a signal, saves whatever epoch it is and ends training."""
         super().on_train_epoch_end(trainer, pl_module)
-        if trainer.strategy.reduce_boolean_decision(self._asked, all=False):
+        if trainer.strategy.reduce_boolean_decision(self._stop_requested, all=False):
             assert self.dirpath is not None
-            trainer.save_checkpoint(Path(self.dirpath) / LAST)
-            self.stopped = trainer.should_stop = True
+            trainer.save_checkpoint(Path(self.dirpath) / LAST_CHECKPOINT)
+            self.interrupted = trainer.should_stop = True
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
-        self._listening.close()
+        self._signal_handlers.close()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         super().on_exception(trainer, pl_module, exception)
-        self._listening.close()
+        self._signal_handlers.close()
 
-    def _ask(self, _: int) -> None:
-        self._asked = True
+    def _request_stop(self, _: int) -> None:
+        self._stop_requested = True

@@ -21,7 +21,7 @@ class Pretrained(L.Callback):
 
     def __init__(self, model: str) -> None:
         self.path = Path(model)
-        self.done = False
+        self.weights_loaded = False
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Copies the weights.
@@ -30,16 +30,16 @@ class Pretrained(L.Callback):
             ConfigError: the two networks do not fit together.
             TeacherError: the checkpoint is missing or damaged.
         """
-        if stage != "fit" or self.done:
+        if stage != "fit" or self.weights_loaded:
             return
-        other = load_system(self.path)
+        pretrained = load_system(self.path)
         # A network for each session may begin as one of all.
-        if not isinstance(other, LFPStudent) or not isinstance(pl_module, type(other)):
+        if not isinstance(pretrained, LFPStudent) or not isinstance(pl_module, type(pretrained)):
             raise ConfigError(
-                f"{type(pl_module).__name__} cannot begin as the {type(other).__name__} of {self.path}; name a model "
+                f"{type(pl_module).__name__} cannot begin as the {type(pretrained).__name__} of {self.path}; name a model "
                 "of the same kind"
             )
         assert isinstance(pl_module, LFPStudent)
         pl_module.build(trainer.datamodule.signature)  # type: ignore[attr-defined]
-        pl_module.network.adopt(other.network)
-        self.done = True
+        pl_module.network.init_from(pretrained.network)
+        self.weights_loaded = True

@@ -36,8 +36,8 @@ class RatesWriter(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         if self.rates is None:
-            trials = len(trainer.datamodule.parts["eval"])  # type: ignore[attr-defined]
-            self.rates = outputs.new_zeros((trials, *outputs.shape[1:]))
+            n_trials = len(trainer.datamodule.subsets["eval"])  # type: ignore[attr-defined]
+            self.rates = outputs.new_zeros((n_trials, *outputs.shape[1:]))
         self.rates[batch.index] = outputs
 
     def on_predict_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -46,7 +46,7 @@ class RatesWriter(L.Callback):
         rates = torch.as_tensor(trainer.strategy.reduce(self.rates, reduce_op="sum")).cpu().numpy()
         if not trainer.is_global_zero:
             return
-        session = trainer.datamodule.parts["eval"]  # type: ignore[attr-defined]
+        session = trainer.datamodule.subsets["eval"]  # type: ignore[attr-defined]
         bins, heldin = session.n_observed, session.n_heldin
         with atomic_file(self.path) as path, h5py.File(path, "w") as file:
             file["trial_id"] = session.trial_id.numpy()

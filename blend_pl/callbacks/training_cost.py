@@ -11,22 +11,22 @@ import lightning as L
 import torch
 from torch import nn
 
-from blend_pl.systems.student import OBJECTIVE
+from blend_pl.systems.student import OBJECTIVE_PREFIX
 
-_UNIT = 1 if sys.platform == "darwin" else 1024
+_MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 """Bytes in which the system counts a process's memory."""
 
 
-def parameters_of(system: nn.Module) -> int:
+def count_parameters(system: nn.Module) -> int:
     """Number of trained parameters of a system, without what only a distillation needs."""
-    named = system.named_parameters()
-    return sum(p.numel() for name, p in named if p.requires_grad and not name.startswith(OBJECTIVE))
+    named_parameters = system.named_parameters()
+    return sum(p.numel() for name, p in named_parameters if p.requires_grad and not name.startswith(OBJECTIVE_PREFIX))
 
 
-Mark = float | torch.cuda.Event
+Timestamp = float | torch.cuda.Event
 
 
-def mark(device: torch.device) -> Mark:
+def record_time(device: torch.device) -> Timestamp:
     """Now; on a GPU, which the host runs ahead of, when the GPU will have done what it has been told so far."""
     if device.type != "cuda":
         return time.perf_counter()
@@ -35,72 +35,72 @@ def mark(device: torch.device) -> Mark:
     return event
 
 
-def is_reached(when: Mark) -> bool:
+def is_complete(timestamp: Timestamp) -> bool:
     """Whether a GPU has come so far."""
-    return isinstance(when, float) or when.query()
+    return isinstance(timestamp, float) or timestamp.query()
 
 
-def seconds_between(first: Mark, last: Mark) -> float:
+def elapsed(start: Timestamp, end: Timestamp) -> float:
     """Seconds between two marks, which a GPU must have reached."""
-    if isinstance(first, float):
-        assert isinstance(last, float)
-        return last - first
-    assert not isinstance(last, float)
-    return first.elapsed_time(last) / 1000
+    if isinstance(start, float):
+        assert isinstance(end, float)
+        return end - start
+    assert not isinstance(end, float)
+    return start.elapsed_time(end) / 1000
 
 
-class Cost(L.Callback):
+class TrainingCost(L.Callback):
     """Measures a training while it runs.
 
     Attributes:
-        parameters: number of trained parameters of the system, without what only a distillation needs.
-        seconds: of each step, from the batch's arrival to the updated weights; all are known once training has ended.
+        n_parameters: number of trained parameters of the system, without what only a distillation needs.
+        step_seconds: of each step, from the batch's arrival to the updated weights; all are known once training has ended.
     """
 
     def __init__(self) -> None:
-        self.parameters = 0
-        self.seconds: list[float] = []
-        self._steps: deque[tuple[Mark, Mark]] = deque()
+        self.n_parameters = 0
+        self.step_seconds: list[float] = []
+        self._pending_steps: deque[tuple[Timestamp, Timestamp]] = deque()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.parameters = parameters_of(pl_module)
+        self.n_parameters = count_parameters(pl_module)
         if pl_module.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(pl_module.device)
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        self._began = mark(pl_module.device)
+        self._step_start = record_time(pl_module.device)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        self._steps.append((self._began, mark(pl_module.device)))
+        self._pending_steps.append((self._step_start, record_time(pl_module.device)))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # Marks of a whole training would be too many for a GPU to keep.
-        self._settle()
+        self._collect()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         on_gpu = pl_module.device.type == "cuda"
         if on_gpu:
             torch.cuda.synchronize(pl_module.device)
-        self._settle()
+        self._collect()
         self.peak_bytes = (
             torch.cuda.max_memory_allocated(pl_module.device)
             if on_gpu
-            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
+            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT
         )
 
-    def _settle(self) -> None:
-        while self._steps and is_reached(self._steps[0][1]):
-            self.seconds.append(seconds_between(*self._steps.popleft()))
+    def _collect(self) -> None:
+        while self._pending_steps and is_complete(self._pending_steps[0][1]):
+            self.step_seconds.append(elapsed(*self._pending_steps.popleft()))
 
     def summary(self) -> dict[str, float | int] | None:
         """Parameters, median seconds a step, and peak bytes of the device or, on a CPU, of the process.
 
         None where no step was taken, as when a finished training is taken up again.
         """
-        if not self.seconds:
+        if not self.step_seconds:
             return None
         return {
-            "parameters": self.parameters,
-            "seconds_per_step": statistics.median(self.seconds),
+            "parameters": self.n_parameters,
+            "seconds_per_step": statistics.median(self.step_seconds),
             "peak_bytes": self.peak_bytes,
         }

@@ -6,10 +6,10 @@ from inspect import signature
 
 from jsonargparse import ArgumentParser
 
-from blend_pl.errors import ConfigError, complaint
+from blend_pl.errors import ConfigError, first_parser_error
 
 
-def run_beside(name: str, command: Callable[..., None], arguments: Sequence[str]) -> None:
+def run_function_command(name: str, command: Callable[..., None], arguments: Sequence[str]) -> None:
     """Runs a small command.
 
     Among a function's parameters `runs` are as many as one likes, and `data` are all options that begin with --data, as
@@ -28,28 +28,28 @@ def run_beside(name: str, command: Callable[..., None], arguments: Sequence[str]
     if "runs" in parameters:
         parser.add_argument("runs", nargs="+", type=str, help="folders of runs or experiments")
     parser.add_function_arguments(command, as_positional=True, skip={"runs", "data"})
-    more = {}
+    extra_arguments = {}
     if "data" in parameters:
-        more["data"], arguments = _data_options(arguments)
+        extra_arguments["data"], arguments = _split_data_options(arguments)
     # A flag alone means true; the parser wants the value.
     flags = {f"--{name}" for name, parameter in parameters.items() if parameter.annotation is bool}
-    given = [f"{argument}=true" if argument in flags else argument for argument in arguments]
+    parser_arguments = [f"{argument}=true" if argument in flags else argument for argument in arguments]
     try:
-        command(**parser.parse_args(given).as_dict(), **more)
+        command(**parser.parse_args(parser_arguments).as_dict(), **extra_arguments)
     except ArgumentError as error:
-        raise ConfigError(f"{complaint(str(error))}; see `python -m blend_pl {name} --help`") from error
+        raise ConfigError(f"{first_parser_error(str(error))}; see `python -m blend_pl {name} --help`") from error
 
 
-def _data_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+def _split_data_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Options that begin with --data., with their values, and all other arguments."""
     options: list[str] = []
-    others: list[str] = []
+    other_arguments: list[str] = []
     remaining = iter(arguments)
     for argument in remaining:
         if not argument.startswith("--data."):
-            others.append(argument)
+            other_arguments.append(argument)
         elif "=" in argument:
             options.append(argument)
         else:
             options.append(f"{argument}={next(remaining, '')}")
-    return options, others
+    return options, other_arguments

@@ -9,7 +9,7 @@ from blend_pl.errors import ConfigError
 if TYPE_CHECKING:
     from blend_pl.cli.trainer import BlendCLI
 
-TRAINER = {
+TRAINER_COMMANDS = {
     "fit": "trains an experiment, and its teacher where that is missing, and scores it",
     "validate": "scores a checkpoint by what chooses checkpoints",
     "test": "scores a checkpoint as the benchmark does",
@@ -17,21 +17,21 @@ TRAINER = {
 }
 """Commands of the trainer."""
 
-BESIDE = {
+FUNCTION_COMMANDS = {
     "simulate": ("blend_pl.cli.simulate:simulate", "writes a session with known rates as NWB files"),
-    "plain": ("blend_pl.baselines:plain", "fits baselines that need no network"),
+    "baseline": ("blend_pl.baselines:fit_baselines", "fits baselines that need no network"),
     "report": ("blend_pl.report:report", "compares runs over seeds: tables and figures"),
     "submit": ("blend_pl.submission:submit", "writes, checks, scores or hands in a file of NLB'21"),
-    "many": ("blend_pl.multirun:many", "fits several seeds or points of an experiment, on a GPU at once"),
+    "multirun": ("blend_pl.multirun:multirun", "fits several seeds or points of an experiment, on a GPU at once"),
     "sweep": ("blend_pl.sweep:sweep", "tries settings: W&B's sweep files on Optuna, without an account"),
     "export": ("blend_pl.export:export", "writes a student as programs for real time: torch.export and ONNX"),
 }
 """Commands beside these: the function that each of them is, and what it does."""
 
-HELP = ("-h", "--help")
+HELP_FLAGS = ("-h", "--help")
 
 
-def run(arguments: Sequence[str]) -> "BlendCLI | None":
+def run_command(arguments: Sequence[str]) -> "BlendCLI | None":
     """Runs one command.
 
     Args:
@@ -44,34 +44,34 @@ def run(arguments: Sequence[str]) -> "BlendCLI | None":
         BlendError: something that the user can mend.
     """
     name = next(iter(arguments), None)
-    if name in HELP:
-        print(overview())
+    if name in HELP_FLAGS:
+        print(format_help())
         return None
-    if name is None or (not name.startswith("-") and name not in (*TRAINER, *BESIDE)):
+    if name is None or (not name.startswith("-") and name not in (*TRAINER_COMMANDS, *FUNCTION_COMMANDS)):
         raise ConfigError(
             f"{'no command is named' if name is None else f'there is no command {name}'}; choose from "
-            f"{', '.join((*TRAINER, *BESIDE))}; see `python -m blend_pl COMMAND --help`"
+            f"{', '.join((*TRAINER_COMMANDS, *FUNCTION_COMMANDS))}; see `python -m blend_pl COMMAND --help`"
         )
-    if name in BESIDE:
-        from blend_pl.cli.functions import run_beside
+    if name in FUNCTION_COMMANDS:
+        from blend_pl.cli.functions import run_function_command
 
-        run_beside(name, resolve_name(BESIDE[name][0]), arguments[1:])
+        run_function_command(name, resolve_name(FUNCTION_COMMANDS[name][0]), arguments[1:])
         return None
     from blend_pl.cli.trainer import run_trainer
 
     return run_trainer(arguments)
 
 
-def overview() -> str:
+def format_help() -> str:
     """All commands, a line for each."""
-    lines = {**TRAINER, **{name: does for name, (_, does) in BESIDE.items()}}
+    lines = {**TRAINER_COMMANDS, **{name: description for name, (_, description) in FUNCTION_COMMANDS.items()}}
     return "\n".join(
         (
             "usage: python -m blend_pl COMMAND ...",
             "",
             "Privileged distillation in neural population dynamics.",
             "",
-            *(f"  {name:10}{does}" for name, does in lines.items()),
+            *(f"  {name:10}{description}" for name, description in lines.items()),
             "",
             "To begin with: python -m blend_pl fit --config experiments/simulated_hard.yaml",
             "Options of a command: python -m blend_pl COMMAND --help",

@@ -2,7 +2,7 @@
 
 from blend_pl.data.batch import Batch
 from blend_pl.data.nlb.module import NLBDataModule
-from blend_pl.data.nlb.simulation.parameters import Simulation
+from blend_pl.data.nlb.simulation.parameters import NLBSimulation
 from blend_pl.data.nlb.spec import SessionSpec
 
-__all__ = ["Batch", "NLBDataModule", "SessionSpec", "Simulation"]
+__all__ = ["Batch", "NLBDataModule", "NLBSimulation", "SessionSpec"]

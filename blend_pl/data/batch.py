@@ -19,7 +19,7 @@ class Batch:
         target: (B, T', N) float, what is reconstructed and predicted.
         target_valid: (B, T', N) bool, entries that were recorded.
         index: (B,) int64, rows of the trials in their split.
-        rows: (B,) int64, positions of the trials in the global batch, before it was divided over ranks.
+        global_rows: (B,) int64, positions of the trials in the global batch, before it was divided over ranks.
         global_size: number of trials in the global batch.
         privileged: (B, T', D) float, z-scored, 0 where missing; None once it is taken away.
         privileged_valid: (B, T', D) bool, where `privileged` was measured.
@@ -29,7 +29,7 @@ class Batch:
     target: Tensor
     target_valid: Tensor
     index: Tensor
-    rows: Tensor
+    global_rows: Tensor
     global_size: int
     privileged: Tensor | None = None
     privileged_valid: Tensor | None = None
@@ -37,7 +37,7 @@ class Batch:
     def __len__(self) -> int:
         return len(self.observed)
 
-    def public(self) -> "Batch":
+    def without_privileged(self) -> "Batch":
         """The batch without privileged information: all that a student's code path receives."""
         return replace(self, privileged=None, privileged_valid=None)
 
@@ -47,5 +47,9 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The batch on another device."""
-        tensors = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}
-        return replace(self, **{k: v.to(device, non_blocking=non_blocking) for k, v in tensors.items()})
+        tensors = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if isinstance(getattr(self, field.name), Tensor)
+        }
+        return replace(self, **{name: tensor.to(device, non_blocking=non_blocking) for name, tensor in tensors.items()})

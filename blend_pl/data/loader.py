@@ -6,13 +6,13 @@ from typing import Generic, Protocol, TypeVar
 
 from blend_pl.data.batch import Batch
 
-Cut = TypeVar("Cut")
+BatchIndexT = TypeVar("BatchIndexT")
 """What says where one batch is cut from."""
-Cut_co = TypeVar("Cut_co", covariant=True)
-Batch_co = TypeVar("Batch_co", bound=Batch, covariant=True)
+BatchIndexT_co = TypeVar("BatchIndexT_co", covariant=True)
+BatchT_co = TypeVar("BatchT_co", bound=Batch, covariant=True)
 
 
-class Plan(Protocol[Cut_co]):
+class BatchSampler(Protocol[BatchIndexT_co]):
     """Which batches an epoch consists of."""
 
     def set_epoch(self, epoch: int) -> None:
@@ -20,46 +20,46 @@ class Plan(Protocol[Cut_co]):
 
     def __len__(self) -> int: ...
 
-    def __iter__(self) -> Iterator[Cut_co]: ...
+    def __iter__(self) -> Iterator[BatchIndexT_co]: ...
 
 
-class FixedPlan(Generic[Cut]):
+class FixedBatchSampler(Generic[BatchIndexT]):
     """The same batches in every epoch.
 
     Args:
-        cuts: where they are cut from.
+        batch_indices: where they are cut from.
     """
 
-    def __init__(self, cuts: Sequence[Cut]) -> None:
-        self.cuts = cuts
+    def __init__(self, batch_indices: Sequence[BatchIndexT]) -> None:
+        self.batch_indices = batch_indices
 
     def set_epoch(self, epoch: int) -> None:
         """Every epoch is the same."""
 
     def __len__(self) -> int:
-        return len(self.cuts)
+        return len(self.batch_indices)
 
-    def __iter__(self) -> Iterator[Cut]:
-        return iter(self.cuts)
+    def __iter__(self) -> Iterator[BatchIndexT]:
+        return iter(self.batch_indices)
 
 
-class PlannedBatches(Iterable[Batch_co], Generic[Cut, Batch_co], ABC):
+class BatchLoader(Iterable[BatchT_co], Generic[BatchIndexT, BatchT_co], ABC):
     """Iterates over batches on the device where the recordings lie; a subclass cuts them.
 
     Args:
-        plan: which batches there are. Lightning sets its epoch.
+        sampler: which batches there are. Lightning sets its epoch.
     """
 
-    def __init__(self, plan: Plan[Cut]) -> None:
+    def __init__(self, sampler: BatchSampler[BatchIndexT]) -> None:
         # Under these names Lightning looks for what draws anew each epoch.
-        self.sampler = self.batch_sampler = plan
+        self.sampler = self.batch_sampler = sampler
 
     def __len__(self) -> int:
         return len(self.sampler)
 
-    def __iter__(self) -> Iterator[Batch_co]:
-        return map(self.cut, self.sampler)
+    def __iter__(self) -> Iterator[BatchT_co]:
+        return map(self.gather, self.sampler)
 
     @abstractmethod
-    def cut(self, cut: Cut) -> Batch_co:
+    def gather(self, batch_index: BatchIndexT) -> BatchT_co:
         """One batch."""

@@ -1,26 +1,26 @@
 """Distillation losses and the mixed objective: encodings in, scalars out."""
 
 from blend_pl.distillation.losses import (
-    Correlation,
+    CorrelationLoss,
     DistillationLoss,
-    Feature,
-    GaussianSoft,
-    Hard,
-    Representation,
-    Soft,
+    FeatureLoss,
+    GaussianSoftLoss,
+    HardLoss,
+    RepresentationLoss,
+    SoftLoss,
 )
 from blend_pl.distillation.objective import MaskedReconstruction, MixedObjective
-from blend_pl.distillation.schedules import Ramp
+from blend_pl.distillation.schedules import LinearSchedule
 
 __all__ = [
-    "Correlation",
+    "CorrelationLoss",
     "DistillationLoss",
-    "Feature",
-    "GaussianSoft",
-    "Hard",
+    "FeatureLoss",
+    "GaussianSoftLoss",
+    "HardLoss",
+    "LinearSchedule",
     "MaskedReconstruction",
     "MixedObjective",
-    "Ramp",
-    "Representation",
-    "Soft",
+    "RepresentationLoss",
+    "SoftLoss",
 ]

@@ -5,25 +5,25 @@ from torch import Tensor, nn
 
 from blend_pl.data.lfp.batches import SessionBatch
 from blend_pl.models.base import Encoding
-from blend_pl.utils.distributed import global_mean
+from blend_pl.utils.distributed import distributed_mean
 
 
-def decoding_error(decoded: Tensor, behavior: Tensor, known: Tensor) -> Tensor:
+def decoding_error(decoded: Tensor, behavior: Tensor, valid: Tensor) -> Tensor:
     """Mean squared error of decoded behaviour where it is known, over all ranks; (B, T', D) each."""
-    return global_mean(torch.where(known, (decoded - behavior).square(), 0.0).sum(), known.sum())
+    return distributed_mean(torch.where(valid, (decoded - behavior).square(), 0.0).sum(), valid.sum())
 
 
 class BehaviorRegression(nn.Module):
     """Mean squared error of behaviour read off the latents by a linear head (Erturk et al., 2025, supervised).
 
     Args:
-        latents: H, width of the latents.
-        channels: D, channels of behaviour.
+        latent_dim: H, width of the latents.
+        n_behavior: D, channels of behaviour.
     """
 
-    def __init__(self, latents: int, channels: int) -> None:
+    def __init__(self, latent_dim: int, n_behavior: int) -> None:
         super().__init__()
-        self.head = nn.Linear(latents, channels)
+        self.head = nn.Linear(latent_dim, n_behavior)
 
     def forward(self, encoding: Encoding, labels: Tensor, batch: SessionBatch) -> dict[str, Tensor]:
         """Scores a batch.

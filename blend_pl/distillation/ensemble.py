@@ -10,7 +10,7 @@ from blend_pl.likelihoods import Likelihood
 from blend_pl.models.base import Encoding
 
 
-class Encoder(Protocol):
+class TeacherEncoder(Protocol):
     """What teaches."""
 
     likelihood: Likelihood
@@ -19,22 +19,22 @@ class Encoder(Protocol):
         """What it makes of a batch with privileged input."""
 
 
-class Ensemble:
+class TeacherEnsemble:
     """What several teachers together make of a batch with privileged input.
 
     Args:
         teachers: the teachers; some may be added later.
     """
 
-    def __init__(self, teachers: Sequence[Encoder]) -> None:
+    def __init__(self, teachers: Sequence[TeacherEncoder]) -> None:
         self.teachers = teachers
 
     def __call__(self, batch: Batch) -> Encoding:
         """The mean of their predictions; see `average`."""
-        return average([teacher.encode(batch) for teacher in self.teachers], self.teachers[0].likelihood)
+        return average_encodings([teacher.encode(batch) for teacher in self.teachers], self.teachers[0].likelihood)
 
 
-def average(encodings: Sequence[Encoding], likelihood: Likelihood) -> Encoding:
+def average_encodings(encodings: Sequence[Encoding], likelihood: Likelihood) -> Encoding:
     """The encoding that predicts the mean of what several encodings predict.
 
     Args:

@@ -33,9 +33,9 @@ class JointReconstruction(nn.Module):
         Returns:
             The terms "spikes", nats, and "lfp", and the "loss" to minimise.
         """
-        terms = {}
+        losses = {}
         for name, columns in (("spikes", slice(batch.n_units)), ("lfp", slice(batch.n_units, None))):
-            part = replace(encoding, prediction=encoding.prediction[..., columns])
-            target = replace(batch, target=batch.target[..., columns])
-            terms[name] = getattr(self, name)(part, labels[..., columns], target)["loss"]
-        return {"loss": terms["spikes"] + self.lfp_weight * terms["lfp"], **terms}
+            modality_encoding = replace(encoding, prediction=encoding.prediction[..., columns])
+            modality_batch = replace(batch, target=batch.target[..., columns])
+            losses[name] = getattr(self, name)(modality_encoding, labels[..., columns], modality_batch)["loss"]
+        return {"loss": losses["spikes"] + self.lfp_weight * losses["lfp"], **losses}

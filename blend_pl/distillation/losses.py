@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from blend_pl.errors import TeacherError
 from blend_pl.models.base import Encoding
 
-TINY = 1e-8
+EPS = 1e-8
 
 
 class DistillationLoss(nn.Module):
@@ -26,7 +26,7 @@ class DistillationLoss(nn.Module):
         super().__init__()
         self.register_buffer("scale", torch.ones(()))
 
-    def match(self, student: Encoding, teacher: Encoding) -> None:
+    def check_compatible(self, student: Encoding, teacher: Encoding) -> None:
         """Prepares for the two models from one example encoding of each, before the optimiser is built.
 
         Raises:
@@ -38,14 +38,14 @@ class DistillationLoss(nn.Module):
                 f"{tuple(student.prediction.shape[1:])}; train the teacher on the student's session and bins"
             )
 
-    def calibrate(self, teacher: Encoding) -> None:
+    def fit_scale(self, teacher: Encoding) -> None:
         """Takes as unit the distance of a student that knows only the teacher's mean.
 
         Args:
             teacher: encoding of many training trials.
         """
         mean = teacher.prediction.mean((0, 1), keepdim=True).expand_as(teacher.prediction)
-        self.scale.copy_(self.distance(Encoding(mean), teacher).mean().clamp(min=TINY))
+        self.scale.copy_(self.distance(Encoding(mean), teacher).mean().clamp(min=EPS))
 
     def distance(self, student: Encoding, teacher: Encoding) -> Tensor:
         """The paper's distance, one number a trial: (B,)."""
@@ -56,14 +56,14 @@ class DistillationLoss(nn.Module):
         return self.distance(student, teacher) / self.scale
 
 
-class Hard(DistillationLoss):
+class HardLoss(DistillationLoss):
     """Squared error of the predictions (BLEND): mean over t, n of (S - T)^2, in units of the teacher's variance."""
 
     def distance(self, student: Encoding, teacher: Encoding) -> Tensor:
         return (student.prediction - teacher.prediction).square().mean((1, 2))
 
 
-class Soft(DistillationLoss):
+class SoftLoss(DistillationLoss):
     """Softened distributions over neurons (BLEND): tau^2 mean over t of KL(softmax(T / tau) || softmax(S / tau)).
 
     The unit is the divergence of the teacher's mean distribution from the teacher.
@@ -86,40 +86,40 @@ class Soft(DistillationLoss):
         return self.tau**2 * divergence.mean(1)
 
 
-class GaussianSoft(DistillationLoss):
+class GaussianSoftLoss(DistillationLoss):
     """Soft distillation of Gaussian predictions: mean over t, n of KL(N(m_T, v_T) || N(m_S, v_S)), in closed form.
 
     For models that predict a variance with every mean. The unit is the divergence of a Gaussian with the teacher's mean
     and its whole variance, within and between entries, from the teacher.
     """
 
-    def match(self, student: Encoding, teacher: Encoding) -> None:
-        super().match(student, teacher)
+    def check_compatible(self, student: Encoding, teacher: Encoding) -> None:
+        super().check_compatible(student, teacher)
         if student.log_variance is None or teacher.log_variance is None:
             raise TeacherError(
                 "soft distillation of Gaussians needs a student and a single teacher that predict variances; set "
                 "model.backbone.variance to true for both"
             )
 
-    def calibrate(self, teacher: Encoding) -> None:
+    def fit_scale(self, teacher: Encoding) -> None:
         assert teacher.log_variance is not None
         mean = teacher.prediction.mean((0, 1), keepdim=True)
-        total = teacher.log_variance.exp() + (teacher.prediction - mean).square()
-        ignorant = Encoding(
+        total_variance = teacher.log_variance.exp() + (teacher.prediction - mean).square()
+        marginal = Encoding(
             mean.expand_as(teacher.prediction),
-            log_variance=total.mean((0, 1), keepdim=True).log().expand_as(teacher.prediction),
+            log_variance=total_variance.mean((0, 1), keepdim=True).log().expand_as(teacher.prediction),
         )
-        self.scale.copy_(self.distance(ignorant, teacher).mean().clamp(min=TINY))
+        self.scale.copy_(self.distance(marginal, teacher).mean().clamp(min=EPS))
 
     def distance(self, student: Encoding, teacher: Encoding) -> Tensor:
         assert student.log_variance is not None
         assert teacher.log_variance is not None
-        ratio = teacher.log_variance - student.log_variance
-        error = (teacher.prediction - student.prediction).square() * (-student.log_variance).exp()
-        return 0.5 * (ratio.exp() - ratio - 1 + error).mean((1, 2))
+        log_ratio = teacher.log_variance - student.log_variance
+        scaled_error = (teacher.prediction - student.prediction).square() * (-student.log_variance).exp()
+        return 0.5 * (log_ratio.exp() - log_ratio - 1 + scaled_error).mean((1, 2))
 
 
-class Feature(DistillationLoss):
+class FeatureLoss(DistillationLoss):
     """Squared error of layer outputs (BLEND): mean over layers l of |P_l s_l - t_l|^2 over t and width.
 
     Each layer is in units of its own variance in the teacher, so that no layer drowns another. P_l is a trained linear
@@ -127,33 +127,35 @@ class Feature(DistillationLoss):
     relative depth, so that the two may differ in width and depth.
     """
 
-    def match(self, student: Encoding, teacher: Encoding) -> None:
+    def check_compatible(self, student: Encoding, teacher: Encoding) -> None:
         if not student.features or not teacher.features:
             raise TeacherError(
                 "feature distillation needs a student and a single teacher that return their layers' outputs"
             )
-        depth, reference = len(student.features), len(teacher.features)
-        self.layers = [math.ceil((layer + 1) * reference / depth) - 1 for layer in range(depth)]
-        pairs = [(s, teacher.features[i]) for s, i in zip(student.features, self.layers, strict=True)]
+        n_student_layers, n_teacher_layers = len(student.features), len(teacher.features)
+        self.teacher_layers = [
+            math.ceil((layer + 1) * n_teacher_layers / n_student_layers) - 1 for layer in range(n_student_layers)
+        ]
+        pairs = [(s, teacher.features[i]) for s, i in zip(student.features, self.teacher_layers, strict=True)]
         for s, t in pairs:
             if s.shape[1] != t.shape[1]:
                 raise TeacherError(f"the teacher's layers have {t.shape[1]} bins, the student's {s.shape[1]}")
         self.projectors = nn.ModuleList(nn.Linear(s.shape[-1], t.shape[-1]) for s, t in pairs).to(self.scale.device)
-        self.scale = torch.ones(depth, device=self.scale.device)
+        self.scale = torch.ones(n_student_layers, device=self.scale.device)
 
-    def calibrate(self, teacher: Encoding) -> None:
-        variances = [teacher.features[i].flatten(0, 1).var(0, correction=0).mean() for i in self.layers]
-        self.scale.copy_(torch.stack(variances).clamp(min=TINY))
+    def fit_scale(self, teacher: Encoding) -> None:
+        variances = [teacher.features[i].flatten(0, 1).var(0, correction=0).mean() for i in self.teacher_layers]
+        self.scale.copy_(torch.stack(variances).clamp(min=EPS))
 
     def forward(self, student: Encoding, teacher: Encoding) -> Tensor:
         errors = [
             (project(s) - teacher.features[i]).square().mean((1, 2))
-            for project, s, i in zip(self.projectors, student.features, self.layers, strict=True)
+            for project, s, i in zip(self.projectors, student.features, self.teacher_layers, strict=True)
         ]
         return (torch.stack(errors, dim=-1) / self.scale).mean(-1)
 
 
-class Correlation(DistillationLoss):
+class CorrelationLoss(DistillationLoss):
     """Neuron-by-neuron correlations over the bins of a trial (BLEND): mean over n, m of (R_S - R_T)^2.
 
     A neuron whose prediction does not change in a trial correlates with nothing, instead of giving NaN. The unit is
@@ -164,14 +166,14 @@ class Correlation(DistillationLoss):
         return (correlations(student.prediction) - correlations(teacher.prediction)).square().mean((1, 2))
 
 
-class Representation(DistillationLoss):
+class RepresentationLoss(DistillationLoss):
     """Angle between pooled latents (Erturk et al., 2025): mean over t of 1 - cos(S_t, T_t), without a projection.
 
     The unit is the paper's: 0 for latents that point the same way, 1 for latents that have nothing to do with the
     teacher's. alpha = 1 / (1 + lambda) is the paper's weight lambda. Bins of which a student saw nothing do not count.
     """
 
-    def match(self, student: Encoding, teacher: Encoding) -> None:
+    def check_compatible(self, student: Encoding, teacher: Encoding) -> None:
         if student.latents is None or teacher.latents is None:
             raise TeacherError("representation distillation needs latents of student and teacher; return them both")
         if student.latents.shape[1:] != teacher.latents.shape[1:]:
@@ -180,22 +182,22 @@ class Representation(DistillationLoss):
                 f"{tuple(student.latents.shape[1:])}; give both networks one width and the same segments"
             )
 
-    def calibrate(self, teacher: Encoding) -> None:
+    def fit_scale(self, teacher: Encoding) -> None:
         """The unit is fixed."""
 
     def distance(self, student: Encoding, teacher: Encoding) -> Tensor:
         assert student.latents is not None
         assert teacher.latents is not None
-        angle = 1 - F.cosine_similarity(student.latents, teacher.latents, dim=-1)
+        cosine_distance = 1 - F.cosine_similarity(student.latents, teacher.latents, dim=-1)
         if student.latents_valid is None:
-            return angle.mean(1)
+            return cosine_distance.mean(1)
         valid = student.latents_valid
-        return torch.where(valid, angle, 0.0).sum(1) / valid.sum(1).clamp(min=1)
+        return torch.where(valid, cosine_distance, 0.0).sum(1) / valid.sum(1).clamp(min=1)
 
 
 def correlations(prediction: Tensor) -> Tensor:
     """Correlation of every pair of neurons over time: (B, T', N) -> (B, N, N); 0 where a neuron is constant."""
     centred = prediction - prediction.mean(1, keepdim=True)
-    norm = centred.square().sum(1, keepdim=True).clamp(min=TINY).sqrt()
-    unit = centred / norm
-    return unit.transpose(1, 2) @ unit
+    norm = centred.square().sum(1, keepdim=True).clamp(min=EPS).sqrt()
+    normalized = centred / norm
+    return normalized.transpose(1, 2) @ normalized

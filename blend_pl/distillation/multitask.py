@@ -12,20 +12,20 @@ class MultitaskObjective(nn.Module):
 
     Args:
         reconstruction: gives the loss of a student on its own.
-        latents: H, width of the latents.
-        channels: D, privileged channels.
+        latent_dim: H, width of the latents.
+        n_privileged: D, privileged channels.
         weight: of the decoding error, which is 1 for a student that knows only the mean behaviour.
     """
 
-    def __init__(self, reconstruction: nn.Module, latents: int, channels: int, weight: float) -> None:
+    def __init__(self, reconstruction: nn.Module, latent_dim: int, n_privileged: int, weight: float) -> None:
         super().__init__()
         self.reconstruction, self.weight = reconstruction, weight
-        self.head = nn.Linear(latents, channels)
+        self.head = nn.Linear(latent_dim, n_privileged)
 
     def forward(self, encoding: Encoding, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Scores a batch; see `MaskedReconstruction`. Adds the term "decoding", the mean squared error where known."""
-        terms = self.reconstruction(encoding, labels, batch)
+        losses = self.reconstruction(encoding, labels, batch)
         assert batch.privileged is not None
         assert batch.privileged_valid is not None
         decoding = decoding_error(self.head(encoding.latents), batch.privileged, batch.privileged_valid)
-        return {**terms, "loss": terms["loss"] + self.weight * decoding, "decoding": decoding}
+        return {**losses, "loss": losses["loss"] + self.weight * decoding, "decoding": decoding}

@@ -9,7 +9,7 @@ from blend_pl.data.batch import Batch
 from blend_pl.distillation.losses import DistillationLoss
 from blend_pl.likelihoods import Likelihood
 from blend_pl.models.base import Encoding
-from blend_pl.utils.distributed import global_mean
+from blend_pl.utils.distributed import distributed_mean
 
 
 class MaskedReconstruction(nn.Module):
@@ -37,11 +37,11 @@ class MaskedReconstruction(nn.Module):
         Returns:
             The term "mtm", the term "penalty" if the backbone has one, and the "loss" to minimise, their sum.
         """
-        entries = self.likelihood.loss(encoding.prediction, batch.target, encoding.log_variance)
-        mtm = global_mean(torch.where(labels, entries, 0.0).sum(), labels.sum())
+        entry_losses = self.likelihood.loss(encoding.prediction, batch.target, encoding.log_variance)
+        mtm = distributed_mean(torch.where(labels, entry_losses, 0.0).sum(), labels.sum())
         if encoding.penalty is None:
             return {"loss": mtm, "mtm": mtm}
-        penalty = global_mean(encoding.penalty.sum(), len(encoding.penalty))
+        penalty = distributed_mean(encoding.penalty.sum(), len(encoding.penalty))
         return {"loss": mtm + penalty, "mtm": mtm, "penalty": penalty}
 
 
@@ -70,9 +70,9 @@ class MixedObjective(nn.Module):
 
     def forward(self, encoding: Encoding, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Scores a batch; see `MaskedReconstruction`. Adds the term "distillation"."""
-        terms = self.reconstruction(encoding, labels, batch)
+        losses = self.reconstruction(encoding, labels, batch)
         with torch.no_grad():
-            target = self.teacher(batch)
-        distillation = global_mean(self.loss(encoding, target).sum(), len(batch))
-        loss = self.alpha * terms["loss"] + (1 - self.alpha) * distillation
-        return {**terms, "loss": loss, "distillation": distillation}
+            teacher_encoding = self.teacher(batch)
+        distillation = distributed_mean(self.loss(encoding, teacher_encoding).sum(), len(batch))
+        loss = self.alpha * losses["loss"] + (1 - self.alpha) * distillation
+        return {**losses, "loss": loss, "distillation": distillation}

@@ -7,25 +7,29 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from blend_pl.data.lfp.signature import SessionSet
+from blend_pl.data.lfp.signature import MultiSessionSignature
 from blend_pl.data.nlb.session import Signature
 from blend_pl.errors import ConfigError, TeacherError
-from blend_pl.export.program import TOLERANCE, onnx_packages
-from blend_pl.export.trial_program import member_of
+from blend_pl.export.program import TOLERANCE, require_onnx_packages
+from blend_pl.export.trial_program import select_session
 from blend_pl.export.writer import write_programs
 from blend_pl.models import NeuPRINT
-from blend_pl.runs.folder import BEST, CHECKPOINTS
+from blend_pl.runs.folder import BEST_CHECKPOINT, CHECKPOINT_DIR
 from blend_pl.runs.results import read_results
 from blend_pl.systems import Multimodal, SpikeTeacher, Student, Teacher
 from blend_pl.systems.checkpoint import load_system
 from blend_pl.utils.files import atomic_folder
 
-DESCRIPTION = "export.json"
-PACKAGES = ("blend-pl", "torch", "onnx", "onnxscript", "onnxruntime")
+DESCRIPTION_FILE = "export.json"
+VERSIONED_PACKAGES = ("blend-pl", "torch", "onnx", "onnxscript", "onnxruntime")
 
 
 def export(
-    run: str, output: str | None = None, checkpoint: str = BEST, session: str | None = None, steps: int = 2000
+    run: str,
+    output: str | None = None,
+    checkpoint: str = BEST_CHECKPOINT,
+    session: str | None = None,
+    steps: int = 2000,
 ) -> None:
     """Writes a finished run's student, which sees neural activity only, as programs that run without this package.
 
@@ -45,73 +49,73 @@ def export(
         BlendError: the run has no such checkpoint, holds a teacher or a model that cannot be exported, the output
             exists, or a package is missing.
     """
-    path = Path(run)
-    folder = Path(output) if output is not None else path / "export"
-    onnx_packages()
+    run_dir = Path(run)
+    folder = Path(output) if output is not None else run_dir / "export"
+    require_onnx_packages()
     if steps < 1:
         raise ConfigError(f"--steps is at least 1, not {steps}")
     if folder.exists():
         raise ConfigError(f"{folder} exists already; remove it, or choose another folder with --output")
-    results = read_results(path)
-    student = student_of(path, checkpoint)
+    results = read_results(run_dir)
+    student = load_student(run_dir, checkpoint)
     with atomic_folder(folder) as temporary:
-        written = write_programs(student, session, temporary, steps)
+        program_info = write_programs(student, session, temporary, steps)
         description = {
             "name": results["name"],
             "fingerprint": results["fingerprint"],
             "seed": results["seed"],
-            "checkpoint": f"{CHECKPOINTS}/{checkpoint}",
-            **_session(student.signature, session),
-            **written,
+            "checkpoint": f"{CHECKPOINT_DIR}/{checkpoint}",
+            **_describe_session(student.signature, session),
+            **program_info,
             "tolerance": TOLERANCE,
             "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "versions": {package: metadata.version(package) for package in PACKAGES},
+            "versions": {package: metadata.version(package) for package in VERSIONED_PACKAGES},
         }
-        (temporary / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+        (temporary / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n")
     print(f"exported {results['name']} to {folder}")
-    for line in _lines(description):
+    for line in _summary_lines(description):
         print(f"  {line}")
 
 
-def student_of(run: Path, checkpoint: str = BEST) -> Student:
+def load_student(run_dir: Path, checkpoint: str = BEST_CHECKPOINT) -> Student:
     """A run's student.
 
     Raises:
         TeacherError: the checkpoint is missing or damaged, or holds a teacher.
         ConfigError: it holds a model that has no program.
     """
-    system = load_system(run / CHECKPOINTS / checkpoint)
+    system = load_system(run_dir / CHECKPOINT_DIR / checkpoint)
     if isinstance(system, Teacher | SpikeTeacher | Multimodal):
         raise TeacherError(
-            f"{run} holds a {type(system).__name__}, whose input is missing in real time; name the run of a student"
+            f"{run_dir} holds a {type(system).__name__}, whose input is missing in real time; name the run of a student"
         )
     if isinstance(system.backbone, NeuPRINT):
         raise ConfigError(
-            f"{run} holds a NeuPRINT, whose result are embeddings of cells; students of spikes (NDT, STNDT, LFADS, a "
+            f"{run_dir} holds a NeuPRINT, whose result are embeddings of cells; students of spikes (NDT, STNDT, LFADS, a "
             "backbone of your own) and of field potentials can be exported"
         )
     return system
 
 
-def _session(signature: Signature | None, name: str | None) -> dict[str, Any]:
+def _describe_session(signature: Signature | None, name: str | None) -> dict[str, Any]:
     """What a program's session is, as JSON values."""
     assert signature is not None
-    common = {"bin_ms": signature.bin_ms, "observed_bins": signature.n_observed, "forward_bins": signature.n_forward}
-    if isinstance(signature, SessionSet):
-        member = member_of(signature, name)
-        return {"session": member.name, **common, "channels": [*member.channel_id]}
+    bin_info = {"bin_ms": signature.bin_ms, "observed_bins": signature.n_observed, "forward_bins": signature.n_forward}
+    if isinstance(signature, MultiSessionSignature):
+        session_info = select_session(signature, name)
+        return {"session": session_info.name, **bin_info, "channels": [*session_info.channel_id]}
     held_in, held_out = signature.unit_id[: signature.n_heldin], signature.unit_id[signature.n_heldin :]
-    return {"session": signature.name, **common, "held_in": [*held_in], "held_out": [*held_out]}
+    return {"session": signature.name, **bin_info, "held_in": [*held_in], "held_out": [*held_out]}
 
 
-def _lines(description: dict[str, Any]) -> Iterator[str]:
+def _summary_lines(description: dict[str, Any]) -> Iterator[str]:
     """What to print of a description."""
     for stem, program in description["programs"].items():
         yield f"{stem}.pt2, {stem}.onnx: equal to the model to {max(program['difference'].values()):.0e}"
-        for who, taken in program.get("latency_ms", {}).items():
+        for runtime, latency_ms in program.get("latency_ms", {}).items():
             yield (
-                f"a bin of {description['bin_ms']} ms in {who} on one core: median {taken['median']:.3f} ms, p99 "
-                f"{taken['p99']:.3f} ms ({taken['processor_p99']:.3f} ms of the processor)"
+                f"a bin of {description['bin_ms']} ms in {runtime} on one core: median {latency_ms['median']:.3f} ms, p99 "
+                f"{latency_ms['p99']:.3f} ms ({latency_ms['processor_p99']:.3f} ms of the processor)"
             )
     if description["streaming"] is not True:
         yield f"not for single bins: {description['streaming']}"

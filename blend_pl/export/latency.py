@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blend_pl.export.program import onnx_session
-from blend_pl.export.streaming import Step
+from blend_pl.export.program import create_onnx_session
+from blend_pl.export.streaming import StreamingNDT
 
-WARM_UP = 200
+N_WARMUP_CALLS = 200
 """Calls before the clock starts."""
 
 
@@ -36,24 +36,24 @@ class Latency:
     processor_p99: float
 
 
-def latency(call: Callable[[int], object], steps: int) -> Latency:
+def measure_latency(call: Callable[[int], object], steps: int) -> Latency:
     """Times calls one by one, on this thread.
 
     Args:
         call: takes the number of the call.
         steps: calls to time, after `WARM_UP` that are not.
     """
-    wall, processor = np.empty(WARM_UP + steps), np.empty(WARM_UP + steps)
-    for number in range(WARM_UP + steps):
-        start, start_processor = time.perf_counter(), time.thread_time()
-        call(number)
-        processor[number], wall[number] = time.thread_time() - start_processor, time.perf_counter() - start
-    wall, processor = 1e3 * wall[WARM_UP:], 1e3 * processor[WARM_UP:]
-    p99, processor_p99 = (float(np.quantile(taken, 0.99)) for taken in (wall, processor))
-    return Latency(steps, float(np.median(wall)), p99, float(wall.max()), processor_p99)
+    wall, cpu = np.empty(N_WARMUP_CALLS + steps), np.empty(N_WARMUP_CALLS + steps)
+    for index in range(N_WARMUP_CALLS + steps):
+        start, start_cpu = time.perf_counter(), time.thread_time()
+        call(index)
+        cpu[index], wall[index] = time.thread_time() - start_cpu, time.perf_counter() - start
+    wall, cpu = 1e3 * wall[N_WARMUP_CALLS:], 1e3 * cpu[N_WARMUP_CALLS:]
+    p99, cpu_p99 = (float(np.quantile(times, 0.99)) for times in (wall, cpu))
+    return Latency(steps, float(np.median(wall)), p99, float(wall.max()), cpu_p99)
 
 
-def onnx_latency(path: Path, step: Step, spikes: Tensor, steps: int) -> Latency:
+def measure_onnx_latency(path: Path, step: StreamingNDT, spikes: Tensor, steps: int) -> Latency:
     """Times a bin in onnxruntime, trials one after another.
 
     Args:
@@ -62,32 +62,32 @@ def onnx_latency(path: Path, step: Step, spikes: Tensor, steps: int) -> Latency:
         spikes: (T', C) counts of a trial.
         steps: bins to time.
     """
-    session, counts = onnx_session(path), spikes[:, None].numpy()
-    start = [part.numpy() for part in step.start()]
-    names, state = [port.name for port in session.get_inputs()], start
+    session, counts = create_onnx_session(path), spikes[:, None].numpy()
+    initial_state = [tensor.numpy() for tensor in step.initial_state()]
+    names, state = [input_spec.name for input_spec in session.get_inputs()], initial_state
 
-    def call(number: int) -> None:
+    def call(index: int) -> None:
         nonlocal state
-        if number % len(counts) == 0:
-            state = start
-        _, *state = session.run(None, dict(zip(names, [counts[number % len(counts)], *state], strict=True)))
+        if index % len(counts) == 0:
+            state = initial_state
+        _, *state = session.run(None, dict(zip(names, [counts[index % len(counts)], *state], strict=True)))
 
-    return latency(call, steps)
+    return measure_latency(call, steps)
 
 
-def torch_latency(step: Step, spikes: Tensor, steps: int) -> Latency:
-    """Times a bin in torch, see `onnx_latency`."""
-    counts, start = spikes[:, None], step.start()
-    state = start
+def measure_torch_latency(step: StreamingNDT, spikes: Tensor, steps: int) -> Latency:
+    """Times a bin in torch, see `measure_onnx_latency`."""
+    counts, initial_state = spikes[:, None], step.initial_state()
+    state = initial_state
 
-    def call(number: int) -> None:
+    def call(index: int) -> None:
         nonlocal state
-        if number % len(counts) == 0:
-            state = start
-        _, *state = step(counts[number % len(counts)], *state)
+        if index % len(counts) == 0:
+            state = initial_state
+        _, *state = step(counts[index % len(counts)], *state)
 
     with _one_thread(), torch.inference_mode():
-        return latency(call, steps)
+        return measure_latency(call, steps)
 
 
 @contextmanager

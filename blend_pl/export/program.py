@@ -17,17 +17,17 @@ from blend_pl.errors import ConfigError
 TOLERANCE = 1e-5
 """Largest difference to the module that a program may have, relative to entries above 1."""
 
-BATCH = "batch"
+BATCH_DIM = "batch"
 """A size that is chosen when the program is run."""
 
 
 @dataclass(frozen=True)
-class Port:
+class TensorSpec:
     """An input or output of a program.
 
     Attributes:
         name: its name.
-        shape: its sizes; `BATCH` is any.
+        shape: its sizes; `BATCH_DIM` is any.
         unit: what an entry says.
         dtype: type of the entries.
     """
@@ -39,7 +39,7 @@ class Port:
 
 
 @dataclass(frozen=True)
-class Program:
+class ExportableProgram:
     """A module in evaluation mode that can be exported.
 
     Attributes:
@@ -51,19 +51,19 @@ class Program:
 
     stem: str
     module: nn.Module
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
 
-    def ports(self) -> dict[str, Any]:
+    def tensor_specs(self) -> dict[str, Any]:
         """Inputs and outputs as JSON values."""
-        return {"inputs": [asdict(port) for port in self.inputs], "outputs": [asdict(port) for port in self.outputs]}
+        return {"inputs": [asdict(spec) for spec in self.inputs], "outputs": [asdict(spec) for spec in self.outputs]}
 
-    def write(self, folder: Path, example: Sequence[Tensor]) -> None:
+    def write(self, folder: Path, example_inputs: Sequence[Tensor]) -> None:
         """Writes STEM.pt2 and STEM.onnx.
 
         Args:
             folder: where to.
-            example: inputs to trace the module with; a batch has two rows or more.
+            example_inputs: inputs to trace the module with; a batch has two rows or more.
 
         Raises:
             ConfigError: torch cannot export the module.
@@ -71,34 +71,38 @@ class Program:
         from onnx_ir import Shape
 
         self.module.eval().requires_grad_(False)
-        batch = torch.export.Dim(BATCH, min=1)
-        dynamic = tuple({d: batch for d, size in enumerate(port.shape) if size == BATCH} for port in self.inputs)
-        archive = BytesIO()
+        batch_dim = torch.export.Dim(BATCH_DIM, min=1)
+        dynamic_shapes = tuple(
+            {axis: batch_dim for axis, size in enumerate(spec.shape) if size == BATCH_DIM} for spec in self.inputs
+        )
+        buffer = BytesIO()
         try:
-            with _silence():
-                traced = torch.export.export(self.module, tuple(example), dynamic_shapes=dynamic)
-                torch.export.save(traced, archive)
-                translated = torch.onnx.export(
-                    traced,
-                    input_names=[port.name for port in self.inputs],
-                    output_names=[port.name for port in self.outputs],
+            with _quiet_exporters():
+                exported_program = torch.export.export(
+                    self.module, tuple(example_inputs), dynamic_shapes=dynamic_shapes
+                )
+                torch.export.save(exported_program, buffer)
+                onnx_program = torch.onnx.export(
+                    exported_program,
+                    input_names=[spec.name for spec in self.inputs],
+                    output_names=[spec.name for spec in self.outputs],
                     dynamo=True,
                     verbose=False,
                 )
         except Exception as error:  # Whatever the module's own code or torch's exporters may raise.
             raise ConfigError(
-                f"torch cannot export this model: {_reason(error)}; in a backbone of your own, take sizes from x.shape "
+                f"torch cannot export this model: {_root_cause(error)}; in a backbone of your own, take sizes from x.shape "
                 "rather than len(x), and let no value decide what is computed"
             ) from error
-        assert translated is not None
-        graph = translated.model.graph
-        for value, port in zip((*graph.inputs, *graph.outputs), (*self.inputs, *self.outputs), strict=True):
-            value.shape = Shape(port.shape)
-        (folder / f"{self.stem}.pt2").write_bytes(archive.getvalue())
+        assert onnx_program is not None
+        graph = onnx_program.model.graph
+        for graph_value, spec in zip((*graph.inputs, *graph.outputs), (*self.inputs, *self.outputs), strict=True):
+            graph_value.shape = Shape(spec.shape)
+        (folder / f"{self.stem}.pt2").write_bytes(buffer.getvalue())
         # A file of weights beside the program could be lost.
-        translated.save(folder / f"{self.stem}.onnx", external_data=False)
+        onnx_program.save(folder / f"{self.stem}.onnx", external_data=False)
 
-    def differences(self, folder: Path, inputs: Sequence[Sequence[Tensor]]) -> dict[str, float]:
+    def compare_outputs(self, folder: Path, inputs: Sequence[Sequence[Tensor]]) -> dict[str, float]:
         """Largest difference of what was written to the module's outputs, relative to entries above 1.
 
         Args:
@@ -111,49 +115,49 @@ class Program:
         Raises:
             ConfigError: a difference is above `TOLERANCE`.
         """
-        with _silence():
-            loaded = torch.export.load(folder / f"{self.stem}.pt2").module()
-        session = onnx_session(folder / f"{self.stem}.onnx")
-        names = [port.name for port in self.inputs]
-        largest = {"torch": 0.0, "onnxruntime": 0.0}
-        for given in inputs:
-            fed = {name: value.numpy() for name, value in zip(names, given, strict=True)}
+        with _quiet_exporters():
+            torch_module = torch.export.load(folder / f"{self.stem}.pt2").module()
+        session = create_onnx_session(folder / f"{self.stem}.onnx")
+        names = [spec.name for spec in self.inputs]
+        max_errors = {"torch": 0.0, "onnxruntime": 0.0}
+        for example in inputs:
+            feeds = {name: value.numpy() for name, value in zip(names, example, strict=True)}
             with torch.no_grad():
-                expected = _listed(self.module(*given))
-                found = {
-                    "torch": _listed(loaded(*given)),
-                    "onnxruntime": [torch.from_numpy(output) for output in session.run(None, fed)],
+                expected = _as_sequence(self.module(*example))
+                outputs_by_runtime = {
+                    "torch": _as_sequence(torch_module(*example)),
+                    "onnxruntime": [torch.from_numpy(output) for output in session.run(None, feeds)],
                 }
-            for who, outputs in found.items():
-                largest[who] = max(largest[who], difference(expected, outputs))
-        for who, largest_difference in largest.items():
-            check(f"{self.stem} in {who}", largest_difference)
-        return largest
+            for runtime, outputs in outputs_by_runtime.items():
+                max_errors[runtime] = max(max_errors[runtime], max_relative_error(expected, outputs))
+        for runtime, max_error in max_errors.items():
+            check_tolerance(f"{self.stem} in {runtime}", max_error)
+        return max_errors
 
 
-def difference(expected: Sequence[Tensor], found: Sequence[Tensor]) -> float:
+def max_relative_error(expected: Sequence[Tensor], actual: Sequence[Tensor]) -> float:
     """Largest difference between tensors, relative to entries above 1; infinite where one is no number."""
-    worst = 0.0
-    for a, b in zip(expected, found, strict=True):
-        gap = ((a.double() - b.double()).abs() / a.double().abs().clamp(min=1)).nan_to_num(torch.inf)
-        worst = max(worst, float(gap.max()) if gap.numel() else 0.0)
-    return worst
+    max_error = 0.0
+    for a, b in zip(expected, actual, strict=True):
+        error = ((a.double() - b.double()).abs() / a.double().abs().clamp(min=1)).nan_to_num(torch.inf)
+        max_error = max(max_error, float(error.max()) if error.numel() else 0.0)
+    return max_error
 
 
-def check(what: str, largest: float) -> None:
+def check_tolerance(label: str, max_error: float) -> None:
     """Refuses a difference above `TOLERANCE`.
 
     Raises:
         ConfigError: it is.
     """
-    if not largest <= TOLERANCE:
+    if not max_error <= TOLERANCE:
         raise ConfigError(
-            f"{what} differs from the model by {largest:.1e}, more than {TOLERANCE:g}, so nothing was written; a model "
+            f"{label} differs from the model by {max_error:.1e}, more than {TOLERANCE:g}, so nothing was written; a model "
             "of your own may draw at random in evaluation or decide by values that the exporter took as fixed"
         )
 
 
-def onnx_packages() -> None:
+def require_onnx_packages() -> None:
     """Asks for the packages that exporting needs.
 
     Raises:
@@ -167,7 +171,7 @@ def onnx_packages() -> None:
         raise ConfigError(f'export needs {error.name}; pip install "blend-pl[export]"') from error
 
 
-def onnx_session(path: Path) -> Any:
+def create_onnx_session(path: Path) -> Any:
     """The ONNX program in onnxruntime, on one thread of the CPU."""
     import onnxruntime
 
@@ -176,11 +180,11 @@ def onnx_session(path: Path) -> Any:
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def _listed(outputs: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+def _as_sequence(outputs: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
     return [outputs] if isinstance(outputs, Tensor) else outputs
 
 
-def _reason(error: BaseException) -> str:
+def _root_cause(error: BaseException) -> str:
     """The innermost cause, on one line."""
     while error.__cause__ is not None:
         error = error.__cause__
@@ -188,7 +192,7 @@ def _reason(error: BaseException) -> str:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def _quiet_exporters() -> Iterator[None]:
     """Exporters speak at length of themselves and of packages that nobody asked for."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

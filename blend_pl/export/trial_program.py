@@ -2,22 +2,22 @@
 
 from torch import Tensor, nn
 
-from blend_pl.data.lfp.signature import Member, SessionSet
+from blend_pl.data.lfp.signature import MultiSessionSignature, SessionInfo
 from blend_pl.data.nlb.session import Signature
 from blend_pl.errors import ConfigError
-from blend_pl.export.program import BATCH, Port, Program
+from blend_pl.export.program import BATCH_DIM, ExportableProgram, TensorSpec
 from blend_pl.likelihoods import Likelihood
-from blend_pl.models import Separate
+from blend_pl.models import PerSessionNetworks
 from blend_pl.models.layers.patches import SessionNetwork
 
-STEM = "student"
-COUNTS = "spike counts of the held-in units per bin"
-RATES = "expected spikes of all units per bin, held-in first"
-LFP = "field potential of each channel, z-scored as in its training segments"
-LATENTS = "latents, from which behaviour is decoded by linear regression"
+PROGRAM_STEM = "student"
+COUNTS_DESCRIPTION = "spike counts of the held-in units per bin"
+RATES_DESCRIPTION = "expected spikes of all units per bin, held-in first"
+LFP_DESCRIPTION = "field potential of each channel, z-scored as in its training segments"
+LATENTS_DESCRIPTION = "latents, from which behaviour is decoded by linear regression"
 
 
-class Rates(nn.Module):
+class RateProgram(nn.Module):
     """From spike counts to rates.
 
     Args:
@@ -34,18 +34,18 @@ class Rates(nn.Module):
         return self.likelihood.mean(self.backbone(spikes).prediction)
 
 
-def trial_program(backbone: nn.Module, likelihood: Likelihood, session: Signature) -> Program:
+def trial_program(backbone: nn.Module, likelihood: Likelihood, session: Signature) -> ExportableProgram:
     """The program of a student's network: T observed bins of C units in, T' bins of all N units out."""
     bins = session.n_observed + session.n_forward
-    return Program(
-        STEM,
-        Rates(backbone, likelihood),
-        (Port("spikes", (BATCH, session.n_observed, session.n_heldin), COUNTS),),
-        (Port("rates", (BATCH, bins, session.n_units), RATES),),
+    return ExportableProgram(
+        PROGRAM_STEM,
+        RateProgram(backbone, likelihood),
+        (TensorSpec("spikes", (BATCH_DIM, session.n_observed, session.n_heldin), COUNTS_DESCRIPTION),),
+        (TensorSpec("rates", (BATCH_DIM, bins, session.n_units), RATES_DESCRIPTION),),
     )
 
 
-class Latents(nn.Module):
+class LatentProgram(nn.Module):
     """From the field potentials of one session to latents.
 
     Args:
@@ -55,7 +55,7 @@ class Latents(nn.Module):
 
     def __init__(self, network: SessionNetwork, session: str) -> None:
         super().__init__()
-        self.network = network.network(session) if isinstance(network, Separate) else network
+        self.network = network.network(session) if isinstance(network, PerSessionNetworks) else network
         self.session = session
 
     def forward(self, lfp: Tensor) -> Tensor:
@@ -64,17 +64,17 @@ class Latents(nn.Module):
         return self.network(lfp, [self.session]).latents
 
 
-def segment_program(network: SessionNetwork, member: Member, bins: int) -> Program:
+def segment_program(network: SessionNetwork, session_info: SessionInfo, n_bins: int) -> ExportableProgram:
     """The program of a session: segments of T bins of its C channels in, latents out."""
-    return Program(
-        STEM,
-        Latents(network, member.name),
-        (Port("lfp", (BATCH, bins, len(member.channel_id)), LFP),),
-        (Port("latents", (BATCH, bins, network.width), LATENTS),),
+    return ExportableProgram(
+        PROGRAM_STEM,
+        LatentProgram(network, session_info.name),
+        (TensorSpec("lfp", (BATCH_DIM, n_bins, len(session_info.channel_id)), LFP_DESCRIPTION),),
+        (TensorSpec("latents", (BATCH_DIM, n_bins, network.d_model), LATENTS_DESCRIPTION),),
     )
 
 
-def member_of(sessions: SessionSet, name: str | None) -> Member:
+def select_session(sessions: MultiSessionSignature, name: str | None) -> SessionInfo:
     """One of the sessions that a student was trained on.
 
     Args:
@@ -84,12 +84,12 @@ def member_of(sessions: SessionSet, name: str | None) -> Member:
     Raises:
         ConfigError: there is none of that name, or there are several and none is named.
     """
-    known = {member.name: member for member in sessions.sessions}
-    if name is None and len(known) == 1:
+    session_by_name = {session_info.name: session_info for session_info in sessions.sessions}
+    if name is None and len(session_by_name) == 1:
         return sessions.sessions[0]
-    if name not in known:
+    if name not in session_by_name:
         raise ConfigError(
             f"{'a program is of one session' if name is None else f'the student knows no session {name}'}; choose "
-            f"--session from {', '.join(known)}"
+            f"--session from {', '.join(session_by_name)}"
         )
-    return known[name]
+    return session_by_name[name]

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blend_pl.data.lfp.signature import SessionSet
+from blend_pl.data.lfp.signature import MultiSessionSignature
 from blend_pl.data.nlb.session import Signature
 from blend_pl.errors import ConfigError
-from blend_pl.export.latency import onnx_latency, torch_latency
-from blend_pl.export.program import Program, check, difference
-from blend_pl.export.streaming import Step, obstacle, step_program, stream
-from blend_pl.export.trial_program import member_of, segment_program, trial_program
+from blend_pl.export.latency import measure_onnx_latency, measure_torch_latency
+from blend_pl.export.program import ExportableProgram, check_tolerance, max_relative_error
+from blend_pl.export.streaming import StreamingNDT, stream_trial, streaming_program, streaming_unsupported_reason
+from blend_pl.export.trial_program import segment_program, select_session, trial_program
 from blend_pl.models import NDT
 from blend_pl.systems import LFPStudent, Student
 
@@ -36,64 +36,66 @@ def write_programs(student: Student, session: str | None, folder: Path, steps: i
     """
     signature = student.signature
     assert signature is not None
-    whole = _whole(student, signature, session)
-    trials = [_drawn(rows, whole) for rows in (2, 1, 3)]
-    whole.write(folder, (trials[0],))
-    apart = whole.differences(folder, [(each,) for each in trials])
-    programs = {whole.stem: {**whole.ports(), "difference": apart}}
-    reason = obstacle(student.backbone)
+    full_program = _build_full_program(student, signature, session)
+    trials = [_random_inputs(rows, full_program) for rows in (2, 1, 3)]
+    full_program.write(folder, (trials[0],))
+    max_errors = full_program.compare_outputs(folder, [(trial,) for trial in trials])
+    programs = {full_program.stem: {**full_program.tensor_specs(), "difference": max_errors}}
+    reason = streaming_unsupported_reason(student.backbone)
     if reason is None:
         assert isinstance(student.backbone, NDT)
-        step = step_program(student.backbone, student.likelihood, signature)
-        programs[step.stem] = _write_step(step, whole, trials[1], folder, steps)
+        bin_program = streaming_program(student.backbone, student.likelihood, signature)
+        programs[bin_program.stem] = _write_streaming_program(bin_program, full_program, trials[1], folder, steps)
     return {"programs": programs, "streaming": reason or True}
 
 
-def _whole(student: Student, signature: Signature, session: str | None) -> Program:
+def _build_full_program(student: Student, signature: Signature, session: str | None) -> ExportableProgram:
     """The program of whole trials or segments."""
     if isinstance(student, LFPStudent):
-        assert isinstance(signature, SessionSet)
-        return segment_program(student.network, member_of(signature, session), signature.n_observed)
+        assert isinstance(signature, MultiSessionSignature)
+        return segment_program(student.network, select_session(signature, session), signature.n_observed)
     if session is not None:
         raise ConfigError("--session is for students of several sessions, and this is of one; leave it out")
     return trial_program(student.backbone, student.likelihood, signature)
 
 
-def _write_step(program: Program, whole: Program, trial: Tensor, folder: Path, steps: int) -> dict[str, Any]:
+def _write_streaming_program(
+    program: ExportableProgram, full_program: ExportableProgram, trial: Tensor, folder: Path, steps: int
+) -> dict[str, Any]:
     """Writes, checks and times the program of single bins on a trial (1, T, C)."""
     step = program.module
-    assert isinstance(step, Step)
+    assert isinstance(step, StreamingNDT)
     with torch.no_grad():
-        (expected,) = whole.module(trial)
+        (expected,) = full_program.module(trial)
         # Forward bins have no counts.
         spikes = torch.cat([trial[0], trial.new_zeros(len(expected) - trial.shape[1], trial.shape[2])])
-        gap = difference([expected], [stream(step, spikes)])
-    check("the student bin by bin", gap)
-    program.write(folder, (spikes[:1], *step.start()))
-    apart = program.differences(folder, _along(step, spikes))
-    times = {
-        "onnxruntime": onnx_latency(folder / f"{program.stem}.onnx", step, spikes, steps),
-        "torch": torch_latency(step, spikes, steps),
+        max_error = max_relative_error([expected], [stream_trial(step, spikes)])
+    check_tolerance("the student bin by bin", max_error)
+    program.write(folder, (spikes[:1], *step.initial_state()))
+    max_errors = program.compare_outputs(folder, _step_inputs(step, spikes))
+    latencies = {
+        "onnxruntime": measure_onnx_latency(folder / f"{program.stem}.onnx", step, spikes, steps),
+        "torch": measure_torch_latency(step, spikes, steps),
     }
     return {
-        **program.ports(),
-        "difference": {**apart, "whole trial": gap},
-        "latency_ms": {who: asdict(measured) for who, measured in times.items()},
+        **program.tensor_specs(),
+        "difference": {**max_errors, "whole trial": max_error},
+        "latency_ms": {runtime: asdict(runtime_latency) for runtime, runtime_latency in latencies.items()},
     }
 
 
-def _drawn(rows: int, program: Program) -> Tensor:
+def _random_inputs(batch_size: int, program: ExportableProgram) -> Tensor:
     """Counts of no session, which are fair field potentials too: the programs must agree on any. (rows, T, C)"""
-    (port,) = program.inputs
-    shape = rows, *(int(size) for size in port.shape[1:])
-    return torch.poisson(torch.full(shape, 0.2), torch.Generator().manual_seed(rows))
+    (input_spec,) = program.inputs
+    shape = batch_size, *(int(size) for size in input_spec.shape[1:])
+    return torch.poisson(torch.full(shape, 0.2), torch.Generator().manual_seed(batch_size))
 
 
-def _along(step: Step, spikes: Tensor) -> list[tuple[Tensor, ...]]:
+def _step_inputs(step: StreamingNDT, spikes: Tensor) -> list[tuple[Tensor, ...]]:
     """What the step is given in each bin of a trial."""
-    given, state = [], step.start()
+    inputs, state = [], step.initial_state()
     with torch.no_grad():
-        for now in spikes:
-            given.append((now[None], *state))
-            _, *state = step(*given[-1])
-    return given
+        for bin_counts in spikes:
+            inputs.append((bin_counts[None], *state))
+            _, *state = step(*inputs[-1])
+    return inputs

@@ -35,9 +35,9 @@ class BitsPerSpike(StreamingScore):
         if n_units < 1:
             raise BlendError(f"bits per spike of {n_units} units is not defined; score at least one unit")
         self.n_units = n_units
-        self.add_sum("nll")
-        self.add_sum("spikes", n_units)
-        self.add_sum("bins", n_units)
+        self.add_sum_state("nll")
+        self.add_sum_state("spikes", n_units)
+        self.add_sum_state("bins", n_units)
 
     def update(self, rates: Tensor, counts: Tensor, valid: Tensor | None = None) -> None:
         """Adds a batch.
@@ -63,7 +63,7 @@ class BitsPerSpike(StreamingScore):
         nll = torch.where(scored, clipped - counts * clipped.log(), 0.0).sum()
         # Any NaN, negative or infinite rate makes the sum NaN or infinite: one look at a scalar finds them all.
         if not nll.isfinite():
-            raise _unscorable(rates[scored], counts[scored])
+            raise _invalid_rates_error(rates[scored], counts[scored])
         self.nll += nll
         self.spikes += torch.where(scored, counts, 0.0).sum((0, 1))
         self.bins += scored.sum((0, 1))
@@ -83,7 +83,7 @@ def bits_per_spike(rates: Tensor, counts: Tensor, valid: Tensor | None = None) -
     return metric.compute()
 
 
-def _unscorable(rates: Tensor, counts: Tensor) -> BlendError:
+def _invalid_rates_error(rates: Tensor, counts: Tensor) -> BlendError:
     if rates.isnan().any():
         return BlendError("predicted rates hold NaN where they are scored; look for a diverged model or a missing mask")
     if (rates < 0).any():

@@ -18,44 +18,50 @@ class NLBScores:
     Args:
         train: trials that the velocity decoder is fitted on.
         evaluation: trials that are scored; scores are computed where they lie.
-        only: scores wanted; all by default.
+        score_names: scores wanted; all by default.
     """
 
-    def __init__(self, train: SessionTensors, evaluation: SessionTensors, only: tuple[str, ...] = SCORES) -> None:
+    def __init__(
+        self, train: SessionTensors, evaluation: SessionTensors, score_names: tuple[str, ...] = SCORES
+    ) -> None:
         self.evaluation = evaluation
         bins, n_units = evaluation.n_observed, evaluation.n_units
         metrics: dict[str, Metric] = {}
         if evaluation.observed[:, :bins, 1].any() and n_units > evaluation.n_heldin:
             metrics["co_bps"] = BitsPerSpike(n_units - evaluation.n_heldin)
-        velocity, reported = train.velocity, evaluation.velocity
-        if "vel_r2" in only and velocity.isfinite().any() and reported.isfinite().any():
-            metrics["vel_r2"] = VelocityR2(n_units, velocity, reported, train.decode_mask, evaluation.decode_mask)
-        if (evaluation.group >= 0).any():
-            metrics["tp_corr"] = TimingCorrelation(n_units, evaluation.scored, evaluation.group, evaluation.produced)
+        train_velocity, eval_velocity = train.velocity, evaluation.velocity
+        if "vel_r2" in score_names and train_velocity.isfinite().any() and eval_velocity.isfinite().any():
+            metrics["vel_r2"] = VelocityR2(
+                n_units, train_velocity, eval_velocity, train.decode_mask, evaluation.decode_mask
+            )
+        if (evaluation.timing_condition >= 0).any():
+            metrics["tp_corr"] = TimingCorrelation(
+                n_units, evaluation.scoring_mask, evaluation.timing_condition, evaluation.produced_interval
+            )
         if len(evaluation.psth) and (evaluation.condition >= 0).any():
             metrics["psth_r2"] = PsthR2(evaluation.psth)
         if evaluation.observed[:, bins:].any():
             metrics["fp_bps"] = BitsPerSpike(n_units)
         device = evaluation.spikes.device
-        self.metrics = {name: metric.to(device) for name, metric in metrics.items() if name in only}
+        self.metrics = {name: metric.to(device) for name, metric in metrics.items() if name in score_names}
 
-    def update(self, rates: Tensor, index: Tensor, train: bool) -> None:
+    def update(self, rates: Tensor, index: Tensor, is_train: bool) -> None:
         """Takes a batch of rates.
 
         Args:
             rates: (B, T', N) expected counts per bin.
             index: (B,) rows of the trials in their part.
-            train: whether these are training trials, which only a decoder uses.
+            is_train: whether these are training trials, which only a decoder uses.
         """
         session, bins, heldin = self.evaluation, self.evaluation.n_observed, self.evaluation.n_heldin
         metrics = self.metrics
         if "vel_r2" in metrics:
-            metrics["vel_r2"].update(rates[:, :bins], index, train)
-        if train:
+            metrics["vel_r2"].update(rates[:, :bins], index, is_train)
+        if is_train:
             return
-        counts, valid = session.spikes[index], session.valid(index)
+        counts, valid = session.spikes[index], session.valid_mask(index)
         if "co_bps" in metrics:
-            scored = valid[:, :bins, heldin:] & session.scored[index][..., None]
+            scored = valid[:, :bins, heldin:] & session.scoring_mask[index][..., None]
             metrics["co_bps"].update(rates[:, :bins, heldin:], counts[:, :bins, heldin:], scored)
         if "tp_corr" in metrics:
             metrics["tp_corr"].update(rates[:, :bins], index)
@@ -69,7 +75,7 @@ class NLBScores:
         return {name: float(metric.compute()) for name, metric in self.metrics.items()}
 
 
-def score(train: SessionTensors, evaluation: SessionTensors, rates: tuple[Tensor, Tensor]) -> dict[str, float]:
+def evaluate_rates(train: SessionTensors, evaluation: SessionTensors, rates: tuple[Tensor, Tensor]) -> dict[str, float]:
     """Scores whole sets of rates.
 
     Args:
@@ -78,7 +84,7 @@ def score(train: SessionTensors, evaluation: SessionTensors, rates: tuple[Tensor
         rates: (trials, T', N) expected counts per bin of the two.
     """
     scores = NLBScores(train, evaluation)
-    for part, is_train in zip(rates, (True, False), strict=True):
-        for index in torch.arange(len(part)).split(256):
-            scores.update(part[index], index, is_train)
+    for trial_rates, is_train in zip(rates, (True, False), strict=True):
+        for index in torch.arange(len(trial_rates)).split(256):
+            scores.update(trial_rates[index], index, is_train)
     return scores.compute()

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from blend_pl.errors import BlendError, DataError
-from blend_pl.metrics.score import StreamingScore, expect_rows, expect_shape, r_squared
+from blend_pl.metrics.score import StreamingScore, expect_row_indices, expect_shape, r_squared
 
 
 class PsthR2(StreamingScore):
@@ -22,7 +22,7 @@ class PsthR2(StreamingScore):
     """
 
     rate_sum: Tensor
-    trials: Tensor
+    trial_counts: Tensor
 
     def __init__(self, psth: Tensor) -> None:
         super().__init__()
@@ -31,12 +31,12 @@ class PsthR2(StreamingScore):
             raise DataError(f"PSTHs of shape {tuple(psth.shape)} cannot be scored; leave the PSTH score out")
         # Plain attributes, not buffers: a half-precision model would round buffers.
         psth = psth.detach().to("cpu", torch.float64)
-        self._defined = ~psth[..., 0].isnan()
-        self._psth = torch.where(self._defined[..., None], psth, 0.0)
+        self._is_defined = ~psth[..., 0].isnan()
+        self._psth = torch.where(self._is_defined[..., None], psth, 0.0)
         if not self._psth.sum().isfinite():
             raise DataError("a PSTH bin is NaN or infinite for some units only; set such bins to NaN for all units")
-        self.add_sum("rate_sum", *psth.shape)
-        self.add_sum("trials", len(psth))
+        self.add_sum_state("rate_sum", *psth.shape)
+        self.add_sum_state("trial_counts", len(psth))
 
     def update(self, rates: Tensor, condition: Tensor, jitter: Tensor | None = None) -> None:
         """Adds a batch.
@@ -53,14 +53,14 @@ class PsthR2(StreamingScore):
         expect_shape("rates", rates, (-1, *self._psth.shape[1:]))
         expect_shape("conditions", condition, (len(rates),))
         condition = condition.cpu()
-        expect_rows("conditions", condition, -1, len(self._psth))
-        kept = (condition >= 0).nonzero()[:, 0]
-        condition = condition[kept].long()
-        defined = self._defined[condition, :, None].to(rates.device)
-        aligned = rates[kept.to(rates.device)]
+        expect_row_indices("conditions", condition, -1, len(self._psth))
+        scored_trials = (condition >= 0).nonzero()[:, 0]
+        condition = condition[scored_trials].long()
+        defined = self._is_defined[condition, :, None].to(rates.device)
+        aligned = rates[scored_trials.to(rates.device)]
         if jitter is not None:
             expect_shape("jitters", jitter, (len(rates),))
-            aligned = _later(aligned, jitter.cpu()[kept].long().to(rates.device))
+            aligned = _shift_later(aligned, jitter.cpu()[scored_trials].long().to(rates.device))
         summands = torch.where(defined, aligned, 0).to(torch.float64)
         if not summands.sum().isfinite():
             raise BlendError(
@@ -68,29 +68,29 @@ class PsthR2(StreamingScore):
             )
         condition = condition.to(rates.device)
         self.rate_sum.index_add_(0, condition, summands)
-        self.trials.index_add_(0, condition, torch.ones_like(condition, dtype=torch.float64))
+        self.trial_counts.index_add_(0, condition, torch.ones_like(condition, dtype=torch.float64))
 
     @property
-    def mean(self) -> Tensor:
+    def predicted_psth(self) -> Tensor:
         """(C, T, N) float64 predicted response to each condition; 0 in bins without a PSTH or without trials."""
-        return self.rate_sum / self.trials.clamp(min=1)[:, None, None]
+        return self.rate_sum / self.trial_counts.clamp(min=1)[:, None, None]
 
     def compute(self) -> Tensor:
         """The score of all batches, a float64 scalar."""
-        device = self.trials.device
+        device = self.trial_counts.device
         psth = self._psth.to(device)
-        stacked = (self._defined.to(device) & (self.trials > 0)[:, None])[..., None]
-        n_bins = stacked.sum()
-        residual = (self.mean - psth).mul_(stacked).square_().sum((0, 1))
-        mean = (psth * stacked).sum((0, 1)) / n_bins
-        total = (psth - mean).mul_(stacked).square_().sum((0, 1))
+        scored_bins = (self._is_defined.to(device) & (self.trial_counts > 0)[:, None])[..., None]
+        n_bins = scored_bins.sum()
+        residual = (self.predicted_psth - psth).mul_(scored_bins).square_().sum((0, 1))
+        mean = (psth * scored_bins).sum((0, 1)) / n_bins
+        total = (psth - mean).mul_(scored_bins).square_().sum((0, 1))
         score = r_squared(residual, total, total == 0).mean()
         return score.masked_fill(n_bins < 2, torch.nan)
 
 
-def _later(rates: Tensor, jitter: Tensor) -> Tensor:
+def _shift_later(rates: Tensor, jitter: Tensor) -> Tensor:
     """Moves each trial (B, T, N) later by its own number of bins, from beyond the window NaN comes in."""
-    source = torch.arange(rates.shape[1], device=rates.device) - jitter[:, None]
-    outside = (source < 0) | (source >= rates.shape[1])
-    moved = rates.gather(1, source.masked_fill(outside, 0)[..., None].expand_as(rates))
-    return moved.masked_fill(outside[..., None], torch.nan)
+    source_bins = torch.arange(rates.shape[1], device=rates.device) - jitter[:, None]
+    outside = (source_bins < 0) | (source_bins >= rates.shape[1])
+    shifted = rates.gather(1, source_bins.masked_fill(outside, 0)[..., None].expand_as(rates))
+    return shifted.masked_fill(outside[..., None], torch.nan)

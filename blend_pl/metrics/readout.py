@@ -23,22 +23,22 @@ def readout_r2(latents: dict[str, Tensor], behavior: dict[str, Tensor]) -> float
     Raises:
         DataError: a part has fewer than two rows with behaviour.
     """
-    known = {part: values.isfinite().all(-1) for part, values in behavior.items()}
-    for part, rows in known.items():
+    valid_rows = {subset: values.isfinite().all(-1) for subset, values in behavior.items()}
+    for subset, rows in valid_rows.items():
         if int(rows.sum()) < 2:
-            raise DataError(f"fewer than two bins of the {part} segments have behaviour; there is nothing to decode")
-    inputs = {part: values[known[part]].double() for part, values in latents.items()}
-    outputs = {part: values[known[part]].double() for part, values in behavior.items()}
+            raise DataError(f"fewer than two bins of the {subset} segments have behaviour; there is nothing to decode")
+    inputs = {subset: values[valid_rows[subset]].double() for subset, values in latents.items()}
+    outputs = {subset: values[valid_rows[subset]].double() for subset, values in behavior.items()}
     mean = inputs["train"].mean(0)
-    squares = {part: _moments(inputs[part] - mean, outputs[part]) for part in inputs}
-    unit = (inputs["train"] - mean).square().mean() * len(inputs["train"])
-    penalties = PENALTIES.to(mean.device) * unit.clamp(min=1e-12)
-    fit = RidgeFit.path(squares["train"], outputs["train"].shape[1], penalties)
-    constant = {part: (values == values[0]).all(0) for part, values in outputs.items()}
-    best = int(fit.score(squares["val"], constant["val"]).argmax())
-    return float(fit.score(squares["test"], constant["test"])[best])
+    second_moments = {subset: _second_moments(inputs[subset] - mean, outputs[subset]) for subset in inputs}
+    penalty_scale = (inputs["train"] - mean).square().mean() * len(inputs["train"])
+    penalties = PENALTIES.to(mean.device) * penalty_scale.clamp(min=1e-12)
+    fit = RidgeFit.fit_path(second_moments["train"], outputs["train"].shape[1], penalties)
+    constant = {subset: (values == values[0]).all(0) for subset, values in outputs.items()}
+    best = int(fit.score(second_moments["val"], constant["val"]).argmax())
+    return float(fit.score(second_moments["test"], constant["test"])[best])
 
 
-def _moments(inputs: Tensor, outputs: Tensor) -> Tensor:
+def _second_moments(inputs: Tensor, outputs: Tensor) -> Tensor:
     rows = torch.cat([torch.ones_like(inputs[:, :1]), inputs, outputs], 1)
     return rows.mT @ rows

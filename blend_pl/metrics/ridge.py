@@ -30,15 +30,20 @@ def row_moments(inputs: Tensor, outputs: Tensor) -> Tensor:
     """
     n_rows, n_inputs = inputs.shape
     rows = outputs.new_empty(n_rows, 1 + n_inputs + outputs.shape[1])
-    x = rows[:, 1 : 1 + n_inputs]
+    deviations = rows[:, 1 : 1 + n_inputs]
     rows[:, 0] = 1
     rows[:, 1 + n_inputs :] = outputs
-    x.copy_(inputs)
-    offset = x.mean(0).round()
-    x -= offset
-    inner = rows.mT @ rows
-    cross = offset[:, None] * inner[0]
-    return torch.cat([torch.cat([inner, cross.mT], 1), torch.cat([cross, cross[:, :1] * offset], 1)])
+    deviations.copy_(inputs)
+    offset = deviations.mean(0).round()
+    deviations -= offset
+    inner_moments = rows.mT @ rows
+    offset_moments = offset[:, None] * inner_moments[0]
+    return torch.cat(
+        [
+            torch.cat([inner_moments, offset_moments.mT], 1),
+            torch.cat([offset_moments, offset_moments[:, :1] * offset], 1),
+        ]
+    )
 
 
 def rounded_mean(moments: Tensor, n_inputs: int) -> Tensor:
@@ -46,7 +51,7 @@ def rounded_mean(moments: Tensor, n_inputs: int) -> Tensor:
     return (moments[..., -n_inputs:, 0] / moments[..., :1, 0].clamp(min=1)).round()
 
 
-def collapse(moments: Tensor, reference: Tensor) -> Tensor:
+def merge_offsets(moments: Tensor, reference: Tensor) -> Tensor:
     """Folds the integer part of the inputs back in, relative to a common reference.
 
     Args:
@@ -58,14 +63,14 @@ def collapse(moments: Tensor, reference: Tensor) -> Tensor:
     """
     n_inputs = reference.shape[-1]
     size = moments.shape[-1] - n_inputs
-    others = reference.new_zeros(*reference.shape[:-1], size - 1)
-    moments = _shift(moments, torch.cat([others, reference], -1))
-    square = moments[..., :size, :size].clone()
-    x = slice(1, 1 + n_inputs)
-    square[..., x, :] += moments[..., size:, :size]
-    square[..., :, x] += moments[..., :size, size:]
-    square[..., x, x] += moments[..., size:, size:]
-    return square
+    zeros = reference.new_zeros(*reference.shape[:-1], size - 1)
+    moments = _center_moments(moments, torch.cat([zeros, reference], -1))
+    merged = moments[..., :size, :size].clone()
+    input_columns = slice(1, 1 + n_inputs)
+    merged[..., input_columns, :] += moments[..., size:, :size]
+    merged[..., :, input_columns] += moments[..., :size, size:]
+    merged[..., input_columns, input_columns] += moments[..., size:, size:]
+    return merged
 
 
 @dataclass(frozen=True)
@@ -81,47 +86,49 @@ class RidgeFit:
     weights: Tensor
 
     @classmethod
-    def path(cls, square: Tensor, n_outputs: int, penalties: Tensor) -> "RidgeFit":
+    def fit_path(cls, moments: Tensor, n_outputs: int, penalties: Tensor) -> "RidgeFit":
         """Minimises |y - b - W^T x|^2 + penalty |W|^2 for every penalty through one eigendecomposition.
 
         Args:
-            square: (..., 1 + N + Y, 1 + N + Y) second moments of the training rows, from `collapse`.
+            moments: (..., 1 + N + Y, 1 + N + Y) second moments of the training rows, from `collapse`.
             n_outputs: Y.
             penalties: (A,) positive.
         """
-        mean = square[..., 0, 1:] / square[..., :1, 0].clamp(min=1)
-        centred = _shift(square, mean)
-        x, y = slice(1, -n_outputs), slice(-n_outputs, None)
-        values, vectors = torch.linalg.eigh(centred[..., x, x])
-        projected = vectors.mT @ centred[..., x, y]
-        shrunk = values.clamp(min=0)[..., None, :] + penalties[:, None]
-        return cls(mean, vectors[..., None, :, :] @ (projected[..., None, :, :] / shrunk[..., None]))
+        mean = moments[..., 0, 1:] / moments[..., :1, 0].clamp(min=1)
+        centred = _center_moments(moments, mean)
+        input_columns, output_columns = slice(1, -n_outputs), slice(-n_outputs, None)
+        eigenvalues, eigenvectors = torch.linalg.eigh(centred[..., input_columns, input_columns])
+        projected = eigenvectors.mT @ centred[..., input_columns, output_columns]
+        penalized_eigenvalues = eigenvalues.clamp(min=0)[..., None, :] + penalties[:, None]
+        return cls(
+            mean, eigenvectors[..., None, :, :] @ (projected[..., None, :, :] / penalized_eigenvalues[..., None])
+        )
 
-    def score(self, square: Tensor, constant: Tensor) -> Tensor:
+    def score(self, moments: Tensor, constant: Tensor) -> Tensor:
         """R2 on other rows, averaged over outputs.
 
         Args:
-            square: (..., 1 + N + Y, 1 + N + Y) second moments of the rows to predict, about the same reference.
+            moments: (..., 1 + N + Y, 1 + N + Y) second moments of the rows to predict, about the same reference.
             constant: (..., Y) bool, whether an output takes one value only in these rows.
 
         Returns:
             (..., A) one R2 for each penalty; nan for fewer than two rows.
         """
-        square = _shift(square, self.mean)
-        count, n_outputs = square[..., :1, 0], self.weights.shape[-1]
+        moments = _center_moments(moments, self.mean)
+        n_rows, n_outputs = moments[..., :1, 0], self.weights.shape[-1]
         # The error y - W^T x about the training means is a linear map of a row.
-        identity = torch.eye(n_outputs, dtype=square.dtype, device=square.device)
+        identity = torch.eye(n_outputs, dtype=moments.dtype, device=moments.device)
         identity = identity.expand(*self.weights.shape[:-2], -1, -1)
-        error = torch.cat([torch.zeros_like(identity[..., :1, :]), -self.weights, identity], -2)
-        residual = (error * (square[..., None, :, :] @ error)).sum(-2)
-        outputs = square[..., -n_outputs:, -n_outputs:].diagonal(dim1=-2, dim2=-1)
-        total = outputs - square[..., 0, -n_outputs:].square() / count
+        error_map = torch.cat([torch.zeros_like(identity[..., :1, :]), -self.weights, identity], -2)
+        residual = (error_map * (moments[..., None, :, :] @ error_map)).sum(-2)
+        outputs = moments[..., -n_outputs:, -n_outputs:].diagonal(dim1=-2, dim2=-1)
+        total = outputs - moments[..., 0, -n_outputs:].square() / n_rows
         scores = r_squared(residual, total[..., None, :], constant[..., None, :]).mean(-1)
-        return scores.masked_fill(count < 2, torch.nan)
+        return scores.masked_fill(n_rows < 2, torch.nan)
 
 
-def _shift(square: Tensor, mean: Tensor) -> Tensor:
+def _center_moments(moments: Tensor, mean: Tensor) -> Tensor:
     """Moments of rows (1, v - mean) from those of rows (1, v)."""
     mean = torch.cat([torch.zeros_like(mean[..., :1]), mean], -1)
-    outer = mean[..., :, None] * square[..., :1, :]
-    return square - outer - outer.mT + square[..., :1, :1] * (mean[..., :, None] * mean[..., None, :])
+    outer = mean[..., :, None] * moments[..., :1, :]
+    return moments - outer - outer.mT + moments[..., :1, :1] * (mean[..., :, None] * mean[..., None, :])

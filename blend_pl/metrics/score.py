@@ -19,7 +19,7 @@ class StreamingScore(Metric):
     is_differentiable = False
     higher_is_better = True
 
-    def add_sum(self, name: str, *shape: int) -> None:
+    def add_sum_state(self, name: str, *shape: int) -> None:
         """Registers a state of zeros that is added up over ranks.
 
         Args:
@@ -46,15 +46,15 @@ def expect_shape(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
     Raises:
         BlendError: the shape differs.
     """
-    fits = len(tensor.shape) == len(shape) and all(
-        want in (-1, have) for have, want in zip(tensor.shape, shape, strict=True)
+    matches = len(tensor.shape) == len(shape) and all(
+        expected in (-1, actual) for actual, expected in zip(tensor.shape, shape, strict=True)
     )
-    if not fits:
-        wanted = ", ".join("any" if want == -1 else str(want) for want in shape)
-        raise BlendError(f"{name} have shape {tuple(tensor.shape)}; give them in shape ({wanted})")
+    if not matches:
+        expected_shape = ", ".join("any" if expected == -1 else str(expected) for expected in shape)
+        raise BlendError(f"{name} have shape {tuple(tensor.shape)}; give them in shape ({expected_shape})")
 
 
-def expect_rows(name: str, index: Tensor, low: int, high: int) -> None:
+def expect_row_indices(name: str, index: Tensor, low: int, high: int) -> None:
     """Checks that all row numbers lie in [low, high).
 
     Raises:
@@ -63,8 +63,8 @@ def expect_rows(name: str, index: Tensor, low: int, high: int) -> None:
     if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
         raise BlendError(f"{name} are {index.dtype}; give integers")
     if index.numel() and not (low <= int(index.min()) and int(index.max()) < high):
-        span = f"{int(index.min())} to {int(index.max())}"
-        raise BlendError(f"{name} run from {span}; there are only rows {low} to {high - 1}")
+        index_range = f"{int(index.min())} to {int(index.max())}"
+        raise BlendError(f"{name} run from {index_range}; there are only rows {low} to {high - 1}")
 
 
 def r_squared(residual: Tensor, total: Tensor, constant: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from blend_pl.errors import BlendError, DataError
-from blend_pl.metrics.score import StreamingScore, expect_rows, expect_shape
+from blend_pl.metrics.score import StreamingScore, expect_row_indices, expect_shape
 
 
 class TimingCorrelation(StreamingScore):
@@ -17,9 +17,9 @@ class TimingCorrelation(StreamingScore):
 
     Args:
         n_units: N, the number of units.
-        scored: (n, T) bool, the bins between the two events.
-        group: (n,) integer condition of each trial; -1 for none.
-        produced: (n,) produced intervals, any unit.
+        scored_bins: (n, T) bool, the bins between the two events.
+        condition: (n,) integer condition of each trial; -1 for none.
+        produced_interval: (n,) produced intervals, any unit.
 
     Raises:
         BlendError: shapes do not match.
@@ -27,26 +27,29 @@ class TimingCorrelation(StreamingScore):
     """
 
     higher_is_better = False
-    steps: Tensor
-    given: Tensor
+    speed_sum: Tensor
+    trial_counts: Tensor
 
-    def __init__(self, n_units: int, scored: Tensor, group: Tensor, produced: Tensor) -> None:
+    def __init__(self, n_units: int, scored_bins: Tensor, condition: Tensor, produced_interval: Tensor) -> None:
         super().__init__()
-        expect_shape("scored bins", scored, (-1, -1))
-        expect_shape("conditions", group, (len(scored),))
-        expect_shape("produced intervals", produced, (len(scored),))
+        expect_shape("scored bins", scored_bins, (-1, -1))
+        expect_shape("conditions", condition, (len(scored_bins),))
+        expect_shape("produced intervals", produced_interval, (len(scored_bins),))
         self.n_units = n_units
         # Plain attributes, not buffers: a half-precision model would round them.
-        scored = scored.detach().cpu()
-        self._between = scored[:, 1:] & scored[:, :-1]
-        self._group, self._produced = group.detach().cpu(), produced.detach().to("cpu", torch.float64)
-        used = self._group >= 0
-        if not used.any():
+        scored_bins = scored_bins.detach().cpu()
+        self._scored_steps = scored_bins[:, 1:] & scored_bins[:, :-1]
+        self._condition, self._produced_interval = (
+            condition.detach().cpu(),
+            produced_interval.detach().to("cpu", torch.float64),
+        )
+        has_condition = self._condition >= 0
+        if not has_condition.any():
             raise DataError("no trial has a condition and an interval; leave the timing score out")
-        if not self._produced[used].isfinite().all():
+        if not self._produced_interval[has_condition].isfinite().all():
             raise DataError("a trial with a condition has no produced interval; give it the condition -1")
-        self.add_sum("steps", len(scored))
-        self.add_sum("given", len(scored))
+        self.add_sum_state("speed_sum", len(scored_bins))
+        self.add_sum_state("trial_counts", len(scored_bins))
 
     def update(self, rates: Tensor, index: Tensor) -> None:
         """Adds a batch.
@@ -58,30 +61,33 @@ class TimingCorrelation(StreamingScore):
         Raises:
             BlendError: shapes do not match, a trial does not exist, or a rate that is read is NaN or infinite.
         """
-        expect_shape("rates", rates, (-1, self._between.shape[1] + 1, self.n_units))
+        expect_shape("rates", rates, (-1, self._scored_steps.shape[1] + 1, self.n_units))
         expect_shape("trial indices", index, (len(rates),))
         rows = index.cpu()
-        expect_rows("trial indices", rows, 0, len(self._between))
-        between = self._between[rows].to(rates.device)
-        lengths = torch.where(between, rates.to(torch.float64).diff(dim=1).norm(dim=2), 0.0).sum(1)
-        if not lengths.isfinite().all():
+        expect_row_indices("trial indices", rows, 0, len(self._scored_steps))
+        scored_steps = self._scored_steps[rows].to(rates.device)
+        path_lengths = torch.where(scored_steps, rates.to(torch.float64).diff(dim=1).norm(dim=2), 0.0).sum(1)
+        if not path_lengths.isfinite().all():
             raise BlendError("predicted rates hold NaN or infinite values in scored bins; look for a diverged model")
-        self.steps.index_add_(0, index, lengths / between.sum(1))
-        self.given.index_add_(0, index, torch.ones_like(lengths))
+        self.speed_sum.index_add_(0, index, path_lengths / scored_steps.sum(1))
+        self.trial_counts.index_add_(0, index, torch.ones_like(path_lengths))
 
     def compute(self) -> Tensor:
         """The score of all batches, a float64 scalar."""
-        given = self.given.cpu()
-        speed = self.steps.cpu() / given
-        used = (given > 0) & (self._group >= 0)
-        correlations = [_pearson(speed[own], self._produced[own]) for own in _members(self._group, used)]
+        trial_counts = self.trial_counts.cpu()
+        speed = self.speed_sum.cpu() / trial_counts
+        scored_trials = (trial_counts > 0) & (self._condition >= 0)
+        correlations = [
+            _pearson(speed[trial_mask], self._produced_interval[trial_mask])
+            for trial_mask in _condition_masks(self._condition, scored_trials)
+        ]
         score = torch.stack(correlations).mean() if correlations else torch.tensor(torch.nan, dtype=torch.float64)
-        return score.to(self.steps.device)
+        return score.to(self.speed_sum.device)
 
 
-def _members(group: Tensor, used: Tensor) -> list[Tensor]:
-    members = (used & (group == condition) for condition in group[used].unique())
-    return [own for own in members if own.sum() > 1]
+def _condition_masks(conditions: Tensor, scored_trials: Tensor) -> list[Tensor]:
+    trial_masks = (scored_trials & (conditions == condition) for condition in conditions[scored_trials].unique())
+    return [trial_mask for trial_mask in trial_masks if trial_mask.sum() > 1]
 
 
 def _pearson(x: Tensor, y: Tensor) -> Tensor:

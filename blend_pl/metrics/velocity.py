@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from blend_pl.errors import BlendError, DataError
-from blend_pl.metrics.ridge import RidgeFit, collapse, moments_size, rounded_mean, row_moments
-from blend_pl.metrics.score import StreamingScore, expect_rows, expect_shape
+from blend_pl.metrics.ridge import RidgeFit, merge_offsets, moments_size, rounded_mean, row_moments
+from blend_pl.metrics.score import StreamingScore, expect_row_indices, expect_shape
 
 N_FOLDS = 5
 """Folds of the search for the penalty."""
@@ -15,10 +15,10 @@ N_FOLDS = 5
 PENALTIES = torch.logspace(-4, 0, 9, dtype=torch.float64)
 """Ridge penalties that are tried."""
 
-EVAL = N_FOLDS
+EVAL_SLOT = N_FOLDS
 """Slot of the evaluation rows, behind the folds of the training rows."""
 
-CHUNK = 32768
+CHUNK_SIZE = 32768
 """Bins whose moments are taken at once, so that a whole set may be given as one batch."""
 
 
@@ -58,15 +58,19 @@ class VelocityR2(StreamingScore):
         if (train_decode_mask is None) != (eval_decode_mask is None):
             raise BlendError("decode masks are given for one split only; give both or none")
         self.n_units = n_units
-        self._train = _Rows.cut(train_velocity, train_decode_mask, "training", first_slot=0, n_slots=N_FOLDS)
-        self._eval = _Rows.cut(eval_velocity, eval_decode_mask, "evaluation", first_slot=EVAL, n_slots=1)
-        if self._train.n_decoders != self._eval.n_decoders:
-            sides = f"{self._train.n_decoders} for training and {self._eval.n_decoders} for evaluation"
-            raise BlendError(f"there are {sides} decode masks; give both splits the same")
-        self._centre = self._train.mean
+        self._train_targets = _VelocityTargets.from_velocity(
+            train_velocity, train_decode_mask, "training", first_slot=0, n_slots=N_FOLDS
+        )
+        self._eval_targets = _VelocityTargets.from_velocity(
+            eval_velocity, eval_decode_mask, "evaluation", first_slot=EVAL_SLOT, n_slots=1
+        )
+        if self._train_targets.n_decoders != self._eval_targets.n_decoders:
+            counts = f"{self._train_targets.n_decoders} for training and {self._eval_targets.n_decoders} for evaluation"
+            raise BlendError(f"there are {counts} decode masks; give both splits the same")
+        self._velocity_mean = self._train_targets.mean
         self._decoder: _Decoder | None = None
         size = moments_size(n_units, train_velocity.shape[2])
-        self.add_sum("moments", self._train.n_decoders, N_FOLDS + 1, size, size)
+        self.add_sum_state("moments", self._train_targets.n_decoders, N_FOLDS + 1, size, size)
 
     def update(self, rates: Tensor, index: Tensor, train: bool) -> None:
         """Adds a batch.
@@ -79,19 +83,19 @@ class VelocityR2(StreamingScore):
         Raises:
             BlendError: shapes do not match, a trial does not exist, or a rate that is read is NaN or infinite.
         """
-        known = self._train if train else self._eval
-        expect_shape("rates", rates, (-1, known.velocity.shape[1], self.n_units))
+        targets = self._train_targets if train else self._eval_targets
+        expect_shape("rates", rates, (-1, targets.velocity.shape[1], self.n_units))
         expect_shape("trial indices", index, (len(rates),))
         index = index.cpu()
-        expect_rows("trial indices", index, 0, len(known.velocity))
+        expect_row_indices("trial indices", index, 0, len(targets.velocity))
         index = index.long()
         inputs = rates.reshape(-1, self.n_units)
-        outputs = (known.velocity[index] - self._centre).flatten(0, 1)
-        for decoder, slots in enumerate(known.slot[index].flatten(0, 1).unbind(1)):
+        outputs = (targets.velocity[index] - self._velocity_mean).flatten(0, 1)
+        for decoder, slots in enumerate(targets.slot[index].flatten(0, 1).unbind(1)):
             for slot in slots.unique().tolist():
                 if slot < 0:
                     continue
-                for rows in (slots == slot).nonzero()[:, 0].split(CHUNK):
+                for rows in (slots == slot).nonzero()[:, 0].split(CHUNK_SIZE):
                     moments = row_moments(inputs[rows.to(inputs.device)], outputs[rows].to(inputs.device))
                     if not moments[0].isfinite().all():
                         raise BlendError("predicted rates hold NaN or infinite values in bins that are decoded")
@@ -99,20 +103,20 @@ class VelocityR2(StreamingScore):
 
     def compute(self) -> Tensor:
         """The score of all batches, a float64 scalar; fits the decoders that `decode` uses."""
-        n_outputs, device = len(self._centre), self.moments.device
+        n_outputs, device = len(self._velocity_mean), self.moments.device
         penalties = PENALTIES.to(device)
-        reference = rounded_mean(self.moments[:, :EVAL].sum(1), self.n_units)
-        squares = collapse(self.moments, reference[:, None])
-        folds, evaluation = squares[:, :EVAL], squares[:, EVAL]
-        training = folds.sum(1)
-        search = RidgeFit.path(training[:, None] - folds, n_outputs, penalties)
-        fold_scores = search.score(folds, self._train.constant.to(device))
+        reference = rounded_mean(self.moments[:, :EVAL_SLOT].sum(1), self.n_units)
+        second_moments = merge_offsets(self.moments, reference[:, None])
+        fold_moments, eval_moments = second_moments[:, :EVAL_SLOT], second_moments[:, EVAL_SLOT]
+        train_moments = fold_moments.sum(1)
+        fold_fits = RidgeFit.fit_path(train_moments[:, None] - fold_moments, n_outputs, penalties)
+        fold_scores = fold_fits.score(fold_moments, self._train_targets.constant.to(device))
         best = fold_scores.mean(1).nan_to_num(nan=-torch.inf).argmax(-1)
-        fit = RidgeFit.path(training, n_outputs, penalties)
-        scores = fit.score(evaluation, self._eval.constant[:, 0].to(device))
-        decoder = torch.arange(len(best), device=device)
-        self._decoder = _Decoder.build(fit.weights[decoder, best], fit.mean, reference, self._centre)
-        return scores[decoder, best].mean()
+        fit = RidgeFit.fit_path(train_moments, n_outputs, penalties)
+        scores = fit.score(eval_moments, self._eval_targets.constant[:, 0].to(device))
+        decoder_indices = torch.arange(len(best), device=device)
+        self._decoder = _Decoder.build(fit.weights[decoder_indices, best], fit.mean, reference, self._velocity_mean)
+        return scores[decoder_indices, best].mean()
 
     def decode(self, rates: Tensor, decode_mask: Tensor | None = None) -> Tensor:
         """Velocities read by the decoders of the last `compute`.
@@ -131,11 +135,11 @@ class VelocityR2(StreamingScore):
         if self._decoder is None:
             raise BlendError("there is no velocity decoder yet; call compute() before decode()")
         expect_shape("rates", rates, (-1, -1, self.n_units))
-        return self._decoder.read(rates.to(torch.float64), decode_mask)
+        return self._decoder.predict(rates.to(torch.float64), decode_mask)
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _VelocityTargets:
     """What is known of a set's bins before any rates arrive. Plain tensors on the CPU, in float64 whatever the model's.
 
     Attributes:
@@ -149,7 +153,9 @@ class _Rows:
     constant: Tensor
 
     @classmethod
-    def cut(cls, velocity: Tensor, decode_mask: Tensor | None, name: str, first_slot: int, n_slots: int) -> "_Rows":
+    def from_velocity(
+        cls, velocity: Tensor, decode_mask: Tensor | None, name: str, first_slot: int, n_slots: int
+    ) -> "_VelocityTargets":
         """Divides the usable bins of each decoder, in trial order, into contiguous slots of almost equal size."""
         velocity = velocity.detach().to("cpu", torch.float64)
         if decode_mask is None:
@@ -158,19 +164,23 @@ class _Rows:
         n_decoders, n_outputs = decode_mask.shape[1], velocity.shape[2]
         if n_decoders == 0 or n_outputs == 0:
             raise DataError(f"{n_decoders} decoders of {n_outputs} velocities have no score; leave velocity R2 out")
-        known = ~velocity[..., 0].isnan()
-        if not velocity[known].isfinite().all():
+        has_velocity = ~velocity[..., 0].isnan()
+        if not velocity[has_velocity].isfinite().all():
             raise DataError(f"a {name} bin has an infinite or only partly known velocity; set all its columns to NaN")
-        used = known[..., None] & decode_mask.detach().to("cpu", torch.bool)[:, None, :]
-        slot = torch.full(used.shape, -1)
+        decoded_bins = has_velocity[..., None] & decode_mask.detach().to("cpu", torch.bool)[:, None, :]
+        slot = torch.full(decoded_bins.shape, -1)
         constant = torch.empty(n_decoders, n_slots, n_outputs, dtype=torch.bool)
-        for decoder, rows in enumerate(used.unbind(-1)):
-            values = velocity[rows]
+        for decoder, bin_mask in enumerate(decoded_bins.unbind(-1)):
+            values = velocity[bin_mask]
             if len(values) < n_slots:
                 raise DataError(f"decoder {decoder} has {len(values)} {name} bins with a velocity; it needs {n_slots}")
-            parts = dict(enumerate(values.tensor_split(n_slots), first_slot))
-            slot[..., decoder][rows] = torch.cat([torch.full((len(part),), k) for k, part in parts.items()])
-            constant[decoder] = torch.stack([(part == part[0]).all(0) for part in parts.values()])
+            slot_values = dict(enumerate(values.tensor_split(n_slots), first_slot))
+            slot[..., decoder][bin_mask] = torch.cat(
+                [torch.full((len(slot_velocity),), slot_index) for slot_index, slot_velocity in slot_values.items()]
+            )
+            constant[decoder] = torch.stack(
+                [(slot_velocity == slot_velocity[0]).all(0) for slot_velocity in slot_values.values()]
+            )
         return cls(velocity, slot, constant)
 
     @property
@@ -191,12 +201,12 @@ class _Decoder:
     intercepts: Tensor
 
     @classmethod
-    def build(cls, weights: Tensor, mean: Tensor, reference: Tensor, centre: Tensor) -> "_Decoder":
+    def build(cls, weights: Tensor, mean: Tensor, reference: Tensor, velocity_mean: Tensor) -> "_Decoder":
         inputs = reference + mean[:, : reference.shape[1]]
-        outputs = centre.to(mean.device) + mean[:, reference.shape[1] :]
+        outputs = velocity_mean.to(mean.device) + mean[:, reference.shape[1] :]
         return cls(weights, outputs - (inputs[:, :, None] * weights).sum(1))
 
-    def read(self, rates: Tensor, decode_mask: Tensor | None) -> Tensor:
+    def predict(self, rates: Tensor, decode_mask: Tensor | None) -> Tensor:
         n_decoders = len(self.weights)
         if decode_mask is None:
             if n_decoders > 1:
@@ -204,7 +214,7 @@ class _Decoder:
             decode_mask = torch.ones(len(rates), 1, dtype=torch.bool)
         expect_shape("decode masks", decode_mask, (len(rates), n_decoders))
         decode_mask = decode_mask.to(rates.device)
-        first = decode_mask.to(torch.uint8).argmax(1)
+        decoder_indices = decode_mask.to(torch.uint8).argmax(1)
         weights, intercepts = self.weights.to(rates.device), self.intercepts.to(rates.device)
-        velocity = rates @ weights[first] + intercepts[first][:, None]
+        velocity = rates @ weights[decoder_indices] + intercepts[decoder_indices][:, None]
         return velocity.masked_fill(~decode_mask.any(1)[:, None, None], torch.nan)

@@ -6,7 +6,7 @@ from blend_pl.models.lfads import LFADS
 from blend_pl.models.multimodal import MultimodalAutoencoder
 from blend_pl.models.ndt import NDT
 from blend_pl.models.neuprint import NeuPRINT
-from blend_pl.models.separate import Separate
+from blend_pl.models.separate import PerSessionNetworks
 from blend_pl.models.stndt import STNDT
 
 __all__ = [
@@ -19,5 +19,5 @@ __all__ = [
     "MultimodalAutoencoder",
     "NeuPRINT",
     "PatchAutoencoder",
-    "Separate",
+    "PerSessionNetworks",
 ]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from blend_pl.errors import ConfigError
 from blend_pl.models.base import Encoding
 from blend_pl.models.layers.grouping import encode_in_groups
-from blend_pl.models.layers.patch_transformer import TimedTransformer
+from blend_pl.models.layers.patch_transformer import RotaryTransformer
 from blend_pl.models.layers.patches import PatchTable, SessionDims, SessionNetwork, ValueEmbedding, WaveformPatches
 
 
@@ -24,12 +24,12 @@ class PatchAutoencoder(SessionNetwork):
         dims: sizes, with the sessions.
         patch: channels of a patch.
         embedding: builds the value embedder from (patch, width).
-        width: width of a token, d.
-        layers: layers of the encoder.
-        heads: attention heads of the encoder.
-        predictor_width: width of the predictor.
-        predictor_layers: layers of the predictor.
-        predictor_heads: attention heads of the predictor.
+        d_model: width of a token, d.
+        num_layers: layers of the encoder.
+        num_heads: attention heads of the encoder.
+        predictor_d_model: width of the predictor.
+        predictor_num_layers: layers of the predictor.
+        predictor_num_heads: attention heads of the predictor.
         dropout: dropout of what layers add.
         rope_base: base of the rotary positions; a smaller one tells nearer bins apart.
     """
@@ -39,64 +39,64 @@ class PatchAutoencoder(SessionNetwork):
         dims: SessionDims,
         patch: int = 32,
         embedding: Callable[[int, int], ValueEmbedding] = WaveformPatches,
-        width: int = 256,
-        layers: int = 10,
-        heads: int = 8,
-        predictor_width: int = 192,
-        predictor_layers: int = 4,
-        predictor_heads: int = 8,
+        d_model: int = 256,
+        num_layers: int = 10,
+        num_heads: int = 8,
+        predictor_d_model: int = 192,
+        predictor_num_layers: int = 4,
+        predictor_num_heads: int = 8,
         dropout: float = 0.0,
         rope_base: float = 10_000.0,
     ) -> None:
         super().__init__()
-        for each, parts in ((width, heads), (predictor_width, predictor_heads)):
-            if each % (2 * parts):
-                raise ConfigError(f"{parts} heads do not divide a width of {each} into even parts; choose others")
-        self.patch, self.width = patch, width
-        self.table = PatchTable(dims.sessions, patch, width)
-        self.embedding = embedding(patch, width)
-        transformer = partial(TimedTransformer, dropout=dropout, rope_base=rope_base)
-        self.encoder = transformer(width, layers, heads)
-        self.predictor = transformer(predictor_width, predictor_layers, predictor_heads)
-        self.narrow = nn.Linear(width, predictor_width)
-        self.place = nn.Linear(width, predictor_width, bias=False)
-        self.mask_token = nn.Parameter(torch.zeros(predictor_width))
-        self.readout = nn.Linear(predictor_width, patch)
+        for dim, n_heads in ((d_model, num_heads), (predictor_d_model, predictor_num_heads)):
+            if dim % (2 * n_heads):
+                raise ConfigError(f"{n_heads} heads do not divide a width of {dim} into even parts; choose others")
+        self.patch, self.d_model = patch, d_model
+        self.table = PatchTable(dims.channels_per_session, patch, d_model)
+        self.embedding = embedding(patch, d_model)
+        build_transformer = partial(RotaryTransformer, dropout=dropout, rope_base=rope_base)
+        self.encoder = build_transformer(d_model, num_layers, num_heads)
+        self.predictor = build_transformer(predictor_d_model, predictor_num_layers, predictor_num_heads)
+        self.to_predictor = nn.Linear(d_model, predictor_d_model)
+        self.position_proj = nn.Linear(d_model, predictor_d_model, bias=False)
+        self.mask_token = nn.Parameter(torch.zeros(predictor_d_model))
+        self.readout = nn.Linear(predictor_d_model, patch)
 
-    def patches(self, session: str) -> int:
-        return self.table.patches(session)
+    def n_patches(self, session: str) -> int:
+        return self.table.n_patches(session)
 
-    def register_session(self, name: str, channels: int, like: Sequence[str] = ()) -> None:
-        self.table.register(name, channels, like)
+    def register_session(self, name: str, channels: int, related_sessions: Sequence[str] = ()) -> None:
+        self.table.register(name, channels, related_sessions)
 
-    def adopt(self, other: SessionNetwork) -> None:
+    def init_from(self, other: SessionNetwork) -> None:
         if not isinstance(other, PatchAutoencoder):
             raise ConfigError("one network of all sessions cannot begin as several; name a model with one network")
-        own, theirs = self.state_dict(), other.state_dict()
-        shared = {name: weight for name, weight in theirs.items() if name != "table.weight"}
-        if any(name not in own or own[name].shape != weight.shape for name, weight in shared.items()):
+        state, other_state = self.state_dict(), other.state_dict()
+        shared = {name: weight for name, weight in other_state.items() if name != "table.weight"}
+        if any(name not in state or state[name].shape != weight.shape for name, weight in shared.items()):
             raise ConfigError("the pretrained network has other sizes; give model.backbone the same settings")
         self.load_state_dict(shared, strict=False)
         for session in self.table.channels:
             if session in other.table.channels:
                 with torch.no_grad():
-                    self.table.rows(session).copy_(other.table.rows(session))
+                    self.table.session_embeddings(session).copy_(other.table.session_embeddings(session))
 
     def forward(
         self,
         observed: Tensor,
         sessions: Sequence[str],
-        hidden: Tensor | None = None,
-        dropped: Sequence[int] | None = None,
+        patch_mask: Tensor | None = None,
+        n_masked: Sequence[int] | None = None,
     ) -> Encoding:
         """Encodes segments.
 
         Args:
             observed: (B, T, C) values; a session's channels come first, what is behind them is not read.
             sessions: name of each segment's session.
-            hidden: (B, T, P) bool, tokens that are dropped, equally many in rows of equally many patches; None for
+            patch_mask: (B, T, P) bool, tokens that are dropped, equally many in rows of equally many patches; None for
                 none. Their values are not read.
-            dropped: how many tokens of each segment are; None to count them, for which the host waits.
+            n_masked: how many tokens of each segment are; None to count them, for which the host waits.
 
         Returns:
             Prediction (B, T, C), 0 where a session has no channel; latents (B, T, width), the mean over the visible
@@ -104,94 +104,98 @@ class PatchAutoencoder(SessionNetwork):
         """
         batch, bins, channels = observed.shape
         if not batch:
-            return Encoding(observed.new_zeros(0, bins, channels), latents=observed.new_zeros(0, bins, self.width))
-        return encode_in_groups(self.table.groups(sessions), self._run, observed, sessions, hidden, dropped)
+            return Encoding(observed.new_zeros(0, bins, channels), latents=observed.new_zeros(0, bins, self.d_model))
+        return encode_in_groups(
+            self.table.rows_by_n_patches(sessions), self._encode_group, observed, sessions, patch_mask, n_masked
+        )
 
-    def _run(
+    def _encode_group(
         self,
-        patches: int,
+        n_patches: int,
         observed: Tensor,
         sessions: Sequence[str],
-        hidden: Tensor | None,
-        dropped: Sequence[int] | None,
+        patch_mask: Tensor | None,
+        n_masked: Sequence[int] | None,
     ) -> Encoding:
         """Encodes rows that all have P patches."""
         channels = observed.shape[-1]
-        table, present = self.table(sessions), self.table.present(sessions)
-        hidden = None if hidden is None else hidden[..., :patches]
-        tokens = self.embedding(cut(observed, self.patch, patches, hidden), present)
-        guesses, latents, valid = self.reconstruct(tokens, table, hidden, dropped)
-        predicted = whole(self.readout(guesses), present, channels)
-        return Encoding(predicted, latents=latents, latents_valid=valid)
+        patch_embeddings, channel_mask = self.table(sessions), self.table.channel_mask(sessions)
+        patch_mask = None if patch_mask is None else patch_mask[..., :n_patches]
+        tokens = self.embedding(patchify(observed, self.patch, n_patches, patch_mask), channel_mask)
+        predictor_outputs, latents, latents_valid = self.reconstruct(tokens, patch_embeddings, patch_mask, n_masked)
+        predictions = unpatchify(self.readout(predictor_outputs), channel_mask, channels)
+        return Encoding(predictions, latents=latents, latents_valid=latents_valid)
 
     def reconstruct(
-        self, tokens: Tensor, vectors: Tensor, hidden: Tensor | None, dropped: Sequence[int] | None
+        self, tokens: Tensor, patch_embeddings: Tensor, patch_mask: Tensor | None, n_masked: Sequence[int] | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Encodes the visible tokens and predicts all.
 
         Args:
             tokens: (B, T, P, width) embedded values.
-            vectors: (B, P, width) of the patches.
-            hidden: (B, T, P) bool, tokens that are dropped; None for none.
-            dropped: how many of each segment; None to count them.
+            patch_embeddings: (B, P, width) of the patches.
+            patch_mask: (B, T, P) bool, tokens that are dropped; None for none.
+            n_masked: how many of each segment; None to count them.
 
         Returns:
             (B, T, P, predictor width), what is read out; latents (B, T, width) and where there are some, (B, T) bool or
             None for everywhere.
         """
-        batch, bins, patches, _ = tokens.shape
-        tokens = (tokens + vectors[:, None]).flatten(1, 2)
-        times = torch.arange(bins, device=tokens.device).repeat_interleave(patches)[None]
-        valid = None
-        if hidden is None:
+        batch, bins, n_patches, _ = tokens.shape
+        tokens = (tokens + patch_embeddings[:, None]).flatten(1, 2)
+        times = torch.arange(bins, device=tokens.device).repeat_interleave(n_patches)[None]
+        latents_valid = None
+        if patch_mask is None:
             encoded = self.encoder(tokens, times)
-            latents = encoded.unflatten(1, (bins, patches)).mean(2)
-            guesses = self.narrow(encoded)
+            latents = encoded.unflatten(1, (bins, n_patches)).mean(2)
+            predictions = self.to_predictor(encoded)
         else:
-            seen = visible(hidden.flatten(1), dropped)
-            wide = seen[..., None].expand(-1, -1, tokens.shape[-1])
-            encoded = self.encoder(tokens.gather(1, wide), times[0][seen])
-            latents, valid = pooled(encoded, times[0][seen], bins)
-            narrow = self.narrow(encoded)
-            guesses = self.mask_token.to(narrow.dtype).expand(batch, bins * patches, -1)
-            guesses = guesses.scatter(1, seen[..., None].expand(-1, -1, narrow.shape[-1]), narrow)
-        places = self.place(vectors)[:, None].expand(-1, bins, -1, -1).flatten(1, 2)
-        return self.predictor(guesses + places, times).unflatten(1, (bins, patches)), latents, valid
+            visible_positions = visible_indices(patch_mask.flatten(1), n_masked)
+            gather_indices = visible_positions[..., None].expand(-1, -1, tokens.shape[-1])
+            encoded = self.encoder(tokens.gather(1, gather_indices), times[0][visible_positions])
+            latents, latents_valid = mean_over_patches(encoded, times[0][visible_positions], bins)
+            projected = self.to_predictor(encoded)
+            predictions = self.mask_token.to(projected.dtype).expand(batch, bins * n_patches, -1)
+            predictions = predictions.scatter(
+                1, visible_positions[..., None].expand(-1, -1, projected.shape[-1]), projected
+            )
+        positions = self.position_proj(patch_embeddings)[:, None].expand(-1, bins, -1, -1).flatten(1, 2)
+        return self.predictor(predictions + positions, times).unflatten(1, (bins, n_patches)), latents, latents_valid
 
 
-def cut(values: Tensor, patch: int, patches: int, hidden: Tensor | None) -> Tensor:
+def patchify(values: Tensor, patch: int, n_patches: int, patch_mask: Tensor | None) -> Tensor:
     """(B, T, P, patch) patches of (B, T, C) values, 0 behind the last one and where they are hidden, (B, T, P)."""
-    wanted = patches * patch
-    values = nn.functional.pad(values, (0, max(0, wanted - values.shape[-1])))[..., :wanted]
-    values = values.unflatten(-1, (patches, patch))
+    n_channels = n_patches * patch
+    values = nn.functional.pad(values, (0, max(0, n_channels - values.shape[-1])))[..., :n_channels]
+    values = values.unflatten(-1, (n_patches, patch))
     # A convolution would carry them into their neighbours.
-    return values if hidden is None else values.masked_fill(hidden[..., None], 0.0)
+    return values if patch_mask is None else values.masked_fill(patch_mask[..., None], 0.0)
 
 
-def whole(patched: Tensor, present: Tensor, channels: int) -> Tensor:
-    """(B, T, channels) of (B, T, P, patch), 0 where `present` (B, P, patch) says that there is no channel."""
-    values = patched.masked_fill(~present[:, None], 0.0).flatten(-2)
-    return nn.functional.pad(values, (0, max(0, channels - values.shape[-1])))[..., :channels]
+def unpatchify(patches: Tensor, channel_mask: Tensor, n_channels: int) -> Tensor:
+    """(B, T, channels) of (B, T, P, patch), 0 where `channel_mask` (B, P, patch) says that there is no channel."""
+    values = patches.masked_fill(~channel_mask[:, None], 0.0).flatten(-2)
+    return nn.functional.pad(values, (0, max(0, n_channels - values.shape[-1])))[..., :n_channels]
 
 
-def visible(hidden: Tensor, dropped: Sequence[int] | None = None) -> Tensor:
+def visible_indices(token_mask: Tensor, n_masked: Sequence[int] | None = None) -> Tensor:
     """(B, K) places of the visible of (B, L) tokens, in order.
 
     Args:
-        hidden: (B, L) bool, the others.
-        dropped: how many of each row are hidden; None to count them.
+        token_mask: (B, L) bool, the others.
+        n_masked: how many of each row are hidden; None to count them.
 
     Raises:
         ValueError: rows have different numbers of them.
     """
-    counts = hidden.sum(1).tolist() if dropped is None else dropped
-    fewest, most = (hidden.shape[1] - number for number in (max(counts), min(counts)))
+    n_masked_by_row = token_mask.sum(1).tolist() if n_masked is None else n_masked
+    fewest, most = (token_mask.shape[1] - n for n in (max(n_masked_by_row), min(n_masked_by_row)))
     if fewest != most:
         raise ValueError(f"rows of equally many tokens show between {fewest} and {most}; hide equally many in each")
-    return hidden.long().argsort(dim=1, stable=True)[:, :most].sort(dim=1).values
+    return token_mask.long().argsort(dim=1, stable=True)[:, :most].sort(dim=1).values
 
 
-def pooled(tokens: Tensor, times: Tensor, bins: int) -> tuple[Tensor, Tensor]:
+def mean_over_patches(tokens: Tensor, times: Tensor, bins: int) -> tuple[Tensor, Tensor]:
     """Mean over the tokens of each bin.
 
     Args:
@@ -204,6 +208,6 @@ def pooled(tokens: Tensor, times: Tensor, bins: int) -> tuple[Tensor, Tensor]:
     """
     shape = tokens.shape[0], bins
     count = tokens.new_zeros(shape).scatter_add_(1, times, torch.ones_like(tokens[..., 0]))
-    wide = times[..., None].expand_as(tokens)
-    total = tokens.new_zeros(*shape, tokens.shape[-1]).scatter_add(1, wide, tokens)
+    scatter_indices = times[..., None].expand_as(tokens)
+    total = tokens.new_zeros(*shape, tokens.shape[-1]).scatter_add(1, scatter_indices, tokens)
     return total / count.clamp(min=1)[..., None], count > 0

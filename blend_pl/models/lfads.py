@@ -9,22 +9,22 @@ from torch import Tensor, nn
 from blend_pl.errors import ConfigError
 from blend_pl.models.base import Dims, Encoding
 from blend_pl.models.layers.fusion import Concatenation, Fusion
-from blend_pl.models.layers.gaussian import AutoregressivePrior, divergence
-from blend_pl.models.layers.recurrence import Weights, run
+from blend_pl.models.layers.gaussian import AutoregressivePrior, gaussian_kl_divergence
+from blend_pl.models.layers.recurrence import CoupledGRUWeights, run_controller_generator
 
 
 class Encoder(nn.Module):
     """A GRU in both directions, with learned initial states.
 
     Args:
-        width: width of an input.
-        units: units a direction.
+        input_size: width of an input.
+        hidden_size: units a direction.
     """
 
-    def __init__(self, width: int, units: int) -> None:
+    def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
-        self.gru = nn.GRU(width, units, batch_first=True, bidirectional=True)
-        self.initial = nn.Parameter(torch.zeros(2, 1, units))
+        self.gru = nn.GRU(input_size, hidden_size, batch_first=True, bidirectional=True)
+        self.initial = nn.Parameter(torch.zeros(2, 1, hidden_size))
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, width) -> outputs (B, T, 2 units), forward ones first, and last states (B, 2 units)."""
@@ -43,7 +43,7 @@ class LFADS(nn.Module):
 
     In training, posteriors are sampled; in evaluation, their means are used. The penalty is the divergence of both
     from their priors, over the T' N predicted entries, so that weights of 1 make the loss the negative evidence lower
-    bound per entry. The weights rise in a straight line over the first `ramp` steps of training, which are counted in a
+    bound per entry. The weights rise in a straight line over the first `kl_increase_steps` steps of training, which are counted in a
     buffer and survive a resume.
 
     Forward bins of a student run the generator on with inferred inputs at their prior's mean. A teacher's encoders
@@ -57,18 +57,18 @@ class LFADS(nn.Module):
 
     Args:
         dims: sizes.
-        initial_encoder: units a direction of the initial condition's encoder.
-        input_encoder: units a direction of the controller's encoder.
-        controller: units of the controller.
-        inputs: U, inferred inputs.
-        initial: dimensions of the initial condition.
-        generator: units of the generator.
-        factors: number of factors.
+        ic_enc_dim: units a direction of the initial condition's encoder.
+        ci_enc_dim: units a direction of the controller's encoder.
+        con_dim: units of the controller.
+        co_dim: U, inferred inputs.
+        ic_dim: dimensions of the initial condition.
+        gen_dim: units of the generator.
+        fac_dim: number of factors.
         dropout: dropout of what the encoders give, and of generator states on their way to factors.
-        clip: largest entry of a generator state, at least 1.
+        cell_clip: largest entry of a generator state, at least 1.
         kl_initial: weight of the initial condition's divergence, 1 for the evidence lower bound.
         kl_inputs: weight of the inferred inputs' divergence.
-        ramp: training steps in which both weights rise from 0.
+        kl_increase_steps: training steps in which both weights rise from 0.
         fusion: how context joins the counts of each bin, built from (C, D); used only where `dims.context` > 0.
 
     Raises:
@@ -80,41 +80,41 @@ class LFADS(nn.Module):
     def __init__(
         self,
         dims: Dims,
-        initial_encoder: int = 64,
-        input_encoder: int = 64,
-        controller: int = 64,
-        inputs: int = 4,
-        initial: int = 64,
-        generator: int = 200,
-        factors: int = 100,
+        ic_enc_dim: int = 64,
+        ci_enc_dim: int = 64,
+        con_dim: int = 64,
+        co_dim: int = 4,
+        ic_dim: int = 64,
+        gen_dim: int = 200,
+        fac_dim: int = 100,
         dropout: float = 0.02,
-        clip: float = 5.0,
+        cell_clip: float = 5.0,
         kl_initial: float = 1.0e-3,
         kl_inputs: float = 1.0e-3,
-        ramp: int = 2000,
+        kl_increase_steps: int = 2000,
         fusion: Callable[[int, int], Fusion] = Concatenation,
     ) -> None:
         super().__init__()
-        if clip < 1:
-            raise ConfigError(f"LFADS's states lie between -1 and 1 by themselves; clip is at least 1, not {clip}")
-        self.encoded, self.bins = (dims.bins if dims.context else dims.observed_bins), dims.bins
-        self.pad = (0, 0, 0, self.encoded - dims.observed_bins)
+        if cell_clip < 1:
+            raise ConfigError(f"LFADS's states lie between -1 and 1 by themselves; clip is at least 1, not {cell_clip}")
+        self.n_encoded_bins, self.bins = (dims.bins if dims.context else dims.observed_bins), dims.bins
+        self.pad = (0, 0, 0, self.n_encoded_bins - dims.observed_bins)
         self.fusion = fusion(dims.channels, dims.context) if dims.context else None
-        width = self.fusion.width if self.fusion else dims.channels
-        self.initial_encoder, self.input_encoder = Encoder(width, initial_encoder), Encoder(width, input_encoder)
-        self.initial_posterior = nn.Linear(2 * initial_encoder, 2 * initial)
-        self.initial_prior = nn.Parameter(torch.zeros(initial))
-        self.initial_state = nn.Linear(initial, generator)
-        self.controller = nn.GRUCell(2 * input_encoder + factors, controller)
-        self.controller_state = nn.Parameter(torch.zeros(controller))
-        self.input_posterior = nn.Linear(controller, 2 * inputs)
-        self.input_prior = AutoregressivePrior(inputs)
-        self.generator = nn.GRU(inputs, generator, batch_first=True)
-        self.factors = nn.Linear(generator, factors, bias=False)
-        self.readout = nn.Linear(factors, dims.neurons)
-        self.dropout, self.clip = nn.Dropout(dropout), clip
-        self.kl_initial, self.kl_inputs, self.ramp = kl_initial, kl_inputs, ramp
-        self.entries = dims.bins * dims.neurons
+        input_size = self.fusion.output_dim if self.fusion else dims.channels
+        self.initial_encoder, self.input_encoder = Encoder(input_size, ic_enc_dim), Encoder(input_size, ci_enc_dim)
+        self.initial_posterior = nn.Linear(2 * ic_enc_dim, 2 * ic_dim)
+        self.initial_prior = nn.Parameter(torch.zeros(ic_dim))
+        self.initial_state = nn.Linear(ic_dim, gen_dim)
+        self.controller = nn.GRUCell(2 * ci_enc_dim + fac_dim, con_dim)
+        self.controller_state = nn.Parameter(torch.zeros(con_dim))
+        self.input_posterior = nn.Linear(con_dim, 2 * co_dim)
+        self.input_prior = AutoregressivePrior(co_dim)
+        self.generator = nn.GRU(co_dim, gen_dim, batch_first=True)
+        self.factors = nn.Linear(gen_dim, fac_dim, bias=False)
+        self.readout = nn.Linear(fac_dim, dims.neurons)
+        self.dropout, self.cell_clip = nn.Dropout(dropout), cell_clip
+        self.kl_initial, self.kl_inputs, self.kl_increase_steps = kl_initial, kl_inputs, kl_increase_steps
+        self.n_entries = dims.bins * dims.neurons
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     def forward(self, observed: Tensor, context: Tensor | None = None) -> Encoding:
@@ -122,41 +122,56 @@ class LFADS(nn.Module):
 
         Features are the generator's states (B, T', G) and the factors; the factors are the latents too.
         """
-        read = F.pad(observed, self.pad)
+        encoder_inputs = F.pad(observed, self.pad)
         if self.fusion is not None:
-            read = self.fusion(read, context)
-        mean, log_variance = self.initial_posterior(self.dropout(self.initial_encoder(read)[1])).chunk(2, -1)
-        condition = mean + (0.5 * log_variance).exp() * self._noise(mean)
-        first = self.initial_state(condition).clamp(-self.clip, self.clip)
+            encoder_inputs = self.fusion(encoder_inputs, context)
+        mean, log_variance = self.initial_posterior(self.dropout(self.initial_encoder(encoder_inputs)[1])).chunk(2, -1)
+        initial_condition = mean + (0.5 * log_variance).exp() * self._noise(mean)
+        generator_state = self.initial_state(initial_condition).clamp(-self.cell_clip, self.cell_clip)
         # One mask of each state for all its ways to factors, to the controller's and to the read-out's.
-        keep = self.dropout(first.new_ones(self.bins + 1, *first.shape))
-        states, means, log_variances, samples = self._generate(self._controller_inputs(read), first, keep)
-        factors = (states * keep[1:].transpose(0, 1)) @ self._loadings().T
+        keep_mask = self.dropout(generator_state.new_ones(self.bins + 1, *generator_state.shape))
+        states, means, log_variances, samples = self._generate(
+            self._controller_inputs(encoder_inputs), generator_state, keep_mask
+        )
+        factors = (states * keep_mask[1:].transpose(0, 1)) @ self._loadings().T
         penalty = None
         if self.training:
-            at_start = divergence(mean, log_variance, self.initial_prior, mean.new_full((), 0.1).log()).sum(-1)
-            driving = self.input_prior.divergence(means, log_variances, samples)
-            penalty = self._rise() * (self.kl_initial * at_start + self.kl_inputs * driving) / self.entries
+            initial_kl = gaussian_kl_divergence(
+                mean, log_variance, self.initial_prior, mean.new_full((), 0.1).log()
+            ).sum(-1)
+            input_kl = self.input_prior.kl_divergence(means, log_variances, samples)
+            penalty = self._kl_ramp() * (self.kl_initial * initial_kl + self.kl_inputs * input_kl) / self.n_entries
         return Encoding(self.readout(factors), [states, factors], factors, penalty)
 
-    def _controller_inputs(self, read: Tensor) -> Tensor:
+    def _controller_inputs(self, encoder_inputs: Tensor) -> Tensor:
         """What is read before and after each bin, not in it: (B, bins read, 2 units)."""
-        before, after = self.input_encoder(read)[0].chunk(2, -1)
-        before, after = F.pad(before[:, :-1], (0, 0, 1, 0)), F.pad(after[:, 1:], (0, 0, 0, 1))
-        return self.dropout(torch.cat([before, after], -1))
+        forward_outputs, backward_outputs = self.input_encoder(encoder_inputs)[0].chunk(2, -1)
+        forward_outputs, backward_outputs = (
+            F.pad(forward_outputs[:, :-1], (0, 0, 1, 0)),
+            F.pad(backward_outputs[:, 1:], (0, 0, 0, 1)),
+        )
+        return self.dropout(torch.cat([forward_outputs, backward_outputs], -1))
 
-    def _generate(self, heard: Tensor, first: Tensor, keep: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _generate(
+        self, controller_inputs: Tensor, generator_state: Tensor, keep_mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """States of all T' bins; means, log-variances and samples of the inputs of those read; (B, bins, ...) each."""
         # The controller hears factors, a linear map of states: both maps are one product.
-        from_encoder, from_factors = self.controller.weight_ih.split([heard.shape[-1], self.factors.out_features], 1)
-        path = run(
-            F.linear(heard, from_encoder, self.controller.bias_ih).transpose(0, 1),
-            self._noise(heard.new_empty(heard.shape[1], heard.shape[0], self.input_posterior.out_features // 2)),
-            keep[: self.encoded],
-            first,
-            self.controller_state.expand(heard.shape[0], -1),
-            Weights(
-                feedback=from_factors @ self._loadings(),
+        encoder_weight, factor_weight = self.controller.weight_ih.split(
+            [controller_inputs.shape[-1], self.factors.out_features], 1
+        )
+        output = run_controller_generator(
+            F.linear(controller_inputs, encoder_weight, self.controller.bias_ih).transpose(0, 1),
+            self._noise(
+                controller_inputs.new_empty(
+                    controller_inputs.shape[1], controller_inputs.shape[0], self.input_posterior.out_features // 2
+                )
+            ),
+            keep_mask[: self.n_encoded_bins],
+            generator_state,
+            self.controller_state.expand(controller_inputs.shape[0], -1),
+            CoupledGRUWeights(
+                feedback=factor_weight @ self._loadings(),
                 controller=self.controller.weight_hh,
                 controller_bias=self.controller.bias_hh,
                 posterior=self.input_posterior.weight,
@@ -167,11 +182,13 @@ class LFADS(nn.Module):
                 generator_bias=self.generator.get_parameter("bias_hh_l0"),
             ),
         )
-        states, posterior, samples = (part.transpose(0, 1) for part in path)
+        states, posterior, samples = (tensor.transpose(0, 1) for tensor in output)
         states = states[:, 1:]
-        if self.bins > self.encoded:
-            on = self.input_prior.continuation(samples[:, -1], self.bins - self.encoded)
-            states = torch.cat([states, self.generator(on, states[:, -1:].transpose(0, 1).contiguous())[0]], 1)
+        if self.bins > self.n_encoded_bins:
+            expected_inputs = self.input_prior.forecast(samples[:, -1], self.bins - self.n_encoded_bins)
+            states = torch.cat(
+                [states, self.generator(expected_inputs, states[:, -1:].transpose(0, 1).contiguous())[0]], 1
+            )
         return states, posterior[:, :, 0], posterior[:, :, 1], samples
 
     def _loadings(self) -> Tensor:
@@ -180,7 +197,7 @@ class LFADS(nn.Module):
     def _noise(self, like: Tensor) -> Tensor:
         return torch.randn_like(like) if self.training else torch.zeros_like(like)
 
-    def _rise(self) -> Tensor:
+    def _kl_ramp(self) -> Tensor:
         """The share of the weights that counts in this step, which is counted."""
         self.steps += 1
-        return (self.steps / (self.ramp + 1)).clamp(max=1.0)
+        return (self.steps / (self.kl_increase_steps + 1)).clamp(max=1.0)

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from blend_pl.errors import ConfigError
-from blend_pl.models.autoencoder import PatchAutoencoder, cut, whole
+from blend_pl.models.autoencoder import PatchAutoencoder, patchify, unpatchify
 from blend_pl.models.base import Encoding
-from blend_pl.models.layers.grouping import encode_in_groups, grouped
+from blend_pl.models.layers.grouping import encode_in_groups, group_rows
 from blend_pl.models.layers.patches import CountPatches, PatchTable, SessionNetwork
 
 
@@ -20,85 +20,96 @@ class MultimodalAutoencoder(SessionNetwork):
 
     Args:
         lfp: the network of the LFP, whose encoder and predictor spikes go through as well.
-        units: units of each session by its name, the same sessions.
+        units_per_session: units of each session by its name, the same sessions.
         unit_patch: neurons of a patch.
     """
 
-    def __init__(self, lfp: PatchAutoencoder, units: Mapping[str, int], unit_patch: int) -> None:
+    def __init__(self, lfp: PatchAutoencoder, units_per_session: Mapping[str, int], unit_patch: int) -> None:
         super().__init__()
         self.lfp = lfp
-        self.patch, self.width = lfp.patch, lfp.width
-        self.units = PatchTable(units, unit_patch, lfp.width)
-        self.embedding = CountPatches(unit_patch, lfp.width)
+        self.patch, self.d_model = lfp.patch, lfp.d_model
+        self.unit_table = PatchTable(units_per_session, unit_patch, lfp.d_model)
+        self.embedding = CountPatches(unit_patch, lfp.d_model)
         self.readout = nn.Linear(lfp.readout.in_features, unit_patch)
 
-    def patches(self, session: str) -> int:
+    def n_patches(self, session: str) -> int:
         """Patches of channels; those of units are `units.patches(session)`."""
-        return self.lfp.patches(session)
+        return self.lfp.n_patches(session)
 
-    def register_session(self, name: str, channels: int, like: Sequence[str] = (), units: int = 0) -> None:
+    def register_session(
+        self, name: str, channels: int, related_sessions: Sequence[str] = (), n_units: int = 0
+    ) -> None:
         """Makes room for a session with units too; see `PatchTable.register`."""
-        self.units.register(name, units, like)
-        self.lfp.register_session(name, channels, like)
+        self.unit_table.register(name, n_units, related_sessions)
+        self.lfp.register_session(name, channels, related_sessions)
 
-    def adopt(self, other: SessionNetwork) -> None:
+    def init_from(self, other: SessionNetwork) -> None:
         raise ConfigError("a multimodal network is trained from the start; take `pretrained` out of its experiment")
 
     def forward(
         self,
         observed: Tensor,
         sessions: Sequence[str],
-        hidden: Tensor | None = None,
+        patch_mask: Tensor | None = None,
         n_units: int = 0,
-        dropped: Sequence[int] | None = None,
+        n_masked: Sequence[int] | None = None,
     ) -> Encoding:
         """Encodes segments; see `PatchAutoencoder.forward`.
 
         Args:
             observed: (B, T, N + C) counts, then field potentials.
             sessions: name of each segment's session.
-            hidden: (B, T, Q + P) bool, dropped patches of units, then of channels; N units fill Q patches.
+            patch_mask: (B, T, Q + P) bool, dropped patches of units, then of channels; N units fill Q patches.
             n_units: N.
-            dropped: how many patches of each segment are, of both kinds together; None to count them.
+            n_masked: how many patches of each segment are, of both kinds together; None to count them.
 
         Returns:
             Prediction (B, T, N + C), latents (B, T, width) and `latents_valid`.
         """
         batch, bins, columns = observed.shape
         if not batch:
-            return Encoding(observed.new_zeros(0, bins, columns), latents=observed.new_zeros(0, bins, self.width))
-        groups = grouped((self.units.patches(name), self.patches(name)) for name in sessions)
-        return encode_in_groups(groups, partial(self._run, n_units), observed, sessions, hidden, dropped)
+            return Encoding(observed.new_zeros(0, bins, columns), latents=observed.new_zeros(0, bins, self.d_model))
+        groups = group_rows((self.unit_table.n_patches(name), self.n_patches(name)) for name in sessions)
+        return encode_in_groups(groups, partial(self._encode_group, n_units), observed, sessions, patch_mask, n_masked)
 
-    def _run(
+    def _encode_group(
         self,
         n_units: int,
-        patches: tuple[int, int],
+        n_patches: tuple[int, int],
         observed: Tensor,
         sessions: Sequence[str],
-        hidden: Tensor | None,
-        dropped: Sequence[int] | None,
+        patch_mask: Tensor | None,
+        n_masked: Sequence[int] | None,
     ) -> Encoding:
         """Encodes rows that all have as many patches of either kind."""
-        kinds = (
-            (self.units, self.embedding, self.readout, n_units),
+        modalities = (
+            (self.unit_table, self.embedding, self.readout, n_units),
             (self.lfp.table, self.lfp.embedding, self.lfp.readout, observed.shape[-1] - n_units),
         )
-        values = observed.split([columns for *_, columns in kinds], -1)
-        marks: Sequence[Tensor | None] = (None, None)
-        if hidden is not None:
-            behind = -(-n_units // self.units.patch)
-            hidden = torch.cat([hidden[..., : patches[0]], hidden[..., behind : behind + patches[1]]], -1)
-            marks = hidden.split(patches, -1)
-        present = [table.present(sessions) for table, *_ in kinds]
+        values = observed.split([n_columns for *_, n_columns in modalities], -1)
+        modality_masks: Sequence[Tensor | None] = (None, None)
+        if patch_mask is not None:
+            first_lfp_patch = -(-n_units // self.unit_table.patch)
+            patch_mask = torch.cat(
+                [patch_mask[..., : n_patches[0]], patch_mask[..., first_lfp_patch : first_lfp_patch + n_patches[1]]], -1
+            )
+            modality_masks = patch_mask.split(n_patches, -1)
+        channel_masks = [table.channel_mask(sessions) for table, *_ in modalities]
         tokens = [
-            embedding(cut(values[kind], table.patch, patches[kind], marks[kind]), present[kind])
-            for kind, (table, embedding, *_) in enumerate(kinds)
+            embedding(
+                patchify(values[modality], table.patch, n_patches[modality], modality_masks[modality]),
+                channel_masks[modality],
+            )
+            for modality, (table, embedding, *_) in enumerate(modalities)
         ]
-        vectors = torch.cat([table(sessions) for table, *_ in kinds], 1)
-        guesses, latents, valid = self.lfp.reconstruct(torch.cat(tokens, 2), vectors, hidden, dropped)
-        predicted = [
-            whole(readout(guess), there, columns)
-            for guess, there, (*_, readout, columns) in zip(guesses.split(patches, 2), present, kinds, strict=True)
+        patch_embeddings = torch.cat([table(sessions) for table, *_ in modalities], 1)
+        predictions, latents, latents_valid = self.lfp.reconstruct(
+            torch.cat(tokens, 2), patch_embeddings, patch_mask, n_masked
+        )
+        modality_predictions = [
+            unpatchify(readout(prediction), channel_mask, n_columns)
+            for prediction, channel_mask, (*_, readout, n_columns) in zip(
+                predictions.split(n_patches, 2), channel_masks, modalities, strict=True
+            )
         ]
-        return Encoding(torch.cat(predicted, -1), latents=latents, latents_valid=valid)
+        return Encoding(torch.cat(modality_predictions, -1), latents=latents, latents_valid=latents_valid)

@@ -5,25 +5,25 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from blend_pl.models.base import Dims, Encoding
-from blend_pl.models.layers.attention import Window
-from blend_pl.models.layers.dropout import Dropout
-from blend_pl.models.layers.embedding import Identity, LearnedPositions, TokenEmbedding
+from blend_pl.models.layers.attention import AttentionWindow
+from blend_pl.models.layers.dropout import FastDropout
+from blend_pl.models.layers.embedding import IdentityEmbedding, LearnedPositions, TokenEmbedding
 from blend_pl.models.layers.fusion import Concatenation, Fusion
-from blend_pl.models.layers.tokens import Tokens, log_rate_readout
+from blend_pl.models.layers.tokens import InputEmbedding, log_rate_readout
 from blend_pl.models.layers.transformer import TransformerLayer
 
 
 class NDT(nn.Module):
     """A transformer encoder over time bins, from counts to log-rates.
 
-    Held-out neurons and forward bins enter as zeros (`Tokens`).
+    Held-out neurons and forward bins enter as zeros (`InputEmbedding`).
     h0 = dropout(E(x) sqrt(d) + P), pre-norm layers, a final norm, and a linear read-out after its own dropout.
 
     Args:
         dims: sizes.
-        layers: number of layers.
-        heads: attention heads; need not divide the width.
-        feedforward: hidden units of the feed-forward parts.
+        num_layers: number of layers.
+        num_heads: attention heads; need not divide the width.
+        dim_feedforward: hidden units of the feed-forward parts.
         dropout: dropout in the layers.
         dropout_embedding: dropout of h0.
         dropout_rates: dropout before the read-out.
@@ -38,36 +38,36 @@ class NDT(nn.Module):
     def __init__(
         self,
         dims: Dims,
-        layers: int = 4,
-        heads: int = 2,
-        feedforward: int = 128,
+        num_layers: int = 4,
+        num_heads: int = 2,
+        dim_feedforward: int = 128,
         dropout: float = 0.1,
         dropout_embedding: float = 0.2,
         dropout_rates: float = 0.2,
         context_forward: int = 4,
         context_backward: int = 8,
         fixup: bool = True,
-        embedding: Callable[[int], TokenEmbedding] = Identity,
+        embedding: Callable[[int], TokenEmbedding] = IdentityEmbedding,
         positions: Callable[[int, int], nn.Module] = LearnedPositions,
         fusion: Callable[[int, int], Fusion] = Concatenation,
     ) -> None:
         super().__init__()
-        self.tokens = Tokens(dims, embedding, fusion)
-        width = self.tokens.width
-        self.positions = positions(dims.bins, width)
-        self.dropout_embedding, self.dropout_rates = Dropout(dropout_embedding), Dropout(dropout_rates)
-        stack = [TransformerLayer(width, heads, feedforward, dropout) for _ in range(layers)]
-        self.norm = nn.LayerNorm(width)
-        self.readout = log_rate_readout(width, dims.neurons)
-        self.window = Window(dims.bins, context_forward, context_backward)
+        self.input_embedding = InputEmbedding(dims, embedding, fusion)
+        d_model = self.input_embedding.d_model
+        self.positions = positions(dims.bins, d_model)
+        self.dropout_embedding, self.dropout_rates = FastDropout(dropout_embedding), FastDropout(dropout_rates)
+        stack = [TransformerLayer(d_model, num_heads, dim_feedforward, dropout) for _ in range(num_layers)]
+        self.norm = nn.LayerNorm(d_model)
+        self.readout = log_rate_readout(d_model, dims.neurons)
+        self.window = AttentionWindow(dims.bins, context_forward, context_backward)
         if fixup:
             for layer in stack:
-                layer.scale_fixup(layers)
+                layer.scale_fixup(num_layers)
         self.layers = nn.ModuleList(stack)
 
     def forward(self, observed: Tensor, context: Tensor | None = None) -> Encoding:
         """Counts (B, T, C), and context (B, T', D) if built for it -> encoding of (B, T', N) log expected counts."""
-        tokens = self.dropout_embedding(self.tokens(observed, context) + self.positions())
+        tokens = self.dropout_embedding(self.input_embedding(observed, context) + self.positions())
         features = []
         for layer in self.layers:
             tokens = layer(tokens, self.window)

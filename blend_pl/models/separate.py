@@ -8,25 +8,25 @@ from torch import Tensor, nn
 from blend_pl.errors import DataError
 from blend_pl.models.autoencoder import PatchAutoencoder
 from blend_pl.models.base import Encoding
-from blend_pl.models.layers.grouping import encode_in_groups, grouped
+from blend_pl.models.layers.grouping import encode_in_groups, group_rows
 from blend_pl.models.layers.patches import SessionDims, SessionNetwork
 
 
-class Separate(SessionNetwork):
+class PerSessionNetworks(SessionNetwork):
     """Trains single-session networks side by side: rows of a session go through its own network alone.
 
     Args:
         dims: sizes, with the sessions.
-        network: builds the network of one session from its sizes.
+        build_network: builds the network of one session from its sizes.
     """
 
-    def __init__(self, dims: SessionDims, network: Callable[[SessionDims], PatchAutoencoder]) -> None:
+    def __init__(self, dims: SessionDims, build_network: Callable[[SessionDims], PatchAutoencoder]) -> None:
         super().__init__()
-        self.networks = nn.ModuleList(network(dims.only(name)) for name in dims.sessions)
-        first = self.networks[0]
-        assert isinstance(first, PatchAutoencoder)
-        self.patch, self.width = first.patch, first.width
-        self.number = {name: number for number, name in enumerate(dims.sessions)}
+        self.networks = nn.ModuleList(build_network(dims.for_session(name)) for name in dims.channels_per_session)
+        first_network = self.networks[0]
+        assert isinstance(first_network, PatchAutoencoder)
+        self.patch, self.d_model = first_network.patch, first_network.d_model
+        self.network_indices = {name: index for index, name in enumerate(dims.channels_per_session)}
 
     def network(self, session: str) -> PatchAutoencoder:
         """The network that a session goes through.
@@ -34,51 +34,51 @@ class Separate(SessionNetwork):
         Raises:
             DataError: the session was never registered.
         """
-        network = self.networks[self._number(session)]
+        network = self.networks[self._network_index(session)]
         assert isinstance(network, PatchAutoencoder)
         return network
 
-    def _number(self, session: str) -> int:
-        if session not in self.number:
+    def _network_index(self, session: str) -> int:
+        if session not in self.network_indices:
             raise DataError(f"no network knows the session {session}; register_session it first")
-        return self.number[session]
+        return self.network_indices[session]
 
-    def patches(self, session: str) -> int:
-        return self.network(session).patches(session)
+    def n_patches(self, session: str) -> int:
+        return self.network(session).n_patches(session)
 
-    def register_session(self, name: str, channels: int, like: Sequence[str] = ()) -> None:
+    def register_session(self, name: str, channels: int, related_sessions: Sequence[str] = ()) -> None:
         """Lets a session go through the network of the first session that it is like.
 
         Raises:
             DataError: it is registered already, or like no session.
         """
-        if not like:
+        if not related_sessions:
             raise DataError(f"the session {name} has no network of its own; say which session it is like")
-        self.network(like[0]).register_session(name, channels, like[:1])
-        self.number[name] = self.number[like[0]]
+        self.network(related_sessions[0]).register_session(name, channels, related_sessions[:1])
+        self.network_indices[name] = self.network_indices[related_sessions[0]]
 
-    def adopt(self, other: SessionNetwork) -> None:
+    def init_from(self, other: SessionNetwork) -> None:
         """Begins each network where one network of all sessions, or the same session's of several, has ended.
 
         Raises:
             ConfigError: sizes differ.
         """
-        for name in self.number:
-            self.network(name).adopt(other.network(name) if isinstance(other, Separate) else other)
+        for name in self.network_indices:
+            self.network(name).init_from(other.network(name) if isinstance(other, PerSessionNetworks) else other)
 
     def forward(
         self,
         observed: Tensor,
         sessions: Sequence[str],
-        hidden: Tensor | None = None,
-        dropped: Sequence[int] | None = None,
+        patch_mask: Tensor | None = None,
+        n_masked: Sequence[int] | None = None,
     ) -> Encoding:
         """Encodes segments; see `PatchAutoencoder.forward`."""
         if not len(observed):
             return self.networks[0](observed, sessions)
-        groups = grouped(self._number(name) for name in sessions)
+        groups = group_rows(self._network_index(name) for name in sessions)
 
-        def run(number: int, *rows: Any) -> Encoding:
-            return self.networks[number](*rows)
+        def encode_group(index: int, *group: Any) -> Encoding:
+            return self.networks[index](*group)
 
-        return encode_in_groups(groups, run, observed, sessions, hidden, dropped)
+        return encode_in_groups(groups, encode_group, observed, sessions, patch_mask, n_masked)

@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 from blend_pl.errors import ConfigError
 from blend_pl.models.base import Dims, Encoding
-from blend_pl.models.layers.attention import Window
-from blend_pl.models.layers.contrast import Contrast
-from blend_pl.models.layers.dropout import Dropout
-from blend_pl.models.layers.embedding import LearnedPositions, Linear, TokenEmbedding
+from blend_pl.models.layers.attention import AttentionWindow
+from blend_pl.models.layers.contrast import ContrastiveLoss
+from blend_pl.models.layers.dropout import FastDropout
+from blend_pl.models.layers.embedding import LearnedPositions, LinearEmbedding, TokenEmbedding
 from blend_pl.models.layers.fusion import Concatenation, Fusion
-from blend_pl.models.layers.padded_linear import AlignedLinear
-from blend_pl.models.layers.tokens import Tokens, log_rate_readout
+from blend_pl.models.layers.padded_linear import PaddedLinear
+from blend_pl.models.layers.tokens import InputEmbedding, log_rate_readout
 from blend_pl.models.layers.transformer import FeedForward, TransformerLayer
 
 
@@ -25,19 +25,19 @@ class SpatialAttention(nn.Module):
 
     Args:
         bins: T', length of a column. Where the heads do not divide it, it is projected to the next length they do.
-        heads: number of heads.
+        num_heads: number of heads.
     """
 
-    def __init__(self, bins: int, heads: int) -> None:
+    def __init__(self, bins: int, num_heads: int) -> None:
         super().__init__()
-        self.heads = heads
-        self.qk = AlignedLinear(bins, 2 * heads * -(-bins // heads))
+        self.num_heads = num_heads
+        self.qk = PaddedLinear(bins, 2 * num_heads * -(-bins // num_heads))
         nn.init.xavier_uniform_(self.qk.weight)
         nn.init.zeros_(self.qk.bias)
 
-    def forward(self, columns: Tensor) -> Tensor:
+    def forward(self, spatial_tokens: Tensor) -> Tensor:
         """Columns (B, width, T') -> weights (B, width, width), rows adding to 1, averaged over heads."""
-        q, k = self.qk(columns).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k = self.qk(spatial_tokens).unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         return (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(-1).mean(1)
 
 
@@ -47,25 +47,25 @@ class SpatiotemporalLayer(nn.Module):
     Z = temporal(X); Z = Z + drop((A norm(Z)^T)^T) with A = spatial(norm(columns)); Z = feed-forward(Z).
 
     Args:
-        width: width of a token.
+        d_model: width of a token.
         bins: T'.
-        heads: attention heads of each stream.
-        feedforward: hidden units of each feed-forward part.
+        num_heads: attention heads of each stream.
+        dim_feedforward: hidden units of each feed-forward part.
         dropout: dropout everywhere in the layer, but of the spatial weights.
     """
 
-    def __init__(self, width: int, bins: int, heads: int, feedforward: int, dropout: float) -> None:
+    def __init__(self, d_model: int, bins: int, num_heads: int, dim_feedforward: int, dropout: float) -> None:
         super().__init__()
-        self.temporal = TransformerLayer(width, heads, feedforward, dropout)
-        self.norm_spatial, self.spatial = nn.LayerNorm(bins), SpatialAttention(bins, heads)
-        self.norm = nn.LayerNorm(width)
-        self.dropout = Dropout(dropout)
-        self.feedforward = FeedForward(width, feedforward, dropout)
+        self.temporal = TransformerLayer(d_model, num_heads, dim_feedforward, dropout)
+        self.norm_spatial, self.spatial = nn.LayerNorm(bins), SpatialAttention(bins, num_heads)
+        self.norm = nn.LayerNorm(d_model)
+        self.dropout = FastDropout(dropout)
+        self.feedforward = FeedForward(d_model, dim_feedforward, dropout)
 
-    def forward(self, tokens: Tensor, columns: Tensor, window: Window) -> Tensor:
+    def forward(self, tokens: Tensor, spatial_tokens: Tensor, window: AttentionWindow) -> Tensor:
         """Tokens (B, T', width), columns (B, width, T') and where bins may look -> (B, T', width)."""
         tokens = self.temporal(tokens, window)
-        weights = self.spatial(self.norm_spatial(columns))
+        weights = self.spatial(self.norm_spatial(spatial_tokens))
         tokens = tokens + self.dropout(self.norm(tokens) @ weights.transpose(1, 2))
         return self.feedforward(tokens)
 
@@ -82,9 +82,9 @@ class STNDT(nn.Module):
 
     Args:
         dims: sizes.
-        layers: number of layers.
-        heads: attention heads; need not divide the width or T'.
-        feedforward: hidden units of the feed-forward parts.
+        num_layers: number of layers.
+        num_heads: attention heads; need not divide the width or T'.
+        dim_feedforward: hidden units of the feed-forward parts.
         dropout: dropout in the layers.
         dropout_embedding: dropout of what enters the first layer.
         dropout_rates: dropout before the read-out.
@@ -103,59 +103,61 @@ class STNDT(nn.Module):
     def __init__(
         self,
         dims: Dims,
-        layers: int = 4,
-        heads: int = 2,
-        feedforward: int = 128,
+        num_layers: int = 4,
+        num_heads: int = 2,
+        dim_feedforward: int = 128,
         dropout: float = 0.1,
         dropout_embedding: float = 0.2,
         dropout_rates: float = 0.2,
         context_forward: int = 4,
         context_backward: int = 8,
         fixup: bool = True,
-        contrast: Contrast = Contrast(),  # noqa: B008
-        embedding: Callable[[int], TokenEmbedding] = Linear,
+        contrast: ContrastiveLoss = ContrastiveLoss(),  # noqa: B008
+        embedding: Callable[[int], TokenEmbedding] = LinearEmbedding,
         positions: Callable[[int, int], nn.Module] = LearnedPositions,
         fusion: Callable[[int, int], Fusion] = Concatenation,
     ) -> None:
         super().__init__()
-        self.tokens, self.embedding_spatial = Tokens(dims, embedding, fusion), embedding(dims.bins)
-        if (self.tokens.embedding.width, self.embedding_spatial.width) != (dims.neurons, dims.bins):
+        self.input_embedding, self.embedding_spatial = InputEmbedding(dims, embedding, fusion), embedding(dims.bins)
+        if (self.input_embedding.embedding.d_model, self.embedding_spatial.d_model) != (dims.neurons, dims.bins):
             raise ConfigError("STNDT needs tokens with one entry a neuron; take an embedding without a width or size")
         if contrast.weight and not [*self.embedding_spatial.parameters()]:
             raise ConfigError("STNDT's contrastive term trains the embedding; take Linear, or set contrast.weight to 0")
         self.contrast, self.scale_spatial = contrast, math.sqrt(dims.bins)
-        width = self.tokens.width
-        self.positions, self.positions_spatial = positions(dims.bins, width), positions(width, dims.bins)
-        self.dropout_embedding, self.dropout_rates = Dropout(dropout_embedding), Dropout(dropout_rates)
-        stack = [SpatiotemporalLayer(width, dims.bins, heads, feedforward, dropout) for _ in range(layers)]
-        self.norm = nn.LayerNorm(width)
-        self.readout = log_rate_readout(width, dims.neurons)
-        self.window = Window(dims.bins, context_forward, context_backward)
+        d_model = self.input_embedding.d_model
+        self.positions, self.positions_spatial = positions(dims.bins, d_model), positions(d_model, dims.bins)
+        self.dropout_embedding, self.dropout_rates = FastDropout(dropout_embedding), FastDropout(dropout_rates)
+        stack = [
+            SpatiotemporalLayer(d_model, dims.bins, num_heads, dim_feedforward, dropout) for _ in range(num_layers)
+        ]
+        self.norm = nn.LayerNorm(d_model)
+        self.readout = log_rate_readout(d_model, dims.neurons)
+        self.window = AttentionWindow(dims.bins, context_forward, context_backward)
         if fixup:
             for layer in stack:
-                layer.temporal.scale_fixup(layers)
+                layer.temporal.scale_fixup(num_layers)
         self.layers = nn.ModuleList(stack)
 
     def forward(self, observed: Tensor, context: Tensor | None = None) -> Encoding:
         """Counts (B, T, C), and context (B, T', D) if built for it -> encoding of (B, T', N) log expected counts."""
-        counts = self.tokens.counts(observed)
-        tokens = self.tokens.fuse(self.tokens.embed(counts), context)
-        columns = self._embed_columns(self.tokens.fuse(counts, context))
+        counts = self.input_embedding.pad_counts(observed)
+        tokens = self.input_embedding.fuse(self.input_embedding.embed(counts), context)
+        spatial_tokens = self._embed_spatial(self.input_embedding.fuse(counts, context))
         tokens = self.dropout_embedding(tokens + self.positions())
-        columns = self.dropout_embedding(columns + self.positions_spatial())
+        spatial_tokens = self.dropout_embedding(spatial_tokens + self.positions_spatial())
         features = []
         for layer in self.layers:
-            tokens = layer(tokens, columns, self.window)
-            columns = tokens.transpose(1, 2)
+            tokens = layer(tokens, spatial_tokens, self.window)
+            spatial_tokens = tokens.transpose(1, 2)
             features.append(tokens)
         latents = self.norm(tokens)
         return Encoding(self.readout(self.dropout_rates(latents)), features, latents, self._penalty(observed))
 
-    def _embed_columns(self, counts: Tensor) -> Tensor:
+    def _embed_spatial(self, counts: Tensor) -> Tensor:
         return self.embedding_spatial(counts.transpose(1, 2)) * self.scale_spatial
 
     def _penalty(self, observed: Tensor) -> Tensor | None:
         if not (self.training and self.contrast.weight):
             return None
-        views = self.tokens.counts(self.contrast.views(observed))
-        return self.contrast.term(self.tokens.embed(views), self._embed_columns(views))
+        views = self.input_embedding.pad_counts(self.contrast.augment(observed))
+        return self.contrast.weighted_loss(self.input_embedding.embed(views), self._embed_spatial(views))

@@ -1,5 +1,5 @@
 """Many models at once: seeds, or points of a search, of one experiment on one device."""
 
-from blend_pl.multirun.command import many
+from blend_pl.multirun.command import multirun
 
-__all__ = ["many"]
+__all__ = ["multirun"]

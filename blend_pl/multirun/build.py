@@ -5,15 +5,15 @@ from contextlib import ExitStack
 from typing import Any
 
 from blend_pl.cli.trainer import BlendCLI
-from blend_pl.utils.exceptions import mendable
+from blend_pl.utils.exceptions import user_errors
 
 
-class Prepared(BlendCLI):
+class BuiltExperiment(BlendCLI):
     """All that a `fit` consists of, for one who trains several at once."""
 
     def before_fit(self) -> None:
         # What W&B is told of is a training: it would begin one run for all that are made here.
-        self.begin()
+        self.init_run_dir()
 
     def fit(self, **_: Any) -> None:
         """In the place of the trainer's."""
@@ -22,12 +22,12 @@ class Prepared(BlendCLI):
         """Nothing has been trained yet."""
 
 
-def prepare(arguments: Sequence[str], claims: ExitStack) -> Prepared:
+def build_experiment(arguments: Sequence[str], locks: ExitStack) -> BuiltExperiment:
     """Makes all that a `fit` consists of; see `run_trainer`.
 
     Args:
         arguments: of `fit`, which itself is left out.
-        claims: keeps the run's folder for this process until it is closed.
+        locks: keeps the run's folder for this process until it is closed.
     """
-    with mendable("fit"):
-        return Prepared(["fit", *arguments], claims)
+    with user_errors("fit"):
+        return BuiltExperiment(["fit", *arguments], locks)

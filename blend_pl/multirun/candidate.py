@@ -10,109 +10,120 @@ import lightning as L
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, ModelSummary, ProgressBar
 from lightning.pytorch.loggers import CSVLogger
 
-from blend_pl.callbacks import Compiled, Cost, Distillation, Multitask, NLBEvaluation
+from blend_pl.callbacks import Compiled, Distillation, Multitask, NLBEvaluation, TrainingCost
 from blend_pl.data.nlb.module import NLBDataModule
-from blend_pl.multirun.build import Prepared
-from blend_pl.multirun.checkpoint_selector import Selection
-from blend_pl.multirun.replica import KINDS, Member
-from blend_pl.runs.folder import BEST, CHECKPOINTS, MONITOR
+from blend_pl.multirun.build import BuiltExperiment
+from blend_pl.multirun.checkpoint_selector import CheckpointSelector
+from blend_pl.multirun.replica import STACKABLE_SYSTEMS, Replica
+from blend_pl.runs.folder import BEST_CHECKPOINT, CHECKPOINT_DIR, DEFAULT_MONITOR
 
-OF_EACH = ("logger", "callbacks", "default_root_dir")
+PER_RUN_SETTINGS = ("logger", "callbacks", "default_root_dir")
 """Settings of the trainer that every run has for itself."""
-ALONE = (
+UNSUPPORTED_TRAINER_SETTINGS = (
     *("fast_dev_run", "overfit_batches", "reload_dataloaders_every_n_epochs", "barebones"),
     *("min_epochs", "min_steps", "max_time", "val_check_interval"),
 )
 """Settings of the trainer that, unless they are left as they are, say when one model stops or is scored."""
-HEEDED = {
+SUPPORTED_CALLBACK_SETTINGS = {
     "checkpoint": (ModelCheckpoint, ("monitor", "mode", "dirpath", "filename", "verbose", "enable_version_counter")),
     "early_stopping": (EarlyStopping, ("monitor", "mode", "patience", "min_delta", "verbose", "log_rank_zero_only")),
 }
-"""What `Selection` knows of the settings of Lightning's callbacks, or need not know."""
-SCORES = {"val/loss", MONITOR}
-"""What a `Crowd` can tell."""
-PASSIVE = (
+"""What `CheckpointSelector` knows of the settings of Lightning's callbacks, or need not know."""
+AVAILABLE_METRICS = {"val/loss", DEFAULT_MONITOR}
+"""What a `StackedModule` can tell."""
+SUPPORTED_CALLBACKS = (
     *(ProgressBar, ModelSummary, NLBEvaluation, EarlyStopping, ModelCheckpoint),
-    *(Cost, Distillation, Multitask, Compiled),
+    *(TrainingCost, Distillation, Multitask, Compiled),
 )
-"""Callbacks that a `Crowd` does without or takes the part of."""
+"""Callbacks that a `StackedModule` does without or takes the part of."""
 
 
 @dataclass
-class Entry:
+class Candidate:
     """A run that may be trained with others.
 
     Attributes:
         arguments: of `fit`.
-        cli: made from them.
-        claims: holds the run's folder.
+        experiment: made from them.
+        locks: holds the run's folder.
     """
 
     arguments: list[str]
-    cli: Prepared
-    claims: ExitStack
+    experiment: BuiltExperiment
+    locks: ExitStack
 
     @property
-    def budget(self) -> dict[str, Any]:
+    def trainer_settings(self) -> dict[str, Any]:
         """Settings of the trainer that runs must share to train together."""
-        return {name: value for name, value in self.cli.settings["trainer"].items() if name not in OF_EACH}
+        return {
+            name: value for name, value in self.experiment.settings["trainer"].items() if name not in PER_RUN_SETTINGS
+        }
 
     @property
-    def setting(self) -> str:
+    def group_key(self) -> str:
         """Equal for runs on the same data by the same budget."""
-        return json.dumps([self.cli.settings["data"], self.budget], sort_keys=True)
+        return json.dumps([self.experiment.settings["data"], self.trainer_settings], sort_keys=True)
 
     @property
-    def stackable(self) -> bool:
+    def is_stackable(self) -> bool:
         """Whether this kind of run can be trained with others at all."""
-        cli = self.cli
+        experiment = self.experiment
         return (
-            type(cli.model) in KINDS
-            and isinstance(cli.datamodule, NLBDataModule)
-            and cli.trainer.world_size == 1
-            and all(isinstance(logger, CSVLogger) for logger in cli.trainer.loggers)
-            and not any(isinstance(value, dict | list) for value in self.budget.values())
-            and self._is_plain
+            type(experiment.model) in STACKABLE_SYSTEMS
+            and isinstance(experiment.datamodule, NLBDataModule)
+            and experiment.trainer.world_size == 1
+            and all(isinstance(logger, CSVLogger) for logger in experiment.trainer.loggers)
+            and not any(isinstance(value, dict | list) for value in self.trainer_settings.values())
+            and self._has_supported_settings
             # A checkpoint that it goes on from: it was begun alone.
-            and not cli.config["fit"].ckpt_path
+            and not experiment.config["fit"].ckpt_path
         )
 
     @property
-    def _is_plain(self) -> bool:
+    def _has_supported_settings(self) -> bool:
         """Whether all that its settings ask for is heeded by those who train several."""
-        trainer, settings = self.cli.trainer, self.cli.settings
-        left = [(settings["trainer"][name], defaults(L.Trainer)[name]) for name in ALONE]
-        for part, (kind, heeded) in HEEDED.items():
-            left += [(settings[part][name], value) for name, value in defaults(kind).items() if name not in heeded]
+        trainer, settings = self.experiment.trainer, self.experiment.settings
+        values_and_defaults = [
+            (settings["trainer"][name], default_arguments(L.Trainer)[name]) for name in UNSUPPORTED_TRAINER_SETTINGS
+        ]
+        for section, (callback_class, supported) in SUPPORTED_CALLBACK_SETTINGS.items():
+            values_and_defaults += [
+                (settings[section][name], value)
+                for name, value in default_arguments(callback_class).items()
+                if name not in supported
+            ]
         return (
-            all(value == default for value, default in left)
-            and all(isinstance(callback, PASSIVE) for callback in trainer.callbacks)
+            all(value == default for value, default in values_and_defaults)
+            and all(isinstance(callback, SUPPORTED_CALLBACKS) for callback in trainer.callbacks)
             and len(trainer.early_stopping_callbacks) == 1
-            and {callback.monitor for callback in trainer.early_stopping_callbacks} <= SCORES
-            and trainer.checkpoint_callback.monitor in SCORES
+            and {callback.monitor for callback in trainer.early_stopping_callbacks} <= AVAILABLE_METRICS
+            and trainer.checkpoint_callback.monitor in AVAILABLE_METRICS
             # The one that chooses, and the last.
             and len(trainer.checkpoint_callbacks) == 2
             # One whose gradients overflow would hold up all.
             and getattr(trainer.precision_plugin, "scaler", None) is None
         )
 
-    def member(self) -> Member:
+    def make_replica(self) -> Replica:
         """What trains."""
-        callbacks = self.cli.trainer.callbacks
-        stopping = next(callback for callback in callbacks if isinstance(callback, EarlyStopping))
-        chosen = self.cli.trainer.checkpoint_callback
-        return Member(
-            system=self.cli.model,
-            seed=self.cli.settings["seed_everything"],
+        callbacks = self.experiment.trainer.callbacks
+        early_stopping = next(callback for callback in callbacks if isinstance(callback, EarlyStopping))
+        model_checkpoint = self.experiment.trainer.checkpoint_callback
+        return Replica(
+            system=self.experiment.model,
+            seed=self.experiment.settings["seed_everything"],
             callbacks=[callback for callback in callbacks if isinstance(callback, Distillation | Multitask)],
-            selection=Selection(
-                (chosen.monitor, chosen.mode), (stopping.monitor, stopping.mode), stopping.patience, stopping.min_delta
+            selector=CheckpointSelector(
+                (model_checkpoint.monitor, model_checkpoint.mode),
+                (early_stopping.monitor, early_stopping.mode),
+                early_stopping.patience,
+                early_stopping.min_delta,
             ),
-            checkpoint=self.cli.run / CHECKPOINTS / BEST,
-            loggers=self.cli.trainer.loggers,
+            checkpoint=self.experiment.run_dir / CHECKPOINT_DIR / BEST_CHECKPOINT,
+            loggers=self.experiment.trainer.loggers,
         )
 
 
-def defaults(kind: type) -> dict[str, Any]:
+def default_arguments(cls: type) -> dict[str, Any]:
     """What a class is made with where nothing is said."""
-    return {name: parameter.default for name, parameter in inspect.signature(kind).parameters.items()}
+    return {name: parameter.default for name, parameter in inspect.signature(cls).parameters.items()}

@@ -6,50 +6,57 @@ from pathlib import Path
 from typing import Any
 
 from blend_pl.errors import DataError
-from blend_pl.multirun.build import Prepared
-from blend_pl.multirun.replica import Member
-from blend_pl.runs.folder import BEST, CHECKPOINTS
-from blend_pl.utils.files import atomic_file, unwritable
+from blend_pl.multirun.build import BuiltExperiment
+from blend_pl.multirun.replica import Replica
+from blend_pl.runs.folder import BEST_CHECKPOINT, CHECKPOINT_DIR
+from blend_pl.utils.files import atomic_file, write_error
 
-TRAINED = "trained.json"
+TRAINED_MARKER = "trained.json"
 
 
-def note(run: Path, member: Member, cost: dict[str, float | int] | None) -> None:
+def write_marker(run_dir: Path, replica: Replica, cost: dict[str, float | int] | None) -> None:
     """Writes into a run's folder that it was trained, so that it is not trained again if its scoring is ended.
 
     Raises:
         DataError: it has failed, or the folder cannot be written.
     """
-    selection = member.selection
-    if selection.failure:
-        raise DataError(f"{run}: {selection.failure}")
-    if math.isnan(selection.best):
-        raise DataError(f"{run}: no {selection.choosing[0]} was ever a number; lower the learning rate")
-    content = {"epoch": selection.epoch, "selected": selection.best, "cost": cost, "written": _written(run)}
+    selector = replica.selector
+    if selector.failure:
+        raise DataError(f"{run_dir}: {selector.failure}")
+    if math.isnan(selector.best):
+        raise DataError(f"{run_dir}: no {selector.checkpoint_monitor[0]} was ever a number; lower the learning rate")
+    content = {
+        "epoch": selector.epoch,
+        "selected": selector.best,
+        "cost": cost,
+        "written": _checkpoint_mtime_ns(run_dir),
+    }
     try:
-        with atomic_file(run / TRAINED) as path:
+        with atomic_file(run_dir / TRAINED_MARKER) as path:
             path.write_text(json.dumps(content))
     except OSError as error:
-        raise unwritable(run, error) from error
+        raise write_error(run_dir, error) from error
 
 
-def conclude(run: Prepared) -> None:
+def finalize(experiment: BuiltExperiment) -> None:
     """Scores a run that was trained with others and writes its results."""
-    kept = noted(run.run)
-    assert kept is not None
-    run.conclude(run.run / CHECKPOINTS / BEST, kept["epoch"], kept["selected"], kept["cost"])
-    (run.run / TRAINED).unlink()
+    marker = read_marker(experiment.run_dir)
+    assert marker is not None
+    experiment.evaluate_and_save(
+        experiment.run_dir / CHECKPOINT_DIR / BEST_CHECKPOINT, marker["epoch"], marker["selected"], marker["cost"]
+    )
+    (experiment.run_dir / TRAINED_MARKER).unlink()
 
 
-def noted(run: Path) -> dict[str, Any] | None:
+def read_marker(run_dir: Path) -> dict[str, Any] | None:
     """What `note` wrote, if the checkpoint is still the one that it is of."""
     try:
-        kept: dict[str, Any] = json.loads((run / TRAINED).read_text())
-        return kept if kept["written"] == _written(run) else None
+        marker: dict[str, Any] = json.loads((run_dir / TRAINED_MARKER).read_text())
+        return marker if marker["written"] == _checkpoint_mtime_ns(run_dir) else None
     except (OSError, ValueError, KeyError):
         return None
 
 
-def _written(run: Path) -> int:
+def _checkpoint_mtime_ns(run_dir: Path) -> int:
     """When the chosen checkpoint was written."""
-    return (run / CHECKPOINTS / BEST).stat().st_mtime_ns
+    return (run_dir / CHECKPOINT_DIR / BEST_CHECKPOINT).stat().st_mtime_ns

@@ -9,14 +9,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from blend_pl.multirun.stacked_adam import StackedAdam
-from blend_pl.multirun.stacking import Stack
+from blend_pl.multirun.stacking import ModuleStack
 
 
-class Optimizers(Optimizer):
+class StackedOptimizer(Optimizer):
     """Steps the optimiser and the learning rate of every model that still trains: all at once if that is possible.
 
     Args:
-        members: optimiser and schedule of each model.
+        optimizers_and_schedules: optimiser and schedule of each model.
 
     Attributes:
         gradients: (K, P) of the stack's values, after the closure of a step.
@@ -24,27 +24,27 @@ class Optimizers(Optimizer):
 
     gradients: Tensor
 
-    def __init__(self, members: Sequence[tuple[Optimizer, LRScheduler]]) -> None:
-        self.members = members
+    def __init__(self, optimizers_and_schedules: Sequence[tuple[Optimizer, LRScheduler]]) -> None:
+        self.optimizers_and_schedules = optimizers_and_schedules
         self.adam: StackedAdam | None = None
-        super().__init__([group for optimizer, _ in members for group in optimizer.param_groups], {})
+        super().__init__([group for optimizer, _ in optimizers_and_schedules for group in optimizer.param_groups], {})
 
-    def train(self, active: Sequence[int], stack: Stack) -> None:
+    def set_active(self, active: Sequence[int], stack: ModuleStack) -> None:
         """Chooses who is trained from now on.
 
         Args:
             active: places of the models.
             stack: of them.
         """
-        self._settle()
+        self._release_adam()
         self.active, self.stack = active, stack
-        optimizers = [self.members[index][0] for index in active]
-        if StackedAdam.possible(optimizers, stack):
+        optimizers = [self.optimizers_and_schedules[index][0] for index in active]
+        if StackedAdam.supports(optimizers, stack):
             self.adam = StackedAdam(optimizers, stack)
 
-    def _settle(self) -> None:
+    def _release_adam(self) -> None:
         if self.adam is not None:
-            self.adam.give_back()
+            self.adam.export_state()
         self.adam = None
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -53,15 +53,15 @@ class Optimizers(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if self.adam is not None and self.stack.complete:
+        if self.adam is not None and self.stack.has_all_gradients:
             self.adam.step(self.gradients)
         else:
-            self._settle()
-            self.stack.hand_out_gradients(self.gradients)
+            self._release_adam()
+            self.stack.scatter_gradients(self.gradients)
             for index in self.active:
-                self.members[index][0].step()
+                self.optimizers_and_schedules[index][0].step()
         for index in self.active:
-            self.members[index][1].step()
+            self.optimizers_and_schedules[index][1].step()
         return loss
 
     def clip(self, limit: float, by_value: bool) -> None:
@@ -75,11 +75,15 @@ class Optimizers(Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """Those of all models."""
         if self.adam is not None:
-            self.adam.give_back()
-        return {"members": [(optimizer.state_dict(), schedule.state_dict()) for optimizer, schedule in self.members]}
+            self.adam.export_state()
+        return {
+            "members": [
+                (optimizer.state_dict(), schedule.state_dict()) for optimizer, schedule in self.optimizers_and_schedules
+            ]
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up what `state_dict` gave."""
-        for (optimizer, schedule), state in zip(self.members, state_dict["members"], strict=True):
+        for (optimizer, schedule), state in zip(self.optimizers_and_schedules, state_dict["members"], strict=True):
             optimizer.load_state_dict(state[0])
             schedule.load_state_dict(state[1])

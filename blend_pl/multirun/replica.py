@@ -11,17 +11,17 @@ from torch import Tensor, nn
 from blend_pl.callbacks import Distillation
 from blend_pl.data.batch import Batch
 from blend_pl.models import NDT
-from blend_pl.multirun.checkpoint_selector import Selection
-from blend_pl.multirun.stacking import architecture
+from blend_pl.multirun.checkpoint_selector import CheckpointSelector
+from blend_pl.multirun.stacking import describe_architecture
 from blend_pl.systems import Student, Teacher
 
-KINDS = (Student, Teacher)
+STACKABLE_SYSTEMS = (Student, Teacher)
 
-BESIDES = frozenset(vars(Student(NDT))) - {"_modules", "_parameters", "_buffers", "likelihood"}
+IGNORED_ATTRIBUTES = frozenset(vars(Student(NDT))) - {"_modules", "_parameters", "_buffers", "likelihood"}
 """What every system has beside its modules and its likelihood is no part of what it computes."""
 
 
-class Lesson(nn.Module):
+class DistillationStep(nn.Module):
     """A model and whoever teaches it, as one module: all that a step computes with.
 
     Args:
@@ -39,14 +39,14 @@ class Lesson(nn.Module):
 
 
 @dataclass
-class Member:
+class Replica:
     """A model, its chance, what chooses its checkpoint, and where it writes.
 
     Attributes:
         system: the model.
         seed: of its run.
         callbacks: those of a run that change what is minimised.
-        selection: follows its score.
+        selector: follows its score.
         checkpoint: where its best weights are kept.
         loggers: who is told of it.
     """
@@ -54,7 +54,7 @@ class Member:
     system: Student
     seed: int
     callbacks: list[L.Callback]
-    selection: Selection
+    selector: CheckpointSelector
     checkpoint: Path
     loggers: list[Logger]
 
@@ -71,12 +71,17 @@ class Member:
         self.system.seed = self.seed
 
     @property
-    def lesson(self) -> Lesson:
+    def distillation_step(self) -> DistillationStep:
         """The model with its teachers."""
-        teachers = [t for c in self.callbacks if isinstance(c, Distillation) for t in c.teachers]
-        return Lesson(self.system, teachers)
+        teachers = [
+            teacher
+            for callback in self.callbacks
+            if isinstance(callback, Distillation)
+            for teacher in callback.teachers
+        ]
+        return DistillationStep(self.system, teachers)
 
     @property
     def architecture(self) -> str:
         """Equal for members that can train together."""
-        return architecture(self.lesson, BESIDES)
+        return describe_architecture(self.distillation_step, IGNORED_ATTRIBUTES)

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
 
-from blend_pl.multirun.stacking import Stack
-from blend_pl.utils.device import sent
+from blend_pl.multirun.stacking import ModuleStack
+from blend_pl.utils.device import to_device_async
 
-PLAIN = {"amsgrad": False, "maximize": False, "differentiable": False}
+REQUIRED_OPTIONS = {"amsgrad": False, "maximize": False, "differentiable": False}
 """Settings under which the update is the one below."""
-STEP, FIRST, SECOND = "step", "exp_avg", "exp_avg_sq"
+STEP, EXP_AVG, EXP_AVG_SQ = "step", "exp_avg", "exp_avg_sq"
 """Names in the state of torch's optimisers."""
 
 
@@ -21,39 +21,48 @@ class StackedAdam:
     Members may differ in learning rate, betas, eps and weight decay (Kingma & Ba, 2015; Loshchilov & Hutter, 2019).
 
     Args:
-        optimizers: of the members of the stack, for which `possible` holds. Their settings are read at each step.
+        optimizers: of the members of the stack, for which `supports` holds. Their settings are read at each step.
         stack: what they train.
     """
 
-    def __init__(self, optimizers: Sequence[Optimizer], stack: Stack) -> None:
+    def __init__(self, optimizers: Sequence[Optimizer], stack: ModuleStack) -> None:
         self.optimizers, self.stack = optimizers, stack
-        self.first, self.second = torch.zeros_like(stack.values), torch.zeros_like(stack.values)
+        self.exp_avg, self.exp_avg_sq = torch.zeros_like(stack.flat_parameters), torch.zeros_like(stack.flat_parameters)
         states = [state for optimizer in optimizers for state in optimizer.state.values()]
         self.steps = int(states[0][STEP]) if states else 0
         for optimizer in optimizers:
             # Or a schedule would complain of having been stepped before it.
             optimizer._opt_called = True  # type: ignore[attr-defined]
-        for name, moments in ((FIRST, self.first), (SECOND, self.second)):
-            for parameter, part in stack.parts(moments).items():
-                for optimizer, member, own in zip(optimizers, stack.members, part, strict=True):
-                    if state := optimizer.state.get(member[parameter]):
-                        own.copy_(state[name])
+        for name, moments in ((EXP_AVG, self.exp_avg), (EXP_AVG_SQ, self.exp_avg_sq)):
+            for parameter, stacked_moment in stack.unflatten_parameters(moments).items():
+                for optimizer, replica_parameters, replica_moment in zip(
+                    optimizers, stack.replica_parameters, stacked_moment, strict=True
+                ):
+                    if state := optimizer.state.get(replica_parameters[parameter]):
+                        replica_moment.copy_(state[name])
 
     @staticmethod
-    def possible(optimizers: Sequence[Optimizer], stack: Stack) -> bool:
+    def supports(optimizers: Sequence[Optimizer], stack: ModuleStack) -> bool:
         """Whether the optimisers are such, and have made as many steps with every parameter."""
         if any(type(optimizer) not in (Adam, AdamW) or len(optimizer.param_groups) > 1 for optimizer in optimizers):
             return False
         groups = [optimizer.param_groups[0] for optimizer in optimizers]
-        trained = [[member[name] for name in stack.trained] for member in stack.members]
-        states = [o.state.get(parameter) for o, own in zip(optimizers, trained, strict=True) for parameter in own]
+        trainable = [
+            [replica_parameters[name] for name in stack.trainable_names]
+            for replica_parameters in stack.replica_parameters
+        ]
+        states = [
+            optimizer.state.get(parameter)
+            for optimizer, parameters in zip(optimizers, trainable, strict=True)
+            for parameter in parameters
+        ]
         steps = [state[STEP] for state in states if state]
         return (
-            stack.values.dtype in (torch.float32, torch.float64)
-            and all(group[name] == value for group in groups for name, value in PLAIN.items())
+            stack.flat_parameters.dtype in (torch.float32, torch.float64)
+            and all(group[name] == value for group in groups for name, value in REQUIRED_OPTIONS.items())
             and not any(isinstance(value, Tensor) for group in groups for value in (group["lr"], *group["betas"]))
             and len({_is_decoupled(optimizer) for optimizer in optimizers}) == 1
-            and all({*group["params"]} == {*own} for group, own in zip(groups, trained, strict=True))
+            and all({*group["params"]} == {*parameters} for group, parameters in zip(groups, trainable, strict=True))
             and len(steps) in (0, len(states))
             and (not steps or len({*torch.stack(steps).tolist()}) == 1)
         )
@@ -65,44 +74,48 @@ class StackedAdam:
             gradients: (K, P) of the stack's values.
         """
         self.steps += 1
-        values, first, second = self.stack.values, self.first, self.second
+        flat_parameters, exp_avg, exp_avg_sq = self.stack.flat_parameters, self.exp_avg, self.exp_avg_sq
         groups = [optimizer.param_groups[0] for optimizer in self.optimizers]
         decoupled = _is_decoupled(self.optimizers[0])
-        numbers = torch.tensor(
+        coefficients = torch.tensor(
             [
-                [1 - g["lr"] * g["weight_decay"] if decoupled else g["weight_decay"] for g in groups],
-                [1 - g["betas"][0] for g in groups],
-                [g["betas"][1] for g in groups],
-                [1 - g["betas"][1] for g in groups],
-                [(1 - g["betas"][1] ** self.steps) ** 0.5 for g in groups],
-                [g["eps"] for g in groups],
-                [-g["lr"] / (1 - g["betas"][0] ** self.steps) for g in groups],
+                [1 - group["lr"] * group["weight_decay"] if decoupled else group["weight_decay"] for group in groups],
+                [1 - group["betas"][0] for group in groups],
+                [group["betas"][1] for group in groups],
+                [1 - group["betas"][1] for group in groups],
+                [(1 - group["betas"][1] ** self.steps) ** 0.5 for group in groups],
+                [group["eps"] for group in groups],
+                [-group["lr"] / (1 - group["betas"][0] ** self.steps) for group in groups],
             ],
-            dtype=values.dtype,
+            dtype=flat_parameters.dtype,
         )
-        decay, new_1, keep_2, new_2, root, eps, rate = sent(numbers, values.device)[..., None]
+        decay, one_minus_beta1, beta2, one_minus_beta2, bias_correction2_sqrt, eps, negative_step_size = (
+            to_device_async(coefficients, flat_parameters.device)[..., None]
+        )
         if decoupled:
-            values.mul_(decay)
+            flat_parameters.mul_(decay)
         else:
-            gradients = torch.addcmul(gradients, values, decay)
-        first.lerp_(gradients, new_1)
-        second.mul_(keep_2).addcmul_(gradients, gradients * new_2)
-        values.addcdiv_(first * rate, second.sqrt().div_(root).add_(eps))
+            gradients = torch.addcmul(gradients, flat_parameters, decay)
+        exp_avg.lerp_(gradients, one_minus_beta1)
+        exp_avg_sq.mul_(beta2).addcmul_(gradients, gradients * one_minus_beta2)
+        flat_parameters.addcdiv_(exp_avg * negative_step_size, exp_avg_sq.sqrt().div_(bias_correction2_sqrt).add_(eps))
 
-    def give_back(self) -> None:
+    def export_state(self) -> None:
         """Gives the optimisers their state, as if they had made the steps."""
         if not self.steps:
             return
-        moments = [self.stack.parts(values) for values in (self.first, self.second)]
-        for index, (optimizer, member) in enumerate(zip(self.optimizers, self.stack.members, strict=True)):
+        moments = [self.stack.unflatten_parameters(values) for values in (self.exp_avg, self.exp_avg_sq)]
+        for index, (optimizer, replica_parameters) in enumerate(
+            zip(self.optimizers, self.stack.replica_parameters, strict=True)
+        ):
             group = optimizer.param_groups[0]
-            for name in self.stack.trained:
-                parameter = member[name]
+            for name in self.stack.trainable_names:
+                parameter = replica_parameters[name]
                 device = parameter.device if group["capturable"] or group["fused"] else "cpu"
                 optimizer.state[parameter] = {
                     STEP: torch.full((), float(self.steps), device=device),
-                    FIRST: moments[0][name][index],
-                    SECOND: moments[1][name][index],
+                    EXP_AVG: moments[0][name][index],
+                    EXP_AVG_SQ: moments[1][name][index],
                 }
 
 

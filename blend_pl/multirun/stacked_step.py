@@ -8,27 +8,27 @@ import torch
 from torch import Tensor
 
 from blend_pl.data.batch import Batch
-from blend_pl.masking import joined
-from blend_pl.multirun.replica import BESIDES, Lesson, Member
-from blend_pl.multirun.stacking import Stack
-from blend_pl.utils.buffers import uncounted
+from blend_pl.masking import concatenate_mask_samples
+from blend_pl.multirun.replica import IGNORED_ATTRIBUTES, DistillationStep, Replica
+from blend_pl.multirun.stacking import ModuleStack
+from blend_pl.utils.buffers import preserve_buffers
 
 
-class Lessons:
+class StackedStep:
     """The lessons of several members as one computation.
 
     Args:
-        members: the models, built, of one architecture.
+        replicas: the models, built, of one architecture.
 
     Attributes:
         stack: of their lessons.
     """
 
-    def __init__(self, members: Sequence[Member]) -> None:
-        self.systems = [member.system for member in members]
-        self.stack = Stack([member.lesson for member in members], BESIDES)
+    def __init__(self, replicas: Sequence[Replica]) -> None:
+        self.systems = [replica.system for replica in replicas]
+        self.stack = ModuleStack([replica.distillation_step for replica in replicas], IGNORED_ATTRIBUTES)
 
-    def terms(self, batch: Batch, seeds: Sequence[int], epoch: int) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, seeds: Sequence[int], epoch: int) -> dict[str, Tensor]:
         """The objective's terms, (K,) each; this process has all trials of a batch.
 
         Args:
@@ -36,44 +36,46 @@ class Lessons:
             seeds: of the members' masks.
             epoch: training epoch; see `Student.mask`.
         """
-        members, (_, bins, channels) = len(self.systems), batch.observed.shape
+        n_replicas, (_, bins, channels) = len(self.systems), batch.observed.shape
         size = batch.global_size, bins, channels
-        chances = [system.chance(size, seed, epoch) for system, seed in zip(self.systems, seeds, strict=True)]
+        mask_samples = [system.sample_mask(size, seed, epoch) for system, seed in zip(self.systems, seeds, strict=True)]
         # What they draw differs, what is made of it does not.
-        masked, labels = self.systems[0].hide(batch, joined(chances))
+        masked, labels = self.systems[0].apply_mask(batch, concatenate_mask_samples(mask_samples))
 
-        def step(lesson: Lesson, tensors: dict[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
-            return lesson(Batch(**tensors, global_size=size[0]), labels)
+        def step(module: DistillationStep, tensors: dict[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
+            return module(Batch(**tensors, global_size=size[0]), labels)
 
-        tensors = {name: tensor.unflatten(0, (members, -1)) for name, tensor in _tensors(masked).items()}
-        return self.stack(step, tensors, labels.unflatten(0, (members, -1)))
+        tensors = {name: tensor.unflatten(0, (n_replicas, -1)) for name, tensor in _tensor_fields(masked).items()}
+        return self.stack(step, tensors, labels.unflatten(0, (n_replicas, -1)))
 
-    def answers(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
+    def predict_with_loss(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
         """What `Student.assess` makes of trials, the same for all members.
 
         Returns:
             Expected counts per bin, losses of the entries, and which entries count: (K, B, T', N) each.
         """
-        exams = {repr(system.masking): system for system in self.systems}
-        asked = {masking: system.exam(batch, batch_idx) for masking, system in exams.items()}
-        each = [asked[repr(system.masking)] for system in self.systems]
-        tensors = [_tensors(shown) for shown, _ in each]
-        labels = _beside([labels for _, labels in each])
+        system_of_masking = {repr(system.masking): system for system in self.systems}
+        batch_of_masking = {
+            masking: system.validation_batch(batch, batch_idx) for masking, system in system_of_masking.items()
+        }
+        replica_batches = [batch_of_masking[repr(system.masking)] for system in self.systems]
+        tensors = [_tensor_fields(masked) for masked, _ in replica_batches]
+        labels = _stack_or_expand([labels for _, labels in replica_batches])
 
-        def step(lesson: Lesson, tensors: dict[str, Tensor], labels: Tensor) -> tuple[Tensor, Tensor]:
-            return lesson.system.answers(Batch(**tensors, global_size=batch.global_size), labels)
+        def step(module: DistillationStep, tensors: dict[str, Tensor], labels: Tensor) -> tuple[Tensor, Tensor]:
+            return module.system.predict_with_loss(Batch(**tensors, global_size=batch.global_size), labels)
 
-        with self._evaluation():
-            rates, entries = self.stack(
-                step, {name: _beside([t[name] for t in tensors]) for name in tensors[0]}, labels
+        with self._eval_mode():
+            rates, losses = self.stack(
+                step, {name: _stack_or_expand([t[name] for t in tensors]) for name in tensors[0]}, labels
             )
-        return rates, entries, labels
+        return rates, losses, labels
 
     @contextmanager
-    def _evaluation(self) -> Iterator[None]:
+    def _eval_mode(self) -> Iterator[None]:
         """Puts the stack into evaluation mode."""
-        modes = [(module, module.training) for module in self.stack.skeleton.modules()]
-        self.stack.skeleton.eval()
+        modes = [(module, module.training) for module in self.stack.template.modules()]
+        self.stack.template.eval()
         try:
             yield
         finally:
@@ -81,39 +83,39 @@ class Lessons:
                 module.training = mode
 
 
-def obstacle(members: Sequence[Member], batch: Batch) -> str | None:
+def stacking_unsupported_reason(replicas: Sequence[Replica], batch: Batch) -> str | None:
     """Why models of one architecture cannot train at once, as `torch.func.vmap` says; None where they can.
 
     Args:
-        members: the models, built; two of them are tried.
+        replicas: the models, built; two of them are tried.
         batch: any trials; two of them are used.
     """
-    rows = torch.arange(len(batch), device=batch.rows.device)[:2]
+    rows = torch.arange(len(batch), device=batch.global_rows.device)[:2]
     size = len(rows)
-    few, both = (
-        Batch(**{name: tensor[which].to("cpu") for name, tensor in _tensors(batch).items()}, global_size=size)
-        for which in (rows, rows.repeat(2))
+    small_batch, stacked_batch = (
+        Batch(**{name: tensor[indices].to("cpu") for name, tensor in _tensor_fields(batch).items()}, global_size=size)
+        for indices in (rows, rows.repeat(2))
     )
-    few.rows, both.rows = torch.arange(size), torch.arange(size).repeat(2)
-    pair = members[:2]
+    small_batch.global_rows, stacked_batch.global_rows = torch.arange(size), torch.arange(size).repeat(2)
+    pair = replicas[:2]
     try:
-        with uncounted(*(member.lesson for member in pair)):
-            lessons = Lessons(pair)
-            lessons.terms(both, [0, 0], 0)["loss"].sum().backward()
+        with preserve_buffers(*(replica.distillation_step for replica in pair)):
+            stacked_step = StackedStep(pair)
+            stacked_step.losses(stacked_batch, [0, 0], 0)["loss"].sum().backward()
             with torch.no_grad():
-                lessons.answers(few, 0)
+                stacked_step.predict_with_loss(small_batch, 0)
     except RuntimeError as error:
         return str(error).splitlines()[0]
     return None
 
 
-def _beside(tensors: Sequence[Tensor]) -> Tensor:
+def _stack_or_expand(tensors: Sequence[Tensor]) -> Tensor:
     """Tensors of the members, (K, ...); nothing is copied where all have the same one."""
     first = tensors[0]
     same = all(tensor is first for tensor in tensors)
     return first.expand(len(tensors), *first.shape) if same else torch.stack([*tensors])
 
 
-def _tensors(batch: Batch) -> dict[str, Tensor]:
+def _tensor_fields(batch: Batch) -> dict[str, Tensor]:
     values = {field.name: getattr(batch, field.name) for field in fields(batch)}
     return {name: value for name, value in values.items() if isinstance(value, Tensor)}

@@ -13,50 +13,52 @@ from typing import Any
 import lightning as L
 import torch
 
-from blend_pl.callbacks import Cost, LastCheckpoint
-from blend_pl.callbacks.training_cost import parameters_of
-from blend_pl.errors import BlendError, Stopped
-from blend_pl.multirun.build import prepare
-from blend_pl.multirun.candidate import Entry
-from blend_pl.multirun.marker import conclude, note, noted
-from blend_pl.multirun.replica import Member
-from blend_pl.multirun.stacked_module import Crowd, CrowdData
-from blend_pl.multirun.stacked_step import obstacle
-from blend_pl.runs.folder import CHECKPOINTS, LAST
-from blend_pl.systems.checkpoint import WholeCheckpoints
-from blend_pl.utils.exceptions import within_memory
-from blend_pl.utils.files import unwritable
+from blend_pl.callbacks import LastCheckpoint, TrainingCost
+from blend_pl.callbacks.training_cost import count_parameters
+from blend_pl.errors import BlendError, TrainingInterrupted
+from blend_pl.multirun.build import build_experiment
+from blend_pl.multirun.candidate import Candidate
+from blend_pl.multirun.marker import finalize, read_marker, write_marker
+from blend_pl.multirun.replica import Replica
+from blend_pl.multirun.stacked_module import StackedDataModule, StackedModule
+from blend_pl.multirun.stacked_step import stacking_unsupported_reason
+from blend_pl.runs.folder import CHECKPOINT_DIR, LAST_CHECKPOINT
+from blend_pl.systems.checkpoint import AtomicCheckpointIO
+from blend_pl.utils.exceptions import translate_oom
+from blend_pl.utils.files import write_error
 
-FOLDER = "many"
+STACKED_DIR = "multirun"
 
 
 @contextmanager
-def finished_or_not() -> Iterator[None]:
+def ignore_finished() -> Iterator[None]:
     """Goes on after a run that has nothing left to do, which would end the program."""
     try:
         yield
-    except SystemExit as ended:
-        if ended.code:
+    except SystemExit as system_exit:
+        if system_exit.code:
             raise
 
 
 @contextmanager
-def others_go_on(failures: list[BlendError]) -> Iterator[None]:
+def collect_failures(failures: list[BlendError]) -> Iterator[None]:
     """Keeps for later what ends one run; a signal ends all."""
     try:
         yield
-    except Stopped:
+    except TrainingInterrupted:
         raise
     except BlendError as error:
         failures.append(error)
 
 
-def train_stacked(runs: Sequence[list[str]], together: int, output: Path) -> tuple[list[list[str]], list[BlendError]]:
+def train_stacked(
+    fit_arguments: Sequence[list[str]], max_parallel: int, output: Path
+) -> tuple[list[list[str]], list[BlendError]]:
     """Trains those runs at once that can be.
 
     Args:
-        runs: arguments of `fit`, each with `--resume true`.
-        together: at most so many at once.
+        fit_arguments: arguments of `fit`, each with `--resume true`.
+        max_parallel: at most so many at once.
         output: folder of all runs.
 
     Returns:
@@ -66,148 +68,165 @@ def train_stacked(runs: Sequence[list[str]], together: int, output: Path) -> tup
         Stopped: a signal ended training.
     """
     failures: list[BlendError] = []
-    with ExitStack() as held:
-        entries, singles = [], []
-        for arguments in runs:
-            claims = held.enter_context(ExitStack())
-            refused: list[BlendError] = []
+    with ExitStack() as exit_stack:
+        candidates, unstacked = [], []
+        for arguments in fit_arguments:
+            locks = exit_stack.enter_context(ExitStack())
+            errors: list[BlendError] = []
             # Among those that are refused are doubles: by the time that they are trained alone they have finished.
-            with others_go_on(refused), finished_or_not():
-                entries.append(Entry(arguments, prepare(arguments, claims), claims))
-            if refused:
-                singles.append(arguments)
-        trained = [entry for entry in entries if noted(entry.cli.run) is not None]
-        for entry in trained:
-            with others_go_on(failures), within_memory():
-                entry.cli.datamodule.prepare_data()
-                entry.cli.datamodule.setup("fit")
-                conclude(entry.cli)
-        entries = [entry for entry in entries if entry not in trained]
-        singles += [entry.arguments for entry in entries if not entry.stackable]
-        for group in _equal([entry for entry in entries if entry.stackable], lambda entry: entry.setting):
-            alone, failed = _train_on_same_data(group, together, output)
-            singles += [entry.arguments for entry in alone]
-            failures += failed
-    return singles, failures
+            with collect_failures(errors), ignore_finished():
+                candidates.append(Candidate(arguments, build_experiment(arguments, locks), locks))
+            if errors:
+                unstacked.append(arguments)
+        trained = [candidate for candidate in candidates if read_marker(candidate.experiment.run_dir) is not None]
+        for candidate in trained:
+            with collect_failures(failures), translate_oom():
+                candidate.experiment.datamodule.prepare_data()
+                candidate.experiment.datamodule.setup("fit")
+                finalize(candidate.experiment)
+        candidates = [candidate for candidate in candidates if candidate not in trained]
+        unstacked += [candidate.arguments for candidate in candidates if not candidate.is_stackable]
+        for group in _group_by_key(
+            [candidate for candidate in candidates if candidate.is_stackable], lambda candidate: candidate.group_key
+        ):
+            remaining, group_failures = _train_group(group, max_parallel, output)
+            unstacked += [candidate.arguments for candidate in remaining]
+            failures += group_failures
+    return unstacked, failures
 
 
-def _equal(entries: Sequence[Any], key: Callable[[Any], str]) -> list[list[Any]]:
-    return [list(group) for _, group in groupby(sorted(entries, key=key), key)]
+def _group_by_key(items: Sequence[Any], key: Callable[[Any], str]) -> list[list[Any]]:
+    return [list(group) for _, group in groupby(sorted(items, key=key), key)]
 
 
-def _train_on_same_data(entries: Sequence[Entry], together: int, output: Path) -> tuple[list[Entry], list[BlendError]]:
+def _train_group(
+    candidates: Sequence[Candidate], max_parallel: int, output: Path
+) -> tuple[list[Candidate], list[BlendError]]:
     """Trains entries with equal settings of data and trainer; returns those that have no like, and what failed."""
-    data = entries[0].cli.datamodule
+    datamodule = candidates[0].experiment.datamodule
     failures: list[BlendError] = []
-    refused: list[BlendError] = []
-    built, singles = [], []
-    with others_go_on(refused):
-        data.prepare_data()
-        data.setup("fit")
-    if refused:
-        return list(entries), failures
-    for entry in entries:
-        with others_go_on(refused):
-            entry.cli.datamodule = entry.cli.trainer.datamodule = data
-            member = entry.member()
-            member.build(entry.cli.trainer)
-            built.append((entry, member, member.architecture))
-        if refused:
+    errors: list[BlendError] = []
+    built, unstacked = [], []
+    with collect_failures(errors):
+        datamodule.prepare_data()
+        datamodule.setup("fit")
+    if errors:
+        return list(candidates), failures
+    for candidate in candidates:
+        with collect_failures(errors):
+            candidate.experiment.datamodule = candidate.experiment.trainer.datamodule = datamodule
+            replica = candidate.make_replica()
+            replica.build(candidate.experiment.trainer)
+            built.append((candidate, replica, replica.architecture))
+        if errors:
             # Alone, it says why.
-            singles.append(entry)
-            refused.clear()
-    for group in _equal(built, lambda each: each[2]):
-        crowds = [group[start : start + together] for start in range(0, len(group), together)]
-        batch = next(iter(data.train_dataloader()))
-        reason = obstacle([member for _, member, _ in group], batch) if len(group) > 1 else None
+            unstacked.append(candidate)
+            errors.clear()
+    for group in _group_by_key(built, lambda item: item[2]):
+        chunks = [group[start : start + max_parallel] for start in range(0, len(group), max_parallel)]
+        batch = next(iter(datamodule.train_dataloader()))
+        reason = stacking_unsupported_reason([replica for _, replica, _ in group], batch) if len(group) > 1 else None
         if reason:
             print(f"{len(group)} models train one after another: {reason}")
-        for crowd in crowds:
+        for chunk in chunks:
             if reason:
-                singles += [entry for entry, _, _ in crowd]
+                unstacked += [candidate for candidate, _, _ in chunk]
             else:
-                alone, failed = _train_what_fits([(entry, member) for entry, member, _ in crowd], output)
-                singles += alone
-                failures += failed
-    return singles, failures
+                remaining, chunk_failures = _train_halving_on_oom(
+                    [(candidate, replica) for candidate, replica, _ in chunk], output
+                )
+                unstacked += remaining
+                failures += chunk_failures
+    return unstacked, failures
 
 
-def _train_what_fits(crowd: Sequence[tuple[Entry, Member]], output: Path) -> tuple[list[Entry], list[BlendError]]:
+def _train_halving_on_oom(
+    chunk: Sequence[tuple[Candidate, Replica]], output: Path
+) -> tuple[list[Candidate], list[BlendError]]:
     """Trains a crowd; one for which the memory does not suffice begins again as two halves.
 
     Returns:
         Who is left to be trained alone, and what some have failed by.
     """
-    entries, members = [entry for entry, _ in crowd], [member for _, member in crowd]
-    if len(crowd) == 1:
-        return entries, []
-    begun = [copy.deepcopy((member.system.state_dict(), member.selection.state_dict())) for member in members]
+    candidates, replicas = [candidate for candidate, _ in chunk], [replica for _, replica in chunk]
+    if len(chunk) == 1:
+        return candidates, []
+    initial_states = [
+        copy.deepcopy((replica.system.state_dict(), replica.selector.state_dict())) for replica in replicas
+    ]
     try:
-        return [], _train(entries, members, output)
+        return [], _train_stack(candidates, replicas, output)
     except torch.OutOfMemoryError:
-        print(f"there is no memory for {len(crowd)} models at once; they begin again, half of them at a time")
-    for member, (weights, selection) in zip(members, begun, strict=True):
+        print(f"there is no memory for {len(chunk)} models at once; they begin again, half of them at a time")
+    for replica, (weights, selector_state) in zip(replicas, initial_states, strict=True):
         # It holds the whole crowd.
-        member.system.trainer = None
-        member.system.load_state_dict(weights)
-        member.system.validation_loss.reset()
-        member.selection.load_state_dict(selection)
-    shutil.rmtree(_folder(entries, output), ignore_errors=True)
+        replica.system.trainer = None
+        replica.system.load_state_dict(weights)
+        replica.system.validation_loss.reset()
+        replica.selector.load_state_dict(selector_state)
+    shutil.rmtree(_stack_dir(candidates, output), ignore_errors=True)
     # The error held on to what filled the memory.
     gc.collect()
     torch.cuda.empty_cache()
-    half = len(crowd) // 2
-    parts = [_train_what_fits(part, output) for part in (crowd[:half], crowd[half:])]
-    return [entry for alone, _ in parts for entry in alone], [failure for _, failed in parts for failure in failed]
+    middle = len(chunk) // 2
+    half_results = [_train_halving_on_oom(half_chunk, output) for half_chunk in (chunk[:middle], chunk[middle:])]
+    return [candidate for remaining, _ in half_results for candidate in remaining], [
+        failure for _, half_failures in half_results for failure in half_failures
+    ]
 
 
-def _folder(entries: Sequence[Entry], output: Path) -> Path:
+def _stack_dir(candidates: Sequence[Candidate], output: Path) -> Path:
     """Where those who train together keep what they go on from."""
-    runs = " ".join(str(entry.cli.run) for entry in entries)
-    return output / FOLDER / hashlib.sha256(runs.encode()).hexdigest()[:8]
+    run_dirs = " ".join(str(candidate.experiment.run_dir) for candidate in candidates)
+    return output / STACKED_DIR / hashlib.sha256(run_dirs.encode()).hexdigest()[:8]
 
 
-def _train(entries: Sequence[Entry], members: Sequence[Member], output: Path) -> list[BlendError]:
+def _train_stack(candidates: Sequence[Candidate], replicas: Sequence[Replica], output: Path) -> list[BlendError]:
     """Trains members and scores them; returns what some have failed by."""
-    runs, folder = [entry.cli for entry in entries], _folder(entries, output)
-    cost, last = Cost(), LastCheckpoint(folder / CHECKPOINTS)
+    experiments, folder = [candidate.experiment for candidate in candidates], _stack_dir(candidates, output)
+    cost, last_callback = TrainingCost(), LastCheckpoint(folder / CHECKPOINT_DIR)
     # Nobody is to choose a checkpoint by what an untrained model is worth.
-    changes = {"num_sanity_val_steps": 0, "logger": False, "callbacks": [cost, last], "default_root_dir": folder}
-    trainer = L.Trainer(**{**entries[0].budget, **changes})
-    trainer.strategy.checkpoint_io = WholeCheckpoints()
-    begun = folder / CHECKPOINTS / LAST
-    seeds = [member.seed for member in members]
+    trainer_overrides = {
+        "num_sanity_val_steps": 0,
+        "logger": False,
+        "callbacks": [cost, last_callback],
+        "default_root_dir": folder,
+    }
+    trainer = L.Trainer(**{**candidates[0].trainer_settings, **trainer_overrides})
+    trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+    last_checkpoint = folder / CHECKPOINT_DIR / LAST_CHECKPOINT
+    seeds = [replica.seed for replica in replicas]
     trainer.fit(
-        Crowd(members),
-        datamodule=CrowdData(runs[0].datamodule, seeds),
-        ckpt_path=begun if begun.exists() else None,
+        StackedModule(replicas),
+        datamodule=StackedDataModule(experiments[0].datamodule, seeds),
+        ckpt_path=last_checkpoint if last_checkpoint.exists() else None,
         weights_only=True,
     )
-    if last.stopped:
-        raise Stopped(f"ended by a signal after epoch {trainer.current_epoch}; the same command goes on")
+    if last_callback.interrupted:
+        raise TrainingInterrupted(f"ended by a signal after epoch {trainer.current_epoch}; the same command goes on")
     failures: list[BlendError] = []
-    for run, member in zip(runs, members, strict=True):
-        with others_go_on(failures):
-            note(run.run, member, _share(cost, member, len(members)))
+    for experiment, replica in zip(experiments, replicas, strict=True):
+        with collect_failures(failures):
+            write_marker(experiment.run_dir, replica, _cost_per_replica(cost, replica, len(replicas)))
     try:
         shutil.rmtree(folder)
     except OSError as error:
-        raise unwritable(folder, error) from error
-    for run in runs:
-        if noted(run.run) is not None:
-            with others_go_on(failures), within_memory():
-                conclude(run)
+        raise write_error(folder, error) from error
+    for experiment in experiments:
+        if read_marker(experiment.run_dir) is not None:
+            with collect_failures(failures), translate_oom():
+                finalize(experiment)
     return failures
 
 
-def _share(cost: Cost, member: Member, members: int) -> dict[str, float | int] | None:
+def _cost_per_replica(cost: TrainingCost, replica: Replica, n_replicas: int) -> dict[str, float | int] | None:
     """What one of several cost; the memory is that of all."""
-    whole = cost.summary()
-    if whole is None:
+    total = cost.summary()
+    if total is None:
         return None
     return {
-        **whole,
-        "parameters": parameters_of(member.system),
-        "seconds_per_step": whole["seconds_per_step"] / members,
-        "members": members,
+        **total,
+        "parameters": count_parameters(replica.system),
+        "seconds_per_step": total["seconds_per_step"] / n_replicas,
+        "members": n_replicas,
     }

@@ -9,7 +9,7 @@ import numpy as np
 from blend_pl.errors import DataError
 from blend_pl.utils.files import atomic_file
 
-EMBEDDINGS = "embeddings.h5"
+EMBEDDINGS_FILE = "embeddings.h5"
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class CellEmbeddings:
         vectors: (C, size) float32.
         loss: (C,) reconstruction in validation time; NaN for cells without any recorded entry.
         cell: (C,) str ids.
-        side: (C,) str, train, val or test.
+        split: (C,) str, train, val or test.
         label: (C,) str transcriptomic labels.
         ei: (C,) str, excitatory or inhibitory; "" where unknown.
         subclass: (C,) str inhibitory subclasses; "" for cells without one.
@@ -29,29 +29,29 @@ class CellEmbeddings:
     vectors: np.ndarray
     loss: np.ndarray
     cell: np.ndarray
-    side: np.ndarray
+    split: np.ndarray
     label: np.ndarray
     ei: np.ndarray
     subclass: np.ndarray
 
-    def write(self, run: Path) -> None:
+    def write(self, run_dir: Path) -> None:
         """Writes them into a run's folder.
 
         Raises:
             DataError: the folder cannot be written.
         """
-        with atomic_file(run / EMBEDDINGS) as path, h5py.File(path, "w") as file:
+        with atomic_file(run_dir / EMBEDDINGS_FILE) as path, h5py.File(path, "w") as file:
             for name, values in vars(self).items():
                 file[name] = values.astype(h5py.string_dtype()) if values.dtype.kind == "U" else values
 
     @classmethod
-    def read(cls, run: Path) -> "CellEmbeddings":
+    def read(cls, run_dir: Path) -> "CellEmbeddings":
         """Reads those of a finished run.
 
         Raises:
             DataError: there are none, or the file is damaged.
         """
-        path = run / EMBEDDINGS
+        path = run_dir / EMBEDDINGS_FILE
         try:
             with h5py.File(path) as file:
                 return cls(
@@ -61,7 +61,7 @@ class CellEmbeddings:
                     }
                 )
         except FileNotFoundError:
-            raise DataError(f"{run} has no {EMBEDDINGS}; that run has not finished: run it again") from None
+            raise DataError(f"{run_dir} has no {EMBEDDINGS_FILE}; that run has not finished: run it again") from None
         except (OSError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise DataError(f"cannot read {path} ({reason}); it is damaged: run that experiment again") from error

@@ -10,20 +10,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from blend_pl.data.calcium.batches import PopulationBatch
+from blend_pl.data.calcium.batches import CalciumBatch
 from blend_pl.errors import ConfigError
 
-Losses = Callable[[PopulationBatch, int], tuple[Tensor, Tensor]]
+CellLossFn = Callable[[CalciumBatch, int], tuple[Tensor, Tensor]]
 """From a batch and the seed of its mask to each cell's (N,) summed loss and (N,) number of scored entries."""
 
-Blocks = Sequence[Sequence[PopulationBatch]]
+CellBatches = Sequence[Sequence[CalciumBatch]]
 """Batches of the same cells together: one inner sequence for each set of cells of one recording."""
 
 VALIDATION_SEED = 0
 
 
 @dataclass(frozen=True)
-class EmbeddingFit:
+class EmbeddingFitConfig:
     """How embeddings are fitted.
 
     Attributes:
@@ -31,7 +31,7 @@ class EmbeddingFit:
         lr: learning rate of Adam, from which cells start.
         check_every: steps between two looks at the validation time.
         tolerance: relative fall of the mean validation loss that counts as progress.
-        rounds: how often the rate is divided by 4, from the best embeddings so far, once there is no progress; then
+        max_lr_drops: how often the rate is divided by 4, from the best embeddings so far, once there is no progress; then
             the fit ends.
     """
 
@@ -39,10 +39,10 @@ class EmbeddingFit:
     lr: float = 0.1
     check_every: int = 20
     tolerance: float = 2e-3
-    rounds: int = 2
+    max_lr_drops: int = 2
 
     def __post_init__(self) -> None:
-        if min(self.max_steps, self.check_every) < 1 or self.lr <= 0 or self.rounds < 0:
+        if min(self.max_steps, self.check_every) < 1 or self.lr <= 0 or self.max_lr_drops < 0:
             raise ConfigError(
                 f"an embedding fit needs at least one step, a check and a learning rate above 0, not {self}"
             )
@@ -64,13 +64,18 @@ class FittedEmbeddings:
 
 
 def fit_embeddings(
-    embedding: nn.Embedding, losses: Losses, train: Blocks, validation: Blocks, settings: EmbeddingFit, seed: int = 0
+    embedding: nn.Embedding,
+    cell_loss: CellLossFn,
+    train: CellBatches,
+    validation: CellBatches,
+    settings: EmbeddingFitConfig,
+    seed: int = 0,
 ) -> FittedEmbeddings:
     """Fits the rows of a table of embeddings, all at once, and stops when the validation loss no longer falls.
 
     Args:
         embedding: the table, with the rows that the fit begins from; changed in place.
-        losses: reconstruction of each cell by the frozen network that uses this table.
+        cell_loss: reconstruction of each cell by the frozen network that uses this table.
         train: batches of training time.
         validation: batches of validation time, always masked in the same way.
         settings: how to fit.
@@ -79,40 +84,40 @@ def fit_embeddings(
     vectors = embedding.weight
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam([vectors], settings.lr)
-    best, loss = vectors.detach().clone(), _validate(vectors, losses, validation)
-    last, rounds, step = _mean(loss), 0, 0
-    while step < settings.max_steps and rounds <= settings.rounds:
+    best_vectors, best_loss = vectors.detach().clone(), _validate(vectors, cell_loss, validation)
+    previous_mean, n_lr_drops, step = _finite_mean(best_loss), 0, 0
+    while step < settings.max_steps and n_lr_drops <= settings.max_lr_drops:
         for _ in range(min(settings.check_every, settings.max_steps - step)):
             optimizer.zero_grad()
-            for block in train:
-                batch = block[int(torch.randint(len(block), (1,), generator=generator))]
-                total, entries = losses(batch, int(torch.randint(2**31, (1,), generator=generator)))
-                (total / entries.clamp(min=1)).sum().backward()
+            for cell_batches in train:
+                batch = cell_batches[int(torch.randint(len(cell_batches), (1,), generator=generator))]
+                loss_sum, n_entries = cell_loss(batch, int(torch.randint(2**31, (1,), generator=generator)))
+                (loss_sum / n_entries.clamp(min=1)).sum().backward()
             optimizer.step()
             step += 1
-        now = _validate(vectors, losses, validation)
-        better = now < loss
-        best[better], loss = vectors.detach()[better], torch.where(better, now, loss)
-        if _mean(loss) > last * (1 - settings.tolerance * (1 if last > 0 else -1)):
-            rounds += 1
+        current_loss = _validate(vectors, cell_loss, validation)
+        improved = current_loss < best_loss
+        best_vectors[improved], best_loss = vectors.detach()[improved], torch.where(improved, current_loss, best_loss)
+        if _finite_mean(best_loss) > previous_mean * (1 - settings.tolerance * (1 if previous_mean > 0 else -1)):
+            n_lr_drops += 1
             with torch.no_grad():
-                vectors.copy_(best)
-            optimizer = torch.optim.Adam([vectors], settings.lr / 4**rounds)
-        last = _mean(loss)
-    return FittedEmbeddings(best, loss, step)
+                vectors.copy_(best_vectors)
+            optimizer = torch.optim.Adam([vectors], settings.lr / 4**n_lr_drops)
+        previous_mean = _finite_mean(best_loss)
+    return FittedEmbeddings(best_vectors, best_loss, step)
 
 
-def _mean(loss: Tensor) -> float:
+def _finite_mean(loss: Tensor) -> float:
     return float(loss[loss.isfinite()].mean())
 
 
 @torch.no_grad()
-def _validate(vectors: Tensor, losses: Losses, validation: Blocks) -> Tensor:
+def _validate(vectors: Tensor, cell_loss: CellLossFn, validation: CellBatches) -> Tensor:
     """(C,) mean loss of each cell."""
-    total, entries = vectors.new_zeros(2, len(vectors)).unbind()
-    for block in validation:
-        for number, batch in enumerate(block):
-            sums, counts = losses(batch, VALIDATION_SEED + number)
-            total.index_add_(0, batch.neurons, sums)
-            entries.index_add_(0, batch.neurons, counts.to(entries.dtype))
-    return total / entries
+    loss_sum, n_entries = vectors.new_zeros(2, len(vectors)).unbind()
+    for cell_batches in validation:
+        for batch_index, batch in enumerate(cell_batches):
+            sums, counts = cell_loss(batch, VALIDATION_SEED + batch_index)
+            loss_sum.index_add_(0, batch.embedding_index, sums)
+            n_entries.index_add_(0, batch.embedding_index, counts.to(n_entries.dtype))
+    return loss_sum / n_entries

@@ -31,28 +31,28 @@ def probe_scores(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    train, test = classes
-    if not len(test) or len(np.unique(train)) < 2:
+    train_labels, test_labels = classes
+    if not len(test_labels) or len(np.unique(train_labels)) < 2:
         return {}
-    common, count = np.unique(train, return_counts=True)
-    scores = {"majority": float((test == common[count.argmax()]).mean())}
+    unique_labels, label_counts = np.unique(train_labels, return_counts=True)
+    scores = {"majority": float((test_labels == unique_labels[label_counts.argmax()]).mean())}
     for name in PROBES:
-        probe = make_pipeline(StandardScaler(), _probe(name, len(train), seed))
+        probe = make_pipeline(StandardScaler(), _make_probe(name, len(train_labels), seed))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            predicted = probe.fit(vectors[0], train).predict(vectors[1])
+            predicted = probe.fit(vectors[0], train_labels).predict(vectors[1])
         with warnings.catch_warnings():
             # A prediction outside the test cells' classes lowers the others' recall; it needs no warning.
             warnings.simplefilter("ignore", UserWarning)
-            scores[f"{name}_top1"] = float(accuracy_score(test, predicted))
-            scores[f"{name}_balanced"] = float(balanced_accuracy_score(test, predicted))
+            scores[f"{name}_top1"] = float(accuracy_score(test_labels, predicted))
+            scores[f"{name}_balanced"] = float(balanced_accuracy_score(test_labels, predicted))
             scores[f"{name}_f1"] = float(
-                f1_score(test, predicted, labels=np.unique(test), average="macro", zero_division=0.0)
+                f1_score(test_labels, predicted, labels=np.unique(test_labels), average="macro", zero_division=0.0)
             )
     return scores
 
 
-def _probe(name: str, n_train: int, seed: int) -> "ClassifierMixin":
+def _make_probe(name: str, n_train: int, seed: int) -> "ClassifierMixin":
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
     from sklearn.neural_network import MLPClassifier

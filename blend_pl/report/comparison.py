@@ -9,33 +9,33 @@ from pathlib import Path
 from typing import Any
 
 from blend_pl.errors import DataError
-from blend_pl.report.test_scores import SCORE_ON_TEST, ReleasedScores, read_test_scores
+from blend_pl.report.test_scores import SCORE_TEST_COMMAND, ReleasedScores, read_test_scores
 from blend_pl.runs.folder import find_runs
-from blend_pl.runs.results import RESULTS, read_results
+from blend_pl.runs.results import RESULTS_FILE, read_results
 
-BASELINE, TEACHER, REFERENCE, STUDENT, SELF, OTHER = ROLES = (
+BASELINE, TEACHER, PRIVILEGED, STUDENT, SELF_DISTILLED, OTHER = ROLES = (
     *("baseline", "teacher", "reference", "student", "self", "other"),
 )
 """What an experiment is to the others, in the order of the table."""
 
-REFERENCES = ("finetuned", "multimodal")
+PRIVILEGED_SUFFIXES = ("finetuned", "multimodal")
 """Last words of experiments whose models need what is privileged wherever they run, and are not the teacher itself."""
 
-SINGLE_SESSION = "_ss_lfp"
+SINGLE_SESSION_SUFFIX = "_ss_lfp"
 """What experiments on many sessions are held against: a network for each, on its own LFP."""
 
-DATA = (
-    *("spec", "bin_ms", "phase", "source", "simulation", "select_on", "holdout"),
+DATA_SETTINGS = (
+    *("spec", "bin_ms", "phase", "source", "simulation", "selection_split", "holdout"),
     *("held_out", "length", "split", "split_seed"),
 )
 """Settings of the data module that decide which trials are scored, and what is known about them."""
 
-TRAINING = ("max_epochs", "max_steps", "gradient_clip_val", "precision")
+TRAINER_SETTINGS = ("max_epochs", "max_steps", "gradient_clip_val", "precision")
 """Settings of the trainer that decide what is learnt, whatever machine it runs on."""
 
 
 @dataclass(frozen=True)
-class Run:
+class FinishedRun:
     """A finished run: its folder and what its results.json holds."""
 
     path: Path
@@ -50,11 +50,11 @@ class Run:
         return len(self.results.get("teachers") or [])
 
     @property
-    def data(self) -> dict[str, Any]:
-        return {key: self.results["config"]["data"]["init_args"].get(key) for key in DATA}
+    def data_settings(self) -> dict[str, Any]:
+        return {key: self.results["config"]["data"]["init_args"].get(key) for key in DATA_SETTINGS}
 
     @cached_property
-    def released(self) -> ReleasedScores | None:
+    def released_scores(self) -> ReleasedScores | None:
         """What a run of phase test scored against the released targets; None for other runs, and before scoring.
 
         Raises:
@@ -68,20 +68,20 @@ class Run:
         if self.results["phase"] != "test":
             return self.results["scores"]
         # A file of one's own may hold the targets of its test trials.
-        return self.released.scores if self.released else self.results["scores"] or None
+        return self.released_scores.scores if self.released_scores else self.results["scores"] or None
 
     @property
-    def settings(self) -> str:
+    def settings_key(self) -> str:
         """What runs that differ in their seed alone have in common; places and machines do not count."""
         config = self.results["config"]
         distillation = {**((config.get("distillation") or {}).get("init_args") or {}), "teacher": self.n_teachers}
-        trainer = {key: config.get("trainer", {}).get(key) for key in TRAINING}
-        batch = config["data"]["init_args"].get("batch_size")
-        return json.dumps([config.get("model"), self.data, batch, distillation, trainer], sort_keys=True)
+        trainer = {key: config.get("trainer", {}).get(key) for key in TRAINER_SETTINGS}
+        batch_size = config["data"]["init_args"].get("batch_size")
+        return json.dumps([config.get("model"), self.data_settings, batch_size, distillation, trainer], sort_keys=True)
 
 
 @dataclass(frozen=True)
-class Experiment:
+class ExperimentResults:
     """Runs that differ in their seed alone.
 
     Attributes:
@@ -92,37 +92,37 @@ class Experiment:
     """
 
     name: str
-    runs: tuple[Run, ...]
+    runs: tuple[FinishedRun, ...]
 
     @property
-    def family(self) -> str:
+    def base_name(self) -> str:
         """The name without its last word."""
         return self.name.rpartition("_")[0]
 
     @property
     def role(self) -> str:
-        word = self.name.rpartition("_")[2]
-        if self.name.endswith(SINGLE_SESSION):
+        suffix = self.name.rpartition("_")[2]
+        if self.name.endswith(SINGLE_SESSION_SUFFIX):
             return BASELINE
-        if word in (BASELINE, TEACHER, SELF):
-            return word
-        if word in REFERENCES:
-            return REFERENCE
+        if suffix in (BASELINE, TEACHER, SELF_DISTILLED):
+            return suffix
+        if suffix in PRIVILEGED_SUFFIXES:
+            return PRIVILEGED
         return STUDENT if self.runs[0].n_teachers else OTHER
 
     @property
-    def n_scored(self) -> int:
+    def n_scored_seeds(self) -> int:
         """Number of seeds that have scores."""
         return sum(run.scores is not None for run in self.runs)
 
-    def scores(self, name: str) -> dict[int, float]:
+    def scores_by_seed(self, name: str) -> dict[int, float]:
         """A score by seed, of the runs that have it."""
         return {run.seed: run.scores[name] for run in self.runs if run.scores and name in run.scores}
 
-    def fractions(self, name: str) -> dict[int, float]:
+    def oracle_fractions(self, name: str) -> dict[int, float]:
         """A score as a fraction of the true rates' score by seed, where those are known."""
         oracles = {run.seed: (run.results.get("oracle") or {}).get(name, 0.0) for run in self.runs}
-        return {seed: score / oracles[seed] for seed, score in self.scores(name).items() if oracles[seed] > 0}
+        return {seed: score / oracles[seed] for seed, score in self.scores_by_seed(name).items() if oracles[seed] > 0}
 
 
 @dataclass(frozen=True)
@@ -142,26 +142,26 @@ class Comparison:
     phase: str
     selection: str
     bin_ms: int | None
-    experiments: tuple[Experiment, ...]
+    experiments: tuple[ExperimentResults, ...]
     notes: tuple[str, ...] = field(default=())
 
     @property
     def title(self) -> str:
-        width = f", {self.bin_ms} ms" if self.bin_ms else ""
-        return f"{self.session}{width}: scored on {self.phase}, checkpoints selected on {self.selection}"
+        bin_width = f", {self.bin_ms} ms" if self.bin_ms else ""
+        return f"{self.session}{bin_width}: scored on {self.phase}, checkpoints selected on {self.selection}"
 
     @property
     def simulated(self) -> bool:
         """Whether the session is simulated, whatever its name."""
-        return self.experiments[0].runs[0].data["source"] == "simulated"
+        return self.experiments[0].runs[0].data_settings["source"] == "simulated"
 
-    def short(self, experiment: Experiment) -> str:
+    def display_name(self, experiment: ExperimentResults) -> str:
         """An experiment's name without the words that all begin with; its last word is always kept."""
-        beginnings = zip(*(other.name.split("_")[:-1] for other in self.experiments), strict=False)
-        shared = len(list(takewhile(lambda words: len(set(words)) == 1, beginnings)))
-        return "_".join(experiment.name.split("_")[shared:])
+        prefixes = zip(*(other.name.split("_")[:-1] for other in self.experiments), strict=False)
+        n_shared = len(list(takewhile(lambda words: len(set(words)) == 1, prefixes)))
+        return "_".join(experiment.name.split("_")[n_shared:])
 
-    def partner(self, experiment: Experiment, role: str) -> Experiment | None:
+    def reference_for(self, experiment: ExperimentResults, role: str) -> ExperimentResults | None:
         """The baseline or teacher that an experiment is held against: of several, that of the nearest family.
 
         A family is nearer the more of its words the experiment's own begins with: x_small_hard is held against
@@ -169,11 +169,11 @@ class Comparison:
         """
         candidates = [candidate for candidate in self.experiments if candidate.role == role]
         if len(candidates) > 1:
-            candidates = [c for c in candidates if f"{experiment.family}_".startswith(f"{c.family}_")]
-        return max(candidates, key=lambda candidate: len(candidate.family), default=None)
+            candidates = [c for c in candidates if f"{experiment.base_name}_".startswith(f"{c.base_name}_")]
+        return max(candidates, key=lambda candidate: len(candidate.base_name), default=None)
 
 
-def compare(folders: Sequence[Path]) -> list[Comparison]:
+def compare_runs(folders: Sequence[Path]) -> list[Comparison]:
     """Gathers runs into experiments, and experiments into comparisons.
 
     Of runs with one name, those count whose settings are those of the latest, and of one seed the latest; a note tells
@@ -185,88 +185,94 @@ def compare(folders: Sequence[Path]) -> list[Comparison]:
     Raises:
         DataError: a folder holds no finished run, or results are damaged.
     """
-    groups: dict[str, list[Run]] = {}
-    for run in (Run(path, read_results(path)) for path in find_runs(folders)):
+    groups: dict[str, list[FinishedRun]] = {}
+    for run in (FinishedRun(path, read_results(path)) for path in find_runs(folders)):
         results = run.results
         try:
-            key = [results["session"], results["phase"], results["selection"], run.data]
-            _ = results["name"], results["scores"], results["date"], run.seed, run.settings
+            key = [results["session"], results["phase"], results["selection"], run.data_settings]
+            _ = results["name"], results["scores"], results["date"], run.seed, run.settings_key
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{run.path / RESULTS} lacks {error}; run that experiment again") from error
+            raise DataError(f"{run.path / RESULTS_FILE} lacks {error}; run that experiment again") from error
         groups.setdefault(json.dumps(key, sort_keys=True), []).append(run)
-    comparisons = [_comparison(runs) for runs in groups.values()]
-    return [_told_apart(comparison, comparisons[:index]) for index, comparison in enumerate(comparisons)]
+    comparisons = [_build_comparison(runs) for runs in groups.values()]
+    return [_note_duplicates(comparison, comparisons[:index]) for index, comparison in enumerate(comparisons)]
 
 
-def _comparison(runs: list[Run]) -> Comparison:
-    by_name: dict[str, list[Run]] = {}
+def _build_comparison(runs: list[FinishedRun]) -> Comparison:
+    by_name: dict[str, list[FinishedRun]] = {}
     for run in runs:
         by_name.setdefault(run.results["name"], []).append(run)
     notes: list[str] = []
-    experiments = [_experiment(name, same, notes) for name, same in by_name.items()]
+    experiments = [_build_experiment(name, named_runs, notes) for name, named_runs in by_name.items()]
     experiments.sort(key=lambda experiment: ROLES.index(experiment.role))
-    notes += _on_test(experiments)
-    first = runs[0]
+    notes += _test_score_notes(experiments)
+    first_run = runs[0]
     return Comparison(
-        first.results["session"],
-        first.results["phase"],
-        first.results["selection"],
-        first.data["bin_ms"],
+        first_run.results["session"],
+        first_run.results["phase"],
+        first_run.results["selection"],
+        first_run.data_settings["bin_ms"],
         tuple(experiments),
         tuple(notes),
     )
 
 
-def _on_test(experiments: Sequence[Experiment]) -> Iterable[str]:
+def _test_score_notes(experiments: Sequence[ExperimentResults]) -> Iterable[str]:
     """Notes what the scores of test trials are made from, and which runs have none yet.
 
     Raises:
         DataError: runs were scored against different targets.
     """
     runs = [run for experiment in experiments for run in experiment.runs]
-    scored = [(run, run.released) for run in runs if run.released]
-    one_each = {released.targets: run for run, released in scored}
-    if len(one_each) > 1:
-        pair = " ".join(str(run.path) for run in [*one_each.values()][:2])
+    scored_runs = [(run, run.released_scores) for run in runs if run.released_scores]
+    run_by_targets = {released.targets_sha256: run for run, released in scored_runs}
+    if len(run_by_targets) > 1:
+        run_paths = " ".join(str(run.path) for run in [*run_by_targets.values()][:2])
         raise DataError(
-            f"{pair} were scored against different test targets; score them against the same: "
-            f"{SCORE_ON_TEST.format(runs=pair)}"
+            f"{run_paths} were scored against different test targets; score them against the same: "
+            f"{SCORE_TEST_COMMAND.format(runs=run_paths)}"
         )
-    if scored:
-        dates = sorted({released.date[:10] for _, released in scored})
-        when, digest = " to ".join([*dates[:1], *dates[1:][-1:]]), scored[0][1].targets[:12]
-        yield f"Scored against the released targets (sha256 {digest}, {when}); nothing may be selected on these scores."
-    missing = [run for run in runs if run.scores is None]
-    blind = [e.name for e in experiments if e.role == TEACHER and any(run in missing for run in e.runs)]
-    if blind:
-        yield f"No scores of {', '.join(blind)}: a teacher needs the behaviour that test trials hide."
-    students = [str(run.path) for e in experiments if e.role != TEACHER for run in e.runs if run in missing]
-    if students:
+    if scored_runs:
+        dates = sorted({released.date[:10] for _, released in scored_runs})
+        date_range, digest = " to ".join([*dates[:1], *dates[1:][-1:]]), scored_runs[0][1].targets_sha256[:12]
+        yield f"Scored against the released targets (sha256 {digest}, {date_range}); nothing may be selected on these scores."
+    unscored_runs = [run for run in runs if run.scores is None]
+    unscored_teachers = [
+        e.name for e in experiments if e.role == TEACHER and any(run in unscored_runs for run in e.runs)
+    ]
+    if unscored_teachers:
+        yield f"No scores of {', '.join(unscored_teachers)}: a teacher needs the behaviour that test trials hide."
+    unscored_students = [
+        str(run.path) for e in experiments if e.role != TEACHER for run in e.runs if run in unscored_runs
+    ]
+    if unscored_students:
         yield (
-            f"{len(students)} run(s) have no scores, for the targets of test trials are hidden from them; score them "
-            f"against the released ones with `{SCORE_ON_TEST.format(runs=' '.join(students))}`."
+            f"{len(unscored_students)} run(s) have no scores, for the targets of test trials are hidden from them; score them "
+            f"against the released ones with `{SCORE_TEST_COMMAND.format(runs=' '.join(unscored_students))}`."
         )
 
 
-def _told_apart(comparison: Comparison, earlier: list[Comparison]) -> Comparison:
+def _note_duplicates(comparison: Comparison, earlier: list[Comparison]) -> Comparison:
     """Notes in which settings the data differ from an earlier table's of the same title."""
-    twin = next((other for other in earlier if other.title == comparison.title), None)
-    if twin is None:
+    duplicate = next((other for other in earlier if other.title == comparison.title), None)
+    if duplicate is None:
         return comparison
-    data = [other.experiments[0].runs[0].data for other in (comparison, twin)]
-    different = ", ".join(key for key in DATA if data[0][key] != data[1][key])
-    note = f"Not comparable with the table of the same title above, for data settings differ: {different}."
+    data_settings = [other.experiments[0].runs[0].data_settings for other in (comparison, duplicate)]
+    differing_keys = ", ".join(key for key in DATA_SETTINGS if data_settings[0][key] != data_settings[1][key])
+    note = f"Not comparable with the table of the same title above, for data settings differ: {differing_keys}."
     return replace(comparison, notes=(note, *comparison.notes))
 
 
-def _experiment(name: str, runs: list[Run], notes: list[str]) -> Experiment:
+def _build_experiment(name: str, runs: list[FinishedRun], notes: list[str]) -> ExperimentResults:
     runs = sorted(runs, key=lambda run: run.results["date"])
-    same = [run for run in runs if run.settings == runs[-1].settings]
-    if len(same) < len(runs):
+    matching_runs = [run for run in runs if run.settings_key == runs[-1].settings_key]
+    if len(matching_runs) < len(runs):
         notes.append(
-            f"{name}: {len(runs) - len(same)} run(s) left out, for their settings differ from the latest run's."
+            f"{name}: {len(runs) - len(matching_runs)} run(s) left out, for their settings differ from the latest run's."
         )
-    by_seed = {run.seed: run for run in same}
-    if len(by_seed) < len(same):
-        notes.append(f"{name}: {len(same) - len(by_seed)} run(s) left out, for a later run has the same seed.")
-    return Experiment(name, tuple(by_seed[seed] for seed in sorted(by_seed)))
+    run_by_seed = {run.seed: run for run in matching_runs}
+    if len(run_by_seed) < len(matching_runs):
+        notes.append(
+            f"{name}: {len(matching_runs) - len(run_by_seed)} run(s) left out, for a later run has the same seed."
+        )
+    return ExperimentResults(name, tuple(run_by_seed[seed] for seed in sorted(run_by_seed)))

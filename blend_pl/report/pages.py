@@ -9,9 +9,9 @@ from pathlib import Path
 from blend_pl.report.comparison import Comparison
 from blend_pl.report.tables import LEGEND, Table
 
-TITLE = "Scores"
+REPORT_TITLE = "Scores"
 
-STYLE = """
+CSS = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #262626; max-width: 1100px; margin: 2.5rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; }
 h3 { font-size: 1rem; margin-top: 1.5rem; }
@@ -43,42 +43,49 @@ class TitledTable:
 
 @dataclass(frozen=True)
 class Section:
-    """What a report says of one comparison; `more` are tables beside that of the scores."""
+    """What a report says of one comparison; `extra_tables` are tables beside that of the scores."""
 
     comparison: Comparison
     table: Table
-    more: Sequence[TitledTable]
+    extra_tables: Sequence[TitledTable]
     pictures: Sequence[Picture]
     notes: Sequence[str]
 
 
-def markdown(sections: Sequence[Section]) -> str:
+def render_markdown(sections: Sequence[Section]) -> str:
     """The report as markdown; figures are links to files in the same folder."""
-    return "\n\n".join([f"# {TITLE}", *(block for section in sections for block in _markdown(section))]) + "\n"
+    return (
+        "\n\n".join([f"# {REPORT_TITLE}", *(block for section in sections for block in _section_markdown(section))])
+        + "\n"
+    )
 
 
-def html(sections: Sequence[Section]) -> str:
+def render_html(sections: Sequence[Section]) -> str:
     """The report as one HTML page, figures included."""
-    return page(TITLE, "\n".join(block for section in sections for block in _html(section)))
+    return html_page(REPORT_TITLE, "\n".join(block for section in sections for block in _section_html(section)))
 
 
-def page(title: str, body: str) -> str:
+def html_page(title: str, body: str) -> str:
     """An HTML page around a body, which is HTML already."""
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
-        f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n{body}\n</body>\n</html>\n"
+        f"<style>{CSS}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n{body}\n</body>\n</html>\n"
     )
 
 
 def markdown_tables(section: Section) -> str:
     """The tables of one comparison as markdown, experiments by their short names."""
-    names = {experiment.name: section.comparison.short(experiment) for experiment in section.comparison.experiments}
-    more = (f"{titled.title}:\n\n{markdown_table(titled.table.named(names))}" for titled in section.more)
-    return "\n\n".join([markdown_table(section.table.named(names)), *more])
+    names = {
+        experiment.name: section.comparison.display_name(experiment) for experiment in section.comparison.experiments
+    }
+    extra_tables = (
+        f"{titled.title}:\n\n{markdown_table(titled.table.rename_rows(names))}" for titled in section.extra_tables
+    )
+    return "\n\n".join([markdown_table(section.table.rename_rows(names)), *extra_tables])
 
 
-def _markdown(section: Section) -> Iterator[str]:
+def _section_markdown(section: Section) -> Iterator[str]:
     yield f"## {section.comparison.title}"
     yield markdown_tables(section)
     yield LEGEND
@@ -86,7 +93,7 @@ def _markdown(section: Section) -> Iterator[str]:
         yield "\n".join(f"- {note}" for note in section.notes)
     for picture in section.pictures:
         yield markdown_picture(picture)
-    yield "Runs:\n\n" + "\n".join(f"- {run}" for run in _runs(section))
+    yield "Runs:\n\n" + "\n".join(f"- {run}" for run in _run_lines(section))
 
 
 def markdown_table(table: Table) -> str:
@@ -98,18 +105,18 @@ def markdown_table(table: Table) -> str:
     return "\n".join([line(table.header), line(["---"] + ["---:"] * (len(table.header) - 1)), *map(line, table.rows)])
 
 
-def _html(section: Section) -> Iterator[str]:
+def _section_html(section: Section) -> Iterator[str]:
     yield f"<h2>{escape(section.comparison.title)}</h2>"
     yield html_table(section.table)
     yield f'<p class="small">{escape(LEGEND)}</p>'
-    for titled in section.more:
+    for titled in section.extra_tables:
         yield f"<h3>{escape(titled.title)}</h3>"
         yield html_table(titled.table)
     for note in section.notes:
         yield f'<p class="note">{escape(note)}</p>'
     for picture in section.pictures:
         yield html_picture(picture)
-    runs = "".join(f"<li>{escape(run)}</li>" for run in _runs(section))
+    runs = "".join(f"<li>{escape(run)}</li>" for run in _run_lines(section))
     yield f'<details class="small"><summary>Runs</summary><ul>{runs}</ul></details>'
 
 
@@ -134,7 +141,7 @@ def html_table(table: Table) -> str:
     return f'<div class="table"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>'
 
 
-def _runs(section: Section) -> Iterator[str]:
+def _run_lines(section: Section) -> Iterator[str]:
     for experiment in section.comparison.experiments:
         for run in experiment.runs:
             commit = run.results.get("commit") or "unknown"

@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 
 from blend_pl.report.comparison import Comparison
-from blend_pl.report.test_scores import SCORE_ON_TEST
+from blend_pl.report.test_scores import SCORE_TEST_COMMAND
 
-BIN_MS = 5
+PUBLISHED_BIN_MS = 5
 """Bin width that all of them were made at."""
 
 LEADERBOARD = "leaderboard of NLB'21, EvalAI challenge 1256"
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedScores:
     """Scores of one session's val or test trials.
 
     Attributes:
@@ -24,8 +24,8 @@ class Published:
     methods: dict[str, dict[str, float]]
 
 
-PUBLISHED = {
-    ("mc_maze", "test"): Published(
+PUBLISHED_SCORES = {
+    ("mc_maze", "test"): PublishedScores(
         LEADERBOARD,
         {
             "Smoothing": {"co_bps": 0.2109, "vel_r2": 0.6238, "psth_r2": 0.1853},
@@ -38,7 +38,7 @@ PUBLISHED = {
             "STNDT ensemble": {"co_bps": 0.3862, "vel_r2": 0.9095, "psth_r2": 0.6693, "fp_bps": 0.2686},
         },
     ),
-    ("mc_rtt", "test"): Published(
+    ("mc_rtt", "test"): PublishedScores(
         LEADERBOARD,
         {
             "Smoothing": {"co_bps": 0.1468, "vel_r2": 0.4142},
@@ -51,7 +51,7 @@ PUBLISHED = {
             "STNDT ensemble": {"co_bps": 0.2095, "vel_r2": 0.6270, "fp_bps": 0.1244},
         },
     ),
-    ("area2_bump", "test"): Published(
+    ("area2_bump", "test"): PublishedScores(
         LEADERBOARD,
         {
             "Smoothing": {"co_bps": 0.1544, "vel_r2": 0.5736, "psth_r2": 0.2084},
@@ -64,7 +64,7 @@ PUBLISHED = {
             "STNDT ensemble": {"co_bps": 0.2898, "vel_r2": 0.8913, "psth_r2": 0.7368, "fp_bps": 0.1476},
         },
     ),
-    ("dmfc_rsg", "test"): Published(
+    ("dmfc_rsg", "test"): PublishedScores(
         LEADERBOARD,
         {
             "Smoothing": {"co_bps": 0.1202, "tp_corr": -0.5139, "psth_r2": 0.2993},
@@ -77,7 +77,7 @@ PUBLISHED = {
             "STNDT ensemble": {"co_bps": 0.1940, "tp_corr": -0.4857, "psth_r2": 0.6452, "fp_bps": 0.1910},
         },
     ),
-    ("mc_maze_large", "val"): Published(
+    ("mc_maze_large", "val"): PublishedScores(
         "nlb_tools, smoothing and ridge regression",
         {"Smoothing": {"co_bps": 0.1528, "vel_r2": 0.5224, "psth_r2": 0.3871}},
     ),
@@ -85,22 +85,22 @@ PUBLISHED = {
 """By session and scored trials, val or test."""
 
 
-def published(comparison: Comparison) -> Published | None:
+def find_published_scores(comparison: Comparison) -> PublishedScores | None:
     """Published scores of the very trials that a comparison is scored on, if there are any."""
-    return PUBLISHED.get((comparison.session, comparison.phase)) if _fits(comparison) else None
+    return PUBLISHED_SCORES.get((comparison.session, comparison.phase)) if _has_published_settings(comparison) else None
 
 
-def elsewhere(comparison: Comparison) -> str | None:
+def published_elsewhere_note(comparison: Comparison) -> str | None:
     """What a reader has to know where published scores exist, but of other trials than the comparison's."""
-    scored_on_val = comparison.phase == "val" and published(comparison) is None
-    if not (_fits(comparison) and scored_on_val and (comparison.session, "test") in PUBLISHED):
+    scored_on_val = comparison.phase == "val" and find_published_scores(comparison) is None
+    if not (_has_published_settings(comparison) and scored_on_val and (comparison.session, "test") in PUBLISHED_SCORES):
         return None
     return (
         f"The published scores of {comparison.session} are of its test trials and never set against scores of val. To "
-        f"score the test trials, fit with --data.phase test and call `{SCORE_ON_TEST.format(runs='RUNS')}`."
+        f"score the test trials, fit with --data.phase test and call `{SCORE_TEST_COMMAND.format(runs='RUNS')}`."
     )
 
 
-def _fits(comparison: Comparison) -> bool:
+def _has_published_settings(comparison: Comparison) -> bool:
     """Whether it is of recordings, which a simulation may share its name with, and of the published bin width."""
-    return comparison.bin_ms == BIN_MS and not comparison.simulated
+    return comparison.bin_ms == PUBLISHED_BIN_MS and not comparison.simulated

@@ -9,7 +9,7 @@ CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
-class Summary:
+class SeedSummary:
     """Mean over seeds.
 
     Attributes:
@@ -23,7 +23,7 @@ class Summary:
     n: int
 
     @classmethod
-    def of(cls, values: dict[int, float]) -> "Summary | None":
+    def from_values(cls, values: dict[int, float]) -> "SeedSummary | None":
         """Summarises values by seed; None without any."""
         if not values:
             return None
@@ -31,7 +31,7 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """Mean over seeds of the difference between two experiments of the same seed.
 
     Attributes:
@@ -45,15 +45,17 @@ class Difference:
     n: int
 
     @classmethod
-    def paired(cls, values: dict[int, float], reference: dict[int, float]) -> "Difference | None":
+    def from_values(cls, values: dict[int, float], reference: dict[int, float]) -> "PairedDifference | None":
         """Difference of values to reference, both by seed; None where no seed is common."""
-        summary = Summary.of({seed: values[seed] - reference[seed] for seed in values.keys() & reference.keys()})
+        summary = SeedSummary.from_values(
+            {seed: values[seed] - reference[seed] for seed in values.keys() & reference.keys()}
+        )
         if summary is None:
             return None
         if summary.sd is None:
             return cls(summary.mean, None, 1)
-        half = float(t.ppf((1 + CONFIDENCE) / 2, summary.n - 1)) * summary.sd / summary.n**0.5
-        return cls(summary.mean, (summary.mean - half, summary.mean + half), summary.n)
+        half_width = float(t.ppf((1 + CONFIDENCE) / 2, summary.n - 1)) * summary.sd / summary.n**0.5
+        return cls(summary.mean, (summary.mean - half_width, summary.mean + half_width), summary.n)
 
 
 def gap_closed(values: dict[int, float], baseline: dict[int, float], teacher: dict[int, float]) -> float | None:

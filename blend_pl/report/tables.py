@@ -4,18 +4,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
-from blend_pl.report.comparison import BASELINE, REFERENCE, TEACHER, Comparison, Experiment
-from blend_pl.report.statistics import Difference, Summary, gap_closed
+from blend_pl.report.comparison import BASELINE, PRIVILEGED, TEACHER, Comparison, ExperimentResults
+from blend_pl.report.statistics import PairedDifference, SeedSummary, gap_closed
 
-NAMES = {"co_bps": "co-bps", "vel_r2": "velocity R2", "tp_corr": "tp corr", "psth_r2": "PSTH R2", "fp_bps": "fp-bps"}
+SCORE_LABELS = {
+    "co_bps": "co-bps",
+    "vel_r2": "velocity R2",
+    "tp_corr": "tp corr",
+    "psth_r2": "PSTH R2",
+    "fp_bps": "fp-bps",
+}
 LOWER_IS_BETTER = ("tp_corr",)
-NAMES |= {
+SCORE_LABELS |= {
     f"{task}_{score}": f"{task_name}, {name}"
     for task, task_name in {"ei": "E/I", "subclass": "subclass"}.items()
     for score, name in {"top1": "top-1", "balanced": "balanced", "f1": "macro-F1"}.items()
 }
-NAMES |= {"new_r2": "velocity R2, new sessions", "cka": "CKA to teacher", "retrieval": "retrieval of teacher's bin"}
-COMPARED = ("co_bps", "vel_r2", "new_r2", "tp_corr", "ei_balanced", "subclass_balanced")
+SCORE_LABELS |= {
+    "new_r2": "velocity R2, new sessions",
+    "cka": "CKA to teacher",
+    "retrieval": "retrieval of teacher's bin",
+}
+COMPARED_SCORES = ("co_bps", "vel_r2", "new_r2", "tp_corr", "ei_balanced", "subclass_balanced")
 """Scores that are held against the baseline and the teacher."""
 
 LEGEND = (
@@ -32,12 +42,12 @@ class Table:
     header: list[str]
     rows: list[list[str]]
 
-    def beside(self, other: "Table") -> "Table":
+    def join_columns(self, other: "Table") -> "Table":
         """One table out of two with the same rows."""
-        rows = [[*row, *more[1:]] for row, more in zip(self.rows, other.rows, strict=True)]
+        rows = [[*row, *other_row[1:]] for row, other_row in zip(self.rows, other.rows, strict=True)]
         return Table([*self.header, *other.header[1:]], rows)
 
-    def named(self, names: Mapping[str, str]) -> "Table":
+    def rename_rows(self, names: Mapping[str, str]) -> "Table":
         """The table with other names for some rows."""
         return Table(self.header, [[names.get(row[0], row[0]), *row[1:]] for row in self.rows])
 
@@ -45,14 +55,16 @@ class Table:
 def score_table(comparison: Comparison) -> Table:
     """A row for each experiment: number of seeds, scores, and the share of the oracle where it is known."""
     experiments = comparison.experiments
-    shown = [key for key in NAMES if any(experiment.scores(key) for experiment in experiments)]
-    header = ["experiment", "seeds", *(_name(key) for key in shown)]
-    rows = [[e.name, str(e.n_scored), *(summary_cell(e.scores(key)) for key in shown)] for e in experiments]
-    shares = [experiment.fractions("co_bps") for experiment in experiments]
-    if any(shares):
+    keys = [key for key in SCORE_LABELS if any(experiment.scores_by_seed(key) for experiment in experiments)]
+    header = ["experiment", "seeds", *(_score_label(key) for key in keys)]
+    rows = [
+        [e.name, str(e.n_scored_seeds), *(summary_cell(e.scores_by_seed(key)) for key in keys)] for e in experiments
+    ]
+    fractions = [experiment.oracle_fractions("co_bps") for experiment in experiments]
+    if any(fractions):
         header.append("of oracle")
-        for row, share in zip(rows, shares, strict=True):
-            summary = Summary.of(share)
+        for row, fraction in zip(rows, fractions, strict=True):
+            summary = SeedSummary.from_values(fraction)
             row.append(_percent(summary.mean) if summary else "")
     return Table(header, rows)
 
@@ -64,12 +76,16 @@ def difference_table(comparison: Comparison) -> Table:
     """
     experiments = comparison.experiments
     baselines = [experiment for experiment in experiments if experiment.role == BASELINE]
-    shown = [key for key in COMPARED if any(baseline.scores(key) for baseline in baselines)]
-    header = ["experiment", *(f"Δ {_name(key)}" for key in shown), *(f"gap closed, {NAMES[key]}" for key in shown)]
+    keys = [key for key in COMPARED_SCORES if any(baseline.scores_by_seed(key) for baseline in baselines)]
+    header = [
+        "experiment",
+        *(f"Δ {_score_label(key)}" for key in keys),
+        *(f"gap closed, {SCORE_LABELS[key]}" for key in keys),
+    ]
     rows = []
     for experiment in experiments:
-        differences = [_difference(comparison, experiment, key) for key in shown]
-        gaps = [_gap(comparison, experiment, key) for key in shown]
+        differences = [_difference_cell(comparison, experiment, key) for key in keys]
+        gaps = [_gap_cell(comparison, experiment, key) for key in keys]
         rows.append([experiment.name, *differences, *gaps])
     return Table(header, rows)
 
@@ -94,55 +110,54 @@ def published_table(methods: Mapping[str, Mapping[str, float]]) -> Table:
     Args:
         methods: scores by name, by method.
     """
-    shown = [key for key in NAMES if any(key in scores for scores in methods.values())]
+    keys = [key for key in SCORE_LABELS if any(key in scores for scores in methods.values())]
     rows = [
-        [method, *(f"{scores[key]:.4f}" if key in scores else "" for key in shown)]
-        for method, scores in methods.items()
+        [method, *(f"{scores[key]:.4f}" if key in scores else "" for key in keys)] for method, scores in methods.items()
     ]
-    return Table(["published", *(_name(key) for key in shown)], rows)
+    return Table(["published", *(_score_label(key) for key in keys)], rows)
 
 
-def _name(key: str) -> str:
-    return f"{NAMES[key]} ↓" if key in LOWER_IS_BETTER else NAMES[key]
+def _score_label(key: str) -> str:
+    return f"{SCORE_LABELS[key]} ↓" if key in LOWER_IS_BETTER else SCORE_LABELS[key]
 
 
 def summary_cell(values: dict[int, float]) -> str:
     """Mean and standard deviation of values by seed."""
-    summary = Summary.of(values)
+    summary = SeedSummary.from_values(values)
     if summary is None:
         return ""
     return f"{summary.mean:.4f}" if summary.sd is None else f"{summary.mean:.4f} ± {summary.sd:.4f}"
 
 
-def _difference(comparison: Comparison, experiment: Experiment, key: str) -> str:
-    baseline = comparison.partner(experiment, BASELINE)
-    scores = experiment.scores(key)
+def _difference_cell(comparison: Comparison, experiment: ExperimentResults, key: str) -> str:
+    baseline = comparison.reference_for(experiment, BASELINE)
+    scores = experiment.scores_by_seed(key)
     if baseline is None or baseline is experiment or not scores:
         return ""
-    difference = Difference.paired(scores, baseline.scores(key))
+    difference = PairedDifference.from_values(scores, baseline.scores_by_seed(key))
     if difference is None:
         return "no common seed"
     text = f"{difference.mean:+.4f}"
     if difference.interval:
         text += f" [{difference.interval[0]:+.4f}, {difference.interval[1]:+.4f}]"
-    return text if difference.n == experiment.n_scored else f"{text}, n = {difference.n}"
+    return text if difference.n == experiment.n_scored_seeds else f"{text}, n = {difference.n}"
 
 
-def _gap(comparison: Comparison, experiment: Experiment, key: str) -> str:
-    if experiment.role in (BASELINE, TEACHER, REFERENCE):
+def _gap_cell(comparison: Comparison, experiment: ExperimentResults, key: str) -> str:
+    if experiment.role in (BASELINE, TEACHER, PRIVILEGED):
         return ""
-    baseline, teacher = (comparison.partner(experiment, role) for role in (BASELINE, TEACHER))
+    baseline, teacher = (comparison.reference_for(experiment, role) for role in (BASELINE, TEACHER))
     if baseline is None or teacher is None:
         return ""
-    share = gap_closed(*(_upwards(each, key) for each in (experiment, baseline, teacher)))
-    return "" if share is None else _percent(share)
+    fraction = gap_closed(*(_higher_is_better(compared, key) for compared in (experiment, baseline, teacher)))
+    return "" if fraction is None else _percent(fraction)
 
 
-def _upwards(experiment: Experiment, key: str) -> dict[int, float]:
+def _higher_is_better(experiment: ExperimentResults, key: str) -> dict[int, float]:
     """A score by seed, its sign such that higher is better."""
     sign = -1 if key in LOWER_IS_BETTER else 1
-    return {seed: sign * score for seed, score in experiment.scores(key).items()}
+    return {seed: sign * score for seed, score in experiment.scores_by_seed(key).items()}
 
 
-def _percent(share: float) -> str:
-    return f"{share:.0%}".replace("%", " %")
+def _percent(fraction: float) -> str:
+    return f"{fraction:.0%}".replace("%", " %")

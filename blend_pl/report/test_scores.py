@@ -6,10 +6,10 @@ from pathlib import Path
 
 from blend_pl.errors import DataError
 
-TEST_SCORES = "scores_test.json"
+TEST_SCORES_FILE = "scores_test.json"
 """Lies beside results.json once a run of phase test is scored."""
 
-SCORE_ON_TEST = "python -m blend_pl submit {runs} --score --test_targets download"
+SCORE_TEST_COMMAND = "python -m blend_pl submit {runs} --score --test_targets download"
 """The command that writes it."""
 
 
@@ -19,27 +19,29 @@ class ReleasedScores:
 
     Attributes:
         scores: by name, e.g. co_bps.
-        targets: sha256 of the file of targets.
+        targets_sha256: sha256 of the file of targets.
         date: when.
     """
 
     scores: dict[str, float]
-    targets: str
+    targets_sha256: str
     date: str
 
 
-def read_test_scores(run: Path) -> ReleasedScores | None:
+def read_test_scores(run_dir: Path) -> ReleasedScores | None:
     """Reads what a run scored on the test trials; None where it has not been scored.
 
     Raises:
         DataError: the file is damaged.
     """
-    path = run / TEST_SCORES
+    path = run_dir / TEST_SCORES_FILE
     try:
-        found = json.loads(path.read_text())
-        scores = {str(name): float(value) for name, value in found["scores"].items()}
-        return ReleasedScores(scores, str(found["targets_sha256"]), str(found["date"]))
+        content = json.loads(path.read_text())
+        scores = {str(name): float(value) for name, value in content["scores"].items()}
+        return ReleasedScores(scores, str(content["targets_sha256"]), str(content["date"]))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"cannot read {path}: {error}; write it anew: {SCORE_ON_TEST.format(runs=run)}") from error
+        raise DataError(
+            f"cannot read {path}: {error}; write it anew: {SCORE_TEST_COMMAND.format(runs=run_dir)}"
+        ) from error

@@ -8,20 +8,20 @@ from typing import Any
 from filelock import FileLock
 
 from blend_pl.errors import TeacherError
-from blend_pl.utils.files import atomic_folder, unwritable
-from blend_pl.runs.folder import BEST
+from blend_pl.utils.files import atomic_folder, write_error
+from blend_pl.runs.folder import BEST_CHECKPOINT
 
-PREFIX = "wandb:"
-FOLDER = "artifacts"
+WANDB_PREFIX = "wandb:"
+ARTIFACTS_DIR = "artifacts"
 """Below the output."""
-PART = r"\w[\w.-]*"
-FORM = re.compile(rf"{PREFIX}({PART})/({PART})/({PART}):({PART})")
-VERSION = re.compile(r"v\d+")
-TIMEOUT = 30
+NAME_PATTERN = r"\w[\w.-]*"
+REFERENCE_PATTERN = re.compile(rf"{WANDB_PREFIX}({NAME_PATTERN})/({NAME_PATTERN})/({NAME_PATTERN}):({NAME_PATTERN})")
+VERSION_PATTERN = re.compile(r"v\d+")
+TIMEOUT_S = 30
 """Seconds for one request."""
 
 
-def fetch(reference: str, output: Path, say: Callable[[str], None]) -> Path:
+def fetch_artifact(reference: str, output: Path, log: Callable[[str], None]) -> Path:
     """The checkpoint of an artifact, downloaded once for each version, whoever asks first.
 
     A version, as in `:v3`, that is there already needs no network; an alias, as in `:latest`, is asked for each time.
@@ -29,7 +29,7 @@ def fetch(reference: str, output: Path, say: Callable[[str], None]) -> Path:
     Args:
         reference: `wandb:entity/project/artifact:alias`.
         output: folder of all runs.
-        say: tells the user what is going on.
+        log: tells the user what is going on.
 
     Returns:
         Path of the checkpoint, its checksum that of the artifact; what else the artifact holds lies beside it.
@@ -38,53 +38,53 @@ def fetch(reference: str, output: Path, say: Callable[[str], None]) -> Path:
         TeacherError: no W&B, no account or network, no such artifact, or one without a checkpoint.
         DataError: the output cannot be written.
     """
-    match = FORM.fullmatch(reference)
+    match = REFERENCE_PATTERN.fullmatch(reference)
     if match is None:
-        raise TeacherError(f"{reference} is no artifact; write {PREFIX}ENTITY/PROJECT/ARTIFACT:ALIAS")
+        raise TeacherError(f"{reference} is no artifact; write {WANDB_PREFIX}ENTITY/PROJECT/ARTIFACT:ALIAS")
     entity, project, name, alias = match.groups()
-    folder = output / FOLDER / entity / project
+    folder = output / ARTIFACTS_DIR / entity / project
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f".{name}.lock"):
-            there = sorted(folder.glob(f"{name}-{alias}-*/{BEST}")) if VERSION.fullmatch(alias) else []
-            return there[-1] if there else _download(reference, folder, say)
+            cached = sorted(folder.glob(f"{name}-{alias}-*/{BEST_CHECKPOINT}")) if VERSION_PATTERN.fullmatch(alias) else []
+            return cached[-1] if cached else _download_artifact(reference, folder, log)
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise write_error(folder, error) from error
 
 
-def _download(reference: str, folder: Path, say: Callable[[str], None]) -> Path:
+def _download_artifact(reference: str, folder: Path, log: Callable[[str], None]) -> Path:
     try:
         import wandb
         from wandb.errors import AuthenticationError, CommError, UsageError
     except ImportError:
         raise TeacherError(f'{reference} needs W&B; run pip install "blend-pl[wandb]"') from None
-    entity, project, name = reference.removeprefix(PREFIX).split("/")
+    entity, project, name = reference.removeprefix(WANDB_PREFIX).split("/")
     try:
-        api = wandb.Api({"entity": entity, "project": project}, timeout=TIMEOUT)
+        api = wandb.Api({"entity": entity, "project": project}, timeout=TIMEOUT_S)
         artifact = api.artifact(f"{entity}/{project}/{name}")
         digest = re.sub(r"\W", "", artifact.digest)[:8]
         path = folder / f"{name.split(':')[0]}-{artifact.version}-{digest}"
         if not path.exists():
             entries = artifact.manifest.entries
-            if BEST not in entries:
-                raise TeacherError(f"{reference} holds no {BEST}; name an artifact that a fit of this package has left")
-            say(f"downloading {reference} ({artifact.version}) into {path}")
-            with atomic_folder(path) as new:
+            if BEST_CHECKPOINT not in entries:
+                raise TeacherError(f"{reference} holds no {BEST_CHECKPOINT}; name an artifact that a fit of this package has left")
+            log(f"downloading {reference} ({artifact.version}) into {path}")
+            with atomic_folder(path) as temporary_dir:
                 for file in entries:
-                    _get(artifact, file, new)
-                artifact.verify(str(new))
+                    _download_file(artifact, file, temporary_dir)
+                artifact.verify(str(temporary_dir))
     except (AuthenticationError, UsageError) as error:
         raise TeacherError(
-            f"cannot ask W&B for {reference}: {_line(error)}; run wandb login, or name a file"
+            f"cannot ask W&B for {reference}: {_one_line(error)}; run wandb login, or name a file"
         ) from error
     except (CommError, ValueError) as error:
         raise TeacherError(
-            f"cannot get {reference} from W&B: {_line(error)}; check its name and the network"
+            f"cannot get {reference} from W&B: {_one_line(error)}; check its name and the network"
         ) from error
-    return path / BEST
+    return path / BEST_CHECKPOINT
 
 
-def _get(artifact: Any, file: str, folder: Path) -> None:
+def _download_file(artifact: Any, file: str, folder: Path) -> None:
     try:
         artifact.get_entry(file).download(str(folder), skip_cache=True)
     except OSError as error:
@@ -94,5 +94,5 @@ def _get(artifact: Any, file: str, folder: Path) -> None:
         raise ValueError(str(error)) from error
 
 
-def _line(error: Any) -> str:
+def _one_line(error: Any) -> str:
     return " ".join(str(error).split()).rstrip(".")

@@ -9,50 +9,50 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from blend_pl.errors import ConfigError, DataError, TeacherError
-from blend_pl.utils.files import remove_leftovers, unwritable
-from blend_pl.runs.results import RESULTS, read_results
+from blend_pl.utils.files import remove_partial_files, write_error
+from blend_pl.runs.results import RESULTS_FILE, read_results
 
-CONFIG = "config.yaml"
-CHECKPOINTS = "checkpoints"
-BEST, LAST = "best.ckpt", "last.ckpt"
-MONITOR, MODE = "val/co_bps", "max"
+CONFIG_FILE = "config.yaml"
+CHECKPOINT_DIR = "checkpoints"
+BEST_CHECKPOINT, LAST_CHECKPOINT = "best.ckpt", "last.ckpt"
+DEFAULT_MONITOR, DEFAULT_MODE = "val/co_bps", "max"
 """The score that chooses the checkpoint, and which end of it is best, where nothing else is said."""
 
-NOT_IDENTITY = ("config", "run_dir", "output", "ckpt_path", "weights_only", "name", "teacher_args", "resume")
+FINGERPRINT_EXCLUDED_KEYS = ("config", "run_dir", "output", "ckpt_path", "weights_only", "name", "teacher_args", "resume")
 """Settings that say where a run writes or continues, not what it is."""
 
 
-def fingerprint(config: dict[str, Any]) -> str:
+def config_fingerprint(config: dict[str, Any]) -> str:
     """Eight letters that are the same for equal settings; where a run writes and who is told of it do not count."""
-    identity = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
-    if "trainer" in identity:
-        identity["trainer"] = {**identity["trainer"], "logger": None}
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+    settings = {key: value for key, value in config.items() if key not in FINGERPRINT_EXCLUDED_KEYS}
+    if "trainer" in settings:
+        settings["trainer"] = {**settings["trainer"], "logger": None}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def best_score(monitor: str) -> str:
+def best_score_key(monitor: str) -> str:
     """The name of the chosen checkpoint's score, in results.json under `selected`, in W&B and in sweeps."""
     return f"best/{monitor}"
 
 
-def reserve(folder: Path) -> Path:
+def create_run_dir(folder: Path) -> Path:
     """Makes a new folder of that name, or with a number behind it where the name is taken.
 
     Raises:
         DataError: the folder cannot be made.
     """
-    candidate, number = folder, 2
+    candidate, suffix = folder, 2
     while True:
         try:
             candidate.mkdir(parents=True)
             return candidate
         except FileExistsError:
-            candidate, number = folder.with_name(f"{folder.name}-{number}"), number + 1
+            candidate, suffix = folder.with_name(f"{folder.name}-{suffix}"), suffix + 1
         except OSError as error:
-            raise unwritable(candidate, error) from error
+            raise write_error(candidate, error) from error
 
 
-def claim(run: Path) -> FileLock:
+def lock_run(run: Path) -> FileLock:
     """Makes a run's folder if it is missing and holds it, so that no two live processes ever write one run.
 
     A process that was killed holds nothing. What is returned is held until it is released.
@@ -61,44 +61,44 @@ def claim(run: Path) -> FileLock:
         ConfigError: another process holds it.
         DataError: the folder cannot be written.
     """
-    lock = _lock(run)
+    lock = _run_lock(run)
     try:
         run.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
-        remove_leftovers(run / CHECKPOINTS)
+        remove_partial_files(run / CHECKPOINT_DIR)
     except Timeout:
         raise ConfigError(f"another process is training {run}; wait for it or choose another --run_dir") from None
     except OSError as error:
-        raise unwritable(run, error) from error
+        raise write_error(run, error) from error
     return lock
 
 
-def wait_for(run: Path) -> None:
+def wait_until_unlocked(run: Path) -> None:
     """Waits until no process holds a run; see `claim`."""
     if run.exists():
-        with _lock(run):
+        with _run_lock(run):
             pass
 
 
-def _lock(run: Path) -> FileLock:
+def _run_lock(run: Path) -> FileLock:
     return FileLock(run / ".lock")
 
 
 def is_finished(run: Path) -> bool:
     """Whether a run has its results and the checkpoint that they are of."""
-    return (run / RESULTS).exists() and (run / CHECKPOINTS / BEST).exists()
+    return (run / RESULTS_FILE).exists() and (run / CHECKPOINT_DIR / BEST_CHECKPOINT).exists()
 
 
-def find_finished(experiment: Path, identity: str) -> Path | None:
+def find_finished_run(experiment: Path, fingerprint: str) -> Path | None:
     """The run with that fingerprint below an experiment's folder whose results and best checkpoint are there."""
-    for results in sorted(experiment.glob(f"*/{RESULTS}")):
+    for results in sorted(experiment.glob(f"*/{RESULTS_FILE}")):
         run = results.parent
         try:
-            found = read_results(run).get("fingerprint")
+            stored_fingerprint = read_results(run).get("fingerprint")
         except DataError:
             # A damaged neighbour is no reason to stop: at worst this run is trained again.
             continue
-        if found == identity and (run / CHECKPOINTS / BEST).exists():
+        if stored_fingerprint == fingerprint and (run / CHECKPOINT_DIR / BEST_CHECKPOINT).exists():
             return run
     return None
 
@@ -112,14 +112,14 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
     Raises:
         DataError: a folder holds no finished run.
     """
-    found: dict[Path, Path] = {}
+    runs: dict[Path, Path] = {}
     for folder in folders:
-        paths = [path.parent for pattern in ("", "*/", "*/*/") for path in sorted(folder.glob(pattern + RESULTS))]
+        paths = [path.parent for pattern in ("", "*/", "*/*/") for path in sorted(folder.glob(pattern + RESULTS_FILE))]
         if not paths:
-            raise DataError(f"{folder} holds no finished run (no {RESULTS}); name folders of runs or of experiments")
+            raise DataError(f"{folder} holds no finished run (no {RESULTS_FILE}); name folders of runs or of experiments")
         for path in paths:
-            found.setdefault(path.resolve(), path)
-    return list(found.values())
+            runs.setdefault(path.resolve(), path)
+    return list(runs.values())
 
 
 def best_checkpoint(run: Path) -> Path:
@@ -128,18 +128,18 @@ def best_checkpoint(run: Path) -> Path:
     Raises:
         TeacherError: the folder holds no finished run.
     """
-    best = run / CHECKPOINTS / BEST
+    best = run / CHECKPOINT_DIR / BEST_CHECKPOINT
     if not best.exists():
-        raise TeacherError(f"{run} holds no {CHECKPOINTS}/{BEST}; name the folder of a finished run")
+        raise TeacherError(f"{run} holds no {CHECKPOINT_DIR}/{BEST_CHECKPOINT}; name the folder of a finished run")
     return best
 
 
-def run_of(checkpoint: Path) -> Path:
+def run_dir_of(checkpoint: Path) -> Path:
     """The run that a checkpoint belongs to.
 
     Raises:
         ConfigError: it lies in no run.
     """
-    if checkpoint.parent.name != CHECKPOINTS:
-        raise ConfigError(f"{checkpoint} lies in no run; name a file in the {CHECKPOINTS} folder of a run")
+    if checkpoint.parent.name != CHECKPOINT_DIR:
+        raise ConfigError(f"{checkpoint} lies in no run; name a file in the {CHECKPOINT_DIR} folder of a run")
     return checkpoint.parent.parent

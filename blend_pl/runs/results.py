@@ -10,7 +10,7 @@ from typing import Any
 from blend_pl.errors import DataError
 from blend_pl.utils.files import atomic_file
 
-RESULTS = "results.json"
+RESULTS_FILE = "results.json"
 PACKAGES = ("blend-pl", "torch", "lightning", "torchmetrics", "numpy", "scipy")
 
 
@@ -30,7 +30,7 @@ def write_results(run: Path, **entries: Any) -> None:
         "versions": {package: metadata.version(package) for package in PACKAGES},
         "commit": _commit(),
     }
-    with atomic_file(run / RESULTS) as path:
+    with atomic_file(run / RESULTS_FILE) as path:
         path.write_text(json.dumps(results, indent=2) + "\n")
 
 
@@ -41,23 +41,23 @@ def read_results(run: Path) -> dict[str, Any]:
         DataError: the run has none, or the file is damaged.
     """
     try:
-        return json.loads((run / RESULTS).read_text())
+        return json.loads((run / RESULTS_FILE).read_text())
     except FileNotFoundError:
         raise DataError(
-            f"{run} has no {RESULTS}: that run has not finished; go on with --ckpt_path {run}/checkpoints/last.ckpt"
+            f"{run} has no {RESULTS_FILE}: that run has not finished; go on with --ckpt_path {run}/checkpoints/last.ckpt"
         ) from None
     except (OSError, json.JSONDecodeError) as error:
-        raise DataError(f"cannot read {run / RESULTS}: {error}; run that experiment again") from error
+        raise DataError(f"cannot read {run / RESULTS_FILE}: {error}; run that experiment again") from error
 
 
 def _commit() -> str | None:
     """The commit of the package's source, marked where files differ from it; None outside a checkout."""
-    here = Path(__file__).parent
+    package_dir = Path(__file__).parent
     try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=package_dir, capture_output=True, text=True, check=True)
         changes = subprocess.run(
             ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=here,
+            cwd=package_dir,
             capture_output=True,
             text=True,
             check=True,

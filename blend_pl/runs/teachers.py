@@ -10,16 +10,16 @@ from typing import Any
 
 from filelock import FileLock
 
-from blend_pl.runs.artifacts import PREFIX, fetch
+from blend_pl.runs.artifacts import WANDB_PREFIX, fetch_artifact
 from blend_pl.config import Config, compose, merge
-from blend_pl.errors import Stopped, TeacherError
-from blend_pl.utils.files import atomic_file, unwritable
-from blend_pl.runs.folder import best_checkpoint, find_finished, fingerprint, wait_for
-from blend_pl.utils.signals import STOPPING, on_stopping
+from blend_pl.errors import TrainingInterrupted, TeacherError
+from blend_pl.utils.files import atomic_file, write_error
+from blend_pl.runs.folder import best_checkpoint, find_finished_run, config_fingerprint, wait_until_unlocked
+from blend_pl.utils.signals import TERMINATION_SIGNALS, handle_signals
 
-DISTRIBUTED = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+DISTRIBUTED_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 """Variables that would make the teacher's process wait for ranks that are waiting for it."""
-LAUNCHERS = ("MASTER_", "SLURM_", "TORCHELASTIC_", "WANDB_SWEEP_", "WANDB_RUN_", "WANDB_RESUME", "WANDB_SERVICE")
+LAUNCHER_PREFIXES = ("MASTER_", "SLURM_", "TORCHELASTIC_", "WANDB_SWEEP_", "WANDB_RUN_", "WANDB_RESUME", "WANDB_SERVICE")
 """Beginnings of the names of variables that would tie it to a launcher's job, or to another run of W&B."""
 
 SEED_STEP = 1000
@@ -31,8 +31,8 @@ def resolve_teachers(
     student: Config,
     arguments: list[str],
     output: Path,
-    resolve: Callable[[list[str]], dict[str, Any]],
-    say: Callable[[str], None],
+    resolve_config: Callable[[list[str]], dict[str, Any]],
+    log: Callable[[str], None],
 ) -> list[Path]:
     """The checkpoints behind one or more references; an experiment that is named again stands for another seed.
 
@@ -43,7 +43,7 @@ def resolve_teachers(
         raise TeacherError("distillation.teacher is an empty list; name at least one teacher")
     seeds = [student["seed_everything"] + SEED_STEP * names[:index].count(name) for index, name in enumerate(names)]
     return [
-        resolve_teacher(name, {**student, "seed_everything": seed}, arguments, output, resolve, say)
+        resolve_teacher(name, {**student, "seed_everything": seed}, arguments, output, resolve_config, log)
         for name, seed in zip(names, seeds, strict=True)
     ]
 
@@ -53,8 +53,8 @@ def resolve_teacher(
     student: Config,
     arguments: list[str],
     output: Path,
-    resolve: Callable[[list[str]], dict[str, Any]],
-    say: Callable[[str], None],
+    resolve_config: Callable[[list[str]], dict[str, Any]],
+    log: Callable[[str], None],
 ) -> Path:
     """The checkpoint behind a reference to a teacher.
 
@@ -67,8 +67,8 @@ def resolve_teacher(
         student: the student's resolved settings.
         arguments: command-line arguments for the teacher's training, beyond its experiment file.
         output: where runs live.
-        resolve: from arguments of `fit` to resolved settings.
-        say: tells the user what is going on.
+        resolve_config: from arguments of `fit` to resolved settings.
+        log: tells the user what is going on.
 
     Returns:
         Path of the checkpoint.
@@ -77,8 +77,8 @@ def resolve_teacher(
         TeacherError: there is no such teacher, it cannot be fetched, or its training failed.
         Stopped: its training was ended by a signal.
     """
-    if reference.startswith(PREFIX):
-        return fetch(reference, output, say)
+    if reference.startswith(WANDB_PREFIX):
+        return fetch_artifact(reference, output, log)
     path = Path(reference)
     if path.suffix not in (".yaml", ".yml"):
         return best_checkpoint(path) if path.is_dir() else path
@@ -89,51 +89,51 @@ def resolve_teacher(
         shared["trainer"] = {"logger": student["trainer"]["logger"]}
     config = merge(compose(path), shared)
     name = config.setdefault("name", path.stem)
-    wanted = ["--config", json.dumps(config), *arguments]
-    identity = fingerprint(resolve(wanted))
-    experiment = output / name
+    fit_arguments = ["--config", json.dumps(config), *arguments]
+    fingerprint = config_fingerprint(resolve_config(fit_arguments))
+    experiment_dir = output / name
     try:
-        experiment.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(experiment / f".{identity}.lock")
-        if find_finished(experiment, identity) is None:
-            say(f"the teacher {name} ({identity}) is not there yet: training it first")
+        experiment_dir.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(experiment_dir / f".{fingerprint}.lock")
+        if find_finished_run(experiment_dir, fingerprint) is None:
+            log(f"the teacher {name} ({fingerprint}) is not there yet: training it first")
         with lock:
-            home = experiment / f"seed{student['seed_everything']}-{identity}"
+            run_dir = experiment_dir / f"seed{student['seed_everything']}-{fingerprint}"
             # Whoever began to train it may have been killed without it.
-            wait_for(home)
-            run = find_finished(experiment, identity)
+            wait_until_unlocked(run_dir)
+            run = find_finished_run(experiment_dir, fingerprint)
             if run is None:
-                run = home
-                _train(wanted, run, output)
+                run = run_dir
+                _train_teacher(fit_arguments, run, output)
     except OSError as error:
-        raise unwritable(experiment, error) from error
-    say(f"teacher: {run}")
+        raise write_error(experiment_dir, error) from error
+    log(f"teacher: {run}")
     return best_checkpoint(run)
 
 
-def own_environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """The variables of a process that trains on its own, whoever launched this one."""
-    return {k: v for k, v in os.environ.items() if k not in DISTRIBUTED and not k.startswith(LAUNCHERS)}
+    return {k: v for k, v in os.environ.items() if k not in DISTRIBUTED_VARIABLES and not k.startswith(LAUNCHER_PREFIXES)}
 
 
-def _train(arguments: list[str], run: Path, output: Path) -> None:
+def _train_teacher(arguments: list[str], run: Path, output: Path) -> None:
     # The settings travel in a file: a command line may be too short for them.
     with atomic_file(run / "teacher.json") as file:
         file.write_text(arguments[1])
     command = [sys.executable, "-m", "blend_pl", "fit", "--config", str(run / "teacher.json"), *arguments[2:]]
     command += ["--run_dir", str(run), "--output", str(output), "--resume", "true"]
-    status = _status(command)
-    if status in (Stopped.status, *(-number for number in STOPPING)):
-        raise Stopped("the training of the teacher was ended by a signal; the same command goes on with it")
+    status = _run_subprocess(command)
+    if status in (TrainingInterrupted.status, *(-signum for signum in TERMINATION_SIGNALS)):
+        raise TrainingInterrupted("the training of the teacher was ended by a signal; the same command goes on with it")
     if status != 0:
         raise TeacherError(
             f"training the teacher failed, see above; mend it, or train it with: {' '.join(command[2:])}"
         )
 
 
-def _status(command: list[str]) -> int:
+def _run_subprocess(command: list[str]) -> int:
     """The exit status of a command in a process of its own, which ends with this one."""
     # A student that is killed frees the lock: its teacher must not go on beside the next one.
-    child = [sys.executable, "-m", "blend_pl.utils.child", str(os.getpid()), *command]
-    with subprocess.Popen(child, env=own_environment()) as process, on_stopping(process.send_signal):
+    child_command = [sys.executable, "-m", "blend_pl.utils.child", str(os.getpid()), *command]
+    with subprocess.Popen(child_command, env=clean_environment()) as process, handle_signals(process.send_signal):
         return process.wait()

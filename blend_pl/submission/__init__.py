@@ -2,6 +2,6 @@
 
 from blend_pl.submission.check import check_submission
 from blend_pl.submission.command import submit
-from blend_pl.submission.layout import Sessions
+from blend_pl.submission.layout import SessionSplits
 
-__all__ = ["Sessions", "check_submission", "submit"]
+__all__ = ["SessionSplits", "check_submission", "submit"]

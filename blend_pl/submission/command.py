@@ -10,17 +10,19 @@ import torch
 from torch import Tensor
 
 from blend_pl.errors import ConfigError
-from blend_pl.submission.check import check_file, check_submission
-from blend_pl.submission.ensemble import Ensemble, MeanRates, Member, gather
-from blend_pl.submission.layout import KNOWN, Sessions, divide, group_name, unite
-from blend_pl.submission.push import push as push_to_evalai
-from blend_pl.submission.scores import print_rows, score_rates, write_test_scores
-from blend_pl.submission.targets import FILE, URL, Targets, download_targets
+from blend_pl.submission.check import check_open_submission, check_submission
+from blend_pl.submission.ensemble import MeanRates, SubmissionEnsemble, SubmittedRun, group_runs
+from blend_pl.submission.layout import SCORED_GROUPS, SessionSplits, group_name, join_rates, split_rates
+from blend_pl.submission.push import push_to_evalai as push_to_evalai
+from blend_pl.submission.scores import print_score_table, score_rates, write_test_scores
+from blend_pl.submission.targets import TARGETS_FILE, TARGETS_URL, Targets, download_targets
 from blend_pl.utils.files import atomic_file
 
-DOWNLOAD = "download"
+DOWNLOAD_TARGETS = "download"
 
-WARNING = "Scored on the released test trials: nothing may be selected on these scores, no model, setting or seed."
+TEST_SCORE_WARNING = (
+    "Scored on the released test trials: nothing may be selected on these scores, no model, setting or seed."
+)
 
 
 def submit(
@@ -29,7 +31,7 @@ def submit(
     check: str | None = None,
     score: bool = False,
     test_targets: str | None = None,
-    targets_url: str = URL,
+    targets_url: str = TARGETS_URL,
     push: bool = False,
     checkpoint: str | None = None,
     name: str | None = None,
@@ -52,34 +54,39 @@ def submit(
     Raises:
         BlendError: what is wrong with the runs, the file, the targets or the upload.
     """
-    ensembles = gather([Path(run) for run in runs])
-    phase = ensembles[0].members[0].phase
-    _refuse_contradictions(ensembles, phase, score, test_targets, push, name)
+    ensembles = group_runs([Path(run) for run in runs])
+    phase = ensembles[0].runs[0].phase
+    _check_options(ensembles, phase, score, test_targets, push, name)
     groups = {group_name(name or ensemble.session, ensemble.bin_ms): ensemble for ensemble in ensembles}
     for group in groups:
-        if group not in KNOWN:
+        if group not in SCORED_GROUPS:
             print(f"note: {group} is no set of NLB'21, which will pass over it; see --name")
-    targets = _targets(test_targets, targets_url, ensembles[0]) if test_targets else None
-    scoring = _Scoring(targets, score, checkpoint)
+    targets = _load_targets(test_targets, targets_url, ensembles[0]) if test_targets else None
+    scorer = _SubmissionScorer(targets, score, checkpoint)
     if check is not None:
         path = Path(check)
-        sessions = {group: ensemble.sessions() for group, ensemble in groups.items()}
-        check_submission(path, sessions)
+        splits_by_group = {group: ensemble.load_splits() for group, ensemble in groups.items()}
+        check_submission(path, splits_by_group)
         print(f"{path}: {', '.join(groups)} of phase {phase} are complete and in spikes per bin")
     else:
         path = Path(output)
-        sessions = _write(path, groups, checkpoint, scoring.score_run)
+        splits_by_group = _write_submission(path, groups, checkpoint, scorer.score_run)
         print(f"submission: {path} ({', '.join(groups)}; phase {phase})")
     if score:
         for group, ensemble in groups.items():
-            whole = str(path) if check is not None or len(ensemble.members) > 1 else None
-            scoring.show(group, ensemble, sessions[group], path, whole)
+            file_label = str(path) if check is not None or len(ensemble.runs) > 1 else None
+            scorer.print_group_scores(group, ensemble, splits_by_group[group], path, file_label)
     if push:
         print(push_to_evalai(path, phase, os.environ))
 
 
-def _refuse_contradictions(
-    ensembles: Sequence[Ensemble], phase: str, score: bool, test_targets: str | None, push: bool, name: str | None
+def _check_options(
+    ensembles: Sequence[SubmissionEnsemble],
+    phase: str,
+    score: bool,
+    test_targets: str | None,
+    push: bool,
+    name: str | None,
 ) -> None:
     names = sorted({ensemble.session for ensemble in ensembles})
     if name is not None and len(names) > 1:
@@ -93,87 +100,95 @@ def _refuse_contradictions(
             "the targets of test trials are not part of a recording; add --test_targets PATH or download, or leave "
             "out --score"
         )
-    simulated = [member.path for ensemble in ensembles for member in ensemble.members if member.simulated]
+    simulated = [
+        submitted_run.path for ensemble in ensembles for submitted_run in ensemble.runs if submitted_run.simulated
+    ]
     if push and simulated:
         raise ConfigError(f"{simulated[0]} is of a simulated session, which EvalAI does not score; leave out --push")
 
 
-def _targets(reference: str, url: str, ensemble: Ensemble) -> Targets:
+def _load_targets(reference: str, url: str, ensemble: SubmissionEnsemble) -> Targets:
     path = Path(reference)
-    if reference == DOWNLOAD:
+    if reference == DOWNLOAD_TARGETS:
         path = download_targets(ensemble.data_root() / "nlb21", url)
     targets = Targets.open(path)
-    if not targets.released:
-        print(f"note: {path} is not the {FILE} that the benchmark released (sha256 {targets.sha256[:12]})")
+    if not targets.is_released:
+        print(f"note: {path} is not the {TARGETS_FILE} that the benchmark released (sha256 {targets.sha256[:12]})")
     return targets
 
 
-def _write(
+def _write_submission(
     path: Path,
-    groups: Mapping[str, Ensemble],
+    groups: Mapping[str, SubmissionEnsemble],
     checkpoint: str | None,
-    each: Callable[[str, Member, Sessions, tuple[Tensor, Tensor]], None],
-) -> dict[str, Sessions]:
+    on_prediction: Callable[[str, SubmittedRun, SessionSplits, tuple[Tensor, Tensor]], None],
+) -> dict[str, SessionSplits]:
     """Predicts, writes and checks; the file appears when all is well. The sessions by group."""
-    sessions: dict[str, Sessions] = {}
+    splits_by_group: dict[str, SessionSplits] = {}
     arrays: dict[str, dict[str, Tensor]] = {}
     for group, ensemble in groups.items():
-        mean = MeanRates()
-        for member, members_sessions, rates in ensemble.predictions(checkpoint):
-            if checkpoint not in (None, member.selected):
-                print(f"note: {member.path} with {checkpoint}; model selection chose {member.selected}")
-            mean.add(rates)
-            sessions[group] = members_sessions
-            each(group, member, members_sessions, rates)
-        train_rates, rates_of_mean = mean.compute()
-        arrays[group] = divide(sessions[group], train_rates, rates_of_mean)
+        mean_rates = MeanRates()
+        for submitted_run, splits, rates in ensemble.predictions(checkpoint):
+            if checkpoint not in (None, submitted_run.selected_checkpoint):
+                print(
+                    f"note: {submitted_run.path} with {checkpoint}; model selection chose {submitted_run.selected_checkpoint}"
+                )
+            mean_rates.update(rates)
+            splits_by_group[group] = splits
+            on_prediction(group, submitted_run, splits, rates)
+        train_rates, eval_rates = mean_rates.compute()
+        arrays[group] = split_rates(splits_by_group[group], train_rates, eval_rates)
     with atomic_file(path) as temporary:
         with h5py.File(temporary, "w") as file:
-            for group, of_group in arrays.items():
-                for key, array in of_group.items():
+            for group, group_arrays in arrays.items():
+                for key, array in group_arrays.items():
                     file.create_dataset(f"{group}/{key}", data=array.numpy())
         with h5py.File(temporary, "r") as file:
-            check_file(file, sessions, path)
-    return sessions
+            check_open_submission(file, splits_by_group, path)
+    return splits_by_group
 
 
 @dataclass
-class _Scoring:
+class _SubmissionScorer:
     """Scores runs as they are predicted, and what was written in the end."""
 
     targets: Targets | None
-    wanted: bool
+    enabled: bool
     checkpoint: str | None
 
     def __post_init__(self) -> None:
-        self.rows: dict[str, dict[str, dict[str, float]]] = {}
-        self.filled: dict[str, Sessions] = {}
+        self.scores_by_group: dict[str, dict[str, dict[str, float]]] = {}
+        self.filled_splits: dict[str, SessionSplits] = {}
 
-    def score_run(self, group: str, member: Member, sessions: Sessions, rates: tuple[Tensor, Tensor]) -> None:
+    def score_run(
+        self, group: str, submitted_run: SubmittedRun, splits: SessionSplits, rates: tuple[Tensor, Tensor]
+    ) -> None:
         """Scores the rates of one run, and keeps the scores of its selected weights on test trials beside it."""
-        if not self.wanted:
+        if not self.enabled:
             return
-        scores = score_rates(self._scored(group, sessions), rates)
-        self.rows.setdefault(group, {})[str(member.path)] = scores
-        if self.targets is not None and self.checkpoint in (None, member.selected):
-            write_test_scores(member.path, scores, self.targets.sha256)
+        scores = score_rates(self._with_targets(group, splits), rates)
+        self.scores_by_group.setdefault(group, {})[str(submitted_run.path)] = scores
+        if self.targets is not None and self.checkpoint in (None, submitted_run.selected_checkpoint):
+            write_test_scores(submitted_run.path, scores, self.targets.sha256)
 
-    def show(self, group: str, ensemble: Ensemble, sessions: Sessions, path: Path, whole: str | None) -> None:
+    def print_group_scores(
+        self, group: str, ensemble: SubmissionEnsemble, splits: SessionSplits, path: Path, file_label: str | None
+    ) -> None:
         """Prints the scores of a set: of its runs, and of the file where that is something else."""
-        rows = self.rows.get(group, {})
-        if whole is not None:
+        rows = self.scores_by_group.get(group, {})
+        if file_label is not None:
             with h5py.File(path, "r") as file:
                 arrays = {key: torch.from_numpy(array[()]).float() for key, array in file[group].items()}
-            rows[whole] = score_rates(self._scored(group, sessions), unite(arrays))
-        phase = ensemble.members[0].phase
-        print_rows(f"{group}: scored on {phase}", rows)
+            rows[file_label] = score_rates(self._with_targets(group, splits), join_rates(arrays))
+        phase = ensemble.runs[0].phase
+        print_score_table(f"{group}: scored on {phase}", rows)
         if phase == "test":
-            print(WARNING)
+            print(TEST_SCORE_WARNING)
 
-    def _scored(self, group: str, sessions: Sessions) -> Sessions:
+    def _with_targets(self, group: str, splits: SessionSplits) -> SessionSplits:
         """The sessions with all that can be scored, filled in once."""
         if self.targets is None:
-            return sessions
-        if group not in self.filled:
-            self.filled[group] = self.targets.fill(group, sessions)
-        return self.filled[group]
+            return splits
+        if group not in self.filled_splits:
+            self.filled_splits[group] = self.targets.fill(group, splits)
+        return self.filled_splits[group]

@@ -11,15 +11,15 @@ from torch import Tensor
 
 from blend_pl.data.nlb.session import SessionTensors
 from blend_pl.errors import ConfigError, DataError, TeacherError
-from blend_pl.prediction import datamodule_of, predict
+from blend_pl.prediction import load_datamodule, predict
 from blend_pl.runs.folder import find_runs
-from blend_pl.runs.results import RESULTS, read_results
-from blend_pl.submission.layout import Sessions
+from blend_pl.runs.results import RESULTS_FILE, read_results
+from blend_pl.submission.layout import SessionSplits
 from blend_pl.systems import Teacher
 
 
 @dataclass(frozen=True)
-class Member:
+class SubmittedRun:
     """A finished run.
 
     Attributes:
@@ -28,8 +28,8 @@ class Member:
         bin_ms: bin width.
         phase: the trials it reports, val or test.
         simulated: whether its session is simulated.
-        selected: file name of the checkpoint that model selection chose.
-        sees_behavior: whether it is a teacher.
+        selected_checkpoint: file name of the checkpoint that model selection chose.
+        is_teacher: whether it is a teacher.
     """
 
     path: Path
@@ -37,65 +37,67 @@ class Member:
     bin_ms: int
     phase: str
     simulated: bool
-    selected: str
-    sees_behavior: bool
+    selected_checkpoint: str
+    is_teacher: bool
 
     @classmethod
-    def read(cls, run: Path) -> "Member":
+    def from_run_dir(cls, run_dir: Path) -> "SubmittedRun":
         """Reads what a run says of itself.
 
         Raises:
             ConfigError: it is a plain baseline's.
             DataError: its results are damaged or lack something.
         """
-        results: dict[str, Any] = read_results(run)
+        results: dict[str, Any] = read_results(run_dir)
         try:
             if results["checkpoint"] is None:
-                raise ConfigError(f"{run} is a plain baseline, of which no weights are kept; name runs of networks")
+                raise ConfigError(f"{run_dir} is a plain baseline, of which no weights are kept; name runs of networks")
             data = results["config"]["data"]["init_args"]
-            system = locate(results["config"]["model"]["class_path"])
+            system_class = locate(results["config"]["model"]["class_path"])
             return cls(
-                path=run,
+                path=run_dir,
                 session=results["session"],
                 bin_ms=int(data["bin_ms"]),
                 phase=results["phase"],
                 simulated=data.get("source") == "simulated",
-                selected=Path(results["checkpoint"]).name,
-                sees_behavior=isinstance(system, type) and issubclass(system, Teacher),
+                selected_checkpoint=Path(results["checkpoint"]).name,
+                is_teacher=isinstance(system_class, type) and issubclass(system_class, Teacher),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{run / RESULTS} lacks {error}; run that experiment again") from error
+            raise DataError(f"{run_dir / RESULTS_FILE} lacks {error}; run that experiment again") from error
 
 
 @dataclass(frozen=True)
-class Ensemble:
+class SubmissionEnsemble:
     """Runs of one session, bin width and phase, at least one."""
 
-    members: tuple[Member, ...]
+    runs: tuple[SubmittedRun, ...]
 
     @property
     def session(self) -> str:
-        return self.members[0].session
+        return self.runs[0].session
 
     @property
     def bin_ms(self) -> int:
-        return self.members[0].bin_ms
+        return self.runs[0].bin_ms
 
-    def sessions(self) -> Sessions:
+    def load_splits(self) -> SessionSplits:
         """The session of the first run.
 
         Raises:
             DataError: the recording is missing or damaged.
         """
-        datamodule = datamodule_of(self.members[0].path)
+        datamodule = load_datamodule(self.runs[0].path)
         datamodule.setup("test")
-        return Sessions(datamodule.parts["train"], datamodule.parts["eval"])
+        return SessionSplits(datamodule.subsets["train"], datamodule.subsets["eval"])
 
     def data_root(self) -> Path:
         """The data folder of the first run."""
-        return datamodule_of(self.members[0].path).root
+        return load_datamodule(self.runs[0].path).root
 
-    def predictions(self, checkpoint: str | None) -> Iterator[tuple[Member, Sessions, tuple[Tensor, Tensor]]]:
+    def predictions(
+        self, checkpoint: str | None
+    ) -> Iterator[tuple[SubmittedRun, SessionSplits, tuple[Tensor, Tensor]]]:
         """Each run's session and rates, (train trials, T', N) and (evaluation trials, T', N).
 
         Args:
@@ -105,39 +107,42 @@ class Ensemble:
             DataError: a recording is missing or damaged, or runs were trained on different data.
             TeacherError: a checkpoint is missing or damaged.
         """
-        first: Sessions | None = None
-        for member in self.members:
-            prediction = predict(member.path, checkpoint or member.selected)
-            sessions = Sessions(prediction.train, prediction.session)
-            if first is None:
-                first = sessions
-            elif not (_same(first.train, sessions.train) and _same(first.evaluation, sessions.evaluation)):
+        first_splits: SessionSplits | None = None
+        for submitted_run in self.runs:
+            prediction = predict(submitted_run.path, checkpoint or submitted_run.selected_checkpoint)
+            splits = SessionSplits(prediction.train, prediction.session)
+            if first_splits is None:
+                first_splits = splits
+            elif not (
+                _has_same_trials(first_splits.train, splits.train)
+                and _has_same_trials(first_splits.evaluation, splits.evaluation)
+            ):
                 raise DataError(
-                    f"{member.path} and {self.members[0].path} have different data under the name {self.session}, so "
+                    f"{submitted_run.path} and {self.runs[0].path} have different data under the name {self.session}, so "
                     "that their rates have no mean; submit them apart"
                 )
-            yield member, first, (prediction.train_rates, prediction.rates)
+            yield submitted_run, first_splits, (prediction.train_rates, prediction.rates)
 
 
 class MeanRates:
     """The mean over runs, summed in float64."""
 
     def __init__(self) -> None:
-        self.total: list[Tensor] = []
-        self.n = 0
+        self.sums: list[Tensor] = []
+        self.n_runs = 0
 
-    def add(self, rates: Sequence[Tensor]) -> None:
+    def update(self, rates: Sequence[Tensor]) -> None:
         """Takes the rates of one run: tensors that have the same shapes in all runs."""
-        doubles = [part.double() for part in rates]
-        self.total = [a + b for a, b in zip(self.total, doubles, strict=True)] if self.total else doubles
-        self.n += 1
+        run_rates = [tensor.double() for tensor in rates]
+        self.sums = [a + b for a, b in zip(self.sums, run_rates, strict=True)] if self.sums else run_rates
+        self.n_runs += 1
 
     def compute(self) -> list[Tensor]:
         """float32 means."""
-        return [(total / self.n).float() for total in self.total]
+        return [(rate_sum / self.n_runs).float() for rate_sum in self.sums]
 
 
-def gather(folders: Sequence[Path]) -> list[Ensemble]:
+def group_runs(folders: Sequence[Path]) -> list[SubmissionEnsemble]:
     """Runs of the same session and bin width, each as one ensemble.
 
     Args:
@@ -151,21 +156,23 @@ def gather(folders: Sequence[Path]) -> list[Ensemble]:
     for folder in folders:
         if folder.suffix == ".ckpt":
             raise ConfigError(f"{folder} is a checkpoint; name the run's folder, and --checkpoint {folder.name}")
-    members = [Member.read(run) for run in find_runs(folders)]
-    for member in members:
-        if member.sees_behavior:
-            raise TeacherError(f"{member.path} is a teacher, which sees what it is scored on; submit its students")
-    by_phase = {member.phase: member.path for member in members}
-    if len(by_phase) > 1:
-        several = ", ".join(f"{path} is of phase {phase}" for phase, path in by_phase.items())
-        raise ConfigError(f"{several}; a file holds one phase, so submit them apart")
-    groups: dict[tuple[str, int], list[Member]] = {}
-    for member in members:
-        groups.setdefault((member.session, member.bin_ms), []).append(member)
-    return [Ensemble(tuple(group)) for group in groups.values()]
+    submitted_runs = [SubmittedRun.from_run_dir(run_dir) for run_dir in find_runs(folders)]
+    for submitted_run in submitted_runs:
+        if submitted_run.is_teacher:
+            raise TeacherError(
+                f"{submitted_run.path} is a teacher, which sees what it is scored on; submit its students"
+            )
+    path_by_phase = {submitted_run.phase: submitted_run.path for submitted_run in submitted_runs}
+    if len(path_by_phase) > 1:
+        phase_list = ", ".join(f"{path} is of phase {phase}" for phase, path in path_by_phase.items())
+        raise ConfigError(f"{phase_list}; a file holds one phase, so submit them apart")
+    groups: dict[tuple[str, int], list[SubmittedRun]] = {}
+    for submitted_run in submitted_runs:
+        groups.setdefault((submitted_run.session, submitted_run.bin_ms), []).append(submitted_run)
+    return [SubmissionEnsemble(tuple(group)) for group in groups.values()]
 
 
-def _same(first: SessionTensors, second: SessionTensors) -> bool:
+def _has_same_trials(first: SessionTensors, second: SessionTensors) -> bool:
     """Whether two sessions hold the same spikes of the same trials and units, and score them in the same way."""
     names = ("spikes", "observed", "trial_id", "unit_id")
     sizes = ("n_heldin", "n_forward", "bin_ms")

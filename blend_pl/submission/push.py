@@ -13,33 +13,33 @@ from tempfile import TemporaryDirectory
 
 from blend_pl.errors import BlendError, ConfigError
 
-CHALLENGE = 1256
-PHASES = {"val": 2539, "test": 2540}
+CHALLENGE_ID = 1256
+PHASE_IDS = {"val": 2539, "test": 2540}
 
-CLIENT = "evalai==1.3.18"
+CLIENT_REQUIREMENT = "evalai==1.3.18"
 CLIENT_PYTHON = "3.9"
 """The newest Python that has the packages which the client pins."""
 
-TOKEN = "EVALAI_TOKEN"
+TOKEN_VARIABLE = "EVALAI_TOKEN"
 """Environment variable that may hold the token; otherwise the client's own file does."""
 
-HIDDEN = "***"
+REDACTED = "***"
 
-ANSWERS = "n\nn\n"
+PROMPT_REPLIES = "n\nn\n"
 """No description of the method, no metadata: both can be added on the web page."""
 
-PROFILE = "https://eval.ai/web/profile"
+PROFILE_URL = "https://eval.ai/web/profile"
 
-FAULTS = (
+ERROR_MESSAGES = (
     (
         r"cannot accept submissions|not active|challenge (phase )?.{0,40}does not exist",
-        f"EvalAI no longer accepts submissions to this phase of challenge {CHALLENGE}; score the file with --score, on "
+        f"EvalAI no longer accepts submissions to this phase of challenge {CHALLENGE_ID}; score the file with --score, on "
         "test trials with --test_targets download",
     ),
     (
         r"token.{0,40}(not valid|invalid|expired)|isn't valid|invalid token|unable to fetch auth token"
         r"|credentials were not provided|401 client error",
-        f"EvalAI does not accept the token; get a new one at {PROFILE} and put it into {TOKEN} or `evalai set_token`",
+        f"EvalAI does not accept the token; get a new one at {PROFILE_URL} and put it into {TOKEN_VARIABLE} or `evalai set_token`",
     ),
     (
         r"could not establish a connection|connection ?error|failed to (fetch|download)|error sending request",
@@ -53,7 +53,7 @@ class PushError(BlendError):
     """A submission that EvalAI did not take."""
 
 
-def push(path: Path, phase: str, environment: Mapping[str, str]) -> str:
+def push_to_evalai(path: Path, phase: str, environment: Mapping[str, str]) -> str:
     """Hands a submission to EvalAI, not to be shown in public.
 
     The token goes to the client in a file that only the user can read, never in its arguments, and is blotted out of
@@ -71,71 +71,94 @@ def push(path: Path, phase: str, environment: Mapping[str, str]) -> str:
         ConfigError: there is no client, or no token.
         PushError: EvalAI did not take the file.
     """
-    client = _client(environment)
-    token = environment.get(TOKEN) or _stored_token(environment)
+    client = _client_command(environment)
+    token = environment.get(TOKEN_VARIABLE) or _stored_token(environment)
     if not token:
-        raise ConfigError(f"there is no EvalAI token; get one at {PROFILE} and put it into the variable {TOKEN}")
-    command = [*client, "challenge", str(CHALLENGE), "phase", str(PHASES[phase]), "submit"]
+        raise ConfigError(
+            f"there is no EvalAI token; get one at {PROFILE_URL} and put it into the variable {TOKEN_VARIABLE}"
+        )
+    command = [*client, "challenge", str(CHALLENGE_ID), "phase", str(PHASE_IDS[phase]), "submit"]
     command += ["--file", str(path.resolve()), "--large", "--private"]
-    with _with_token(token, environment) as variables:
+    with _token_environment(token, environment) as variables:
         try:
-            done = subprocess.run(
-                command, env=variables, input=ANSWERS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            completed = subprocess.run(
+                command,
+                env=variables,
+                input=PROMPT_REPLIES,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
             )
         except OSError as error:
-            raise ConfigError(f"cannot start {client[0]}: {error.strerror}; install {CLIENT} anew") from error
-    said = _blotted(done.stdout, token)
-    submitted = re.search(r"[^\n]*successfully submitted[^\n]*", said)
-    if done.returncode == 0 and submitted:
-        return submitted[0].strip()
-    for pattern, meaning in FAULTS:
-        if re.search(pattern, said, flags=re.IGNORECASE | re.DOTALL):
-            raise PushError(meaning)
-    last = [line.strip() for line in said.splitlines() if line.strip()][-1:]
-    raise PushError(f"the EvalAI client failed: {' '.join(last) or 'it says nothing'}; {path} is unharmed")
+            raise ConfigError(
+                f"cannot start {client[0]}: {error.strerror}; install {CLIENT_REQUIREMENT} anew"
+            ) from error
+    client_output = _redact(completed.stdout, token)
+    success = re.search(r"[^\n]*successfully submitted[^\n]*", client_output)
+    if completed.returncode == 0 and success:
+        return success[0].strip()
+    for pattern, message in ERROR_MESSAGES:
+        if re.search(pattern, client_output, flags=re.IGNORECASE | re.DOTALL):
+            raise PushError(message)
+    last_line = [line.strip() for line in client_output.splitlines() if line.strip()][-1:]
+    raise PushError(f"the EvalAI client failed: {' '.join(last_line) or 'it says nothing'}; {path} is unharmed")
 
 
-def _client(environment: Mapping[str, str]) -> list[str]:
+def _client_command(environment: Mapping[str, str]) -> list[str]:
     """The client where it is installed, or the installer that runs it in an environment of its own."""
     path = environment.get("PATH", "")
     if installed := shutil.which("evalai", path=path):
         return [installed]
     if uv := shutil.which("uv", path=os.pathsep.join([path, str(Path(sys.executable).parent)])):
-        return [uv, "tool", "run", "--quiet", "--python", CLIENT_PYTHON, "--from", CLIENT, "evalai"]
-    raise ConfigError(f"there is no EvalAI client; install uv, which runs it in an environment of its own, or {CLIENT}")
+        return [uv, "tool", "run", "--quiet", "--python", CLIENT_PYTHON, "--from", CLIENT_REQUIREMENT, "evalai"]
+    raise ConfigError(
+        f"there is no EvalAI client; install uv, which runs it in an environment of its own, or {CLIENT_REQUIREMENT}"
+    )
 
 
 def _stored_token(environment: Mapping[str, str]) -> str | None:
     """The token in the client's own file."""
     try:
-        return str(json.loads((_home(environment) / ".evalai" / "token.json").read_text())["token"])
+        return str(json.loads((_home_dir(environment) / ".evalai" / "token.json").read_text())["token"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
         # The text of such an error may quote the file.
-        raise ConfigError(f"cannot read ~/.evalai/token.json; put the token of {PROFILE} into {TOKEN}") from None
+        raise ConfigError(
+            f"cannot read ~/.evalai/token.json; put the token of {PROFILE_URL} into {TOKEN_VARIABLE}"
+        ) from None
 
 
-def _home(environment: Mapping[str, str]) -> Path:
+def _home_dir(environment: Mapping[str, str]) -> Path:
     return Path(environment.get("HOME") or Path.home())
 
 
 @contextmanager
-def _with_token(token: str, environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
+def _token_environment(token: str, environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """Variables under which the client, which reads its token from the home folder only, finds this token."""
-    home = _home(environment)
+    home_dir = _home_dir(environment)
     with TemporaryDirectory(prefix="blend-evalai-") as folder:
-        config = Path(folder) / ".evalai"
-        config.mkdir(mode=0o700)
-        with os.fdopen(os.open(config / "token.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        config_dir = Path(folder) / ".evalai"
+        config_dir.mkdir(mode=0o700)
+        with os.fdopen(os.open(config_dir / "token.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             json.dump({"token": token}, file)
         # The installer keeps its downloads where they were.
-        kept = {"XDG_CACHE_HOME": str(home / ".cache"), "XDG_DATA_HOME": str(home / ".local" / "share")}
-        others = {name: value for name, value in environment.items() if name != TOKEN}
-        yield {**kept, **others, "HOME": folder, "USERPROFILE": folder, "PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"}
+        cache_variables = {
+            "XDG_CACHE_HOME": str(home_dir / ".cache"),
+            "XDG_DATA_HOME": str(home_dir / ".local" / "share"),
+        }
+        inherited_variables = {name: value for name, value in environment.items() if name != TOKEN_VARIABLE}
+        yield {
+            **cache_variables,
+            **inherited_variables,
+            "HOME": folder,
+            "USERPROFILE": folder,
+            "PYTHONUTF8": "1",
+            "LC_ALL": "C.UTF-8",
+        }
 
 
-def _blotted(text: str, token: str) -> str:
+def _redact(text: str, token: str) -> str:
     """The text without the token, without other keys, and without colours."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", text).replace(token, HIDDEN)
-    return re.sub(r"\b(Bearer|Token) [\w.~+/=-]{20,}", rf"\1 {HIDDEN}", text)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text).replace(token, REDACTED)
+    return re.sub(r"\b(Bearer|Token) [\w.~+/=-]{20,}", rf"\1 {REDACTED}", text)

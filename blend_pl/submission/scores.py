@@ -10,53 +10,53 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from blend_pl.metrics.nlb import SCORES, score
-from blend_pl.report.tables import NAMES
-from blend_pl.report.test_scores import TEST_SCORES
-from blend_pl.submission.layout import Sessions
+from blend_pl.metrics.nlb import SCORES, evaluate_rates
+from blend_pl.report.tables import SCORE_LABELS
+from blend_pl.report.test_scores import TEST_SCORES_FILE
+from blend_pl.submission.layout import SessionSplits
 from blend_pl.utils.files import atomic_file
 
 
-def score_rates(sessions: Sessions, rates: tuple[Tensor, Tensor]) -> dict[str, float]:
+def score_rates(splits: SessionSplits, rates: tuple[Tensor, Tensor]) -> dict[str, float]:
     """The scores of NLB'21 that sessions and rates allow.
 
     Args:
-        sessions: training and evaluation trials, T observed of T' bins, N units.
+        splits: training and evaluation trials, T observed of T' bins, N units.
         rates: (train trials, T or T', N) and (evaluation trials, T', N) expected counts per bin; without the forward
             bins there is no fp-bps.
     """
-    evaluation = sessions.evaluation
+    evaluation = splits.evaluation
     bins = evaluation.n_observed
     if rates[1].shape[1] == bins:
         observed = evaluation.observed.clone()
         observed[:, bins:] = False
         evaluation = replace(evaluation, observed=observed)
-    return score(sessions.train, evaluation, rates)
+    return evaluate_rates(splits.train, evaluation, rates)
 
 
-def print_rows(title: str, rows: Mapping[str, dict[str, float]]) -> None:
+def print_score_table(title: str, rows: Mapping[str, dict[str, float]]) -> None:
     """Prints scores, a row for each that has them."""
-    shown = [name for name in SCORES if any(name in scores for scores in rows.values())]
+    score_names = [name for name in SCORES if any(name in scores for scores in rows.values())]
     table = Table(title=title, title_justify="left")
     table.add_column("rates of")
-    for name in shown:
-        table.add_column(NAMES[name], justify="right")
-    for row, scores in rows.items():
-        table.add_row(row, *(f"{scores[name]:.4f}" if name in scores else "" for name in shown))
+    for name in score_names:
+        table.add_column(SCORE_LABELS[name], justify="right")
+    for row_label, scores in rows.items():
+        table.add_row(row_label, *(f"{scores[name]:.4f}" if name in scores else "" for name in score_names))
     Console().print(table)
 
 
-def write_test_scores(run: Path, scores: dict[str, float], targets_sha256: str) -> None:
+def write_test_scores(run_dir: Path, scores: dict[str, float], targets_sha256: str) -> None:
     """Writes what a run scored on test trials beside its results.
 
     Args:
-        run: the run's folder.
+        run_dir: the run's folder.
         scores: scores by name.
         targets_sha256: digest of the targets, in hex.
 
     Raises:
         DataError: the folder cannot be written.
     """
-    found = {"scores": scores, "targets_sha256": targets_sha256, "date": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-    with atomic_file(run / TEST_SCORES) as path:
-        path.write_text(json.dumps(found, indent=2) + "\n")
+    content = {"scores": scores, "targets_sha256": targets_sha256, "date": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    with atomic_file(run_dir / TEST_SCORES_FILE) as path:
+        path.write_text(json.dumps(content, indent=2) + "\n")

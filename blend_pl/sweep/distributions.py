@@ -15,7 +15,7 @@ from scipy.special import betaincinv, ndtri
 
 from blend_pl.errors import ConfigError
 
-TAIL = 1e-4
+TAIL_PROBABILITY = 1e-4
 """Share of an unbounded distribution that is left out at either end."""
 
 
@@ -26,26 +26,28 @@ class Distribution(ABC):
     def draw(self, name: str, trial: Any) -> Any:
         """The value of this parameter in an `optuna.Trial`."""
 
-    def grid(self) -> Sequence[Any] | None:
+    def grid_values(self) -> Sequence[Any] | None:
         """What Optuna is told to draw, once for each value; None for a distribution that is no grid."""
         return None
 
 
 @dataclass(frozen=True)
-class Choice(Distribution):
+class Categorical(Distribution):
     """One of several values, with equal chances; they may be of any type, and Optuna sees them as JSON."""
 
     values: tuple[Any, ...]
 
     def draw(self, name: str, trial: Any) -> Any:
-        return self.values[0] if len(self.values) == 1 else json.loads(trial.suggest_categorical(name, self.grid()))
+        return (
+            self.values[0] if len(self.values) == 1 else json.loads(trial.suggest_categorical(name, self.grid_values()))
+        )
 
-    def grid(self) -> Sequence[str]:
+    def grid_values(self) -> Sequence[str]:
         return [json.dumps(value) for value in self.values]
 
 
 @dataclass(frozen=True)
-class Whole(Distribution):
+class IntUniform(Distribution):
     """A whole number from `low` to `high`."""
 
     low: int
@@ -54,12 +56,12 @@ class Whole(Distribution):
     def draw(self, name: str, trial: Any) -> int:
         return int(trial.suggest_int(name, self.low, self.high))
 
-    def grid(self) -> Sequence[int]:
+    def grid_values(self) -> Sequence[int]:
         return range(self.low, self.high + 1)
 
 
 @dataclass(frozen=True)
-class Real(Distribution):
+class Uniform(Distribution):
     """A number from `low` to `high`, uniform itself or in its logarithm."""
 
     low: float
@@ -71,7 +73,7 @@ class Real(Distribution):
 
 
 @dataclass(frozen=True)
-class Multiple(Distribution):
+class QUniform(Distribution):
     """A multiple of `step` from `low` to `high` times it, uniform itself or in its logarithm; a float, as in W&B."""
 
     low: int
@@ -80,30 +82,30 @@ class Multiple(Distribution):
     log: bool = False
 
     def draw(self, name: str, trial: Any) -> float:
-        return _times(trial.suggest_int(name, self.low, self.high, log=self.log), self.step)
+        return _multiply(trial.suggest_int(name, self.low, self.high, log=self.log), self.step)
 
-    def grid(self) -> Sequence[int]:
+    def grid_values(self) -> Sequence[int]:
         return range(self.low, self.high + 1)
 
 
 @dataclass(frozen=True)
-class Shaped(Distribution):
+class InverseCDF(Distribution):
     """Any other distribution, by its quantile function; rounded to multiples of `step` where there is one."""
 
     quantile: Callable[[float], Any]
     step: float | None = None
 
     def draw(self, name: str, trial: Any) -> Any:
-        value = self.quantile(trial.suggest_float(name, TAIL, 1 - TAIL))
-        return value if self.step is None else _times(round(value / self.step), self.step)
+        value = self.quantile(trial.suggest_float(name, TAIL_PROBABILITY, 1 - TAIL_PROBABILITY))
+        return value if self.step is None else _multiply(round(value / self.step), self.step)
 
 
-def _times(number: int, step: float) -> float:
+def _multiply(number: int, step: float) -> float:
     # Without the noise of binary fractions: 3 * 0.1 is 0.3.
     return float(f"{number * step:.12g}")
 
 
-def distribution(name: str, entry: Any) -> Distribution:
+def parse_distribution(name: str, entry: Any) -> Distribution:
     """What an entry of a sweep's `parameters` stands for.
 
     Args:
@@ -115,10 +117,12 @@ def distribution(name: str, entry: Any) -> Distribution:
     """
     if not isinstance(entry, Mapping):
         raise ConfigError(f"parameter {name} is {entry!r}; write `value: ...`, `values: [...]` or a distribution")
-    kind = entry.get("distribution") or _implied(name, entry)
-    if kind not in KINDS:
-        raise ConfigError(f"parameter {name} has the unknown distribution {kind!r}; take one of {', '.join(KINDS)}")
-    make, required, optional = KINDS[kind]
+    kind = entry.get("distribution") or _infer_kind(name, entry)
+    if kind not in DISTRIBUTIONS:
+        raise ConfigError(
+            f"parameter {name} has the unknown distribution {kind!r}; take one of {', '.join(DISTRIBUTIONS)}"
+        )
+    factory, required, optional = DISTRIBUTIONS[kind]
     unknown = sorted(set(entry) - {"distribution", *required, *optional})
     if unknown:
         raise ConfigError(f"parameter {name} ({kind}) does not take {', '.join(unknown)}; remove what is too much")
@@ -129,27 +133,27 @@ def distribution(name: str, entry: Any) -> Distribution:
         if isinstance(number, str) and key != "distribution" and "value" not in key:
             raise ConfigError(f"{key} of parameter {name} is the text {number!r}; YAML wants 1e-3 written as 1.0e-3")
     try:
-        return make(**{key: entry[key] for key in entry if key != "distribution"})
+        return factory(**{key: entry[key] for key in entry if key != "distribution"})
     except (ValueError, TypeError, OverflowError, ZeroDivisionError) as error:
         raise ConfigError(f"parameter {name} ({kind}) cannot be drawn: {error}") from error
 
 
-def _implied(name: str, entry: Mapping[str, Any]) -> str:
+def _infer_kind(name: str, entry: Mapping[str, Any]) -> str:
     if "parameters" in entry:
         raise ConfigError(f"parameter {name} is nested; write flat keys with dots, as in model.optimizer.lr")
     if "value" in entry:
         return "constant"
     if "values" in entry:
         return "categorical"
-    whole = all(type(entry.get(key)) is int for key in ("min", "max"))
-    return "int_uniform" if whole else "uniform"
+    is_integer_range = all(type(entry.get(key)) is int for key in ("min", "max"))
+    return "int_uniform" if is_integer_range else "uniform"
 
 
 def _constant(value: Any) -> Distribution:
-    return _choice([value])
+    return _categorical([value])
 
 
-def _choice(values: Sequence[Any], probabilities: Sequence[float] | None = None) -> Distribution:
+def _categorical(values: Sequence[Any], probabilities: Sequence[float] | None = None) -> Distribution:
     if not isinstance(values, list) or not values:
         raise ValueError("`values` is a list of at least one")
     if any(value is None for value in values):
@@ -157,103 +161,103 @@ def _choice(values: Sequence[Any], probabilities: Sequence[float] | None = None)
     if len({json.dumps(value) for value in values}) < len(values):
         raise ValueError("a value is there twice")
     if probabilities is None:
-        return Choice(tuple(values))
+        return Categorical(tuple(values))
     if len(probabilities) != len(values) or min(probabilities) < 0 or not math.isclose(sum(probabilities), 1):
         raise ValueError("`probabilities` are one for each value, and together 1")
 
-    def quantile(share: float) -> Any:
-        chances = iter(zip(values, probabilities, strict=True))
-        reached = 0.0
-        for value, chance in chances:
-            reached += chance
-            if share < reached:
+    def quantile(level: float) -> Any:
+        value_probabilities = iter(zip(values, probabilities, strict=True))
+        cumulative = 0.0
+        for value, probability in value_probabilities:
+            cumulative += probability
+            if level < cumulative:
                 return value
         return values[-1]
 
-    return Shaped(quantile)
+    return InverseCDF(quantile)
 
 
-def _whole(min: int, max: int) -> Distribution:
+def _int_uniform(min: int, max: int) -> Distribution:
     if int(min) != min or int(max) != max or min > max:
         raise ValueError("min and max are whole numbers, in this order")
-    return Whole(int(min), int(max))
+    return IntUniform(int(min), int(max))
 
 
-def _real(min: float, max: float, log: bool = False) -> Distribution:
+def _uniform(min: float, max: float, log: bool = False) -> Distribution:
     low, high = float(min), float(max)
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         raise ValueError(f"min and max are numbers, in this order, not {min!r} and {max!r}")
     if log and low <= 0:
         raise ValueError("the smallest value of a logarithmic distribution is above 0")
-    return Real(low, high, log)
+    return Uniform(low, high, log)
 
 
-def _multiple(min: float, max: float, q: float, log: bool = False) -> Distribution:
-    bounds = _real(min, max, log)
-    assert isinstance(bounds, Real)
+def _q_uniform(min: float, max: float, q: float, log: bool = False) -> Distribution:
+    bounds = _uniform(min, max, log)
+    assert isinstance(bounds, Uniform)
     if q <= 0:
         raise ValueError("q is above 0")
     # A bound that is a multiple but for the noise of binary fractions belongs to them.
     low, high = math.ceil(bounds.low / q - 1e-9), math.floor(bounds.high / q + 1e-9)
     if low > high:
         raise ValueError(f"no multiple of {q} lies between {min} and {max}")
-    return Multiple(low, high, float(q), log)
+    return QUniform(low, high, float(q), log)
 
 
 def _normal(mu: float = 0.0, sigma: float = 1.0, q: float | None = None) -> Distribution:
-    _positive(sigma=sigma, q=q)
-    return Shaped(lambda share: float(mu + sigma * ndtri(share)), q)
+    _require_positive(sigma=sigma, q=q)
+    return InverseCDF(lambda level: float(mu + sigma * ndtri(level)), q)
 
 
 def _log_normal(mu: float = 0.0, sigma: float = 1.0, q: float | None = None) -> Distribution:
-    _positive(sigma=sigma, q=q)
-    return Shaped(lambda share: float(math.exp(mu + sigma * ndtri(share))), q)
+    _require_positive(sigma=sigma, q=q)
+    return InverseCDF(lambda level: float(math.exp(mu + sigma * ndtri(level))), q)
 
 
 def _beta(a: float, b: float, q: float | None = None) -> Distribution:
-    _positive(a=a, b=b, q=q)
-    return Shaped(lambda share: float(betaincinv(a, b, share)), q)
+    _require_positive(a=a, b=b, q=q)
+    return InverseCDF(lambda level: float(betaincinv(a, b, level)), q)
 
 
-def _positive(**numbers: float | None) -> None:
+def _require_positive(**numbers: float | None) -> None:
     for name, number in numbers.items():
         if number is not None and not float(number) > 0:
             raise ValueError(f"{name} is above 0, not {number}")
 
 
-def _exponents(make: Callable[..., Distribution], sign: int = 1) -> Callable[..., Distribution]:
+def _with_exponent_bounds(factory: Callable[..., Distribution], sign: int = 1) -> Callable[..., Distribution]:
     """The same between powers of e, as W&B gives the bounds of its older distributions."""
 
-    def made(min: float, max: float, q: float | None = None) -> Distribution:
+    def exponent_factory(min: float, max: float, q: float | None = None) -> Distribution:
         low, high = sorted((math.exp(sign * min), math.exp(sign * max)))
-        return make(low, high, log=True) if q is None else make(low, high, q, log=True)
+        return factory(low, high, log=True) if q is None else factory(low, high, q, log=True)
 
-    return made
-
-
-def _log(make: Callable[..., Distribution]) -> Callable[..., Distribution]:
-    return lambda **numbers: make(**numbers, log=True)
+    return exponent_factory
 
 
-BOUNDS, STEPPED = ("min", "max"), ("min", "max", "q")
-SHAPE = ("mu", "sigma")
-KINDS: dict[str, tuple[Callable[..., Distribution], tuple[str, ...], tuple[str, ...]]] = {
+def _with_log_scale(factory: Callable[..., Distribution]) -> Callable[..., Distribution]:
+    return lambda **numbers: factory(**numbers, log=True)
+
+
+BOUNDS, BOUNDS_AND_STEP = ("min", "max"), ("min", "max", "q")
+MU_AND_SIGMA = ("mu", "sigma")
+DISTRIBUTIONS: dict[str, tuple[Callable[..., Distribution], tuple[str, ...], tuple[str, ...]]] = {
     "constant": (_constant, ("value",), ()),
-    "categorical": (_choice, ("values",), ("probabilities",)),
-    "categorical_w_probabilities": (_choice, ("values", "probabilities"), ()),
-    "int_uniform": (_whole, BOUNDS, ()),
-    "uniform": (_real, BOUNDS, ()),
-    "q_uniform": (_multiple, STEPPED, ()),
-    "log_uniform": (_exponents(_real), BOUNDS, ()),
-    "log_uniform_values": (_log(_real), BOUNDS, ()),
-    "q_log_uniform": (_exponents(_multiple), STEPPED, ()),
-    "q_log_uniform_values": (_log(_multiple), STEPPED, ()),
-    "inv_log_uniform": (_exponents(_real, sign=-1), BOUNDS, ()),
-    "inv_log_uniform_values": (_log(_real), BOUNDS, ()),
-    "normal": (_normal, (), SHAPE),
-    "q_normal": (_normal, ("q",), SHAPE),
-    "log_normal": (_log_normal, (), SHAPE),
-    "q_log_normal": (_log_normal, ("q",), SHAPE),
+    "categorical": (_categorical, ("values",), ("probabilities",)),
+    "categorical_w_probabilities": (_categorical, ("values", "probabilities"), ()),
+    "int_uniform": (_int_uniform, BOUNDS, ()),
+    "uniform": (_uniform, BOUNDS, ()),
+    "q_uniform": (_q_uniform, BOUNDS_AND_STEP, ()),
+    "log_uniform": (_with_exponent_bounds(_uniform), BOUNDS, ()),
+    "log_uniform_values": (_with_log_scale(_uniform), BOUNDS, ()),
+    "q_log_uniform": (_with_exponent_bounds(_q_uniform), BOUNDS_AND_STEP, ()),
+    "q_log_uniform_values": (_with_log_scale(_q_uniform), BOUNDS_AND_STEP, ()),
+    "inv_log_uniform": (_with_exponent_bounds(_uniform, sign=-1), BOUNDS, ()),
+    "inv_log_uniform_values": (_with_log_scale(_uniform), BOUNDS, ()),
+    "normal": (_normal, (), MU_AND_SIGMA),
+    "q_normal": (_normal, ("q",), MU_AND_SIGMA),
+    "log_normal": (_log_normal, (), MU_AND_SIGMA),
+    "q_log_normal": (_log_normal, ("q",), MU_AND_SIGMA),
     "beta": (_beta, ("a", "b"), ()),
     "q_beta": (_beta, ("a", "b", "q"), ()),
 }

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from blend_pl.errors import ConfigError
-from blend_pl.runs.results import RESULTS
+from blend_pl.runs.results import RESULTS_FILE
 from blend_pl.sweep.file import SweepFile
-from blend_pl.sweep.owner import Watch, here
-from blend_pl.utils.files import unwritable
+from blend_pl.sweep.owner import HeartbeatMonitor, current_owner
+from blend_pl.utils.files import write_error
 
-JOURNAL, CLAIMS = "journal.log", "claims"
+JOURNAL, CLAIM_LOCK = "journal.log", "claims"
 SWEEP, OWNERS, REASONS = "sweep", "owners", "reasons"
 STUDY = "sweep"
 
@@ -60,49 +60,51 @@ class Journal:
         except ImportError:
             raise ConfigError('sweep needs Optuna; run pip install "blend-pl[sweep]"') from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.folder, self.sweep, self.watch = folder, sweep, Watch()
+        self.folder, self.sweep, self.heartbeat_monitor = folder, sweep, HeartbeatMonitor()
         path = folder / JOURNAL
         try:
             folder.mkdir(parents=True, exist_ok=True)
             lock = JournalFileOpenLock(str(path))
-            self.claims = JournalFileOpenLock(str(folder / CLAIMS))
-            with _held(self.claims):
-                with _held(lock):
-                    _mend(path)
+            self.claim_lock = JournalFileOpenLock(str(folder / CLAIM_LOCK))
+            with _locked(self.claim_lock):
+                with _locked(lock):
+                    _truncate_partial_line(path)
                 self.study = optuna.create_study(
                     study_name=STUDY,
                     storage=optuna.storages.JournalStorage(JournalFileBackend(str(path), lock_obj=lock)),
                     direction="maximize" if sweep.maximize else "minimize",
                     load_if_exists=True,
                 )
-                known = self.study.user_attrs.get(SWEEP)
-                if known is None:
+                stored_identity = self.study.user_attrs.get(SWEEP)
+                if stored_identity is None:
                     self.study.set_user_attr(SWEEP, sweep.identity)
         except OSError as error:
-            raise unwritable(folder, error) from error
-        if known is not None and known != sweep.identity:
+            raise write_error(folder, error) from error
+        if stored_identity is not None and stored_identity != sweep.identity:
             raise ConfigError(
                 f"{folder} holds trials of another {sweep.name}, for the file has changed since; choose another "
                 "--output, or another name for the file"
             )
-        self.failures = {trial.number: len(self.reasons(trial)) for trial in self.trials() if self.failed(trial)}
+        self.initial_failure_counts = {
+            trial.number: len(self.failure_reasons(trial)) for trial in self.trials() if self.is_failed(trial)
+        }
 
     def trials(self) -> list[Any]:
         """All trials, as `optuna.trial.FrozenTrial`."""
         return self.study.get_trials(deepcopy=False)
 
-    def run_of(self, number: int) -> Path:
+    def trial_dir(self, number: int) -> Path:
         """The folder of a trial."""
         return self.folder / f"trial-{number:04d}"
 
-    def sign_of(self, number: int) -> Path:
+    def heartbeat_file(self, number: int) -> Path:
         """The file that is touched as long as a trial runs."""
-        return self.run_of(number) / ".alive"
+        return self.trial_dir(number) / ".alive"
 
-    def claim(self, wanted: int) -> Claim | None:
+    def claim(self, n_trials: int) -> Claim | None:
         """The next trial for this process.
 
-        That is one whose owner is gone; else a new one if fewer than `wanted` are there; else one that had failed when
+        That is one whose owner is gone; else a new one if fewer than `n_trials` are there; else one that had failed when
         this journal was opened.
 
         Returns:
@@ -110,42 +112,42 @@ class Journal:
         """
         import optuna
 
-        with _held(self.claims):
+        with _locked(self.claim_lock):
             trials = self.trials()
-            trial = next((trial for trial in trials if self._abandoned(trial)), None)
-            if trial is None and len(trials) >= min(wanted, self.sweep.size):
-                trial = self._to_try_again(trials)
+            trial = next((trial for trial in trials if self._is_abandoned(trial)), None)
+            if trial is None and len(trials) >= min(n_trials, self.sweep.max_trials):
+                trial = self._next_retry(trials)
                 if trial is None:
                     return None
-            self.study.sampler = self._sampler(len(trials) if trial is None else trial.number)
+            self.study.sampler = self._make_sampler(len(trials) if trial is None else trial.number)
             # Asked again, Optuna draws for a trial what it has drawn before.
-            asked = self.study.ask() if trial is None else optuna.trial.Trial(self.study, trial._trial_id)
-            values = self.sweep.draw(asked)
-            self.run_of(asked.number).mkdir(exist_ok=True)
-            self.sign_of(asked.number).touch()
-            claim = Claim(asked.number, values, asked)
-            asked.set_user_attr(OWNERS, [here(os.getpid())])
+            optuna_trial = self.study.ask() if trial is None else optuna.trial.Trial(self.study, trial._trial_id)
+            values = self.sweep.draw(optuna_trial)
+            self.trial_dir(optuna_trial.number).mkdir(exist_ok=True)
+            self.heartbeat_file(optuna_trial.number).touch()
+            claim = Claim(optuna_trial.number, values, optuna_trial)
+            optuna_trial.set_user_attr(OWNERS, [current_owner(os.getpid())])
             return claim
 
-    def _abandoned(self, trial: Any) -> bool:
+    def _is_abandoned(self, trial: Any) -> bool:
         owners = trial.user_attrs.get(OWNERS)
-        if trial.state.is_finished() or self.failed(trial):
+        if trial.state.is_finished() or self.is_failed(trial):
             return False
-        return owners is None or self.watch.gone(owners, self.sign_of(trial.number))
+        return owners is None or self.heartbeat_monitor.is_stale(owners, self.heartbeat_file(trial.number))
 
-    def _to_try_again(self, trials: list[Any]) -> Any:
+    def _next_retry(self, trials: list[Any]) -> Any:
         """The trial that failed least often of those that this journal may try again; None if there is none."""
-        failed = [
+        retryable = [
             trial
             for trial in trials
-            if self.failed(trial)
-            and self.failures.get(trial.number) == len(self.reasons(trial))
+            if self.is_failed(trial)
+            and self.initial_failure_counts.get(trial.number) == len(self.failure_reasons(trial))
             # A finished run would only be read once more.
-            and not (self.run_of(trial.number) / RESULTS).exists()
+            and not (self.trial_dir(trial.number) / RESULTS_FILE).exists()
         ]
-        return min(failed, key=lambda trial: len(self.reasons(trial)), default=None)
+        return min(retryable, key=lambda trial: len(self.failure_reasons(trial)), default=None)
 
-    def _sampler(self, number: int) -> Any:
+    def _make_sampler(self, number: int) -> Any:
         """Seeded by the trial's number, no two processes draw the same, and one alone draws the same each time."""
         from optuna.exceptions import ExperimentalWarning
         from optuna.samplers import PartialFixedSampler, RandomSampler, TPESampler
@@ -157,11 +159,11 @@ class Journal:
             return random
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            return PartialFixedSampler(self.sweep.point(number), random)
+            return PartialFixedSampler(self.sweep.grid_point(number), random)
 
-    def join(self, claim: Claim, process: int) -> None:
+    def add_owner(self, claim: Claim, pid: int) -> None:
         """Says who else runs a trial: as long as that process lives, nobody takes the trial over."""
-        claim.trial.set_user_attr(OWNERS, [here(os.getpid()), here(process)])
+        claim.trial.set_user_attr(OWNERS, [current_owner(os.getpid()), current_owner(pid)])
 
     def finish(self, claim: Claim, value: float) -> None:
         """Writes down what came out of a trial."""
@@ -169,29 +171,29 @@ class Journal:
 
     def fail(self, claim: Claim, reason: str) -> None:
         """Writes down that a trial has failed, and why; whoever has taken it over meanwhile decides instead."""
-        with _held(self.claims):
+        with _locked(self.claim_lock):
             trial = self.trials()[claim.number]
-            if trial.state.is_finished() or here(os.getpid()) not in trial.user_attrs[OWNERS]:
+            if trial.state.is_finished() or current_owner(os.getpid()) not in trial.user_attrs[OWNERS]:
                 return
             # Optuna never runs again what it was told has failed.
-            claim.trial.set_user_attr(REASONS, [*self.reasons(trial), reason])
+            claim.trial.set_user_attr(REASONS, [*self.failure_reasons(trial), reason])
             claim.trial.set_user_attr(OWNERS, [])
 
-    def failed(self, trial: Any) -> bool:
+    def is_failed(self, trial: Any) -> bool:
         """Whether a trial has failed and nobody tries it again now."""
         return not trial.state.is_finished() and trial.user_attrs.get(OWNERS) == []
 
-    def reasons(self, trial: Any) -> list[str]:
+    def failure_reasons(self, trial: Any) -> list[str]:
         """Why a trial failed, each time that it did."""
         return list(trial.user_attrs.get(REASONS, []))
 
-    def open(self) -> bool:
+    def has_pending(self) -> bool:
         """Whether any trial is still to end."""
-        return any(not (trial.state.is_finished() or self.failed(trial)) for trial in self.trials())
+        return any(not (trial.state.is_finished() or self.is_failed(trial)) for trial in self.trials())
 
 
 @contextmanager
-def _held(lock: Any) -> Iterator[None]:
+def _locked(lock: Any) -> Iterator[None]:
     lock.acquire()
     try:
         yield
@@ -199,7 +201,7 @@ def _held(lock: Any) -> Iterator[None]:
         lock.release()
 
 
-def _mend(path: Path) -> None:
+def _truncate_partial_line(path: Path) -> None:
     """Cuts off a line that a full disk or a power cut left half written; whatever came after would be unreadable."""
     if not path.exists():
         return

@@ -8,17 +8,17 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from blend_pl.report.pages import Picture, html_picture, html_table, markdown_picture, markdown_table, page
+from blend_pl.report.pages import Picture, html_page, html_picture, html_table, markdown_picture, markdown_table
 from blend_pl.report.tables import Table
-from blend_pl.runs.folder import CONFIG
-from blend_pl.sweep.distributions import Choice, Distribution, Multiple, Real
+from blend_pl.runs.folder import CONFIG_FILE
+from blend_pl.sweep.distributions import Categorical, Distribution, QUniform, Uniform
 from blend_pl.sweep.journal import Journal
 from blend_pl.utils.files import atomic_file
 
-MARKDOWN, HTML, PARALLEL = "sweep.md", "sweep.html", "parallel.png"
-BEST = 10
+MARKDOWN, HTML, PARALLEL_PLOT = "sweep.md", "sweep.html", "parallel.png"
+TOP_TRIALS = 10
 """Trials in the table."""
-ENOUGH = 4
+MIN_TRIALS_IMPORTANCE = 4
 """Trials from which the importance of parameters can be told at all."""
 
 
@@ -31,24 +31,28 @@ def write_summary(journal: Journal) -> None:
     sweep, trials = journal.sweep, journal.trials()
     complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
     complete.sort(key=lambda trial: trial.value, reverse=sweep.maximize)
-    failed = [trial for trial in trials if journal.failed(trial)]
+    failed = [trial for trial in trials if journal.is_failed(trial)]
     counts = f"{len(complete)} trials finished, {len(failed)} failed."
     console = Console(soft_wrap=True, highlight=False, markup=False)
     console.print(counts)
     if not complete:
         return
-    best = journal.run_of(complete[0].number)
-    chosen = (
+    best = journal.trial_dir(complete[0].number)
+    best_note = (
         f"Best: trial {complete[0].number}, {sweep.metric} {complete[0].value:.4f}. Its settings with another seed: "
-        f"python -m blend_pl fit --config {best / CONFIG} --seed_everything 1"
+        f"python -m blend_pl fit --config {best / CONFIG_FILE} --seed_everything 1"
     )
-    tables = [("Best trials", _best(journal, complete[:BEST]))]
-    notes = [counts, chosen, *(f"Trial {t.number} failed: {journal.reasons(t)[-1]}." for t in failed)]
-    if len(complete) >= ENOUGH:
-        tables += [("Importance: share of the score's variance (fANOVA)", _importance(journal))]
+    tables = [("Best trials", _best_trials_table(journal, complete[:TOP_TRIALS]))]
+    notes = [
+        counts,
+        best_note,
+        *(f"Trial {trial.number} failed: {journal.failure_reasons(trial)[-1]}." for trial in failed),
+    ]
+    if len(complete) >= MIN_TRIALS_IMPORTANCE:
+        tables += [("Importance: share of the score's variance (fANOVA)", _importance_table(journal))]
     else:
-        notes.append(f"Fewer than {ENOUGH} trials, too few to say which parameters matter.")
-    pictures = _draw(journal, complete, notes)
+        notes.append(f"Fewer than {MIN_TRIALS_IMPORTANCE} trials, too few to say which parameters matter.")
+    pictures = _draw_parallel_plot(journal, complete, notes)
     title = f"Sweep {sweep.name}"
     markdown = [f"# {title}", *notes]
     html = [f"<p>{escape(note)}</p>" for note in notes]
@@ -57,29 +61,31 @@ def write_summary(journal: Journal) -> None:
         html += [f"<h2>{escape(name)}</h2>", html_table(table)]
     markdown += map(markdown_picture, pictures)
     html += map(html_picture, pictures)
-    for name, text in ((MARKDOWN, "\n\n".join(markdown) + "\n"), (HTML, page(title, "\n".join(html)))):
+    for name, text in ((MARKDOWN, "\n\n".join(markdown) + "\n"), (HTML, html_page(title, "\n".join(html)))):
         with atomic_file(journal.folder / name) as path:
             path.write_text(text, encoding="utf-8")
-    console.print(chosen)
+    console.print(best_note)
     console.print(f"sweep: {journal.folder / HTML}")
 
 
-def short(value: Any) -> str:
+def format_setting(value: Any) -> str:
     """A value as people read it: a class by its own name and arguments."""
     if isinstance(value, float):
         return f"{value:.4g}"
     settings = yaml.safe_load(value) if isinstance(value, str) and value.startswith("{") else value
     if isinstance(settings, dict) and "class_path" in settings:
-        arguments = ", ".join(f"{name}={short(given)}" for name, given in settings.get("init_args", {}).items())
-        return short(settings["class_path"]) + (f"({arguments})" if arguments else "")
+        arguments = ", ".join(
+            f"{name}={format_setting(argument)}" for name, argument in settings.get("init_args", {}).items()
+        )
+        return format_setting(settings["class_path"]) + (f"({arguments})" if arguments else "")
     text = str(value)
     return text.rpartition(".")[2] if text.startswith("blend_pl.") else text
 
 
-def _varied(journal: Journal, complete: list[Any]) -> dict[str, list[Any]]:
+def _varying_parameters(journal: Journal, complete: list[Any]) -> dict[str, list[Any]]:
     """Values of the parameters that differ between trials."""
-    drawn = [journal.sweep.draw(trial) for trial in complete]
-    columns = {name: [values[name] for values in drawn] for name in journal.sweep.parameters}
+    values_per_trial = [journal.sweep.draw(trial) for trial in complete]
+    columns = {name: [values[name] for values in values_per_trial] for name in journal.sweep.parameters}
     return {name: values for name, values in columns.items() if len({str(value) for value in values}) > 1}
 
 
@@ -87,16 +93,16 @@ def _label(name: str) -> str:
     return ".".join(part for part in name.split(".")[-2:] if part not in ("model", "init_args"))
 
 
-def _best(journal: Journal, complete: list[Any]) -> Table:
+def _best_trials_table(journal: Journal, complete: list[Any]) -> Table:
     names = list(journal.sweep.parameters)
     rows = []
     for trial in complete:
         values = journal.sweep.draw(trial)
-        rows.append([str(trial.number), f"{trial.value:.4f}", *(short(values[name]) for name in names)])
+        rows.append([str(trial.number), f"{trial.value:.4f}", *(format_setting(values[name]) for name in names)])
     return Table(["trial", journal.sweep.metric, *map(_label, names)], rows)
 
 
-def _importance(journal: Journal) -> Table:
+def _importance_table(journal: Journal) -> Table:
     import optuna
 
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
@@ -107,63 +113,79 @@ def _importance(journal: Journal) -> Table:
     return Table(["parameter", "importance"], [[name, f"{share:.2f}"] for name, share in shares.items()])
 
 
-def _draw(journal: Journal, complete: list[Any], notes: list[str]) -> list[Picture]:
+def _draw_parallel_plot(journal: Journal, complete: list[Any], notes: list[str]) -> list[Picture]:
     """A line for each trial through its parameters and its score."""
     try:
         from blend_pl.report.figures import style
     except ImportError:
         notes.append('No figure, for matplotlib is not installed; run pip install "blend-pl[viz]".')
         return []
-    sweep, columns = journal.sweep, _varied(journal, complete)
+    sweep, columns = journal.sweep, _varying_parameters(journal, complete)
     scores = [trial.value for trial in complete]
-    figure, axes = style.grid(1, 1, height=4.5)
+    figure, axes = style.subplots(1, 1, height=4.5)
     axis = axes[0, 0]
     heights, ticks = [], []
     for name, values in columns.items():
-        placed, marks = _place(values, sweep.parameters[name])
-        heights.append(placed)
-        ticks.append(marks)
-    placed, marks = _between(scores)
-    heights.append(placed)
-    ticks.append(marks)
+        column_heights, column_ticks = _axis_positions(values, sweep.parameters[name])
+        heights.append(column_heights)
+        ticks.append(column_ticks)
+    column_heights, column_ticks = _min_max_scaled(scores)
+    heights.append(column_heights)
+    ticks.append(column_ticks)
     # The best lines come last, on top of the others.
     for index in reversed(range(len(complete))):
         share = 1 - index / max(len(complete) - 1, 1)
-        colour = style.SHADES(share)
+        colour = style.SCORE_CMAP(share)
         axis.plot([column[index] for column in heights], color=colour, linewidth=2.4 if index == 0 else 1.2)
-    for place, marks in enumerate(ticks):
-        axis.axvline(place, color="#999999", linewidth=0.8, zorder=0)
-        for height, text in marks:
-            axis.text(place + 0.04, height, text, fontsize=8, va="center", color=style.TRUTH, bbox=style.PAPER)
+    for column_index, column_ticks in enumerate(ticks):
+        axis.axvline(column_index, color="#999999", linewidth=0.8, zorder=0)
+        for height, text in column_ticks:
+            axis.text(
+                column_index + 0.04,
+                height,
+                text,
+                fontsize=8,
+                va="center",
+                color=style.TRUTH_COLOR,
+                bbox=style.TEXT_BBOX,
+            )
     axis.set_xticks(range(len(heights)), [*map(_label, columns), sweep.metric], rotation=20, ha="right")
     axis.set_yticks([])
     axis.spines["left"].set_visible(False)
     axis.margins(x=0.08)
-    path = journal.folder / PARALLEL
-    style.save(figure, path)
+    path = journal.folder / PARALLEL_PLOT
+    style.save_figure(figure, path)
     caption = "A line for each trial, through its parameters to its score; the better, the darker, the best is thick."
     return [Picture(Path(path), caption)]
 
 
-def _place(values: list[Any], drawn: Distribution) -> tuple[list[float], list[tuple[float, str]]]:
+def _axis_positions(values: list[Any], distribution: Distribution) -> tuple[list[float], list[tuple[float, str]]]:
     """Heights between 0 and 1, and what is written at which: choices in the file's order, numbers by their size."""
     numbers = all(isinstance(value, int | float) for value in values)
-    if isinstance(drawn, Choice) or not numbers:
-        choices = drawn.values if isinstance(drawn, Choice) else sorted(values, key=str)
-        there = [choice for number, choice in enumerate(choices) if choice in values and choice not in choices[:number]]
-        step = 1 / max(len(there) - 1, 1)
-        return [there.index(value) * step for value in values], [(i * step, short(c)) for i, c in enumerate(there)]
-    if isinstance(drawn, Real | Multiple) and drawn.log:
-        heights, _ = _between([math.log(value) for value in values])
-        return heights, _ends(heights, values)
-    return _between(values)
+    if isinstance(distribution, Categorical) or not numbers:
+        choices = distribution.values if isinstance(distribution, Categorical) else sorted(values, key=str)
+        present = [
+            choice for number, choice in enumerate(choices) if choice in values and choice not in choices[:number]
+        ]
+        step = 1 / max(len(present) - 1, 1)
+        return [present.index(value) * step for value in values], [
+            (index * step, format_setting(choice)) for index, choice in enumerate(present)
+        ]
+    if isinstance(distribution, Uniform | QUniform) and distribution.log:
+        heights, _ = _min_max_scaled([math.log(value) for value in values])
+        return heights, _end_ticks(heights, values)
+    return _min_max_scaled(values)
 
 
-def _between(values: list[float]) -> tuple[list[float], list[tuple[float, str]]]:
+def _min_max_scaled(values: list[float]) -> tuple[list[float], list[tuple[float, str]]]:
     low, high = min(values), max(values)
     heights = [(value - low) / ((high - low) or 1.0) for value in values]
-    return heights, _ends(heights, values)
+    return heights, _end_ticks(heights, values)
 
 
-def _ends(heights: list[float], values: list[float]) -> list[tuple[float, str]]:
-    return list({h: short(value) for h, value in zip(heights, values, strict=True) if h in (0.0, 1.0)}.items())
+def _end_ticks(heights: list[float], values: list[float]) -> list[tuple[float, str]]:
+    return list(
+        {
+            height: format_setting(value) for height, value in zip(heights, values, strict=True) if height in (0.0, 1.0)
+        }.items()
+    )

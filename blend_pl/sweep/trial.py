@@ -10,25 +10,29 @@ from os import getpid
 from pathlib import Path
 from threading import Event
 
-from blend_pl.errors import DataError, Stopped
-from blend_pl.runs.results import RESULTS, read_results
+from blend_pl.errors import DataError, TrainingInterrupted
+from blend_pl.runs.results import RESULTS_FILE, read_results
 from blend_pl.sweep.journal import Claim, Journal
-from blend_pl.utils.heartbeat import BEAT
-from blend_pl.utils.signals import STOPPING
+from blend_pl.utils.heartbeat import HEARTBEAT_S
+from blend_pl.utils.signals import TERMINATION_SIGNALS
 
 LOG = "log.txt"
-PATIENCE = 60.0
+TERMINATE_TIMEOUT_S = 60.0
 """Seconds that a process may take to end when it is told to."""
-ENDING = (*STOPPING, signal.SIGINT, signal.SIGKILL)
+KILL_SIGNALS = (*TERMINATION_SIGNALS, signal.SIGINT, signal.SIGKILL)
 """SIGKILL is what a system that runs out of memory sends; none says anything of the trial's settings."""
-TOLD_TO_END = (Stopped.status, *(-number for number in ENDING), *(128 + number for number in ENDING))
+INTERRUPTED_STATUSES = (
+    TrainingInterrupted.status,
+    *(-number for number in KILL_SIGNALS),
+    *(128 + number for number in KILL_SIGNALS),
+)
 
 
 class TrialFailed(Exception):
     """A trial that gave no score; says why."""
 
 
-class Interrupted(Exception):
+class TrialInterrupted(Exception):
     """A trial that was told to end, and is to go on some other time."""
 
 
@@ -50,79 +54,95 @@ def run_trials(
     Raises:
         Interrupted: the process, or this one, was told to end or killed.
     """
-    missing = [claim for claim in claims if not (journal.run_of(claim.number) / RESULTS).exists()]
+    unfinished = [claim for claim in claims if not (journal.trial_dir(claim.number) / RESULTS_FILE).exists()]
     status = 0
-    if missing:
-        status = _watched(_command(missing, journal, output), missing, journal, environment, stop)
-        if status in TOLD_TO_END:
-            raise Interrupted
+    if unfinished:
+        status = _run_with_heartbeat(
+            _trial_command(unfinished, journal, output), unfinished, journal, environment, stop
+        )
+        if status in INTERRUPTED_STATUSES:
+            raise TrialInterrupted
     return [_outcome(claim, journal, status) for claim in claims]
 
 
-def _command(claims: Sequence[Claim], journal: Journal, output: Path) -> list[str]:
-    """A `fit` for one trial, `many` for several."""
-    shared = ["--output", str(output)]
+def _trial_command(claims: Sequence[Claim], journal: Journal, output: Path) -> list[str]:
+    """A `fit_args` for one trial, `many` for several."""
+    common_args = ["--output", str(output)]
     if len(claims) == 1:
-        run = journal.run_of(claims[0].number)
-        return [*journal.sweep.arguments(claims[0].values), *shared, "--run_dir", str(run), "--resume", "true"]
-    points = [{**claim.values, "run_dir": str(journal.run_of(claim.number))} for claim in claims]
-    program, experiment, fit = journal.sweep.shared()
-    return [*program, "many", experiment, *shared, f"--points={json.dumps(points)}", f"--fit_args={json.dumps(fit)}"]
+        run_dir = journal.trial_dir(claims[0].number)
+        return [
+            *journal.sweep.build_command(claims[0].values),
+            *common_args,
+            "--run_dir",
+            str(run_dir),
+            "--resume",
+            "true",
+        ]
+    overrides = [{**claim.values, "run_dir": str(journal.trial_dir(claim.number))} for claim in claims]
+    program, experiment, fit_args = journal.sweep.split_command()
+    return [
+        *program,
+        "multirun",
+        experiment,
+        *common_args,
+        f"--overrides={json.dumps(overrides)}",
+        f"--fit_args={json.dumps(fit_args)}",
+    ]
 
 
 def _outcome(claim: Claim, journal: Journal, status: int) -> float | TrialFailed:
     try:
-        value = float(read_results(journal.run_of(claim.number))["selected"][journal.sweep.metric])
+        value = float(read_results(journal.trial_dir(claim.number))["selected"][journal.sweep.metric])
     except (DataError, KeyError, TypeError):
         return TrialFailed(f"exit status {status}" if status else f"it left no results with {journal.sweep.metric}")
     return value if math.isfinite(value) else TrialFailed(f"its {journal.sweep.metric} is {value}")
 
 
-def _watched(
+def _run_with_heartbeat(
     command: list[str], claims: Sequence[Claim], journal: Journal, environment: Mapping[str, str], stop: Event
 ) -> int:
     """Runs a command to its end, which shows meanwhile that its trials are alive."""
-    python = [sys.executable, "-m"]
-    signs = [str(journal.sign_of(claim.number)) for claim in claims]
-    child = [
-        *python,
+    python_module = [sys.executable, "-m"]
+    heartbeat_files = [str(journal.heartbeat_file(claim.number)) for claim in claims]
+    child_command = [
+        *python_module,
         "blend_pl.utils.child",
         str(getpid()),
-        *python,
+        *python_module,
         "blend_pl.utils.heartbeat",
-        *signs,
+        *heartbeat_files,
         "--",
         *command,
     ]
-    first, *others = (journal.run_of(claim.number) / LOG for claim in claims)
-    for other in others:
-        other.write_text(f"trained together with others; see {first}\n")
-    with first.open("ab") as log:
+    first_log, *other_logs = (journal.trial_dir(claim.number) / LOG for claim in claims)
+    for other_log in other_logs:
+        other_log.write_text(f"trained together with others; see {first_log}\n")
+    with first_log.open("ab") as log:
         # In a session of its own: an interrupt from the keyboard reaches this process alone.
         process = subprocess.Popen(
-            child, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            child_command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
     try:
         for claim in claims:
-            journal.join(claim, process.pid)
-        while not _ended(process):
+            journal.add_owner(claim, process.pid)
+        while not _wait_for_exit(process):
             if stop.is_set():
-                raise Interrupted
+                raise TrialInterrupted
     finally:
-        _end(process)
+        _terminate(process)
     return process.returncode
 
 
-def _ended(process: "subprocess.Popen[bytes]", within: float = BEAT) -> bool:
+def _wait_for_exit(process: "subprocess.Popen[bytes]", timeout: float = HEARTBEAT_S) -> bool:
     try:
-        process.wait(timeout=within)
+        process.wait(timeout=timeout)
     except subprocess.TimeoutExpired:
         return False
     return True
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _terminate(process: "subprocess.Popen[bytes]") -> None:
     process.terminate()
-    if not _ended(process, PATIENCE):
+    if not _wait_for_exit(process, TERMINATE_TIMEOUT_S):
         process.kill()
         process.wait()

@@ -11,12 +11,12 @@ from lightning import LightningModule
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from blend_pl.errors import TeacherError
-from blend_pl.systems.student import SESSION, Student
-from blend_pl.systems.trust import distrusted
-from blend_pl.utils.tensors import save_tensors
+from blend_pl.systems.student import SESSION_KEY, Student
+from blend_pl.systems.trust import find_untrusted_class
+from blend_pl.utils.tensors import atomic_save
 
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
-FORMER = {"hparams", "module_arguments"}
+LEGACY_KEYS = {"hparams", "module_arguments"}
 """Where Lightning once kept hyper-parameters, and still looks for them; no checkpoint of this package has them."""
 
 
@@ -32,26 +32,26 @@ def read_checkpoint(path: Path, content: bytes | None = None) -> dict[str, Any]:
             something that is neither a class of this package nor of a network, an optimiser or a schedule.
     """
     try:
-        checkpoint = torch.load(_source(path, content), map_location="cpu", weights_only=True)
+        checkpoint = torch.load(_path_or_buffer(path, content), map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise TeacherError(f"there is no checkpoint {path}; train that model first, or name its experiment") from None
     except Exception as error:  # Bytes that are no checkpoint make torch.load fail in many ways.
         reason = [*str(error).splitlines(), "no reason given"][0]
         raise TeacherError(f"cannot read the checkpoint {path}, it is damaged ({reason}); train it again") from error
-    parameters = (checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None) or {}
-    ours = parameters.get("_instantiator") == INSTANTIATOR and SESSION in checkpoint
-    if not ours or FORMER & checkpoint.keys():
+    hyper_parameters = (checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None) or {}
+    is_recognized = hyper_parameters.get("_instantiator") == INSTANTIATOR and SESSION_KEY in checkpoint
+    if not is_recognized or LEGACY_KEYS & checkpoint.keys():
         raise TeacherError(f"{path} was not written by `python -m blend_pl fit`; name a checkpoint of this package")
-    name = distrusted({key: value for key, value in parameters.items() if key != "_instantiator"})
-    if name is not None:
+    untrusted = find_untrusted_class({key: value for key, value in hyper_parameters.items() if key != "_instantiator"})
+    if untrusted is not None:
         raise TeacherError(
-            f"{path} asks to build {name}, which is no class of a network, an optimiser or a schedule that is "
+            f"{path} asks to build {untrusted}, which is no class of a network, an optimiser or a schedule that is "
             "installed here; name a checkpoint that you trust"
         )
     return checkpoint
 
 
-class WholeCheckpoints(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes checkpoints that appear whole or not at all, wherever the system keeps its temporary files."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
@@ -60,7 +60,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         Raises:
             DataError: the folder cannot be written or the disk is full; the checkpoint before this one is kept.
         """
-        save_tensors(checkpoint, Path(path))
+        atomic_save(checkpoint, Path(path))
 
 
 def save_weights(system: Student, path: Path, epoch: int, step: int) -> None:
@@ -84,7 +84,7 @@ def save_weights(system: Student, path: Path, epoch: int, step: int) -> None:
         "global_step": step,
     }
     system.on_save_checkpoint(checkpoint)
-    save_tensors(checkpoint, path)
+    atomic_save(checkpoint, path)
 
 
 def load_system(path: Path, content: bytes | None = None) -> Student:
@@ -100,7 +100,9 @@ def load_system(path: Path, content: bytes | None = None) -> Student:
     read_checkpoint(path, content)
     # Asked on the base class, Lightning rebuilds whichever system the checkpoint names.
     try:
-        system = LightningModule.load_from_checkpoint(_source(path, content), map_location="cpu", weights_only=True)
+        system = LightningModule.load_from_checkpoint(
+            _path_or_buffer(path, content), map_location="cpu", weights_only=True
+        )
     except (ArgumentError, RuntimeError, ValueError, TypeError, KeyError) as error:
         reason = [*str(error).splitlines(), "its settings are unknown"][0]
         raise TeacherError(f"{path} does not fit this version: {reason}; train that model again") from error
@@ -109,5 +111,5 @@ def load_system(path: Path, content: bytes | None = None) -> Student:
     return system.eval()
 
 
-def _source(path: Path, content: bytes | None) -> Path | BytesIO:
+def _path_or_buffer(path: Path, content: bytes | None) -> Path | BytesIO:
     return path if content is None else BytesIO(content)

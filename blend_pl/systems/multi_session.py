@@ -10,13 +10,13 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from blend_pl.data.lfp.batches import SessionBatch, SpikeBatch
-from blend_pl.data.lfp.signature import Member, SessionSet
+from blend_pl.data.lfp.signature import MultiSessionSignature, SessionInfo
 from blend_pl.data.nlb.session import Signature
 from blend_pl.distillation.decoding import BehaviorRegression
 from blend_pl.errors import ConfigError, DataError, TeacherError
 from blend_pl.likelihoods import Likelihood, Poisson, UnitGaussian
 from blend_pl.masking import Masking, TokenMasking
-from blend_pl.models import Dims, Encoding, Separate
+from blend_pl.models import Dims, Encoding, PerSessionNetworks
 from blend_pl.models.layers.patches import SessionDims, SessionNetwork
 from blend_pl.systems.schedule import WarmupCosine
 from blend_pl.systems.student import Student
@@ -33,9 +33,9 @@ class LFPStudent(Student):
         schedule: builds the learning-rate schedule from the optimiser and the number of steps.
     """
 
-    usual_likelihood: type[Likelihood] = UnitGaussian
+    default_likelihood: type[Likelihood] = UnitGaussian
     # Of sessions that are not in the batch, and of the predictor where no token is dropped.
-    idle_parameters = True
+    has_unused_parameters = True
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class LFPStudent(Student):
         optimizer: OptimizerCallable = AdamW,
         schedule: Callable[[Optimizer, int], LRScheduler] = WarmupCosine,
     ) -> None:
-        super().__init__(backbone, Masking(0.0), likelihood or self.usual_likelihood(), optimizer, schedule)  # type: ignore[arg-type]
+        super().__init__(backbone, Masking(0.0), likelihood or self.default_likelihood(), optimizer, schedule)  # type: ignore[arg-type]
         self.token_masking = token_masking
 
     def build(self, signature: Signature) -> None:
@@ -55,7 +55,7 @@ class LFPStudent(Student):
             ConfigError: the backbone is of one session.
             DataError: these are no sessions with LFP.
         """
-        if not isinstance(signature, SessionSet):
+        if not isinstance(signature, MultiSessionSignature):
             raise DataError(
                 f"{type(self).__name__} needs sessions of spikes and LFP, and {signature} is none; choose other data"
             )
@@ -73,15 +73,15 @@ class LFPStudent(Student):
         return self.backbone
 
     def dims(self, signature: Signature) -> SessionDims:
-        assert isinstance(signature, SessionSet)
-        sizes = {member.name: self.channels_of(member) for member in signature.sessions}
-        return SessionDims.of(sizes, signature.n_observed)
+        assert isinstance(signature, MultiSessionSignature)
+        n_channels = {session.name: self.n_channels(session) for session in signature.sessions}
+        return SessionDims.from_sessions(n_channels, signature.n_observed)
 
-    def channels_of(self, member: Member) -> int:
+    def n_channels(self, session: SessionInfo) -> int:
         """How many channels of a session the network sees."""
-        return len(member.channel_id)
+        return len(session.channel_id)
 
-    def register_session(self, member: Member) -> None:
+    def register_session(self, session: SessionInfo) -> None:
         """Lets the network run on a session that it was not trained on.
 
         The vectors of its patches are those of sessions of the same animal or, where there are none, of all.
@@ -89,49 +89,51 @@ class LFPStudent(Student):
         Raises:
             DataError: the session is there already.
         """
-        self.network.register_session(member.name, self.channels_of(member), self.like(member))
+        self.network.register_session(session.name, self.n_channels(session), self.related_sessions(session))
 
-    def like(self, member: Member) -> list[str]:
+    def related_sessions(self, session: SessionInfo) -> list[str]:
         """Names of the sessions whose vectors a new one takes over."""
-        assert isinstance(self.signature, SessionSet)
-        known = self.signature.sessions
-        same = [other.name for other in known if other.subject == member.subject]
-        return same or [other.name for other in known]
+        assert isinstance(self.signature, MultiSessionSignature)
+        trained_sessions = self.signature.sessions
+        same_subject = [other.name for other in trained_sessions if other.subject == session.subject]
+        return same_subject or [other.name for other in trained_sessions]
 
     def mask(self, batch: SessionBatch, seed: int, epoch: int) -> tuple[SessionBatch, Tensor]:  # type: ignore[override]
         """Drops tokens; see `Student.mask`. Labels are what the dropped tokens hold, or all where none is dropped."""
         generator = torch.Generator(self.device).manual_seed(seed)
-        patches = [self.network.patches(name) for name in batch.sessions]
-        hidden, labels = self.drop(batch, patches, self.network.patch, generator)
-        dropped = self.token_masking.dropped(patches, batch.observed.shape[1])
-        return replace(batch, hidden=hidden, dropped=tuple(dropped)), labels & batch.target_valid
+        n_patches = [self.network.n_patches(name) for name in batch.sessions]
+        hidden, labels = self.sample_token_mask(batch, n_patches, self.network.patch, generator)
+        dropped = self.token_masking.n_dropped(n_patches, batch.observed.shape[1])
+        return replace(batch, patch_mask=hidden, n_masked=tuple(dropped)), labels & batch.target_valid
 
-    def drop(
-        self, batch: SessionBatch, patches: Sequence[int], patch: int, generator: torch.Generator
+    def sample_token_mask(
+        self, batch: SessionBatch, n_patches: Sequence[int], patch_size: int, generator: torch.Generator
     ) -> tuple[Tensor | None, Tensor]:
         """Which tokens to drop of what a batch observes.
 
         Args:
             batch: segments.
-            patches: P of each.
-            patch: channels of a patch.
+            n_patches: P of each.
+            patch_size: channels of a patch.
             generator: source of chance.
 
         Returns:
             (B, T, P) bool, or None for none; labels (B, T, C) bool, what the dropped tokens hold, or all.
         """
         _, bins, channels = batch.observed.shape
-        hidden = self.token_masking.draw(patches, bins, -(-channels // patch), batch.rows, batch.global_size, generator)
+        hidden = self.token_masking.draw_mask(
+            n_patches, bins, -(-channels // patch_size), batch.global_rows, batch.global_size, generator
+        )
         if hidden is None:
             return None, torch.ones_like(batch.target_valid)
-        return hidden, hidden.repeat_interleave(patch, -1)[..., :channels]
+        return hidden, hidden.repeat_interleave(patch_size, -1)[..., :channels]
 
     def validation_step(self, batch: SessionBatch, batch_idx: int) -> None:  # type: ignore[override]
         """Logs what training minimises, with fixed masks."""
         masked, labels = self.mask(batch, batch_idx, epoch=0)
-        terms = self.objective(self.encode(masked), labels, masked)
+        losses = self.objective(self.encode(masked), labels, masked)
         # Means over ranks of these are global means, however few segments a rank has.
-        self.validation_loss.update(terms["loss"], batch.global_size)
+        self.validation_loss.update(losses["loss"], batch.global_size)
         self.log("val/loss", self.validation_loss, on_epoch=True, prog_bar=True)
 
     def latents(self, batch: SessionBatch) -> Tensor:
@@ -141,35 +143,35 @@ class LFPStudent(Student):
         return encoding.latents
 
 
-def units_of(member: Member, who: str) -> int:
+def require_units(session: SessionInfo, needed_by: str) -> int:
     """How many units a session has.
 
     Raises:
         TeacherError: it has none, and somebody needs them.
     """
-    if not member.unit_id:
+    if not session.unit_id:
         raise TeacherError(
-            f"{who} needs units, and {member.name} has none; leave it out of data.train_on and data.held_out"
+            f"{needed_by} needs units, and {session.name} has none; leave it out of data.train_on and data.held_out"
         )
-    return len(member.unit_id)
+    return len(session.unit_id)
 
 
 class SpikeTeacher(LFPStudent):
     """Masked auto-encoding of spikes: its input is what the others do not see, and it sees nothing else."""
 
-    usual_likelihood = Poisson
+    default_likelihood = Poisson
 
-    def channels_of(self, member: Member) -> int:
+    def n_channels(self, session: SessionInfo) -> int:
         """How many units of a session the network sees.
 
         Raises:
             TeacherError: it has none.
         """
-        return units_of(member, "a spike teacher")
+        return require_units(session, "a spike teacher")
 
     def mask(self, batch: SessionBatch, seed: int, epoch: int) -> tuple[SpikeBatch, Tensor]:  # type: ignore[override]
         """Drops tokens of spikes; the batch that is returned holds nothing else."""
-        masked, labels = super().mask(batch.turned(), seed, epoch)
+        masked, labels = super().mask(batch.spikes_only(), seed, epoch)
         assert isinstance(masked, SpikeBatch)
         return masked, labels
 
@@ -179,7 +181,7 @@ class SpikeTeacher(LFPStudent):
         Raises:
             TeacherError: the batch carries no spikes.
         """
-        return super().encode(batch.turned())
+        return super().encode(batch.spikes_only())
 
 
 class LFPDecoder(LFPStudent):
@@ -194,24 +196,24 @@ class LFPDecoder(LFPStudent):
         if self.signature is not None:
             return
         super().build(signature)
-        assert isinstance(signature, SessionSet)
+        assert isinstance(signature, MultiSessionSignature)
         if signature.n_behavior == 0:
             raise ConfigError(f"a supervised student needs behaviour, and {signature} has none; choose LFPStudent")
-        self.objective = BehaviorRegression(self.network.width, signature.n_behavior)
+        self.objective = BehaviorRegression(self.network.d_model, signature.n_behavior)
 
 
-class _SideBySide(LFPStudent):
+class _PerSessionSystem(LFPStudent):
     """A network for each session, with nothing in common."""
 
     def build_backbone(self, dims: Dims) -> nn.Module:
         """A network of these sizes for each session."""
         assert isinstance(dims, SessionDims)
-        return Separate(dims, self.make_backbone)  # type: ignore[arg-type]
+        return PerSessionNetworks(dims, self.make_backbone)  # type: ignore[arg-type]
 
 
-class SingleSessionStudent(_SideBySide):
+class SingleSessionStudent(_PerSessionSystem):
     """LFP students of single sessions, side by side: a network for each session, with nothing in common."""
 
 
-class SingleSessionTeacher(_SideBySide, SpikeTeacher):
+class SingleSessionTeacher(_PerSessionSystem, SpikeTeacher):
     """Spike teachers of single sessions, side by side: a network for each session, with nothing in common."""

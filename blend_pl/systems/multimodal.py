@@ -10,14 +10,14 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from blend_pl.data.lfp.batches import JointBatch, SessionBatch
-from blend_pl.data.lfp.signature import Member, SessionSet
+from blend_pl.data.lfp.signature import MultiSessionSignature, SessionInfo
 from blend_pl.data.nlb.session import Signature
 from blend_pl.distillation.joint import JointReconstruction
 from blend_pl.errors import ConfigError
 from blend_pl.masking import TokenMasking
 from blend_pl.models import Dims, Encoding, MultimodalAutoencoder, PatchAutoencoder
 from blend_pl.models.layers.patches import SessionDims
-from blend_pl.systems.multi_session import LFPStudent, units_of
+from blend_pl.systems.multi_session import LFPStudent, require_units
 from blend_pl.systems.schedule import WarmupCosine
 
 
@@ -57,45 +57,56 @@ class Multimodal(LFPStudent):
             DataError: these are no sessions with LFP.
             TeacherError: a session has no units.
         """
-        if self.signature is None and isinstance(signature, SessionSet):
-            self.units = {member.name: units_of(member, "a multimodal network") for member in signature.sessions}
+        if self.signature is None and isinstance(signature, MultiSessionSignature):
+            self.units_per_session = {
+                session.name: require_units(session, "a multimodal network") for session in signature.sessions
+            }
         super().build(signature)
 
     def build_backbone(self, dims: Dims) -> nn.Module:
         """A network of spikes too, around that of the LFP."""
-        lfp = super().build_backbone(dims)
-        if not isinstance(lfp, PatchAutoencoder):
-            raise ConfigError(f"{type(lfp).__name__} cannot take spikes in; choose PatchAutoencoder of blend_pl.models")
-        return MultimodalAutoencoder(lfp, self.units, self.unit_patch)
+        lfp_network = super().build_backbone(dims)
+        if not isinstance(lfp_network, PatchAutoencoder):
+            raise ConfigError(
+                f"{type(lfp_network).__name__} cannot take spikes in; choose PatchAutoencoder of blend_pl.models"
+            )
+        return MultimodalAutoencoder(lfp_network, self.units_per_session, self.unit_patch)
 
     @property
-    def both(self) -> MultimodalAutoencoder:
+    def multimodal_network(self) -> MultimodalAutoencoder:
         """The backbone."""
         assert isinstance(self.backbone, MultimodalAutoencoder)
         return self.backbone
 
-    def register_session(self, member: Member) -> None:
+    def register_session(self, session: SessionInfo) -> None:
         """Lets the network run on a session that it was not trained on; see `LFPStudent.register_session`.
 
         Raises:
             TeacherError: it has no units.
         """
-        units = units_of(member, "a multimodal network")
-        self.both.register_session(member.name, self.channels_of(member), self.like(member), units)
+        n_units = require_units(session, "a multimodal network")
+        self.multimodal_network.register_session(
+            session.name, self.n_channels(session), self.related_sessions(session), n_units
+        )
 
     def mask(self, batch: SessionBatch, seed: int, epoch: int) -> tuple[JointBatch, Tensor]:  # type: ignore[override]
         """Drops tokens, an equal share of either kind; see `LFPStudent.mask`."""
         generator = torch.Generator(self.device).manual_seed(seed)
-        both, units = batch.joined(), self.both.units
-        unit_patches = [units.patches(name) for name in batch.sessions]
-        patches = [self.both.patches(name) for name in batch.sessions]
-        spikes, spike_labels = self.drop(batch.turned(), unit_patches, units.patch, generator)
-        lfp, lfp_labels = self.drop(batch, patches, self.both.patch, generator)
-        hidden = None if spikes is None or lfp is None else torch.cat([spikes, lfp], -1)
+        joint_batch, unit_network = batch.with_spikes(), self.multimodal_network.unit_table
+        n_unit_patches = [unit_network.n_patches(name) for name in batch.sessions]
+        n_lfp_patches = [self.multimodal_network.n_patches(name) for name in batch.sessions]
+        spike_mask, spike_labels = self.sample_token_mask(
+            batch.spikes_only(), n_unit_patches, unit_network.patch, generator
+        )
+        lfp_mask, lfp_labels = self.sample_token_mask(batch, n_lfp_patches, self.multimodal_network.patch, generator)
+        hidden = None if spike_mask is None or lfp_mask is None else torch.cat([spike_mask, lfp_mask], -1)
         labels = torch.cat([spike_labels, lfp_labels], -1)
-        kinds = (self.token_masking.dropped(each, batch.observed.shape[1]) for each in (unit_patches, patches))
-        dropped = tuple(map(sum, zip(*kinds, strict=True)))
-        return replace(both, hidden=hidden, dropped=dropped), labels & both.target_valid
+        dropped_by_modality = (
+            self.token_masking.n_dropped(n_patches, batch.observed.shape[1])
+            for n_patches in (n_unit_patches, n_lfp_patches)
+        )
+        dropped = tuple(map(sum, zip(*dropped_by_modality, strict=True)))
+        return replace(joint_batch, patch_mask=hidden, n_masked=dropped), labels & joint_batch.target_valid
 
     def encode(self, batch: SessionBatch) -> Encoding:  # type: ignore[override]
         """What the network makes of the spikes and the LFP of a batch.
@@ -103,4 +114,4 @@ class Multimodal(LFPStudent):
         Raises:
             TeacherError: the batch carries no spikes.
         """
-        return super().encode(batch.joined())
+        return super().encode(batch.with_spikes())

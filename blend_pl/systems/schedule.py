@@ -16,13 +16,13 @@ class WarmupCosine(LambdaLR):
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.1) -> None:
-        rise = max(1.0, warmup * total_steps)
-        fall = max(1.0, total_steps - rise)
+        warmup_steps = max(1.0, warmup * total_steps)
+        decay_steps = max(1.0, total_steps - warmup_steps)
 
         def factor(step: int) -> float:
-            if step < rise:
-                return (step + 1) / (rise + 1)
-            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / fall)))
+            if step < warmup_steps:
+                return (step + 1) / (warmup_steps + 1)
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup_steps) / decay_steps)))
 
         super().__init__(optimizer, factor)
 
@@ -40,11 +40,15 @@ class WarmupExponential(LambdaLR):
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.075, final: float = 0.156) -> None:
-        rise = max(1.0, warmup * total_steps)
-        fall = max(1.0, total_steps - rise)
+        warmup_steps = max(1.0, warmup * total_steps)
+        decay_steps = max(1.0, total_steps - warmup_steps)
 
         def factor(step: int) -> float:
-            return (step + 1) / (rise + 1) if step < rise else final ** min(1.0, (step - rise) / fall)
+            return (
+                (step + 1) / (warmup_steps + 1)
+                if step < warmup_steps
+                else final ** min(1.0, (step - warmup_steps) / decay_steps)
+            )
 
         super().__init__(optimizer, factor)
 

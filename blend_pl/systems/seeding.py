@@ -3,6 +3,6 @@
 import numpy as np
 
 
-def seed_of(*position: int) -> int:
+def derive_seed(*position: int) -> int:
     """A well-mixed seed for a position in training, e.g. (run seed, epoch, batch)."""
     return int(np.random.SeedSequence(position).generate_state(1)[0])

@@ -15,17 +15,17 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from blend_pl.data.batch import Batch
-from blend_pl.data.lfp.signature import SessionSet
+from blend_pl.data.lfp.signature import MultiSessionSignature
 from blend_pl.data.nlb.session import Signature
 from blend_pl.distillation.objective import MaskedReconstruction
 from blend_pl.errors import ConfigError, DataError
 from blend_pl.likelihoods import Likelihood, Poisson
-from blend_pl.masking import Chance, Masking
+from blend_pl.masking import Masking, MaskSample
 from blend_pl.models.base import Dims, Encoding
 from blend_pl.systems.schedule import WarmupCosine
-from blend_pl.systems.seeding import seed_of
+from blend_pl.systems.seeding import derive_seed
 
-SESSION, OBJECTIVE = "session", "objective."
+SESSION_KEY, OBJECTIVE_PREFIX = "session", "objective."
 
 
 class Student(L.LightningModule):
@@ -43,7 +43,7 @@ class Student(L.LightningModule):
     """
 
     objective: nn.Module
-    idle_parameters = False
+    has_unused_parameters = False
     """Whether a step may leave parameters without a gradient, for which several processes must then look."""
 
     def __init__(
@@ -84,24 +84,26 @@ class Student(L.LightningModule):
         Raises:
             DataError: the network was built for other sizes.
         """
-        session: Signature = self.trainer.datamodule.signature  # type: ignore[attr-defined]
-        self.build(session)
+        data_signature: Signature = self.trainer.datamodule.signature  # type: ignore[attr-defined]
+        self.build(data_signature)
         assert self.signature is not None
-        if not self.signature.accepts(session):
-            raise DataError(f"this model was trained on {self.signature}, the data are {session}; choose its session")
-        if self.signature.unit_id[: session.n_heldin] != session.unit_id[: session.n_heldin]:
+        if not self.signature.is_compatible_with(data_signature):
+            raise DataError(
+                f"this model was trained on {self.signature}, the data are {data_signature}; choose its session"
+            )
+        if self.signature.unit_id[: data_signature.n_heldin] != data_signature.unit_id[: data_signature.n_heldin]:
             rank_zero_warn(
                 f"this model was trained on {self.signature.name}, whose units have other ids than the data's"
             )
         self.seed = self.trainer.strategy.broadcast(torch.initial_seed())
 
-    def can_predict(self, behavior: bool) -> bool:
+    def has_required_inputs(self, has_behavior: bool) -> bool:
         """Whether a session, with behaviour or without, has what the network must see."""
         return True
 
     def encode(self, batch: Batch) -> Encoding:
         """What the network makes of a batch; it receives public information only."""
-        return self.backbone(*batch.public().inputs())
+        return self.backbone(*batch.without_privileged().inputs())
 
     def mask(self, batch: Batch, seed: int, epoch: int) -> tuple[Batch, Tensor]:
         """Hides a part of the observed activity, and where the masking says so, of the privileged input.
@@ -118,51 +120,53 @@ class Student(L.LightningModule):
             The masked batch, and the (B, T', N) labels: hidden entries, and all that is never observed.
         """
         _, bins, channels = batch.observed.shape
-        return self.hide(batch, self.chance((batch.global_size, bins, channels), seed, epoch).of(batch.rows))
+        return self.apply_mask(
+            batch, self.sample_mask((batch.global_size, bins, channels), seed, epoch).select(batch.global_rows)
+        )
 
-    def chance(self, size: tuple[int, int, int], seed: int, epoch: int) -> Chance:
+    def sample_mask(self, size: tuple[int, int, int], seed: int, epoch: int) -> MaskSample:
         """What chance hides of (trials, bins, channels) of a global batch; see `mask`."""
-        return self.masking.chance(size, torch.Generator(self.device).manual_seed(seed), epoch)
+        return self.masking.sample(size, torch.Generator(self.device).manual_seed(seed), epoch)
 
-    def hide(self, batch: Batch, chance: Chance) -> tuple[Batch, Tensor]:
+    def apply_mask(self, batch: Batch, mask_sample: MaskSample) -> tuple[Batch, Tensor]:
         """Hides what chance says; see `mask`."""
         _, bins, channels = batch.observed.shape
         labels = torch.ones_like(batch.target_valid)
-        labels[:, :bins, :channels] = chance.hidden
+        labels[:, :bins, :channels] = mask_sample.masked
         privileged_valid = batch.privileged_valid
-        if privileged_valid is not None and chance.forgotten is not None:
-            privileged_valid = privileged_valid & ~chance.forgotten[:, None, None]
-        observed = chance.corrupt(batch.observed, self.likelihood.noise)
+        if privileged_valid is not None and mask_sample.privileged_dropped is not None:
+            privileged_valid = privileged_valid & ~mask_sample.privileged_dropped[:, None, None]
+        observed = mask_sample.corrupt(batch.observed, self.likelihood.noise)
         return replace(batch, observed=observed, privileged_valid=privileged_valid), labels & batch.target_valid
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        seed = seed_of(self.seed, self.current_epoch, batch_idx)
+        seed = derive_seed(self.seed, self.current_epoch, batch_idx)
         masked, labels = self.mask(batch, seed, self.current_epoch)
-        terms = self.objective(self.encode(masked), labels, masked)
-        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=len(batch))
-        return terms["loss"]
+        losses = self.objective(self.encode(masked), labels, masked)
+        self.log_dict({f"train/{name}": loss.detach() for name, loss in losses.items()}, batch_size=len(batch))
+        return losses["loss"]
 
     def on_train_epoch_start(self) -> None:
-        torch.manual_seed(seed_of(self.seed, self.current_epoch, self.global_rank))
+        torch.manual_seed(derive_seed(self.seed, self.current_epoch, self.global_rank))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Expected counts per bin, (B, T', N); see `assess`."""
-        rates = self.assess(batch, batch_idx)
+        rates = self.validate_batch(batch, batch_idx)
         self.log("val/loss", self.validation_loss, on_epoch=True, prog_bar=True)
         return rates
 
-    def assess(self, batch: Batch, batch_idx: int) -> Tensor:
+    def validate_batch(self, batch: Batch, batch_idx: int) -> Tensor:
         """Adds to the validation loss entries that are never observed; without any, entries hidden by a fixed mask.
 
         Returns:
             Expected counts per bin, (B, T', N).
         """
-        batch, labels = self.exam(batch, batch_idx)
-        rates, entries = self.answers(batch, labels)
-        self.validation_loss.update(entries, labels)
+        batch, labels = self.validation_batch(batch, batch_idx)
+        rates, entry_losses = self.predict_with_loss(batch, labels)
+        self.validation_loss.update(entry_losses, labels)
         return rates
 
-    def exam(self, batch: Batch, batch_idx: int) -> tuple[Batch, Tensor]:
+    def validation_batch(self, batch: Batch, batch_idx: int) -> tuple[Batch, Tensor]:
         """What is seen in validation, and the (B, T', N) labels: the entries of the validation loss; see `assess`."""
         _, bins, channels = batch.observed.shape
         if batch.target.shape[1:] == (bins, channels):
@@ -171,11 +175,11 @@ class Student(L.LightningModule):
         labels[:, :bins, :channels] = False
         return batch, labels
 
-    def answers(self, batch: Batch, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def predict_with_loss(self, batch: Batch, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Expected counts per bin, (B, T', N), and the loss of each entry that has a label, 0 elsewhere."""
         encoding = self.encode(batch)
-        entries = self.likelihood.loss(encoding.prediction, batch.target, encoding.log_variance)
-        return self.likelihood.mean(encoding.prediction), torch.where(labels, entries, 0.0)
+        entry_losses = self.likelihood.loss(encoding.prediction, batch.target, encoding.log_variance)
+        return self.likelihood.mean(encoding.prediction), torch.where(labels, entry_losses, 0.0)
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Expected counts per bin, (B, T', N)."""
@@ -189,18 +193,18 @@ class Student(L.LightningModule):
         steps = self.trainer.estimated_stepping_batches
         if steps == float("inf"):
             raise ConfigError("the learning-rate schedule needs an end of training; set trainer.max_epochs")
-        optimizer: Any = self.make_optimizer(self._trained())
+        optimizer: Any = self.make_optimizer(self._trainable_parameters())
         # Fused ones would unscale gradients by themselves, so that Lightning could not clip them in mixed precision.
         optimizer._step_supports_amp_scaling = False
         schedule = self.make_schedule(optimizer, int(steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _trained(self) -> Iterator[nn.Parameter]:
+    def _trainable_parameters(self) -> Iterator[nn.Parameter]:
         return (parameter for parameter in self.parameters() if parameter.requires_grad)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         assert self.signature is not None
-        checkpoint[SESSION] = self.signature.stored()
+        checkpoint[SESSION_KEY] = self.signature.to_dict()
         if "_instantiator" not in self.hparams:
             # Built in Python rather than from a config: its arguments are objects, which no checkpoint should hold.
             checkpoint.pop(self.CHECKPOINT_HYPER_PARAMS_KEY, None)
@@ -208,11 +212,13 @@ class Student(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.build(stored_signature(checkpoint))
         # Projectors of a distillation are there to resume it, and nobody else's concern.
-        own, state = self.state_dict(), checkpoint["state_dict"]
-        checkpoint["state_dict"] = {k: v for k, v in state.items() if k in own or not k.startswith(OBJECTIVE)}
+        expected_keys, state = self.state_dict(), checkpoint["state_dict"]
+        checkpoint["state_dict"] = {
+            k: v for k, v in state.items() if k in expected_keys or not k.startswith(OBJECTIVE_PREFIX)
+        }
 
 
 def stored_signature(checkpoint: dict[str, Any]) -> Signature:
     """The session, or the sessions, that a checkpoint's model was built for."""
-    stored = checkpoint[SESSION]
-    return (SessionSet if "sessions" in stored else Signature).restored(stored)
+    state = checkpoint[SESSION_KEY]
+    return (MultiSessionSignature if "sessions" in state else Signature).from_dict(state)

@@ -32,9 +32,9 @@ class Teacher(Student):
     def dims(self, signature: Signature) -> Dims:
         return replace(super().dims(signature), context=signature.n_privileged)
 
-    def can_predict(self, behavior: bool) -> bool:
+    def has_required_inputs(self, has_behavior: bool) -> bool:
         """Whether a session has behaviour; test trials have none."""
-        return behavior
+        return has_behavior
 
     def encode(self, batch: Batch) -> Encoding:
         """What the network makes of neural activity and behaviour.

@@ -7,11 +7,11 @@ from torch import nn
 
 
 @contextmanager
-def uncounted(*modules: nn.Module) -> Iterator[None]:
+def preserve_buffers(*modules: nn.Module) -> Iterator[None]:
     """Puts buffers back as they were, for a trial is no step, which a network may count."""
-    before = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
+    saved = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
     try:
         yield
     finally:
-        for buffer, value in before:
-            buffer.copy_(value)
+        for buffer, saved_value in saved:
+            buffer.copy_(saved_value)

@@ -11,16 +11,16 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
-def main() -> None:
+def die_with_parent() -> None:
     """Becomes the command."""
-    parent, *command = sys.argv[1:]
+    parent_pid, *command = sys.argv[1:]
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         # It may have died before it could be watched.
-        if os.getppid() != int(parent):
+        if os.getppid() != int(parent_pid):
             sys.exit(1)
     os.execvp(command[0], command)
 
 
 if __name__ == "__main__":
-    main()
+    die_with_parent()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def sent(values: Tensor | Sequence[int], device: torch.device) -> Tensor:
+def to_device_async(values: Tensor | Sequence[int], device: torch.device) -> Tensor:
     """Numbers of the host on a device.
 
     A plain copy to a GPU waits until the GPU has done all that it was told before. This one does not; CUDA lays aside

@@ -4,7 +4,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-def global_mean(total: Tensor, weight: Tensor | int) -> Tensor:
+def distributed_mean(total: Tensor, weight: Tensor | int) -> Tensor:
     """Mean over all ranks, for a loss whose gradients DDP averages.
 
     Averaging the ranks' own means would weigh entries by how few their rank holds. Here each rank's sum is divided by

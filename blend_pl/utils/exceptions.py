@@ -7,11 +7,11 @@ from contextlib import contextmanager
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from blend_pl.errors import ConfigError, Stopped, complaint
+from blend_pl.errors import ConfigError, TrainingInterrupted, first_parser_error
 
 
 @contextmanager
-def mendable(command: str) -> Iterator[None]:
+def user_errors(command: str) -> Iterator[None]:
     """Says what to do about whatever may end a command of the trainer.
 
     Args:
@@ -22,16 +22,16 @@ def mendable(command: str) -> Iterator[None]:
         Stopped: a signal.
     """
     try:
-        with within_memory():
+        with translate_oom():
             yield
     except SIGTERMException:
-        raise Stopped("ended by a signal; the same command, `fit` with --resume true, goes on") from None
+        raise TrainingInterrupted("ended by a signal; the same command, `fit` with --resume true, goes on") from None
     except ArgumentError as error:
-        raise ConfigError(f"{complaint(str(error))}; see `python -m blend_pl {command} --help`") from error
+        raise ConfigError(f"{first_parser_error(str(error))}; see `python -m blend_pl {command} --help`") from error
 
 
 @contextmanager
-def within_memory() -> Iterator[None]:
+def translate_oom() -> Iterator[None]:
     """Says what to do where a GPU's memory does not suffice.
 
     Raises:
@@ -41,9 +41,9 @@ def within_memory() -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         # What follows are numbers of the allocator.
-        wanted = " ".join(str(error).partition(" GPU ")[0].split()).rstrip(".")
+        reason = " ".join(str(error).partition(" GPU ")[0].split()).rstrip(".")
         raise ConfigError(
-            f"{wanted or 'out of memory'}: choose a smaller data.batch_size, with trainer.accumulate_grad_batches to "
+            f"{reason or 'out of memory'}: choose a smaller data.batch_size, with trainer.accumulate_grad_batches to "
             "make up for it, a smaller data.eval_batch_size, or trainer.precision bf16-mixed; if somebody else filled "
             "the GPU, the same command with --resume true goes on from the last checkpoint"
         ) from error

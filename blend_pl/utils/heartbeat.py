@@ -12,29 +12,29 @@ from contextlib import suppress
 from pathlib import Path
 from signal import SIG_IGN, SIGINT, signal
 
-from blend_pl.utils.signals import STOPPING
+from blend_pl.utils.signals import TERMINATION_SIGNALS
 
-BEAT = 2.0
+HEARTBEAT_S = 2.0
 """Seconds between signs of life."""
 
 
-def main() -> None:
+def heartbeat() -> None:
     """Becomes the command, with a child that gives the signs."""
-    end = sys.argv.index("--")
-    signs, command = sys.argv[1:end], sys.argv[end + 1 :]
-    process = os.getpid()
+    separator = sys.argv.index("--")
+    heartbeat_files, command = sys.argv[1:separator], sys.argv[separator + 1 :]
+    command_pid = os.getpid()
     if os.fork():
         os.execvp(command[0], command)
     # Schedulers signal all processes of a job, and the command may take a while to answer.
-    for number in (*STOPPING, SIGINT):
-        signal(number, SIG_IGN)
-    while os.getppid() == process:
-        for sign in signs:
+    for signum in (*TERMINATION_SIGNALS, SIGINT):
+        signal(signum, SIG_IGN)
+    while os.getppid() == command_pid:
+        for heartbeat_file in heartbeat_files:
             # A network disk may come back.
             with suppress(OSError):
-                Path(sign).touch()
-        time.sleep(BEAT)
+                Path(heartbeat_file).touch()
+        time.sleep(HEARTBEAT_S)
 
 
 if __name__ == "__main__":
-    main()
+    heartbeat()

@@ -6,22 +6,24 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-STOPPING = (signal.SIGTERM, signal.SIGUSR1)
+TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 """Pre-emption and the end of a job's time, and what SLURM is often asked to send before that."""
 
 
 @contextmanager
-def on_stopping(handle: Callable[[int], Any], numbers: Sequence[signal.Signals] = STOPPING) -> Iterator[None]:
-    """Calls `handle` with the number of each such signal, in place of what happened before.
+def handle_signals(
+    callback: Callable[[int], Any], signals: Sequence[signal.Signals] = TERMINATION_SIGNALS
+) -> Iterator[None]:
+    """Calls `callback` with the number of each such signal, in place of what happened before.
 
     Outside of the main thread, where Python takes no signals, nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, lambda number, _: handle(number)) for number in numbers}
+    previous_handlers = {signum: signal.signal(signum, lambda signum, _: callback(signum)) for signum in signals}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for signum, previous_handler in previous_handlers.items():
+            signal.signal(signum, previous_handler)

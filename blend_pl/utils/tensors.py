@@ -8,7 +8,7 @@ import torch
 from blend_pl.utils.files import atomic_file
 
 
-def save_tensors(content: Any, path: Path) -> None:
+def atomic_save(content: Any, path: Path) -> None:
     """Writes what torch.save can, whole or not at all.
 
     Raises:

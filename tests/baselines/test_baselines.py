@@ -12,21 +12,21 @@ from helpers.sessions import session_of, tiny_module
 from sklearn.linear_model import PoissonRegressor
 
 from blend_pl.baselines.baseline import Baseline
-from blend_pl.baselines.glm import Fit, fit_linear, fit_poisson
+from blend_pl.baselines.glm import FitFunction, fit_linear, fit_poisson
 from blend_pl.baselines.smoothing import smooth
-from blend_pl.cli.main import run
+from blend_pl.cli.main import run_command
 from blend_pl.data.nlb.module import NLBDataModule
 from blend_pl.data.nlb.session import SessionTensors
 from blend_pl.errors import BlendError, ConfigError, DataError
-from blend_pl.metrics.nlb import score
-from blend_pl.report.comparison import compare
+from blend_pl.metrics.nlb import evaluate_rates
+from blend_pl.report.comparison import compare_runs
 from blend_pl.runs.results import read_results
 
 BOTH = pytest.mark.parametrize("regression", [fit_linear, fit_poisson])
 
 
 def plain(*arguments: str | Path) -> None:
-    run(["plain", *(str(argument) for argument in arguments)])
+    run_command(["baseline", *(str(argument) for argument in arguments)])
 
 
 class TestSmoothing:
@@ -56,7 +56,7 @@ class TestRegression:
         return np.random.default_rng(0).gamma(2, 0.1, (400, 3))
 
     @BOTH
-    def test_finds_the_rates_that_made_the_counts(self, regression: Fit, states: np.ndarray) -> None:
+    def test_finds_the_rates_that_made_the_counts(self, regression: FitFunction, states: np.ndarray) -> None:
         rates = np.stack([0.2 + states[:, 0], 0.1 + 2 * states[:, 1]], axis=1)
         counts = np.random.default_rng(1).poisson(rates)
         found = regression(states, counts, np.ones(400), 1e-3)(states)
@@ -64,7 +64,7 @@ class TestRegression:
             assert np.corrcoef(found[:, unit], rates[:, unit])[0, 1] > 0.8
 
     @BOTH
-    def test_rows_of_no_bins_do_not_count(self, regression: Fit, states: np.ndarray) -> None:
+    def test_rows_of_no_bins_do_not_count(self, regression: FitFunction, states: np.ndarray) -> None:
         counts = np.random.default_rng(1).poisson(0.5, (400, 2)).astype(float)
         bins = np.ones(400)
         bins[200:] = 0
@@ -73,13 +73,15 @@ class TestRegression:
         np.testing.assert_allclose(regression(states, garbage, bins, 1e-2)(states), few, rtol=1e-4)
 
     @BOTH
-    def test_a_silent_unit_has_a_small_positive_rate(self, regression: Fit, states: np.ndarray) -> None:
+    def test_a_silent_unit_has_a_small_positive_rate(self, regression: FitFunction, states: np.ndarray) -> None:
         rates = regression(states, np.zeros((400, 1)), np.ones(400), 1e-2)(states)
         assert (rates > 0).all()
         assert rates.max() < 1 / 400
 
     @BOTH
-    def test_rates_are_positive_and_finite_far_from_what_was_fitted(self, regression: Fit, states: np.ndarray) -> None:
+    def test_rates_are_positive_and_finite_far_from_what_was_fitted(
+        self, regression: FitFunction, states: np.ndarray
+    ) -> None:
         predict = regression(states, np.random.default_rng(1).poisson(10 * states), np.ones(400), 1e-4)
         rates = predict(np.array([[0.0, 0.0, 0.0], [9.0, 0.0, 0.0], [0.0, 9.0, 9.0]]))
         assert (rates > 0).all()
@@ -101,52 +103,54 @@ class TestRegression:
 
 class TestBaseline:
     @BOTH
-    def test_is_better_than_nothing(self, regression: Fit, tmp_path_factory: pytest.TempPathFactory) -> None:
-        parts = _simulated(tmp_path_factory).parts
-        baseline = Baseline.choose(regression, parts["fit"], parts["selection"])
-        scores = score(parts["train"], parts["eval"], (baseline.rates(parts["train"]), baseline.rates(parts["eval"])))
+    def test_is_better_than_nothing(self, regression: FitFunction, tmp_path_factory: pytest.TempPathFactory) -> None:
+        parts = _simulated(tmp_path_factory).subsets
+        baseline = Baseline.fit(regression, parts["fit"], parts["selection"])
+        scores = evaluate_rates(
+            parts["train"], parts["eval"], (baseline.predict(parts["train"]), baseline.predict(parts["eval"]))
+        )
         assert scores["co_bps"] > 0.05
         assert scores["vel_r2"] > 0.3
 
     @BOTH
-    def test_sees_neither_behaviour_nor_what_is_predicted(self, regression: Fit, tiny: NLBDataModule) -> None:
-        session, selection = tiny.parts["fit"], tiny.parts["selection"]
-        rates = Baseline.choose(regression, session, selection).rates(tiny.parts["eval"])
-        blind = Baseline.choose(regression, _without_behavior(session), _without_behavior(selection))
-        hidden = _without_behavior(tiny.parts["eval"])
+    def test_sees_neither_behaviour_nor_what_is_predicted(self, regression: FitFunction, tiny: NLBDataModule) -> None:
+        session, selection = tiny.subsets["fit"], tiny.subsets["selection"]
+        rates = Baseline.fit(regression, session, selection).predict(tiny.subsets["eval"])
+        blind = Baseline.fit(regression, _without_behavior(session), _without_behavior(selection))
+        hidden = _without_behavior(tiny.subsets["eval"])
         hidden.spikes[:, hidden.n_observed :] = 7
         hidden.spikes[:, :, hidden.n_heldin :] = 7
-        torch.testing.assert_close(blind.rates(hidden), rates, rtol=0, atol=0)
+        torch.testing.assert_close(blind.predict(hidden), rates, rtol=0, atol=0)
 
     @BOTH
-    def test_unrecorded_counts_change_nothing(self, regression: Fit) -> None:
+    def test_unrecorded_counts_change_nothing(self, regression: FitFunction) -> None:
         session = session_of(trials=30)
         session.observed[3, 2:, 1] = False
         session.observed[:9, -1] = False
         session.observed[4, 1, 0] = False
-        garbage = replace(session, spikes=torch.where(session.valid(torch.arange(30)), session.spikes, 200))
-        plain, odd = (Baseline.choose(regression, each, each) for each in (session, garbage))
-        torch.testing.assert_close(odd.rates(garbage), plain.rates(session))
-        assert plain.rates(session).isfinite().all()
+        garbage = replace(session, spikes=torch.where(session.valid_mask(torch.arange(30)), session.spikes, 200))
+        plain, odd = (Baseline.fit(regression, each, each) for each in (session, garbage))
+        torch.testing.assert_close(odd.predict(garbage), plain.predict(session))
+        assert plain.predict(session).isfinite().all()
 
     @BOTH
-    def test_without_held_out_units_forward_bins_choose(self, regression: Fit) -> None:
+    def test_without_held_out_units_forward_bins_choose(self, regression: FitFunction) -> None:
         session = session_of(trials=30, heldin=5, heldout=0)
-        baseline = Baseline.choose(regression, session, session)
+        baseline = Baseline.fit(regression, session, session)
         assert baseline.heldout is None
-        assert baseline.choice.keys() == {"forward"}
-        assert baseline.rates(session).isfinite().all()
+        assert baseline.hyperparameters.keys() == {"forward"}
+        assert baseline.predict(session).isfinite().all()
 
     def test_without_forward_bins(self) -> None:
         session = session_of(trials=30, forward=0)
-        baseline = Baseline.choose(fit_linear, session, session)
-        assert baseline.choice.keys() == {"heldout"}
-        assert baseline.rates(session).shape == (30, 5, 5)
+        baseline = Baseline.fit(fit_linear, session, session)
+        assert baseline.hyperparameters.keys() == {"heldout"}
+        assert baseline.predict(session).shape == (30, 5, 5)
 
     def test_with_nothing_to_predict_it_says_so(self) -> None:
         session = session_of(trials=30, heldin=5, heldout=0, forward=0)
         with pytest.raises(DataError, match="nothing to predict"):
-            Baseline.choose(fit_linear, session, session)
+            Baseline.fit(fit_linear, session, session)
 
 
 class TestCommand:
@@ -155,17 +159,17 @@ class TestCommand:
         network = fit("simulated_baseline", tmp_path / "runs", *data, "--seed_everything=1")
         plain(EXPERIMENTS / "simulated_baseline.yaml", f"--output={tmp_path / 'runs'}", "--seeds=[1,2]", *data)
         assert "simulated_glm" in capsys.readouterr().out
-        (table,) = compare([tmp_path / "runs"])
+        (table,) = compare_runs([tmp_path / "runs"])
         assert [e.name for e in table.experiments] == ["simulated_baseline", "simulated_glm", "simulated_smoothing"]
         assert [run.seed for run in table.experiments[1].runs] == [1, 2]
-        assert table.experiments[1].scores("co_bps")[1] == table.experiments[1].scores("co_bps")[2]
+        assert table.experiments[1].scores_by_seed("co_bps")[1] == table.experiments[1].scores_by_seed("co_bps")[2]
         results, of_network = read_results(table.experiments[1].runs[0].path), read_results(network)
         assert results.keys() >= of_network.keys()
         assert results["oracle"] == of_network["oracle"]
         assert results["scores"].keys() == of_network["scores"].keys()
         assert results["config"]["data"] == of_network["config"]["data"]
 
-        run(["report", str(tmp_path / "runs")])
+        run_command(["report", str(tmp_path / "runs")])
         assert "simulated_glm" in (tmp_path / "runs/report/report.md").read_text()
 
     @pytest.mark.parametrize("name", ["area2_bump", "dmfc_rsg"])
@@ -192,7 +196,7 @@ class TestCommand:
             (["--data.bin_ms=wide"], "bin_ms"),
             (["--data.nonsense=1"], "nonsense"),
             (["--seeds=[]"], "no seeds"),
-            (["--data.phase=test", "--data.select_on=val"], "select_on to train_holdout"),
+            (["--data.phase=test", "--data.selection_split=val"], "selection_split to train_holdout"),
             (["--data.phase=test", *SIMULATION], "--data.phase val"),
         ],
     )

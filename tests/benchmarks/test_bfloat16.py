@@ -9,7 +9,7 @@ import pytest
 from helpers.cli import call, experiment, start
 
 from blend_pl.callbacks import NLBEvaluation
-from blend_pl.runs.folder import CONFIG, best_checkpoint, find_runs
+from blend_pl.runs.folder import CONFIG_FILE, best_checkpoint, find_runs
 
 pytestmark = pytest.mark.benchmark
 
@@ -28,7 +28,7 @@ def trained(root: Path, teacher: Path) -> dict[str, list[Path]]:
         arguments.append(f"--distillation.teacher={teacher}")
         fit_args = f"--fit_args={json.dumps(arguments)}"
         output = f"--output={root / precision}"
-        commands[precision] = start("many", experiment("simulated_hard"), f"--seeds={SEEDS}", output, fit_args)
+        commands[precision] = start("multirun", experiment("simulated_hard"), f"--seeds={SEEDS}", output, fit_args)
     for command in commands.values():
         _, errors = command.communicate()
         assert command.returncode == 0, errors
@@ -47,13 +47,13 @@ def results(run: Path) -> dict[str, Any]:
 def evaluated(run: Path, precision: str) -> dict[str, float]:
     """Scores of a run's weights, evaluated in that precision."""
     chosen = ("--ckpt_path", best_checkpoint(run), f"--trainer.precision={precision}")
-    callbacks = call("test", "--config", run / CONFIG, *chosen).trainer.callbacks
+    callbacks = call("test", "--config", run / CONFIG_FILE, *chosen).trainer.callbacks
     return next(callback for callback in callbacks if isinstance(callback, NLBEvaluation)).scores
 
 
 def test_scores(tmp_path: Path) -> None:
     fit = ("fit", "--config", experiment("simulated_teacher"))
-    teacher = call(*fit, f"--data.root={tmp_path / 'data'}", f"--output={tmp_path / 'runs'}").run
+    teacher = call(*fit, f"--data.root={tmp_path / 'data'}", f"--output={tmp_path / 'runs'}").run_dir
     runs = trained(tmp_path, teacher)
     same = [(evaluated(run, FULL), evaluated(run, MIXED)) for run in runs[FULL]]
     for name in SCORES:

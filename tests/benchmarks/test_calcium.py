@@ -9,23 +9,23 @@ import torch
 from measure import cost
 from torch import Tensor
 
-from blend_pl.callbacks.identity import cell_losses, fresh_embeddings
-from blend_pl.data.calcium import BugeonDataModule, CalciumSpec, TreeSimulation
-from blend_pl.data.calcium.simulation import write_tree
+from blend_pl.callbacks.identity import make_cell_loss, temporary_embeddings
+from blend_pl.data.calcium import BugeonDataModule, BugeonSimulation, CalciumSpec
+from blend_pl.data.calcium.simulation import write_bugeon_dataset
 from blend_pl.data.calcium.spec import CellSplit
 from blend_pl.likelihoods import UnitGaussian
 from blend_pl.masking import Masking
 from blend_pl.models import NeuPRINT
-from blend_pl.probes import EmbeddingFit, fit_embeddings
-from blend_pl.probes.fitting import Blocks, Losses
+from blend_pl.probes import EmbeddingFitConfig, fit_embeddings
+from blend_pl.probes.fitting import CellBatches, CellLossFn
 from blend_pl.systems import Student
 
 pytestmark = pytest.mark.benchmark
 
-SESSION = TreeSimulation(n_mice=1, n_sessions=1, n_frames=3000, n_cells=556)
+SESSION = BugeonSimulation(n_mice=1, n_sessions=1, n_frames=3000, n_cells=556)
 """3000 frames of 500 cells."""
 
-SMALL = TreeSimulation(n_mice=1, n_sessions=1, n_frames=640, n_cells=30)
+SMALL = BugeonSimulation(n_mice=1, n_sessions=1, n_frames=640, n_cells=30)
 EPOCHS, PASSES = 100, 100
 """The original schedule of one fit: so many epochs of so many full passes (Mi et al., 2023, released code)."""
 
@@ -35,7 +35,7 @@ MASKS = 20
 
 
 def test_reading_a_session(tmp_path: Path) -> None:
-    write_tree(SESSION, tmp_path / "tree")
+    write_bugeon_dataset(SESSION, tmp_path / "tree")
 
     def read() -> None:
         BugeonDataModule(CalciumSpec("big"), str(tmp_path / "tree")).setup("fit")
@@ -47,7 +47,7 @@ def test_reading_a_session(tmp_path: Path) -> None:
 
 def trained(module: BugeonDataModule) -> Student:
     torch.manual_seed(0)
-    network = partial(NeuPRINT, size=16, std=0.3, feedforward=64, dropout=0.0)
+    network = partial(NeuPRINT, size=16, std=0.3, dim_feedforward=64, dropout=0.0)
     student = Student(network, Masking(0.25, "full", 0.8, 0.5), UnitGaussian())
     student.build(module.signature)
     optimizer = torch.optim.Adam(student.parameters(), 1e-2)
@@ -59,7 +59,7 @@ def trained(module: BugeonDataModule) -> Student:
     return student.eval()
 
 
-def original(vectors: Tensor, losses: Losses, train: Blocks) -> float:
+def original(vectors: Tensor, losses: CellLossFn, train: CellBatches) -> float:
     """Fits from random embeddings by Adam at 1e-3, every step a pass over all the training time; seconds."""
     torch.nn.init.normal_(vectors, generator=torch.Generator().manual_seed(0))
     optimizer = torch.optim.Adam([vectors], 1e-3)
@@ -75,7 +75,7 @@ def original(vectors: Tensor, losses: Losses, train: Blocks) -> float:
 
 
 @torch.no_grad()
-def reconstruction(losses: Losses, blocks: Blocks) -> float:
+def reconstruction(losses: CellLossFn, blocks: CellBatches) -> float:
     """Mean over cells and masks."""
     sums = [losses(batch, 10**6 + seed) for block in blocks for batch in block for seed in range(MASKS)]
     return float((sum(total for total, _ in sums) / sum(entries for _, entries in sums)).mean())
@@ -88,16 +88,16 @@ def test_fitting_beside_the_original_schedule(tmp_path: Path) -> None:
     module.setup("fit")
     student = trained(module)
     cpu = torch.device("cpu")
-    train, later = module.every_cell("train", cpu), module.every_cell("val", cpu)
+    train, later = module.all_cell_batches("train", cpu), module.all_cell_batches("val", cpu)
     # One half stops the fit, the other is time that neither fit has met.
     validation, unseen = [block[0::2] for block in later], [block[1::2] for block in later]
-    n_cells, losses = len(module.cells), cell_losses(student)
-    with fresh_embeddings(student, n_cells) as embedding:
+    n_cells, losses = len(module.cells), make_cell_loss(student)
+    with temporary_embeddings(student, n_cells) as embedding:
         reference = original(embedding.weight, losses, train)
         theirs = reconstruction(losses, unseen), reconstruction(losses, train)
-    with fresh_embeddings(student, n_cells) as embedding:
+    with temporary_embeddings(student, n_cells) as embedding:
         start = time.perf_counter()
-        fitted = fit_embeddings(embedding, losses, train, validation, EmbeddingFit())
+        fitted = fit_embeddings(embedding, losses, train, validation, EmbeddingFitConfig())
         seconds = time.perf_counter() - start
         with torch.no_grad():
             embedding.weight.copy_(fitted.vectors)

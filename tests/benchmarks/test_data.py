@@ -9,15 +9,15 @@ import pytest
 from helpers.specs import MC_MAZE
 from measure import Cost, cost
 
-from blend_pl.data.io.cache import cached
+from blend_pl.data.io.cache import cached_sessions
 from blend_pl.data.nlb.reading import read_session
 from blend_pl.data.nlb.simulation import PRESETS
 from blend_pl.data.nlb.simulation.files import TRAIN_FILE, write_session
-from blend_pl.data.nlb.spec import Files
+from blend_pl.data.nlb.spec import SessionFiles
 
 pytestmark = pytest.mark.benchmark
 
-SPEC = replace(MC_MAZE, files=Files(TRAIN_FILE))
+SPEC = replace(MC_MAZE, files=SessionFiles(TRAIN_FILE))
 FULL = PRESETS["mc_maze"]
 TRIALS = FULL.n_train + FULL.n_val
 FITS_NLB_TOOLS = (120, 480)
@@ -79,7 +79,7 @@ def test_reading_beside_nlb_tools(tmp_path: Path) -> None:
     )
 
     def through_cache() -> None:
-        cached(tmp_path / "cache", [path], {"spec": SPEC}, lambda: read_session(SPEC, path, None, 5))
+        cached_sessions(tmp_path / "cache", [path], {"spec": SPEC}, lambda: read_session(SPEC, path, None, 5))
 
     through_cache()
     again = fastest(through_cache)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from blend_pl.data.nlb.session import Signature
-from blend_pl.export.latency import Latency, latency, onnx_latency, torch_latency
-from blend_pl.export.program import onnx_session
-from blend_pl.export.streaming import Step, step_program
+from blend_pl.export.latency import Latency, measure_latency, measure_onnx_latency, measure_torch_latency
+from blend_pl.export.program import create_onnx_session
+from blend_pl.export.streaming import StreamingNDT, streaming_program
 from blend_pl.export.trial_program import trial_program
 from blend_pl.models import NDT
 from blend_pl.systems import Student
@@ -35,18 +35,18 @@ def test_a_bin_beside_the_whole_window(backward: int, tmp_path: Path) -> None:
     student.eval()
     trial = trial_program(student.backbone, student.likelihood, MC_MAZE)
     assert isinstance(student.backbone, NDT)
-    program = step_program(student.backbone, student.likelihood, MC_MAZE)
+    program = streaming_program(student.backbone, student.likelihood, MC_MAZE)
     step = program.module
-    assert isinstance(step, Step)
+    assert isinstance(step, StreamingNDT)
     counts = torch.poisson(torch.full((2, 180, 137), 0.05))
     counts[:, 140:] = 0
     trial.write(tmp_path, (counts[:, :140],))
-    program.write(tmp_path, (counts[0, :1], *step.start()))
+    program.write(tmp_path, (counts[0, :1], *step.initial_state()))
     file = tmp_path / "student_step.onnx"
-    by_onnx = quietest([onnx_latency(file, step, counts[0], STEPS) for _ in range(ROUNDS)])
-    by_torch = quietest([torch_latency(step, counts[0], STEPS) for _ in range(ROUNDS // 4)])
-    session, window = onnx_session(tmp_path / "student.onnx"), {"spikes": counts[:1, :140].numpy()}
-    naive = latency(lambda number: session.run(None, window), STEPS // 10)
+    by_onnx = quietest([measure_onnx_latency(file, step, counts[0], STEPS) for _ in range(ROUNDS)])
+    by_torch = quietest([measure_torch_latency(step, counts[0], STEPS) for _ in range(ROUNDS // 4)])
+    session, window = create_onnx_session(tmp_path / "student.onnx"), {"spikes": counts[:1, :140].numpy()}
+    naive = measure_latency(lambda number: session.run(None, window), STEPS // 10)
     print()
     for what, taken in (("a bin", by_onnx), ("the whole window", naive), ("a bin in torch", by_torch)):
         print(

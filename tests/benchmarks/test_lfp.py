@@ -10,7 +10,7 @@ from measure import DEVICE, seconds
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from blend_pl.data.lfp.batches import BalancedSegments
+from blend_pl.data.lfp.batches import BalancedSessionSampler
 from blend_pl.masking import TokenMasking
 from blend_pl.models import PatchAutoencoder
 from blend_pl.models.layers.patches import CountPatches, SessionDims
@@ -24,7 +24,7 @@ BINS = 500
 def dropped(patches: list[int], ratio: float = 0.6) -> Tensor | None:
     rows = torch.arange(len(patches), device=DEVICE)
     generator = torch.Generator(DEVICE).manual_seed(0)
-    return TokenMasking(ratio).draw(patches, BINS, max(patches), rows, len(patches), generator)
+    return TokenMasking(ratio).draw_mask(patches, BINS, max(patches), rows, len(patches), generator)
 
 
 @pytest.mark.parametrize("kind", ["spikes", "lfp"])
@@ -32,7 +32,7 @@ def test_a_step_with_most_tokens_masked_costs_at_most_half(kind: str) -> None:
     torch.manual_seed(0)
     patch, channels = (64, 192) if kind == "spikes" else (32, 96)
     make = partial(PatchAutoencoder, patch=patch, **({"embedding": CountPatches} if kind == "spikes" else {}))
-    model = make(SessionDims.of({"a": channels}, BINS)).to(DEVICE)
+    model = make(SessionDims.from_sessions({"a": channels}, BINS)).to(DEVICE)
     batch = 1 if DEVICE == "cpu" else 16
     values = torch.poisson(torch.full((batch, BINS, channels), 0.2, device=DEVICE))
 
@@ -63,11 +63,11 @@ def test_ragged_sessions_waste_no_tokens(ratio: float) -> None:
     """Monkey I has 96 or 192 channels, its units fill 1 to 6 patches; monkey C's are in between."""
     rng = np.random.default_rng(0)
     sessions = {str(number): int(units) for number, units in enumerate(rng.integers(40, 380, 27))}
-    model = PatchAutoencoder(SessionDims.of(sessions, BINS), patch=64, embedding=CountPatches, layers=1)
+    model = PatchAutoencoder(SessionDims.from_sessions(sessions, BINS), patch=64, embedding=CountPatches, num_layers=1)
     model.encoder, model.predictor = Tokens(model.encoder), Tokens(model.predictor)
-    plan = BalancedSegments([np.arange(80)] * len(sessions), 64)
+    plan = BalancedSessionSampler([np.arange(80)] * len(sessions), 64)
     names = [str(number) for number in next(iter(plan)).sessions]
-    patches = [model.patches(name) for name in names]
+    patches = [model.n_patches(name) for name in names]
     model(torch.zeros(64, BINS, max(sessions.values())), names, dropped(patches, ratio))
     needed = sum(BINS * p - round(ratio * BINS * p) for p in patches)
     padded = len(patches) * (BINS * max(patches) - round(ratio * BINS * max(patches)))
@@ -93,7 +93,9 @@ class Largest(TorchDispatchMode):
 
 def test_attention_makes_no_matrix_of_all_pairs() -> None:
     torch.manual_seed(0)
-    model = PatchAutoencoder(SessionDims.of({"a": 192}, BINS), layers=1, predictor_layers=1).to(DEVICE)
+    model = PatchAutoencoder(SessionDims.from_sessions({"a": 192}, BINS), num_layers=1, predictor_num_layers=1).to(
+        DEVICE
+    )
     with Largest() as largest:
         model(torch.randn(1, BINS, 192, device=DEVICE), ["a"]).prediction.sum().backward()
     pairs = (6 * BINS) ** 2

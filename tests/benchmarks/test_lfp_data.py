@@ -10,7 +10,7 @@ from helpers.lfp_files import unit_times
 from measure import cost
 
 from blend_pl.data.lfp.makin import read_makin
-from blend_pl.data.lfp.preprocessing import MAKIN, Waveform, lfp_in_bins
+from blend_pl.data.lfp.preprocessing import MAKIN_FILTERS, Waveform, bin_lfp
 
 pytestmark = pytest.mark.benchmark
 
@@ -71,7 +71,7 @@ def test_an_hour_of_192_channels_fits_into_memory() -> None:
 
     def preprocess() -> None:
         waveform = Waveform("it", read, int(RATE * seconds), n_channels, RATE, 0.0, 2.5e-7, ROWS)
-        assert lfp_in_bins(waveform, MAKIN, 0.0, (seconds - 1) * 100).shape[1] == n_channels
+        assert bin_lfp(waveform, MAKIN_FILTERS, 0.0, (seconds - 1) * 100).shape[1] == n_channels
 
     ours = cost(preprocess)
     size = 8 * RATE * seconds * n_channels / 1e9

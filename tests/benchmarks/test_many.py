@@ -17,14 +17,14 @@ from test_step import Clock, fastest
 from torch import nn
 from torch.optim import AdamW
 
-from blend_pl.data.nlb.batches import Standardisation, TrialBatches, TrialSampler
+from blend_pl.data.nlb.batches import Standardizer, TrialLoader, TrialSampler
 from blend_pl.data.nlb.session import SessionTensors, Signature
 from blend_pl.models import NDT
-from blend_pl.models.layers.embedding import Linear
-from blend_pl.multirun.checkpoint_selector import Selection
-from blend_pl.multirun.replica import Member
-from blend_pl.multirun.stacked_data import CrowdBatches
-from blend_pl.multirun.stacked_module import Crowd
+from blend_pl.models.layers.embedding import LinearEmbedding
+from blend_pl.multirun.checkpoint_selector import CheckpointSelector
+from blend_pl.multirun.replica import Replica
+from blend_pl.multirun.stacked_data import StackedLoader
+from blend_pl.multirun.stacked_module import StackedModule
 from blend_pl.systems import Student
 
 pytestmark = pytest.mark.benchmark
@@ -45,11 +45,14 @@ class Case:
 CASES = {
     "MC_Maze's size": Case(NDT, {"bins": 140, "forward": 40, "heldin": 137, "heldout": 45}, 64, 8),
     "the demo's size": Case(
-        partial(NDT, layers=2, embedding=partial(Linear, width=64)), {"bins": 35, "heldin": 45, "heldout": 15}, 16, 8
+        partial(NDT, num_layers=2, embedding=partial(LinearEmbedding, d_model=64)),
+        {"bins": 35, "heldin": 45, "heldout": 15},
+        16,
+        8,
     ),
     # So small that a processor is busy with calls alone, as it is when it launches what a GPU soon has done.
     "hardly any": Case(
-        partial(NDT, layers=2, feedforward=8, embedding=partial(Linear, width=8)),
+        partial(NDT, num_layers=2, dim_feedforward=8, embedding=partial(LinearEmbedding, d_model=8)),
         {"bins": 10, "heldin": 6, "heldout": 2},
         4,
         40,
@@ -63,15 +66,15 @@ class Trials(L.LightningDataModule):
     def __init__(self, session: SessionTensors, batch: int, members: int | None = None) -> None:
         super().__init__()
         self.session, self.batch, self.members = session, batch, members
-        self.signature = Signature.of("simulated", session)
+        self.signature = Signature.from_session("simulated", session)
 
-    def train_dataloader(self) -> TrialBatches | CrowdBatches:
+    def train_dataloader(self) -> TrialLoader | StackedLoader:
         loaders = [self._loader(seed) for seed in range(self.members or 1)]
-        return loaders[0] if self.members is None else CrowdBatches(loaders)
+        return loaders[0] if self.members is None else StackedLoader(loaders)
 
-    def _loader(self, seed: int) -> TrialBatches:
-        scale = Standardisation.fit(self.session.behavior)
-        return TrialBatches(self.session, scale, TrialSampler(len(self.session), self.batch, True, seed))
+    def _loader(self, seed: int) -> TrialLoader:
+        scale = Standardizer.fit(self.session.behavior)
+        return TrialLoader(self.session, scale, TrialSampler(len(self.session), self.batch, True, seed))
 
 
 class Counter(L.Callback):
@@ -107,14 +110,14 @@ def test_many(name: str, tmp_path: Path) -> None:
     # As is usual on a GPU; on a CPU every parameter would count.
     student = partial(Student, case.network, optimizer=partial(AdamW, foreach=True))
 
-    def crowd(seeds: Sequence[int]) -> Crowd:
+    def crowd(seeds: Sequence[int]) -> StackedModule:
         members = []
         for seed in seeds:
             system = student()
-            system.build(Signature.of("simulated", session))
-            chosen = Selection(("val/loss", "min"), ("val/loss", "min"), 1, 0.0)
-            members.append(Member(system, seed, [], chosen, tmp_path / "best.ckpt", []))
-        return Crowd(members)
+            system.build(Signature.from_session("simulated", session))
+            chosen = CheckpointSelector(("val/loss", "min"), ("val/loss", "min"), 1, 0.0)
+            members.append(Replica(system, seed, [], chosen, tmp_path / "best.ckpt", []))
+        return StackedModule(members)
 
     alone, few = step(student, Trials(session, case.batch), tmp_path)
     print(f"\n{name} on {DEVICE}, {torch.get_num_threads()} threads: one model {alone:.4f} s a step, {few} kernels")

@@ -46,7 +46,7 @@ def test_lfads_beside_a_loop_over_cells(context: int) -> None:
     model = LFADS(replace(MC_MAZE, context=context), dropout=0.0).to(DEVICE)
     naive = NaiveLFADS(model).to(DEVICE)
     observed, behavior = counts(), torch.randn(TRIALS, 180, 2, device=DEVICE) if context else None
-    noise = torch.randn(TRIALS, 64, device=DEVICE), torch.randn(model.encoded, TRIALS, 4, device=DEVICE)
+    noise = torch.randn(TRIALS, 64, device=DEVICE), torch.randn(model.n_encoded_bins, TRIALS, 4, device=DEVICE)
 
     def ours() -> None:
         encoding = model(observed, behavior)
@@ -54,7 +54,7 @@ def test_lfads_beside_a_loop_over_cells(context: int) -> None:
 
     def theirs() -> None:
         rates, _, *inferred = naive(observed, behavior, *noise)
-        (rates.exp().mean() + model.input_prior.divergence(*inferred).mean()).backward()
+        (rates.exp().mean() + model.input_prior.kl_divergence(*inferred).mean()).backward()
 
     (step, few), (reference, many) = cost(ours), cost(theirs)
     print(f"\nLFADS step on {DEVICE}: {step:.3f} s, {few} kernels; loops over cells {reference:.3f} s, {many} kernels")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from blend_pl.data.nlb.session import SessionTensors
-from blend_pl.metrics.nlb import score
+from blend_pl.metrics.nlb import evaluate_rates
 
 pytestmark = pytest.mark.benchmark
 
@@ -20,14 +20,14 @@ def session(trials: int, generator: torch.Generator) -> tuple[SessionTensors, to
     values = SessionTensors(
         spikes=torch.poisson(rates, generator=generator).to(torch.uint8),
         observed=torch.ones((trials, BINS + FORWARD, 2), dtype=torch.bool),
-        scored=torch.ones(trials, BINS, dtype=torch.bool),
+        scoring_mask=torch.ones(trials, BINS, dtype=torch.bool),
         behavior=velocity,
         trial_id=torch.arange(trials),
         jitter=torch.zeros(trials, dtype=torch.int64),
         condition=torch.arange(trials) % CONDITIONS,
         decode_mask=torch.ones((trials, 1), dtype=torch.bool),
-        group=torch.full((trials,), -1),
-        produced=torch.full((trials,), torch.nan, dtype=torch.float64),
+        timing_condition=torch.full((trials,), -1),
+        produced_interval=torch.full((trials,), torch.nan, dtype=torch.float64),
         psth=torch.rand((CONDITIONS, BINS, UNITS), generator=generator, dtype=torch.float64),
         unit_id=torch.arange(UNITS),
         n_heldin=HELDIN,
@@ -43,7 +43,7 @@ def test_scoring_beside_nlb_tools() -> None:
     generator = torch.Generator().manual_seed(0)
     (train, train_rates), (val, val_rates) = session(1721, generator), session(574, generator)
     start = time.perf_counter()
-    ours = score(train, val, (train_rates, val_rates))
+    ours = evaluate_rates(train, val, (train_rates, val_rates))
     seconds = time.perf_counter() - start
 
     def numpy(tensor: torch.Tensor) -> np.ndarray:

@@ -16,7 +16,7 @@ from helpers.systems import save, trainer
 from measure import DEVICE
 
 from blend_pl.callbacks import Compiled, Distillation
-from blend_pl.data.nlb.batches import Standardisation, TrialBatches, TrialSampler
+from blend_pl.data.nlb.batches import Standardizer, TrialLoader, TrialSampler
 from blend_pl.data.nlb.session import SessionTensors, Signature
 from blend_pl.models import NDT
 from blend_pl.systems import Student, Teacher
@@ -34,11 +34,11 @@ class Sessions(L.LightningDataModule):
 
     def __init__(self, session: SessionTensors) -> None:
         super().__init__()
-        self.session, self.signature = session, Signature.of("mc_maze", session)
+        self.session, self.signature = session, Signature.from_session("mc_maze", session)
 
-    def train_dataloader(self) -> TrialBatches:
-        scale = Standardisation.fit(self.session.behavior)
-        return TrialBatches(self.session, scale, TrialSampler(len(self.session), BATCH, shuffle=True))
+    def train_dataloader(self) -> TrialLoader:
+        scale = Standardizer.fit(self.session.behavior)
+        return TrialLoader(self.session, scale, TrialSampler(len(self.session), BATCH, shuffle=True))
 
     calibration_dataloader = train_dataloader
 

@@ -10,7 +10,7 @@ from helpers.systems import NETWORK, make, make_teacher, save, trainer
 from torch import Tensor
 
 from blend_pl.callbacks import Compiled, Distillation, compiled
-from blend_pl.distillation import Feature, Ramp
+from blend_pl.distillation import FeatureLoss, LinearSchedule
 from blend_pl.models import NDT, Dims, Encoding
 from blend_pl.systems import Student
 
@@ -24,8 +24,8 @@ def trained(root: Path, folder: Path, *callbacks: Compiled) -> Student:
 
 @pytest.fixture
 def on_a_cpu_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "has_graphs", lambda device: True)
-    monkeypatch.setattr(compiled, "OPTIONS", {"backend": "eager"})
+    monkeypatch.setattr(compiled, "supports_cuda_graphs", lambda device: True)
+    monkeypatch.setattr(compiled, "COMPILE_OPTIONS", {"backend": "eager"})
 
 
 def check(system: Student, reference: Student) -> None:
@@ -50,7 +50,7 @@ def test_the_config_adds_it_to_an_experiment(tmp_path: Path) -> None:
     arguments = [f"--data.root={tmp_path / 'data'}", f"--output={tmp_path / 'runs'}", *SIMULATION, *TINY]
     cli = call("fit", *(part for path in configs for part in ("--config", path)), *arguments)
     assert any(isinstance(callback, Compiled) for callback in cli.trainer.callbacks)
-    assert (cli.run / "results.json").is_file()
+    assert (cli.run_dir / "results.json").is_file()
 
 
 @pytest.mark.slow
@@ -90,13 +90,13 @@ class Counting(NDT):
 def test_a_compiled_student_is_taught_the_same(
     tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiled, "OPTIONS", {"backend": "aot_eager"})
+    monkeypatch.setattr(compiled, "COMPILE_OPTIONS", {"backend": "aot_eager"})
     teacher = save(make_teacher(tiny_module(tiny_root).signature), tmp_path / "teacher.ckpt")
 
     def taught(*callbacks: Compiled) -> Student:
         torch.manual_seed(0)
         student = Student(Counting)
-        distillation = Distillation(str(teacher), Feature(), Ramp(1.0, 0.2))
+        distillation = Distillation(str(teacher), FeatureLoss(), LinearSchedule(1.0, 0.2))
         trainer(tmp_path, 1, distillation, *callbacks, accumulate_grad_batches=2).fit(student, tiny_module(tiny_root))
         return student
 
@@ -114,7 +114,7 @@ def test_where_compiling_fails_the_network_runs_as_it_is(
     def fail(graph: object, inputs: object) -> None:
         raise RuntimeError("no such thing\nas a compiler")
 
-    monkeypatch.setattr(compiled, "OPTIONS", {"backend": fail})
+    monkeypatch.setattr(compiled, "COMPILE_OPTIONS", {"backend": fail})
     with caplog.at_level(logging.INFO, "lightning.pytorch.utilities.rank_zero"):
         system = trained(tiny_root, tmp_path, Compiled())
     (said,) = (r.message for r in caplog.records if "compiled" in r.message)

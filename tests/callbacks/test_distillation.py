@@ -12,13 +12,13 @@ from helpers.systems import make, make_teacher, save, trainer
 
 from blend_pl.callbacks import Distillation
 from blend_pl.data.nlb.module import NLBDataModule
-from blend_pl.distillation import Correlation, DistillationLoss, Feature, Hard, Ramp, Soft
+from blend_pl.distillation import CorrelationLoss, DistillationLoss, FeatureLoss, HardLoss, LinearSchedule, SoftLoss
 from blend_pl.errors import TeacherError
 from blend_pl.systems import Student
 from blend_pl.systems.checkpoint import load_system
 
 EPOCHS = 6
-LOSSES = pytest.mark.parametrize("loss", [Hard, Soft, Feature, Correlation])
+LOSSES = pytest.mark.parametrize("loss", [HardLoss, SoftLoss, FeatureLoss, CorrelationLoss])
 
 
 class Record(L.Callback):
@@ -73,10 +73,10 @@ def test_several_teachers_teach_the_mean_of_their_rates(tiny: NLBDataModule, tea
     batch = next(iter(tiny.predict_dataloader()))
     with torch.no_grad():
         rates = [load_system(path).predict_step(batch, 0) for path in (teacher, other)]
-        torch.testing.assert_close(callback.teach(batch).prediction.exp(), (rates[0] + rates[1]) / 2)
+        torch.testing.assert_close(callback.teacher_ensemble(batch).prediction.exp(), (rates[0] + rates[1]) / 2)
     assert (rates[0] - rates[1]).abs().max() > 1e-3
     with pytest.raises(TeacherError, match="single teacher"):
-        train(tiny, tmp_path, Distillation([str(teacher), str(other)], Feature()), epochs=1)
+        train(tiny, tmp_path, Distillation([str(teacher), str(other)], FeatureLoss()), epochs=1)
 
 
 @LOSSES
@@ -100,7 +100,7 @@ def test_feature_distillation_brings_layers_nearer_to_the_teachers(
     (batch,) = tiny.calibration_dataloader()
 
     def unexplained(alpha: float) -> float:
-        callback = Distillation(str(teacher), Feature(), alpha)
+        callback = Distillation(str(teacher), FeatureLoss(), alpha)
         student, _ = train(tiny, tmp_path, callback, epochs=40, rate=2e-2)
         assert len(callback.teachers) == 1
         with torch.no_grad():
@@ -122,7 +122,7 @@ def test_alpha_of_one_trains_the_baseline_bit_by_bit(
 
 
 def test_teacher_stays_as_it_is_and_out_of_the_student(tiny: NLBDataModule, teacher: Path, tmp_path: Path) -> None:
-    callback, record = Distillation(str(teacher), Feature()), Record()
+    callback, record = Distillation(str(teacher), FeatureLoss()), Record()
     student, fitting = train(tiny, tmp_path, callback, record, epochs=2)
     assert len(callback.teachers) == 1
     before = torch.load(teacher, weights_only=True)["state_dict"]
@@ -144,7 +144,7 @@ def test_teacher_stays_as_it_is_and_out_of_the_student(tiny: NLBDataModule, teac
 
 def test_projectors_are_trained(tiny: NLBDataModule, teacher: Path, tmp_path: Path) -> None:
     def projectors(epochs: int) -> torch.Tensor:
-        callback = Distillation(str(teacher), Feature())
+        callback = Distillation(str(teacher), FeatureLoss())
         train(tiny, tmp_path, callback, epochs=epochs)
         return torch.cat([parameter.detach().flatten() for parameter in callback.loss.parameters()])
 
@@ -161,14 +161,14 @@ def test_unit_is_taken_from_the_teacher_on_training_trials(
     expected = copy.deepcopy(callback.loss)
     (batch,) = tiny.calibration_dataloader()
     with torch.no_grad():
-        expected.calibrate(callback.teachers[0].encode(batch))
+        expected.fit_scale(callback.teachers[0].encode(batch))
     torch.testing.assert_close(callback.loss.scale, expected.scale)
     assert not torch.equal(expected.scale, torch.ones_like(expected.scale))
 
 
 def test_alpha_follows_its_ramp(tiny: NLBDataModule, teacher: Path, tmp_path: Path) -> None:
     record = Record()
-    train(tiny, tmp_path, Distillation(str(teacher), alpha=Ramp(1.0, 0.0, 0.25, 0.75)), record, epochs=4)
+    train(tiny, tmp_path, Distillation(str(teacher), alpha=LinearSchedule(1.0, 0.0, 0.25, 0.75)), record, epochs=4)
     # Three batches an epoch: 12 steps, of which the 3 first and the 3 last lie outside the ramp.
     assert record.alphas == pytest.approx([1, 1, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6, 0, 0, 0])
 
@@ -177,7 +177,7 @@ def test_any_system_can_teach(tiny: NLBDataModule, tmp_path: Path) -> None:
     """The control: a student is the teacher of another."""
     baseline, _ = train(tiny, tmp_path, epochs=2, seed=7)
     record = Record()
-    train(tiny, tmp_path, Distillation(str(save(baseline, tmp_path / "baseline.ckpt")), Hard(), 0.2), record)
+    train(tiny, tmp_path, Distillation(str(save(baseline, tmp_path / "baseline.ckpt")), HardLoss(), 0.2), record)
     assert record.values[-1] < record.values[0]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from blend_pl.callbacks import NLBEvaluation
 from blend_pl.data.batch import Batch
 from blend_pl.data.nlb.module import NLBDataModule
-from blend_pl.metrics.nlb import SCORES, score
+from blend_pl.metrics.nlb import SCORES, evaluate_rates
 
 
 class Prophet(L.LightningModule):
@@ -45,8 +45,8 @@ def test_test_scores_all_reported_trials(tiny_root: Path, tmp_path: Path, eval_b
     module = tiny_module(tiny_root, eval_batch_size=eval_batch_size)
     prophet, evaluation = Prophet(module, 0.5), NLBEvaluation()
     (logged,) = trainer(tmp_path, 1, evaluation).test(prophet, datamodule=module, verbose=False)[:1]
-    parts, rates = module.parts, prophet.rates
-    expected = score(parts["train"], parts["eval"], (rates["train"], rates["eval"]))
+    parts, rates = module.subsets, prophet.rates
+    expected = evaluate_rates(parts["train"], parts["eval"], (rates["train"], rates["eval"]))
     assert set(expected) == set(SCORES) - {"tp_corr"}
     assert evaluation.scores == pytest.approx(expected, abs=1e-5)
     assert {name.removeprefix("eval/"): value for name, value in logged.items() if "eval/" in name} == pytest.approx(
@@ -89,7 +89,7 @@ def test_each_epoch_scores_the_trials_that_select(tiny_root: Path, tmp_path: Pat
 
     prophet = Prophet(module, 0.5)
     trainer(tmp_path, 2, NLBEvaluation(), Record()).fit(prophet, datamodule=module)
-    selection = module.parts["selection"]
-    expected = score(selection, selection, (prophet.rates["selection"],) * 2)["co_bps"]
+    selection = module.subsets["selection"]
+    expected = evaluate_rates(selection, selection, (prophet.rates["selection"],) * 2)["co_bps"]
     assert [epoch["val/co_bps"] for epoch in logged] == pytest.approx([expected] * 2, abs=1e-5)
     assert not any(name.startswith(("val/vel", "val/psth", "eval/")) for name in logged[0])

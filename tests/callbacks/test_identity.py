@@ -12,14 +12,14 @@ from helpers.systems import make, trainer
 from torch import Tensor
 
 from blend_pl.callbacks import IdentityEvaluation
-from blend_pl.callbacks.identity import cell_losses, fresh_embeddings, identity_scores
+from blend_pl.callbacks.identity import identity_scores, make_cell_loss, temporary_embeddings
 from blend_pl.data.calcium import BugeonDataModule
 from blend_pl.errors import ConfigError, DataError
-from blend_pl.probes import EmbeddingFit
+from blend_pl.probes import EmbeddingFitConfig
 from blend_pl.probes.embeddings import CellEmbeddings
 from blend_pl.systems import Student, Teacher
 
-FIT = EmbeddingFit(max_steps=10, check_every=5)
+FIT = EmbeddingFitConfig(max_steps=10, check_every=5)
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +41,8 @@ def vectors(evaluation: IdentityEvaluation) -> Tensor:
 def without_behaviour(module: BugeonDataModule) -> BugeonDataModule:
     """The same recordings with behaviour that is not a number, wherever it can be met."""
     blind = copy.copy(module)
-    blind.populations = [
-        replace(population, behavior=torch.full_like(population.behavior, torch.nan))
-        for population in module.populations
+    blind.sessions = [
+        replace(population, behavior=torch.full_like(population.behavior, torch.nan)) for population in module.sessions
     ]
     return blind
 
@@ -58,7 +57,7 @@ def test_behaviour_changes_no_bit_of_a_students_held_out_embeddings(module: Buge
 def test_a_teacher_sees_behaviour_here_too(module: BugeonDataModule, tmp_path: Path) -> None:
     teacher = neuprint(Teacher, module.signature)
     other = copy.copy(module)
-    other.populations = [replace(population, behavior=population.behavior + 1) for population in module.populations]
+    other.sessions = [replace(population, behavior=population.behavior + 1) for population in module.sessions]
     assert not torch.equal(*(vectors(evaluate(teacher, m, tmp_path)) for m in (module, other)))
 
 
@@ -85,13 +84,13 @@ def test_the_network_is_left_as_it_was(module: BugeonDataModule, tmp_path: Path)
 
 def test_a_fit_moves_the_embeddings_alone(module: BugeonDataModule) -> None:
     student = neuprint(Student, module.signature).train()
-    (block, *_) = module.every_cell("train", torch.device("cpu"))
+    (block, *_) = module.all_cell_batches("train", torch.device("cpu"))
     mean = student.backbone.embedding.weight.mean(0)
-    with fresh_embeddings(student, len(module.cells)) as fresh:
+    with temporary_embeddings(student, len(module.cells)) as fresh:
         assert not any(module.training for module in student.modules())
         assert torch.allclose(fresh.weight, mean.expand(len(module.cells), -1))
-        total, entries = cell_losses(student)(block[0], 3)
-        assert total.shape == entries.shape == block[0].neurons.shape
+        total, entries = make_cell_loss(student)(block[0], 3)
+        assert total.shape == entries.shape == block[0].embedding_index.shape
         total.sum().backward()
         trained = {name for name, parameter in student.named_parameters() if parameter.grad is not None}
         assert trained == {"backbone.embedding.weight"}
@@ -101,7 +100,7 @@ def test_a_fit_moves_the_embeddings_alone(module: BugeonDataModule) -> None:
 def test_an_error_gives_the_table_back(module: BugeonDataModule) -> None:
     student = neuprint(Student, module.signature)
     table = student.backbone.embedding
-    with pytest.raises(RuntimeError), fresh_embeddings(student, 3):
+    with pytest.raises(RuntimeError), temporary_embeddings(student, 3):
         raise RuntimeError
     assert student.backbone.embedding is table
     assert all(parameter.requires_grad for parameter in student.parameters())
@@ -114,7 +113,7 @@ def test_probes_are_trained_on_train_cells_and_scored_on_test_cells(
     cells = evaluate(neuprint(Student, module.signature), module, tmp_path).cells
     assert cells is not None
     sides = {"train": 0.0, "val": 1.0, "test": 2.0}
-    named = np.array([[sides[side], row] for row, side in enumerate(cells.side.tolist())])
+    named = np.array([[sides[side], row] for row, side in enumerate(cells.split.tolist())])
     met: list[tuple[set[float], set[float]]] = []
 
     def spy(vectors, classes, seed):  # type: ignore[no-untyped-def]
@@ -133,8 +132,8 @@ def test_embeddings_are_kept_with_what_is_known_of_the_cells(module: BugeonDataM
     evaluation.save(tmp_path)
     stored = CellEmbeddings.read(tmp_path)
     assert np.array_equal(stored.vectors, vectors(evaluation).numpy())
-    assert np.array_equal(stored.cell, module.cells.cell)
-    assert np.array_equal(stored.side, module.cells.side)
+    assert np.array_equal(stored.cell, module.cells.cell_id)
+    assert np.array_equal(stored.split, module.cells.split)
     assert identity_scores(stored, 0) == identity_scores(evaluation.cells, 0)  # type: ignore[arg-type]
 
 
@@ -157,4 +156,4 @@ def test_networks_without_embeddings_are_refused(module: BugeonDataModule) -> No
         backbone = torch.nn.Linear(2, 2)
 
     with pytest.raises(ConfigError, match=r"Linear has no table of embeddings to fit; choose .*NeuPRINT"):
-        fresh_embeddings(Bare(), 3).__enter__()  # type: ignore[arg-type]
+        temporary_embeddings(Bare(), 3).__enter__()  # type: ignore[arg-type]

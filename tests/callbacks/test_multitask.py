@@ -52,6 +52,6 @@ def test_the_checkpoint_is_a_plain_student(tiny: NLBDataModule, tmp_path: Path) 
 def test_a_session_without_behaviour_is_refused(tiny_root: Path, tmp_path: Path) -> None:
     module = tiny_module(tiny_root)
     module.spec = replace(module.spec, behavior=None)
-    module.parts = {}
+    module.subsets = {}
     with pytest.raises(ConfigError, match="needs behaviour to decode"):
         train(module, tmp_path, Multitask(), epochs=1)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.systems import make, trainer
 
-from blend_pl.callbacks import Cost, Multitask
+from blend_pl.callbacks import Multitask, TrainingCost
 from blend_pl.data.nlb.module import NLBDataModule
 
 
@@ -15,13 +15,13 @@ def test_costs_of_a_training(tiny: NLBDataModule, tmp_path: Path) -> None:
     L.seed_everything(0)
     costs = []
     for extra in ([], [Multitask()]):
-        cost, student = Cost(), make()
+        cost, student = TrainingCost(), make()
         fitting = trainer(tmp_path, 2, cost, *extra)
         fitting.fit(student, datamodule=tiny)
         summary = cost.summary()
         assert summary is not None
         costs.append(summary)
-        assert len(cost.seconds) == fitting.global_step
+        assert len(cost.step_seconds) == fitting.global_step
         assert costs[-1]["parameters"] == sum(p.numel() for p in student.backbone.parameters())
         assert 0 < costs[-1]["seconds_per_step"] < 10
         assert 50e6 < costs[-1]["peak_bytes"] < 50e9
@@ -29,7 +29,7 @@ def test_costs_of_a_training(tiny: NLBDataModule, tmp_path: Path) -> None:
 
 
 def test_a_training_without_a_step_cost_nothing(tiny: NLBDataModule, tmp_path: Path) -> None:
-    cost = Cost()
+    cost = TrainingCost()
     trainer(tmp_path, 0, cost).fit(make(), datamodule=tiny)
     assert cost.summary() is None
 
@@ -55,10 +55,10 @@ def test_a_gpu_is_asked_when_it_was_done(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
-    system, cost = SimpleNamespace(device=torch.device("cuda", 1)), Cost()
+    system, cost = SimpleNamespace(device=torch.device("cuda", 1)), TrainingCost()
     for _ in range(3):
         cost.on_train_batch_start(None, system)
         cost.on_train_batch_end(None, system)
     for Event.reached, known in ((3, 1), (4, 2), (6, 3)):
         cost.on_train_epoch_end(None, system)
-        assert cost.seconds == [0.5] * known
+        assert cost.step_seconds == [0.5] * known

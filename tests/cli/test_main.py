@@ -4,26 +4,26 @@ from pkgutil import resolve_name
 
 import pytest
 
-from blend_pl.cli.main import BESIDE, HELP, TRAINER, overview, run
+from blend_pl.cli.main import FUNCTION_COMMANDS, HELP_FLAGS, TRAINER_COMMANDS, format_help, run_command
 
 
-@pytest.mark.parametrize("name", BESIDE)
+@pytest.mark.parametrize("name", FUNCTION_COMMANDS)
 def test_a_command_is_a_function_of_its_name(name: str) -> None:
-    assert resolve_name(BESIDE[name][0]).__name__ == name
+    assert resolve_name(FUNCTION_COMMANDS[name][0]).__name__ == name
 
 
 def test_commands_of_the_trainer() -> None:
     from blend_pl.cli.trainer import BlendCLI
 
-    assert set(TRAINER) == set(BlendCLI.subcommands())
+    assert set(TRAINER_COMMANDS) == set(BlendCLI.subcommands())
 
 
-@pytest.mark.parametrize("flag", HELP)
+@pytest.mark.parametrize("flag", HELP_FLAGS)
 def test_overview(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([flag]) is None
-    assert capsys.readouterr().out == overview() + "\n"
-    listed = [line.split()[0] for line in overview().splitlines() if line.startswith("  ")]
-    assert listed == [*TRAINER, *BESIDE]
+    assert run_command([flag]) is None
+    assert capsys.readouterr().out == format_help() + "\n"
+    listed = [line.split()[0] for line in format_help().splitlines() if line.startswith("  ")]
+    assert listed == [*TRAINER_COMMANDS, *FUNCTION_COMMANDS]
 
 
 def test_help_needs_none_of_the_heavy_packages() -> None:

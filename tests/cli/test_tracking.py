@@ -26,7 +26,7 @@ from helpers.kill import Interrupted
 from helpers.wandb_files import of_kind
 from jsonargparse import Namespace
 
-from blend_pl.cli.tracking import choose, place
+from blend_pl.cli.tracking import configure_wandb, select_logger
 from blend_pl.errors import ConfigError
 from blend_pl.sweep.file import read_sweep
 
@@ -68,7 +68,7 @@ def run(output: Path, environment: dict[str, str]) -> Path:
         patch.chdir(REPOSITORY)
         patch.setenv("WANDB_SWEEP_ID", "agentssweep")
         command = vector_of_the_agent(path, drawn(read_sweep(path), 0), output, patch)
-        trial = call(*command[4:], f"--output={output}", *TINY, *session(output)).run
+        trial = call(*command[4:], f"--output={output}", *TINY, *session(output)).run_dir
     # W&B would give the id that the agent chose to every later run of this process.
     wandb.teardown()
     return trial
@@ -145,14 +145,14 @@ def test_without_wandb_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_p
     logger = Namespace(class_path="lightning.pytorch.loggers.WandbLogger", init_args=Namespace())
     for loggers in (logger, [Namespace(class_path="other"), logger]):
         with pytest.raises(ConfigError, match=r"blend-pl\[wandb\]"):
-            place(loggers, tmp_path, "x", goes_on=False)
+            configure_wandb(loggers, tmp_path, "x", resumed=False)
 
 
 @pytest.mark.parametrize("named", [False, True, [], Namespace(class_path="other")])
 def test_an_agent_changes_no_choice(named: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    without = choose(named, tmp_path)
+    without = select_logger(named, tmp_path)
     monkeypatch.setenv("WANDB_SWEEP_ID", "agentssweep")
-    assert choose(named, tmp_path) == without != choose(None, tmp_path)
+    assert select_logger(named, tmp_path) == without != select_logger(None, tmp_path)
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from blend_pl.distillation import GaussianSoft
+from blend_pl.distillation import GaussianSoftLoss
 from blend_pl.errors import TeacherError
 from blend_pl.models import Encoding
 
@@ -25,20 +25,20 @@ def normal(encoding: Encoding) -> Normal:
 def test_distance_is_the_divergence_of_the_student_from_the_teacher() -> None:
     student, teacher = encode(0), encode(1)
     expected = kl_divergence(normal(teacher), normal(student)).mean((1, 2))
-    torch.testing.assert_close(GaussianSoft().distance(student, teacher), expected)
+    torch.testing.assert_close(GaussianSoftLoss().distance(student, teacher), expected)
 
 
 def test_a_copy_is_at_distance_zero_and_nothing_is_below() -> None:
     teacher = encode(1)
-    torch.testing.assert_close(GaussianSoft()(teacher, teacher), torch.zeros(6))
-    assert (GaussianSoft()(encode(2), teacher) > 0).all()
+    torch.testing.assert_close(GaussianSoftLoss()(teacher, teacher), torch.zeros(6))
+    assert (GaussianSoftLoss()(encode(2), teacher) > 0).all()
 
 
 def test_whoever_knows_the_mean_alone_is_at_distance_one() -> None:
     teacher = encode(1, trials=50)
     assert teacher.log_variance is not None
-    loss = GaussianSoft()
-    loss.calibrate(teacher)
+    loss = GaussianSoftLoss()
+    loss.fit_scale(teacher)
     mean = teacher.prediction.mean((0, 1))
     total = teacher.log_variance.exp().mean((0, 1)) + teacher.prediction.var((0, 1), correction=0)
     shape = teacher.prediction.shape
@@ -54,5 +54,5 @@ def test_a_student_without_variance_is_refused() -> None:
     student, teacher = encode(0), encode(1)
     for pair in ((replace(student, log_variance=None), teacher), (student, replace(teacher, log_variance=None))):
         with pytest.raises(TeacherError, match=r"model\.backbone\.variance"):
-            GaussianSoft().match(*pair)
-    GaussianSoft().match(student, teacher)
+            GaussianSoftLoss().check_compatible(*pair)
+    GaussianSoftLoss().check_compatible(student, teacher)

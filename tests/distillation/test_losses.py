@@ -7,11 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from blend_pl.distillation import Correlation, DistillationLoss, Feature, Hard, Soft
+from blend_pl.distillation import CorrelationLoss, DistillationLoss, FeatureLoss, HardLoss, SoftLoss
 from blend_pl.errors import TeacherError
 from blend_pl.models import Encoding
 
-LOSSES: dict[str, type[DistillationLoss]] = {"hard": Hard, "soft": Soft, "feature": Feature, "correlation": Correlation}
+LOSSES: dict[str, type[DistillationLoss]] = {
+    "hard": HardLoss,
+    "soft": SoftLoss,
+    "feature": FeatureLoss,
+    "correlation": CorrelationLoss,
+}
 ALL = pytest.mark.parametrize("name", LOSSES)
 
 
@@ -28,8 +33,8 @@ def encode(
 def matched(name: str, student: Encoding, teacher: Encoding) -> DistillationLoss:
     torch.manual_seed(0)
     loss = LOSSES[name]()
-    loss.match(student, teacher)
-    loss.calibrate(teacher)
+    loss.check_compatible(student, teacher)
+    loss.fit_scale(teacher)
     return loss
 
 
@@ -113,8 +118,8 @@ def test_hard_is_the_mean_squared_error() -> None:
 @pytest.mark.parametrize("tau", [0.5, 2.0])
 def test_soft_is_the_divergence_of_softened_distributions(tau: float) -> None:
     student, teacher = encode(seed=1), encode(seed=2)
-    loss = Soft(tau)
-    loss.match(student, teacher)
+    loss = SoftLoss(tau)
+    loss.check_compatible(student, teacher)
 
     def divergence(s: np.ndarray, t: np.ndarray) -> float:
         total = 0.0
@@ -126,7 +131,7 @@ def test_soft_is_the_divergence_of_softened_distributions(tau: float) -> None:
     s, t = student.prediction.double().numpy(), teacher.prediction.double().numpy()
     uncalibrated = [divergence(s[b], t[b]) for b in range(6)]
     np.testing.assert_allclose(loss(student, teacher).numpy(), uncalibrated, rtol=1e-4)
-    loss.calibrate(teacher)
+    loss.fit_scale(teacher)
     mean = np.broadcast_to(t.mean((0, 1)), t.shape)
     unit = np.mean([divergence(mean[b], t[b]) for b in range(6)])
     np.testing.assert_allclose(loss(student, teacher).numpy(), np.array(uncalibrated) / unit, rtol=1e-4)
@@ -135,7 +140,7 @@ def test_soft_is_the_divergence_of_softened_distributions(tau: float) -> None:
 def test_feature_is_the_mean_over_layers_of_projected_squared_errors() -> None:
     s, t = encode(widths=(4, 3), seed=1), encode(widths=(5, 6), seed=2)
     loss = matched("feature", s, t)
-    assert isinstance(loss, Feature)
+    assert isinstance(loss, FeatureLoss)
     expected = np.zeros(6)
     for projector, mine, theirs in zip(loss.projectors, s.features, t.features, strict=True):
         projected = mine @ projector.weight.T + projector.bias
@@ -201,18 +206,18 @@ def test_teacher_that_never_changes_gives_no_nan(name: str) -> None:
     [(2, 2, [0, 1]), (2, 4, [1, 3]), (4, 2, [0, 0, 1, 1]), (1, 3, [2]), (4, 1, [0] * 4), (2, 3, [1, 2]), (6, 4, None)],
 )
 def test_layers_are_compared_at_the_same_depth(depth: int, reference: int, expected: list[int] | None) -> None:
-    loss = Feature()
-    loss.match(encode(widths=(3,) * depth), encode(widths=(4,) * reference))
+    loss = FeatureLoss()
+    loss.check_compatible(encode(widths=(3,) * depth), encode(widths=(4,) * reference))
     expected = expected or [math.ceil((i + 1) * reference / depth) - 1 for i in range(depth)]
-    assert loss.layers == expected
-    assert loss.layers[-1] == reference - 1
-    assert loss.layers == sorted(loss.layers)
+    assert loss.teacher_layers == expected
+    assert loss.teacher_layers[-1] == reference - 1
+    assert loss.teacher_layers == sorted(loss.teacher_layers)
 
 
 def test_feature_takes_students_of_other_width_and_depth() -> None:
     student, teacher = encode(widths=(3, 3, 7), seed=1), encode(widths=(5, 6), seed=2)
     loss = matched("feature", student, teacher)
-    assert isinstance(loss, Feature)
+    assert isinstance(loss, FeatureLoss)
     assert [(p.in_features, p.out_features) for p in loss.projectors] == [(3, 5), (3, 6), (7, 6)]
     optimizer = torch.optim.Adam(loss.parameters(), 0.1)
     before = loss(student, teacher).mean().item()
@@ -227,16 +232,16 @@ def test_feature_takes_students_of_other_width_and_depth() -> None:
 @pytest.mark.parametrize("sizes", [{"bins": 9}, {"neurons": 4}])
 def test_teacher_of_other_bins_or_neurons_is_refused(name: str, sizes: dict[str, int]) -> None:
     with pytest.raises(TeacherError, match=r"\(8, 5\)") as raised:
-        LOSSES[name]().match(encode(**sizes), encode())
+        LOSSES[name]().check_compatible(encode(**sizes), encode())
     assert "\n" not in str(raised.value)
 
 
 def test_feature_refuses_other_bins_and_missing_layers() -> None:
     with pytest.raises(TeacherError, match="8 bins, the student's 9"):
-        Feature().match(encode(bins=9), encode())
+        FeatureLoss().check_compatible(encode(bins=9), encode())
     for pair in [(encode(widths=()), encode()), (encode(), encode(widths=()))]:
         with pytest.raises(TeacherError, match="layers' outputs"):
-            Feature().match(*pair)
+            FeatureLoss().check_compatible(*pair)
 
 
 @ALL
@@ -244,7 +249,7 @@ def test_unit_and_projectors_are_stored_to_resume(name: str) -> None:
     student, teacher = encode(seed=1), encode(seed=2)
     loss = matched(name, student, teacher)
     other = LOSSES[name]()
-    other.match(student, teacher)
+    other.check_compatible(student, teacher)
     assert not torch.equal(other(student, teacher), loss(student, teacher))
     other.load_state_dict(loss.state_dict())
     assert torch.equal(other(student, teacher), loss(student, teacher))

@@ -4,7 +4,7 @@ from helpers.sessions import batch_of, session_of
 from torch import nn
 
 from blend_pl.data.batch import Batch
-from blend_pl.distillation import Hard, MaskedReconstruction, MixedObjective
+from blend_pl.distillation import HardLoss, MaskedReconstruction, MixedObjective
 from blend_pl.likelihoods import Poisson
 from blend_pl.models import Encoding
 
@@ -66,7 +66,7 @@ def test_penalty_is_added_to_the_reconstruction(batch: Batch, labels: torch.Tens
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
 def test_alpha_weighs_the_penalty_with_the_reconstruction(batch: Batch, labels: torch.Tensor, alpha: float) -> None:
     student, teacher = Lookup(0, penalty=True), Lookup(1, penalty=True)
-    terms = MixedObjective(MaskedReconstruction(Poisson()), Hard(), teacher.encode, alpha)(
+    terms = MixedObjective(MaskedReconstruction(Poisson()), HardLoss(), teacher.encode, alpha)(
         student.encode(batch), labels, batch
     )
     assert terms.keys() == {"loss", "mtm", "penalty", "distillation"}
@@ -81,8 +81,8 @@ def test_alpha_weighs_the_penalty_with_the_reconstruction(batch: Batch, labels: 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
 def test_alpha_mixes_reconstruction_and_distillation(batch: Batch, labels: torch.Tensor, alpha: float) -> None:
-    student, teacher, loss = Lookup(0), Lookup(1), Hard()
-    loss.calibrate(teacher.encode(batch))
+    student, teacher, loss = Lookup(0), Lookup(1), HardLoss()
+    loss.fit_scale(teacher.encode(batch))
     objective = MixedObjective(MaskedReconstruction(Poisson()), loss, teacher.encode, alpha)
     terms = objective(student.encode(batch), labels, batch)
     mtm = MaskedReconstruction(Poisson())(student.encode(batch), labels, batch)["mtm"]
@@ -95,7 +95,7 @@ def test_alpha_mixes_reconstruction_and_distillation(batch: Batch, labels: torch
 def test_alpha_of_one_trains_exactly_as_reconstruction_alone(batch: Batch, labels: torch.Tensor) -> None:
     mixed, alone = Lookup(0), Lookup(0)
     reconstruction = MaskedReconstruction(Poisson())
-    objective = MixedObjective(reconstruction, Hard(), Lookup(1).encode, 1.0)
+    objective = MixedObjective(reconstruction, HardLoss(), Lookup(1).encode, 1.0)
     first = objective(mixed.encode(batch), labels, batch)["loss"]
     second = reconstruction(alone.encode(batch), labels, batch)["loss"]
     first.backward()
@@ -108,7 +108,7 @@ def test_alpha_of_one_trains_exactly_as_reconstruction_alone(batch: Batch, label
 
 def test_teacher_is_no_part_of_the_objective(batch: Batch, labels: torch.Tensor) -> None:
     student, teacher = Lookup(0), Lookup(1)
-    objective = MixedObjective(MaskedReconstruction(Poisson()), Hard(), teacher.encode, 0.5)
+    objective = MixedObjective(MaskedReconstruction(Poisson()), HardLoss(), teacher.encode, 0.5)
     objective(student.encode(batch), labels, batch)["loss"].backward()
     assert teacher.prediction.grad is None
     assert student.prediction.grad is not None
@@ -118,7 +118,7 @@ def test_teacher_is_no_part_of_the_objective(batch: Batch, labels: torch.Tensor)
 
 def test_teacher_sees_the_batch_that_the_student_sees_and_behaviour(batch: Batch, labels: torch.Tensor) -> None:
     teacher = Lookup(1)
-    objective = MixedObjective(MaskedReconstruction(Poisson()), Hard(), teacher.encode, 0.5)
+    objective = MixedObjective(MaskedReconstruction(Poisson()), HardLoss(), teacher.encode, 0.5)
     objective(Lookup(0).encode(batch), labels, batch)
     (asked,) = teacher.asked
     assert asked is batch

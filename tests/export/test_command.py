@@ -18,11 +18,11 @@ from helpers.readme import blocks
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 from torch import nn
 
-from blend_pl.cli.main import run
-from blend_pl.data.lfp.signature import Member, SessionSet
+from blend_pl.cli.main import run_command
+from blend_pl.data.lfp.signature import MultiSessionSignature, SessionInfo
 from blend_pl.errors import BlendError, ConfigError, TeacherError
 from blend_pl.export import command
-from blend_pl.export.program import check, difference
+from blend_pl.export.program import check_tolerance, max_relative_error
 from blend_pl.export.writer import write_programs
 from blend_pl.models import LFADS, NDT, STNDT, Encoding, NeuPRINT
 from blend_pl.runs.results import read_results
@@ -38,7 +38,7 @@ def causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (command,) = (line for block in blocks("bash") for line in block.splitlines() if " export " in line)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        run([*shlex.split(command.replace("xxxxxxxx", "0123abcd"))[3:], "--steps", "50"])
+        run_command([*shlex.split(command.replace("xxxxxxxx", "0123abcd"))[3:], "--steps", "50"])
     return path / "export"
 
 
@@ -91,9 +91,9 @@ def test_a_description_says_what_goes_in_and_out(causal: Path) -> None:
 @pytest.mark.parametrize(
     ("backbone", "sizes"),
     [
-        (NDT, {"layers": 1}),
-        (STNDT, {"layers": 1}),
-        (LFADS, {"generator": 8, "factors": 4, "clip": 1.0}),
+        (NDT, {"num_layers": 1}),
+        (STNDT, {"num_layers": 1}),
+        (LFADS, {"gen_dim": 8, "fac_dim": 4, "cell_clip": 1.0}),
         ("my_models.py", {"hidden": 6}),
     ],
     ids=["NDT", "STNDT", "LFADS", "a GRU of one's own"],
@@ -111,16 +111,18 @@ def test_every_backbone_has_a_program_of_whole_trials(backbone: Any, sizes: dict
     assert np.abs(found - rates_of(system, counts).numpy()).max() < 1e-5
 
 
-MEMBERS = [Member(name, "A", tuple(map(str, range(channels))), ("u",)) for name, channels in (("a1", 13), ("a2", 9))]
+MEMBERS = [
+    SessionInfo(name, "A", tuple(map(str, range(channels))), ("u",)) for name, channels in (("a1", 13), ("a2", 9))
+]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [LFPStudent, SingleSessionStudent])
 @pytest.mark.parametrize("member", MEMBERS, ids=["a1", "a2"])
 def test_a_student_of_field_potentials_has_a_program_of_each_session(
-    kind: type[LFPStudent], member: Member, tmp_path: Path
+    kind: type[LFPStudent], member: SessionInfo, tmp_path: Path
 ) -> None:
-    system = make_lfp(kind, SessionSet.of_members("both", 10, 20, MEMBERS, 2)).eval()
+    system = make_lfp(kind, MultiSessionSignature.from_sessions("both", 10, 20, MEMBERS, 2)).eval()
     said = write_programs(system, member.name, tmp_path, 20)
     assert said["streaming"].endswith("reads whole segments")
     lfp = torch.randn(5, 20, len(member.channel_id))
@@ -132,7 +134,7 @@ def test_a_student_of_field_potentials_has_a_program_of_each_session(
 
 @pytest.mark.parametrize(("name", "complaint"), [(None, "of one session"), ("b", "knows no session b")])
 def test_one_of_several_sessions_is_chosen(name: str | None, complaint: str, tmp_path: Path) -> None:
-    system = make_lfp(LFPStudent, SessionSet.of_members("both", 10, 20, MEMBERS, 2))
+    system = make_lfp(LFPStudent, MultiSessionSignature.from_sessions("both", 10, 20, MEMBERS, 2))
     with pytest.raises(ConfigError, match=f"{complaint}; choose --session from a1, a2"):
         write_programs(system, name, tmp_path, 20)
 
@@ -144,7 +146,7 @@ def test_a_student_that_looks_back_learns_from_a_teacher_that_looks_ahead_and_is
     (teacher,) = read_results(trained)["teachers"]
     systems = [load_system(path) for path in (Path(teacher), trained / "checkpoints" / "best.ckpt")]
     assert [bool(system.backbone.window.allowed.triu(1).any()) for system in systems] == [True, False]
-    run(["export", str(trained), "--output", str(tmp_path / "exported"), "--steps", "20"])
+    run_command(["export", str(trained), "--output", str(tmp_path / "exported"), "--steps", "20"])
     said = json.loads((tmp_path / "exported" / "export.json").read_text())
     assert said["fingerprint"] == read_results(trained)["fingerprint"]
     assert {*said["programs"]} == {"student", "student_step"}
@@ -170,22 +172,22 @@ def test_a_backbone_that_torch_cannot_export_is_refused_in_one_line(tmp_path: Pa
 @pytest.mark.parametrize("found", [torch.tensor([1.0, 2.1]), torch.tensor([1.0, torch.nan])])
 def test_a_difference_is_refused(found: torch.Tensor) -> None:
     with pytest.raises(ConfigError, match="student in torch differs"):
-        check("student in torch", difference([torch.tensor([1.0, 2.0])], [found]))
+        check_tolerance("student in torch", max_relative_error([torch.tensor([1.0, 2.0])], [found]))
 
 
 def test_differences_are_relative_above_one() -> None:
-    assert difference([torch.tensor([0.5, 1e3])], [torch.tensor([0.5, 1e3 + 1])]) == pytest.approx(1e-3)
-    assert difference([torch.tensor([0.5])], [torch.tensor([0.6])]) == pytest.approx(0.1, rel=1e-5)
+    assert max_relative_error([torch.tensor([0.5, 1e3])], [torch.tensor([0.5, 1e3 + 1])]) == pytest.approx(1e-3)
+    assert max_relative_error([torch.tensor([0.5])], [torch.tensor([0.6])]) == pytest.approx(0.1, rel=1e-5)
 
 
 def test_a_teacher_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TeacherError, match="holds a Teacher, whose input is missing in real time"):
-        run(["export", str(finished(tmp_path, kind=Teacher, layers=1))])
+        run_command(["export", str(finished(tmp_path, kind=Teacher, num_layers=1))])
 
 
 def test_a_network_of_cells_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds a NeuPRINT, whose result are embeddings of cells"):
-        run(["export", str(finished(tmp_path, NeuPRINT, size=4, feedforward=8))])
+        run_command(["export", str(finished(tmp_path, NeuPRINT, size=4, dim_feedforward=8))])
 
 
 @pytest.mark.parametrize(
@@ -202,7 +204,7 @@ def test_what_cannot_be_done_is_said_before_anything_is_written(
 ) -> None:
     path = finished(tmp_path, **CAUSAL)
     with pytest.raises(BlendError, match=complaint):
-        run(["export", str(path), *arguments])
+        run_command(["export", str(path), *arguments])
     assert not (path / "export").exists()
 
 
@@ -215,7 +217,7 @@ def test_nothing_is_left_behind_where_an_export_fails(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(command, "write_programs", fail)
     with pytest.raises(ConfigError, match="no"):
-        run(["export", str(path)])
+        run_command(["export", str(path)])
     assert sorted(child.name for child in path.iterdir()) == ["checkpoints", "results.json"]
 
 
@@ -225,4 +227,4 @@ def test_a_missing_package_is_named_with_what_installs_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ConfigError, match=rf'export needs {package}; pip install "blend-pl\[export\]"'):
-        run(["export", str(tmp_path)])
+        run_command(["export", str(tmp_path)])

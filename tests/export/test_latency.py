@@ -2,7 +2,7 @@
 
 import time
 
-from blend_pl.export.latency import WARM_UP, latency
+from blend_pl.export.latency import N_WARMUP_CALLS, measure_latency
 
 
 def test_latency_is_that_of_the_calls_after_the_warm_up() -> None:
@@ -10,12 +10,12 @@ def test_latency_is_that_of_the_calls_after_the_warm_up() -> None:
 
     def call(number: int) -> None:
         seen.append(number)
-        if number < WARM_UP:
+        if number < N_WARMUP_CALLS:
             return
-        time.sleep(0.02 if number == WARM_UP + 3 else 0.001)
+        time.sleep(0.02 if number == N_WARMUP_CALLS + 3 else 0.001)
 
-    measured = latency(call, 20)
-    assert seen == [*range(WARM_UP + 20)]
+    measured = measure_latency(call, 20)
+    assert seen == [*range(N_WARMUP_CALLS + 20)]
     assert measured.steps == 20
     assert 1 <= measured.median < 20 <= measured.max
     assert measured.median <= measured.p99 <= measured.max

@@ -10,11 +10,11 @@ from helpers.sizes import any_dims
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blend_pl.export.program import difference
-from blend_pl.export.streaming import Step, look_back, obstacle, stream
+from blend_pl.export.program import max_relative_error
+from blend_pl.export.streaming import StreamingNDT, causal_window, stream_trial, streaming_unsupported_reason
 from blend_pl.likelihoods import Likelihood, Poisson, UnitGaussian
 from blend_pl.models import LFADS, NDT, STNDT, Dims
-from blend_pl.models.layers.embedding import CountEmbedding, Linear, SinusoidalPositions
+from blend_pl.models.layers.embedding import CountEmbedding, LinearEmbedding, SinusoidalPositions
 
 
 @settings(max_examples=25, deadline=None)
@@ -23,7 +23,7 @@ from blend_pl.models.layers.embedding import CountEmbedding, Linear, SinusoidalP
     layers=st.integers(1, 3),
     heads=st.integers(1, 3),
     back=st.integers(-1, 15),
-    embedding=st.sampled_from([None, partial(Linear, width=5), CountEmbedding]),
+    embedding=st.sampled_from([None, partial(LinearEmbedding, d_model=5), CountEmbedding]),
     positions=st.sampled_from([None, SinusoidalPositions]),
     likelihood=st.sampled_from([Poisson(), UnitGaussian()]),
     seed=st.integers(0, 100),
@@ -45,14 +45,14 @@ def test_bin_by_bin_as_the_whole_trial(
     after = torch.zeros(dims.bins - dims.observed_bins, dims.channels)
     with torch.no_grad():
         whole = likelihood.mean(network(counts).prediction)[0]
-        rates = stream(Step(network, likelihood), torch.cat([counts[0], after]))
+        rates = stream_trial(StreamingNDT(network, likelihood), torch.cat([counts[0], after]))
     assert rates.shape == whole.shape
-    assert difference([whole], [rates]) < 1e-5
+    assert max_relative_error([whole], [rates]) < 1e-5
 
 
 def test_the_state_holds_what_attention_looks_back_to_and_no_more() -> None:
-    step = Step(student(**CAUSAL).backbone, Poisson())
-    bin_number, keys, values = step.start()
+    step = StreamingNDT(student(**CAUSAL).backbone, Poisson())
+    bin_number, keys, values = step.initial_state()
     assert keys.shape == values.shape == (2, 2, 3, 3)
     with torch.no_grad():
         _, following, next_keys, _ = step(torch.ones(1, 4), bin_number, keys, values)
@@ -62,8 +62,8 @@ def test_the_state_holds_what_attention_looks_back_to_and_no_more() -> None:
 
 
 def test_what_lies_before_a_trial_is_not_read() -> None:
-    step = Step(student(**CAUSAL).backbone, Poisson())
-    bin_number, keys, values = step.start()
+    step = StreamingNDT(student(**CAUSAL).backbone, Poisson())
+    bin_number, keys, values = step.initial_state()
     with torch.no_grad():
         rates, *_ = step(torch.ones(1, 4), bin_number, keys, values)
         others, *_ = step(torch.ones(1, 4), bin_number, keys + 5, values - 7)
@@ -71,25 +71,25 @@ def test_what_lies_before_a_trial_is_not_read() -> None:
 
 
 def test_a_trial_has_no_more_bins_than_positions() -> None:
-    step = Step(student(**CAUSAL).backbone, Poisson())
+    step = StreamingNDT(student(**CAUSAL).backbone, Poisson())
     with torch.no_grad(), pytest.raises(IndexError):
-        stream(step, torch.zeros(11, 4))
+        stream_trial(step, torch.zeros(11, 4))
 
 
 @pytest.mark.parametrize(("backward", "expected"), [(0, 0), (3, 3), (20, 9), (-1, 9)])
 def test_look_back_of_a_causal_network(backward: int, expected: int) -> None:
-    assert look_back(student(layers=1, context_forward=0, context_backward=backward).backbone) == expected
+    assert causal_window(student(num_layers=1, context_forward=0, context_backward=backward).backbone) == expected
 
 
 @pytest.mark.parametrize("ahead", [1, -1])
 @pytest.mark.parametrize("backward", [2, -1])
 def test_a_network_that_looks_ahead_says_which_setting_does_not(ahead: int, backward: int) -> None:
-    network = student(layers=1, context_forward=ahead, context_backward=backward).backbone
-    assert "--model.backbone.context_forward 0" in str(obstacle(network))
+    network = student(num_layers=1, context_forward=ahead, context_backward=backward).backbone
+    assert "--model.backbone.context_forward 0" in str(streaming_unsupported_reason(network))
 
 
 @pytest.mark.parametrize("kind", [STNDT, LFADS])
 def test_a_network_of_whole_trials_says_what_could_be_run_bin_by_bin(kind: Any) -> None:
-    reason = str(obstacle(student(kind).backbone))
+    reason = str(streaming_unsupported_reason(student(kind).backbone))
     assert reason.startswith(f"{kind.__name__} is run on whole trials")
     assert "--config configs/model/causal.yaml" in reason

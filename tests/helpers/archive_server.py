@@ -9,9 +9,9 @@ import time
 import numpy as np
 from helpers.local_server import LocalAnswer, LocalServer
 
-from blend_pl.data.nlb.spec import Archive
+from blend_pl.data.nlb.spec import DandiArchive
 
-MAZE = Archive("000128", "0.220113.0400")
+MAZE = DandiArchive("000128", "0.220113.0400")
 TRAIN = "sub-Jenkins/sub-Jenkins_ses-full_desc-train_behavior+ecephys.nwb"
 TEST = "sub-Jenkins/sub-Jenkins_ses-full_desc-test_ecephys.nwb"
 CONTENT = {

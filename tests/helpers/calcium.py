@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from blend_pl.data.calcium import BugeonDataModule, CalciumSpec, TreeSimulation
+from blend_pl.data.calcium import BugeonDataModule, BugeonSimulation, CalciumSpec
 from blend_pl.data.calcium.recording import CalciumRecording
 from blend_pl.data.calcium.spec import CellSplit
 from blend_pl.data.nlb.session import Signature
@@ -17,10 +17,10 @@ from blend_pl.masking import Masking
 from blend_pl.models import NeuPRINT
 from blend_pl.systems import Student, Teacher
 
-TINY = TreeSimulation(n_mice=2, n_sessions=2, n_frames=640, n_cells=40)
+TINY = BugeonSimulation(n_mice=2, n_sessions=2, n_frames=640, n_cells=40)
 SPEC = CalciumSpec("tiny", cells=CellSplit(0.6, 0.1))
 SESSION, RUN = Path("SB025/2019-10-01"), Path("SB025/2019-10-01/Blank/01")
-NETWORK: dict[str, Any] = {"size": 6, "feedforward": 8, "dropout": 0.0}
+NETWORK: dict[str, Any] = {"size": 6, "dim_feedforward": 8, "dropout": 0.0}
 
 
 def tree_of(root: Path) -> Path:
@@ -81,8 +81,8 @@ def recording_of(
         "times": np.arange(frames) * 0.25,
         "activity": rng.normal(5, 3, (frames, n)).astype(np.float32),
         "behavior": behavior,
-        "states": 3,
-        "cell": np.array(cells),
+        "n_states": 3,
+        "cell_id": np.array(cells),
         "identified": np.ones(n, dtype=bool),
         "label": np.array(labels or ["EC"] * n),
         "position": (np.arange(n)[:, None] * [1000.0, 0, 0]).astype(np.float32),
@@ -94,7 +94,7 @@ def fit_arguments(*more: str) -> list[str]:
     """Arguments for a small simulated tree and a network that trains in a moment."""
     identity = {"class_path": "blend_pl.callbacks.IdentityEvaluation", "init_args": {"fit": {"max_steps": 3}}}
     return [
-        *("--model.backbone.size=4", "--model.backbone.feedforward=8", "--model.backbone.dropout=0"),
+        *("--model.backbone.size=4", "--model.backbone.dim_feedforward=8", "--model.backbone.dropout=0"),
         *("--data.window=40", "--data.n_cells=24", "--data.n_steps=3", "--data.simulation.n_frames=640"),
         *("--data.simulation.n_cells=40", "--data.simulation.n_sessions=1", "--trainer.max_epochs=2"),
         *("--trainer.check_val_every_n_epoch=1", "--trainer.accelerator=cpu"),

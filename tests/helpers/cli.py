@@ -11,7 +11,7 @@ import torch
 from helpers.nwb_files import write_bump, write_dmfc, write_maze, write_rtt
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from blend_pl.cli.main import run
+from blend_pl.cli.main import run_command
 from blend_pl.cli.trainer import BlendCLI
 from blend_pl.config import compose
 
@@ -37,9 +37,9 @@ SIMULATION = [f"--data.simulation.{name}={number}" for name, number in SIMULATED
 """The same as arguments."""
 
 TINY_BACKBONES = {
-    "NDT": {"layers": 1, "feedforward": 8},
-    "STNDT": {"layers": 1, "feedforward": 8},
-    "LFADS": {"initial_encoder": 4, "input_encoder": 4, "controller": 4, "initial": 4, "generator": 8, "factors": 4},
+    "NDT": {"num_layers": 1, "dim_feedforward": 8},
+    "STNDT": {"num_layers": 1, "dim_feedforward": 8},
+    "LFADS": {"ic_enc_dim": 4, "ci_enc_dim": 4, "con_dim": 4, "ic_dim": 4, "gen_dim": 8, "fac_dim": 4},
 }
 """Sizes of a network that trains in a moment."""
 
@@ -71,7 +71,7 @@ def write_set(path: Path, folder: Path) -> list[str]:
 
 def call(command: str, *arguments: str | Path) -> BlendCLI:
     """Runs a command in this process."""
-    cli = run([command, *(str(argument) for argument in arguments)])
+    cli = run_command([command, *(str(argument) for argument in arguments)])
     assert cli is not None
     return cli
 
@@ -95,7 +95,7 @@ def tiny_network(backbone: str) -> list[str]:
 
 def fit(name: str, output: Path, *arguments: str | Path) -> Path:
     """The same; the run's folder."""
-    return fit_tiny(name, output, *arguments).run
+    return fit_tiny(name, output, *arguments).run_dir
 
 
 def run_here(command: list[str]) -> int:

@@ -26,27 +26,27 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 
 from blend_pl.callbacks import Distillation, Multitask
-from blend_pl.callbacks.identity import cell_losses, fresh_embeddings
+from blend_pl.callbacks.identity import make_cell_loss, temporary_embeddings
 from blend_pl.data.calcium import CalciumDataModule
 from blend_pl.data.nlb.module import NLBDataModule
 from blend_pl.distillation import (
-    Correlation,
+    CorrelationLoss,
     DistillationLoss,
-    Feature,
-    GaussianSoft,
-    Hard,
-    Ramp,
-    Representation,
-    Soft,
+    FeatureLoss,
+    GaussianSoftLoss,
+    HardLoss,
+    LinearSchedule,
+    RepresentationLoss,
+    SoftLoss,
 )
 from blend_pl.likelihoods import Gaussian, UnitGaussian
 from blend_pl.masking import Masking
 from blend_pl.models import LFADS, NDT, STNDT, NeuPRINT
-from blend_pl.models.layers.embedding import CountEmbedding, Linear, SinusoidalPositions
+from blend_pl.models.layers.embedding import CountEmbedding, LinearEmbedding, SinusoidalPositions
 from blend_pl.models.layers.fusion import Additive, CrossAttention, FiLM
-from blend_pl.multirun.checkpoint_selector import Selection
-from blend_pl.multirun.replica import Member
-from blend_pl.multirun.stacked_module import Crowd, CrowdData
+from blend_pl.multirun.checkpoint_selector import CheckpointSelector
+from blend_pl.multirun.replica import Replica
+from blend_pl.multirun.stacked_module import StackedDataModule, StackedModule
 from blend_pl.systems import (
     LFPDecoder,
     LFPStudent,
@@ -59,10 +59,10 @@ from blend_pl.systems import (
 )
 
 NETWORKS: dict[type[nn.Module], dict[str, Any]] = {
-    NDT: {"layers": 2, "feedforward": 8, "context_forward": 1, "context_backward": 1},
-    STNDT: {"layers": 1, "feedforward": 8},
-    LFADS: {"initial_encoder": 4, "input_encoder": 4, "controller": 4, "initial": 4, "generator": 8, "factors": 4},
-    NeuPRINT: {"size": 6, "feedforward": 8},
+    NDT: {"num_layers": 2, "dim_feedforward": 8, "context_forward": 1, "context_backward": 1},
+    STNDT: {"num_layers": 1, "dim_feedforward": 8},
+    LFADS: {"ic_enc_dim": 4, "ci_enc_dim": 4, "con_dim": 4, "ic_dim": 4, "gen_dim": 8, "fac_dim": 4},
+    NeuPRINT: {"size": 6, "dim_feedforward": 8},
 }
 
 
@@ -74,7 +74,7 @@ class Trials(NLBDataModule):
 
     def setup(self, stage: str) -> None:
         session = session_of(trials=12)
-        self.parts = dict.fromkeys(("fit", "selection", "train", "eval"), session)
+        self.subsets = dict.fromkeys(("fit", "selection", "train", "eval"), session)
 
 
 class Recordings(CalciumDataModule):
@@ -101,7 +101,7 @@ class Scored(L.Callback):
         metric, pl_module.validation_loss = pl_module.validation_loss, Sink()
         pl_module.eval()
         with torch.no_grad():
-            found = [] if isinstance(pl_module, LFPStudent) else [pl_module.assess(batch, batch_idx)]
+            found = [] if isinstance(pl_module, LFPStudent) else [pl_module.validate_batch(batch, batch_idx)]
             # A teacher looks whether there is behaviour at all, once a batch whose rates go to the host.
             if not isinstance(pl_module, Teacher):
                 found.append(pl_module.predict_step(batch, batch_idx))
@@ -132,13 +132,15 @@ def distilled(
     teachers: Sequence[Student],
     data: Any,
     loss: DistillationLoss,
-    alpha: float | Ramp = 0.5,
+    alpha: float | LinearSchedule = 0.5,
     **settings: Any,
 ) -> None:
     alone(student, data, distillation(teachers, data, loss, alpha), **settings)
 
 
-def distillation(teachers: Sequence[Student], data: Any, loss: DistillationLoss, alpha: float | Ramp) -> Distillation:
+def distillation(
+    teachers: Sequence[Student], data: Any, loss: DistillationLoss, alpha: float | LinearSchedule
+) -> Distillation:
     """The callback, whose teachers are no files."""
     data.setup("fit")
     callback = Distillation([str(number) for number in range(len(teachers))], loss, alpha)
@@ -162,13 +164,13 @@ def crowd(make: Callable[[], Student], teacher: Callable[[], Student] | None = N
     for seed in range(2):
         callbacks: list[L.Callback] = []
         if teacher:
-            callbacks.append(distillation([teacher()], data, Soft(), 0.3))
-        selection = Selection(("val/loss", "min"), ("val/loss", "min"), 3, 0.0)
-        members.append(Member(make(), seed, callbacks, selection, Path("best.ckpt"), []))
+            callbacks.append(distillation([teacher()], data, SoftLoss(), 0.3))
+        selection = CheckpointSelector(("val/loss", "min"), ("val/loss", "min"), 3, 0.0)
+        members.append(Replica(make(), seed, callbacks, selection, Path("best.ckpt"), []))
         stub: Any = L.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
         stub.datamodule = data
         members[-1].build(stub)
-    gpu.fit(Crowd(members), CrowdData(data, [0, 1]), gradient_clip_val=1.0)
+    gpu.fit(StackedModule(members), StackedDataModule(data, [0, 1]), gradient_clip_val=1.0)
 
 
 def identity() -> None:
@@ -178,9 +180,9 @@ def identity() -> None:
     student.build(data.signature)
     with gpu.there() as device:
         student.to(device)
-        batch = data.every_cell("train", device)[0][0]
-        with fresh_embeddings(student, len(data.cells)) as embedding, gpu.watched():
-            total, entries = cell_losses(student)(batch, 0)
+        batch = data.all_cell_batches("train", device)[0][0]
+        with temporary_embeddings(student, len(data.cells)) as embedding, gpu.watched():
+            total, entries = make_cell_loss(student)(batch, 0)
             (total / entries.clamp(min=1)).sum().backward()
         assert embedding.weight.grad is not None
         assert embedding.weight.grad.device == device
@@ -203,7 +205,10 @@ CASES: dict[str, Callable[[], None]] = {
     },
     **{
         f"ramp {backbone.__name__}": partial(
-            lambda b: distilled(system(Student, b), [system(Teacher, b)], Trials(), Hard(), Ramp(1.0, 0.2)), backbone
+            lambda b: distilled(
+                system(Student, b), [system(Teacher, b)], Trials(), HardLoss(), LinearSchedule(1.0, 0.2)
+            ),
+            backbone,
         )
         for backbone in (NDT, STNDT, LFADS)
     },
@@ -211,35 +216,35 @@ CASES: dict[str, Callable[[], None]] = {
         loss.__name__: partial(
             lambda kind: distilled(system(Student, NDT), [system(Teacher, NDT)], Trials(), kind()), loss
         )
-        for loss in (Soft, Feature, Correlation)
+        for loss in (SoftLoss, FeatureLoss, CorrelationLoss)
     },
     **{
         fusion.__name__: partial(lambda f: alone(system(Teacher, NDT, {"fusion": f}), Trials()), fusion)
         for fusion in (Additive, FiLM, CrossAttention)
     },
     "ensemble": lambda: distilled(
-        system(Student, NDT), [system(Teacher, NDT), system(Teacher, STNDT)], Trials(), Hard()
+        system(Student, NDT), [system(Teacher, NDT), system(Teacher, STNDT)], Trials(), HardLoss()
     ),
-    "representation": lambda: distilled(system(Student, NDT), [system(Student, NDT)], Trials(), Representation()),
+    "representation": lambda: distilled(system(Student, NDT), [system(Student, NDT)], Trials(), RepresentationLoss()),
     "accumulation": lambda: distilled(
-        system(Student, NDT), [system(Teacher, NDT)], Trials(), Feature(), accumulate_grad_batches=2
+        system(Student, NDT), [system(Teacher, NDT)], Trials(), FeatureLoss(), accumulate_grad_batches=2
     ),
     **{
         f"mixed precision {backbone.__name__}": partial(
-            lambda b: distilled(system(Student, b), [system(Teacher, b)], Trials(), Feature(), plugins=mixed()),
+            lambda b: distilled(system(Student, b), [system(Teacher, b)], Trials(), FeatureLoss(), plugins=mixed()),
             backbone,
         )
         for backbone in (NDT, STNDT, LFADS)
     },
     "mixed precision NeuPRINT": lambda: distilled(
-        calcium(Student, True), [calcium(Teacher, True)], Recordings(), GaussianSoft(), plugins=mixed()
+        calcium(Student, True), [calcium(Teacher, True)], Recordings(), GaussianSoftLoss(), plugins=mixed()
     ),
     "mixed precision LFP": lambda: distilled(
-        make_lfp(LFPStudent), [make_lfp(SpikeTeacher)], lfp(), Representation(), plugins=mixed()
+        make_lfp(LFPStudent), [make_lfp(SpikeTeacher)], lfp(), RepresentationLoss(), plugins=mixed()
     ),
     "mixed precision multimodal": lambda: alone(make_lfp(Multimodal), lfp(), plugins=mixed()),
     "multitask": lambda: alone(system(Student, NDT), Trials(), Multitask()),
-    "embeddings": lambda: alone(system(Student, NDT, {"embedding": Linear}), Trials()),
+    "embeddings": lambda: alone(system(Student, NDT, {"embedding": LinearEmbedding}), Trials()),
     "counts": lambda: alone(
         system(Student, NDT, {"embedding": CountEmbedding, "positions": SinusoidalPositions}), Trials()
     ),
@@ -247,15 +252,15 @@ CASES: dict[str, Callable[[], None]] = {
     "neurons": lambda: alone(system(Student, NDT, masking=Masking(0.3, "neuron")), Trials()),
     "NeuPRINT student": lambda: alone(calcium(Student), Recordings()),
     "NeuPRINT teacher": lambda: alone(calcium(Teacher), Recordings()),
-    "NeuPRINT features": lambda: distilled(calcium(Student), [calcium(Teacher)], Recordings(), Feature()),
+    "NeuPRINT features": lambda: distilled(calcium(Student), [calcium(Teacher)], Recordings(), FeatureLoss()),
     "NeuPRINT variance": lambda: distilled(
-        calcium(Student, True), [calcium(Teacher, True)], Recordings(), GaussianSoft()
+        calcium(Student, True), [calcium(Teacher, True)], Recordings(), GaussianSoftLoss()
     ),
     **{
         kind.__name__: partial(lambda k: alone(make_lfp(k), lfp()), kind)
         for kind in (LFPStudent, SpikeTeacher, LFPDecoder, SingleSessionStudent, SingleSessionTeacher, Multimodal)
     },
-    "LFP distilled": lambda: distilled(make_lfp(LFPStudent), [make_lfp(SpikeTeacher)], lfp(), Representation()),
+    "LFP distilled": lambda: distilled(make_lfp(LFPStudent), [make_lfp(SpikeTeacher)], lfp(), RepresentationLoss()),
     "identity": identity,
     "many NDT": lambda: crowd(lambda: system(Student, NDT), lambda: system(Teacher, NDT)),
     "many STNDT": lambda: crowd(lambda: system(Student, STNDT)),

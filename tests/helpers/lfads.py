@@ -56,13 +56,13 @@ class NaiveLFADS(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Log-rates, states, and means, log-variances and samples of the inferred inputs."""
         model = self.model
-        read = F.pad(observed, (0, 0, 0, model.encoded - observed.shape[1]))
+        read = F.pad(observed, (0, 0, 0, model.n_encoded_bins - observed.shape[1]))
         if model.fusion is not None:
             read = model.fusion(read, context)
         there, back = self.initial_encoder(read)
         mean, log_variance = model.initial_posterior(torch.cat([there[-1], back[0]], 1)).chunk(2, 1)
         state = model.initial_state(mean + (log_variance / 2).exp() * first_noise)
-        state = state.clamp(-model.clip, model.clip)
+        state = state.clamp(-model.cell_clip, model.cell_clip)
         there, back = self.input_encoder(read)
         nothing = torch.zeros_like(there[0])
         control = model.controller_state.repeat(len(read), 1)
@@ -70,17 +70,17 @@ class NaiveLFADS(nn.Module):
         memory = torch.exp(-1 / model.input_prior.log_tau.exp())
         rates, states, posterior = [], [], []
         for t in range(model.bins):
-            if t < model.encoded:
+            if t < model.n_encoded_bins:
                 before = there[t - 1] if t > 0 else nothing
-                after = back[t + 1] if t + 1 < model.encoded else nothing
+                after = back[t + 1] if t + 1 < model.n_encoded_bins else nothing
                 heard = torch.cat([before, after, state @ loadings.T], 1)
-                control = self.controller(heard, control).clamp(-model.clip, model.clip)
+                control = self.controller(heard, control).clamp(-model.cell_clip, model.cell_clip)
                 mean, log_variance = model.input_posterior(control).chunk(2, 1)
                 sample = mean + (log_variance / 2).exp() * noise[t]
                 posterior.append((mean, log_variance, sample))
             else:
                 sample = sample * memory
-            state = self.generator(sample, state).clamp(-model.clip, model.clip)
+            state = self.generator(sample, state).clamp(-model.cell_clip, model.cell_clip)
             states.append(state)
             rates.append(model.readout(state @ loadings.T))
         means, log_variances, samples = (torch.stack(part, 1) for part in zip(*posterior, strict=True))

@@ -9,7 +9,7 @@ import torch
 
 from blend_pl.data.lfp.module import MultiSessionDataModule
 from blend_pl.data.lfp.recording import CrossModalRecording
-from blend_pl.data.lfp.spec import SessionsSpec
+from blend_pl.data.lfp.spec import LFPSpec
 from blend_pl.data.nlb.session import Signature
 from blend_pl.models import PatchAutoencoder
 from blend_pl.models.layers.patches import CountPatches, WaveformPatches
@@ -20,12 +20,12 @@ SIZES = {"a1": ("A", 20, 13), "a2": ("A", 27, 9), "b1": ("B", 18, 24), "b2": ("B
 
 NETWORK: dict[str, Any] = {
     "patch": 8,
-    "width": 32,
-    "layers": 2,
-    "heads": 2,
-    "predictor_width": 16,
-    "predictor_layers": 1,
-    "predictor_heads": 2,
+    "d_model": 32,
+    "num_layers": 2,
+    "num_heads": 2,
+    "predictor_d_model": 16,
+    "predictor_num_layers": 1,
+    "predictor_num_heads": 2,
 }
 
 
@@ -58,7 +58,7 @@ class InMemory(MultiSessionDataModule):
     """Serves `recordings`."""
 
     def __init__(self, recordings: list[CrossModalRecording], **settings: Any) -> None:
-        super().__init__(SessionsSpec("in_memory", makin=["none"]), **{"length": 50, "batch_size": 8, **settings})
+        super().__init__(LFPSpec("in_memory", makin=["none"]), **{"length": 50, "batch_size": 8, **settings})
         self.recordings = recordings
 
     def read(self) -> list[CrossModalRecording]:
@@ -88,7 +88,7 @@ def small_stages() -> list[str]:
     """Arguments for a small simulated set and a network that trains in a moment, for all stages of an experiment."""
     simulation = {"seconds": 40, "n_units": [8, 12], "n_channels": [6, 14], "rate_hz": 300}
     network = [
-        *("--model.backbone.width=64", "--model.backbone.layers=1", "--model.backbone.heads=2"),
+        *("--model.backbone.d_model=64", "--model.backbone.num_layers=1", "--model.backbone.num_heads=2"),
         *("--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.accelerator=cpu"),
     ]
     before = json.dumps([*network, f"--teacher_args={json.dumps(network)}"])

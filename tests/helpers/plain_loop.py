@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from blend_pl.models.layers.attention import attention_window
+from blend_pl.models.layers.attention import window_mask
 
 
 class Trials(Dataset[tuple[Tensor, Tensor]]):
@@ -44,7 +44,7 @@ class PlainNDT(nn.Module):
         self.layers = nn.ModuleList(PlainLayer(width, heads, 128, 0.1, batch_first=True) for _ in range(4))
         self.norm, self.readout = nn.LayerNorm(width), nn.Linear(width, neurons)
         self.drop_in, self.drop_out = nn.Dropout(0.2), nn.Dropout(0.2)
-        allowed = attention_window(bins, 4, 8)
+        allowed = window_mask(bins, 4, 8)
         assert allowed is not None
         self.register_buffer("mask", ~allowed)
 

@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from blend_pl.utils.distributed import global_mean
+from blend_pl.utils.distributed import distributed_mean
 
 WORLD = 2
 SHARES = ((0, 5), (5, 7))
@@ -19,7 +19,7 @@ def entries() -> torch.Tensor:
 
 def loss(linear: nn.Linear, part: torch.Tensor) -> torch.Tensor:
     values = linear(part).square()
-    return global_mean(values.sum(), values.numel())
+    return distributed_mean(values.sum(), values.numel())
 
 
 def make_linear() -> nn.Linear:
@@ -36,7 +36,7 @@ def rank_process(rank: int, port: int, folder: str) -> None:
     mean.backward()
     shared = mean.detach().clone()
     dist.all_reduce(shared)
-    empty = global_mean(torch.tensor(2.0 * rank), rank * 4)
+    empty = distributed_mean(torch.tensor(2.0 * rank), rank * 4)
     dist.all_reduce(empty)
     gradients = [parameter.grad for parameter in model.parameters()]
     torch.save({"mean": shared / WORLD, "empty": empty / WORLD, "gradients": gradients}, Path(folder) / f"{rank}.pt")

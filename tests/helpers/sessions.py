@@ -10,9 +10,9 @@ from helpers.specs import MC_MAZE
 from blend_pl.data.batch import Batch
 from blend_pl.data.nlb.module import NLBDataModule
 from blend_pl.data.nlb.session import SessionTensors
-from blend_pl.data.nlb.simulation.parameters import Simulation
+from blend_pl.data.nlb.simulation.parameters import NLBSimulation
 
-TINY = Simulation(n_train=24, n_val=8, n_test=6, n_units=13, n_heldout=4)
+TINY = NLBSimulation(n_train=24, n_val=8, n_test=6, n_units=13, n_heldout=4)
 
 
 def tiny_module(root: Path, **changes: Any) -> NLBDataModule:
@@ -30,14 +30,14 @@ def session_of(trials: int = 6, bins: int = 5, forward: int = 2, heldin: int = 3
     return SessionTensors(
         spikes=torch.randint(0, 4, (trials, whole, units), generator=generator, dtype=torch.uint8),
         observed=torch.ones(trials, whole, 2, dtype=torch.bool),
-        scored=torch.ones(trials, bins, dtype=torch.bool),
+        scoring_mask=torch.ones(trials, bins, dtype=torch.bool),
         behavior=torch.randn(trials, whole, 2, generator=generator),
         trial_id=torch.arange(trials),
         jitter=torch.zeros(trials, dtype=torch.int64),
         condition=torch.full((trials,), -1),
         decode_mask=torch.ones(trials, 1, dtype=torch.bool),
-        group=torch.full((trials,), -1),
-        produced=torch.linspace(400, 900, trials, dtype=torch.float64),
+        timing_condition=torch.full((trials,), -1),
+        produced_interval=torch.linspace(400, 900, trials, dtype=torch.float64),
         psth=torch.empty(0, bins, units, dtype=torch.float64),
         unit_id=torch.arange(units),
         n_heldin=heldin,
@@ -54,9 +54,9 @@ def batch_of(session: SessionTensors) -> Batch:
     return Batch(
         observed=target[:, : session.n_observed, : session.n_heldin],
         target=target,
-        target_valid=session.valid(rows),
+        target_valid=session.valid_mask(rows),
         index=rows,
-        rows=rows,
+        global_rows=rows,
         global_size=len(session),
         privileged=session.behavior,
         privileged_valid=session.behavior.isfinite(),

@@ -12,7 +12,7 @@ from blend_pl.models import NDT
 from blend_pl.systems import Student, Teacher
 from blend_pl.systems.checkpoint import INSTANTIATOR
 
-NETWORK: dict[str, Any] = {"layers": 2, "heads": 2, "feedforward": 8}
+NETWORK: dict[str, Any] = {"num_layers": 2, "num_heads": 2, "dim_feedforward": 8}
 
 
 def make(kind: type[Student] = Student, signature: Signature | None = None, **settings: Any) -> Student:

@@ -11,7 +11,7 @@ from helpers.calcium_files import write_calcium
 from helpers.cli import EXPERIMENTS, REPOSITORY, call, checkpoint, experiment, finish, start, weights
 
 from blend_pl.config import compose
-from blend_pl.data.calcium.simulation import TreeSimulation, write_tree
+from blend_pl.data.calcium.simulation import BugeonSimulation, write_bugeon_dataset
 from blend_pl.errors import ConfigError, DataError
 from blend_pl.probes.embeddings import CellEmbeddings
 from blend_pl.report import report
@@ -21,7 +21,7 @@ FILES = sorted(EXPERIMENTS.glob("bugeon_*.yaml"))
 PUBLISHED = [path for path in FILES if "simulated" not in path.stem]
 IDENTITY = {"class_path": "blend_pl.callbacks.IdentityEvaluation", "init_args": {"fit": {"max_steps": 5}}}
 TINY = [
-    *("--model.backbone.size=4", "--model.backbone.feedforward=8", "--data.window=40", "--data.n_steps=2"),
+    *("--model.backbone.size=4", "--model.backbone.dim_feedforward=8", "--data.window=40", "--data.n_steps=2"),
     *("--data.n_cells=24", "--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1"),
     *("--trainer.accelerator=cpu", f"--trainer.callbacks={json.dumps([IDENTITY])}"),
 ]
@@ -55,7 +55,7 @@ def test_an_arm_leaves_scores_and_embeddings(output: Path, arm: str) -> None:
     assert (results["session"], results["phase"]) == ("bugeon_simulated", "held-out cells")
     assert results["oracle"] is None
     cells = CellEmbeddings.read(run)
-    assert set(cells.side) == {"train", "val", "test"}
+    assert set(cells.split) == {"train", "val", "test"}
     assert np.isfinite(cells.vectors).all()
 
 
@@ -79,7 +79,7 @@ def test_a_students_table_holds_train_cells_alone(output: Path) -> None:
     run = run_of(output, "feature")
     cells = CellEmbeddings.read(run)
     trained = checkpoint(run)["session"]["unit_id"]
-    assert sorted(trained) == sorted(cells.cell[cells.side == "train"].tolist())
+    assert sorted(trained) == sorted(cells.cell[cells.split == "train"].tolist())
     assert load_system(run / "checkpoints" / "best.ckpt").backbone.embedding.weight.shape == (len(trained), 4)
 
 
@@ -117,7 +117,7 @@ def test_the_arms_share_a_table(output: Path, capsys: pytest.CaptureFixture[str]
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("published") / "tree"
-    write_tree(TreeSimulation(n_mice=4, n_sessions=1, n_frames=640, n_cells=60), folder)
+    write_bugeon_dataset(BugeonSimulation(n_mice=4, n_sessions=1, n_frames=640, n_cells=60), folder)
     return folder
 
 
@@ -125,10 +125,10 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
 def test_every_experiment_trains_on_a_published_tree(path: Path, tree: Path, tmp_path: Path) -> None:
     arguments = ["--config", path, *TINY, f"--data.root={tree}", f"--output={tmp_path}"]
-    run = call("fit", *arguments, f"--teacher_args={json.dumps(TINY)}").run
+    run = call("fit", *arguments, f"--teacher_args={json.dumps(TINY)}").run_dir
     cells = CellEmbeddings.read(run)
     mice = {name.split("/")[0] for name in cells.cell}
-    tested = {name.split("/")[0] for name in cells.cell[cells.side == "test"]}
+    tested = {name.split("/")[0] for name in cells.cell[cells.split == "test"]}
     settings = compose(path)["data"]["init_args"]["spec"]
     assert mice == set(settings["mice"])
     assert tested == set(settings.get("cells", {}).get("test_mice", mice))
@@ -140,7 +140,7 @@ def test_a_lab_runs_an_experiment_on_its_own_files(tmp_path: Path) -> None:
     own = ["--config", REPOSITORY / "configs" / "data" / "own_calcium.yaml", f"--data.root={tmp_path / 'data'}"]
     own += ["--data.spec.behavior=[speed]", "--data.spec.cells.train=0.5", "--data.spec.cells.val=0.1"]
     teacher = call("fit", "--config", experiment("bugeon_single_animal_teacher"), *own, *TINY, f"--output={tmp_path}")
-    results = json.loads((teacher.run / "results.json").read_text())
+    results = json.loads((teacher.run_dir / "results.json").read_text())
     assert results["session"] == "own_calcium"
     assert results["scores"].keys() >= SCORES
 

@@ -127,7 +127,7 @@ def teachers_of(trainer: L.Trainer) -> list[Student]:
 
 @pytest.mark.parametrize("path", WHOLE, ids=stem)
 def test_an_experiment_without_a_teacher_trains_and_is_evaluated(path: Path, folder: Path) -> None:
-    run = whole(path, folder).run
+    run = whole(path, folder).run_dir
     assert checkpoint(run)["global_step"] >= 1
     assert (run / "results.json").exists()
 

@@ -152,7 +152,7 @@ def test_a_full_disk_under_a_library(complaint: Complaint, monkeypatch: pytest.M
     def fail(_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), filename)
 
-    monkeypatch.setattr("blend_pl.__main__.run", fail)
+    monkeypatch.setattr("blend_pl.__main__.run_command", fail)
     line = complaint("fit")
     assert line.startswith(f"blend_pl: cannot write {filename or 'a file of this run'}: No space left on device")
 
@@ -225,7 +225,10 @@ def test_a_run_that_cannot_be_resumed(folder: Path, tmp_path: Path, fails: Compl
 
 
 SETTINGS = {
-    "phase test selects on val": (["--data.phase=test", "--data.select_on=val"], "set data.select_on to train_holdout"),
+    "phase test selects on val": (
+        ["--data.phase=test", "--data.selection_split=val"],
+        "set data.selection_split to train_holdout",
+    ),
     "unknown phase": (["--data.phase=train"], "Expected a typing.Literal['val', 'test']. Got value: train"),
     "unknown option": (["--data.fase=val"], "Option 'fase' is not accepted"),
     "unknown network": (["--model.backbone=blend_pl.models.Nope"], "no attribute 'Nope'"),

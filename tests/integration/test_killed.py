@@ -13,8 +13,8 @@ import torch
 import yaml
 from helpers.cli import SIMULATION, TINY, differing, experiment, finish, start, teacher_args, weights
 
-from blend_pl.errors import Stopped
-from blend_pl.runs.folder import claim
+from blend_pl.errors import TrainingInterrupted
+from blend_pl.runs.folder import lock_run
 
 KILLS = 5
 SEEDS = range(4)
@@ -101,11 +101,11 @@ def test_a_signal_while_the_teacher_is_trained(undisturbed: tuple[Path, float], 
         time.sleep(0.05)
     process.terminate()
     _, err = process.communicate(timeout=60)
-    assert process.returncode == Stopped.status
+    assert process.returncode == TrainingInterrupted.status
     assert err.splitlines()[-1].startswith("blend_pl: the training of the teacher was ended by a signal")
     (teacher,) = tmp_path.glob("runs/simulated_teacher/seed0-*")
     assert not (teacher / "results.json").exists()
-    claim(teacher).release()  # Nobody trains it any more.
+    lock_run(teacher).release()  # Nobody trains it any more.
     finish(start("fit", *arguments(tmp_path)))
     assert differing(weights(student_of(tmp_path)), weights(student_of(whole))) == []
 

@@ -135,7 +135,7 @@ def test_own_files_go_through_all_stages(tmp_path: Path) -> None:
     example = EXPERIMENTS.parent / "configs/data/own_lfp.yaml"
     for name in ("day1", "day2", "my_last_session"):
         write_own(tmp_path / f"data/{name}.nwb", seconds=60, velocity="hand_vel", lfp_rate=1000.0)
-    small = [f"--model.backbone.{key}={value}" for key, value in {**NETWORK, "width": 64, "patch": 64}.items()]
+    small = [f"--model.backbone.{key}={value}" for key, value in {**NETWORK, "d_model": 64, "patch": 64}.items()]
     small += ["--trainer.max_epochs=1", "--trainer.accelerator=cpu"]
     before = json.dumps([*small, f"--teacher_args={json.dumps(small)}"])
     arguments = [*small, f"--teacher_args={before}", f"--data.root={tmp_path / 'data'}", f"--output={tmp_path}"]

@@ -144,7 +144,7 @@ def test_behaviour_changes_no_bit_of_a_student(student: Path) -> None:
         assert batch.privileged.isfinite().any()
         spoilt = replace(batch, privileged=torch.full_like(batch.privileged, torch.nan))
         with torch.no_grad():
-            rates = [system.predict_step(b, 0) for b in (batch, spoilt, batch.public())]
+            rates = [system.predict_step(b, 0) for b in (batch, spoilt, batch.without_privileged())]
         assert torch.equal(rates[0], rates[1])
         assert torch.equal(rates[0], rates[2])
         assert rates[0].isfinite().all()

@@ -24,8 +24,8 @@ def student(data: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A distilled student, whose teacher is trained on the way."""
     arguments = ["--config", experiment("mc_maze_hard"), "--config", OWN, *data, *TINY, teacher_args()]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("blend_pl.runs.teachers._status", run_here)
-        return call("fit", *arguments, f"--output={tmp_path_factory.mktemp('runs')}").run
+        patch.setattr("blend_pl.runs.teachers._run_subprocess", run_here)
+        return call("fit", *arguments, f"--output={tmp_path_factory.mktemp('runs')}").run_dir
 
 
 def test_student_and_teacher_are_trained(student: Path) -> None:
@@ -45,7 +45,7 @@ def test_rates_of_the_test_block(student: Path) -> None:
     with h5py.File(student / "rates_test.h5") as file:
         shapes = {name: file[name].shape for name in file}
         assert (file["eval_rates_heldout"][()] > 0).all()
-    n_trials = len(cli.datamodule.parts["eval"])
+    n_trials = len(cli.datamodule.subsets["eval"])
     assert n_trials > 0
     assert shapes == {
         "trial_id": (n_trials,),
@@ -59,7 +59,7 @@ def test_rates_of_the_test_block(student: Path) -> None:
 @pytest.mark.parametrize("name", ["simulated_baseline", "dmfc_rsg_baseline", "area2_bump_teacher"])
 def test_any_experiment_runs_on_it(name: str, data: list[str], tmp_path: Path) -> None:
     arguments = ["--config", experiment(name), "--config", OWN, *data, *TINY, "--trainer.max_epochs=1"]
-    run = call("fit", *arguments, f"--output={tmp_path}").run
+    run = call("fit", *arguments, f"--output={tmp_path}").run_dir
     results = json.loads((run / "results.json").read_text())
     assert (results["name"], results["session"], results["oracle"]) == (name, "own_session", None)
     assert not (Path(results["config"]["data"]["init_args"]["root"]) / "simulated").exists()

@@ -13,12 +13,12 @@ from helpers.lfp import small_stages
 from helpers.nwb_files import write_maze, write_own
 from helpers.readme import README, blocks, module_of_the_readme
 
-from blend_pl.cli.main import run
+from blend_pl.cli.main import run_command
 
 MODULES = ("my_models.py", "my_fusions.py", "my_losses.py")
 LINES = [line.split("  #")[0].strip() for block in blocks("bash") for line in block.splitlines() if line.strip()]
 # The command that exports is run by tests/export/test_command.py, once for all that is to be said of its files.
-SLOW = ("sweep", "many", "configs/logger/wandb.yaml")
+SLOW = ("sweep", "multirun", "configs/logger/wandb.yaml")
 COMMANDS = [line for line in LINES if not line.startswith("python -m blend_pl export")]
 
 
@@ -42,9 +42,9 @@ def smaller(arguments: list[str], folder: Path) -> list[str]:
         if "xxxxxxxx" in argument:
             argument = str(next(folder.glob(argument.replace("xxxxxxxx", "*"))))
         filled += [str(path) for path in sorted(folder.glob(argument))] if "*" in argument else [argument]
-    if arguments[0] == "plain":
+    if arguments[0] == "baseline":
         return [*filled, *SIMULATION]
-    if arguments[0] == "many":
+    if arguments[0] == "multirun":
         return [*filled, "--fit_args=" + json.dumps([*SIMULATION, *TINY, "--teacher_args=" + json.dumps(TINY)])]
     if arguments[0] == "sweep":
         return [arguments[0], smaller_sweep(folder, Path(arguments[1])), "--trials=1", *filled[4:]]
@@ -90,7 +90,7 @@ def test_a_command_of_the_readme_runs(
     assert (program, *arguments[:2]) == ("python", "-m", "blend_pl")
     monkeypatch.chdir(checkout)
     monkeypatch.syspath_prepend(checkout)
-    run(smaller(arguments[2:], checkout))
+    run_command(smaller(arguments[2:], checkout))
     assert capsys.readouterr().out
 
 

@@ -10,11 +10,11 @@ import torch
 from helpers.cli import SIMULATION, TINY, call, checkpoint, differing, experiment, fit, start
 from helpers.kill import Interrupted
 
-from blend_pl.errors import ConfigError, Stopped
-from blend_pl.runs.folder import claim
-from blend_pl.systems.checkpoint import WholeCheckpoints
+from blend_pl.errors import ConfigError, TrainingInterrupted
+from blend_pl.runs.folder import lock_run
+from blend_pl.systems.checkpoint import AtomicCheckpointIO
 from blend_pl.utils.files import sha256
-from blend_pl.utils.signals import STOPPING
+from blend_pl.utils.signals import TERMINATION_SIGNALS
 
 EPOCHS = 4
 RAMP = "--distillation.alpha={start: 1.0, stop: 0.2, begin: 0.1, end: 0.9}"
@@ -57,7 +57,7 @@ def expect_equal(first: Path, second: Path) -> None:
 @pytest.fixture(scope="module")
 def whole(arguments: list[str], folder: Path) -> Path:
     """A run that nothing happened to."""
-    return call("fit", *arguments, f"--run_dir={folder / 'whole'}").run
+    return call("fit", *arguments, f"--run_dir={folder / 'whole'}").run_dir
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def rare(arguments: list[str]) -> list[str]:
 @pytest.fixture(scope="module")
 def whole_rare(rare: list[str], folder: Path) -> Path:
     """The same with rarer validations."""
-    return call("fit", *rare, f"--run_dir={folder / 'whole_rare'}").run
+    return call("fit", *rare, f"--run_dir={folder / 'whole_rare'}").run_dir
 
 
 def test_sigkill_in_mid_epoch(arguments: list[str], whole: Path, folder: Path) -> None:
@@ -102,17 +102,17 @@ def test_a_signal_and_the_same_command_again(
     how: str, epoch: int, rare: list[str], whole_rare: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Training ends with the epoch, validated or not, and goes on from there."""
-    before = [signal.getsignal(number) for number in STOPPING]
+    before = [signal.getsignal(number) for number in TERMINATION_SIGNALS]
     command = ["fit", *rare, *kill(folder / f"{how}{epoch}", epoch, how), "--resume=true"]
     command.append(f"--output={folder / f'{how}{epoch}-runs'}")
-    with pytest.raises(Stopped, match="--resume true goes on") as raised:
+    with pytest.raises(TrainingInterrupted, match="--resume true goes on") as raised:
         call(*command)
     (run,) = (folder / f"{how}{epoch}-runs").glob("simulated_feature/seed0-*")
     assert str(run) in str(raised.value)
     assert checkpoint(run, "last.ckpt")["epoch"] == epoch
     assert not (run / "results.json").exists()
-    assert [signal.getsignal(number) for number in STOPPING] == before
-    assert call(*command).run == run
+    assert [signal.getsignal(number) for number in TERMINATION_SIGNALS] == before
+    assert call(*command).run_dir == run
     expect_equal(whole_rare, run)
     with pytest.raises(SystemExit) as ended:
         call(*command)
@@ -129,10 +129,10 @@ def test_to_go_on_with_other_settings_is_refused(arguments: list[str], whole: Pa
 def test_a_signal_while_it_is_scored(arguments: list[str], whole: Path, folder: Path) -> None:
     dying = ["--trainer.callbacks+=helpers.kill.KillScoring", f"--trainer.callbacks.mark={folder / 'scored'}"]
     command = ["fit", *arguments, *dying, f"--run_dir={folder / 'scoring'}", "--resume=true"]
-    with pytest.raises(Stopped, match="--resume true"):
+    with pytest.raises(TrainingInterrupted, match="--resume true"):
         call(*command)
     assert not (folder / "scoring" / "results.json").exists()
-    assert (call(*command).run / "results.json").exists()
+    assert (call(*command).run_dir / "results.json").exists()
     expect_equal(whole, folder / "scoring")
 
 
@@ -140,7 +140,7 @@ def test_settings_of_a_run_make_another(arguments: list[str], whole: Path, folde
     """What a run leaves names no place to write to: used again, it spares the run that it is of."""
     before = sha256(whole / "checkpoints" / "best.ckpt")
     config = ["--config", str(whole / "config.yaml"), "--seed_everything=5", f"--output={folder / 'others'}"]
-    other = call("fit", *config, "--trainer.max_epochs=1").run
+    other = call("fit", *config, "--trainer.max_epochs=1").run_dir
     assert other.parent.parent == folder / "others"
     assert sha256(whole / "checkpoints" / "best.ckpt") == before
 
@@ -153,7 +153,7 @@ def test_no_results_beside_other_weights(arguments: list[str], whole: Path, fold
 
 
 def test_two_processes_never_write_one_run(arguments: list[str], tmp_path: Path) -> None:
-    held = claim(tmp_path)
+    held = lock_run(tmp_path)
     with pytest.raises(ConfigError, match="another process is training"):
         call("fit", *arguments, f"--run_dir={tmp_path}")
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
@@ -163,18 +163,18 @@ def test_two_processes_never_write_one_run(arguments: list[str], tmp_path: Path)
 @pytest.mark.slow
 def test_a_run_that_was_stopped_early_does_not_train_on(arguments: list[str], folder: Path) -> None:
     early = [*arguments, "--early_stopping.patience=1", "--early_stopping.min_delta=100", "--resume=true"]
-    run = call("fit", *early, f"--output={folder / 'early'}").run
+    run = call("fit", *early, f"--output={folder / 'early'}").run_dir
     before = checkpoint(run, "last.ckpt")
     assert before["epoch"] < EPOCHS - 1
     (run / "results.json").unlink()
-    assert call("fit", *early, f"--output={folder / 'early'}").run == run
+    assert call("fit", *early, f"--output={folder / 'early'}").run_dir == run
     assert checkpoint(run, "last.ckpt")["global_step"] == before["global_step"]
     assert (run / "results.json").exists()
 
 
 def test_a_checkpoint_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "last.ckpt"
-    WholeCheckpoints().save_checkpoint({"epoch": 1}, path)
+    AtomicCheckpointIO().save_checkpoint({"epoch": 1}, path)
 
     def cut_short(checkpoint: object, file: BinaryIO) -> None:
         file.write(b"PK")
@@ -182,6 +182,6 @@ def test_a_checkpoint_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(torch, "save", cut_short)
     with pytest.raises(Interrupted):
-        WholeCheckpoints().save_checkpoint({"epoch": 2}, path)
+        AtomicCheckpointIO().save_checkpoint({"epoch": 2}, path)
     assert torch.load(path, weights_only=True) == {"epoch": 1}
     assert list(tmp_path.iterdir()) == [path]

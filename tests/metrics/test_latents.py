@@ -8,7 +8,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
 
 from blend_pl.errors import DataError
-from blend_pl.metrics.alignment import linear_cka, retrieval
+from blend_pl.metrics.alignment import linear_cka, retrieval_accuracy
 from blend_pl.metrics.readout import readout_r2
 
 SIZES = {"train": 4000, "val": 300, "test": 500}
@@ -72,6 +72,6 @@ def test_alignment_knows_rotations_and_strangers() -> None:
 
 def test_retrieval_counts_the_rows_that_are_found() -> None:
     keys = torch.eye(8)
-    assert retrieval(3 * keys, keys, step=1) == 1
-    assert retrieval(keys.roll(1, 0), keys, step=1) == 0
-    assert retrieval(torch.cat([keys[:4], keys[:4]]), keys, step=1) == 0.5
+    assert retrieval_accuracy(3 * keys, keys, stride=1) == 1
+    assert retrieval_accuracy(keys.roll(1, 0), keys, stride=1) == 0
+    assert retrieval_accuracy(torch.cat([keys[:4], keys[:4]]), keys, stride=1) == 0.5

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from blend_pl.data.nlb.reading import read_session
 from blend_pl.data.nlb.session import SessionTensors
-from blend_pl.metrics.nlb import NLBScores, score
+from blend_pl.metrics.nlb import NLBScores, evaluate_rates
 
 evaluation = pytest.importorskip("nlb_tools.evaluation", reason="needs the extra nlb")
 
@@ -55,7 +55,7 @@ def test_all_scores_equal_the_reference(name: str, bin_ms: int, tmp_path: Path) 
     submitted = submission(train, rates[0], "train") | submission(val, rates[1], "eval")
     (theirs,) = evaluation.evaluate({group: half}, {group: submitted})[0].values()
 
-    ours = score(train, val, rates)
+    ours = evaluate_rates(train, val, rates)
     assert {THEIRS[key] for key in ours} == set(theirs)
     for key, value in ours.items():
         assert abs(value - theirs[THEIRS[key]]) < 1e-6, key
@@ -69,10 +69,10 @@ def test_scores_do_not_depend_on_how_trials_are_divided(name: str, tmp_path: Pat
     session = read_session(spec, files.train, None, 20)
     parts = session["train"], session["val"]
     rates = rates_of(parts[0], 0), rates_of(parts[1], 1)
-    whole, pieces = score(*parts, rates), NLBScores(*parts)
+    whole, pieces = evaluate_rates(*parts, rates), NLBScores(*parts)
     for side in (0, 1):
         order = torch.randperm(len(parts[side]), generator=torch.Generator().manual_seed(side))
         for index in order.split(7):
-            pieces.update(rates[side][index], index, train=side == 0)
+            pieces.update(rates[side][index], index, is_train=side == 0)
     for key, value in pieces.compute().items():
         assert value == pytest.approx(whole[key], abs=1e-9), key

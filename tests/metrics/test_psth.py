@@ -133,7 +133,7 @@ def test_impossible_rates_are_refused(value: float) -> None:
     with pytest.raises(BlendError, match="NaN or infinite") as caught:
         metric.update(rates, condition)
     assert "\n" not in str(caught.value)
-    assert metric.trials.sum() == 0
+    assert metric.trial_counts.sum() == 0
 
 
 @pytest.mark.parametrize("row", [-2, N_CONDITIONS])

@@ -3,7 +3,7 @@ import torch
 from sklearn.linear_model import Ridge
 from torch import Tensor
 
-from blend_pl.metrics.ridge import RidgeFit, collapse, moments_size, rounded_mean, row_moments
+from blend_pl.metrics.ridge import RidgeFit, merge_offsets, moments_size, rounded_mean, row_moments
 
 N_INPUTS, N_OUTPUTS = 5, 2
 PENALTIES = torch.tensor([1e-4, 1e-2, 1.0], dtype=torch.float64)
@@ -37,7 +37,7 @@ def test_centred_moments_keep_their_digits_far_from_zero(offset: float, size: in
     rows = torch.cat([torch.ones(len(inputs), 1), inputs - reference, outputs], 1)
     # Plain sums of products would lose offset^2 * 1e-16 for every row.
     tolerance = 1e-12 + 1e-14 * abs(offset)
-    torch.testing.assert_close(collapse(moments, reference), rows.mT @ rows, rtol=1e-12, atol=tolerance)
+    torch.testing.assert_close(merge_offsets(moments, reference), rows.mT @ rows, rtol=1e-12, atol=tolerance)
 
 
 def test_offsets_that_differ_between_batches_are_put_right() -> None:
@@ -47,7 +47,7 @@ def test_offsets_that_differ_between_batches_are_put_right() -> None:
     moments = summed(inputs, outputs, 10)
     reference = rounded_mean(moments, N_INPUTS)
     rows = torch.cat([torch.ones(len(inputs), 1), inputs - reference, outputs], 1)
-    torch.testing.assert_close(collapse(moments, reference), rows.mT @ rows, rtol=1e-12, atol=1e-10)
+    torch.testing.assert_close(merge_offsets(moments, reference), rows.mT @ rows, rtol=1e-12, atol=1e-10)
 
 
 @pytest.mark.parametrize("n_rows", [60, 4])
@@ -55,8 +55,8 @@ def test_path_and_scores_equal_scikit_learn(n_rows: int) -> None:
     inputs, outputs = make(n_rows)
     other_inputs, other_outputs = make(30, seed=1)
     moments = torch.stack([row_moments(inputs, outputs), row_moments(other_inputs, other_outputs)])
-    squares = collapse(moments, rounded_mean(moments[0], N_INPUTS))
-    fit = RidgeFit.path(squares[0], N_OUTPUTS, PENALTIES)
+    squares = merge_offsets(moments, rounded_mean(moments[0], N_INPUTS))
+    fit = RidgeFit.fit_path(squares[0], N_OUTPUTS, PENALTIES)
     scores = fit.score(squares[1], torch.zeros(N_OUTPUTS, dtype=torch.bool))
     for k, penalty in enumerate(PENALTIES.tolist()):
         model = Ridge(alpha=penalty).fit(inputs.numpy(), outputs.numpy())
@@ -67,24 +67,24 @@ def test_path_and_scores_equal_scikit_learn(n_rows: int) -> None:
 def test_equal_inputs_share_their_weight() -> None:
     inputs, outputs = make()
     inputs[:, 1] = inputs[:, 0]
-    square = collapse(row_moments(inputs, outputs), torch.zeros(N_INPUTS, dtype=torch.float64))
-    weights = RidgeFit.path(square, N_OUTPUTS, PENALTIES).weights
+    square = merge_offsets(row_moments(inputs, outputs), torch.zeros(N_INPUTS, dtype=torch.float64))
+    weights = RidgeFit.fit_path(square, N_OUTPUTS, PENALTIES).weights
     torch.testing.assert_close(weights[:, 0], weights[:, 1])
 
 
 def test_constant_outputs_score_one_or_zero() -> None:
     inputs, outputs = make()
     outputs[:, 0] = 0
-    square = collapse(row_moments(inputs, outputs), torch.zeros(N_INPUTS, dtype=torch.float64))
-    other = collapse(row_moments(inputs, torch.zeros_like(outputs)), torch.zeros(N_INPUTS, dtype=torch.float64))
-    scores = RidgeFit.path(square, N_OUTPUTS, PENALTIES).score(other, torch.ones(N_OUTPUTS, dtype=torch.bool))
+    square = merge_offsets(row_moments(inputs, outputs), torch.zeros(N_INPUTS, dtype=torch.float64))
+    other = merge_offsets(row_moments(inputs, torch.zeros_like(outputs)), torch.zeros(N_INPUTS, dtype=torch.float64))
+    scores = RidgeFit.fit_path(square, N_OUTPUTS, PENALTIES).score(other, torch.ones(N_OUTPUTS, dtype=torch.bool))
     # The first output is always zero and predicted so, the second is not.
     assert scores.tolist() == [0.5] * 3
 
 
 def test_fewer_than_two_rows_have_no_score() -> None:
-    square = collapse(row_moments(*make()), torch.zeros(N_INPUTS, dtype=torch.float64))
-    one = collapse(row_moments(*make(1)), torch.zeros(N_INPUTS, dtype=torch.float64))
-    fit = RidgeFit.path(square, N_OUTPUTS, PENALTIES)
+    square = merge_offsets(row_moments(*make()), torch.zeros(N_INPUTS, dtype=torch.float64))
+    one = merge_offsets(row_moments(*make(1)), torch.zeros(N_INPUTS, dtype=torch.float64))
+    fit = RidgeFit.fit_path(square, N_OUTPUTS, PENALTIES)
     for other in (one, torch.zeros_like(one)):
         assert fit.score(other, torch.zeros(N_OUTPUTS, dtype=torch.bool)).isnan().all()

@@ -9,7 +9,7 @@ from torch import nn
 
 from blend_pl.errors import BlendError
 from blend_pl.metrics import BitsPerSpike, PsthR2, VelocityR2
-from blend_pl.metrics.score import expect_rows, expect_shape
+from blend_pl.metrics.score import expect_row_indices, expect_shape
 
 
 class Model(nn.Module):
@@ -72,10 +72,10 @@ def test_checks_speak_in_one_line() -> None:
     with pytest.raises(BlendError, match=r"^rates have shape \(2, 3\); give them in shape \(any, 4\)$"):
         expect_shape("rates", torch.zeros(2, 3), (-1, 4))
     with pytest.raises(BlendError, match=r"^rows run from 0 to 5; there are only rows 0 to 4$"):
-        expect_rows("rows", torch.arange(6), 0, 5)
+        expect_row_indices("rows", torch.arange(6), 0, 5)
     expect_shape("rates", torch.zeros(2, 4), (-1, 4))
-    expect_rows("rows", torch.arange(5), 0, 5)
-    expect_rows("rows", torch.arange(0), 0, 5)
+    expect_row_indices("rows", torch.arange(5), 0, 5)
+    expect_row_indices("rows", torch.arange(0), 0, 5)
 
 
 RANK = """

@@ -169,7 +169,7 @@ def test_same_for_any_division_into_batches_and_ranks(seed: int, n_ranks: int, n
 def test_large_batches_are_taken_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     session = Session()
     whole = session.score()
-    monkeypatch.setattr("blend_pl.metrics.velocity.CHUNK", 5)
+    monkeypatch.setattr("blend_pl.metrics.velocity.CHUNK_SIZE", 5)
     assert session.score() == pytest.approx(whole, abs=1e-12)
 
 

@@ -12,11 +12,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from blend_pl.errors import ConfigError, DataError
 from blend_pl.masking import TokenMasking
-from blend_pl.models import Encoding, PatchAutoencoder, Separate
-from blend_pl.models.autoencoder import pooled, visible
-from blend_pl.models.layers.patch_transformer import TimedAttention
+from blend_pl.models import Encoding, PatchAutoencoder, PerSessionNetworks
+from blend_pl.models.autoencoder import mean_over_patches, visible_indices
+from blend_pl.models.layers.patch_transformer import RotaryAttention
 from blend_pl.models.layers.patches import CountPatches, SessionDims, SessionNetwork
-from blend_pl.models.layers.rope import rotations
+from blend_pl.models.layers.rope import rotary_cos_sin
 
 SESSIONS = {"a": 13, "b": 24, "c": 9, "d": 5}
 PATCHES = {"a": 2, "b": 3, "c": 2, "d": 1}
@@ -27,20 +27,20 @@ Make = Callable[[SessionDims], SessionNetwork]
 KINDS: dict[str, Make] = {
     "shared": partial(PatchAutoencoder, **NETWORK),
     "counts": partial(PatchAutoencoder, embedding=CountPatches, **NETWORK),
-    "separate": partial(Separate, network=partial(PatchAutoencoder, **NETWORK)),
+    "separate": partial(PerSessionNetworks, build_network=partial(PatchAutoencoder, **NETWORK)),
 }
 
 
 @pytest.fixture(params=KINDS)
 def network(request: pytest.FixtureRequest) -> SessionNetwork:
     torch.manual_seed(0)
-    return KINDS[request.param](SessionDims.of(SESSIONS, BINS)).eval()
+    return KINDS[request.param](SessionDims.from_sessions(SESSIONS, BINS)).eval()
 
 
 @pytest.fixture
 def shared() -> PatchAutoencoder:
     torch.manual_seed(0)
-    made = KINDS["shared"](SessionDims.of(SESSIONS, BINS)).eval()
+    made = KINDS["shared"](SessionDims.from_sessions(SESSIONS, BINS)).eval()
     assert isinstance(made, PatchAutoencoder)
     return made
 
@@ -53,7 +53,7 @@ def values() -> torch.Tensor:
 def hidden(ratio: float = 0.6) -> torch.Tensor:
     patches = [PATCHES[name] for name in ROWS]
     rows, generator = torch.arange(len(ROWS)), torch.Generator().manual_seed(0)
-    dropped = TokenMasking(ratio).draw(patches, BINS, 3, rows, len(ROWS), generator)
+    dropped = TokenMasking(ratio).draw_mask(patches, BINS, 3, rows, len(ROWS), generator)
     assert dropped is not None
     return dropped
 
@@ -61,7 +61,7 @@ def hidden(ratio: float = 0.6) -> torch.Tensor:
 def test_an_encoding_has_the_shape_of_its_batch(network: SessionNetwork) -> None:
     encoding = network(values(), ROWS)
     assert encoding.prediction.shape == (5, BINS, 24)
-    assert encoding.latents.shape == (5, BINS, network.width)
+    assert encoding.latents.shape == (5, BINS, network.d_model)
     for row, name in enumerate(ROWS):
         assert encoding.prediction[row, :, : SESSIONS[name]].count_nonzero() > 0
         assert encoding.prediction[row, :, SESSIONS[name] :].count_nonzero() == 0
@@ -102,13 +102,13 @@ def test_latents_are_the_plain_mean_over_the_patches_of_a_bin(shared: PatchAutoe
     for bin_ in range(BINS):
         rows = tokens[1][0, places[:, 0] == bin_]
         assert bool(encoding.latents_valid[0, bin_]) == (len(rows) > 0)
-        wanted = rows.mean(0) if len(rows) else torch.zeros(shared.width)
+        wanted = rows.mean(0) if len(rows) else torch.zeros(shared.d_model)
         torch.testing.assert_close(encoding.latents[0, bin_], wanted)
 
 
 def test_pooling_copies_and_scales_nothing() -> None:
     tokens, times = torch.tensor([[[2.0], [4.0], [9.0]]]), torch.tensor([[0, 0, 2]])
-    means, valid = pooled(tokens, times, 3)
+    means, valid = mean_over_patches(tokens, times, 3)
     assert means[0, :, 0].tolist() == [3.0, 0.0, 9.0]
     assert valid[0].tolist() == [True, False, True]
 
@@ -126,9 +126,9 @@ def test_the_encoder_sees_visible_tokens_alone(shared: PatchAutoencoder) -> None
 
 
 def test_rows_that_show_unequally_many_tokens_are_refused() -> None:
-    assert visible(torch.tensor([[True, False, True, False]])).tolist() == [[1, 3]]
+    assert visible_indices(torch.tensor([[True, False, True, False]])).tolist() == [[1, 3]]
     with pytest.raises(ValueError, match="hide equally many in each"):
-        visible(torch.tensor([[True, False], [False, False]]))
+        visible_indices(torch.tensor([[True, False], [False, False]]))
 
 
 def test_positions_are_times(shared: PatchAutoencoder) -> None:
@@ -136,7 +136,7 @@ def test_positions_are_times(shared: PatchAutoencoder) -> None:
     batch = values()[:1]
     swapped = batch.unflatten(-1, (3, 8))[:, :, [2, 0, 1]].flatten(-2)
     before = shared(batch, ["b"]).latents
-    rows = shared.table.rows("b")
+    rows = shared.table.session_embeddings("b")
     with torch.no_grad():
         rows.copy_(rows[[2, 0, 1]].clone())
     torch.testing.assert_close(shared(swapped, ["b"]).latents, before)
@@ -144,7 +144,7 @@ def test_positions_are_times(shared: PatchAutoencoder) -> None:
 
 
 def test_the_base_of_rotary_positions_is_that_of_encoder_and_predictor(shared: PatchAutoencoder) -> None:
-    other = PatchAutoencoder(SessionDims.of(SESSIONS, BINS), **NETWORK, rope_base=100.0).eval()
+    other = PatchAutoencoder(SessionDims.from_sessions(SESSIONS, BINS), **NETWORK, rope_base=100.0).eval()
     other.load_state_dict(shared.state_dict())
     assert {shared.encoder.rope_base, shared.predictor.rope_base} == {10_000.0}
     assert {other.encoder.rope_base, other.predictor.rope_base} == {100.0}
@@ -153,9 +153,9 @@ def test_the_base_of_rotary_positions_is_that_of_encoder_and_predictor(shared: P
 
 def test_attention_equals_its_definition() -> None:
     torch.manual_seed(0)
-    attention, tokens = TimedAttention(8, 2), torch.randn(1, 5, 8)
+    attention, tokens = RotaryAttention(8, 2), torch.randn(1, 5, 8)
     none = torch.zeros(1, 5, dtype=torch.long)
-    cosine, sine = (part[:, None] for part in rotations(none, 4))
+    cosine, sine = (part[:, None] for part in rotary_cos_sin(none, 4))
     q, k, v = attention.qkv(tokens).view(1, 5, 3, 2, 4).permute(2, 0, 3, 1, 4)
     wanted = (q @ k.mT / 2).softmax(-1) @ v
     torch.testing.assert_close(attention(tokens, cosine, sine), attention.out(wanted.transpose(1, 2).flatten(-2)))
@@ -192,28 +192,28 @@ def test_every_weight_learns(network: SessionNetwork) -> None:
 def test_an_empty_share_of_a_batch(network: SessionNetwork) -> None:
     encoding = network(values()[:0], ())
     assert encoding.prediction.shape == (0, BINS, 24)
-    assert encoding.latents.shape == (0, BINS, network.width)
+    assert encoding.latents.shape == (0, BINS, network.d_model)
 
 
 def test_a_new_session_runs_through_the_weights_of_those_it_is_like(network: SessionNetwork) -> None:
     before = network(values()[:1], ["b"]).latents
-    network.register_session("new", 20, like=["b", "a"])
-    assert network.patches("new") == 3
+    network.register_session("new", 20, related_sessions=["b", "a"])
+    assert network.n_patches("new") == 3
     assert network(values()[:1], ["new"]).latents.isfinite().all()
     assert torch.equal(network(values()[:1], ["b"]).latents, before)
     with pytest.raises(DataError, match="registered already"):
-        network.register_session("new", 20, like=["b"])
+        network.register_session("new", 20, related_sessions=["b"])
 
 
 def test_a_session_like_one_other_is_encoded_like_it(network: SessionNetwork) -> None:
-    network.register_session("twin", 24, like=["b"])
+    network.register_session("twin", 24, related_sessions=["b"])
     batch = values()[:1]
     assert torch.equal(network(batch, ["twin"]).latents, network(batch, ["b"]).latents)
 
 
 def test_separate_networks_have_nothing_in_common() -> None:
     torch.manual_seed(0)
-    network = KINDS["separate"](SessionDims.of(SESSIONS, BINS))
+    network = KINDS["separate"](SessionDims.from_sessions(SESSIONS, BINS))
     network(values()[:2], ROWS[:2]).latents.sum().backward()
     moved = [any(w.grad is not None and w.grad.any() for w in each.parameters()) for each in network.networks]
     assert moved == [True, True, False, False]
@@ -224,23 +224,23 @@ def test_separate_networks_have_nothing_in_common() -> None:
 
 
 def test_networks_of_single_sessions_begin_as_one_of_all(shared: PatchAutoencoder) -> None:
-    separate = KINDS["separate"](SessionDims.of({"a": 13, "c": 9}, BINS)).eval()
-    separate.adopt(shared)
+    separate = KINDS["separate"](SessionDims.from_sessions({"a": 13, "c": 9}, BINS)).eval()
+    separate.init_from(shared)
     batch, rows = values()[:2], ["a", "c"]
     torch.testing.assert_close(separate(batch, rows).latents, shared(batch, rows).latents)
-    again = KINDS["separate"](SessionDims.of({"c": 9}, BINS)).eval()
-    again.adopt(separate)
+    again = KINDS["separate"](SessionDims.from_sessions({"c": 9}, BINS)).eval()
+    again.init_from(separate)
     torch.testing.assert_close(again(batch[1:], ["c"]).latents, shared(batch[1:], ["c"]).latents)
 
 
 def test_networks_that_do_not_fit_are_refused(shared: PatchAutoencoder) -> None:
-    wider = PatchAutoencoder(SessionDims.of(SESSIONS, BINS), **{**NETWORK, "width": 64})
+    wider = PatchAutoencoder(SessionDims.from_sessions(SESSIONS, BINS), **{**NETWORK, "d_model": 64})
     with pytest.raises(ConfigError, match="has other sizes"):
-        wider.adopt(shared)
+        wider.init_from(shared)
     with pytest.raises(ConfigError, match="cannot begin as several"):
-        shared.adopt(KINDS["separate"](SessionDims.of(SESSIONS, BINS)))
+        shared.init_from(KINDS["separate"](SessionDims.from_sessions(SESSIONS, BINS)))
     with pytest.raises(ConfigError, match="3 heads do not divide a width of 32"):
-        PatchAutoencoder(SessionDims.of(SESSIONS, BINS), **{**NETWORK, "heads": 3})
+        PatchAutoencoder(SessionDims.from_sessions(SESSIONS, BINS), **{**NETWORK, "num_heads": 3})
 
 
 def test_mixed_precision_trains(network: SessionNetwork) -> None:
@@ -254,6 +254,6 @@ def test_mixed_precision_trains(network: SessionNetwork) -> None:
 
 def test_a_state_is_loaded_where_sessions_are_the_same(shared: PatchAutoencoder) -> None:
     torch.manual_seed(5)
-    other: nn.Module = KINDS["shared"](SessionDims.of(SESSIONS, BINS)).eval()
+    other: nn.Module = KINDS["shared"](SessionDims.from_sessions(SESSIONS, BINS)).eval()
     other.load_state_dict(shared.state_dict())
     assert torch.equal(other(values(), ROWS).latents, shared(values(), ROWS).latents)

@@ -50,7 +50,7 @@ def test_a_model_file_makes_a_student_and_a_teacher(path: Path, kind: type[Stude
     parser = ArgumentParser()
     parser.add_subclass_arguments(Student, "model")
     system = parser.instantiate_classes(parser.parse_object({"model": settings})).model
-    system.build(Signature.of("tiny", session_of()))
+    system.build(Signature.from_session("tiny", session_of()))
     masked, labels = system.mask(batch_of(session_of()), 0, 0)
     terms = system.objective(system.encode(masked), labels, masked)
     terms["loss"].backward()
@@ -73,7 +73,7 @@ def teacher_of(network: str, folder: Path) -> Path:
     teacher = folder / f"{network}_teacher.yaml"
     teacher.write_text(f"base: [{network}.yaml, {configs / 'model/teacher.yaml'}]")
     root = [f"--data.root={folder}", f"--output={folder}"]
-    return call("fit", "--config", teacher, *SIMULATION, *root, "--trainer.max_epochs=2").run
+    return call("fit", "--config", teacher, *SIMULATION, *root, "--trainer.max_epochs=2").run_dir
 
 
 @pytest.mark.slow

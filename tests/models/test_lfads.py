@@ -17,13 +17,13 @@ from blend_pl.models.layers.fusion import Concatenation
 
 DIMS = Dims(channels=5, neurons=8, observed_bins=7, bins=10)
 SMALL: dict[str, Any] = {
-    "initial_encoder": 4,
-    "input_encoder": 3,
-    "controller": 5,
-    "inputs": 2,
-    "initial": 3,
-    "generator": 6,
-    "factors": 4,
+    "ic_enc_dim": 4,
+    "ci_enc_dim": 3,
+    "con_dim": 5,
+    "co_dim": 2,
+    "ic_dim": 3,
+    "gen_dim": 6,
+    "fac_dim": 4,
     "dropout": 0.0,
 }
 
@@ -45,24 +45,24 @@ def behavior(trials: int = 3) -> Tensor:
 def drawn(model: LFADS, trials: int, seed: int) -> tuple[Tensor, Tensor]:
     """What the model draws in training after this seed."""
     torch.manual_seed(seed)
-    return torch.randn(trials, 3), torch.randn(model.encoded, trials, 2)
+    return torch.randn(trials, 3), torch.randn(model.n_encoded_bins, trials, 2)
 
 
 @pytest.mark.parametrize("context", [0, 2])
 @pytest.mark.parametrize("training", [False, True])
 def test_equals_the_plain_loop_over_torch_cells(context: int, training: bool) -> None:
-    model = lfads(Dims(5, 8, 7, 10, context), ramp=0).train(training)
+    model = lfads(Dims(5, 8, 7, 10, context), kl_increase_steps=0).train(training)
     given_ = counts(), behavior() if context else None
-    noise = drawn(model, 3, 5) if training else (torch.zeros(3, 3), torch.zeros(model.encoded, 3, 2))
+    noise = drawn(model, 3, 5) if training else (torch.zeros(3, 3), torch.zeros(model.n_encoded_bins, 3, 2))
     rates, states, means, log_variances, samples = NaiveLFADS(model)(*given_, *noise)
     torch.manual_seed(5)
     encoding = model(*given_)
     torch.testing.assert_close(encoding.prediction, rates, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(encoding.features[0], states, atol=1e-5, rtol=1e-5)
-    assert model.encoded == (10 if context else 7)
+    assert model.n_encoded_bins == (10 if context else 7)
     if training:
-        driving = model.input_prior.divergence(means, log_variances, samples)
-        read = torch.cat([given_[0], torch.zeros(3, model.encoded - 7, 5)], 1)
+        driving = model.input_prior.kl_divergence(means, log_variances, samples)
+        read = torch.cat([given_[0], torch.zeros(3, model.n_encoded_bins - 7, 5)], 1)
         if context:
             read = model.fusion(read, given_[1])
         mean, log_variance = model.initial_posterior(model.initial_encoder(read)[1]).chunk(2, -1)
@@ -74,25 +74,25 @@ def test_equals_the_plain_loop_over_torch_cells(context: int, training: bool) ->
 
 @pytest.mark.parametrize("clip", [1.0, 1.5])
 def test_clipping_the_first_state_clips_all(clip: float) -> None:
-    model = lfads(clip=clip).eval()
+    model = lfads(cell_clip=clip).eval()
     with torch.no_grad():
         model.initial_state.weight.mul_(50)
     encoding = model(counts())
     rates, *_ = NaiveLFADS(model)(counts(), None, torch.zeros(3, 3), torch.zeros(7, 3, 2))
-    model.clip = 100.0
+    model.cell_clip = 100.0
     assert not torch.allclose(model(counts()).prediction, rates, atol=1e-2)
     torch.testing.assert_close(encoding.prediction, rates, atol=1e-5, rtol=1e-5)
 
 
 def test_clip_below_one_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"at least 1, not 0\.5"):
-        LFADS(DIMS, clip=0.5)
+        LFADS(DIMS, cell_clip=0.5)
 
 
 @settings(max_examples=30, deadline=None)
 @given(dims=any_dims(), trials=st.integers(1, 3))
 def test_any_sizes_train_every_weight(dims: Dims, trials: int) -> None:
-    model = LFADS(dims, **{**SMALL, "dropout": 0.3}, ramp=0)
+    model = LFADS(dims, **{**SMALL, "dropout": 0.3}, kl_increase_steps=0)
     counts = torch.randint(0, 3, (trials, dims.observed_bins, dims.channels)).float()
     encoding = model(counts, behavior_of(dims, trials))
     assert encoding.prediction.shape == (trials, dims.bins, dims.neurons)
@@ -106,7 +106,7 @@ def test_any_sizes_train_every_weight(dims: Dims, trials: int) -> None:
 
 
 def test_gradient_reaches_every_weight() -> None:
-    model = lfads(Dims(5, 8, 7, 10, 2), ramp=0)
+    model = lfads(Dims(5, 8, 7, 10, 2), kl_increase_steps=0)
     encoding = model(counts(), behavior())
     (encoding.prediction.exp().mean() + encoding.penalty.mean()).backward()
     assert [name for name, parameter in model.named_parameters() if not parameter.grad.any()] == []
@@ -135,7 +135,7 @@ def test_dropout_acts_in_training_only(seed: int) -> None:
 
 
 def test_weights_of_the_divergence_rise_over_training_steps_and_survive_a_resume() -> None:
-    model, free = lfads(ramp=4), lfads(ramp=0)
+    model, free = lfads(kl_increase_steps=4), lfads(kl_increase_steps=0)
 
     def share(model: LFADS) -> float:
         penalties = []
@@ -146,7 +146,7 @@ def test_weights_of_the_divergence_rise_over_training_steps_and_survive_a_resume
 
     assert [share(model) for _ in range(3)] == pytest.approx([0.2, 0.4, 0.6])
     model.eval()(counts())
-    resumed = lfads(ramp=4)
+    resumed = lfads(kl_increase_steps=4)
     resumed.load_state_dict(model.state_dict())
     assert [share(resumed) for _ in range(3)] == pytest.approx([0.8, 1, 1])
 
@@ -158,7 +158,7 @@ def test_forward_bins_of_a_student_run_on_with_inputs_that_fade() -> None:
     states = model(counts()).features[0]
     ((inferred, last),) = heard
     torch.testing.assert_close(last[0], states[:, 6])
-    torch.testing.assert_close(inferred[:, 1:], inferred[:, :-1] * model.input_prior.memory())
+    torch.testing.assert_close(inferred[:, 1:], inferred[:, :-1] * model.input_prior.ar_coefficient())
 
 
 @pytest.mark.parametrize("fusion", [Concatenation, partial(Concatenation, size=5)])
@@ -191,7 +191,7 @@ def test_trials_do_not_mix() -> None:
 
 def test_training_lowers_the_negative_evidence_bound() -> None:
     torch.manual_seed(0)
-    model = LFADS(DIMS, **SMALL, kl_initial=1.0, kl_inputs=1.0, ramp=0)
+    model = LFADS(DIMS, **SMALL, kl_initial=1.0, kl_inputs=1.0, kl_increase_steps=0)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     rates = torch.linspace(0, 3, 10).sin()[:, None] + torch.linspace(-2, 0, 8)
     target = torch.poisson(rates.exp().expand(32, 10, 8))

@@ -19,7 +19,7 @@ UNIT_PATCHES, PATCHES = {"a": 2, "b": 3, "c": 1}, {"a": 2, "b": 3, "c": 2}
 @pytest.fixture
 def network() -> MultimodalAutoencoder:
     torch.manual_seed(0)
-    lfp = PatchAutoencoder(SessionDims.of(CHANNELS, BINS), **NETWORK)
+    lfp = PatchAutoencoder(SessionDims.from_sessions(CHANNELS, BINS), **NETWORK)
     return MultimodalAutoencoder(lfp, UNITS, unit_patch=4).eval()
 
 
@@ -32,7 +32,7 @@ def values() -> torch.Tensor:
 def hidden() -> torch.Tensor:
     rows, generator = torch.arange(len(ROWS)), torch.Generator().manual_seed(0)
     drawn = [
-        TokenMasking().draw([patches[name] for name in ROWS], BINS, 4, rows, len(ROWS), generator)
+        TokenMasking().draw_mask([patches[name] for name in ROWS], BINS, 4, rows, len(ROWS), generator)
         for patches in (UNIT_PATCHES, PATCHES)
     ]
     return torch.cat(drawn, -1)  # type: ignore[arg-type]
@@ -99,7 +99,7 @@ def test_every_weight_learns(network: MultimodalAutoencoder) -> None:
 def test_an_empty_share_of_a_batch(network: MultimodalAutoencoder) -> None:
     encoding = network(values()[:0], (), None, N)
     assert encoding.prediction.shape == (0, BINS, N + C)
-    assert encoding.latents.shape == (0, BINS, network.width)
+    assert encoding.latents.shape == (0, BINS, network.d_model)
 
 
 def test_sessions_come_later_and_weights_do_not(network: MultimodalAutoencoder) -> None:
@@ -109,6 +109,8 @@ def test_sessions_come_later_and_weights_do_not(network: MultimodalAutoencoder) 
     with pytest.raises(DataError, match="the session silent has no channels"):
         network.register_session("silent", 24, ["b"])
     with pytest.raises(ConfigError, match="is trained from the start"):
-        network.adopt(network)
+        network.init_from(network)
     with pytest.raises(ConfigError, match="3 neurons do not divide"):
-        MultimodalAutoencoder(PatchAutoencoder(SessionDims.of(CHANNELS, BINS), **NETWORK), UNITS, unit_patch=3)
+        MultimodalAutoencoder(
+            PatchAutoencoder(SessionDims.from_sessions(CHANNELS, BINS), **NETWORK), UNITS, unit_patch=3
+        )

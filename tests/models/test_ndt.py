@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from blend_pl.models import NDT, Dims
-from blend_pl.models.layers.embedding import CountEmbedding, Identity, Linear, SinusoidalPositions
+from blend_pl.models.layers.embedding import CountEmbedding, IdentityEmbedding, LinearEmbedding, SinusoidalPositions
 from blend_pl.models.layers.fusion import Concatenation
 
 DIMS = Dims(channels=5, neurons=8, observed_bins=7, bins=9)
@@ -47,7 +47,11 @@ def plain(model: NDT, dims: Dims, layers: int, heads: int, window: tuple[int, in
 def test_equals_the_plain_composition_of_torch_layers(window: tuple[int, int], context: int, kind: str) -> None:
     torch.manual_seed(1)
     dims = Dims(5, 8, 7, 9, context)
-    embedding = {"identity": Identity, "linear": partial(Linear, width=6), "counts": CountEmbedding}[kind]
+    embedding = {
+        "identity": IdentityEmbedding,
+        "linear": partial(LinearEmbedding, d_model=6),
+        "counts": CountEmbedding,
+    }[kind]
     limits = {"context_forward": window[0], "context_backward": window[1]}
     model = shaken(NDT(dims, 3, 2, 16, **limits, embedding=embedding)).eval()
     counts, behavior = torch.randint(0, 4, (3, 7, 5)).float(), torch.randn(3, 9, 2)
@@ -57,11 +61,11 @@ def test_equals_the_plain_composition_of_torch_layers(window: tuple[int, int], c
     if kind == "identity":
         tokens = padded * math.sqrt(8)
     elif kind == "linear":
-        tokens = model.tokens.embedding.linear(padded) * math.sqrt(6)
+        tokens = model.input_embedding.embedding.linear(padded) * math.sqrt(6)
     else:
-        tokens = model.tokens.embedding.embedding.weight[padded.long()].reshape(3, 9, 16) * math.sqrt(16)
+        tokens = model.input_embedding.embedding.embedding.weight[padded.long()].reshape(3, 9, 16) * math.sqrt(16)
     if context:
-        tokens = torch.cat([tokens, model.tokens.fusion.embedding(behavior) * math.sqrt(2)], dim=-1)
+        tokens = torch.cat([tokens, model.input_embedding.fusion.embedding(behavior) * math.sqrt(2)], dim=-1)
     latents = plain(model, dims, 3, 2, window)(tokens + model.positions.embedding.weight)
     expected = latents @ model.readout.weight.T + model.readout.bias
 
@@ -80,7 +84,7 @@ def test_equals_the_plain_composition_of_torch_layers(window: tuple[int, int], c
 )
 def test_any_sizes_work(dims: Dims, heads: int, sinusoidal: bool) -> None:
     positions = {"positions": SinusoidalPositions} if sinusoidal else {}
-    model = NDT(dims, layers=1, heads=heads, feedforward=4, **positions)
+    model = NDT(dims, num_layers=1, num_heads=heads, dim_feedforward=4, **positions)
     encoding = model(torch.rand(2, dims.observed_bins, dims.channels), behavior_of(dims, 2))
     assert encoding.prediction.shape == (2, dims.bins, dims.neurons)
     assert encoding.prediction.isfinite().all()
@@ -89,14 +93,14 @@ def test_any_sizes_work(dims: Dims, heads: int, sinusoidal: bool) -> None:
 @pytest.mark.parametrize("fusion", [Concatenation, partial(Concatenation, size=5)])
 def test_context_changes_the_output(fusion: type[Concatenation]) -> None:
     torch.manual_seed(0)
-    model = NDT(Dims(5, 8, 7, 9, 2), layers=2, fusion=fusion).eval()
+    model = NDT(Dims(5, 8, 7, 9, 2), num_layers=2, fusion=fusion).eval()
     counts, behavior = torch.rand(1, 7, 5), torch.randn(1, 9, 2)
     assert not torch.allclose(model(counts, behavior).prediction, model(counts, behavior + 1).prediction)
 
 
 def test_one_layer_sees_no_further_than_its_window() -> None:
     torch.manual_seed(0)
-    model = NDT(Dims(4, 4, 10, 10), layers=1, context_forward=2, context_backward=3).eval()
+    model = NDT(Dims(4, 4, 10, 10), num_layers=1, context_forward=2, context_backward=3).eval()
 
     def influence(bin_: int) -> set[int]:
         counts = torch.rand(1, 10, 4, requires_grad=True)
@@ -110,7 +114,7 @@ def test_one_layer_sees_no_further_than_its_window() -> None:
 
 def test_initial_weights_are_those_of_the_paper() -> None:
     torch.manual_seed(0)
-    model, unscaled = (NDT(Dims(30, 40, 7, 9), layers=3, fixup=fixup) for fixup in (True, False))
+    model, unscaled = (NDT(Dims(30, 40, 7, 9), num_layers=3, fixup=fixup) for fixup in (True, False))
     assert model.readout.bias.abs().max() == 0
     assert 0.09 < model.readout.weight.abs().max() <= 0.1
     for name in (
@@ -129,7 +133,7 @@ def test_three_dropouts_act_in_training_only() -> None:
 
     def varies(**rates: float) -> bool:
         off = {"dropout": 0.0, "dropout_embedding": 0.0, "dropout_rates": 0.0}
-        model = NDT(DIMS, layers=1, **{**off, **rates})
+        model = NDT(DIMS, num_layers=1, **{**off, **rates})
         first, second = (model(counts).prediction for _ in range(2))
         model.eval()
         assert torch.equal(model(counts).prediction, model(counts).prediction)
@@ -141,7 +145,7 @@ def test_three_dropouts_act_in_training_only() -> None:
 
 def test_trials_do_not_mix() -> None:
     torch.manual_seed(0)
-    model = NDT(DIMS, layers=2).eval()
+    model = NDT(DIMS, num_layers=2).eval()
     counts: Tensor = torch.rand(4, 7, 5)
     alone = torch.cat([model(trial[None]).prediction for trial in counts])
     torch.testing.assert_close(model(counts).prediction, alone, atol=1e-5, rtol=1e-5)
@@ -152,7 +156,10 @@ LONG = Dims(channels=5, neurons=9, observed_bins=60, bins=70)
 
 def windowed(**rates: float) -> list[NDT]:
     torch.manual_seed(0)
-    return [NDT(LONG, layers=2, heads=2, feedforward=8, context_forward=1, context_backward=2, **rates) for _ in "ab"]
+    return [
+        NDT(LONG, num_layers=2, num_heads=2, dim_feedforward=8, context_forward=1, context_backward=2, **rates)
+        for _ in "ab"
+    ]
 
 
 def loss(model: NDT, parameters: dict[str, Tensor], buffers: dict[str, Tensor], counts: Tensor) -> Tensor:

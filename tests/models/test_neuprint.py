@@ -4,8 +4,8 @@ import torch.nn.functional as F
 
 from blend_pl.models import NeuPRINT
 from blend_pl.models.base import Dims
-from blend_pl.models.layers.attention import SelfAttention, Window
-from blend_pl.models.neuprint import RecentAttention, StateAsNumber
+from blend_pl.models.layers.attention import AttentionWindow, SelfAttention
+from blend_pl.models.neuprint import LocalAttention, StateAsNumber
 
 CELLS, FRAMES, BATCH, N = 9, 12, 3, 5
 DIMS = Dims(CELLS, CELLS, FRAMES, FRAMES)
@@ -23,7 +23,7 @@ def inputs(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 def network(dims: Dims = DIMS, **settings: object) -> NeuPRINT:
     torch.manual_seed(1)
-    return NeuPRINT(dims, **{"feedforward": 16, **settings}).eval()  # type: ignore[arg-type]
+    return NeuPRINT(dims, **{"dim_feedforward": 16, **settings}).eval()  # type: ignore[arg-type]
 
 
 def test_a_token_is_as_wide_as_published() -> None:
@@ -45,10 +45,10 @@ def test_a_student_is_as_wide_as_its_teacher() -> None:
 @pytest.mark.parametrize("back", [0, 1, 3, 20])
 def test_recent_attention_is_masked_attention(back: int) -> None:
     torch.manual_seed(0)
-    recent, whole = RecentAttention(10, 2, 0.0, back), SelfAttention(10, 2, 0.0)
+    recent, whole = LocalAttention(10, 2, 0.0, back), SelfAttention(10, 2, 0.0)
     whole.load_state_dict(recent.state_dict())
     tokens = torch.randn(4, FRAMES, 10)
-    expected = whole(tokens, Window(FRAMES, forward=0, backward=back))
+    expected = whole(tokens, AttentionWindow(FRAMES, context_forward=0, context_backward=back))
     torch.testing.assert_close(recent(tokens), expected, rtol=1e-5, atol=1e-6)
 
 

@@ -13,18 +13,18 @@ from torch import Tensor, nn
 from blend_pl.errors import ConfigError
 from blend_pl.masking import Masking
 from blend_pl.models import STNDT, Dims
-from blend_pl.models.layers.contrast import Contrast
-from blend_pl.models.layers.embedding import CountEmbedding, Identity, Linear, SinusoidalPositions
+from blend_pl.models.layers.contrast import ContrastiveLoss
+from blend_pl.models.layers.embedding import CountEmbedding, IdentityEmbedding, LinearEmbedding, SinusoidalPositions
 from blend_pl.models.stndt import SpatialAttention, SpatiotemporalLayer
-from blend_pl.multirun.stacking import Stack
+from blend_pl.multirun.stacking import ModuleStack
 
 DIMS = Dims(channels=5, neurons=8, observed_bins=7, bins=10)
 EMBEDDINGS: dict[str, Callable[[int], Any]] = {
-    "identity": Identity,
-    "linear": Linear,
+    "identity": IdentityEmbedding,
+    "linear": LinearEmbedding,
     "counts": partial(CountEmbedding, size=1),
 }
-SILENT = Contrast(weight=0.0)
+SILENT = ContrastiveLoss(weight=0.0)
 KINDS = ("weight", "bias")
 
 
@@ -42,7 +42,7 @@ def attention_of(weight: Tensor, bias: Tensor, heads: int, out: nn.Linear | None
 
 def plain_layer(layer: SpatiotemporalLayer, tokens: Tensor, columns: Tensor, forbidden: Tensor) -> Tensor:
     """The layer composed of torch's own attention, norms and linear maps."""
-    temporal, heads = layer.temporal, layer.spatial.heads
+    temporal, heads = layer.temporal, layer.spatial.num_heads
     normed = temporal.norm(tokens)
     self_attention = temporal.attention
     attention = attention_of(self_attention.qkv.weight, self_attention.qkv.bias, heads, self_attention.out_proj)
@@ -72,10 +72,10 @@ def test_equals_the_plain_composition_of_torch_layers(window: tuple[int, int], c
 
     padded = torch.zeros(3, 10, 8)
     padded[:, :7, :5] = counts
-    tokens = model.tokens.embedding(padded) * math.sqrt(8)
+    tokens = model.input_embedding.embedding(padded) * math.sqrt(8)
     whole = padded
     if context:
-        extra = model.tokens.fusion.embedding(behavior) * math.sqrt(2)
+        extra = model.input_embedding.fusion.embedding(behavior) * math.sqrt(2)
         tokens, whole = (torch.cat([part, extra], dim=-1) for part in (tokens, padded))
     spatial = model.embedding_spatial(whole.transpose(1, 2)) * math.sqrt(10)
     features = [tokens + model.positions.embedding.weight]
@@ -101,7 +101,7 @@ def test_equals_the_plain_composition_of_torch_layers(window: tuple[int, int], c
     trials=st.integers(1, 3),
 )
 def test_any_sizes_train(dims: Dims, heads: int, trials: int) -> None:
-    model = STNDT(dims, layers=1, heads=heads, feedforward=4)
+    model = STNDT(dims, num_layers=1, num_heads=heads, dim_feedforward=4)
     counts = torch.randint(0, 3, (trials, dims.observed_bins, dims.channels)).float()
     encoding = model(counts, behavior_of(dims, trials))
     assert encoding.prediction.shape == (trials, dims.bins, dims.neurons)
@@ -122,7 +122,7 @@ def test_spatial_weights_are_shares(width: int, bins: int, heads: int) -> None:
 
 def test_both_streams_matter() -> None:
     torch.manual_seed(0)
-    model, counts = STNDT(DIMS, layers=2).eval(), torch.rand(2, 7, 5)
+    model, counts = STNDT(DIMS, num_layers=2).eval(), torch.rand(2, 7, 5)
     whole = model(counts).prediction
     for layer in model.layers:
         layer.spatial.forward = lambda columns: torch.eye(8).expand(2, 8, 8)  # type: ignore[method-assign]
@@ -131,25 +131,27 @@ def test_both_streams_matter() -> None:
 
 def test_penalty_is_asked_for_in_training_only() -> None:
     counts = torch.randint(0, 3, (4, 7, 5)).float()
-    model = STNDT(DIMS, layers=1)
+    model = STNDT(DIMS, num_layers=1)
     assert model(counts).penalty.shape == (4,)
     assert model.eval()(counts).penalty is None
-    assert STNDT(DIMS, layers=1, contrast=SILENT)(counts).penalty is None
+    assert STNDT(DIMS, num_layers=1, contrast=SILENT)(counts).penalty is None
 
 
 def test_contrast_reaches_both_embeddings_and_sees_no_behaviour() -> None:
     torch.manual_seed(0)
-    model = STNDT(Dims(5, 8, 7, 10, 2), layers=1)
+    model = STNDT(Dims(5, 8, 7, 10, 2), num_layers=1)
     penalty = model(torch.randint(0, 3, (4, 7, 5)).float(), torch.full((4, 10, 2), torch.nan)).penalty
     penalty.sum().backward()
     assert penalty.isfinite().all()
     moved = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
-    assert moved == {f"{part}.linear.{kind}" for part in ("tokens.embedding", "embedding_spatial") for kind in KINDS}
+    assert moved == {
+        f"{part}.linear.{kind}" for part in ("input_embedding.embedding", "embedding_spatial") for kind in KINDS
+    }
 
 
 def test_contrast_leaves_what_was_never_observed_alone() -> None:
     torch.manual_seed(0)
-    model, counts = STNDT(DIMS, layers=1), torch.ones(4, 7, 5)
+    model, counts = STNDT(DIMS, num_layers=1), torch.ones(4, 7, 5)
     seen = []
     model.embedding_spatial.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
     model(counts)
@@ -161,9 +163,9 @@ def test_contrast_leaves_what_was_never_observed_alone() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"embedding": partial(Linear, width=6)}, "one entry a neuron"),
+        ({"embedding": partial(LinearEmbedding, d_model=6)}, "one entry a neuron"),
         ({"embedding": CountEmbedding}, "one entry a neuron"),
-        ({"embedding": Identity}, r"contrast\.weight to 0"),
+        ({"embedding": IdentityEmbedding}, r"contrast\.weight to 0"),
     ],
 )
 def test_embedding_that_does_not_fit_is_refused(settings: dict[str, Any], message: str) -> None:
@@ -176,7 +178,7 @@ def test_three_dropouts_act_in_training_only() -> None:
 
     def varies(**rates: float) -> bool:
         off = {"dropout": 0.0, "dropout_embedding": 0.0, "dropout_rates": 0.0}
-        model = STNDT(DIMS, layers=1, **{**off, **rates})
+        model = STNDT(DIMS, num_layers=1, **{**off, **rates})
         first, second = (model(counts).prediction for _ in range(2))
         model.eval()
         assert torch.equal(model(counts).prediction, model(counts).prediction)
@@ -190,7 +192,7 @@ def test_fixup_scales_the_temporal_parts_alone() -> None:
     models = []
     for fixup in (True, False):
         torch.manual_seed(0)
-        models.append(STNDT(DIMS, layers=3, fixup=fixup).state_dict())
+        models.append(STNDT(DIMS, num_layers=3, fixup=fixup).state_dict())
     scaled, plain = models
     for name, value in plain.items():
         shrunk = "temporal" in name and name.endswith(("linear1.weight", "linear2.weight", "out_proj.weight"))
@@ -199,16 +201,16 @@ def test_fixup_scales_the_temporal_parts_alone() -> None:
 
 def test_trials_do_not_mix() -> None:
     torch.manual_seed(0)
-    model = STNDT(DIMS, layers=2, positions=SinusoidalPositions).eval()
+    model = STNDT(DIMS, num_layers=2, positions=SinusoidalPositions).eval()
     counts: Tensor = torch.rand(4, 7, 5)
     alone = torch.cat([model(trial[None]).prediction for trial in counts])
     torch.testing.assert_close(model(counts).prediction, alone, atol=1e-5, rtol=1e-5)
 
 
-def silent(contrast: Contrast, reach: int = 2) -> STNDT:
+def silent(contrast: ContrastiveLoss, reach: int = 2) -> STNDT:
     """A network without dropout, in float64."""
     off = {"dropout": 0.0, "dropout_embedding": 0.0, "dropout_rates": 0.0}
-    return STNDT(DIMS, layers=1, feedforward=4, context_forward=reach, contrast=contrast, **off).double()
+    return STNDT(DIMS, num_layers=1, dim_feedforward=4, context_forward=reach, contrast=contrast, **off).double()
 
 
 def test_stacked_networks_are_what_they_are_alone() -> None:
@@ -217,7 +219,7 @@ def test_stacked_networks_are_what_they_are_alone() -> None:
     alone = [member(trials).prediction for member, trials in zip(members, counts, strict=True)]
     for prediction in alone:
         prediction.square().sum().backward()
-    stack = Stack(members)
+    stack = ModuleStack(members)
     gradients = [{name: p.grad for name, p in member.named_parameters() if p.grad is not None} for member in members]
     together = stack(lambda member, trials: member(trials).prediction, counts)
     torch.testing.assert_close(together, torch.stack(alone))
@@ -229,10 +231,10 @@ def test_stacked_networks_are_what_they_are_alone() -> None:
 
 def test_stacked_networks_contrast_views_of_their_own() -> None:
     torch.manual_seed(0)
-    contrast = Contrast(corruption=Masking(0.3, "full", zero_ratio=0.5, random_ratio=0.5))
+    contrast = ContrastiveLoss(corruption=Masking(0.3, "full", zero_ratio=0.5, random_ratio=0.5))
     members, counts = [silent(contrast) for _ in range(2)], torch.randint(0, 4, (6, 7, 5)).double()
     members[1].load_state_dict(members[0].state_dict())
-    stack, both = Stack(members), counts.expand(2, *counts.shape)
+    stack, both = ModuleStack(members), counts.expand(2, *counts.shape)
     with torch.no_grad():
         alone = torch.stack([members[0](counts).penalty.mean() for _ in range(100)])
         drawn = torch.stack([stack(lambda member, trials: member(trials).penalty.mean(), both) for _ in range(100)]).T

@@ -7,11 +7,11 @@ import torch
 import yaml
 from helpers.cli import SIMULATION, TINY_TRAINING, backbone_of, experiment, fit, teacher_args, tiny_network, weights
 
-from blend_pl.cli.main import run
-from blend_pl.errors import ConfigError, Stopped
+from blend_pl.cli.main import run_command
+from blend_pl.errors import ConfigError, TrainingInterrupted
 from blend_pl.multirun import training
-from blend_pl.multirun.build import prepare
-from blend_pl.multirun.candidate import Entry
+from blend_pl.multirun.build import build_experiment
+from blend_pl.multirun.candidate import Candidate
 from blend_pl.runs.folder import find_runs
 from blend_pl.runs.results import read_results
 
@@ -38,11 +38,11 @@ def many(name: str, output: Path, points: list[dict[str, Any]], *arguments: str,
     output.mkdir(exist_ok=True)
     file.write_text(yaml.safe_dump(points))
     given = {"stack": True, "seeds": [1], **options}
-    run(
+    run_command(
         [
-            "many",
+            "multirun",
             str(experiment(name)),
-            f"--points={file}",
+            f"--overrides={file}",
             f"--output={output}",
             f"--fit_args={[*network, *arguments]}",
             *(f"--{option}={value}" for option, value in given.items()),
@@ -77,7 +77,7 @@ def test_students_are_those_of_fit(data: str, tmp_path: Path) -> None:
         options = [f"--{name}={value}" for name, value in point.items()]
         alone = fit("simulated_hard", tmp_path / "alone", *shared, "--seed_everything=2", *options)
         alike(together[alone.name], alone)
-    assert not [*(tmp_path / "together").glob("many/*")]
+    assert not [*(tmp_path / "together").glob("multirun/*")]
 
 
 @pytest.mark.slow
@@ -130,21 +130,21 @@ def test_all_have_stopped_and_the_command_is_ended(data: str, tmp_path: Path, mo
 
     points = [{"early_stopping.patience": 1, "early_stopping.min_delta": delta} for delta in (10.0, 20.0)]
     # Before any is known to be trained, and before any is scored.
-    for step in ("note", "conclude"):
+    for step in ("write_marker", "finalize"):
         with monkeypatch.context() as patch:
             patch.setattr(training, step, kill)
             with pytest.raises(Killed):
                 many("simulated_baseline", tmp_path, points, *EXACT, data)
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_train", kill)
+        patch.setattr(training, "_train_stack", kill)
         runs = many("simulated_baseline", tmp_path, points, *EXACT, data)
     assert [read_results(run_dir)["epoch"] for run_dir in runs.values()] == [2, 2]
-    assert not [*tmp_path.glob("*/*/trained.json"), *tmp_path.glob("many/*")]
+    assert not [*tmp_path.glob("*/*/trained.json"), *tmp_path.glob("multirun/*")]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("setting", "stackable"),
+    ("setting", "is_stackable"),
     [
         ("--model.optimizer.lr=0.1", True),
         ("--trainer.gradient_clip_val=1.0", True),
@@ -164,7 +164,7 @@ def test_all_have_stopped_and_the_command_is_ended(data: str, tmp_path: Path, mo
 def test_settings_that_only_one_heeds(setting: str, stackable: bool, data: str, tmp_path: Path) -> None:
     with ExitStack() as claims:
         words = ["--config", str(experiment("simulated_baseline")), f"--output={tmp_path}", *EXACT, data, setting]
-        assert Entry(words, prepare(words, claims), claims).stackable == stackable
+        assert Candidate(words, build_experiment(words, claims), claims).is_stackable == stackable
 
 
 def test_what_is_made_to_be_trained_with_others_is_not_tracked(
@@ -173,14 +173,14 @@ def test_what_is_made_to_be_trained_with_others_is_not_tracked(
     monkeypatch.setattr("blend_pl.cli.tracking.log_settings", lambda *_: pytest.fail("W&B was told"))
     with ExitStack() as claims:
         words = ["--config", str(experiment("simulated_baseline")), f"--output={tmp_path}", *EXACT, data]
-        assert (prepare(words, claims).run / "config.yaml").exists()
+        assert (build_experiment(words, claims).run_dir / "config.yaml").exists()
 
 
 def test_seeds_are_the_experiments_own(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[list[str]] = []
     monkeypatch.setattr("blend_pl.multirun.command.run_trainer", called.append)
     for seeds in ([], ["--seeds=[3,3]"]):
-        run(["many", "x.yaml", "--fit_args=[--seed_everything=7]", "--stack=false", *seeds])
+        run_command(["multirun", "x.yaml", "--fit_args=[--seed_everything=7]", "--stack=false", *seeds])
     assert [[word for word in words if "seed" in word] for words in called] == [
         ["--seed_everything=7"],
         ["--seed_everything=7", "--seed_everything=3"],
@@ -230,18 +230,18 @@ def test_what_cannot_be_stacked_trains_one_after_another(data: str, tmp_path: Pa
 def test_a_crowd_for_which_there_is_no_memory_trains_in_halves(
     data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    class Filling(training.Crowd):
+    class Filling(training.StackedModule):
         def training_step(self, batches: Any, batch_idx: int) -> Any:
             if len(self.active) > 2 and self.current_epoch == 1:
                 raise torch.OutOfMemoryError("CUDA out of memory.")
             return super().training_step(batches, batch_idx)
 
-    monkeypatch.setattr(training, "Crowd", Filling)
+    monkeypatch.setattr(training, "StackedModule", Filling)
     runs = many("simulated_baseline", tmp_path, [{}], *EXACT, data, seeds=[1, 2, 3])
     costs = [read_results(run_dir)["cost"].get("members", 1) for run_dir in runs.values()]
     assert sorted(costs) == [1, 2, 2]
     assert capsys.readouterr().out.count("there is no memory for 3 models at once; they begin again") == 1
-    assert not [*tmp_path.glob("many/*")]
+    assert not [*tmp_path.glob("multirun/*")]
     for seed in (1, 3):
         alone = fit("simulated_baseline", tmp_path / "alone", *EXACT, data, f"--seed_everything={seed}")
         alike(runs[alone.name], alone)
@@ -257,7 +257,7 @@ def test_an_ended_command_goes_on(data: str, tmp_path: Path, monkeypatch: pytest
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "LastCheckpoint", Ended)
-        with pytest.raises(Stopped, match="the same command goes on"):
+        with pytest.raises(TrainingInterrupted, match="the same command goes on"):
             many("simulated_baseline", tmp_path / "again", [{}], *EXACT, data, seeds=[1, 2])
     resumed = many("simulated_baseline", tmp_path / "again", [{}], *EXACT, data, seeds=[1, 2])
     for name, run_dir in whole.items():
@@ -276,15 +276,15 @@ def test_points_that_are_none(content: str, complaint: str, tmp_path: Path) -> N
     file = tmp_path / "points.yaml"
     file.write_text(content)
     with pytest.raises(ConfigError, match=complaint):
-        run(["many", str(experiment("simulated_baseline")), f"--points={file}"])
+        run_command(["multirun", str(experiment("simulated_baseline")), f"--overrides={file}"])
 
 
 def test_no_file_of_points(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read the points"):
-        run(["many", str(experiment("simulated_baseline")), f"--points={tmp_path / 'none.yaml'}"])
+        run_command(["multirun", str(experiment("simulated_baseline")), f"--overrides={tmp_path / 'none.yaml'}"])
 
 
-@pytest.mark.parametrize("wrong", ["--seeds=[]", "--together=0"])
+@pytest.mark.parametrize("wrong", ["--seeds=[]", "--max_parallel=0"])
 def test_nothing_to_train(wrong: str) -> None:
     with pytest.raises(ConfigError, match="at least one"):
-        run(["many", str(experiment("simulated_baseline")), wrong])
+        run_command(["multirun", str(experiment("simulated_baseline")), wrong])

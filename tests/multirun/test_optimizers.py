@@ -9,8 +9,8 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import ExponentialLR, LRScheduler
 
-from blend_pl.multirun.optimizers import Optimizers
-from blend_pl.multirun.stacking import Stack
+from blend_pl.multirun.optimizers import StackedOptimizer
+from blend_pl.multirun.stacking import ModuleStack
 
 Kind = partial[Optimizer]
 ADAMS = [
@@ -52,22 +52,24 @@ class Several:
 
     def __init__(self, kinds: Sequence[Kind], idle: bool = False) -> None:
         self.networks = [Network(seed, idle) for seed in range(len(kinds))]
-        self.together = Optimizers([pair(kind, net) for kind, net in zip(kinds, self.networks, strict=True)])
+        self.optimizer = StackedOptimizer([pair(kind, net) for kind, net in zip(kinds, self.networks, strict=True)])
         self.train(range(len(kinds)))
 
     def train(self, active: Sequence[int]) -> None:
-        self.stack = Stack([self.networks[index] for index in active])
-        self.together.train(active, self.stack)
+        self.stack = ModuleStack([self.networks[index] for index in active])
+        self.optimizer.set_active(active, self.stack)
 
     def step(self, x: torch.Tensor) -> None:
         def closure() -> torch.Tensor:
             self.stack.zero_grad()
-            loss: torch.Tensor = self.stack(lambda network, x: network(x), x.expand(len(self.stack.members), *x.shape))
+            loss: torch.Tensor = self.stack(
+                lambda network, x: network(x), x.expand(len(self.stack.replica_parameters), *x.shape)
+            )
             loss.sum().backward()
-            self.together.gradients = self.stack.gradients()
+            self.optimizer.gradients = self.stack.flat_gradients()
             return loss
 
-        assert len(self.together.step(closure)) == len(self.stack.members)
+        assert len(self.optimizer.step(closure)) == len(self.stack.replica_parameters)
 
     def weights(self) -> list[dict[str, Any]]:
         return [deepcopy(network.state_dict()) for network in self.networks]
@@ -103,10 +105,10 @@ def test_each_steps_as_it_would_alone(kinds: list[Kind], idle: bool, inputs: lis
     several = Several(kinds, idle)
     for x in inputs:
         several.step(x)
-    assert (several.together.adam is not None) == (kinds not in OTHERS and not idle)
+    assert (several.optimizer.adam is not None) == (kinds not in OTHERS and not idle)
     for seed, (kind, found) in enumerate(zip(kinds, several.weights(), strict=True)):
         torch.testing.assert_close(found, alone(kind, seed, inputs, idle), rtol=1e-9, atol=1e-12)
-    rates = [group["lr"] for group in several.together.param_groups]
+    rates = [group["lr"] for group in several.optimizer.param_groups]
     assert rates == [kind.keywords["lr"] / 2 ** len(inputs) for kind in kinds]
 
 
@@ -120,7 +122,7 @@ def test_who_has_stopped_does_not_move(kinds: list[Kind], inputs: list[torch.Ten
     after = several.weights()
     torch.testing.assert_close(after[0], before[0], rtol=0, atol=0)
     torch.testing.assert_close(after[1], alone(kinds[1], 1, inputs[:2]), rtol=1e-9, atol=1e-12)
-    rates = [group["lr"] for group in several.together.param_groups]
+    rates = [group["lr"] for group in several.optimizer.param_groups]
     assert rates == [kind.keywords["lr"] / 2**steps for kind, steps in zip(kinds, (1, 2), strict=True)]
 
 
@@ -128,11 +130,11 @@ def test_who_has_stopped_does_not_move(kinds: list[Kind], inputs: list[torch.Ten
 def test_goes_on_where_it_was(kinds: list[Kind], inputs: list[torch.Tensor]) -> None:
     several, resumed = Several(kinds), Several(kinds)
     several.step(inputs[0])
-    state, weights = deepcopy(several.together.state_dict()), several.weights()
+    state, weights = deepcopy(several.optimizer.state_dict()), several.weights()
     several.step(inputs[1])
     for network, own in zip(resumed.networks, weights, strict=True):
         network.load_state_dict(own)
-    resumed.together.load_state_dict(state)
+    resumed.optimizer.load_state_dict(state)
     resumed.train(range(len(kinds)))
     resumed.step(inputs[1])
     torch.testing.assert_close(resumed.weights(), several.weights(), rtol=0, atol=0)
@@ -141,9 +143,9 @@ def test_goes_on_where_it_was(kinds: list[Kind], inputs: list[torch.Tensor]) -> 
 def test_one_whose_parameters_find_a_gradient_later(inputs: list[torch.Tensor]) -> None:
     several = Several(ADAMS[:2])
     several.step(inputs[0])
-    several.stack.skeleton.idle = True  # type: ignore[assignment]
+    several.stack.template.idle = True  # type: ignore[assignment]
     several.step(inputs[1])
-    assert several.together.adam is None
+    assert several.optimizer.adam is None
     expected = Network(0)
     optimizer, schedule = pair(ADAMS[0], expected)
     for x, expected.idle in zip(inputs[:2], (False, True), strict=True):
@@ -154,7 +156,7 @@ def test_one_whose_parameters_find_a_gradient_later(inputs: list[torch.Tensor]) 
     torch.testing.assert_close(several.weights()[0], expected.state_dict(), rtol=1e-9, atol=1e-12)
     # By now they have not made as many steps with every parameter.
     several.train([0, 1])
-    assert several.together.adam is None
+    assert several.optimizer.adam is None
 
 
 def test_a_number_that_is_none_stays_with_its_model(inputs: list[torch.Tensor]) -> None:
@@ -172,11 +174,11 @@ def test_gradients_are_clipped_as_those_of_each_alone(by_value: bool, limit: flo
     several = Several(ADAMS)
     several.step(inputs[0])
     clip = nn.utils.clip_grad_value_ if by_value else nn.utils.clip_grad_norm_
-    several.stack.hand_out_gradients(several.together.gradients.clone())
+    several.stack.scatter_gradients(several.optimizer.gradients.clone())
     for network in several.networks:
         clip(network.parameters(), limit)
     expected = [[parameter.grad for parameter in network.parameters()] for network in several.networks]
-    several.together.clip(limit, by_value)
-    several.stack.hand_out_gradients(several.together.gradients)
+    several.optimizer.clip(limit, by_value)
+    several.stack.scatter_gradients(several.optimizer.gradients)
     found = [[parameter.grad for parameter in network.parameters()] for network in several.networks]
     torch.testing.assert_close(found, expected)

@@ -10,21 +10,21 @@ from helpers.systems import NETWORK, make
 from torch import Tensor
 
 from blend_pl.data.batch import Batch
-from blend_pl.data.nlb.batches import Standardisation, TrialBatches, TrialSampler
+from blend_pl.data.nlb.batches import Standardizer, TrialLoader, TrialSampler
 from blend_pl.data.nlb.session import SessionTensors, Signature
 from blend_pl.likelihoods import UnitGaussian
 from blend_pl.masking import Masking
 from blend_pl.models import NDT, Encoding
-from blend_pl.multirun.checkpoint_selector import Selection
-from blend_pl.multirun.replica import Member
-from blend_pl.multirun.stacked_data import CrowdBatches
-from blend_pl.multirun.stacked_step import Lessons, obstacle
+from blend_pl.multirun.checkpoint_selector import CheckpointSelector
+from blend_pl.multirun.replica import Replica
+from blend_pl.multirun.stacked_data import StackedLoader
+from blend_pl.multirun.stacked_step import StackedStep, stacking_unsupported_reason
 from blend_pl.systems import Student, Teacher
 
 MASKINGS = [
     Masking(0.4),
     Masking(0.5, "full", zero_ratio=0.3, random_ratio=0.7),
-    Masking(0.5, "neuron", zero_ratio=0.5, behavior_ratio=0.6),
+    Masking(0.5, "neuron", zero_ratio=0.5, privileged_dropout=0.6),
     Masking(0.3, max_span=3),
 ]
 
@@ -36,21 +36,21 @@ def _double() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-def members(session: SessionTensors, kind: type[Student], maskings: Sequence[Masking]) -> list[Member]:
+def members(session: SessionTensors, kind: type[Student], maskings: Sequence[Masking]) -> list[Replica]:
     made = []
     for seed, masking in enumerate(maskings):
         torch.manual_seed(seed)
-        system = make(kind, Signature.of("any", session), masking=masking)
+        system = make(kind, Signature.from_session("any", session), masking=masking)
         # Dropout draws other numbers in a stack.
         system.backbone.eval()
-        chosen = Selection(("val/loss", "min"), ("val/loss", "min"), 1, 0.0)
-        made.append(Member(system.double(), seed, [], chosen, Path(), []))
+        chosen = CheckpointSelector(("val/loss", "min"), ("val/loss", "min"), 1, 0.0)
+        made.append(Replica(system.double(), seed, [], chosen, Path(), []))
     return made
 
 
-def loaders(session: SessionTensors, count: int) -> list[TrialBatches]:
-    scale = Standardisation.fit(session.behavior)
-    return [TrialBatches(session, scale, TrialSampler(len(session), 4, True, seed)) for seed in range(count)]
+def loaders(session: SessionTensors, count: int) -> list[TrialLoader]:
+    scale = Standardizer.fit(session.behavior)
+    return [TrialLoader(session, scale, TrialSampler(len(session), 4, True, seed)) for seed in range(count)]
 
 
 def double(batch: Batch) -> Batch:
@@ -66,16 +66,16 @@ def test_terms_are_those_of_each_alone(kind: type[Student]) -> None:
     session = session_of(trials=10)
     session.observed[2, :, 1] = False
     several, own = members(session, kind, MASKINGS), loaders(session, len(MASKINGS))
-    together = CrowdBatches(own)
+    together = StackedLoader(own)
     together.sampler.set_epoch(3)
     steps = [*zip(together, *own, strict=True)]
     assert len(steps) == len(together) == 3
     for batch, *batches in steps:
         assert [len(each) for each in batches] == [len(batch) // len(MASKINGS)] * len(MASKINGS)
-        terms = Lessons(several).terms(double(batch), [7, 8, 9, 10], 2)
+        terms = StackedStep(several).losses(double(batch), [7, 8, 9, 10], 2)
         for place, (member, single) in enumerate(zip(several, batches, strict=True)):
             masked, labels = member.system.mask(double(single), 7 + place, 2)
-            expected = member.lesson(masked, labels)
+            expected = member.distillation_step(masked, labels)
             assert terms.keys() == expected.keys()
             for name, value in expected.items():
                 torch.testing.assert_close(terms[name][place], value, rtol=1e-9, atol=1e-12)
@@ -85,7 +85,7 @@ def test_terms_are_those_of_each_alone(kind: type[Student]) -> None:
 def test_who_has_stopped_gets_no_batches(active: list[int]) -> None:
     session = session_of(trials=10)
     own = loaders(session, 3)
-    together = CrowdBatches(own)
+    together = StackedLoader(own)
     together.sampler.active = active
     for batch, *batches in zip(together, *(own[index] for index in active), strict=True):
         assert batch.index.tolist() == [trial for each in batches for trial in each.index.tolist()]
@@ -97,18 +97,18 @@ def test_who_has_stopped_gets_no_batches(active: list[int]) -> None:
 def test_answers_are_those_of_each_alone(sizes: dict[str, int]) -> None:
     session = session_of(trials=10, **sizes)
     several = members(session, Student, MASKINGS)
-    (batch,) = TrialBatches(session, Standardisation.fit(session.behavior), TrialSampler(10, 10, False))
+    (batch,) = TrialLoader(session, Standardizer.fit(session.behavior), TrialSampler(10, 10, False))
     double(batch)
-    lessons = Lessons(several)
-    modes = [module.training for module in lessons.stack.skeleton.modules()]
+    lessons = StackedStep(several)
+    modes = [module.training for module in lessons.stack.template.modules()]
     with torch.inference_mode():
-        rates, entries, labels = lessons.answers(batch, 5)
+        rates, entries, labels = lessons.predict_with_loss(batch, 5)
         for place, member in enumerate(several):
             member.system.eval()
-            asked, known = member.system.exam(batch, 5)
-            expected: tuple[Any, ...] = (*member.system.answers(asked, known), known)
+            asked, known = member.system.validation_batch(batch, 5)
+            expected: tuple[Any, ...] = (*member.system.predict_with_loss(asked, known), known)
             torch.testing.assert_close((rates[place], entries[place], labels[place]), expected, rtol=1e-9, atol=1e-12)
-    assert [module.training for module in lessons.stack.skeleton.modules()] == modes
+    assert [module.training for module in lessons.stack.template.modules()] == modes
     assert any(modes)
 
 
@@ -139,10 +139,10 @@ def test_a_trial_says_what_keeps_models_apart_and_counts_no_step(network: type[N
     session, several = session_of(trials=10), []
     for seed in range(2):
         system = Student(partial(network, **NETWORK))
-        system.build(Signature.of("any", session))
-        chosen = Selection(("val/loss", "min"), ("val/loss", "min"), 1, 0.0)
-        several.append(Member(system.double(), seed, [], chosen, Path(), []))
-    found = obstacle(several, double(next(iter(loaders(session, 1)[0]))))
+        system.build(Signature.from_session("any", session))
+        chosen = CheckpointSelector(("val/loss", "min"), ("val/loss", "min"), 1, 0.0)
+        several.append(Replica(system.double(), seed, [], chosen, Path(), []))
+    found = stacking_unsupported_reason(several, double(next(iter(loaders(session, 1)[0]))))
     assert (reason is None and found is None) or (reason is not None and reason in str(found))
     assert [float(member.system.backbone.steps) for member in several] == [0, 0]
 
@@ -150,7 +150,7 @@ def test_a_trial_says_what_keeps_models_apart_and_counts_no_step(network: type[N
 def test_other_likelihoods_are_another_architecture() -> None:
     session = session_of(trials=10)
     first, second, third = members(session, Student, MASKINGS[:3])
-    second.system = make(Student, Signature.of("any", session), likelihood=UnitGaussian())
+    second.system = make(Student, Signature.from_session("any", session), likelihood=UnitGaussian())
     second.system.double().backbone.eval()
     assert first.architecture == third.architecture
     assert first.architecture != second.architecture
@@ -160,14 +160,14 @@ def test_mixed_precision_is_as_narrow_as_alone() -> None:
     torch.set_default_dtype(torch.float32)
     session = session_of(trials=10)
     several = members(session, Student, MASKINGS[:2])
-    batch = next(iter(CrowdBatches(loaders(session, 2))))
+    batch = next(iter(StackedLoader(loaders(session, 2))))
     for member in several:
         member.system.float()
-    lessons = Lessons(several)
+    lessons = StackedStep(several)
     widths: set[torch.dtype] = set()
-    lessons.stack.skeleton.get_submodule("system.backbone.readout").register_forward_hook(
+    lessons.stack.template.get_submodule("system.backbone.readout").register_forward_hook(
         lambda module, inputs, out: widths.add(out.dtype)
     )
     with torch.autocast("cpu", torch.bfloat16):
-        lessons.terms(batch, [1, 2], 0)
+        lessons.losses(batch, [1, 2], 0)
     assert widths == {torch.bfloat16}

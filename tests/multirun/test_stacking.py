@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from blend_pl.models import NDT
 from blend_pl.models.base import Dims, Encoding
-from blend_pl.multirun.stacking import MemberDropout, Stack, architecture
+from blend_pl.multirun.stacking import ModuleStack, VmapDropout, describe_architecture
 
 DIMS = Dims(3, 5, 5, 7)
 REACHES = [(1, 2), (-1, -1), (0, 4)]
@@ -22,7 +22,7 @@ def networks(*changes: dict[str, Any], dropout: float = 0.0) -> list[NDT]:
     """One for each of some changes, in training mode."""
     rates = {"dropout": dropout, "dropout_embedding": dropout, "dropout_rates": dropout}
     torch.manual_seed(0)
-    return [NDT(DIMS, **{"layers": 2, "feedforward": 8, **rates, **change}) for change in changes]
+    return [NDT(DIMS, **{"num_layers": 2, "dim_feedforward": 8, **rates, **change}) for change in changes]
 
 
 def predict(network: nn.Module, observed: Tensor) -> Tensor:
@@ -41,11 +41,11 @@ def test_members_are_what_they_are_alone(observed: Tensor) -> None:
     for prediction in alone:
         prediction.square().sum().backward()
     gradients = [[p.grad.clone() for p in network.parameters() if p.grad is not None] for network in members]
-    stack = Stack(members)
+    stack = ModuleStack(members)
     together = stack(predict, observed)
     torch.testing.assert_close(together, torch.stack(alone))
     together.square().sum().backward()
-    stack.hand_out_gradients(stack.gradients())
+    stack.scatter_gradients(stack.flat_gradients())
     for network, expected in zip(members, gradients, strict=True):
         found = [p.grad for p in network.parameters() if p.grad is not None]
         torch.testing.assert_close(found, expected)
@@ -53,15 +53,15 @@ def test_members_are_what_they_are_alone(observed: Tensor) -> None:
 
 def test_all_lies_on_the_device_of_the_members(observed: Tensor) -> None:
     members = [network.to("meta") for network in networks({}, {}, dropout=0.5)]
-    assert Stack(members)(predict, observed[:2].to("meta")).device.type == "meta"
+    assert ModuleStack(members)(predict, observed[:2].to("meta")).device.type == "meta"
 
 
 def test_an_optimizer_of_a_member_trains_the_stack(observed: Tensor) -> None:
     members = networks({}, {}, {})
-    stack = Stack(members)
+    stack = ModuleStack(members)
     before = stack(predict, observed)
     before.square().sum().backward()
-    stack.hand_out_gradients(stack.gradients())
+    stack.scatter_gradients(stack.flat_gradients())
     torch.optim.SGD(members[1].parameters(), lr=0.1).step()
     after = stack(predict, observed)
     changed = (after - before).abs().amax((1, 2, 3)) > 1e-4
@@ -74,23 +74,23 @@ def test_an_optimizer_of_a_member_trains_the_stack(observed: Tensor) -> None:
 @given(st.floats(0, 0.95))
 def test_dropout(p: float) -> None:
     torch.manual_seed(0)
-    dropped = MemberDropout(p)(torch.ones(40_000))
+    dropped = VmapDropout(p)(torch.ones(40_000))
     kept = dropped != 0
     assert abs(float(kept.float().mean()) - (1 - p)) < 0.02
     torch.testing.assert_close(dropped[kept], torch.full((int(kept.sum()),), 1 / (1 - p)))
     ones = torch.ones(5)
-    assert MemberDropout(p).eval()(ones) is ones
+    assert VmapDropout(p).eval()(ones) is ones
 
 
 def test_dropout_of_all() -> None:
-    assert not MemberDropout(1.0)(torch.ones(5)).any()
+    assert not VmapDropout(1.0)(torch.ones(5)).any()
 
 
 def test_each_member_has_its_own_dropout(observed: Tensor) -> None:
     members = networks({}, {"dropout": 0.5}, {"dropout": 0.9})
     same = observed[:1].expand_as(observed)
     torch.manual_seed(1)
-    first, second = (Stack(members)(predict, same) for _ in range(2))
+    first, second = (ModuleStack(members)(predict, same) for _ in range(2))
     spread = (first - second).abs().mean((1, 2, 3))
     assert spread[0] == 0
     assert 0 < spread[1] < spread[2]
@@ -99,14 +99,14 @@ def test_each_member_has_its_own_dropout(observed: Tensor) -> None:
 def test_members_draw_different_numbers(observed: Tensor) -> None:
     members = networks({}, {}, dropout=0.5)
     members[1].load_state_dict(members[0].state_dict())
-    first, second = Stack(members)(predict, observed[:1].expand(2, *observed.shape[1:]))
+    first, second = ModuleStack(members)(predict, observed[:1].expand(2, *observed.shape[1:]))
     assert (first - second).abs().max() > 1e-3
 
 
 def test_what_does_not_train_stays_in_evaluation_mode(observed: Tensor) -> None:
     members = [network.eval() for network in networks({}, {}, {}, dropout=0.5)]
     torch.testing.assert_close(
-        Stack(members)(predict, observed),
+        ModuleStack(members)(predict, observed),
         torch.stack([predict(network, x) for network, x in zip(members, observed, strict=True)]),
     )
 
@@ -170,12 +170,12 @@ SQUARE, CUBE = (lambda x: x**2), (lambda x: x**3)
         (nn.Linear(3, 3), nn.Linear(3, 3).requires_grad_(False)),
         (nn.Linear(3, 3), nn.Bilinear(3, 3, 3)),
         (nn.Sequential(nn.ReLU()), nn.Sequential(nn.ReLU(), nn.ReLU())),
-        networks({"layers": 1}, {"layers": 2}),
-        networks({"heads": 1}, {"heads": 2}),
+        networks({"num_layers": 1}, {"num_layers": 2}),
+        networks({"num_heads": 1}, {"num_heads": 2}),
     ],
 )
 def test_other_architectures(first: nn.Module, second: nn.Module) -> None:
-    assert architecture(first) != architecture(second)
+    assert describe_architecture(first) != describe_architecture(second)
 
 
 @pytest.mark.parametrize(
@@ -189,16 +189,16 @@ def test_other_architectures(first: nn.Module, second: nn.Module) -> None:
     ],
 )
 def test_one_architecture(first: nn.Module, second: nn.Module) -> None:
-    assert architecture(first) == architecture(second)
+    assert describe_architecture(first) == describe_architecture(second)
 
 
 def test_attributes_that_do_not_matter() -> None:
     first, second = Scaled(1.0), Scaled(2.0)
-    assert architecture(first, {"factor"}) == architecture(second, {"factor"})
+    assert describe_architecture(first, {"factor"}) == describe_architecture(second, {"factor"})
 
 
 def test_buffers_are_the_members_own() -> None:
     members = [Scaled(), Scaled()]
-    stack = Stack(members)
+    stack = ModuleStack(members)
     members[1].shift.fill_(3.0)  # type: ignore[operator]
     assert stack(lambda module, x: x + module.shift, torch.zeros(2)).tolist() == [0.0, 3.0]

@@ -4,29 +4,29 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from blend_pl.data.calcium import PopulationBatch
+from blend_pl.data.calcium import CalciumBatch
 from blend_pl.errors import ConfigError
-from blend_pl.probes import EmbeddingFit, fit_embeddings
-from blend_pl.probes.fitting import Losses
+from blend_pl.probes import EmbeddingFitConfig, fit_embeddings
+from blend_pl.probes.fitting import CellLossFn
 
 CELLS, SIZE, FRAMES = 12, 3, 40
 
 
-def batch_of(neurons: Sequence[int], frames: int = FRAMES, seed: int = 0) -> PopulationBatch:
+def batch_of(neurons: Sequence[int], frames: int = FRAMES, seed: int = 0) -> CalciumBatch:
     """Cells whose activity is a mixture of three known factors, which stand where surroundings do, and noise."""
     generator = torch.Generator().manual_seed(seed)
     factors = torch.randn(1, frames, SIZE, generator=generator)
     weights = mixtures()[torch.tensor(neurons)]
     activity = factors @ weights.T + 0.3 * torch.randn(1, frames, len(neurons), generator=generator)
-    return PopulationBatch(
+    return CalciumBatch(
         observed=activity,
         target=activity,
         target_valid=torch.ones_like(activity, dtype=torch.bool),
         index=torch.zeros(1, dtype=torch.int64),
-        rows=torch.zeros(1, dtype=torch.int64),
+        global_rows=torch.zeros(1, dtype=torch.int64),
         global_size=1,
-        neurons=torch.tensor(neurons),
-        surroundings=factors[:, :, None].expand(1, frames, len(neurons), SIZE),
+        embedding_index=torch.tensor(neurons),
+        population_context=factors[:, :, None].expand(1, frames, len(neurons), SIZE),
     )
 
 
@@ -34,13 +34,13 @@ def mixtures() -> Tensor:
     return torch.randn(CELLS, SIZE, generator=torch.Generator().manual_seed(99))
 
 
-def linear(embedding: nn.Embedding) -> Losses:
+def linear(embedding: nn.Embedding) -> CellLossFn:
     """A network that knows the factors and mixes them by the embedding: the best embedding is least squares."""
 
-    def losses(batch: PopulationBatch, seed: int) -> tuple[Tensor, Tensor]:
+    def losses(batch: CalciumBatch, seed: int) -> tuple[Tensor, Tensor]:
         scored = torch.rand(batch.target.shape, generator=torch.Generator().manual_seed(seed)) < 0.5
         scored &= batch.target_valid
-        prediction = (batch.surroundings * embedding(batch.neurons)).sum(-1)
+        prediction = (batch.population_context * embedding(batch.embedding_index)).sum(-1)
         error = (prediction - batch.target).square()
         return torch.where(scored, error, 0.0).sum((0, 1)), scored.sum((0, 1))
 
@@ -50,11 +50,11 @@ def linear(embedding: nn.Embedding) -> Losses:
 FIRST, SECOND = [0, 1, 2, 3, 4, 5, 6], [5, 6, 7, 8, 9, 10]
 TRAIN = [[batch_of(FIRST, seed=s) for s in range(8)], [batch_of(SECOND, seed=s + 50) for s in range(8)]]
 VALIDATION = [[batch_of(range(11), frames=100, seed=s) for s in (100, 101)]]
-FIT = EmbeddingFit(max_steps=400, lr=0.1, check_every=20)
+FIT = EmbeddingFitConfig(max_steps=400, lr=0.1, check_every=20)
 
 
 def fitted(
-    train: Sequence[Sequence[PopulationBatch]] = TRAIN, settings: EmbeddingFit = FIT, seed: int = 0
+    train: Sequence[Sequence[CalciumBatch]] = TRAIN, settings: EmbeddingFitConfig = FIT, seed: int = 0
 ) -> tuple[Tensor, Tensor, int]:
     embedding = nn.Embedding(CELLS, SIZE)
     nn.init.zeros_(embedding.weight)
@@ -78,34 +78,34 @@ def test_a_cell_that_was_never_recorded_stays_where_it_began() -> None:
 
 def test_cells_are_fitted_as_if_on_their_own() -> None:
     spoilt = [[_other_activity(batch, 2) for batch in block] for block in TRAIN]
-    settings = EmbeddingFit(max_steps=40, lr=0.1, check_every=40)
+    settings = EmbeddingFitConfig(max_steps=40, lr=0.1, check_every=40)
     before, after = fitted(settings=settings)[0], fitted(spoilt, settings)[0]
     changed = (before != after).any(1)
     assert changed.nonzero()[:, 0].tolist() == [2]
 
 
-def _other_activity(batch: PopulationBatch, cell: int) -> PopulationBatch:
+def _other_activity(batch: CalciumBatch, cell: int) -> CalciumBatch:
     target = batch.target.clone()
-    target[..., batch.neurons == cell] += torch.randn(())
-    return PopulationBatch(**{**vars(batch), "target": target})
+    target[..., batch.embedding_index == cell] += torch.randn(())
+    return CalciumBatch(**{**vars(batch), "target": target})
 
 
 def test_the_best_embedding_is_kept() -> None:
     """A rate so large that the fit leaps about: what comes out is never worse than what it began with."""
     embedding = nn.Embedding(CELLS, SIZE)
     nn.init.zeros_(embedding.weight)
-    start = fit_embeddings(embedding, linear(embedding), TRAIN, VALIDATION, EmbeddingFit(1, 1e-12, 1))
-    _, loss, _ = fitted(settings=EmbeddingFit(40, 50.0, 5))
+    start = fit_embeddings(embedding, linear(embedding), TRAIN, VALIDATION, EmbeddingFitConfig(1, 1e-12, 1))
+    _, loss, _ = fitted(settings=EmbeddingFitConfig(40, 50.0, 5))
     assert (loss[:11] <= start.loss[:11]).all()
 
 
 def test_a_seed_gives_the_same_embeddings() -> None:
-    short = EmbeddingFit(max_steps=20, lr=0.1, check_every=10)
+    short = EmbeddingFitConfig(max_steps=20, lr=0.1, check_every=10)
     assert torch.equal(fitted(settings=short)[0], fitted(settings=short)[0])
     assert not torch.equal(fitted(settings=short)[0], fitted(settings=short, seed=1)[0])
 
 
-@pytest.mark.parametrize("changes", [{"max_steps": 0}, {"check_every": 0}, {"lr": 0.0}, {"rounds": -1}])
+@pytest.mark.parametrize("changes", [{"max_steps": 0}, {"check_every": 0}, {"lr": 0.0}, {"max_lr_drops": -1}])
 def test_impossible_fits_are_refused(changes: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="at least one step"):
-        EmbeddingFit(**changes)  # type: ignore[arg-type]
+        EmbeddingFitConfig(**changes)  # type: ignore[arg-type]

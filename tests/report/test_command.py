@@ -9,7 +9,7 @@ from helpers.results import write_run
 import blend_pl.report
 from blend_pl.errors import DataError
 from blend_pl.report import print_scores, report
-from blend_pl.report.comparison import compare
+from blend_pl.report.comparison import compare_runs
 from blend_pl.report.tables import difference_table, score_table
 
 
@@ -24,13 +24,13 @@ def runs(tmp_path: Path) -> Path:
 
 
 def test_scores(runs: Path) -> None:
-    table = score_table(compare([runs])[0])
+    table = score_table(compare_runs([runs])[0])
     assert table.header == ["experiment", "seeds", "co-bps", "velocity R2", "of oracle"]
     assert table.rows[0] == ["x_baseline", "3", "0.2100 ± 0.0100", "0.4000 ± 0.0000", "26 %"]
 
 
 def test_differences_and_gaps(runs: Path) -> None:
-    table = difference_table(compare([runs])[0])
+    table = difference_table(compare_runs([runs])[0])
     assert table.rows[0] == ["x_baseline", "", "", "", ""]
     assert table.rows[1][1:] == ["+0.2000 [+0.2000, +0.2000]", "+0.4000 [+0.4000, +0.4000]", "", ""]
     assert table.rows[2][1:] == ["+0.0500 [+0.0500, +0.0500]", "+0.1000 [+0.1000, +0.1000]", "25 %", "25 %"]
@@ -40,7 +40,7 @@ def test_number_of_pairs_is_told_where_seeds_are_missing(runs: Path) -> None:
     write_run(runs, "x_soft", 0, {"co_bps": 0.3}, teachers=["t"])
     write_run(runs, "x_soft", 9, {"co_bps": 0.3}, teachers=["t"])
     write_run(runs, "x_late", 9, {"co_bps": 0.3}, teachers=["t"])
-    rows = {row[0]: row for row in difference_table(compare([runs])[0]).rows}
+    rows = {row[0]: row for row in difference_table(compare_runs([runs])[0]).rows}
     assert rows["x_soft"][1] == "+0.1000, n = 1"
     assert rows["x_late"][1] == "no common seed"
 
@@ -72,7 +72,7 @@ def test_a_fraction_of_true_rates_that_score_nothing_is_left_blank(capsys: Any, 
 
 def test_nothing_is_held_against_a_baseline_that_is_not_there(tmp_path: Path, capsys: Any) -> None:
     write_run(tmp_path, "x_hard")
-    assert difference_table(compare([tmp_path])[0]).header == ["experiment"]
+    assert difference_table(compare_runs([tmp_path])[0]).header == ["experiment"]
     report([str(tmp_path)])
     assert "against the baseline" not in capsys.readouterr().out
 
@@ -93,7 +93,7 @@ def test_report_is_written_and_printed(runs: Path, capsys: Any) -> None:
 def test_tables_are_written_into_a_document(runs: Path, tmp_path: Path) -> None:
     path = tmp_path / "NOTES.md"
     path.write_text("before\n<!-- x:begin -->\n<!-- x:end -->\nafter\n")
-    report([str(runs)], into=f"{path}#x")
+    report([str(runs)], update_doc=f"{path}#x")
     first, *table, last = path.read_text().strip().splitlines()
     assert (first, last) == ("before", "after")
     assert table[1].startswith("| experiment | seeds | co-bps")

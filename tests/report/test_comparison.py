@@ -5,7 +5,7 @@ import pytest
 from helpers.results import write_run
 
 from blend_pl.errors import DataError
-from blend_pl.report.comparison import compare
+from blend_pl.report.comparison import compare_runs
 
 
 def names(comparison: Any) -> list[str]:
@@ -23,7 +23,7 @@ def test_experiments_come_in_the_order_of_their_roles(tmp_path: Path) -> None:
         ("a_baseline", []),
     ]:
         write_run(tmp_path, name, teachers=teachers)
-    (comparison,) = compare([tmp_path])
+    (comparison,) = compare_runs([tmp_path])
     assert names(comparison) == [
         *("a_baseline", "a_teacher", "a_finetuned", "a_multimodal", "a_hard", "a_self", "a_wide"),
     ]
@@ -33,13 +33,13 @@ def test_experiments_come_in_the_order_of_their_roles(tmp_path: Path) -> None:
 def test_runs_experiments_and_their_folder_are_understood(tmp_path: Path, given: list[str]) -> None:
     for name, seed in [("x_hard", 0), ("x_hard", 1), ("x_soft", 0)]:
         write_run(tmp_path, name, seed)
-    (comparison,) = compare([tmp_path / folder for folder in given])
+    (comparison,) = compare_runs([tmp_path / folder for folder in given])
     assert {e.name: [run.seed for run in e.runs] for e in comparison.experiments} == {"x_hard": [0, 1], "x_soft": [0]}
 
 
 def test_a_run_given_twice_counts_once(tmp_path: Path) -> None:
     run = write_run(tmp_path, "x_hard")
-    (comparison,) = compare([tmp_path / "x_hard", run])
+    (comparison,) = compare_runs([tmp_path / "x_hard", run])
     assert len(comparison.experiments[0].runs) == 1
     assert comparison.notes == ()
 
@@ -57,13 +57,13 @@ def test_a_run_given_twice_counts_once(tmp_path: Path) -> None:
 def test_what_was_scored_or_selected_differently_is_never_compared(tmp_path: Path, other: dict[str, Any]) -> None:
     write_run(tmp_path, "x_baseline")
     write_run(tmp_path, "x_hard", **other)
-    assert [names(comparison) for comparison in compare([tmp_path])] == [["x_baseline"], ["x_hard"]]
+    assert [names(comparison) for comparison in compare_runs([tmp_path])] == [["x_baseline"], ["x_hard"]]
 
 
 def test_tables_of_one_title_are_told_apart(tmp_path: Path) -> None:
     write_run(tmp_path, "x_hard", 0)
     write_run(tmp_path, "x_hard", 1, init_args={"simulation": {"seed": 1}})
-    first, second = compare([tmp_path])
+    first, second = compare_runs([tmp_path])
     assert first.title == second.title
     assert first.notes == ()
     assert second.notes[0].endswith("differ: simulation.")
@@ -72,7 +72,7 @@ def test_tables_of_one_title_are_told_apart(tmp_path: Path) -> None:
 def test_where_data_lie_and_how_they_are_batched_for_scoring_does_not_count(tmp_path: Path) -> None:
     write_run(tmp_path, "x_hard", 0)
     write_run(tmp_path, "x_hard", 1, init_args={"root": "/elsewhere", "eval_batch_size": 3})
-    (comparison,) = compare([tmp_path])
+    (comparison,) = compare_runs([tmp_path])
     assert len(comparison.experiments[0].runs) == 2
 
 
@@ -80,7 +80,7 @@ def test_runs_of_older_settings_and_older_runs_of_a_seed_are_left_out_and_named(
     write_run(tmp_path, "x_hard", 0, run="old", model="other", date="2025-01-01T00:00:00+0000")
     write_run(tmp_path, "x_hard", 1, run="first", date="2026-01-01T00:00:00+0000")
     kept = write_run(tmp_path, "x_hard", 1, run="again", date="2026-02-01T00:00:00+0000")
-    (comparison,) = compare([tmp_path])
+    (comparison,) = compare_runs([tmp_path])
     assert [run.path for run in comparison.experiments[0].runs] == [kept]
     assert ["settings" in comparison.notes[0], "same seed" in comparison.notes[1]] == [True, True]
 
@@ -101,17 +101,17 @@ def test_of_several_baselines_that_of_the_nearest_family_counts(
 ) -> None:
     for name in ("x_baseline", "x_lfads_baseline", experiment):
         write_run(tmp_path, name)
-    (comparison,) = compare([tmp_path])
+    (comparison,) = compare_runs([tmp_path])
     experiments = {e.name: e for e in comparison.experiments}
-    assert comparison.partner(experiments[experiment], "baseline") is experiments.get(baseline)  # type: ignore[arg-type]
+    assert comparison.reference_for(experiments[experiment], "baseline") is experiments.get(baseline)  # type: ignore[arg-type]
 
 
 def test_folders_without_a_finished_run_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no finished run"):
-        compare([tmp_path])
+        compare_runs([tmp_path])
 
 
 def test_results_that_lack_something_are_refused(tmp_path: Path) -> None:
     (write_run(tmp_path, "x_hard") / "results.json").write_text('{"name": "x_hard"}')
     with pytest.raises(DataError, match="lacks 'session'"):
-        compare([tmp_path])
+        compare_runs([tmp_path])

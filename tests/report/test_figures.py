@@ -10,9 +10,9 @@ from matplotlib.image import imread
 
 from blend_pl.prediction import Prediction, predict
 from blend_pl.report import report
-from blend_pl.report.figures import Arm, draw_psths, draw_rates, draw_trajectories, draw_velocities, style
+from blend_pl.report.figures import Variant, draw_psths, draw_rates, draw_trajectories, draw_velocities, style
 
-Draw = Callable[[Sequence[Arm], Path], bool]
+Draw = Callable[[Sequence[Variant], Path], bool]
 ALL: tuple[Draw, ...] = (draw_rates, draw_psths, draw_trajectories, draw_velocities)
 
 
@@ -28,9 +28,9 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def arms(simulated: Path) -> list[Arm]:
+def arms(simulated: Path) -> list[Variant]:
     runs = {name: next((simulated / f"simulated_{name}").glob("seed*")) for name in ("baseline", "teacher", "hard")}
-    return [Arm(name, {"hard": "student"}.get(name, name), predict(run), {}) for name, run in runs.items()]
+    return [Variant(name, {"hard": "student"}.get(name, name), predict(run), {}) for name, run in runs.items()]
 
 
 @pytest.fixture(scope="module")
@@ -44,19 +44,19 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Prediction:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """Figures instead of files."""
     kept: list[Figure] = []
-    monkeypatch.setattr(style, "save", lambda figure, path: kept.append(figure))
+    monkeypatch.setattr(style, "save_figure", lambda figure, path: kept.append(figure))
     return kept
 
 
 @pytest.mark.parametrize("draw", ALL)
-def test_figures_are_readable_images(arms: list[Arm], draw: Draw, tmp_path: Path) -> None:
+def test_figures_are_readable_images(arms: list[Variant], draw: Draw, tmp_path: Path) -> None:
     assert draw(arms, tmp_path / "figure.png")
     image = imread(tmp_path / "figure.png")
     assert image.shape[1] >= 900
     assert image.std() > 0.02
 
 
-def test_rates_show_the_truth_and_every_arm(arms: list[Arm], drawn: list[Figure]) -> None:
+def test_rates_show_the_truth_and_every_arm(arms: list[Variant], drawn: list[Figure]) -> None:
     draw_rates(arms, Path("unused"))
     axis = drawn[0].axes[0]
     session = arms[0].prediction.session
@@ -75,7 +75,7 @@ def test_rates_show_the_truth_and_every_arm(arms: list[Arm], drawn: list[Figure]
         torch.testing.assert_close(expected, line, check_dtype=False)
 
 
-def test_trajectories_begin_together_and_end_where_the_hand_went(arms: list[Arm], drawn: list[Figure]) -> None:
+def test_trajectories_begin_together_and_end_where_the_hand_went(arms: list[Variant], drawn: list[Figure]) -> None:
     draw_trajectories(arms, Path("unused"))
     session = arms[0].prediction.session
     line = drawn[0].axes[0].lines[0]
@@ -84,36 +84,36 @@ def test_trajectories_begin_together_and_end_where_the_hand_went(arms: list[Arm]
     assert [line.get_xdata()[-1], line.get_ydata()[-1]] == pytest.approx(end.tolist(), rel=1e-5)
 
 
-def test_velocities_are_shown_when_the_hand_moved(arms: list[Arm], drawn: list[Figure]) -> None:
+def test_velocities_are_shown_when_the_hand_moved(arms: list[Variant], drawn: list[Figure]) -> None:
     draw_velocities(arms, Path("unused"))
     time = drawn[0].axes[0].lines[1].get_xdata()
     assert [time[0], time[-1]] == [-250 + 10 + 100, 450 - 10 + 100]
 
 
 def test_true_rates_are_replaced_by_smoothed_spikes_where_unknown(recorded: Prediction, drawn: list[Figure]) -> None:
-    assert draw_rates([Arm("baseline", "baseline", recorded, {})], Path("unused"))
+    assert draw_rates([Variant("baseline", "baseline", recorded, {})], Path("unused"))
     assert "smoothed" in drawn[0].legends[0].texts[0].get_text()
 
 
 def test_what_a_session_lacks_is_not_drawn(recorded: Prediction, tmp_path: Path) -> None:
-    arm = Arm("baseline", "baseline", recorded, {})
+    arm = Variant("baseline", "baseline", recorded, {})
     path = tmp_path / "figure.png"
     assert not draw_psths([arm], path)
     assert draw_trajectories([arm], path)
     session = recorded.session
     blind = replace(session, behavior=torch.full_like(session.behavior, torch.nan))
-    recorded.datamodule.parts["eval"] = blind
+    recorded.datamodule.subsets["eval"] = blind
     try:
         still = [replace(arm, prediction=replace(recorded))]
         assert not draw_trajectories(still, path)
         assert not draw_velocities(still, path)
     finally:
-        recorded.datamodule.parts["eval"] = session
+        recorded.datamodule.subsets["eval"] = session
 
 
 def test_behaviour_that_is_no_movement_is_not_drawn_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn, save = [], style.save
-    monkeypatch.setattr(style, "save", lambda figure, path: (drawn.append(figure), save(figure, path)))
+    drawn, save = [], style.save_figure
+    monkeypatch.setattr(style, "save_figure", lambda figure, path: (drawn.append(figure), save(figure, path)))
     run = fit("dmfc_rsg_baseline", tmp_path, *write_set(experiment("dmfc_rsg_baseline"), tmp_path / "data"))
     report([str(run)], str(tmp_path))
     text = (tmp_path / "report.md").read_text()
@@ -131,13 +131,13 @@ def test_behaviour_that_is_no_movement_is_not_drawn_as_one(tmp_path: Path, monke
     assert times[0] + 1500 - 10 in {float(shift) * 20 for shift in session.jitter}
 
 
-def test_held_out_neurons_that_nobody_recorded_are_not_drawn(arms: list[Arm], drawn: list[Figure]) -> None:
+def test_held_out_neurons_that_nobody_recorded_are_not_drawn(arms: list[Variant], drawn: list[Figure]) -> None:
     session = arms[0].prediction.session
     observed = session.observed.clone()
     observed[..., 1] = False
     hidden = replace(session, observed=observed, spikes=session.spikes.clone())
     hidden.spikes[..., session.n_heldin :] = 0
-    parts = arms[0].prediction.datamodule.parts
+    parts = arms[0].prediction.datamodule.subsets
     parts["eval"] = hidden
     try:
         draw_rates(arms[:1], Path("unused"))

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from blend_pl.errors import ConfigError
-from blend_pl.report.markdown_update import insert
+from blend_pl.report.markdown_update import update_markdown_block
 
 DOCUMENT = "# Title\n\n<!-- a:begin -->\nold\n<!-- a:end -->\n\nprose\n\n<!-- b:begin --><!-- b:end -->\n"
 
@@ -12,9 +12,9 @@ def test_only_what_stands_between_the_marks_changes(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
     path.write_text(DOCUMENT)
     for text in ("first", "new\n\ntable"):
-        insert(f"{path}#a", text)
+        update_markdown_block(f"{path}#a", text)
         assert path.read_text() == DOCUMENT.replace("old", text)
-    insert(f"{path}#b", "x")
+    update_markdown_block(f"{path}#b", "x")
     assert path.read_text().endswith("<!-- b:begin -->\nx\n<!-- b:end -->\n")
 
 
@@ -24,5 +24,5 @@ def test_a_place_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytes
     document = DOCUMENT + 2 * "<!-- twice:begin --><!-- twice:end -->"
     Path("README.md").write_text(document)
     with pytest.raises(ConfigError, match=r"FILE#NAME|lacks a place"):
-        insert(place, "x")
+        update_markdown_block(place, "x")
     assert Path("README.md").read_text() == document

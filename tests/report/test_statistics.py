@@ -3,24 +3,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from blend_pl.report.statistics import Difference, Summary, gap_closed
+from blend_pl.report.statistics import PairedDifference, SeedSummary, gap_closed
 
 SCORES = st.lists(st.floats(-1, 1).map(lambda x: round(x, 4)), min_size=3, max_size=8)
 
 
 def test_summary_of_none_is_none_and_of_one_has_no_deviation() -> None:
-    assert Summary.of({}) is None
-    assert Summary.of({3: 0.5}) == Summary(0.5, None, 1)
+    assert SeedSummary.from_values({}) is None
+    assert SeedSummary.from_values({3: 0.5}) == SeedSummary(0.5, None, 1)
 
 
 def test_deviation_is_that_of_a_sample() -> None:
-    assert Summary.of({0: 1.0, 1: 3.0}) == Summary(2.0, pytest.approx(2**0.5), 2)
+    assert SeedSummary.from_values({0: 1.0, 1: 3.0}) == SeedSummary(2.0, pytest.approx(2**0.5), 2)
 
 
 @given(SCORES, SCORES)
 def test_interval_is_that_of_a_paired_t_test(first: list[float], second: list[float]) -> None:
     n = min(len(first), len(second))
-    difference = Difference.paired(dict(enumerate(first)), dict(enumerate(second)))
+    difference = PairedDifference.from_values(dict(enumerate(first)), dict(enumerate(second)))
     expected = ttest_rel(first[:n], second[:n]).confidence_interval(0.95)
     assert difference is not None
     assert difference.n == n
@@ -28,8 +28,8 @@ def test_interval_is_that_of_a_paired_t_test(first: list[float], second: list[fl
 
 
 def test_only_common_seeds_are_paired() -> None:
-    assert Difference.paired({0: 1.0, 1: 2.0}, {1: 1.5, 2: 9.0}) == Difference(0.5, None, 1)
-    assert Difference.paired({0: 1.0}, {1: 1.0}) is None
+    assert PairedDifference.from_values({0: 1.0, 1: 2.0}, {1: 1.5, 2: 9.0}) == PairedDifference(0.5, None, 1)
+    assert PairedDifference.from_values({0: 1.0}, {1: 1.0}) is None
 
 
 @pytest.mark.parametrize(

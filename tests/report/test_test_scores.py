@@ -7,7 +7,7 @@ from helpers.results import write_run
 
 from blend_pl.errors import DataError
 from blend_pl.report import report
-from blend_pl.report.comparison import compare
+from blend_pl.report.comparison import compare_runs
 from blend_pl.report.tables import difference_table, score_table
 
 TARGETS = "f2f434d30193" + "0" * 52
@@ -28,7 +28,7 @@ def test_runs_on_test_are_compared_by_the_scores_against_released_targets(tmp_pa
     for seed, shift in enumerate((0.0, 0.01, 0.02)):
         write_tested(tmp_path, "x_baseline", seed, 0.3 + shift)
         write_tested(tmp_path, "x_hard", seed, 0.35 + shift)
-    (comparison,) = compare([tmp_path])
+    (comparison,) = compare_runs([tmp_path])
     assert score_table(comparison).rows[1] == ["x_hard", "3", "0.3600 ± 0.0100"]
     assert difference_table(comparison).rows[1][1] == "+0.0500 [+0.0500, +0.0500]"
     (note,) = comparison.notes
@@ -41,7 +41,7 @@ def test_runs_that_are_not_scored_are_told_with_the_command_and_do_not_count(tmp
     write_tested(tmp_path, "x_hard", 0)
     write_tested(tmp_path, "x_hard", 1, date="2026-02-03T10:00:00+0000")
     missing = write_tested(tmp_path, "x_hard", 2, None)
-    (comparison,) = compare([tmp_path])
+    (comparison,) = compare_runs([tmp_path])
     assert [row[1] for row in score_table(comparison).rows] == ["3", "2"]
     assert "2026-02-01 to 2026-02-03" in comparison.notes[0]
     assert f"python -m blend_pl submit {missing} --score --test_targets download" in comparison.notes[1]
@@ -63,7 +63,7 @@ def test_a_teacher_is_not_asked_for_scores_that_it_cannot_have(tmp_path: Path) -
     write_tested(tmp_path, "x_baseline")
     teacher = write_tested(tmp_path, "x_teacher", 0, None)
     student = write_tested(tmp_path, "x_hard", 0, None)
-    (comparison,) = compare([tmp_path])
+    (comparison,) = compare_runs([tmp_path])
     assert comparison.notes[1].startswith("No scores of x_teacher: a teacher needs the behaviour")
     assert str(student) in comparison.notes[2]
     assert str(teacher) not in comparison.notes[2]
@@ -72,7 +72,7 @@ def test_a_teacher_is_not_asked_for_scores_that_it_cannot_have(tmp_path: Path) -
 
 def test_test_trials_of_a_file_that_holds_their_targets_are_scored_by_the_run(tmp_path: Path) -> None:
     write_run(tmp_path, "x_hard", scores={"co_bps": 0.4}, phase="test")
-    (comparison,) = compare([tmp_path])
+    (comparison,) = compare_runs([tmp_path])
     assert score_table(comparison).rows[0][2] == "0.4000"
     assert comparison.notes == ()
 
@@ -80,7 +80,7 @@ def test_test_trials_of_a_file_that_holds_their_targets_are_scored_by_the_run(tm
 def test_a_score_on_test_is_no_score_of_val(tmp_path: Path) -> None:
     run = write_run(tmp_path, "x_hard", scores={"co_bps": 0.4})
     (run / "scores_test.json").write_text((write_tested(tmp_path, "x_soft") / "scores_test.json").read_text())
-    comparison = next(found for found in compare([tmp_path]) if found.phase == "val")
+    comparison = next(found for found in compare_runs([tmp_path]) if found.phase == "val")
     assert score_table(comparison).rows[0][2] == "0.4000"
 
 
@@ -88,7 +88,7 @@ def test_scores_against_different_targets_are_not_compared(tmp_path: Path) -> No
     write_tested(tmp_path, "x_baseline")
     write_tested(tmp_path, "x_hard", targets_sha256="a" * 64)
     with pytest.raises(DataError, match="scored against different test targets") as caught:
-        compare([tmp_path])
+        compare_runs([tmp_path])
     assert "\n" not in str(caught.value)
 
 
@@ -97,5 +97,5 @@ def test_damaged_scores_are_refused(tmp_path: Path, text: str) -> None:
     run = write_tested(tmp_path, "x_hard")
     (run / "scores_test.json").write_text(text)
     with pytest.raises(DataError, match=r"cannot read .*scores_test\.json.*write it anew") as caught:
-        compare([tmp_path])
+        compare_runs([tmp_path])
     assert "\n" not in str(caught.value)

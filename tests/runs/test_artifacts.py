@@ -10,7 +10,7 @@ import wandb
 from helpers.local_server import serving
 from helpers.wandb_server import Server
 
-from blend_pl.runs.artifacts import fetch
+from blend_pl.runs.artifacts import fetch_artifact
 from blend_pl.errors import BlendError, TeacherError
 from blend_pl.runs.teachers import resolve_teachers
 
@@ -37,14 +37,14 @@ def test_a_checkpoint_is_fetched_once_for_a_version(server: Server, tmp_path: Pa
     assert path.read_bytes() == b"weights"
     assert len(said) == 1
     with ThreadPoolExecutor(3) as pool:
-        found = list(pool.map(lambda _: fetch(REFERENCE, tmp_path / "runs", said.append), range(3)))
+        found = list(pool.map(lambda _: fetch_artifact(REFERENCE, tmp_path / "runs", said.append), range(3)))
     assert found == [path] * 3
     assert len(said) == 1
     asked = len(server.requests)
-    assert fetch("wandb:lab/proj/teacher:v3", tmp_path / "runs", said.append) == path
+    assert fetch_artifact("wandb:lab/proj/teacher:v3", tmp_path / "runs", said.append) == path
     assert len(server.requests) == asked, "a version that is there needs no network"
     server.version, server.files["best.ckpt"] = 4, b"better weights"
-    newer = fetch(REFERENCE, tmp_path / "runs", said.append)
+    newer = fetch_artifact(REFERENCE, tmp_path / "runs", said.append)
     assert newer.parent.name == "teacher-v4-digest4"
     assert (path.read_bytes(), newer.read_bytes()) == (b"weights", b"better weights")
 
@@ -52,23 +52,23 @@ def test_a_checkpoint_is_fetched_once_for_a_version(server: Server, tmp_path: Pa
 def test_what_arrives_damaged_is_not_kept(server: Server, tmp_path: Path) -> None:
     server.spoil = True
     with pytest.raises(BlendError) as error:
-        fetch(REFERENCE, tmp_path, print)
+        fetch_artifact(REFERENCE, tmp_path, print)
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.glob("artifacts/lab/proj/*")] == [".teacher.lock"]
     server.spoil = False
-    assert fetch(REFERENCE, tmp_path, print).read_bytes() == b"weights"
+    assert fetch_artifact(REFERENCE, tmp_path, print).read_bytes() == b"weights"
 
 
 def test_a_download_that_breaks_off_is_not_blamed_on_the_disk(server: Server, tmp_path: Path) -> None:
     server.missing = True
     with pytest.raises(TeacherError, match=r"404.*the network"):
-        fetch(REFERENCE, tmp_path, print)
+        fetch_artifact(REFERENCE, tmp_path, print)
 
 
 def test_an_artifact_without_a_checkpoint_is_refused(server: Server, tmp_path: Path) -> None:
     del server.files["best.ckpt"]
     with pytest.raises(TeacherError, match=r"holds no best\.ckpt"):
-        fetch(REFERENCE, tmp_path, print)
+        fetch_artifact(REFERENCE, tmp_path, print)
 
 
 @pytest.mark.parametrize(
@@ -82,23 +82,23 @@ def test_an_artifact_without_a_checkpoint_is_refused(server: Server, tmp_path: P
 )
 def test_what_is_not_there_is_said(reference: str, complaint: str, server: Server, tmp_path: Path) -> None:
     with pytest.raises(TeacherError, match=complaint):
-        fetch(reference, tmp_path, print)
+        fetch_artifact(reference, tmp_path, print)
 
 
 def test_an_unknown_account_is_said(server: Server, tmp_path: Path) -> None:
     server.known = False
     with pytest.raises(TeacherError, match="run wandb login"):
-        fetch(REFERENCE, tmp_path, print)
+        fetch_artifact(REFERENCE, tmp_path, print)
 
 
 def test_no_network_is_said(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("blend_pl.runs.artifacts.TIMEOUT", 1)
+    monkeypatch.setattr("blend_pl.runs.artifacts.TIMEOUT_S", 1)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     with pytest.raises(TeacherError, match=r"cannot .*W&B.*: .*(network|login)"):
-        fetch(REFERENCE, tmp_path, print)
+        fetch_artifact(REFERENCE, tmp_path, print)
 
 
 def test_without_wandb_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(TeacherError, match=r"blend-pl\[wandb\]"):
-        fetch(REFERENCE, tmp_path, print)
+        fetch_artifact(REFERENCE, tmp_path, print)

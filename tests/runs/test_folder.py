@@ -6,7 +6,7 @@ import pytest
 
 from blend_pl.errors import BlendError, ConfigError, DataError, TeacherError
 from blend_pl.runs.results import write_results
-from blend_pl.runs.folder import best_checkpoint, find_finished, fingerprint, reserve, run_of
+from blend_pl.runs.folder import best_checkpoint, find_finished_run, config_fingerprint, create_run_dir, run_dir_of
 
 SETTINGS: dict[str, Any] = {
     "name": "maze",
@@ -30,39 +30,39 @@ SETTINGS: dict[str, Any] = {
     ],
 )
 def test_where_a_run_writes_does_not_change_its_fingerprint(change: dict[str, Any]) -> None:
-    assert fingerprint({**SETTINGS, **change}) == fingerprint(SETTINGS)
+    assert config_fingerprint({**SETTINGS, **change}) == config_fingerprint(SETTINGS)
 
 
 @pytest.mark.parametrize(
     "change", [{"seed_everything": 1}, {"model": {"init_args": {"layers": 3, "heads": 4}}}, {"new": None}]
 )
 def test_what_a_run_is_changes_its_fingerprint(change: dict[str, Any]) -> None:
-    assert fingerprint({**SETTINGS, **change}) != fingerprint(SETTINGS)
+    assert config_fingerprint({**SETTINGS, **change}) != config_fingerprint(SETTINGS)
 
 
 def test_fingerprint_does_not_depend_on_the_order_of_settings() -> None:
     turned = dict(reversed(SETTINGS.items())) | {"model": {"init_args": {"heads": 4, "layers": 2}}}
-    assert fingerprint(turned) == fingerprint(SETTINGS)
-    assert re.fullmatch("[0-9a-f]{8}", fingerprint(SETTINGS))
+    assert config_fingerprint(turned) == config_fingerprint(SETTINGS)
+    assert re.fullmatch("[0-9a-f]{8}", config_fingerprint(SETTINGS))
 
 
 def test_taken_names_are_numbered(tmp_path: Path) -> None:
     wanted = tmp_path / "maze" / "seed0-abc"
-    assert [reserve(wanted).name for _ in range(3)] == ["seed0-abc", "seed0-abc-2", "seed0-abc-3"]
+    assert [create_run_dir(wanted).name for _ in range(3)] == ["seed0-abc", "seed0-abc-2", "seed0-abc-3"]
     assert all(folder.is_dir() for folder in (tmp_path / "maze").iterdir())
 
 
 def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="choose another folder") as raised:
-        reserve(tmp_path / "file" / "run")
+        create_run_dir(tmp_path / "file" / "run")
     assert "\n" not in str(raised.value)
 
 
 def test_who_is_told_of_a_run_is_not_part_of_it() -> None:
     told: list[Any] = [None, True, {"class_path": "WandbLogger", "init_args": {"project": "x"}}]
-    assert len({fingerprint({"trainer": {"max_epochs": 5, "logger": logger}}) for logger in told}) == 1
-    assert fingerprint({"trainer": {"max_epochs": 6, "logger": None}}) != fingerprint({"trainer": {"max_epochs": 5}})
+    assert len({config_fingerprint({"trainer": {"max_epochs": 5, "logger": logger}}) for logger in told}) == 1
+    assert config_fingerprint({"trainer": {"max_epochs": 6, "logger": None}}) != config_fingerprint({"trainer": {"max_epochs": 5}})
 
 
 def finish(run: Path, identity: str, checkpoint: bool = True) -> Path:
@@ -78,19 +78,19 @@ def test_finished_run_is_found_by_its_fingerprint(tmp_path: Path) -> None:
     wanted = finish(tmp_path / "seed0-b", "bbbbbbbb")
     finish(tmp_path / "seed0-c", "cccccccc", checkpoint=False)
     (tmp_path / "seed0-d" / "checkpoints").mkdir(parents=True)
-    assert find_finished(tmp_path, "bbbbbbbb") == wanted
-    assert find_finished(tmp_path, "cccccccc") is None
-    assert find_finished(tmp_path, "dddddddd") is None
-    assert find_finished(tmp_path / "gone", "aaaaaaaa") is None
+    assert find_finished_run(tmp_path, "bbbbbbbb") == wanted
+    assert find_finished_run(tmp_path, "cccccccc") is None
+    assert find_finished_run(tmp_path, "dddddddd") is None
+    assert find_finished_run(tmp_path / "gone", "aaaaaaaa") is None
 
 
 def test_best_checkpoint_and_its_run(tmp_path: Path) -> None:
     run = finish(tmp_path / "run", "aaaaaaaa")
     assert best_checkpoint(run) == run / "checkpoints" / "best.ckpt"
-    assert run_of(best_checkpoint(run)) == run
+    assert run_dir_of(best_checkpoint(run)) == run
 
 
-@pytest.mark.parametrize(("find", "kind"), [(best_checkpoint, TeacherError), (run_of, ConfigError)])
+@pytest.mark.parametrize(("find", "kind"), [(best_checkpoint, TeacherError), (run_dir_of, ConfigError)])
 def test_folders_that_are_no_runs_are_refused(tmp_path: Path, find: Any, kind: type[BlendError]) -> None:
     with pytest.raises(kind) as raised:
         find(tmp_path / "model.ckpt")

@@ -7,7 +7,7 @@ import torch
 
 from blend_pl.runs import results
 from blend_pl.errors import DataError
-from blend_pl.runs.results import RESULTS, read_results, write_results
+from blend_pl.runs.results import RESULTS_FILE, read_results, write_results
 
 
 def test_results_come_back_with_what_is_needed_to_repeat_them(tmp_path: Path) -> None:
@@ -29,12 +29,12 @@ def test_results_are_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert read_results(tmp_path)["scores"] == 1
     write_results(tmp_path, scores=2)
     assert read_results(tmp_path)["scores"] == 2
-    assert [path.name for path in tmp_path.iterdir()] == [RESULTS]
+    assert [path.name for path in tmp_path.iterdir()] == [RESULTS_FILE]
 
 
 def test_results_are_meant_to_be_read(tmp_path: Path) -> None:
     write_results(tmp_path, scores={"co_bps": 0.25})
-    text = (tmp_path / RESULTS).read_text()
+    text = (tmp_path / RESULTS_FILE).read_text()
     assert '\n    "co_bps": 0.25' in text
     assert text.endswith("}\n")
 
@@ -49,7 +49,7 @@ def test_outside_a_checkout_there_is_no_commit(tmp_path: Path, monkeypatch: pyte
 def test_unfinished_and_damaged_runs_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has not finished") as unfinished:
         read_results(tmp_path)
-    (tmp_path / RESULTS).write_text(json.dumps({"scores": {"co_bps": 1}}, indent=2)[:-5])
+    (tmp_path / RESULTS_FILE).write_text(json.dumps({"scores": {"co_bps": 1}}, indent=2)[:-5])
     with pytest.raises(DataError, match="cannot read") as damaged:
         read_results(tmp_path)
     assert "\n" not in str(unfinished.value) + str(damaged.value)

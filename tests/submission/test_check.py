@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from blend_pl.errors import DataError
-from blend_pl.submission import Sessions, check_submission
-from blend_pl.submission.layout import FORWARD, KEYS, TRAIN, divide, unite
+from blend_pl.submission import SessionSplits, check_submission
+from blend_pl.submission.layout import FORWARD_KEYS, RATE_KEYS, TRAIN_KEYS, join_rates, split_rates
 
-SESSIONS = Sessions(session_of(trials=9), session_of(trials=6))
+SESSIONS = SessionSplits(session_of(trials=9), session_of(trials=6))
 
 
-def rates_of(sessions: Sessions) -> tuple[Tensor, Tensor]:
+def rates_of(sessions: SessionSplits) -> tuple[Tensor, Tensor]:
     """Rates that differ between units and have the right mean."""
     counts = [part.spikes.float() for part in (sessions.train, sessions.evaluation)]
     return counts[0].mean((0, 1)).expand_as(counts[0]) + 0.01, counts[1].mean((0, 1)).expand_as(counts[1]) + 0.01
@@ -25,7 +25,7 @@ def rates_of(sessions: Sessions) -> tuple[Tensor, Tensor]:
 
 def write(path: Path, change: Callable[[h5py.File], object] = lambda file: None) -> Path:
     with h5py.File(path, "w") as file:
-        for key, array in divide(SESSIONS, *rates_of(SESSIONS)).items():
+        for key, array in split_rates(SESSIONS, *rates_of(SESSIONS)).items():
             file[f"mc_maze/{key}"] = array.numpy()
         change(file)
     return path
@@ -46,7 +46,7 @@ def test_a_good_file_passes(tmp_path: Path) -> None:
 
 def test_arrays_are_the_rates_in_parts() -> None:
     train, rates = rates_of(SESSIONS)
-    arrays = divide(SESSIONS, train, rates)
+    arrays = split_rates(SESSIONS, train, rates)
     assert {key: tuple(array.shape) for key, array in arrays.items()} == {
         "train_rates_heldin": (9, 5, 3),
         "train_rates_heldout": (9, 5, 2),
@@ -55,14 +55,14 @@ def test_arrays_are_the_rates_in_parts() -> None:
         "eval_rates_heldin_forward": (6, 2, 3),
         "eval_rates_heldout_forward": (6, 2, 2),
     }
-    again = unite(arrays)
+    again = join_rates(arrays)
     assert torch.equal(again[0], train[:, :5])
     assert torch.equal(again[1], rates)
 
 
 def test_a_session_without_forward_bins_has_no_forward_arrays() -> None:
-    sessions = Sessions(session_of(9, forward=0), session_of(6, forward=0))
-    assert [*divide(sessions, *rates_of(sessions))] == [key for key in KEYS if key not in FORWARD]
+    sessions = SessionSplits(session_of(9, forward=0), session_of(6, forward=0))
+    assert [*split_rates(sessions, *rates_of(sessions))] == [key for key in RATE_KEYS if key not in FORWARD_KEYS]
 
 
 BAD: dict[str, tuple[Callable[[h5py.File], object], str]] = {
@@ -73,7 +73,7 @@ BAD: dict[str, tuple[Callable[[h5py.File], object], str]] = {
         r"mc_maze of .* lacks the key eval_rates_heldout; add",
     ),
     "missing training rates": (
-        lambda file: [file.pop(f"mc_maze/{key}") for key in TRAIN],
+        lambda file: [file.pop(f"mc_maze/{key}") for key in TRAIN_KEYS],
         r"lacks the key train_rates_heldin, train_rates_heldout",
     ),
     "half of the forward rates": (
@@ -115,7 +115,7 @@ def test_a_bad_file_is_refused(tmp_path: Path, fault: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("keys", [FORWARD, (*FORWARD, *TRAIN)])
+@pytest.mark.parametrize("keys", [FORWARD_KEYS, (*FORWARD_KEYS, *TRAIN_KEYS)])
 def test_what_the_challenge_does_not_need_may_be_missing(tmp_path: Path, keys: tuple[str, ...]) -> None:
     path = write(
         tmp_path / "s.h5",
@@ -131,7 +131,7 @@ def test_no_hdf5(tmp_path: Path, content: bytes) -> None:
         check_submission(tmp_path / "s.h5", {"mc_maze": SESSIONS})
 
 
-def populations(seed: int, hz: float, bin_ms: int) -> tuple[Tensor, Sessions]:
+def populations(seed: int, hz: float, bin_ms: int) -> tuple[Tensor, SessionSplits]:
     """Log-normal rates over units and time, in spikes per bin, and counts drawn from them."""
     generator = torch.Generator().manual_seed(seed)
     shape = (24, 30, 10)
@@ -141,12 +141,12 @@ def populations(seed: int, hz: float, bin_ms: int) -> tuple[Tensor, Sessions]:
     session = replace(
         session_of(24, bins=30, forward=0, heldin=10, heldout=0), spikes=counts, bin_ms=bin_ms, unit_id=torch.arange(10)
     )
-    return rates, Sessions(session, session)
+    return rates, SessionSplits(session, session)
 
 
-def verdict(path: Path, rates: Tensor, sessions: Sessions) -> str:
+def verdict(path: Path, rates: Tensor, sessions: SessionSplits) -> str:
     with h5py.File(path, "w") as file:
-        for key, array in divide(sessions, rates, rates).items():
+        for key, array in split_rates(sessions, rates, rates).items():
             file[f"x/{key}"] = array.numpy()
     try:
         check_submission(path, {"x": sessions})
@@ -175,4 +175,4 @@ def test_units_of_rates_are_told_apart(
 def test_a_session_without_spikes_has_no_unit_to_tell(tmp_path: Path) -> None:
     _, sessions = populations(0, 5.0, 20)
     silent = replace(sessions.evaluation, spikes=torch.zeros_like(sessions.evaluation.spikes))
-    assert verdict(tmp_path / "s.h5", torch.full(silent.spikes.shape, 0.2), Sessions(silent, silent)) == "passed"
+    assert verdict(tmp_path / "s.h5", torch.full(silent.spikes.shape, 0.2), SessionSplits(silent, silent)) == "passed"

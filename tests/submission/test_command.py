@@ -17,12 +17,12 @@ from helpers.nwb_files import write_maze, write_rtt
 from helpers.oracle import evaluate, make_targets
 from helpers.specs import MC_MAZE, MC_RTT
 
-from blend_pl.cli.main import run as blend
+from blend_pl.cli.main import run_command as blend
 from blend_pl.errors import BlendError, ConfigError, DataError, TeacherError
 from blend_pl.prediction import predict
 from blend_pl.report.test_scores import read_test_scores
 from blend_pl.runs.results import read_results
-from blend_pl.submission.layout import KEYS
+from blend_pl.submission.layout import RATE_KEYS
 
 TRAIN_FILE = "sub-Jenkins/sub-Jenkins_ses-full_desc-train_behavior+ecephys.nwb"
 RTT_FILE = "sub-Indy/sub-Indy_desc-train_behavior+ecephys.nwb"
@@ -72,7 +72,7 @@ def test_targets(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Made-up targets of the test trials, in the benchmark's file format."""
     make_tensors = pytest.importorskip("nlb_tools.make_tensors")
     session = predict(only(runs / "test/mc_maze_baseline")).datamodule
-    train, test = session.parts["train"], session.parts["eval"]
+    train, test = session.subsets["train"], session.subsets["eval"]
     rng = np.random.default_rng(0)
     n, bins, forward, heldin = len(test), test.n_observed, test.n_forward, test.n_heldin
     heldout = test.n_units - heldin
@@ -108,13 +108,13 @@ def test_several_sets_in_one_file_have_the_benchmarks_scores(
     pytest.importorskip("nlb_tools")
     printed: dict[str, dict[str, dict[str, float]]] = {}
     monkeypatch.setattr(
-        "blend_pl.submission.command.print_rows", lambda title, rows: printed.update({title.split(":")[0]: rows})
+        "blend_pl.submission.command.print_score_table", lambda title, rows: printed.update({title.split(":")[0]: rows})
     )
     path = tmp_path / "new" / "submission.h5"
     submit(runs / "mc_maze_baseline", runs / "mc_rtt_baseline", "--output", path, "--score")
     with h5py.File(path) as file:
         assert set(file) == {"mc_maze_20", "mc_rtt_20"}
-        assert all(set(file[group]) == set(KEYS) for group in file)
+        assert all(set(file[group]) == set(RATE_KEYS) for group in file)
     targets = make_targets(data / TRAIN_FILE, MC_MAZE, 20) | make_targets(data / RTT_FILE, MC_RTT, 20)
     theirs = evaluate(targets, path)
     assert theirs.keys() == {"mc_maze_20_split", "mc_rtt_20_split"}
@@ -135,7 +135,7 @@ def test_a_simulated_session_in_the_place_of_mc_maze(tmp_path: Path, monkeypatch
     """What `make nlb-submit` does with the demo's students."""
     pytest.importorskip("nlb_tools")
     printed: list[dict[str, dict[str, float]]] = []
-    monkeypatch.setattr("blend_pl.submission.command.print_rows", lambda title, rows: printed.append(rows))
+    monkeypatch.setattr("blend_pl.submission.command.print_score_table", lambda title, rows: printed.append(rows))
     run = fit("simulated_baseline", tmp_path / "runs", f"--data.root={tmp_path}", *SIMULATION)
     submit(run.parent, "--output", tmp_path / "s.h5", "--name", "mc_maze", "--score")
     (train_file,) = tmp_path.rglob("*train*.nwb")
@@ -151,7 +151,7 @@ def test_other_sets_have_the_benchmarks_scores(
 ) -> None:
     pytest.importorskip("nlb_tools")
     printed: list[dict[str, dict[str, float]]] = []
-    monkeypatch.setattr("blend_pl.submission.command.print_rows", lambda title, rows: printed.append(rows))
+    monkeypatch.setattr("blend_pl.submission.command.print_score_table", lambda title, rows: printed.append(rows))
     spec, write_files = SETS[name]
     files = write_files(tmp_path)
     root, bins = f"--data.root={tmp_path}", f"--data.bin_ms={bin_ms}"
@@ -171,7 +171,7 @@ def test_an_ensemble_is_the_mean_of_rates(runs: Path, tmp_path: Path) -> None:
     session = predictions[0].session
     bins, heldin = session.n_observed, session.n_heldin
     with h5py.File(tmp_path / "s.h5") as file:
-        group = {key: torch.from_numpy(file[f"mc_maze_20/{key}"][()]) for key in KEYS}
+        group = {key: torch.from_numpy(file[f"mc_maze_20/{key}"][()]) for key in RATE_KEYS}
     assert torch.equal(group["eval_rates_heldin"], mean[:, :bins, :heldin])
     assert torch.equal(group["eval_rates_heldout"], mean[:, :bins, heldin:])
     assert torch.equal(group["eval_rates_heldin_forward"], mean[:, bins:, :heldin])
@@ -193,7 +193,7 @@ def test_test_trials_are_scored_against_released_targets(
     assert kept["targets_sha256"] == hashlib.sha256(test_targets.read_bytes()).hexdigest()
     released = read_test_scores(run)
     assert released is not None
-    assert (released.scores, released.targets) == (kept["scores"], kept["targets_sha256"])
+    assert (released.scores, released.targets_sha256) == (kept["scores"], kept["targets_sha256"])
     said = " ".join(capsys.readouterr().out.split())
     assert "nothing may be selected on these scores" in said
     assert "is not the eval_data_test.h5 that the benchmark released" in said

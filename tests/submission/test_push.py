@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from blend_pl.errors import BlendError, ConfigError
-from blend_pl.submission.push import HIDDEN, TOKEN, PushError, push
+from blend_pl.submission.push import REDACTED, TOKEN_VARIABLE, PushError, push_to_evalai
 
 SECRET = "eyJhbGciOiJIUzI1NiJ9.secret-of-the-user.0123456789abcdef"
 
@@ -41,7 +41,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
     monkeypatch.setattr(sys, "executable", str(tmp_path / "nowhere" / "python"))
     for name in ("bin", "home"):
         (tmp_path / name).mkdir()
-    return {"PATH": str(tmp_path / "bin"), "HOME": str(tmp_path / "home"), TOKEN: SECRET}
+    return {"PATH": str(tmp_path / "bin"), "HOME": str(tmp_path / "home"), TOKEN_VARIABLE: SECRET}
 
 
 def install(environment: dict[str, str], says: str, code: int = 0, name: str = "evalai") -> Path:
@@ -58,7 +58,10 @@ def test_a_submission_is_taken(submission: Path, environment: dict[str, str]) ->
         environment,
         "Uploading the file...\n\x1b[32mYour submission s.h5 with the id 7 is successfully submitted.\x1b[0m",
     )
-    assert push(submission, "val", environment) == "Your submission s.h5 with the id 7 is successfully submitted."
+    assert (
+        push_to_evalai(submission, "val", environment)
+        == "Your submission s.h5 with the id 7 is successfully submitted."
+    )
     seen = json.loads(record.read_text())
     arguments = ["challenge", "1256", "phase", "2539", "submit", "--file", str(submission), "--large", "--private"]
     assert seen["arguments"] == arguments
@@ -67,7 +70,7 @@ def test_a_submission_is_taken(submission: Path, environment: dict[str, str]) ->
 
 def test_test_trials_go_to_their_own_phase(submission: Path, environment: dict[str, str]) -> None:
     record = install(environment, "successfully submitted")
-    push(submission, "test", environment)
+    push_to_evalai(submission, "test", environment)
     assert json.loads(record.read_text())["arguments"][3] == "2540"
 
 
@@ -75,50 +78,50 @@ def test_the_token_reaches_the_client_in_a_private_file_that_goes_away(
     submission: Path, environment: dict[str, str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     record = install(environment, "token TOKEN, Authorization: Bearer TOKEN: successfully submitted")
-    said = push(submission, "val", environment)
+    said = push_to_evalai(submission, "val", environment)
     seen = json.loads(record.read_text())
     assert (seen["token"], seen["mode"]) == (SECRET, 0o600)
     assert SECRET not in " ".join(seen["arguments"])
     assert SECRET not in " ".join(seen["variables"].values())
     assert not Path(seen["home"]).exists()
-    assert HIDDEN in said
+    assert REDACTED in said
     assert SECRET not in said
     assert SECRET not in "".join(capfd.readouterr())
     assert not (Path(environment["HOME"]) / ".evalai").exists()
 
 
 def test_the_clients_own_token_is_used(submission: Path, environment: dict[str, str]) -> None:
-    del environment[TOKEN]
+    del environment[TOKEN_VARIABLE]
     config = Path(environment["HOME"]) / ".evalai"
     config.mkdir()
     (config / "token.json").write_text(json.dumps({"token": SECRET}))
     record = install(environment, "TOKEN successfully submitted")
-    assert push(submission, "val", environment) == f"{HIDDEN} successfully submitted"
+    assert push_to_evalai(submission, "val", environment) == f"{REDACTED} successfully submitted"
     assert json.loads(record.read_text())["token"] == SECRET
 
 
 @pytest.mark.parametrize("content", [None, "{}", '{"token"', "[]"])
 def test_without_a_token_nothing_is_started(submission: Path, environment: dict[str, str], content: str | None) -> None:
-    del environment[TOKEN]
+    del environment[TOKEN_VARIABLE]
     if content is not None:
         (Path(environment["HOME"]) / ".evalai").mkdir()
         (Path(environment["HOME"]) / ".evalai" / "token.json").write_text(content)
     record = install(environment, "successfully submitted")
     with pytest.raises(ConfigError, match=r"token.*https://eval\.ai/web/profile.*EVALAI_TOKEN$"):
-        push(submission, "val", environment)
+        push_to_evalai(submission, "val", environment)
     assert not record.exists()
 
 
 def test_without_a_client(submission: Path, environment: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match=r"there is no EvalAI client; install uv"):
-        push(submission, "val", environment)
+        push_to_evalai(submission, "val", environment)
 
 
 def test_the_installer_runs_the_client_in_an_environment_of_its_own(
     submission: Path, environment: dict[str, str]
 ) -> None:
     record = install(environment, "successfully submitted", name="uv")
-    push(submission, "val", environment)
+    push_to_evalai(submission, "val", environment)
     seen = json.loads(record.read_text())
     assert seen["arguments"][:8] == ["tool", "run", "--quiet", "--python", "3.9", "--from", "evalai==1.3.18", "evalai"]
     assert seen["arguments"][8:10] == ["challenge", "1256"]
@@ -162,7 +165,7 @@ def test_what_the_client_says_becomes_one_line(
     says, message = ANSWERS[case]
     install(environment, says, code)
     with pytest.raises(PushError, match=message) as raised:
-        push(submission, "val", environment)
+        push_to_evalai(submission, "val", environment)
     assert "\n" not in str(raised.value)
     assert SECRET not in str(raised.value)
 
@@ -172,4 +175,4 @@ def test_a_client_that_cannot_start(submission: Path, environment: dict[str, str
     client.write_text("#!/nowhere/python\n")
     client.chmod(0o755)
     with pytest.raises(BlendError, match=r"cannot start .*evalai"):
-        push(submission, "val", environment)
+        push_to_evalai(submission, "val", environment)

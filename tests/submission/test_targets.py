@@ -17,14 +17,16 @@ import blend_pl.data.io.download as transfer
 from blend_pl.data.nlb.reading import read_session
 from blend_pl.data.nlb.session import SessionTensors
 from blend_pl.errors import DataError
-from blend_pl.metrics.nlb import score
-from blend_pl.submission import Sessions
+from blend_pl.metrics.nlb import evaluate_rates
+from blend_pl.submission import SessionSplits
 from blend_pl.submission.layout import group_name
 from blend_pl.submission.targets import Targets, download_targets
 
 
 @pytest.fixture(scope="module", params=[("mc_maze", 20), ("mc_rtt", 5), ("area2_bump", 20), ("dmfc_rsg", 20)], ids=str)
-def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Sessions, Targets]:
+def case(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, SessionSplits, Targets]:
     """A session whose targets are known, and the benchmark's file of them."""
     pytest.importorskip("nlb_tools", reason="needs the extra nlb")
     name, bin_ms = request.param
@@ -33,10 +35,10 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     files = write_files(folder)
     make_targets(files.train, spec, bin_ms, folder / "targets.h5")
     splits = read_session(spec, files.train, None, bin_ms)
-    return group_name(name, bin_ms), Sessions(splits["train"], splits["val"]), Targets.open(folder / "targets.h5")
+    return group_name(name, bin_ms), SessionSplits(splits["train"], splits["val"]), Targets.open(folder / "targets.h5")
 
 
-def hidden(sessions: Sessions) -> Sessions:
+def hidden(sessions: SessionSplits) -> SessionSplits:
     """The sessions as a test file leaves them: neither held-out units nor forward bins, behaviour or conditions."""
     session, bins, heldin = sessions.evaluation, sessions.evaluation.n_observed, sessions.evaluation.n_heldin
     spikes, observed = session.spikes.clone(), session.observed.clone()
@@ -50,12 +52,12 @@ def hidden(sessions: Sessions) -> Sessions:
         condition=torch.full_like(session.condition, -1),
         decode_mask=torch.zeros_like(session.decode_mask) if session.decode_mask.shape[1] > 1 else session.decode_mask,
         psth=torch.rand_like(session.psth),
-        scored=torch.ones_like(session.scored),
+        scoring_mask=torch.ones_like(session.scoring_mask),
         jitter=torch.zeros_like(session.jitter),
-        group=torch.full_like(session.group, -1),
-        produced=torch.full_like(session.produced, torch.nan),
+        timing_condition=torch.full_like(session.timing_condition, -1),
+        produced_interval=torch.full_like(session.produced_interval, torch.nan),
     )
-    return Sessions(sessions.train, nowhere)
+    return SessionSplits(sessions.train, nowhere)
 
 
 def noisy(session: SessionTensors) -> torch.Tensor:
@@ -63,27 +65,27 @@ def noisy(session: SessionTensors) -> torch.Tensor:
     return session.spikes.double() * 0.3 + torch.rand(session.spikes.shape, generator=generator) + 0.01
 
 
-def test_targets_give_back_what_a_test_file_hides(case: tuple[str, Sessions, Targets]) -> None:
+def test_targets_give_back_what_a_test_file_hides(case: tuple[str, SessionSplits, Targets]) -> None:
     group, known, targets = case
     filled = targets.fill(group, hidden(known))
     ours, theirs, bins = known.evaluation, filled.evaluation, known.evaluation.n_observed
-    for name in ("scored", "condition", "jitter", "decode_mask", "group"):
+    for name in ("scoring_mask", "condition", "jitter", "decode_mask", "timing_condition"):
         assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
-    torch.testing.assert_close(ours.produced, theirs.produced, rtol=1e-6, atol=0, equal_nan=True)
+    torch.testing.assert_close(ours.produced_interval, theirs.produced_interval, rtol=1e-6, atol=0, equal_nan=True)
     assert torch.equal(ours.spikes[:, bins:], theirs.spikes[:, bins:])
-    assert torch.equal(ours.spikes[:, :bins][ours.scored], theirs.spikes[:, :bins][ours.scored])
-    assert torch.equal(ours.observed[:, :bins, 1] & ours.scored, theirs.observed[:, :bins, 1])
+    assert torch.equal(ours.spikes[:, :bins][ours.scoring_mask], theirs.spikes[:, :bins][ours.scoring_mask])
+    assert torch.equal(ours.observed[:, :bins, 1] & ours.scoring_mask, theirs.observed[:, :bins, 1])
     torch.testing.assert_close(ours.velocity, theirs.velocity, rtol=0, atol=0, equal_nan=True)
     assert torch.equal(known.train.velocity, filled.train.velocity)
     # The benchmark stores single precision.
     torch.testing.assert_close(ours.psth, theirs.psth, rtol=0, atol=1e-6, equal_nan=True)
     rates = noisy(known.train), noisy(ours)
-    expected = score(known.train, ours, rates)
+    expected = evaluate_rates(known.train, ours, rates)
     assert len(expected) == (3 if group.startswith("mc_rtt") else 4)
-    assert score(filled.train, theirs, rates) == pytest.approx(expected, abs=1e-6)
+    assert evaluate_rates(filled.train, theirs, rates) == pytest.approx(expected, abs=1e-6)
 
 
-def test_what_was_given_is_left_alone(case: tuple[str, Sessions, Targets]) -> None:
+def test_what_was_given_is_left_alone(case: tuple[str, SessionSplits, Targets]) -> None:
     group, known, targets = case
     before = hidden(known)
     targets.fill(group, before)
@@ -92,7 +94,7 @@ def test_what_was_given_is_left_alone(case: tuple[str, Sessions, Targets]) -> No
     assert before.evaluation.behavior.isnan().all()
 
 
-def test_bins_without_targets_are_not_scored(case: tuple[str, Sessions, Targets], tmp_path: Path) -> None:
+def test_bins_without_targets_are_not_scored(case: tuple[str, SessionSplits, Targets], tmp_path: Path) -> None:
     group, known, targets = case
     path = tmp_path / "padded.h5"
     path.write_bytes(targets.path.read_bytes())
@@ -101,7 +103,7 @@ def test_bins_without_targets_are_not_scored(case: tuple[str, Sessions, Targets]
     filled = Targets.open(path).fill(group, hidden(known)).evaluation
     bins = filled.n_observed
     assert not filled.observed[1, :7, 1].any()
-    assert torch.equal(filled.observed[1, 7:bins, 1], known.evaluation.scored[1, 7:])
+    assert torch.equal(filled.observed[1, 7:bins, 1], known.evaluation.scoring_mask[1, 7:])
     assert not filled.spikes[1, :7, filled.n_heldin :].any()
 
 
@@ -125,7 +127,7 @@ def halve(file: h5py.File, key: str) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_targets_that_do_not_fit(case: tuple[str, Sessions, Targets], tmp_path: Path, fault: str) -> None:
+def test_targets_that_do_not_fit(case: tuple[str, SessionSplits, Targets], tmp_path: Path, fault: str) -> None:
     group, known, targets = case
     change, message = FAULTS[fault]
     path = tmp_path / "targets.h5"
@@ -178,7 +180,7 @@ class Answer(LocalAnswer):
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "*")
-    monkeypatch.setattr(transfer, "WAITS_S", (0, 0))
+    monkeypatch.setattr(transfer, "RETRY_DELAYS_S", (0, 0))
     with serving(Server()) as server:
         yield server
 

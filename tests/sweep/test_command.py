@@ -14,7 +14,7 @@ from helpers import sweeping
 from helpers.cli import REPOSITORY
 from optuna.trial import TrialState
 
-from blend_pl.errors import ConfigError, Stopped
+from blend_pl.errors import ConfigError, TrainingInterrupted
 from blend_pl.sweep import command, sweep
 from blend_pl.sweep.file import read_sweep
 from blend_pl.sweep.journal import JOURNAL, Journal
@@ -58,7 +58,7 @@ def attempts(folder: Path) -> list[list[str]]:
 
 def start(file: Path, number: int, workers: int = 1, together: int = 1) -> Any:
     """A command in a process of its own."""
-    words = ["blend_pl", "sweep", str(file), f"--trials={number}", f"--workers={workers}", f"--together={together}"]
+    words = ["blend_pl", "sweep", str(file), f"--trials={number}", f"--workers={workers}", f"--max_parallel={together}"]
     process = CLEAN.Process(target=sweeping.command, args=(words, dict(os.environ)))
     process.start()
     return process
@@ -67,7 +67,7 @@ def start(file: Path, number: int, workers: int = 1, together: int = 1) -> Any:
 def failed(folder: Path) -> list[int]:
     """Numbers of the trials that have failed and are nobody's."""
     journal = Journal(folder / "runs" / "sweeps" / "s", read_sweep(folder / "s.yaml"))
-    return [trial.number for trial in journal.trials() if journal.failed(trial)]
+    return [trial.number for trial in journal.trials() if journal.is_failed(trial)]
 
 
 def wait_until(happened: Any, seconds: float = 20.0) -> None:
@@ -101,7 +101,7 @@ def test_a_sweep_finds_the_best_and_reports_on_it(folder: Path, capsys: pytest.C
 
 def test_trials_that_share_a_process(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write(folder / "s.yaml")
-    sweep(str(file), trials=4, together=3)
+    sweep(str(file), trials=4, max_parallel=3)
     assert [trial.state for trial in trials(folder)] == [TrialState.COMPLETE] * 4
     assert attempts(folder) == [*[["3-together"]] * 3, ["new"]]
     for trial in trials(folder):
@@ -111,7 +111,7 @@ def test_trials_that_share_a_process(folder: Path, capsys: pytest.CaptureFixture
     assert "see runs/sweeps/s/trial-0000/log.txt" in logs[1]
     assert logs[2].count("fake fit of") == 1
     (folder / "runs" / "fail").touch()
-    sweep(str(file), trials=6, together=2)
+    sweep(str(file), trials=6, max_parallel=2)
     assert "trial 5 failed, exit status 3; see runs/sweeps/s/trial-0005/log.txt" in capsys.readouterr().out
     assert failed(folder) == [4, 5]
 
@@ -121,10 +121,10 @@ def test_a_process_of_several_trials_that_is_killed(folder: Path) -> None:
     (folder / "runs" / "SIGKILL").touch()
     killed = start(file, 2, together=2)
     killed.join(20)
-    assert killed.exitcode == Stopped.status
+    assert killed.exitcode == TrainingInterrupted.status
     assert [trial.state for trial in trials(folder)] == [TrialState.RUNNING] * 2
     (folder / "runs" / "SIGKILL").unlink()
-    sweep(str(file), trials=2, together=2)
+    sweep(str(file), trials=2, max_parallel=2)
     assert [trial.state for trial in trials(folder)] == [TrialState.COMPLETE] * 2
 
 
@@ -203,7 +203,7 @@ def test_an_interrupted_sweep_leaves_its_trials_to_go_on(sent: signal.Signals, f
     wait_until(lambda: len(list(folder.glob("runs/sweeps/s/trial-*/checkpoints/last.ckpt"))) == 1)
     os.kill(ended.pid, sent)
     ended.join(20)
-    assert ended.exitcode == Stopped.status == 75
+    assert ended.exitcode == TrainingInterrupted.status == 75
     assert [trial.state for trial in trials(folder)] == [TrialState.RUNNING]
     assert failed(folder) == []
 
@@ -214,7 +214,7 @@ def test_a_trial_that_is_killed_has_not_failed(sent: signal.Signals, folder: Pat
     (folder / "runs" / sent.name).touch()
     ended = start(file, 2)
     ended.join(20)
-    assert ended.exitcode == Stopped.status
+    assert ended.exitcode == TrainingInterrupted.status
     assert [trial.state for trial in trials(folder)] == [TrialState.RUNNING]
     (folder / "runs" / sent.name).unlink()
     sweep(str(file), trials=2)
@@ -271,9 +271,9 @@ def test_a_failed_trial_is_tried_again_by_each_later_command_once(folder: Path) 
     assert claim is not None
     assert claim.number == 0
     assert journals[1].claim(1) is None
-    assert journals[1].open()
+    assert journals[1].has_pending()
     journals[0].fail(claim, "again")
-    assert not journals[1].open()
+    assert not journals[1].has_pending()
     assert [journal.claim(1) for journal in journals] == [None, None], "both began before it failed again"
     sweep(str(file), trials=1)
     assert attempts(folder) == [["new", "new"]]
@@ -301,7 +301,7 @@ def test_each_of_several_workers_has_one_gpu(
     if named is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     monkeypatch.setenv("SLURM_NTASKS", "4")
-    variables = [command._variables(worker, workers) for worker in range(workers)]
+    variables = [command._worker_environment(worker, workers) for worker in range(workers)]
     assert [each.get("CUDA_VISIBLE_DEVICES") for each in variables] == expected
     assert not any("SLURM_NTASKS" in each for each in variables)
 

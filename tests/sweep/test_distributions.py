@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blend_pl.errors import ConfigError
-from blend_pl.sweep.distributions import KINDS, distribution
+from blend_pl.sweep.distributions import DISTRIBUTIONS, parse_distribution
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -22,14 +22,14 @@ POSITIVE = st.floats(1e-3, 1e3).map(lambda number: round(number, 3))
 
 def asked(entry: dict[str, Any], seed: int = 0) -> tuple[Any, Any]:
     """A value, and the same value asked for again."""
-    drawn = distribution("x", entry)
+    drawn = parse_distribution("x", entry)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     trial = study.ask()
     return drawn.draw("x", trial), drawn.draw("x", optuna.trial.Trial(study, trial._trial_id))
 
 
 def sample(entry: dict[str, Any]) -> np.ndarray:
-    drawn = distribution("x", entry)
+    drawn = parse_distribution("x", entry)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     return np.array([drawn.draw("x", study.ask()) for _ in range(N)])
 
@@ -137,7 +137,7 @@ def test_values_come_with_their_probabilities() -> None:
 )
 def test_a_bad_entry_is_refused_on_one_line(entry: Any, complaint: str) -> None:
     with pytest.raises(ConfigError) as error:
-        distribution("model.x", entry)
+        parse_distribution("model.x", entry)
     assert complaint in str(error.value)
     assert "model.x" in str(error.value)
     assert "\n" not in str(error.value)
@@ -147,4 +147,4 @@ def test_every_distribution_that_wandb_documents_is_known() -> None:
     documented = """constant categorical categorical_w_probabilities int_uniform uniform q_uniform log_uniform
     log_uniform_values q_log_uniform q_log_uniform_values inv_log_uniform inv_log_uniform_values normal q_normal
     log_normal q_log_normal beta q_beta"""
-    assert set(documented.split()) <= set(KINDS)
+    assert set(documented.split()) <= set(DISTRIBUTIONS)

@@ -49,7 +49,7 @@ def test_a_trial_is_run_as_the_agent_would_run_it(path: Path, tmp_path: Path, mo
     values = drawn(sweep, 0)
     command = vector_of_the_agent(path, values, tmp_path, monkeypatch)
     assert command[:5] == ["/usr/bin/env", "python", "-m", "blend_pl", "fit"]
-    assert sweep.arguments(values) == [sys.executable, *command[2:]]
+    assert sweep.build_command(values) == [sys.executable, *command[2:]]
 
 
 def fit(command: list[str], folder: Path, *more: str) -> BlendCLI:
@@ -78,7 +78,7 @@ def flat(settings: Any, prefix: str = "") -> dict[str, Any]:
 def test_a_sweep_file_is_understood(path: Path, parser: Any) -> None:
     sweep = read_sweep(path)
     values = drawn(sweep, 0)
-    parsed = flat(parser.parse_args(compose_arguments(sweep.arguments(values)[3:])[1:]).as_dict())
+    parsed = flat(parser.parse_args(compose_arguments(sweep.build_command(values)[3:])[1:]).as_dict())
     loss = yaml.safe_load(values.pop("distillation.loss", "null"))
     assert {name: parsed[name] for name in values} == values
     if loss:
@@ -111,7 +111,7 @@ def test_a_trial_of_every_sweep_trains(
     folder = tmp_path_factory.getbasetemp() / "sweeps" / path.stem.rpartition("_")[0]
     data = write_set(experiment(f"{path.stem.rpartition('_')[0]}_baseline"), folder)
     sweep = read_sweep(path)
-    run = fit(vector_of_the_agent(path, drawn(sweep, 1), tmp_path, monkeypatch), folder, *data).run
+    run = fit(vector_of_the_agent(path, drawn(sweep, 1), tmp_path, monkeypatch), folder, *data).run_dir
     assert sweep.metric in json.loads((run / "results.json").read_text())["selected"]
 
 
@@ -164,12 +164,12 @@ def test_a_killed_sweep_goes_on_with_its_trial(tmp_path: Path) -> None:
         ({"run_cap": 0}, "whole number from 1"),
         ({"parameters": {}}, "is a mapping"),
         ({"parameters": {"run_dir": {"value": "x"}}}, "set for each trial"),
-        ({"parameters": {"data.select_on": {"value": "val"}}}, "select on the trials that are reported"),
+        ({"parameters": {"data.selection_split": {"value": "val"}}}, "select on the trials that are reported"),
         ({"parameters": {"x": {"value": None}}}, 'the string "null"'),
         ({"command": "python"}, "is a list of words"),
         ({"command": ["${interpreter}", "-m", "${program}", "${args}"]}, "runs no fit"),
         ({"command": ["${program}", "fit", "${args_no_boolean_flags}"]}, "which fit does not take"),
-        ({"command": ["${program}", "fit", "--data.select_on=val", "${args}"]}, "select on the trials"),
+        ({"command": ["${program}", "fit", "--data.selection_split=val", "${args}"]}, "select on the trials"),
         ({"command": ["${program}", "fit", "--config", "no.yaml", "${args}"]}, "cannot read the config file no.yaml"),
     ],
 )

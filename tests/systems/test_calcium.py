@@ -10,8 +10,8 @@ from helpers.calcium import NETWORK, neuprint, neuprint_teacher, tiny_calcium
 from helpers.systems import save, trainer
 
 from blend_pl.callbacks import Distillation
-from blend_pl.data.calcium import BugeonDataModule, PopulationBatch
-from blend_pl.distillation import Correlation, DistillationLoss, Feature, GaussianSoft, Hard
+from blend_pl.data.calcium import BugeonDataModule, CalciumBatch
+from blend_pl.distillation import CorrelationLoss, DistillationLoss, FeatureLoss, GaussianSoftLoss, HardLoss
 from blend_pl.likelihoods import Gaussian
 from blend_pl.systems import Student, Teacher
 
@@ -22,18 +22,18 @@ def module(tmp_path_factory: pytest.TempPathFactory) -> BugeonDataModule:
 
 
 @pytest.fixture
-def batch(module: BugeonDataModule) -> PopulationBatch:
+def batch(module: BugeonDataModule) -> CalciumBatch:
     return next(iter(module.train_dataloader()))
 
 
-def spoilt(batch: PopulationBatch) -> PopulationBatch:
+def spoilt(batch: CalciumBatch) -> CalciumBatch:
     assert batch.privileged is not None
     return replace(batch, privileged=torch.full_like(batch.privileged, torch.nan))
 
 
-def test_behaviour_changes_no_bit_of_a_student(module: BugeonDataModule, batch: PopulationBatch) -> None:
+def test_behaviour_changes_no_bit_of_a_student(module: BugeonDataModule, batch: CalciumBatch) -> None:
     student = neuprint(Student, module.signature)
-    for seen in (spoilt(batch), batch.public()):
+    for seen in (spoilt(batch), batch.without_privileged()):
         assert torch.equal(student.predict_step(batch, 0), student.predict_step(seen, 0))
         terms = [student.objective(student.encode(b), *_labels(student, b)) for b in (batch, seen)]
         gradients = [torch.autograd.grad(term["loss"], [*student.parameters()]) for term in terms]
@@ -41,20 +41,20 @@ def test_behaviour_changes_no_bit_of_a_student(module: BugeonDataModule, batch: 
         assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
-def _labels(student: Student, batch: PopulationBatch) -> tuple[torch.Tensor, PopulationBatch]:
+def _labels(student: Student, batch: CalciumBatch) -> tuple[torch.Tensor, CalciumBatch]:
     masked, labels = student.mask(batch, 5, 0)
-    assert isinstance(masked, PopulationBatch)
+    assert isinstance(masked, CalciumBatch)
     return labels, masked
 
 
-def test_behaviour_changes_a_teacher(module: BugeonDataModule, batch: PopulationBatch) -> None:
+def test_behaviour_changes_a_teacher(module: BugeonDataModule, batch: CalciumBatch) -> None:
     teacher = neuprint_teacher(module.signature)
     assert batch.privileged is not None
     other = replace(batch, privileged=batch.privileged + 1)
     assert not torch.allclose(teacher.predict_step(batch, 0), teacher.predict_step(other, 0))
 
 
-def test_a_state_that_is_missing_is_learned(module: BugeonDataModule, batch: PopulationBatch) -> None:
+def test_a_state_that_is_missing_is_learned(module: BugeonDataModule, batch: CalciumBatch) -> None:
     teacher = neuprint_teacher(module.signature)
     assert batch.privileged is not None
     gaps = replace(spoilt(batch), privileged_valid=torch.zeros_like(batch.privileged, dtype=torch.bool))
@@ -63,7 +63,7 @@ def test_a_state_that_is_missing_is_learned(module: BugeonDataModule, batch: Pop
     assert teacher.missing.grad.all()
 
 
-def test_a_mask_hides_zeroes_noise_and_keeps(module: BugeonDataModule, batch: PopulationBatch) -> None:
+def test_a_mask_hides_zeroes_noise_and_keeps(module: BugeonDataModule, batch: CalciumBatch) -> None:
     student = neuprint(Student, module.signature)
     hidden, zero, kept = [], [], []
     for seed in range(30):
@@ -72,13 +72,13 @@ def test_a_mask_hides_zeroes_noise_and_keeps(module: BugeonDataModule, batch: Po
         zero.append((masked.observed[labels] == 0).float().mean())
         kept.append((masked.observed[labels] == batch.observed[labels]).float().mean())
         assert torch.equal(masked.observed[~labels], batch.observed[~labels])
-        assert torch.equal(masked.surroundings, batch.surroundings)  # type: ignore[attr-defined]
+        assert torch.equal(masked.population_context, batch.population_context)  # type: ignore[attr-defined]
     shares = [float(torch.stack(values).mean()) for values in (hidden, zero, kept)]
     # One cell in forty never changes: its entries are zero, and kept, whatever is done.
     assert shares == pytest.approx([0.25, 0.8, 0.1], abs=0.04)
 
 
-def test_frames_that_were_not_recorded_are_no_labels(module: BugeonDataModule, batch: PopulationBatch) -> None:
+def test_frames_that_were_not_recorded_are_no_labels(module: BugeonDataModule, batch: CalciumBatch) -> None:
     student = neuprint(Student, module.signature)
     valid = batch.target_valid.clone()
     valid[:, :10] = False
@@ -99,10 +99,10 @@ def test_training_lowers_the_loss(module: BugeonDataModule, tmp_path: Path) -> N
     assert losses[-1] < 0.85 * losses[0]
 
 
-@pytest.mark.parametrize("loss", [Hard, Feature, Correlation, GaussianSoft])
+@pytest.mark.parametrize("loss", [HardLoss, FeatureLoss, CorrelationLoss, GaussianSoftLoss])
 def test_every_strategy_moves_a_student(module: BugeonDataModule, tmp_path: Path, loss: type[DistillationLoss]) -> None:
     """Through the callback and the losses that spikes have, and down to the embeddings."""
-    gaussian = loss is GaussianSoft
+    gaussian = loss is GaussianSoftLoss
     network = {**NETWORK, "variance": gaussian}
     likelihood = {"class_path": "blend_pl.likelihoods.Gaussian" if gaussian else "blend_pl.likelihoods.UnitGaussian"}
     parameters = {
@@ -127,7 +127,7 @@ def test_every_strategy_moves_a_student(module: BugeonDataModule, tmp_path: Path
     assert (moved[0.2] - moved[1.0]).abs().max() > 1e-3
 
 
-def test_a_rank_without_windows_has_nothing_to_say(module: BugeonDataModule, batch: PopulationBatch) -> None:
+def test_a_rank_without_windows_has_nothing_to_say(module: BugeonDataModule, batch: CalciumBatch) -> None:
     """Where there are more processes than windows."""
     student = neuprint(Student, module.signature)
     none = torch.arange(0)
@@ -137,12 +137,12 @@ def test_a_rank_without_windows_has_nothing_to_say(module: BugeonDataModule, bat
         "target",
         "target_valid",
         "index",
-        "rows",
+        "global_rows",
         "privileged",
         "privileged_valid",
-        "surroundings",
+        "population_context",
     )
-    empty = PopulationBatch(**{**whole, **{name: whole[name][none] for name in per_window}})
+    empty = CalciumBatch(**{**whole, **{name: whole[name][none] for name in per_window}})
     assert student.validation_step(empty, 0).shape == (0, *batch.target.shape[1:])
     student.validation_step(batch, 0)
     assert student.validation_loss.compute().isfinite()

@@ -11,21 +11,21 @@ from helpers.systems import make, make_teacher, save
 from torch import nn
 
 from blend_pl.data.nlb.session import Signature
-from blend_pl.distillation import Feature, MixedObjective
+from blend_pl.distillation import FeatureLoss, MixedObjective
 from blend_pl.errors import TeacherError
 from blend_pl.models import Encoding
 from blend_pl.systems import Student, Teacher
 from blend_pl.systems.checkpoint import load_system
-from blend_pl.systems.student import OBJECTIVE, SESSION
+from blend_pl.systems.student import OBJECTIVE_PREFIX, SESSION_KEY
 
-SIGNATURE = Signature.of("tiny", session_of())
+SIGNATURE = Signature.from_session("tiny", session_of())
 
 
 def distilled() -> Student:
     """A student with the projectors of feature distillation."""
-    student, loss = make(Student, SIGNATURE), Feature()
+    student, loss = make(Student, SIGNATURE), FeatureLoss()
     example = student.eval().encode(batch_of(session_of()))
-    loss.match(example, example)
+    loss.check_compatible(example, example)
     student.objective = MixedObjective(student.objective, loss, student.encode, 0.5)
     return student
 
@@ -40,7 +40,7 @@ def test_system_built_in_python_stores_no_objects(tmp_path: Path) -> None:
     checkpoint = stored(make(Student, SIGNATURE))
     assert "hyper_parameters" not in checkpoint
     torch.save(checkpoint, tmp_path / "checkpoint")
-    assert torch.load(tmp_path / "checkpoint", weights_only=True)[SESSION]["unit_id"] == [0, 1, 2, 3, 4]
+    assert torch.load(tmp_path / "checkpoint", weights_only=True)[SESSION_KEY]["unit_id"] == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("kind", [Student, Teacher])
@@ -55,9 +55,9 @@ def test_network_is_rebuilt_from_what_the_checkpoint_says_of_the_session(kind: t
 
 def test_student_alone_leaves_the_projectors_behind() -> None:
     checkpoint, alone = stored(distilled()), make(Student)
-    assert any(name.startswith(OBJECTIVE) for name in checkpoint["state_dict"])
+    assert any(name.startswith(OBJECTIVE_PREFIX) for name in checkpoint["state_dict"])
     alone.on_load_checkpoint(checkpoint)
-    assert not any(name.startswith(OBJECTIVE) for name in checkpoint["state_dict"])
+    assert not any(name.startswith(OBJECTIVE_PREFIX) for name in checkpoint["state_dict"])
     alone.load_state_dict(checkpoint["state_dict"], strict=True)
 
 
@@ -66,7 +66,7 @@ def test_distillation_that_goes_on_gets_its_projectors_back() -> None:
     checkpoint = stored(first)
     second.on_load_checkpoint(checkpoint)
     second.load_state_dict(checkpoint["state_dict"], strict=True)
-    names = [name for name in second.state_dict() if name.startswith(OBJECTIVE)]
+    names = [name for name in second.state_dict() if name.startswith(OBJECTIVE_PREFIX)]
     assert len(names) == 5
     assert all(torch.equal(second.state_dict()[name], first.state_dict()[name]) for name in names)
 

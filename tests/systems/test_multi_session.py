@@ -14,12 +14,12 @@ from helpers.systems import save, trainer
 
 from blend_pl.callbacks import DecodingEvaluation, Distillation, Pretrained
 from blend_pl.data.lfp.batches import SessionBatch
-from blend_pl.data.lfp.signature import Member, SessionSet
+from blend_pl.data.lfp.signature import MultiSessionSignature, SessionInfo
 from blend_pl.data.nlb.session import Signature
-from blend_pl.distillation import Hard, Representation
+from blend_pl.distillation import HardLoss, RepresentationLoss
 from blend_pl.errors import ConfigError, DataError, TeacherError
 from blend_pl.masking import TokenMasking
-from blend_pl.models import NDT, PatchAutoencoder, Separate
+from blend_pl.models import NDT, PatchAutoencoder, PerSessionNetworks
 from blend_pl.models.layers.patches import CountPatches, WaveformPatches
 from blend_pl.systems import LFPDecoder, LFPStudent, Multimodal, SpikeTeacher
 from blend_pl.systems.checkpoint import INSTANTIATOR, load_system
@@ -52,7 +52,7 @@ def test_spikes_change_no_bit_of_a_student(data: InMemory, batch: SessionBatch, 
     """Neither of what it predicts, nor of what it learns."""
     student = make_lfp(kind, data.signature)
     gradients = []
-    for seen in (batch, spoilt(batch), batch.public()):
+    for seen in (batch, spoilt(batch), batch.without_privileged()):
         masked, labels = student.mask(seen, 5, 0)
         encoding = student.encode(masked)
         loss = student.objective(encoding, labels, masked)["loss"]
@@ -71,13 +71,13 @@ def test_a_teacher_sees_spikes_and_nothing_else(data: InMemory, batch: SessionBa
     assert batch.privileged is not None
     assert not torch.allclose(teacher.latents(batch), teacher.latents(replace(batch, privileged=batch.privileged + 1)))
     with pytest.raises(TeacherError, match="this batch carries none"):
-        teacher.encode(batch.public())
+        teacher.encode(batch.without_privileged())
 
 
 def test_a_teacher_sees_all_spikes_of_what_is_masked_for_a_student(data: InMemory, batch: SessionBatch) -> None:
     teacher, student = make_lfp(SpikeTeacher, data.signature).eval(), make_lfp(LFPStudent, data.signature)
     masked, _ = student.mask(batch, 3, 0)
-    assert masked.hidden is not None
+    assert masked.patch_mask is not None
     assert torch.equal(teacher.latents(masked), teacher.latents(batch))
 
 
@@ -85,11 +85,11 @@ def test_a_teacher_sees_all_spikes_of_what_is_masked_for_a_student(data: InMemor
 def test_labels_are_what_was_dropped(data: InMemory, batch: SessionBatch, kind: type[LFPStudent]) -> None:
     system = make_lfp(kind, data.signature)
     masked, labels = system.mask(batch, 3, 0)
-    assert masked.hidden is not None
+    assert masked.patch_mask is not None
     assert labels.shape == masked.target.shape
     for row, name in enumerate(batch.sessions):
-        patches = system.network.patches(name)
-        hidden = masked.hidden[row]
+        patches = system.network.n_patches(name)
+        hidden = masked.patch_mask[row]
         assert int(hidden.sum()) == round(0.6 * 50 * patches)
         assert not hidden[:, patches:].any()
         channels = masked.target_valid[row, 0].sum()
@@ -100,19 +100,19 @@ def test_labels_are_what_was_dropped(data: InMemory, batch: SessionBatch, kind: 
 def test_a_mask_does_not_depend_on_the_division_over_ranks(data: InMemory, batch: SessionBatch) -> None:
     student = make_lfp(LFPStudent, data.signature)
     whole, _ = student.mask(batch, 3, 0)
-    assert whole.hidden is not None
+    assert whole.patch_mask is not None
     rows = torch.arange(1, len(batch), 2)
     tensors = {k: v[rows] for k, v in vars(batch).items() if isinstance(v, torch.Tensor)}
     share = replace(batch, **tensors, sessions=batch.sessions[1::2])
     part, _ = student.mask(share, 3, 0)
-    assert part.hidden is not None
-    assert torch.equal(part.hidden, whole.hidden[rows])
+    assert part.patch_mask is not None
+    assert torch.equal(part.patch_mask, whole.patch_mask[rows])
 
 
 def test_without_masking_all_is_reconstructed(data: InMemory, batch: SessionBatch) -> None:
     student = make_lfp(LFPStudent, data.signature, token_masking=TokenMasking(0.0))
     masked, labels = student.mask(batch, 3, 0)
-    assert masked.hidden is None
+    assert masked.patch_mask is None
     assert torch.equal(labels, batch.target_valid)
     with pytest.raises(ValueError, match="something must be seen"):
         TokenMasking(1.0)
@@ -149,7 +149,7 @@ def test_a_student_comes_close_to_its_teacher_through_the_callback(data: InMemor
     """The same callback as everywhere; the teacher stays as it was and out of the checkpoint."""
     teacher = make_lfp(SpikeTeacher, data.signature)
     path = saved(teacher, tmp_path / "teacher.ckpt")
-    callback, evaluation = Distillation(str(path), Representation(), 1 / 6), DecodingEvaluation()
+    callback, evaluation = Distillation(str(path), RepresentationLoss(), 1 / 6), DecodingEvaluation()
     student = make_lfp(LFPStudent, optimizer=LR, token_masking=TokenMasking(0.3))
     training = trainer(tmp_path, 3, callback, evaluation)
     training.fit(student, datamodule=data)
@@ -188,7 +188,7 @@ def test_fine_tuning_begins_where_training_has_ended(data: InMemory, tmp_path: P
     path = saved(teacher, tmp_path / "teacher.ckpt")
     torch.manual_seed(7)
     one = partial(PatchAutoencoder, embedding=CountPatches, **NETWORK)
-    tuned = SpikeTeacher(one if n_networks == "one" else partial(Separate, network=one))
+    tuned = SpikeTeacher(one if n_networks == "one" else partial(PerSessionNetworks, build_network=one))
     callback = Pretrained(str(path))
     training = trainer(tmp_path, 1, callback, limit_train_batches=0, limit_val_batches=0)
     training.fit(tuned, datamodule=data)
@@ -213,10 +213,10 @@ def test_a_system_comes_back_from_its_checkpoint_with_its_sessions(data: InMemor
 def test_a_teacher_of_other_sessions_is_refused(data: InMemory, tmp_path: Path) -> None:
     some = in_memory("a1", "a2")
     path = saved(make_lfp(SpikeTeacher, some.signature), tmp_path / "teacher.ckpt")
-    fitting = trainer(tmp_path, 1, Distillation(str(path), Representation()))
+    fitting = trainer(tmp_path, 1, Distillation(str(path), RepresentationLoss()))
     with pytest.raises(TeacherError, match=r"knows in_memory \(2 session\(s\): a1, a2;"):
         fitting.fit(make_lfp(LFPStudent), datamodule=data)
-    callback = Distillation(str(saved(make_lfp(SpikeTeacher, data.signature), path)), Representation())
+    callback = Distillation(str(saved(make_lfp(SpikeTeacher, data.signature), path)), RepresentationLoss())
     trainer(tmp_path, 1, callback).fit(make_lfp(LFPStudent), datamodule=in_memory("a1"))
     assert callback.teachers
 
@@ -224,21 +224,21 @@ def test_a_teacher_of_other_sessions_is_refused(data: InMemory, tmp_path: Path) 
 def test_a_session_of_other_units_is_another_session(data: InMemory) -> None:
     first, *others = data.signature.sessions
     changed = replace(data.signature, sessions=(replace(first, unit_id=first.unit_id[1:]), *others))
-    assert data.signature.teaches(data.signature)
-    assert not data.signature.teaches(changed)
-    assert not data.signature.accepts(changed)
-    assert not data.signature.accepts(Signature.of("nlb", session_of()))
-    new = replace(data.signature, sessions=(Member("z", "A", ("1",), ("2",)),))
-    assert data.signature.accepts(new)
-    assert not data.signature.teaches(new)
-    assert SessionSet.restored(data.signature.stored()) == data.signature
+    assert data.signature.can_teach(data.signature)
+    assert not data.signature.can_teach(changed)
+    assert not data.signature.is_compatible_with(changed)
+    assert not data.signature.is_compatible_with(Signature.from_session("nlb", session_of()))
+    new = replace(data.signature, sessions=(SessionInfo("z", "A", ("1",), ("2",)),))
+    assert data.signature.is_compatible_with(new)
+    assert not data.signature.can_teach(new)
+    assert MultiSessionSignature.from_dict(data.signature.to_dict()) == data.signature
 
 
 def test_what_a_system_of_many_sessions_cannot_do(data: InMemory) -> None:
     with pytest.raises(DataError, match="needs sessions of spikes and LFP"):
-        make_lfp(LFPStudent, Signature.of("nlb", session_of()))
+        make_lfp(LFPStudent, Signature.from_session("nlb", session_of()))
     with pytest.raises(ConfigError, match="NDT is no network of several sessions"):
-        LFPStudent(partial(NDT, layers=1)).build(data.signature)
+        LFPStudent(partial(NDT, num_layers=1)).build(data.signature)
     silent = replace(data.signature, sessions=tuple(replace(m, unit_id=()) for m in data.signature.sessions))
     with pytest.raises(TeacherError, match="needs units, and a1 has none"):
         make_lfp(SpikeTeacher, silent)
@@ -250,4 +250,4 @@ def test_what_a_system_of_many_sessions_cannot_do(data: InMemory) -> None:
 def test_other_strategies_say_why_they_cannot(data: InMemory, tmp_path: Path) -> None:
     path = saved(make_lfp(SpikeTeacher, data.signature), tmp_path / "teacher.ckpt")
     with pytest.raises(TeacherError, match=r"the teacher predicts \(bins, neurons\)"):
-        trainer(tmp_path, 1, Distillation(str(path), Hard())).fit(make_lfp(LFPStudent), datamodule=data)
+        trainer(tmp_path, 1, Distillation(str(path), HardLoss())).fit(make_lfp(LFPStudent), datamodule=data)

@@ -14,7 +14,7 @@ from blend_pl.data.lfp.batches import SessionBatch
 from blend_pl.errors import ConfigError, TeacherError
 from blend_pl.export import command
 from blend_pl.masking import TokenMasking
-from blend_pl.models import PatchAutoencoder, Separate
+from blend_pl.models import PatchAutoencoder, PerSessionNetworks
 from blend_pl.systems import Multimodal
 
 
@@ -32,25 +32,30 @@ def test_it_sees_spikes_and_lfp(system: Multimodal, batch: SessionBatch) -> None
     assert not torch.allclose(latents, system.latents(replace(batch, privileged=more)))
     assert not torch.allclose(latents, system.latents(replace(batch, observed=batch.observed + 1)))
     with pytest.raises(TeacherError, match="needs spikes beside the LFP, and this batch carries none; predict with a"):
-        system.encode(batch.public())
+        system.encode(batch.without_privileged())
 
 
 def test_an_equal_share_of_either_kind_is_dropped(system: Multimodal, batch: SessionBatch) -> None:
     masked, labels = system.mask(batch, 3, 0)
-    assert masked.hidden is not None
+    assert masked.patch_mask is not None
     n = masked.n_units
     behind = -(-n // 8)
     for row, name in enumerate(batch.sessions):
         for table, hidden, scored, valid in (
-            (system.both.units, masked.hidden[row, :, :behind], labels[row, :, :n], masked.target_valid[row, 0, :n]),
             (
-                system.both.lfp.table,
-                masked.hidden[row, :, behind:],
+                system.multimodal_network.unit_table,
+                masked.patch_mask[row, :, :behind],
+                labels[row, :, :n],
+                masked.target_valid[row, 0, :n],
+            ),
+            (
+                system.multimodal_network.lfp.table,
+                masked.patch_mask[row, :, behind:],
                 labels[row, :, n:],
                 masked.target_valid[row, 0, n:],
             ),
         ):
-            assert int(hidden.sum()) == round(0.6 * 50 * table.patches(name))
+            assert int(hidden.sum()) == round(0.6 * 50 * table.n_patches(name))
             assert int(valid.sum()) == table.channels[name]
             wanted = hidden.repeat_interleave(8, -1)[:, : scored.shape[1]] & valid
             assert torch.equal(scored, wanted)
@@ -75,7 +80,7 @@ def test_each_kind_has_its_own_likelihood(data: InMemory, batch: SessionBatch) -
 def test_without_masking_all_is_reconstructed(data: InMemory, batch: SessionBatch) -> None:
     system = make_lfp(Multimodal, data.signature, token_masking=TokenMasking(0.0))
     masked, labels = system.mask(batch, 3, 0)
-    assert masked.hidden is None
+    assert masked.patch_mask is None
     assert torch.equal(labels, masked.target_valid)
 
 
@@ -88,7 +93,7 @@ def test_sessions_are_scored_known_or_new(data: InMemory, system: Multimodal, tm
 def test_it_is_not_offered_for_real_time(system: Multimodal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "load_system", lambda path: system)
     with pytest.raises(TeacherError, match="holds a Multimodal, whose input is missing in real time"):
-        command.student_of(tmp_path)
+        command.load_student(tmp_path)
 
 
 def test_what_it_cannot_do_without(data: InMemory) -> None:
@@ -99,5 +104,7 @@ def test_what_it_cannot_do_without(data: InMemory) -> None:
     system = make_lfp(Multimodal, replace(data.signature, sessions=tuple(others)))
     with pytest.raises(TeacherError, match="needs units, and a1 has none"):
         system.register_session(silent)
-    with pytest.raises(ConfigError, match="Separate cannot take spikes in; choose PatchAutoencoder"):
-        Multimodal(partial(Separate, network=partial(PatchAutoencoder, **NETWORK)), 8).build(data.signature)
+    with pytest.raises(ConfigError, match="PerSessionNetworks cannot take spikes in; choose PatchAutoencoder"):
+        Multimodal(partial(PerSessionNetworks, build_network=partial(PatchAutoencoder, **NETWORK)), 8).build(
+            data.signature
+        )

@@ -11,7 +11,7 @@ from helpers.systems import make, trainer
 from torch import nn
 
 from blend_pl.data.batch import Batch
-from blend_pl.data.nlb.batches import Standardisation, TrialBatches, TrialSampler
+from blend_pl.data.nlb.batches import Standardizer, TrialLoader, TrialSampler
 from blend_pl.data.nlb.module import NLBDataModule
 from blend_pl.data.nlb.session import SessionTensors, Signature
 from blend_pl.errors import ConfigError, DataError
@@ -21,7 +21,7 @@ from blend_pl.systems import Student
 
 def student_of(session: SessionTensors, **settings: object) -> Student:
     torch.manual_seed(0)
-    student = make(Student, Signature.of("tiny", session), **settings).eval()
+    student = make(Student, Signature.from_session("tiny", session), **settings).eval()
     student.log = student.log_dict = lambda *_, **__: None  # type: ignore[assignment, method-assign]
     return student
 
@@ -44,7 +44,7 @@ def test_behaviour_changes_no_bit(student: Student, batch: Batch, step: str) -> 
     expected = getattr(student, step)(batch, 0)
     assert expected.isfinite().all()
     assert torch.equal(getattr(student, step)(broken, 0), expected)
-    assert torch.equal(getattr(student, step)(batch.public(), 0), expected)
+    assert torch.equal(getattr(student, step)(batch.without_privileged(), 0), expected)
 
 
 def test_predictions_are_expected_counts(student: Student, batch: Batch) -> None:
@@ -77,7 +77,7 @@ def test_masks_do_not_depend_on_how_trials_are_divided(masking: Masking, world: 
 
     def masked(rank: int, world: int) -> list[tuple[Batch, torch.Tensor]]:
         sampler = TrialSampler(11, 15 // world, True, 3, rank, world)
-        batches = TrialBatches(session, Standardisation.fit(session.behavior), sampler)
+        batches = TrialLoader(session, Standardizer.fit(session.behavior), sampler)
         return [student.mask(batch, 7, 0) for batch in batches]
 
     (whole, labels), *rest = masked(0, 1)
@@ -103,7 +103,7 @@ def test_labels_are_the_hidden_and_the_never_observed_entries(batch: Batch) -> N
     expected = torch.ones_like(labels)
     expected[:, :5, :3] = masked.observed == 0
     assert 0 < expected[:, :5, :3].sum() < expected[:, :5, :3].numel()
-    assert torch.equal(labels, expected & session.valid(torch.arange(6)))
+    assert torch.equal(labels, expected & session.valid_mask(torch.arange(6)))
     assert torch.equal(masked.target, batch.target)
 
 
@@ -122,7 +122,7 @@ def test_validation_scores_what_is_never_observed() -> None:
     student, batch = student_of(session), batch_of(session)
     rates = student.validation_step(batch, 0)
     entries = rates - batch.target * rates.log()
-    labels = session.valid(torch.arange(6))
+    labels = session.valid_mask(torch.arange(6))
     labels[:, :5, :3] = False
     torch.testing.assert_close(student.validation_loss.compute(), entries[labels].mean())
 
@@ -149,19 +149,19 @@ def set_up(student: Student, signature: Signature) -> None:
 
 def test_is_built_once(student: Student) -> None:
     before = dict(student.named_parameters())
-    set_up(student, Signature.of("tiny", session_of()))
+    set_up(student, Signature.from_session("tiny", session_of()))
     assert all(parameter is before[name] for name, parameter in student.named_parameters())
 
 
 def test_session_of_other_sizes_is_refused(student: Student) -> None:
     with pytest.raises(DataError, match=r"trained on tiny \(3 of 5 units.* the data are other \(4 of 6") as raised:
-        set_up(student, Signature.of("other", session_of(heldin=4)))
+        set_up(student, Signature.from_session("other", session_of(heldin=4)))
     assert "\n" not in str(raised.value)
 
 
 def test_other_units_are_told(student: Student) -> None:
     with pytest.warns(UserWarning, match="other ids"):
-        set_up(student, replace(Signature.of("tiny", session_of()), unit_id=(9, 1, 2, 3, 4)))
+        set_up(student, replace(Signature.from_session("tiny", session_of()), unit_id=(9, 1, 2, 3, 4)))
 
 
 def test_optimiser_gets_what_is_trained(student: Student) -> None:

@@ -20,7 +20,7 @@ def batch() -> Batch:
 @pytest.fixture
 def teacher() -> Teacher:
     torch.manual_seed(0)
-    return make_teacher(Signature.of("tiny", session_of())).eval()
+    return make_teacher(Signature.from_session("tiny", session_of())).eval()
 
 
 def refused(error: pytest.ExceptionInfo) -> None:
@@ -43,7 +43,7 @@ def test_behaviour_of_forward_bins_counts_too(teacher: Teacher, batch: Batch) ->
 
 @pytest.mark.parametrize("step", ["predict_step", "test_step", "encode"])
 def test_without_behaviour_it_refuses(teacher: Teacher, batch: Batch, step: str) -> None:
-    arguments = [batch.public()] if step == "encode" else [batch.public(), 0]
+    arguments = [batch.without_privileged()] if step == "encode" else [batch.without_privileged(), 0]
     with pytest.raises(TeacherError) as raised:
         getattr(teacher, step)(*arguments)
     refused(raised)
@@ -60,7 +60,7 @@ def test_where_all_behaviour_is_missing_it_refuses(teacher: Teacher, batch: Batc
 
 def test_session_without_behaviour_is_refused() -> None:
     with pytest.raises(TeacherError) as raised:
-        make_teacher(replace(Signature.of("tiny", session_of()), n_privileged=0))
+        make_teacher(replace(Signature.from_session("tiny", session_of()), n_privileged=0))
     refused(raised)
 
 
@@ -83,14 +83,14 @@ def test_a_learned_vector_stands_in_for_gaps(teacher: Teacher, batch: Batch) -> 
 
 def test_building_again_changes_nothing(teacher: Teacher) -> None:
     before = dict(teacher.named_parameters())
-    teacher.build(Signature.of("tiny", session_of()))
+    teacher.build(Signature.from_session("tiny", session_of()))
     assert all(parameter is before[name] for name, parameter in teacher.named_parameters())
 
 
 def test_behaviour_is_hidden_while_training_and_at_no_other_time(batch: Batch) -> None:
-    signature = Signature.of("tiny", session_of())
+    signature = Signature.from_session("tiny", session_of())
     for ratio, hidden in ((0.0, 0), (1.0, len(batch))):
-        teacher = make_teacher(signature, masking=Masking(behavior_ratio=ratio))
+        teacher = make_teacher(signature, masking=Masking(privileged_dropout=ratio))
         masked, _ = teacher.mask(batch, seed=1, epoch=0)
         assert int((~masked.privileged_valid).all((1, 2)).sum()) == hidden
         assert torch.equal(masked.observed, make_teacher(signature).mask(batch, 1, 0)[0].observed)

@@ -11,9 +11,9 @@ from blend_pl.data.nlb.session import Signature
 from blend_pl.errors import TeacherError
 from blend_pl.systems import Student
 from blend_pl.systems.checkpoint import INSTANTIATOR, load_system
-from blend_pl.systems.trust import distrusted
+from blend_pl.systems.trust import find_untrusted_class
 
-SIGNATURE = Signature.of("tiny", session_of())
+SIGNATURE = Signature.from_session("tiny", session_of())
 NETWORKS: dict[str, Any] = {"class_path": "blend_pl.models.NDT", "init_args": NETWORK}
 
 HUB = """
@@ -46,7 +46,7 @@ def forged(case: str, trace: Path) -> dict[str, Any]:
         case "inside a network":
             return {"backbone": {**NETWORKS, "init_args": {**NETWORK, "fusion": system}}}
         case "deep in a list":
-            return {"backbone": {**NETWORKS, "init_args": {**NETWORK, "layers": [[shell(trace)]]}}}
+            return {"backbone": {**NETWORKS, "init_args": {**NETWORK, "num_layers": [[shell(trace)]]}}}
         case "a setting that nobody knows":
             return {"unheard_of": shell(trace, "dict_kwargs")}
         case "yaml in a string":
@@ -112,8 +112,8 @@ def test_what_training_needs_is_trusted() -> None:
         "note": "weights.of.nothing",
         "shape": None,
     }
-    assert distrusted(settings) is None
+    assert find_untrusted_class(settings) is None
 
 
 def test_a_class_that_is_not_at_hand_is_named() -> None:
-    assert distrusted({"backbone": {"class_path": "gone.Network"}}) == "gone.Network"
+    assert find_untrusted_class({"backbone": {"class_path": "gone.Network"}}) == "gone.Network"

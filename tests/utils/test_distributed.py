@@ -5,18 +5,18 @@ import torch
 import torch.multiprocessing as mp
 from helpers.reducing import WORLD, entries, loss, make_linear, rank_process
 
-from blend_pl.utils.distributed import global_mean
+from blend_pl.utils.distributed import distributed_mean
 
 
 def test_one_process_takes_the_plain_mean() -> None:
     values = torch.randn(11)
-    torch.testing.assert_close(global_mean(values.sum(), 11), values.mean())
-    torch.testing.assert_close(global_mean(values.sum(), torch.tensor(11)), values.mean())
+    torch.testing.assert_close(distributed_mean(values.sum(), 11), values.mean())
+    torch.testing.assert_close(distributed_mean(values.sum(), torch.tensor(11)), values.mean())
 
 
 def test_nothing_to_average_is_zero_and_differentiable() -> None:
     values = torch.ones(3, requires_grad=True)
-    mean = global_mean(values[:0].sum(), 0)
+    mean = distributed_mean(values[:0].sum(), 0)
     mean.backward()
     assert mean.item() == 0
     assert values.grad is not None

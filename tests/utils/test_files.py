@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from blend_pl.errors import DataError
-from blend_pl.utils.files import atomic_file, atomic_folder, remove_leftovers, sha256, unwritable
+from blend_pl.utils.files import atomic_file, atomic_folder, remove_partial_files, sha256, write_error
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_full_disk_under_hdf5_is_told_on_one_line(tmp_path: Path, small_disk: in
 
 
 def test_reason_without_a_system_error_is_told_on_one_line() -> None:
-    assert str(unwritable(Path("x"), OSError("one\n two"))).startswith("cannot write x: one two;")
+    assert str(write_error(Path("x"), OSError("one\n two"))).startswith("cannot write x: one two;")
 
 
 def test_permissions_follow_the_umask(tmp_path: Path, umask: int) -> None:
@@ -125,7 +125,7 @@ def test_leftovers_are_removed_and_nothing_else(tmp_path: Path) -> None:
     names = [*kept, ".best.ckpt.0123456789ab.ckpt", ".noend.0123456789ab"]
     for name in names:
         (tmp_path / name).touch()
-    remove_leftovers(tmp_path)
+    remove_partial_files(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == set(kept)
 
 
@@ -135,7 +135,7 @@ def test_what_is_being_written_looks_like_a_leftover(tmp_path: Path) -> None:
     def write() -> None:
         with atomic_file(tmp_path / "last.ckpt") as temporary:
             assert temporary.exists()
-            remove_leftovers(tmp_path)
+            remove_partial_files(tmp_path)
             assert not temporary.exists()
 
     with pytest.raises(DataError, match=r"cannot write .*last\.ckpt"):

@@ -6,16 +6,16 @@ import zipfile
 from functools import partial
 from pathlib import Path
 
-from blend_pl.data.calcium.spec import Archive, CalciumSpec
-from blend_pl.data.calcium.tree import CELLS
-from blend_pl.data.io.download import TIMEOUT_S, one_process, read_url, reason, transfer
+from blend_pl.data.calcium.spec import CalciumSpec, FigshareArchive
+from blend_pl.data.calcium.tree import CELL_TYPES_FILE
+from blend_pl.data.io.download import TIMEOUT_S, describe_failure, download_file, download_lock, stream_url
 from blend_pl.errors import DataError
 from blend_pl.utils.files import atomic_folder, md5
 
 API_URL = "https://api.figshare.com/v2"
 
 
-def fetch(spec: CalciumSpec, root: Path, api_url: str = API_URL) -> Path:
+def fetch_bugeon_dataset(spec: CalciumSpec, root: Path, api_url: str = API_URL) -> Path:
     """The folder that holds the mice's folders: below `root`, or downloaded into it.
 
     An interrupted download goes on with the file where it stopped. Files appear only after their MD5 digests were found
@@ -31,60 +31,62 @@ def fetch(spec: CalciumSpec, root: Path, api_url: str = API_URL) -> Path:
             that cannot be written.
     """
     folder = None if spec.archive is None else root / f"figshare-{spec.archive.article}-v{spec.archive.version}"
-    found = (folder and _tree(folder)) or _tree(root)
-    if found is not None:
-        return found
+    dataset_root = (folder and _find_dataset_root(folder)) or _find_dataset_root(root)
+    if dataset_root is not None:
+        return dataset_root
     if spec.archive is None or folder is None:
         raise DataError(f"{root} holds no tree with mice such as SB025; put it there or set --data.root to its folder")
-    with one_process(root):
+    with download_lock(root):
         if not folder.exists():
-            _download(spec.archive, folder, api_url)
-    found = _tree(folder)
-    if found is None:
-        raise DataError(f"{folder} holds no {CELLS} below mouse and date; delete it, and check data.spec.archive")
-    return found
+            _download_article(spec.archive, folder, api_url)
+    dataset_root = _find_dataset_root(folder)
+    if dataset_root is None:
+        raise DataError(
+            f"{folder} holds no {CELL_TYPES_FILE} below mouse and date; delete it, and check data.spec.archive"
+        )
+    return dataset_root
 
 
-def _tree(folder: Path) -> Path | None:
+def _find_dataset_root(folder: Path) -> Path | None:
     """The folder of the mice, or one at most two levels below it; neither simulated nor of another article's."""
-    for depth in ("", "*/", "*/*/"):
-        for path in sorted(folder.glob(f"{depth}*/*/{CELLS}")):
-            top = path.parents[2]
-            names = top.relative_to(folder).parts
-            if not any(name == "simulated" or name.startswith("figshare-") for name in names):
-                return top
+    for prefix in ("", "*/", "*/*/"):
+        for path in sorted(folder.glob(f"{prefix}*/*/{CELL_TYPES_FILE}")):
+            candidate = path.parents[2]
+            folder_names = candidate.relative_to(folder).parts
+            if not any(name == "simulated" or name.startswith("figshare-") for name in folder_names):
+                return candidate
     return None
 
 
-def _download(archive: Archive, folder: Path, api_url: str) -> None:
+def _download_article(archive: FigshareArchive, folder: Path, api_url: str) -> None:
     import requests
 
-    name = f"figshare article {archive.article}, version {archive.version}"
+    article_name = f"figshare article {archive.article}, version {archive.version}"
     url = f"{api_url}/articles/{archive.article}/versions/{archive.version}"
-    parts = folder.with_name(f".{folder.name}.part")
+    partial_folder = folder.with_name(f".{folder.name}.part")
     try:
-        answer = requests.get(url, timeout=TIMEOUT_S)
-        answer.raise_for_status()
-        files = answer.json()["files"]
+        response = requests.get(url, timeout=TIMEOUT_S)
+        response.raise_for_status()
+        files = response.json()["files"]
         for file in files:
-            published, pinned = file["computed_md5"], archive.md5.get(file["name"])
-            if pinned not in (None, published):
+            published_md5, pinned_md5 = file["computed_md5"], archive.md5.get(file["name"])
+            if pinned_md5 not in (None, published_md5):
                 raise DataError(
-                    f"{file['name']} of {name} has the MD5 digest {published}, not {pinned}; correct data.spec.archive"
+                    f"{file['name']} of {article_name} has the MD5 digest {published_md5}, not {pinned_md5}; correct data.spec.archive"
                 )
-            path = parts / Path(file["name"]).name
+            path = partial_folder / Path(file["name"]).name
             if not path.exists():
-                read_from = partial(read_url, file["download_url"])
-                transfer(read_from, file["size"], published, path, f"{file['name']} of {name}", md5)
+                read_from = partial(stream_url, file["download_url"])
+                download_file(read_from, file["size"], published_md5, path, f"{file['name']} of {article_name}", md5)
     except requests.RequestException as error:
         raise DataError(
-            f"cannot download {name}: {reason(error)} at {url}; run again once it can be reached, or put the tree into "
+            f"cannot download {article_name}: {describe_failure(error)} at {url}; run again once it can be reached, or put the tree into "
             f"{folder} by hand"
         ) from error
     with atomic_folder(folder) as temporary:
         for file in files:
-            _unpack(parts / Path(file["name"]).name, temporary)
-    shutil.rmtree(parts)
+            _unpack(partial_folder / Path(file["name"]).name, temporary)
+    shutil.rmtree(partial_folder)
 
 
 def _unpack(path: Path, folder: Path) -> None:

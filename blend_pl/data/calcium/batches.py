@@ -8,52 +8,52 @@ import torch
 from torch import Tensor
 
 from blend_pl.data.batch import Batch
-from blend_pl.data.calcium.population import Population
-from blend_pl.data.loader import FixedPlan, Plan, PlannedBatches
-from blend_pl.utils.device import sent
+from blend_pl.data.calcium.population import CalciumSession
+from blend_pl.data.loader import BatchLoader, BatchSampler, FixedBatchSampler
+from blend_pl.utils.device import to_device_async
 
 
 @dataclass(kw_only=True)
-class PopulationBatch(Batch):
+class CalciumBatch(Batch):
     """B windows of T frames of N cells; everything is observed and everything is a target.
 
     Attributes:
-        neurons: (N,) int64, rows of the cells in the table of embeddings.
-        surroundings: (B, T, N, 4) float, what each cell is surrounded by, without the cell itself.
+        embedding_index: (N,) int64, rows of the cells in the table of embeddings.
+        population_context: (B, T, N, 4) float, what each cell is surrounded by, without the cell itself.
     """
 
-    neurons: Tensor
-    surroundings: Tensor
+    embedding_index: Tensor
+    population_context: Tensor
 
     def inputs(self) -> tuple[Tensor, ...]:
         """Activity, rows of the cells, and surroundings."""
-        return self.observed, self.neurons, self.surroundings
+        return self.observed, self.embedding_index, self.population_context
 
 
 @dataclass(frozen=True)
-class Cut:
+class WindowBatchIndex:
     """Where one batch is cut from.
 
     Attributes:
-        recording: which population.
+        session: which population.
         cells: (N,) int64 columns of its activity.
         starts: (B,) int64 first frames of this rank's windows.
-        rows: (B,) int64 their positions among the windows of all ranks.
+        global_rows: (B,) int64 their positions among the windows of all ranks.
         global_size: number of windows of all ranks.
     """
 
-    recording: int
+    session: int
     cells: Tensor
     starts: Tensor
-    rows: Tensor
+    global_rows: Tensor
     global_size: int
 
 
-class RandomWindows:
+class RandomWindowSampler:
     """Random windows of a random recording, and a random sample of its cells, for each step.
 
     Args:
-        spans: (first, last) frame at which a window of each recording may start.
+        start_ranges: (first, last) frame at which a window of each recording may start.
         cells: columns of each recording that may be drawn.
         n_steps: batches an epoch.
         n_windows: windows a batch, per rank.
@@ -65,7 +65,7 @@ class RandomWindows:
 
     def __init__(
         self,
-        spans: Sequence[tuple[int, int]],
+        start_ranges: Sequence[tuple[int, int]],
         cells: Sequence[Tensor],
         n_steps: int,
         n_windows: int,
@@ -74,7 +74,7 @@ class RandomWindows:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.spans, self.cells = spans, cells
+        self.start_ranges, self.cells = start_ranges, cells
         self.n_steps, self.n_windows, self.n_cells = n_steps, n_windows, n_cells
         self.seed, self.rank, self.world_size = seed, rank, world_size
         self.epoch = 0
@@ -85,25 +85,25 @@ class RandomWindows:
     def __len__(self) -> int:
         return self.n_steps
 
-    def __iter__(self) -> Iterator[Cut]:
+    def __iter__(self) -> Iterator[WindowBatchIndex]:
         rng = np.random.default_rng((self.seed, self.epoch))
-        drawable = [number for number, cells in enumerate(self.cells) if len(cells)]
-        size = self.n_windows * self.world_size
-        rows = torch.arange(size)[self.rank :: self.world_size]
+        nonempty_sessions = [session_number for session_number, cells in enumerate(self.cells) if len(cells)]
+        global_size = self.n_windows * self.world_size
+        rows = torch.arange(global_size)[self.rank :: self.world_size]
         for _ in range(self.n_steps):
-            recording = int(rng.choice(drawable))
-            first, last = self.spans[recording]
-            starts = torch.from_numpy(rng.integers(first, last, size, endpoint=True))
-            cells = self.cells[recording]
-            chosen = torch.from_numpy(rng.permutation(len(cells))[: self.n_cells]).sort().values
-            yield Cut(recording, cells[chosen], starts[rows], rows, size)
+            session = int(rng.choice(nonempty_sessions))
+            first_start, last_start = self.start_ranges[session]
+            starts = torch.from_numpy(rng.integers(first_start, last_start, global_size, endpoint=True))
+            cells = self.cells[session]
+            sampled_columns = torch.from_numpy(rng.permutation(len(cells))[: self.n_cells]).sort().values
+            yield WindowBatchIndex(session, cells[sampled_columns], starts[rows], rows, global_size)
 
 
-class EveryWindow(FixedPlan[Cut]):
+class SequentialWindowSampler(FixedBatchSampler[WindowBatchIndex]):
     """Windows side by side through all recordings, and all cells, in order.
 
     Args:
-        spans: (first, last) frame at which a window of each recording may start.
+        start_ranges: (first, last) frame at which a window of each recording may start.
         cells: columns of each recording that are wanted.
         window: frames of a window.
         n_windows: windows a batch, per rank, at most.
@@ -114,7 +114,7 @@ class EveryWindow(FixedPlan[Cut]):
 
     def __init__(
         self,
-        spans: Sequence[tuple[int, int]],
+        start_ranges: Sequence[tuple[int, int]],
         cells: Sequence[Tensor],
         window: int,
         n_windows: int,
@@ -122,50 +122,60 @@ class EveryWindow(FixedPlan[Cut]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        cuts = []
-        for recording, (first, last) in enumerate(spans):
-            for part in cells[recording].split(n_cells) if len(cells[recording]) else ():
-                for starts in torch.arange(first, last + 1, window).split(n_windows * world_size):
+        batch_indices = []
+        for session, (first_start, last_start) in enumerate(start_ranges):
+            for cell_chunk in cells[session].split(n_cells) if len(cells[session]) else ():
+                for starts in torch.arange(first_start, last_start + 1, window).split(n_windows * world_size):
                     rows = torch.arange(len(starts))[rank::world_size]
-                    cuts.append(Cut(recording, part, starts[rows], rows, len(starts)))
-        super().__init__(cuts)
+                    batch_indices.append(WindowBatchIndex(session, cell_chunk, starts[rows], rows, len(starts)))
+        super().__init__(batch_indices)
 
 
-class PopulationBatches(PlannedBatches[Cut, PopulationBatch]):
-    """Iterates over `PopulationBatch`es on the device where the populations lie.
+class CalciumLoader(BatchLoader[WindowBatchIndex, CalciumBatch]):
+    """Iterates over `CalciumBatch`es on the device where the populations lie.
 
     Args:
-        populations: the recordings.
-        plan: which batches there are. Lightning sets its epoch.
+        sessions: the recordings.
+        sampler: which batches there are. Lightning sets its epoch.
         window: frames of a window.
-        table: (C,) row of each cell of the data set in the table of embeddings.
+        embedding_index: (C,) row of each cell of the data set in the table of embeddings.
     """
 
-    def __init__(self, populations: Sequence[Population], plan: Plan[Cut], window: int, table: Tensor) -> None:
-        super().__init__(plan)
-        self.populations, self.window = populations, window
-        self.table = table.to(populations[0].activity.device)
+    def __init__(
+        self,
+        sessions: Sequence[CalciumSession],
+        sampler: BatchSampler[WindowBatchIndex],
+        window: int,
+        embedding_index: Tensor,
+    ) -> None:
+        super().__init__(sampler)
+        self.sessions, self.window = sessions, window
+        self.embedding_index = embedding_index.to(sessions[0].activity.device)
 
-    def cut(self, cut: Cut) -> PopulationBatch:
-        return gather(self.populations[cut.recording], cut, self.window, self.table)
+    def gather(self, batch_index: WindowBatchIndex) -> CalciumBatch:
+        return gather_windows(self.sessions[batch_index.session], batch_index, self.window, self.embedding_index)
 
 
-def gather(population: Population, cut: Cut, window: int, table: Tensor) -> PopulationBatch:
+def gather_windows(
+    session: CalciumSession, batch_index: WindowBatchIndex, window: int, embedding_index: Tensor
+) -> CalciumBatch:
     """Cuts one batch out of a recording."""
-    device = population.activity.device
-    starts, cells, rows = (sent(part, device) for part in (cut.starts, cut.cells, cut.rows))
+    device = session.activity.device
+    starts, cells, rows = (
+        to_device_async(values, device) for values in (batch_index.starts, batch_index.cells, batch_index.global_rows)
+    )
     frames = starts[:, None] + torch.arange(window, device=device)
-    block = frames[..., None], cells
-    activity = population.activity[block]
-    return PopulationBatch(
+    window_entries = frames[..., None], cells
+    activity = session.activity[window_entries]
+    return CalciumBatch(
         observed=activity,
         target=activity,
-        target_valid=population.valid[block],
+        target_valid=session.valid[window_entries],
         index=starts,
-        rows=rows,
-        global_size=cut.global_size,
-        privileged=population.behavior[frames],
-        privileged_valid=population.behavior_valid[frames],
-        neurons=table[population.cell[cells]],
-        surroundings=population.surroundings[block],
+        global_rows=rows,
+        global_size=batch_index.global_size,
+        privileged=session.behavior[frames],
+        privileged_valid=session.behavior_valid[frames],
+        embedding_index=embedding_index[session.cell_index[cells]],
+        population_context=session.population_context[window_entries],
     )

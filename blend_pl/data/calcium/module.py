@@ -8,16 +8,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blend_pl.data.calcium.archive import fetch
-from blend_pl.data.calcium.batches import Cut, EveryWindow, PopulationBatch, PopulationBatches, RandomWindows, gather
-from blend_pl.data.calcium.cells import TRAIN, gather_cells, require_disjoint
-from blend_pl.data.calcium.population import Population, prepare
+from blend_pl.data.calcium.archive import fetch_bugeon_dataset
+from blend_pl.data.calcium.batches import (
+    CalciumBatch,
+    CalciumLoader,
+    RandomWindowSampler,
+    SequentialWindowSampler,
+    WindowBatchIndex,
+    gather_windows,
+)
+from blend_pl.data.calcium.cells import TRAIN, require_disjoint_splits, split_cells
+from blend_pl.data.calcium.population import CalciumSession, build_calcium_session
 from blend_pl.data.calcium.recording import CalciumRecording
-from blend_pl.data.calcium.simulation import TreeSimulation, write_tree
+from blend_pl.data.calcium.simulation import BugeonSimulation, write_bugeon_dataset
 from blend_pl.data.calcium.spec import CalciumSpec
-from blend_pl.data.calcium.tree import read_tree
-from blend_pl.data.io.generated import folder_of, settings_of
-from blend_pl.data.loader import Plan
+from blend_pl.data.calcium.tree import read_bugeon_dataset
+from blend_pl.data.io.generated import settings_json, simulation_folder
+from blend_pl.data.loader import BatchSampler
 from blend_pl.data.nlb.session import Signature
 from blend_pl.errors import ConfigError, DataError
 
@@ -27,7 +34,7 @@ class CalciumDataModule(L.LightningDataModule):
 
     Cells are divided into train, val and test, time into training and validation time. The network is trained on train
     cells in training time, and the checkpoint is chosen on train cells in validation time. Cells of the other sides
-    have no row in its table of embeddings; `every_cell` serves them to whoever fits theirs.
+    have no row in its table of embeddings; `all_cell_batches` serves them to whoever fits theirs.
 
     Args:
         spec: what the data set is made of.
@@ -56,7 +63,7 @@ class CalciumDataModule(L.LightningDataModule):
         self.spec, self.root, self.window = spec, Path(root), window
         self.n_windows, self.n_cells, self.n_steps = n_windows, n_cells, n_steps
         self.n_windows_eval = n_windows_eval
-        self.populations: list[Population] = []
+        self.sessions: list[CalciumSession] = []
 
     def read(self) -> list[CalciumRecording]:
         """The recordings.
@@ -72,49 +79,56 @@ class CalciumDataModule(L.LightningDataModule):
         Raises:
             DataError: a recording cannot be used, or is shorter than two windows.
         """
-        if self.populations:
+        if self.sessions:
             return
         recordings = self.read()
-        self.cells = gather_cells(recordings, self.spec.cells, self.spec.types)
-        require_disjoint(self.cells, recordings)
+        self.cells = split_cells(recordings, self.spec.cells, self.spec.types)
+        require_disjoint_splits(self.cells, recordings)
         self.frame_ms = round(1000 * float(np.median(np.diff(recordings[0].times))))
-        self.populations = [
-            prepare(recording, self.cells.rows(recording), self.spec.train_time, self.spec.radius)
+        self.sessions = [
+            build_calcium_session(
+                recording, self.cells.rows_of_recording(recording), self.spec.train_time, self.spec.radius
+            )
             for recording in recordings
         ]
-        for population in self.populations:
-            short = min(population.train_frames, len(population.activity) - population.train_frames)
-            if short < self.window:
+        for session in self.sessions:
+            min_frames = min(session.n_train_frames, len(session.activity) - session.n_train_frames)
+            if min_frames < self.window:
                 raise DataError(
-                    f"{population.name} has {population.train_frames} frames of training time and "
-                    f"{len(population.activity) - population.train_frames} after them, a window {self.window}; lower "
+                    f"{session.name} has {session.n_train_frames} frames of training time and "
+                    f"{len(session.activity) - session.n_train_frames} after them, a window {self.window}; lower "
                     "data.window or change data.spec.train_time"
                 )
 
     @property
     def signature(self) -> Signature:
         """What a model must agree with to run on these recordings: its units are the training cells."""
-        trained = tuple(self.cells.cell[self.cells.on(TRAIN)].tolist())
-        n_privileged = self.populations[0].behavior.shape[1]
-        return Signature(self.spec.name, self.frame_ms, self.window, 0, len(trained), n_privileged, trained)
+        train_cell_ids = tuple(self.cells.cell_id[self.cells.rows_in_split(TRAIN)].tolist())
+        n_privileged = self.sessions[0].behavior.shape[1]
+        return Signature(
+            self.spec.name, self.frame_ms, self.window, 0, len(train_cell_ids), n_privileged, train_cell_ids
+        )
 
     @property
     def selection(self) -> str:
         """How the checkpoint is chosen, for the record."""
-        n = sum(len(range(first, last + 1, self.window)) for first, last in self._spans("val"))
-        return f"reconstruction in validation time ({n} windows)"
+        n_windows = sum(
+            len(range(first_start, last_start + 1, self.window))
+            for first_start, last_start in self._start_ranges("val")
+        )
+        return f"reconstruction in validation time ({n_windows} windows)"
 
     @property
-    def reports_behavior(self) -> bool:
+    def eval_has_behavior(self) -> bool:
         """Whether there is behaviour, which a teacher must see."""
-        return any(bool(population.behavior_valid.any()) for population in self.populations)
+        return any(bool(session.behavior_valid.any()) for session in self.sessions)
 
-    def train_dataloader(self) -> PopulationBatches:
+    def train_dataloader(self) -> CalciumLoader:
         """Random windows of training time x random train cells."""
-        seed, rank, world_size = self._chance()
-        plan = RandomWindows(
-            self._spans("train"),
-            self._columns(TRAIN),
+        seed, rank, world_size = self._seed_and_rank()
+        sampler = RandomWindowSampler(
+            self._start_ranges("train"),
+            self._cell_columns(TRAIN),
             self.n_steps,
             self.n_windows,
             self.n_cells,
@@ -122,18 +136,18 @@ class CalciumDataModule(L.LightningDataModule):
             rank,
             world_size,
         )
-        return self._batches(plan)
+        return self._make_loader(sampler)
 
-    def val_dataloader(self) -> PopulationBatches:
+    def val_dataloader(self) -> CalciumLoader:
         """All train cells in validation time."""
-        _, rank, world_size = self._chance()
-        return self._batches(self._every("val", rank, world_size))
+        _, rank, world_size = self._seed_and_rank()
+        return self._make_loader(self._sequential_sampler("val", rank, world_size))
 
-    def test_dataloader(self) -> PopulationBatches:
+    def test_dataloader(self) -> CalciumLoader:
         """What `val_dataloader` serves; the cells that are scored are the evaluation callback's matter."""
         return self.val_dataloader()
 
-    def predict_dataloader(self) -> PopulationBatches:
+    def predict_dataloader(self) -> CalciumLoader:
         """Nothing: there are no rates to predict.
 
         Raises:
@@ -144,62 +158,76 @@ class CalciumDataModule(L.LightningDataModule):
             "embeddings.h5 of the run, and `test` fits them again"
         )
 
-    def calibration_dataloader(self) -> PopulationBatches:
+    def calibration_dataloader(self) -> CalciumLoader:
         """Training time of one recording, the same cells in every batch, the same on every rank."""
-        plan = self._every("train")
-        of_first = [cut for cut in plan.cuts if cut.recording == plan.cuts[0].recording]
-        plan.cuts = [cut for cut in of_first if torch.equal(cut.cells, of_first[0].cells)]
-        return self._batches(plan)
+        sampler = self._sequential_sampler("train")
+        first_session_batches = [
+            batch_index
+            for batch_index in sampler.batch_indices
+            if batch_index.session == sampler.batch_indices[0].session
+        ]
+        sampler.batch_indices = [
+            batch_index
+            for batch_index in first_session_batches
+            if torch.equal(batch_index.cells, first_session_batches[0].cells)
+        ]
+        return self._make_loader(sampler)
 
-    def every_cell(self, part: Literal["train", "val"], device: torch.device) -> list[list[PopulationBatch]]:
+    def all_cell_batches(self, subset: Literal["train", "val"], device: torch.device) -> list[list[CalciumBatch]]:
         """All cells of all sides; a batch's `neurons` are rows of `cells`.
 
         Args:
-            part: training or validation time.
+            subset: training or validation time.
             device: where the batches shall lie.
 
         Returns:
             For each set of cells of one recording, the batches of all windows: of training time as many a batch as in
             training.
         """
-        columns = [torch.arange(len(population.cell)) for population in self.populations]
-        n_windows = self.n_windows if part == "train" else self.n_windows_eval
-        plan = EveryWindow(self._spans(part), columns, self.window, n_windows, self.n_cells)
-        populations = [population.to(device) for population in self.populations]
-        table = torch.arange(len(self.cells), device=device)
-        blocks: dict[tuple[int, int], list[PopulationBatch]] = {}
-        for cut in plan:
-            batch = gather(populations[cut.recording], cut, self.window, table)
-            blocks.setdefault((cut.recording, int(cut.cells[0])), []).append(batch)
-        return list(blocks.values())
+        cell_columns = [torch.arange(len(session.cell_index)) for session in self.sessions]
+        n_windows = self.n_windows if subset == "train" else self.n_windows_eval
+        sampler = SequentialWindowSampler(
+            self._start_ranges(subset), cell_columns, self.window, n_windows, self.n_cells
+        )
+        sessions = [session.to(device) for session in self.sessions]
+        embedding_index = torch.arange(len(self.cells), device=device)
+        batches_by_cells: dict[tuple[int, int], list[CalciumBatch]] = {}
+        for batch_index in sampler:
+            batch = gather_windows(sessions[batch_index.session], batch_index, self.window, embedding_index)
+            batches_by_cells.setdefault((batch_index.session, int(batch_index.cells[0])), []).append(batch)
+        return list(batches_by_cells.values())
 
-    def _spans(self, part: Literal["train", "val"]) -> list[tuple[int, int]]:
+    def _start_ranges(self, subset: Literal["train", "val"]) -> list[tuple[int, int]]:
         """First and last frame at which a window of each recording may start."""
-        if part == "train":
-            return [(0, p.train_frames - self.window) for p in self.populations]
-        return [(p.train_frames, len(p.activity) - self.window) for p in self.populations]
+        if subset == "train":
+            return [(0, p.n_train_frames - self.window) for p in self.sessions]
+        return [(p.n_train_frames, len(p.activity) - self.window) for p in self.sessions]
 
-    def _columns(self, side: str) -> list[Tensor]:
-        wanted = torch.from_numpy(self.cells.side == side)
-        return [wanted[population.cell].nonzero()[:, 0] for population in self.populations]
+    def _cell_columns(self, split: str) -> list[Tensor]:
+        in_split = torch.from_numpy(self.cells.split == split)
+        return [in_split[session.cell_index].nonzero()[:, 0] for session in self.sessions]
 
-    def _every(self, part: Literal["train", "val"], rank: int = 0, world_size: int = 1) -> EveryWindow:
-        columns = self._columns(TRAIN)
-        return EveryWindow(self._spans(part), columns, self.window, self.n_windows_eval, self.n_cells, rank, world_size)
+    def _sequential_sampler(
+        self, subset: Literal["train", "val"], rank: int = 0, world_size: int = 1
+    ) -> SequentialWindowSampler:
+        cell_columns = self._cell_columns(TRAIN)
+        return SequentialWindowSampler(
+            self._start_ranges(subset), cell_columns, self.window, self.n_windows_eval, self.n_cells, rank, world_size
+        )
 
-    def _chance(self) -> tuple[int, int, int]:
+    def _seed_and_rank(self) -> tuple[int, int, int]:
         """Seed, rank and number of processes."""
         if self.trainer is None:
             return 0, 0, 1
         seed = self.trainer.strategy.broadcast(torch.initial_seed())
         return seed, self.trainer.global_rank, self.trainer.world_size
 
-    def _batches(self, plan: Plan[Cut]) -> PopulationBatches:
+    def _make_loader(self, sampler: BatchSampler[WindowBatchIndex]) -> CalciumLoader:
         device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
-        table = torch.full((len(self.cells),), -1)
-        trained = torch.from_numpy(self.cells.on(TRAIN))
-        table[trained] = torch.arange(len(trained))
-        return PopulationBatches([p.to(device) for p in self.populations], plan, self.window, table)
+        embedding_index = torch.full((len(self.cells),), -1)
+        train_rows = torch.from_numpy(self.cells.rows_in_split(TRAIN))
+        embedding_index[train_rows] = torch.arange(len(train_rows))
+        return CalciumLoader([p.to(device) for p in self.sessions], sampler, self.window, embedding_index)
 
 
 class BugeonDataModule(CalciumDataModule):
@@ -222,7 +250,7 @@ class BugeonDataModule(CalciumDataModule):
         spec: CalciumSpec,
         root: str = "data",
         source: Literal["files", "simulated"] = "files",
-        simulation: TreeSimulation = TreeSimulation(),  # noqa: B008
+        simulation: BugeonSimulation = BugeonSimulation(),  # noqa: B008
         window: int = 200,
         n_windows: int = 2,
         n_cells: int = 512,
@@ -235,7 +263,7 @@ class BugeonDataModule(CalciumDataModule):
     def read(self) -> list[CalciumRecording]:
         """The runs that the spec names, of the published or the simulated tree."""
         if self.source == "files":
-            return read_tree(self.spec, fetch(self.spec, self.root))
-        folder = folder_of(self.root, settings_of(self.simulation), "tree-")
-        write_tree(self.simulation, folder)
-        return read_tree(self.spec, folder)
+            return read_bugeon_dataset(self.spec, fetch_bugeon_dataset(self.spec, self.root))
+        folder = simulation_folder(self.root, settings_json(self.simulation), "tree-")
+        write_bugeon_dataset(self.simulation, folder)
+        return read_bugeon_dataset(self.spec, folder)

@@ -7,14 +7,14 @@ import h5py
 import numpy as np
 
 from blend_pl.data.calcium.module import CalciumDataModule
-from blend_pl.data.calcium.recording import CalciumRecording, at_frames, one_hot
-from blend_pl.data.calcium.spec import STATES, CalciumSpec
-from blend_pl.data.io.nwb import open_nwb, read_series
+from blend_pl.data.calcium.recording import CalciumRecording, interpolate_to_frames, one_hot_states
+from blend_pl.data.calcium.spec import BEHAVIOR_STATES, CalciumSpec
+from blend_pl.data.io.nwb import open_nwb, read_time_series
 from blend_pl.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
-class NWBNames:
+class CalciumNWBNames:
     """What things are called in the files.
 
     Attributes:
@@ -51,7 +51,7 @@ class CalciumNWBDataModule(CalciumDataModule):
         self,
         spec: CalciumSpec,
         root: str = "data",
-        names: NWBNames = NWBNames(),
+        names: CalciumNWBNames = CalciumNWBNames(),
         window: int = 200,
         n_windows: int = 2,
         n_cells: int = 512,
@@ -69,129 +69,133 @@ class CalciumNWBDataModule(CalciumDataModule):
     def read(self) -> list[CalciumRecording]:
         """The files that the spec's patterns match, ordered by path."""
         paths = sorted({path for pattern in self.spec.recordings for path in self.root.glob(pattern)})
-        wanted = [path for path in paths if not self.spec.mice or _mouse(path) in self.spec.mice]
-        if not wanted:
+        selected_paths = [path for path in paths if not self.spec.mice or _read_subject_id(path) in self.spec.mice]
+        if not selected_paths:
             raise DataError(
                 f"no file {' or '.join(self.spec.recordings)} in {self.root} is of a mouse that is wanted; correct "
                 "data.root, data.spec.recordings or data.spec.mice"
             )
-        return [read_recording(path, self.spec, self.names) for path in wanted]
+        return [read_calcium_nwb(path, self.spec, self.names) for path in selected_paths]
 
 
-def read_recording(path: Path, spec: CalciumSpec, names: NWBNames) -> CalciumRecording:
+def read_calcium_nwb(path: Path, spec: CalciumSpec, names: CalciumNWBNames) -> CalciumRecording:
     """One file, behaviour brought onto its frames.
 
     Raises:
         DataError: the file is damaged, or lacks a series or a column; numbers of ROIs that do not fit; time stamps out
             of order; unknown states.
     """
-    mouse = _mouse(path)
+    mouse = _read_subject_id(path)
     with open_nwb(path) as file:
-        group = _response_series(file, names.activity)
-        series = read_series(file, group.name.removeprefix("/"))
-        table, rows = _table(file, group, series.data.shape[1])
-        label = _column(table, names.cell_type, "data.names.cell_type").astype(str)[rows]
-        cell, identified = _cells(table, names.cell_id, rows, mouse, path)
-        position = _positions(table, names.position)[rows]
-        channels = [_at_frames(file, name, series.times) for name in spec.behavior]
+        response_series = _find_response_series(file, names.activity)
+        series = read_time_series(file, response_series.name.removeprefix("/"))
+        plane_segmentation, roi_rows = _read_plane_segmentation(file, response_series, series.data.shape[1])
+        label = _read_column(plane_segmentation, names.cell_type, "data.names.cell_type").astype(str)[roi_rows]
+        cell_id, identified = _read_cell_ids(plane_segmentation, names.cell_id, roi_rows, mouse, path)
+        position = _read_positions(plane_segmentation, names.position)[roi_rows]
+        channels = [_interpolate_nwb_series(file, name, series.timestamps) for name in spec.behavior]
         if names.state is not None:
-            states = read_series(file, names.state)
-            nearest = np.searchsorted((states.times[1:] + states.times[:-1]) / 2, series.times)
-            channels.append(one_hot(states.data[nearest, 0].astype(np.float64), f"{names.state} of {path}"))
+            states = read_time_series(file, names.state)
+            nearest_state = np.searchsorted((states.timestamps[1:] + states.timestamps[:-1]) / 2, series.timestamps)
+            channels.append(
+                one_hot_states(states.data[nearest_state, 0].astype(np.float64), f"{names.state} of {path}")
+            )
     return CalciumRecording(
         name=path.name,
         mouse=mouse,
-        times=series.times,
+        times=series.timestamps,
         activity=series.data.astype(np.float32),
-        behavior=np.concatenate(channels, axis=1) if channels else np.empty((len(series.times), 0), np.float32),
-        states=len(STATES) if names.state is not None else 0,
-        cell=cell,
+        behavior=np.concatenate(channels, axis=1) if channels else np.empty((len(series.timestamps), 0), np.float32),
+        n_states=len(BEHAVIOR_STATES) if names.state is not None else 0,
+        cell_id=cell_id,
         identified=identified,
         label=label,
         position=position,
     )
 
 
-def _response_series(file: h5py.File, name: str | None) -> h5py.Group:
-    found: list[h5py.Group] = []
+def _find_response_series(file: h5py.File, name: str | None) -> h5py.Group:
+    series_groups: list[h5py.Group] = []
 
     def visit(path: str, item: h5py.Group | h5py.Dataset) -> None:
         if isinstance(item, h5py.Group) and item.attrs.get("neurodata_type") == "RoiResponseSeries":
-            found.append(item)
+            series_groups.append(item)
 
     file.visititems(visit)
     if name is not None:
-        found = [group for group in found if group.name.endswith(f"/{name}")]
-    if len(found) != 1:
-        names = ", ".join(group.name.removeprefix("/") for group in found) or "none"
+        series_groups = [group for group in series_groups if group.name.endswith(f"/{name}")]
+    if len(series_groups) != 1:
+        names = ", ".join(group.name.removeprefix("/") for group in series_groups) or "none"
         raise DataError(
             f"{file.filename} must have one RoiResponseSeries{f' {name}' if name else ''}, it has: {names}; set "
             "data.names.activity"
         )
-    return found[0]
+    return series_groups[0]
 
 
-def _table(file: h5py.File, series: h5py.Group, n: int) -> tuple[h5py.Group, np.ndarray]:
+def _read_plane_segmentation(file: h5py.File, series: h5py.Group, n_rois: int) -> tuple[h5py.Group, np.ndarray]:
     """The plane segmentation and the rows of the series' ROIs in it."""
     region = series.get("rois")
     if region is None or "table" not in region.attrs:
         raise DataError(f"{series.name} in {file.filename} names no ROIs; write its rois")
     rows = region[()].astype(np.int64)
-    if len(rows) != n:
-        raise DataError(f"{series.name} in {file.filename} has {n} columns and {len(rows)} ROIs; repair the file")
+    if len(rows) != n_rois:
+        raise DataError(f"{series.name} in {file.filename} has {n_rois} columns and {len(rows)} ROIs; repair the file")
     return file[region.attrs["table"]], rows
 
 
-def _column(table: h5py.Group, name: str, setting: str) -> np.ndarray:
+def _read_column(table: h5py.Group, name: str, setting: str) -> np.ndarray:
     if name not in table:
-        there = ", ".join(key for key, item in table.items() if isinstance(item, h5py.Dataset))
+        available = ", ".join(key for key, item in table.items() if isinstance(item, h5py.Dataset))
         raise DataError(
             f"the plane segmentation of {table.file.filename} has no column {name!r}; set {setting} to one it has: "
-            f"{there}"
+            f"{available}"
         )
     dataset = table[name]
     return dataset.asstr()[()] if h5py.check_string_dtype(dataset.dtype) else dataset[()]
 
 
-def _cells(
+def _read_cell_ids(
     table: h5py.Group, column: str | None, rows: np.ndarray, mouse: str, path: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     if column is None:
         return np.array([f"{mouse}/{path.stem}/row{row}" for row in rows]), np.zeros(len(rows), dtype=bool)
-    ids = _column(table, column, "data.names.cell_id")[rows]
-    known = np.isfinite(ids) if ids.dtype.kind == "f" else np.array([str(value) != "" for value in ids])
-    cell = [
-        f"{mouse}/{int(value) if ids.dtype.kind == 'f' else value}" if k else f"{mouse}/{path.stem}/row{row}"
-        for value, row, k in zip(ids, rows, known, strict=True)
+    ids = _read_column(table, column, "data.names.cell_id")[rows]
+    has_id = np.isfinite(ids) if ids.dtype.kind == "f" else np.array([str(value) != "" for value in ids])
+    cell_id = [
+        f"{mouse}/{int(value) if ids.dtype.kind == 'f' else value}" if is_known else f"{mouse}/{path.stem}/row{row}"
+        for value, row, is_known in zip(ids, rows, has_id, strict=True)
     ]
-    if len(set(cell)) < len(cell):
+    if len(set(cell_id)) < len(cell_id):
         raise DataError(f"{path} has a {column} twice; give every ROI its own, or set data.names.cell_id to null")
-    return np.array(cell), known
+    return np.array(cell_id), has_id
 
 
-def _positions(table: h5py.Group, column: str | None) -> np.ndarray:
+def _read_positions(table: h5py.Group, column: str | None) -> np.ndarray:
     """(ROIs, 2 or 3); NaN where the file does not say."""
     if column is not None:
-        return np.asarray(_column(table, column, "data.names.position"), dtype=np.float32)
+        return np.asarray(_read_column(table, column, "data.names.position"), dtype=np.float32)
     if "image_mask" in table:
-        return np.array([_centre(np.argwhere(mask > 0)) for mask in table["image_mask"]], dtype=np.float32)
+        return np.array([_centroid(np.argwhere(mask > 0)) for mask in table["image_mask"]], dtype=np.float32)
     if "pixel_mask" in table and "pixel_mask_index" in table:
         pixels = table["pixel_mask"][()]
-        parts = np.split(np.stack([pixels["x"], pixels["y"]], axis=1), table["pixel_mask_index"][()][:-1].astype(int))
-        return np.array([_centre(part) for part in parts], dtype=np.float32)
+        roi_pixels = np.split(
+            np.stack([pixels["x"], pixels["y"]], axis=1), table["pixel_mask_index"][()][:-1].astype(int)
+        )
+        return np.array([_centroid(roi) for roi in roi_pixels], dtype=np.float32)
     return np.full((len(table["id"]), 2), np.nan, dtype=np.float32)
 
 
-def _centre(pixels: np.ndarray) -> np.ndarray:
+def _centroid(pixels: np.ndarray) -> np.ndarray:
     return pixels.mean(0) if len(pixels) else np.full(2, np.nan)
 
 
-def _at_frames(file: h5py.File, name: str, frames: np.ndarray) -> np.ndarray:
-    series = read_series(file, name)
-    return np.stack([at_frames(series.times, column, frames) for column in series.data.T], axis=1)
+def _interpolate_nwb_series(file: h5py.File, name: str, frame_times: np.ndarray) -> np.ndarray:
+    series = read_time_series(file, name)
+    return np.stack([interpolate_to_frames(series.timestamps, column, frame_times) for column in series.data.T], axis=1)
 
 
-def _mouse(path: Path) -> str:
+def _read_subject_id(path: Path) -> str:
     """The subject, or the file's name where it says none."""
     with open_nwb(path) as file:
         subject = file.get("general/subject/subject_id")

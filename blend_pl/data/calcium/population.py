@@ -9,102 +9,110 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from blend_pl.data.calcium.recording import CalciumRecording
-from blend_pl.data.nlb.batches import Standardisation
+from blend_pl.data.nlb.batches import Standardizer
 
-SURROUNDINGS = 4
+POPULATION_CONTEXT_DIM = 4
 """Mean and standard deviation of the population, and of the neighbours, without the cell itself."""
 
 
 @dataclass(frozen=True)
-class Population:
-    """T frames of N cells, the first `train_frames` of them training time.
+class CalciumSession:
+    """T frames of N cells, the first `n_train_frames` of them training time.
 
     Attributes:
         name: the recording.
         activity: (T, N) float32, z-scored; 0 where missing and for cells that never change.
         valid: (T, N) bool, where activity was recorded.
-        surroundings: (T, N, 4) float32, see `SURROUNDINGS`.
+        population_context: (T, N, 4) float32, see `POPULATION_CONTEXT_DIM`.
         behavior: (T, D) float32, continuous channels z-scored, states 0 or 1; 0 where missing.
         behavior_valid: (T, D) bool.
-        cell: (N,) int64, rows of the cells in the data set.
-        train_frames: number of frames of training time.
+        cell_index: (N,) int64, rows of the cells in the data set.
+        n_train_frames: number of frames of training time.
     """
 
     name: str
     activity: Tensor
     valid: Tensor
-    surroundings: Tensor
+    population_context: Tensor
     behavior: Tensor
     behavior_valid: Tensor
-    cell: Tensor
-    train_frames: int
+    cell_index: Tensor
+    n_train_frames: int
 
-    def to(self, device: torch.device) -> "Population":
+    def to(self, device: torch.device) -> "CalciumSession":
         """The same population on another device."""
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         values.update({name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)})
-        return Population(**values)
+        return CalciumSession(**values)
 
 
-def prepare(recording: CalciumRecording, cell: np.ndarray, train_time: float, radius: float) -> Population:
+def build_calcium_session(
+    recording: CalciumRecording, cell_index: np.ndarray, train_time: float, radius: float
+) -> CalciumSession:
     """Brings a recording into the form that windows are cut from.
 
     Args:
         recording: as it was read.
-        cell: (N,) rows of its cells in the data set.
+        cell_index: (N,) rows of its cells in the data set.
         train_time: share of the frames, from the start, that mean and deviation are taken from.
         radius: cells closer than this are neighbours.
     """
-    train_frames = round(len(recording.times) * train_time)
-    activity, valid = _standardised(torch.from_numpy(recording.activity), train_frames)
-    behavior, behavior_valid = _standardised(torch.from_numpy(recording.behavior), train_frames)
-    states = slice(behavior.shape[1] - recording.states, None)
-    behavior[:, states] = torch.from_numpy(recording.behavior)[:, states].nan_to_num(0.0)
-    return Population(
+    n_train_frames = round(len(recording.times) * train_time)
+    activity, valid = _standardize(torch.from_numpy(recording.activity), n_train_frames)
+    behavior, behavior_valid = _standardize(torch.from_numpy(recording.behavior), n_train_frames)
+    state_channels = slice(behavior.shape[1] - recording.n_states, None)
+    behavior[:, state_channels] = torch.from_numpy(recording.behavior)[:, state_channels].nan_to_num(0.0)
+    return CalciumSession(
         name=recording.name,
         activity=activity,
         valid=valid,
-        surroundings=surroundings(activity, neighbours(recording.position, radius)),
+        population_context=compute_population_context(activity, neighbor_adjacency(recording.position, radius)),
         behavior=behavior,
         behavior_valid=behavior_valid,
-        cell=torch.from_numpy(cell.astype(np.int64)),
-        train_frames=train_frames,
+        cell_index=torch.from_numpy(cell_index.astype(np.int64)),
+        n_train_frames=n_train_frames,
     )
 
 
-def _standardised(values: Tensor, train_frames: int) -> tuple[Tensor, Tensor]:
+def _standardize(values: Tensor, n_train_frames: int) -> tuple[Tensor, Tensor]:
     """z-scored columns with 0 where missing, and where they were measured."""
     valid = values.isfinite()
-    unit = Standardisation.fit(values[None, :train_frames])
-    return torch.where(valid, (values - unit.mean) / unit.std, 0.0), valid
+    scaling = Standardizer.fit(values[None, :n_train_frames])
+    return torch.where(valid, (values - scaling.mean) / scaling.std, 0.0), valid
 
 
-def neighbours(position: np.ndarray, radius: float) -> Tensor:
+def neighbor_adjacency(position: np.ndarray, radius: float) -> Tensor:
     """Who is near whom: (N, N) float32, 1 for cells closer than `radius`, 0 for the cell itself."""
-    known = np.flatnonzero(np.isfinite(position).all(axis=1))
-    near = torch.zeros(len(position), len(position))
-    pairs = cKDTree(position[known]).query_pairs(radius, output_type="ndarray")
-    rows, columns = torch.from_numpy(known[pairs]).unbind(1) if len(pairs) else (torch.empty(0, dtype=torch.int64),) * 2
-    near[rows, columns] = near[columns, rows] = 1.0
-    return near
+    located_cells = np.flatnonzero(np.isfinite(position).all(axis=1))
+    adjacency = torch.zeros(len(position), len(position))
+    pairs = cKDTree(position[located_cells]).query_pairs(radius, output_type="ndarray")
+    rows, columns = (
+        torch.from_numpy(located_cells[pairs]).unbind(1) if len(pairs) else (torch.empty(0, dtype=torch.int64),) * 2
+    )
+    adjacency[rows, columns] = adjacency[columns, rows] = 1.0
+    return adjacency
 
 
-def surroundings(activity: Tensor, near: Tensor) -> Tensor:
+def compute_population_context(activity: Tensor, adjacency: Tensor) -> Tensor:
     """What each cell is surrounded by; never a cell's own activity, which would give away what is masked.
 
     Args:
         activity: (T, N).
-        near: (N, N), see `neighbours`.
+        adjacency: (N, N), see `neighbours`.
 
     Returns:
         (T, N, 4): mean and standard deviation over all other cells and over the neighbours; 0 without any.
     """
     return torch.stack(
-        [*_moments(activity, 1 - torch.eye(len(near), dtype=near.dtype)), *_moments(activity, near)], dim=-1
+        [
+            *_weighted_mean_and_std(activity, 1 - torch.eye(len(adjacency), dtype=adjacency.dtype)),
+            *_weighted_mean_and_std(activity, adjacency),
+        ],
+        dim=-1,
     )
 
 
-def _moments(activity: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+def _weighted_mean_and_std(activity: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     count = weight.sum(0).clamp(min=1)
     mean = activity @ weight / count
     return mean, (activity.square() @ weight / count - mean.square()).clamp(min=0).sqrt()

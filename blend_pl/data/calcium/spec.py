@@ -4,15 +4,15 @@ from dataclasses import dataclass, field
 
 from blend_pl.errors import ConfigError
 
-SERIES = {"running": "running.speed", "pupil": "eye.size", "eye_x": "eye.xPos", "eye_y": "eye.yPos"}
+BEHAVIOR_SERIES = {"running": "running.speed", "pupil": "eye.size", "eye_x": "eye.xPos", "eye_y": "eye.yPos"}
 """Continuous behaviour by the name it has here, and the file of the published tree that holds it."""
 
-STATES = ("running", "stationary desynchronised", "stationary synchronised")
+BEHAVIOR_STATES = ("running", "stationary desynchronised", "stationary synchronised")
 """Behavioural states 0, 1 and 2 (Bugeon et al., 2022); a category, never a number."""
 
 
 @dataclass(frozen=True)
-class Archive:
+class FigshareArchive:
     """A pinned figshare article from which a missing tree is downloaded.
 
     Attributes:
@@ -53,7 +53,7 @@ class CellSplit:
         test_mice: mice whose cells are all test cells; the cells of the others are then train and val alone, in
             proportion to the shares above.
         seed: seed of the draw, the same in every run, so that seeds and arms can be compared.
-        same_place: cells without an id that lie this close on two days of one mouse may be one physical
+        max_match_distance: cells without an id that lie this close on two days of one mouse may be one physical
             cell, and come to the same side; in the unit of their positions.
     """
 
@@ -61,7 +61,7 @@ class CellSplit:
     val: float = 0.1
     test_mice: list[str] = field(default_factory=list)
     seed: int = 0
-    same_place: float = 5.0
+    max_match_distance: float = 5.0
 
     def __post_init__(self) -> None:
         if not (0 < self.train < 1 and 0 <= self.val < 1 and self.train + self.val <= 1):
@@ -80,7 +80,7 @@ class CalciumSpec:
         mice: mice whose recordings are read; empty for all.
         recordings: glob patterns: of the runs below a session's folder in the published tree ("Blank/01"), or of NWB
             files below the data root.
-        behavior: continuous behaviour, any of `SERIES` in the published tree, names of time series in NWB files.
+        behavior: continuous behaviour, any of `BEHAVIOR_SERIES` in the published tree, names of time series in NWB files.
         state: whether the behavioural state is privileged input too, one channel a state.
         train_time: share of a recording, from its start, that trains; the rest validates.
         radius: cells closer than this are neighbours (Mi et al., 2023), in the unit of the positions.
@@ -98,7 +98,7 @@ class CalciumSpec:
     radius: float = 65.0
     cells: CellSplit = field(default_factory=CellSplit)
     types: CellTypes = field(default_factory=CellTypes)
-    archive: Archive | None = None
+    archive: FigshareArchive | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.train_time < 1:

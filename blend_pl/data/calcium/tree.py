@@ -6,19 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from blend_pl.data.calcium.recording import CalciumRecording, at_frames, one_hot, require_increasing
-from blend_pl.data.calcium.spec import SERIES, STATES, CalciumSpec
+from blend_pl.data.calcium.recording import CalciumRecording, interpolate_to_frames, one_hot_states, require_increasing
+from blend_pl.data.calcium.spec import BEHAVIOR_SERIES, BEHAVIOR_STATES, CalciumSpec
 from blend_pl.errors import ConfigError, DataError
 
-MOUSE = re.compile(r"SB\d+")
-CELLS = "neuron.ttype.txt"
+MOUSE_PATTERN = re.compile(r"SB\d+")
+CELL_TYPES_FILE = "neuron.ttype.txt"
 
 
 @dataclass(frozen=True)
-class CellTable:
+class SessionCellTable:
     """The N cells of one session (mouse and date), which all its runs share."""
 
-    cell: np.ndarray
+    cell_id: np.ndarray
     identified: np.ndarray
     label: np.ndarray
     position: np.ndarray
@@ -27,7 +27,7 @@ class CellTable:
         return len(self.label)
 
 
-def read_tree(spec: CalciumSpec, root: Path) -> list[CalciumRecording]:
+def read_bugeon_dataset(spec: CalciumSpec, root: Path) -> list[CalciumRecording]:
     """Reads the runs that the spec names, of the mice that it names.
 
     Args:
@@ -43,102 +43,106 @@ def read_tree(spec: CalciumSpec, root: Path) -> list[CalciumRecording]:
         ConfigError: behaviour that the tree does not have.
     """
     for name in spec.behavior:
-        if name not in SERIES:
-            raise ConfigError(f"data.spec.behavior names {name!r}; the published tree has {', '.join(SERIES)}")
-    runs = [(session, run) for session in _sessions(spec, root) for run in _runs(spec, session)]
+        if name not in BEHAVIOR_SERIES:
+            raise ConfigError(f"data.spec.behavior names {name!r}; the published tree has {', '.join(BEHAVIOR_SERIES)}")
+    runs = [(session, run) for session in _find_sessions(spec, root) for run in _find_runs(spec, session)]
     if not runs:
         raise DataError(
             f"no session in {root} has a run {' or '.join(spec.recordings)}; correct data.spec.recordings, as in "
             "'Blank/01' or '*/01'"
         )
-    return [read_run(spec, session, run) for session, run in runs]
+    return [read_bugeon_run(spec, session, run) for session, run in runs]
 
 
-def _sessions(spec: CalciumSpec, root: Path) -> list[Path]:
-    mice = spec.mice or sorted(path.name for path in root.glob("*") if MOUSE.fullmatch(path.name))
-    sessions = [path.parent for mouse in mice for path in sorted(root.glob(f"{mouse}/*/{CELLS}"))]
+def _find_sessions(spec: CalciumSpec, root: Path) -> list[Path]:
+    mice = spec.mice or sorted(path.name for path in root.glob("*") if MOUSE_PATTERN.fullmatch(path.name))
+    sessions = [path.parent for mouse in mice for path in sorted(root.glob(f"{mouse}/*/{CELL_TYPES_FILE}"))]
     for mouse in mice:
         if not any(session.parent.name == mouse for session in sessions):
-            raise DataError(f"{root / mouse} holds no session with {CELLS}; correct data.root or data.spec.mice")
+            raise DataError(
+                f"{root / mouse} holds no session with {CELL_TYPES_FILE}; correct data.root or data.spec.mice"
+            )
     if not sessions:
         raise DataError(f"{root} holds no folder of a mouse such as SB025; correct data.root")
     return sessions
 
 
-def _runs(spec: CalciumSpec, session: Path) -> list[Path]:
+def _find_runs(spec: CalciumSpec, session: Path) -> list[Path]:
     return sorted({path for pattern in spec.recordings for path in session.glob(pattern) if path.is_dir()})
 
 
-def read_cells(session: Path) -> CellTable:
+def read_cell_table(session: Path) -> SessionCellTable:
     """The cell table of a session.
 
     A cell with a UniqueID is known by it and its mouse; others are known in this session alone.
 
     Raises:
-        DataError: see `read_tree`.
+        DataError: see `read_bugeon_dataset`.
     """
     try:
-        label = np.array((session / CELLS).read_text().split("\n"))
+        label = np.array((session / CELL_TYPES_FILE).read_text().split("\n"))
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {session / CELLS}: {error}; fetch the tree again") from error
+        raise DataError(f"cannot read {session / CELL_TYPES_FILE}: {error}; fetch the tree again") from error
     label = np.char.strip(label[: len(label) - (label[-1].strip() == "")])
-    unique = _load(session / "neuron.UniqueID.npy", len(label), "cells")
-    position = _load(session / "neuron.stackPosCorrected.npy", len(label), "cells", width=None)
+    unique_id = _load_array(session / "neuron.UniqueID.npy", len(label), "cells")
+    position = _load_array(session / "neuron.stackPosCorrected.npy", len(label), "cells", n_columns=None)
     if position.shape[1] == 2:
-        position = np.column_stack([position, _load(session / "neuron.depth.npy", len(label), "cells")])
-    identified = np.isfinite(unique)
-    ids, count = np.unique(unique[identified], return_counts=True)
-    if (count > 1).any():
-        raise DataError(f"{session} has the UniqueID {int(ids[count > 1][0])} twice; give every cell one row")
+        position = np.column_stack([position, _load_array(session / "neuron.depth.npy", len(label), "cells")])
+    identified = np.isfinite(unique_id)
+    ids, counts = np.unique(unique_id[identified], return_counts=True)
+    if (counts > 1).any():
+        raise DataError(f"{session} has the UniqueID {int(ids[counts > 1][0])} twice; give every cell one row")
     mouse, date = session.parent.name, session.name
-    cell = [
-        f"{mouse}/{int(value)}" if known else f"{mouse}/{date}/row{row}"
-        for row, (value, known) in enumerate(zip(unique, identified, strict=True))
+    cell_id = [
+        f"{mouse}/{int(value)}" if has_id else f"{mouse}/{date}/row{row}"
+        for row, (value, has_id) in enumerate(zip(unique_id, identified, strict=True))
     ]
-    return CellTable(np.array(cell), identified, label, position.astype(np.float32))
+    return SessionCellTable(np.array(cell_id), identified, label, position.astype(np.float32))
 
 
-def read_run(spec: CalciumSpec, session: Path, run: Path) -> CalciumRecording:
+def read_bugeon_run(spec: CalciumSpec, session: Path, run: Path) -> CalciumRecording:
     """One run of a session, behaviour brought onto its frames.
 
     Raises:
-        DataError: see `read_tree`.
+        DataError: see `read_bugeon_dataset`.
     """
-    cells = read_cells(session)
-    activity = _load(run / "frame.neuralActivity.npy", None, "frames", width=None)
-    if activity.shape[1] != len(cells):
+    cell_table = read_cell_table(session)
+    activity = _load_array(run / "frame.neuralActivity.npy", None, "frames", n_columns=None)
+    if activity.shape[1] != len(cell_table):
         raise DataError(
-            f"{run} has {activity.shape[1]} neurons, the cell table of {session} has {len(cells)}; leave this run out "
+            f"{run} has {activity.shape[1]} neurons, the cell table of {session} has {len(cell_table)}; leave this run out "
             "of data.spec.recordings"
         )
-    frames = _load(run / "frame.times.npy", len(activity), "frames")
-    require_increasing(frames, str(run / "frame.times.npy"))
-    channels = [_at_frames(run, SERIES[name], frames)[:, None] for name in spec.behavior]
+    frame_times = _load_array(run / "frame.times.npy", len(activity), "frames")
+    require_increasing(frame_times, str(run / "frame.times.npy"))
+    channels = [_interpolate_npy_series(run, BEHAVIOR_SERIES[name], frame_times)[:, None] for name in spec.behavior]
     if spec.state:
         path = run / "frame.states.npy"
-        channels.append(one_hot(_load(path, len(activity), "frames"), str(path)))
+        channels.append(one_hot_states(_load_array(path, len(activity), "frames"), str(path)))
     return CalciumRecording(
         name=run.relative_to(session.parents[1]).as_posix(),
         mouse=session.parent.name,
-        times=frames,
+        times=frame_times,
         activity=activity.astype(np.float32, copy=False),
         behavior=np.concatenate(channels, axis=1) if channels else np.empty((len(activity), 0), np.float32),
-        states=len(STATES) if spec.state else 0,
-        cell=cells.cell,
-        identified=cells.identified,
-        label=cells.label,
-        position=cells.position,
+        n_states=len(BEHAVIOR_STATES) if spec.state else 0,
+        cell_id=cell_table.cell_id,
+        identified=cell_table.identified,
+        label=cell_table.label,
+        position=cell_table.position,
     )
 
 
-def _at_frames(run: Path, series: str, frames: np.ndarray) -> np.ndarray:
-    clock = run / f"{series.split('.')[0]}.times.npy"
-    times = _load(clock, None, "samples")
-    require_increasing(times, str(clock))
-    return at_frames(times, _load(run / f"{series}.npy", len(times), f"samples of {clock.name}"), frames)
+def _interpolate_npy_series(run: Path, series: str, frame_times: np.ndarray) -> np.ndarray:
+    times_path = run / f"{series.split('.')[0]}.times.npy"
+    times = _load_array(times_path, None, "samples")
+    require_increasing(times, str(times_path))
+    return interpolate_to_frames(
+        times, _load_array(run / f"{series}.npy", len(times), f"samples of {times_path.name}"), frame_times
+    )
 
 
-def _load(path: Path, rows: int | None, of: str, width: int | None = 1) -> np.ndarray:
+def _load_array(path: Path, n_rows: int | None, row_kind: str, n_columns: int | None = 1) -> np.ndarray:
     """An array of numbers: (rows,) for width 1, else (rows, any width)."""
     try:
         array = np.load(path, allow_pickle=False)
@@ -149,10 +153,10 @@ def _load(path: Path, rows: int | None, of: str, width: int | None = 1) -> np.nd
         raise DataError(f"cannot read {path} ({reason}); it is damaged: fetch it again") from error
     if array.dtype.kind not in "biuf":
         raise DataError(f"{path} holds {array.dtype}; an array of numbers is needed")
-    if width == 1:
+    if n_columns == 1:
         array = array.astype(np.float64).reshape(-1)
     elif array.ndim != 2:
         raise DataError(f"{path} has shape {array.shape}; a table of two dimensions is needed")
-    if rows is not None and len(array) != rows:
-        raise DataError(f"{path} has {len(array)} rows, there are {rows} {of}; fetch the tree again")
+    if n_rows is not None and len(array) != n_rows:
+        raise DataError(f"{path} has {len(array)} rows, there are {n_rows} {row_kind}; fetch the tree again")
     return array

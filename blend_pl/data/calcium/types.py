@@ -21,17 +21,17 @@ def subclass(label: str, types: CellTypes) -> str | None:
     return types.merged.get(name, name)
 
 
-def require_known(labels: Sequence[str], types: CellTypes, where: str) -> None:
+def require_known_labels(labels: Sequence[str], types: CellTypes, source: str) -> None:
     """Checks that every label can be understood.
 
     Raises:
         DataError: a label whose subclass is not named in `types`.
     """
-    known = {*types.excitatory, *types.untyped}
+    known_labels = {*types.excitatory, *types.untyped}
     subclasses = {*types.subclasses, *types.merged}
     for label in labels:
-        if label not in known and label.split("-")[0] not in subclasses:
+        if label not in known_labels and label.split("-")[0] not in subclasses:
             raise DataError(
-                f"{where} has a cell of type {label!r}; known are {', '.join(sorted(known | subclasses))}: name it in "
+                f"{source} has a cell of type {label!r}; known are {', '.join(sorted(known_labels | subclasses))}: name it in "
                 "data.spec.types"
             )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from blend_pl.errors import DataError
-from blend_pl.utils.files import sha256, unwritable
+from blend_pl.utils.files import sha256, write_error
 
 if TYPE_CHECKING:
     from requests import RequestException
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1 << 18
 TIMEOUT_S = 30
 
-WAITS_S = (1, 2, 4, 8)
+RETRY_DELAYS_S = (1, 2, 4, 8)
 """Pauses before asking anew, as long as that brings nothing."""
 
 log = logging.getLogger(__name__)
 
 
-def transfer(
-    read_from: Callable[[int], Iterator[bytes]],
+def download_file(
+    stream_from: Callable[[int], Iterator[bytes]],
     size: int,
-    digest: str,
+    expected_digest: str,
     path: Path,
-    name: str,
+    label: str,
     checksum: Callable[[Path], str] = sha256,
 ) -> None:
     """Brings a file to `path`; errors of requests pass through.
@@ -39,11 +39,11 @@ def transfer(
     on. The file appears under its name only after its digest was found right.
 
     Args:
-        read_from: opens the file at an offset and yields its bytes.
+        stream_from: opens the file at an offset and yields its bytes.
         size: bytes in all.
-        digest: what `checksum` makes of the whole file.
+        expected_digest: what `checksum` makes of the whole file.
         path: where the file shall appear.
-        name: what to call it.
+        label: what to call it.
         checksum: digest of a file in hex.
 
     Raises:
@@ -52,39 +52,39 @@ def transfer(
     import requests
 
     # Hidden from every pattern, and never taken up by another version of the file.
-    part = path.with_name(f".{path.name}.{digest[:12]}.part")
+    partial_path = path.with_name(f".{path.name}.{expected_digest[:12]}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _complete(read_from, size, part, path.name)
-        if checksum(part) != digest:
-            part.unlink()
-            raise DataError(f"{name} arrived damaged and was deleted; run again to download it")
-        os.replace(part, path)
+        _resume_download(stream_from, size, partial_path, path.name)
+        if checksum(partial_path) != expected_digest:
+            partial_path.unlink()
+            raise DataError(f"{label} arrived damaged and was deleted; run again to download it")
+        os.replace(partial_path, path)
     except requests.RequestException:
         raise
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise write_error(path, error) from error
 
 
-def read_url(url: str, start: int) -> Iterator[bytes]:
-    """The bytes of a file on a server from `start` on; errors of requests pass through."""
+def stream_url(url: str, offset: int) -> Iterator[bytes]:
+    """The bytes of a file on a server from `offset` on; errors of requests pass through."""
     import requests
 
-    headers = {"Range": f"bytes={start}-"} if start else {}
-    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
-        answer.raise_for_status()
-        if start and answer.status_code != requests.codes.partial_content:
+    headers = {"Range": f"bytes={offset}-"} if offset else {}
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
+        response.raise_for_status()
+        if offset and response.status_code != requests.codes.partial_content:
             raise requests.ConnectionError("the server does not go on where it stopped")
-        yield from answer.iter_content(CHUNK_BYTES)
+        yield from response.iter_content(CHUNK_BYTES)
 
 
-def reason(error: "RequestException") -> str:
+def describe_failure(error: "RequestException") -> str:
     """Why a server gave nothing, in a few words."""
     return type(error).__name__ if error.response is None else f"HTTP status {error.response.status_code}"
 
 
 @contextmanager
-def one_process(folder: Path) -> Iterator[None]:
+def download_lock(folder: Path) -> Iterator[None]:
     """Holds a folder's lock, so that of several processes one downloads while the others wait.
 
     Raises:
@@ -99,15 +99,15 @@ def one_process(folder: Path) -> Iterator[None]:
             log.warning("another process downloads to %s; waiting for it", folder)
             lock.acquire()
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise write_error(folder, error) from error
     try:
         yield
     finally:
         lock.release()
 
 
-def _complete(read_from: Callable[[int], Iterator[bytes]], size: int, part: Path, name: str) -> None:
-    """Appends to `part` what it lacks, asking anew after a lost connection as long as that brings anything."""
+def _resume_download(stream_from: Callable[[int], Iterator[bytes]], size: int, partial_path: Path, label: str) -> None:
+    """Appends to `partial_path` what it lacks, asking anew after a lost connection as long as that brings anything."""
     import requests
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -119,21 +119,21 @@ def _complete(read_from: Callable[[int], Iterator[bytes]], size: int, part: Path
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with part.open("ab") as file, Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task(name, total=size, completed=file.tell())
-        waits = iter(WAITS_S)
-        while (start := file.tell()) < size:
-            lost: requests.RequestException = requests.ConnectionError("the connection brought nothing")
+    with partial_path.open("ab") as file, Progress(*columns, console=Console(stderr=True)) as progress:
+        task_id = progress.add_task(label, total=size, completed=file.tell())
+        delays = iter(RETRY_DELAYS_S)
+        while (offset := file.tell()) < size:
+            last_error: requests.RequestException = requests.ConnectionError("the connection brought nothing")
             try:
-                for chunk in read_from(start):
+                for chunk in stream_from(offset):
                     file.write(chunk)
-                    progress.update(bar, completed=file.tell())
+                    progress.update(task_id, completed=file.tell())
             except requests.RequestException as error:
-                lost = error
-            if file.tell() > start:
-                waits = iter(WAITS_S)
+                last_error = error
+            if file.tell() > offset:
+                delays = iter(RETRY_DELAYS_S)
                 continue
-            wait = next(waits, None)
-            if wait is None:
-                raise lost
-            time.sleep(wait)
+            delay = next(delays, None)
+            if delay is None:
+                raise last_error
+            time.sleep(delay)

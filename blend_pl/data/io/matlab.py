@@ -13,24 +13,24 @@ from scipy.io.matlab import MatReadError
 
 from blend_pl.errors import DataError
 
-DAMAGE = (OSError, ValueError, TypeError, EOFError, IndexError, NotImplementedError, MatReadError, zlib.error)
+READ_ERRORS = (OSError, ValueError, TypeError, EOFError, IndexError, NotImplementedError, MatReadError, zlib.error)
 """What the readers raise on files that are cut off or of another kind."""
 
 
-class Struct(Protocol):
+class MatStruct(Protocol):
     """One element of a structure array."""
 
-    def elements(self, field: str) -> list["Struct"]:
+    def elements(self, field: str) -> list["MatStruct"]:
         """A field's structure array; empty where it has no elements or the field is missing."""
         ...
 
-    def numbers(self, field: str) -> np.ndarray | None:
+    def matrix(self, field: str) -> np.ndarray | None:
         """A field's matrix as MATLAB shows it, (0, 0) where empty; None where missing or no numbers."""
         ...
 
 
 @contextmanager
-def open_mat(path: Path) -> Iterator[Struct]:
+def open_mat(path: Path) -> Iterator[MatStruct]:
     """The variables of a file, as fields.
 
     Raises:
@@ -41,53 +41,54 @@ def open_mat(path: Path) -> Iterator[Struct]:
     try:
         if h5py.is_hdf5(path):
             with h5py.File(path, "r") as file:
-                yield _InHDF5(file, dict(file.items()))
+                yield _HDF5Struct(file, dict(file.items()))
         else:
-            yield _InMemory(loadmat(path, struct_as_record=False, squeeze_me=False))
-    except DAMAGE as error:
+            yield _SciPyStruct(loadmat(path, struct_as_record=False, squeeze_me=False))
+    except READ_ERRORS as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise DataError(f"cannot read {path} ({reason}); it is damaged or no MATLAB file: fetch it again") from error
 
 
-class _InMemory:
+class _SciPyStruct:
     def __init__(self, fields: dict[str, Any]) -> None:
         self._fields = fields
 
-    def elements(self, field: str) -> list[Struct]:
+    def elements(self, field: str) -> list[MatStruct]:
         value = self._fields.get(field)
         if not isinstance(value, np.ndarray) or value.dtype != object:
             return []
-        return [_InMemory(vars(item)) for item in value.ravel(order="F") if hasattr(item, "_fieldnames")]
+        return [_SciPyStruct(vars(item)) for item in value.ravel(order="F") if hasattr(item, "_fieldnames")]
 
-    def numbers(self, field: str) -> np.ndarray | None:
+    def matrix(self, field: str) -> np.ndarray | None:
         value = self._fields.get(field)
         return value if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" else None
 
 
-class _InHDF5:
+class _HDF5Struct:
     def __init__(self, file: h5py.File, fields: dict[str, h5py.Group | h5py.Dataset]) -> None:
         self._file, self._fields = file, fields
 
-    def elements(self, field: str) -> list[Struct]:
+    def elements(self, field: str) -> list[MatStruct]:
         value = self._fields.get(field)
         if not isinstance(value, h5py.Group) or not len(value):
             return []
-        if not all(self._refers(item) for item in value.values()):
-            return [_InHDF5(self._file, dict(value.items()))]
+        if not all(self._is_reference(item) for item in value.values()):
+            return [_HDF5Struct(self._file, dict(value.items()))]
         # A structure array keeps, for each field, references to what its elements hold.
         columns = {name: item[()].reshape(-1) for name, item in value.items()}
-        n = min(len(column) for column in columns.values())
+        n_elements = min(len(column) for column in columns.values())
         return [
-            _InHDF5(self._file, {name: self._file[column[k]] for name, column in columns.items()}) for k in range(n)
+            _HDF5Struct(self._file, {name: self._file[column[k]] for name, column in columns.items()})
+            for k in range(n_elements)
         ]
 
-    def numbers(self, field: str) -> np.ndarray | None:
+    def matrix(self, field: str) -> np.ndarray | None:
         value = self._fields.get(field)
         if not isinstance(value, h5py.Dataset) or value.dtype.kind not in "biuf":
             return None
         return np.empty((0, 0)) if value.attrs.get("MATLAB_empty", 0) else value[()].T
 
     @staticmethod
-    def _refers(item: h5py.Group | h5py.Dataset) -> bool:
+    def _is_reference(item: h5py.Group | h5py.Dataset) -> bool:
         # A cell array consists of references too, but says so.
         return isinstance(item, h5py.Dataset) and item.dtype == h5py.ref_dtype and "MATLAB_class" not in item.attrs

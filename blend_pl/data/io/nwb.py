@@ -39,28 +39,28 @@ class Units:
 
     def spike_times(self, unit: int) -> np.ndarray:
         """(spikes,) float64 s of the unit in this row."""
-        return self.times[_row(self.time_stops, unit)]
+        return self.times[_ragged_slice(self.time_stops, unit)]
 
     def obs_intervals(self, unit: int) -> np.ndarray | None:
         """(stretches, 2) float64 s in which the unit in this row was recorded; None if the file does not say."""
         if self.intervals is None or self.interval_stops is None:
             return None
-        return self.intervals[_row(self.interval_stops, unit)]
+        return self.intervals[_ragged_slice(self.interval_stops, unit)]
 
 
 @dataclass(frozen=True)
-class Series:
+class TimeSeries:
     """A time series.
 
     Attributes:
         name: name in the file.
-        times: (samples,) float64 s, strictly increasing.
+        timestamps: (samples,) float64 s, strictly increasing.
         data: (samples, D) floating point, in the file's unit.
         columns: names of the D columns, empty if the file gives none.
     """
 
     name: str
-    times: np.ndarray
+    timestamps: np.ndarray
     data: np.ndarray
     columns: list[str]
 
@@ -94,15 +94,15 @@ def read_units(file: h5py.File) -> Units:
     times = table["spike_times"][()].astype(np.float64)
     if not np.isfinite(times).all():
         raise DataError(f"{file.filename} has spike times that are not finite; repair the units table")
-    observed = "obs_intervals_index" in table and len(table["obs_intervals"])
-    stops = table["spike_times_index"][()].astype(np.int64)
+    has_obs_intervals = "obs_intervals_index" in table and len(table["obs_intervals"])
+    time_stops = table["spike_times_index"][()].astype(np.int64)
     return Units(
-        id=table["id"][()].astype(np.int64) if "id" in table else np.arange(len(stops)),
+        id=table["id"][()].astype(np.int64) if "id" in table else np.arange(len(time_stops)),
         columns=_columns(table),
         times=times,
-        time_stops=stops,
-        intervals=table["obs_intervals"][()].astype(np.float64) if observed else None,
-        interval_stops=table["obs_intervals_index"][()].astype(np.int64) if observed else None,
+        time_stops=time_stops,
+        intervals=table["obs_intervals"][()].astype(np.float64) if has_obs_intervals else None,
+        interval_stops=table["obs_intervals_index"][()].astype(np.int64) if has_obs_intervals else None,
     )
 
 
@@ -112,12 +112,12 @@ def read_trials(file: h5py.File) -> Columns | None:
     return _columns(table) if isinstance(table, h5py.Group) else None
 
 
-def has_series(file: h5py.File, name: str) -> bool:
+def has_time_series(file: h5py.File, name: str) -> bool:
     """Whether the file has a time series of this name."""
-    return bool(_matching(file, name))
+    return bool(_matching_paths(file, name))
 
 
-def read_series(file: h5py.File, name: str) -> Series:
+def read_time_series(file: h5py.File, name: str) -> TimeSeries:
     """A time series, wherever in the file it lies.
 
     Args:
@@ -128,10 +128,10 @@ def read_series(file: h5py.File, name: str) -> Series:
         DataError: no such series or several; data that are not numbers in one or two dimensions; fewer than two
             samples; timestamps that are missing, not finite, out of order or repeated.
     """
-    paths = _matching(file, name)
+    paths = _matching_paths(file, name)
     if not paths:
-        found = ", ".join(_series_paths(file)) or "none"
-        raise DataError(f"{file.filename} has no time series {name!r}; set behavior.series to one it has: {found}")
+        available = ", ".join(_time_series_paths(file)) or "none"
+        raise DataError(f"{file.filename} has no time series {name!r}; set behavior.series to one it has: {available}")
     if len(paths) > 1:
         raise DataError(
             f"{file.filename} has several time series {name!r}; set behavior.series to {' or '.join(paths)}"
@@ -144,47 +144,49 @@ def read_series(file: h5py.File, name: str) -> Series:
         )
     if data.dtype not in (np.float32, np.float64):
         data = data.astype(np.float64)
-    times = _times(group, len(data))
-    if len(times) != len(data) or len(data) < 2:
+    timestamps = _read_timestamps(group, len(data))
+    if len(timestamps) != len(data) or len(data) < 2:
         raise DataError(
-            f"{name} in {file.filename} has {len(data)} samples and {len(times)} timestamps; repair the file"
+            f"{name} in {file.filename} has {len(data)} samples and {len(timestamps)} timestamps; repair the file"
         )
-    ordered = np.diff(times) > 0
-    if not ordered.all() or not np.isfinite(times[[0, -1]]).all():
-        at = int(np.argmin(ordered))
+    increasing = np.diff(timestamps) > 0
+    if not increasing.all() or not np.isfinite(timestamps[[0, -1]]).all():
+        first_unordered = int(np.argmin(increasing))
         raise DataError(
-            f"{name} in {file.filename} has timestamps out of order or repeated (sample {at + 1} at {times[at + 1]} s "
-            f"follows {times[at]} s); sort and deduplicate them"
+            f"{name} in {file.filename} has timestamps out of order or repeated (sample {first_unordered + 1} at {timestamps[first_unordered + 1]} s "
+            f"follows {timestamps[first_unordered]} s); sort and deduplicate them"
         )
-    return Series(name, times, data.reshape(len(data), -1), _column_names(group))
+    return TimeSeries(name, timestamps, data.reshape(len(data), -1), _column_names(group))
 
 
-def require(columns: Columns, name: str, setting: str, where: str) -> np.ndarray:
+def require_column(columns: Columns, name: str, setting: str, table_label: str) -> np.ndarray:
     """A column that the specification names.
 
     Args:
         columns: the table.
         name: the column.
         setting: the setting that names it, for the error.
-        where: the table and file, for the error.
+        table_label: the table and file, for the error.
 
     Raises:
         DataError: no such column; the message lists those that exist.
     """
     if name not in columns:
-        raise DataError(f"{where} has no column {name!r}; set {setting} to one it has: {', '.join(columns) or 'none'}")
+        raise DataError(
+            f"{table_label} has no column {name!r}; set {setting} to one it has: {', '.join(columns) or 'none'}"
+        )
     return columns[name]
 
 
-def _row(stops: np.ndarray, row: int) -> slice:
+def _ragged_slice(stops: np.ndarray, row: int) -> slice:
     return slice(stops[row - 1] if row else 0, stops[row])
 
 
 def _columns(table: h5py.Group) -> Columns:
     columns = {}
     for name, dataset in table.items():
-        plain = isinstance(dataset, h5py.Dataset) and dataset.ndim == 1
-        if not plain or name == "id" or name.endswith("_index") or f"{name}_index" in table:
+        is_plain = isinstance(dataset, h5py.Dataset) and dataset.ndim == 1
+        if not is_plain or name == "id" or name.endswith("_index") or f"{name}_index" in table:
             continue
         if h5py.check_string_dtype(dataset.dtype):
             columns[name] = dataset.asstr()[()].astype(str)
@@ -193,7 +195,7 @@ def _columns(table: h5py.Group) -> Columns:
     return columns
 
 
-def _series_paths(file: h5py.File) -> list[str]:
+def _time_series_paths(file: h5py.File) -> list[str]:
     paths: list[str] = []
 
     def visit(path: str, item: h5py.Group | h5py.Dataset) -> None:
@@ -204,15 +206,15 @@ def _series_paths(file: h5py.File) -> list[str]:
     return paths
 
 
-def _matching(file: h5py.File, name: str) -> list[str]:
-    return [path for path in _series_paths(file) if f"/{path}".endswith(f"/{name}")]
+def _matching_paths(file: h5py.File, name: str) -> list[str]:
+    return [path for path in _time_series_paths(file) if f"/{path}".endswith(f"/{name}")]
 
 
-def _times(group: h5py.Group, n: int) -> np.ndarray:
+def _read_timestamps(group: h5py.Group, n_samples: int) -> np.ndarray:
     if "timestamps" in group:
         return group["timestamps"][()].astype(np.float64)
     start = group["starting_time"]
-    return np.arange(n) / float(start.attrs["rate"]) + float(start[()])
+    return np.arange(n_samples) / float(start.attrs["rate"]) + float(start[()])
 
 
 def _column_names(group: h5py.Group) -> list[str]:

@@ -3,7 +3,7 @@
 from blend_pl.data.lfp.batches import SessionBatch
 from blend_pl.data.lfp.module import MultiSessionDataModule
 from blend_pl.data.lfp.recording import CrossModalRecording
-from blend_pl.data.lfp.simulation import SessionsSimulation
-from blend_pl.data.lfp.spec import SessionsSpec
+from blend_pl.data.lfp.simulation import LFPSimulation
+from blend_pl.data.lfp.spec import LFPSpec
 
-__all__ = ["CrossModalRecording", "MultiSessionDataModule", "SessionBatch", "SessionsSimulation", "SessionsSpec"]
+__all__ = ["CrossModalRecording", "LFPSimulation", "LFPSpec", "MultiSessionDataModule", "SessionBatch"]

@@ -3,9 +3,9 @@
 from functools import partial
 from pathlib import Path
 
-from blend_pl.data.io.download import TIMEOUT_S, one_process, read_url, reason, transfer
-from blend_pl.data.lfp.flint import flint_file
-from blend_pl.data.lfp.spec import Archive
+from blend_pl.data.io.download import TIMEOUT_S, describe_failure, download_file, download_lock, stream_url
+from blend_pl.data.lfp.flint import parse_flint_session
+from blend_pl.data.lfp.spec import ZenodoArchive
 from blend_pl.errors import DataError
 from blend_pl.utils.files import md5
 
@@ -13,7 +13,7 @@ API_URL = "https://zenodo.org/api"
 FLINT_URL = "https://crcns.org/data-sets/movements/dream"
 
 
-def makin_paths(session: str, root: Path, archive: Archive | None, api_url: str = API_URL) -> tuple[Path, Path]:
+def makin_paths(session: str, root: Path, archive: ZenodoArchive | None, api_url: str = API_URL) -> tuple[Path, Path]:
     """The `.mat` and the broadband `.nwb` of a session: below `root`, or downloaded into it.
 
     An interrupted download goes on where it stopped. A file appears only after its MD5 digest was found equal to the
@@ -29,8 +29,8 @@ def makin_paths(session: str, root: Path, archive: Archive | None, api_url: str 
         DataError: a file is missing and there is no archive, or none of its records has it; no network; a wrong
             checksum; several files of that name; a folder that cannot be written.
     """
-    mat, broadband = (_makin_path(f"{session}.{ending}", root, archive, api_url) for ending in ("mat", "nwb"))
-    return mat, broadband
+    mat_path, broadband_path = (_makin_path(f"{session}.{suffix}", root, archive, api_url) for suffix in ("mat", "nwb"))
+    return mat_path, broadband_path
 
 
 def flint_path(session: str, root: Path) -> Path:
@@ -39,11 +39,11 @@ def flint_path(session: str, root: Path) -> Path:
     Raises:
         DataError: it is not there, or several are; the archive wants a login, so it must be fetched by hand.
     """
-    name, _ = flint_file(session)
-    found = _find(name, root)
-    if found is None:
+    name, _ = parse_flint_session(session)
+    path = _find_file(name, root)
+    if path is None:
         raise DataError(f"there is no {name} in {root}; fetch it from {FLINT_URL} (a free account) and put it there")
-    return found
+    return path
 
 
 def nwb_paths(patterns: list[str], root: Path) -> list[Path]:
@@ -52,56 +52,58 @@ def nwb_paths(patterns: list[str], root: Path) -> list[Path]:
     Raises:
         DataError: a pattern matches nothing.
     """
-    found: set[Path] = set()
+    paths: set[Path] = set()
     for pattern in patterns:
         try:
-            matching = [path for path in root.glob(pattern) if path.is_file()]
+            matches = [path for path in root.glob(pattern) if path.is_file()]
         except (NotImplementedError, ValueError) as error:
             raise DataError(f"data.spec.nwb has {pattern!r}: {error}; write a pattern below data.root") from error
-        if not matching:
+        if not matches:
             raise DataError(f"no file matches {pattern} in {root}; put it there, or set data.root or data.spec.nwb")
-        found.update(matching)
-    return sorted(found)
+        paths.update(matches)
+    return sorted(paths)
 
 
-def _makin_path(name: str, root: Path, archive: Archive | None, api_url: str) -> Path:
-    found = _find(name, root)
-    if found is not None:
-        return found
+def _makin_path(name: str, root: Path, archive: ZenodoArchive | None, api_url: str) -> Path:
+    path = _find_file(name, root)
+    if path is not None:
+        return path
     if archive is None:
         raise DataError(
             f"there is no {name} in {root}; fetch it from https://zenodo.org/records/3854034 (.mat) or from the record "
             "of its broadband (.nwb) and put it there"
         )
-    with one_process(root):
-        return _find(name, root) or _download(name, root, archive, api_url)
+    with download_lock(root):
+        return _find_file(name, root) or _download(name, root, archive, api_url)
 
 
-def _find(name: str, root: Path) -> Path | None:
+def _find_file(name: str, root: Path) -> Path | None:
     """The file of that name at any depth; simulated ones are found in their own folder alone."""
-    found = [path for path in sorted(root.rglob(name)) if "simulated" not in path.relative_to(root).parts]
-    if len(found) > 1:
-        several = ", ".join(str(path) for path in found)
-        raise DataError(f"several files are named {name}: {several}; move all but one away")
-    return found[0] if found else None
+    matches = [path for path in sorted(root.rglob(name)) if "simulated" not in path.relative_to(root).parts]
+    if len(matches) > 1:
+        listing = ", ".join(str(path) for path in matches)
+        raise DataError(f"several files are named {name}: {listing}; move all but one away")
+    return matches[0] if matches else None
 
 
-def _download(name: str, root: Path, archive: Archive, api_url: str) -> Path:
+def _download(name: str, root: Path, archive: ZenodoArchive, api_url: str) -> Path:
     import requests
 
-    by_hand = f"or put it into {root} by hand"
+    manual_hint = f"or put it into {root} by hand"
     try:
         for record in archive.records:
-            answer = requests.get(f"{api_url}/records/{record}", timeout=TIMEOUT_S)
-            answer.raise_for_status()
-            for file in answer.json()["files"]:
+            response = requests.get(f"{api_url}/records/{record}", timeout=TIMEOUT_S)
+            response.raise_for_status()
+            for file in response.json()["files"]:
                 if file["key"] == name:
                     path = root / f"zenodo-{record}" / name
                     digest = file["checksum"].removeprefix("md5:")
-                    read = partial(read_url, file["links"]["self"])
-                    transfer(read, file["size"], digest, path, f"{name} of Zenodo record {record}", md5)
+                    stream = partial(stream_url, file["links"]["self"])
+                    download_file(stream, file["size"], digest, path, f"{name} of Zenodo record {record}", md5)
                     return path
     except requests.RequestException as error:
-        raise DataError(f"cannot download {name}: {reason(error)} at {api_url}; run again later, {by_hand}") from error
+        raise DataError(
+            f"cannot download {name}: {describe_failure(error)} at {api_url}; run again later, {manual_hint}"
+        ) from error
     records = ", ".join(map(str, archive.records))
-    raise DataError(f"none of the Zenodo records {records} has {name}; correct data.spec.archive, {by_hand}")
+    raise DataError(f"none of the Zenodo records {records} has {name}; correct data.spec.archive, {manual_hint}")

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from blend_pl.data.batch import Batch
 from blend_pl.data.lfp.recording import CrossModalRecording
-from blend_pl.data.lfp.segments import Segments, Standardisation, segments
-from blend_pl.data.lfp.signature import Member
-from blend_pl.data.loader import FixedPlan, Plan, PlannedBatches
+from blend_pl.data.lfp.segments import ChannelZScore, SegmentSplit, split_segments
+from blend_pl.data.lfp.signature import SessionInfo
+from blend_pl.data.loader import BatchLoader, BatchSampler, FixedBatchSampler
 from blend_pl.errors import TeacherError
-from blend_pl.utils.device import sent
+from blend_pl.utils.device import to_device_async
 
 
 @dataclass(kw_only=True)
@@ -28,21 +28,21 @@ class SessionBatch(Batch):
         sessions: name of each segment's session.
         behavior: (B, T, D) float, z-scored velocity, 0 where missing; no model's input.
         behavior_valid: (B, T, D) bool, where it was measured.
-        hidden: (B, T, P) bool, patches that a network must not see; None for none.
-        dropped: how many patches of each segment are, where the host knows.
+        patch_mask: (B, T, P) bool, patches that a network must not see; None for none.
+        n_masked: how many patches of each segment are, where the host knows.
     """
 
     sessions: tuple[str, ...]
     behavior: Tensor
     behavior_valid: Tensor
-    hidden: Tensor | None = None
-    dropped: tuple[int, ...] | None = None
+    patch_mask: Tensor | None = None
+    n_masked: tuple[int, ...] | None = None
 
     def inputs(self) -> tuple[Any, ...]:
         """Values, sessions, hidden patches and their numbers."""
-        return self.observed, self.sessions, self.hidden, self.dropped
+        return self.observed, self.sessions, self.patch_mask, self.n_masked
 
-    def turned(self) -> "SpikeBatch":
+    def spikes_only(self) -> "SpikeBatch":
         """The same segments with spikes in the place of the LFP, of which nothing is hidden.
 
         Raises:
@@ -52,10 +52,10 @@ class SessionBatch(Batch):
             raise TeacherError("a spike teacher needs spikes, and this batch carries none; predict with a student")
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values.update(observed=self.privileged, target=self.privileged, target_valid=self.privileged_valid)
-        values.update(hidden=None, dropped=None)
+        values.update(patch_mask=None, n_masked=None)
         return SpikeBatch(**{**values, "privileged": None, "privileged_valid": None})
 
-    def joined(self) -> "JointBatch":
+    def with_spikes(self) -> "JointBatch":
         """The same segments with spikes before the LFP, of which nothing is hidden.
 
         Raises:
@@ -66,9 +66,15 @@ class SessionBatch(Batch):
                 "a multimodal network needs spikes beside the LFP, and this batch carries none; predict with a student"
             )
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        both = torch.cat([self.privileged, self.observed], -1)
-        valid = torch.cat([self.privileged_valid, self.target_valid], -1)
-        values.update(observed=both, target=both, target_valid=valid, hidden=None, dropped=None)
+        spikes_and_lfp = torch.cat([self.privileged, self.observed], -1)
+        spikes_and_lfp_valid = torch.cat([self.privileged_valid, self.target_valid], -1)
+        values.update(
+            observed=spikes_and_lfp,
+            target=spikes_and_lfp,
+            target_valid=spikes_and_lfp_valid,
+            patch_mask=None,
+            n_masked=None,
+        )
         values.update(privileged=None, privileged_valid=None)
         return JointBatch(**values, n_units=self.privileged.shape[-1])
 
@@ -77,7 +83,7 @@ class SessionBatch(Batch):
 class SpikeBatch(SessionBatch):
     """Segments of which spikes are observed."""
 
-    def turned(self) -> "SpikeBatch":
+    def spikes_only(self) -> "SpikeBatch":
         """Itself."""
         return self
 
@@ -92,22 +98,22 @@ class JointBatch(SessionBatch):
 
     n_units: int
 
-    def joined(self) -> "JointBatch":
+    def with_spikes(self) -> "JointBatch":
         """Itself."""
         return self
 
     def inputs(self) -> tuple[Any, ...]:
         """Values, sessions, hidden patches, how many values are counts, and how many patches are hidden."""
-        *others, dropped = super().inputs()
-        return *others, self.n_units, dropped
+        *inputs, n_masked = super().inputs()
+        return *inputs, self.n_units, n_masked
 
 
 @dataclass(frozen=True)
-class Session:
+class LFPSession:
     """A session as tensors: T bins, C channels, N units, D channels of behaviour.
 
     Attributes:
-        member: who it is.
+        info: who it is.
         lfp: (T, C) float32, z-scored, 0 where missing.
         lfp_valid: (T, C) bool.
         spikes: (T, N) uint8.
@@ -115,42 +121,42 @@ class Session:
         segments: start bins by part, int64: train, val and test.
     """
 
-    member: Member
+    info: SessionInfo
     lfp: Tensor
     lfp_valid: Tensor
     spikes: Tensor
     behavior: Tensor
-    segments: Segments
+    segments: SegmentSplit
 
     @classmethod
-    def of(cls, recording: CrossModalRecording, length: int, split: str, seed: int) -> "Session":
+    def from_recording(cls, recording: CrossModalRecording, length: int, split: str, seed: int) -> "LFPSession":
         """Cuts and standardises a recording; z-scores are those of its training segments."""
-        cut = segments(recording.n_bins, length, split, seed)  # type: ignore[arg-type]
+        split_starts = split_segments(recording.n_bins, length, split, seed)  # type: ignore[arg-type]
         lfp, behavior = (
-            torch.from_numpy(Standardisation.fit(values, cut.train, length).apply(values))
+            torch.from_numpy(ChannelZScore.fit(values, split_starts.train, length).apply(values))
             for values in (recording.lfp, recording.behavior)
         )
         return cls(
-            Member.of(recording),
+            SessionInfo.from_recording(recording),
             lfp.nan_to_num(0.0),
             lfp.isfinite(),
             torch.from_numpy(np.ascontiguousarray(recording.spikes)),
             behavior,
-            cut,
+            split_starts,
         )
 
-    def starts(self, part: str) -> np.ndarray:
+    def segment_starts(self, subset: str) -> np.ndarray:
         """Start bins of the segments of a part."""
-        return getattr(self.segments, part)
+        return getattr(self.segments, subset)
 
-    def to(self, device: torch.device) -> "Session":
+    def to(self, device: torch.device) -> "LFPSession":
         """The same session on another device."""
         names = ("lfp", "lfp_valid", "spikes", "behavior")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 @dataclass(frozen=True)
-class Cut:
+class SegmentBatchIndex:
     """Where one batch is cut from.
 
     Attributes:
@@ -166,14 +172,14 @@ class Cut:
     global_size: int
 
     @classmethod
-    def share(cls, sessions: np.ndarray, starts: np.ndarray, rank: int, world_size: int) -> "Cut":
+    def for_rank(cls, sessions: np.ndarray, starts: np.ndarray, rank: int, world_size: int) -> "SegmentBatchIndex":
         """A rank's share of a global batch."""
         order = np.argsort(sessions, kind="stable")
         rows = np.arange(len(order))[rank::world_size]
         return cls(sessions[order][rows], starts[order][rows], rows, len(order))
 
 
-class BalancedSegments:
+class BalancedSessionSampler:
     """As many segments of every session, in an order drawn anew each epoch.
 
     An epoch has as many batches as all segments fill. A session with fewer segments than its share begins again in
@@ -190,7 +196,7 @@ class BalancedSegments:
     def __init__(
         self, starts: Sequence[np.ndarray], batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1
     ) -> None:
-        self.starts, self.size = starts, batch_size * world_size
+        self.starts, self.global_batch_size = starts, batch_size * world_size
         self.seed, self.rank, self.world_size = seed, rank, world_size
         self.epoch = 0
 
@@ -198,25 +204,27 @@ class BalancedSegments:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return max(1, sum(map(len, self.starts)) // self.size)
+        return max(1, sum(map(len, self.starts)) // self.global_batch_size)
 
-    def __iter__(self) -> Iterator[Cut]:
+    def __iter__(self) -> Iterator[SegmentBatchIndex]:
         rng = np.random.default_rng((self.seed, self.epoch))
-        count = len(self.starts)
-        drawn = len(self) * self.size
+        n_sessions = len(self.starts)
+        n_drawn = len(self) * self.global_batch_size
         # Whichever sessions get one segment more than others in a batch, others do in the next.
-        turns = np.arange(drawn) % count
-        order = np.empty(drawn, np.int64)
-        for number, starts in enumerate(self.starts):
-            wanted = int((turns == number).sum())
-            rounds = max(1, -(-wanted // len(starts)))
-            order[turns == number] = np.concatenate([rng.permutation(starts) for _ in range(rounds)])[:wanted]
-        for first in range(0, drawn, self.size):
-            batch = slice(first, first + self.size)
-            yield Cut.share(turns[batch], order[batch], self.rank, self.world_size)
+        session_index = np.arange(n_drawn) % n_sessions
+        segment_starts = np.empty(n_drawn, np.int64)
+        for session, starts in enumerate(self.starts):
+            n_required = int((session_index == session).sum())
+            n_repeats = max(1, -(-n_required // len(starts)))
+            segment_starts[session_index == session] = np.concatenate(
+                [rng.permutation(starts) for _ in range(n_repeats)]
+            )[:n_required]
+        for first in range(0, n_drawn, self.global_batch_size):
+            batch = slice(first, first + self.global_batch_size)
+            yield SegmentBatchIndex.for_rank(session_index[batch], segment_starts[batch], self.rank, self.world_size)
 
 
-class EverySegment(FixedPlan[Cut]):
+class SequentialSegmentSampler(FixedBatchSampler[SegmentBatchIndex]):
     """Every segment once, in order.
 
     Args:
@@ -227,57 +235,71 @@ class EverySegment(FixedPlan[Cut]):
     """
 
     def __init__(self, starts: Sequence[np.ndarray], batch_size: int, rank: int = 0, world_size: int = 1) -> None:
-        sessions = np.repeat(np.arange(len(starts)), [len(each) for each in starts])
-        both = np.stack([sessions, np.concatenate(starts)])
-        size = batch_size * world_size
-        places = [slice(first, first + size) for first in range(0, both.shape[1], size)]
-        super().__init__([Cut.share(both[0, place], both[1, place], rank, world_size) for place in places])
+        sessions = np.repeat(np.arange(len(starts)), [len(session_starts) for session_starts in starts])
+        session_and_start = np.stack([sessions, np.concatenate(starts)])
+        global_batch_size = batch_size * world_size
+        batch_slices = [
+            slice(first, first + global_batch_size) for first in range(0, session_and_start.shape[1], global_batch_size)
+        ]
+        super().__init__(
+            [
+                SegmentBatchIndex.for_rank(session_and_start[0, batch], session_and_start[1, batch], rank, world_size)
+                for batch in batch_slices
+            ]
+        )
 
 
-class SegmentBatches(PlannedBatches[Cut, SessionBatch]):
+class SegmentLoader(BatchLoader[SegmentBatchIndex, SessionBatch]):
     """Iterates over `SessionBatch`es on the device where the sessions lie.
 
     Args:
         sessions: the sessions that the plan counts.
-        plan: which batches there are. Lightning sets its epoch.
+        sampler: which batches there are. Lightning sets its epoch.
         length: T, bins of a segment.
-        channels: C, at least those of the widest session.
-        units: N, at least those of the widest session.
+        n_channels: C, at least those of the widest session.
+        n_units: N, at least those of the widest session.
     """
 
-    def __init__(self, sessions: Sequence[Session], plan: Plan[Cut], length: int, channels: int, units: int) -> None:
-        super().__init__(plan)
+    def __init__(
+        self,
+        sessions: Sequence[LFPSession],
+        sampler: BatchSampler[SegmentBatchIndex],
+        length: int,
+        n_channels: int,
+        n_units: int,
+    ) -> None:
+        super().__init__(sampler)
         self.sessions, self.length = sessions, length
-        self.channels, self.units = channels, units
+        self.n_channels, self.n_units = n_channels, n_units
 
-    def cut(self, cut: Cut) -> SessionBatch:
+    def gather(self, index: SegmentBatchIndex) -> SessionBatch:
         device = self.sessions[0].lfp.device
-        shape = len(cut.starts), self.length
-        lfp, spikes = (torch.zeros(*shape, width, device=device) for width in (self.channels, self.units))
-        lfp_valid, spikes_valid = (torch.zeros_like(block, dtype=torch.bool) for block in (lfp, spikes))
+        shape = len(index.starts), self.length
+        lfp, spikes = (torch.zeros(*shape, n_columns, device=device) for n_columns in (self.n_channels, self.n_units))
+        lfp_valid, spikes_valid = (torch.zeros_like(values, dtype=torch.bool) for values in (lfp, spikes))
         behavior = torch.zeros(*shape, self.sessions[0].behavior.shape[1], device=device)
-        starts = sent(torch.from_numpy(cut.starts), device)
+        starts = to_device_async(torch.from_numpy(index.starts), device)
         bins = starts[:, None] + torch.arange(self.length, device=device)
-        for number in np.unique(cut.sessions):
-            first, last = np.searchsorted(cut.sessions, [number, number + 1])
-            session, rows, frames = self.sessions[number], slice(first, last), bins[first:last]
-            channels, units = session.lfp.shape[1], session.spikes.shape[1]
-            lfp[rows, :, :channels] = session.lfp[frames]
-            lfp_valid[rows, :, :channels] = session.lfp_valid[frames]
-            spikes[rows, :, :units] = session.spikes[frames].float()
-            spikes_valid[rows, :, :units] = True
-            behavior[rows] = session.behavior[frames]
-        known = behavior.isfinite()
+        for session_index in np.unique(index.sessions):
+            first, last = np.searchsorted(index.sessions, [session_index, session_index + 1])
+            session, rows, segment_bins = self.sessions[session_index], slice(first, last), bins[first:last]
+            n_channels, n_units = session.lfp.shape[1], session.spikes.shape[1]
+            lfp[rows, :, :n_channels] = session.lfp[segment_bins]
+            lfp_valid[rows, :, :n_channels] = session.lfp_valid[segment_bins]
+            spikes[rows, :, :n_units] = session.spikes[segment_bins].float()
+            spikes_valid[rows, :, :n_units] = True
+            behavior[rows] = session.behavior[segment_bins]
+        behavior_valid = behavior.isfinite()
         return SessionBatch(
             observed=lfp,
             target=lfp,
             target_valid=lfp_valid,
             index=starts,
-            rows=sent(torch.from_numpy(cut.rows), device),
-            global_size=cut.global_size,
+            global_rows=to_device_async(torch.from_numpy(index.rows), device),
+            global_size=index.global_size,
             privileged=spikes,
             privileged_valid=spikes_valid,
-            sessions=tuple(self.sessions[number].member.name for number in cut.sessions),
+            sessions=tuple(self.sessions[session_index].info.name for session_index in index.sessions),
             behavior=behavior.nan_to_num(0.0),
-            behavior_valid=known,
+            behavior_valid=behavior_valid,
         )

@@ -7,18 +7,24 @@ import h5py
 import numpy as np
 
 from blend_pl.data.io.nwb import open_nwb
-from blend_pl.data.lfp.preprocessing import MAKIN, Waveform, lfp_in_bins
+from blend_pl.data.lfp.preprocessing import MAKIN_FILTERS, Waveform, bin_lfp
 from blend_pl.data.lfp.recording import CrossModalRecording
-from blend_pl.data.lfp.spikes import firing_units, spike_counts
-from blend_pl.data.lfp.timestamps import regular, require_known, require_times, shared_bins, velocity_of
+from blend_pl.data.lfp.spikes import select_active_units, spike_counts
+from blend_pl.data.lfp.timestamps import (
+    check_regular_sampling,
+    overlapping_bins,
+    require_finite_behavior,
+    require_increasing_times,
+    velocity_from_position,
+)
 from blend_pl.errors import DataError
 
-BROADBAND = "acquisition/timeseries/broadband"
-SUBJECTS = {"indy": "I", "loco": "L"}
+BROADBAND_GROUP = "acquisition/timeseries/broadband"
+MAKIN_SUBJECTS = {"indy": "I", "loco": "L"}
 
 
 def read_makin(
-    session: str, behavior: Path, broadband: Path, min_rate_hz: float, unsorted: bool
+    session: str, mat_path: Path, broadband_path: Path, min_rate_hz: float, unsorted: bool
 ) -> CrossModalRecording:
     """One session, as long as both files last.
 
@@ -26,8 +32,8 @@ def read_makin(
 
     Args:
         session: e.g. "indy_20160622_01".
-        behavior: the `.mat` file.
-        broadband: the NWB 1.0 file.
+        mat_path: the `.mat` file.
+        broadband_path: the NWB 1.0 file.
         min_rate_hz: units that fire less are left out.
         unsorted: whether spikes that no unit was found for count as unit 0 of their channel.
 
@@ -35,55 +41,62 @@ def read_makin(
         DataError: a file is damaged, lacks something or is of another session; the clocks do not agree; there are
             units, and all of them fire too rarely.
     """
-    with open_nwb(broadband) as file:
-        _require_session(file, session, broadband)
-        waveform, channels = _broadband(file, broadband)
-        with open_nwb(behavior) as mat:
-            times, position = _cursor(mat, behavior)
-            both = (str(behavior), str(broadband))
-            start, n_bins = shared_bins((times[0], times[-1]), (waveform.start, waveform.stop), both)
-            units, names = _units(mat, behavior, unsorted)
-            spikes, unit_id = firing_units(spike_counts(units, start, n_bins), names, min_rate_hz, str(behavior))
+    with open_nwb(broadband_path) as file:
+        _check_session_name(file, session, broadband_path)
+        waveform, channels = _read_broadband(file, broadband_path)
+        with open_nwb(mat_path) as mat:
+            times, position = _read_cursor(mat, mat_path)
+            paths = (str(mat_path), str(broadband_path))
+            start, n_bins = overlapping_bins((times[0], times[-1]), (waveform.start, waveform.stop), paths)
+            spike_times, names = _read_spike_times(mat, mat_path, unsorted)
+            spikes, unit_id = select_active_units(
+                spike_counts(spike_times, start, n_bins), names, min_rate_hz, str(mat_path)
+            )
         return CrossModalRecording(
             name=session,
-            subject=SUBJECTS.get(session.split("_")[0], session.split("_")[0]),
+            subject=MAKIN_SUBJECTS.get(session.split("_")[0], session.split("_")[0]),
             spikes=spikes,
-            lfp=lfp_in_bins(waveform, MAKIN, start, n_bins),
-            behavior=require_known(velocity_of(times, position, start, n_bins), str(behavior)),
+            lfp=bin_lfp(waveform, MAKIN_FILTERS, start, n_bins),
+            behavior=require_finite_behavior(velocity_from_position(times, position, start, n_bins), str(mat_path)),
             unit_id=unit_id,
             channel_id=channels,
         )
 
 
-def _require_session(file: h5py.File, session: str, path: Path) -> None:
+def _check_session_name(file: h5py.File, session: str, path: Path) -> None:
     """The file may name its session; then it must be this one."""
     for name in ("identifier", "general/session_id"):
         dataset = file.get(name)
         if isinstance(dataset, h5py.Dataset) and h5py.check_string_dtype(dataset.dtype) and dataset.shape == ():
-            other = re.search(r"(indy|loco)_\d{8}_\d{2}", dataset.asstr()[()])
-            if other and other[0] != session:
-                raise DataError(f"{path} is of {other[0]}, not of {session}; fetch the broadband file of {session}")
+            match = re.search(r"(indy|loco)_\d{8}_\d{2}", dataset.asstr()[()])
+            if match and match[0] != session:
+                raise DataError(f"{path} is of {match[0]}, not of {session}; fetch the broadband file of {session}")
 
 
-def _broadband(file: h5py.File, path: Path) -> tuple[Waveform, tuple[str, ...]]:
-    data, stamps = _dataset(file, f"{BROADBAND}/data", path), _dataset(file, f"{BROADBAND}/timestamps", path)
-    if data.ndim != 2 or data.dtype.kind not in "iuf" or stamps.size != len(data) or len(data) < 2:
+def _read_broadband(file: h5py.File, path: Path) -> tuple[Waveform, tuple[str, ...]]:
+    data, timestamps = (
+        _dataset(file, f"{BROADBAND_GROUP}/data", path),
+        _dataset(file, f"{BROADBAND_GROUP}/timestamps", path),
+    )
+    if data.ndim != 2 or data.dtype.kind not in "iuf" or timestamps.size != len(data) or len(data) < 2:
         raise DataError(
-            f"{path} has broadband data of {data.dtype}, shape {data.shape}, and {stamps.size} time stamps; samples by "
+            f"{path} has broadband data of {data.dtype}, shape {data.shape}, and {timestamps.size} time stamps; samples by "
             "channels are needed: fetch it again"
         )
-    start, rate = regular(stamps, str(path))
-    names = file.get(f"{BROADBAND}/electrode_names")
+    start, rate = check_regular_sampling(timestamps, str(path))
+    names = file.get(f"{BROADBAND_GROUP}/electrode_names")
     channels = tuple(f"c{k}" for k in range(data.shape[1]))
     if isinstance(names, h5py.Dataset) and names.size == data.shape[1] and h5py.check_string_dtype(names.dtype):
         channels = tuple(names.asstr()[()].reshape(-1).tolist())
     scale = float(np.asarray(data.attrs.get("conversion", 1.0)).reshape(-1)[0])
-    rows = data.chunks[0] if data.chunks else 1
+    storage_chunk = data.chunks[0] if data.chunks else 1
     n_samples, n_channels = data.shape
-    return Waveform(str(path), lambda a, b: data[a:b], n_samples, n_channels, rate, start, scale, rows), channels
+    return Waveform(
+        str(path), lambda a, b: data[a:b], n_samples, n_channels, rate, start, scale, storage_chunk
+    ), channels
 
 
-def _cursor(mat: h5py.File, path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_cursor(mat: h5py.File, path: Path) -> tuple[np.ndarray, np.ndarray]:
     """(k,) s and (k, 2) mm."""
     times = _dataset(mat, "t", path)[()].astype(np.float64).reshape(-1)
     position = _dataset(mat, "cursor_pos", path)[()]
@@ -91,11 +104,11 @@ def _cursor(mat: h5py.File, path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(
             f"{path} has {len(times)} times and a cursor_pos of shape {position.shape[::-1]}; fetch it again"
         )
-    require_times(times, str(path))
+    require_increasing_times(times, str(path))
     return times, position.T
 
 
-def _units(mat: h5py.File, path: Path, unsorted: bool) -> tuple[list[np.ndarray], list[str]]:
+def _read_spike_times(mat: h5py.File, path: Path, unsorted: bool) -> tuple[list[np.ndarray], list[str]]:
     """Spike times and names of all units that have any."""
     cells = _dataset(mat, "spikes", path)
     if cells.dtype != h5py.ref_dtype or cells.ndim != 2:

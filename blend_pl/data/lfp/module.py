@@ -6,13 +6,19 @@ from typing import Literal
 import lightning as L
 import torch
 
-from blend_pl.data.lfp.batches import BalancedSegments, Cut, EverySegment, SegmentBatches, Session
+from blend_pl.data.lfp.batches import (
+    BalancedSessionSampler,
+    LFPSession,
+    SegmentBatchIndex,
+    SegmentLoader,
+    SequentialSegmentSampler,
+)
 from blend_pl.data.lfp.reading import read_sessions
 from blend_pl.data.lfp.recording import CrossModalRecording
-from blend_pl.data.lfp.signature import SessionSet
-from blend_pl.data.lfp.simulation import SessionsSimulation
-from blend_pl.data.lfp.spec import SessionsSpec
-from blend_pl.data.loader import Plan
+from blend_pl.data.lfp.signature import MultiSessionSignature
+from blend_pl.data.lfp.simulation import LFPSimulation
+from blend_pl.data.lfp.spec import LFPSpec
+from blend_pl.data.loader import BatchSampler
 from blend_pl.errors import ConfigError, DataError
 
 HELD_IN, ALL = "held_in", "all"
@@ -21,7 +27,7 @@ HELD_IN, ALL = "held_in", "all"
 class MultiSessionDataModule(L.LightningDataModule):
     """Recordings of several layouts, or simulated ones; a subclass may bring its own by `read`.
 
-    Sessions in `held_out` are kept away from training: a trained model is run on them as they are. Of every session,
+    Sessions in `held_out_sessions` are kept away from training: a trained model is run on them as they are. Of every session,
     some segments are for training (of a model or of a read-out alone), some choose the checkpoint, some are scored.
 
     Args:
@@ -44,10 +50,10 @@ class MultiSessionDataModule(L.LightningDataModule):
 
     def __init__(
         self,
-        spec: SessionsSpec,
+        spec: LFPSpec,
         root: str = "data",
         source: Literal["files", "simulated"] = "files",
-        simulation: SessionsSimulation = SessionsSimulation(),  # noqa: B008
+        simulation: LFPSimulation = LFPSimulation(),  # noqa: B008
         held_out: list[str] = [],  # noqa: B006
         train_on: str | list[str] = HELD_IN,
         length: int = 500,
@@ -64,7 +70,7 @@ class MultiSessionDataModule(L.LightningDataModule):
         self.held_out, self.train_on = held_out, train_on
         self.length, self.split, self.split_seed = length, split, split_seed
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self.sessions: dict[str, Session] = {}
+        self.sessions: dict[str, LFPSession] = {}
 
     def read(self) -> list[CrossModalRecording]:
         """The recordings that the spec names.
@@ -87,13 +93,13 @@ class MultiSessionDataModule(L.LightningDataModule):
         names = [recording.name for recording in recordings]
         if len(set(names)) < len(names):
             raise DataError(f"two recordings have one name, of {', '.join(names)}; rename one")
-        widths = {recording.bin_ms for recording in recordings}
-        if len(widths) > 1:
+        bin_widths = {recording.bin_ms for recording in recordings}
+        if len(bin_widths) > 1:
             raise DataError(
-                f"recordings have bins of {', '.join(map(str, sorted(widths)))} ms; bring them to one width"
+                f"recordings have bins of {', '.join(map(str, sorted(bin_widths)))} ms; bring them to one width"
             )
-        wanted = self.train_on if isinstance(self.train_on, list) else []
-        for name in (*self.held_out, *wanted):
+        train_names = self.train_on if isinstance(self.train_on, list) else []
+        for name in (*self.held_out, *train_names):
             if name not in names:
                 raise ConfigError(
                     f"there is no session {name}, only {', '.join(names)}; correct data.held_out or train_on"
@@ -101,29 +107,31 @@ class MultiSessionDataModule(L.LightningDataModule):
         if isinstance(self.train_on, str) and self.train_on not in (HELD_IN, ALL):
             raise ConfigError(f'data.train_on is "{self.train_on}"; write "held_in", "all" or a list of sessions')
         self.bin_ms = recordings[0].bin_ms
-        self.sessions = {r.name: Session.of(r, self.length, self.split, self.split_seed) for r in recordings}
-        if not self.trained:
+        self.sessions = {
+            r.name: LFPSession.from_recording(r, self.length, self.split, self.split_seed) for r in recordings
+        }
+        if not self.training_sessions:
             raise ConfigError("every session is held out; take some out of data.held_out")
 
     @property
-    def trained(self) -> list[str]:
+    def training_sessions(self) -> list[str]:
         """Names of the sessions that a model is trained on."""
         if isinstance(self.train_on, list):
             return self.train_on
         return [name for name in self.sessions if self.train_on == ALL or name not in self.held_out]
 
     @property
-    def evaluated(self) -> list[str]:
+    def evaluation_sessions(self) -> list[str]:
         """Names of the sessions that a model is scored on: those it was trained on and those that are held out."""
-        return [name for name in self.sessions if name in self.trained or name in self.held_out]
+        return [name for name in self.sessions if name in self.training_sessions or name in self.held_out]
 
     @property
-    def signature(self) -> SessionSet:
+    def signature(self) -> MultiSessionSignature:
         """What a model must agree with: the sessions that it is trained on."""
-        sessions = [self.sessions[name] for name in self.trained]
+        sessions = [self.sessions[name] for name in self.training_sessions]
         n_behavior = sessions[0].behavior.shape[1]
-        members = [session.member for session in sessions]
-        return SessionSet.of_members(self.spec.name, self.bin_ms, self.length, members, n_behavior)
+        session_infos = [session.info for session in sessions]
+        return MultiSessionSignature.from_sessions(self.spec.name, self.bin_ms, self.length, session_infos, n_behavior)
 
     @property
     def selection(self) -> str:
@@ -131,26 +139,28 @@ class MultiSessionDataModule(L.LightningDataModule):
         return f"the objective on validation segments ({self.split})"
 
     @property
-    def reports_behavior(self) -> bool:
+    def eval_has_behavior(self) -> bool:
         """Whether there is behaviour to decode."""
         return any(bool(session.behavior.isfinite().any()) for session in self.sessions.values())
 
-    def train_dataloader(self) -> SegmentBatches:
+    def train_dataloader(self) -> SegmentLoader:
         """Training segments, as many of every session."""
-        seed, rank, world_size = self._chance()
-        starts = [self.sessions[name].starts("train") for name in self.trained]
-        return self._batches(self.trained, BalancedSegments(starts, self.batch_size, seed, rank, world_size))
+        seed, rank, world_size = self._seed_and_rank()
+        starts = [self.sessions[name].segment_starts("train") for name in self.training_sessions]
+        return self._build_loader(
+            self.training_sessions, BalancedSessionSampler(starts, self.batch_size, seed, rank, world_size)
+        )
 
-    def val_dataloader(self) -> SegmentBatches:
+    def val_dataloader(self) -> SegmentLoader:
         """Validation segments of the sessions that are trained on."""
-        _, rank, world_size = self._chance()
-        return self._every(self.trained, "val", rank, world_size)
+        _, rank, world_size = self._seed_and_rank()
+        return self._sequential_loader(self.training_sessions, "val", rank, world_size)
 
-    def test_dataloader(self) -> SegmentBatches:
+    def test_dataloader(self) -> SegmentLoader:
         """What `val_dataloader` serves; what is decoded is the evaluation callback's matter."""
         return self.val_dataloader()
 
-    def predict_dataloader(self) -> SegmentBatches:
+    def predict_dataloader(self) -> SegmentLoader:
         """Nothing: there are no rates of trials to predict.
 
         Raises:
@@ -158,27 +168,27 @@ class MultiSessionDataModule(L.LightningDataModule):
         """
         raise ConfigError("predict writes rates of trials, and these recordings have none; `test` decodes velocity")
 
-    def calibration_dataloader(self) -> SegmentBatches:
+    def calibration_dataloader(self) -> SegmentLoader:
         """Training segments in order, the same on every rank."""
-        return self._every(self.trained, "train")
+        return self._sequential_loader(self.training_sessions, "train")
 
-    def every_segment(self, name: str, part: str) -> SegmentBatches:
+    def segment_dataloader(self, name: str, subset: str) -> SegmentLoader:
         """All segments of one part of a session, in order, the same on every rank."""
-        return self._every([name], part)
+        return self._sequential_loader([name], subset)
 
-    def _every(self, names: list[str], part: str, rank: int = 0, world_size: int = 1) -> SegmentBatches:
-        starts = [self.sessions[name].starts(part) for name in names]
-        return self._batches(names, EverySegment(starts, self.eval_batch_size, rank, world_size))
+    def _sequential_loader(self, names: list[str], subset: str, rank: int = 0, world_size: int = 1) -> SegmentLoader:
+        starts = [self.sessions[name].segment_starts(subset) for name in names]
+        return self._build_loader(names, SequentialSegmentSampler(starts, self.eval_batch_size, rank, world_size))
 
-    def _batches(self, names: list[str], plan: Plan[Cut]) -> SegmentBatches:
+    def _build_loader(self, names: list[str], sampler: BatchSampler[SegmentBatchIndex]) -> SegmentLoader:
         device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
         sessions = [self.sessions[name].to(device) for name in names]
-        channels, units = (
-            max(getattr(session, kind).shape[1] for session in self.sessions.values()) for kind in ("lfp", "spikes")
+        n_channels, n_units = (
+            max(getattr(session, signal).shape[1] for session in self.sessions.values()) for signal in ("lfp", "spikes")
         )
-        return SegmentBatches(sessions, plan, self.length, channels, units)
+        return SegmentLoader(sessions, sampler, self.length, n_channels, n_units)
 
-    def _chance(self) -> tuple[int, int, int]:
+    def _seed_and_rank(self) -> tuple[int, int, int]:
         """Seed, rank and number of processes."""
         if self.trainer is None:
             return 0, 0, 1

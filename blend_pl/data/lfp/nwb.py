@@ -5,16 +5,22 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from blend_pl.data.io.nwb import open_nwb, read_series, read_units
-from blend_pl.data.lfp.preprocessing import Chain, Waveform, lfp_in_bins
+from blend_pl.data.io.nwb import open_nwb, read_time_series, read_units
+from blend_pl.data.lfp.preprocessing import FilterChain, Waveform, bin_lfp
 from blend_pl.data.lfp.recording import CrossModalRecording
-from blend_pl.data.lfp.spec import NWBNames
-from blend_pl.data.lfp.spikes import firing_units, spike_counts
-from blend_pl.data.lfp.timestamps import regular, require_known, shared_bins, velocity_at, velocity_of
+from blend_pl.data.lfp.spec import LFPSeriesNames
+from blend_pl.data.lfp.spikes import select_active_units, spike_counts
+from blend_pl.data.lfp.timestamps import (
+    check_regular_sampling,
+    overlapping_bins,
+    require_finite_behavior,
+    resample_velocity,
+    velocity_from_position,
+)
 from blend_pl.errors import DataError
 
 
-def read_nwb(path: Path, names: NWBNames, min_rate_hz: float) -> CrossModalRecording:
+def read_nwb(path: Path, names: LFPSeriesNames, min_rate_hz: float) -> CrossModalRecording:
     """One file, as long as field potentials and behaviour both last; sampling rates are the file's.
 
     Args:
@@ -27,71 +33,73 @@ def read_nwb(path: Path, names: NWBNames, min_rate_hz: float) -> CrossModalRecor
             of them fire too rarely.
     """
     with open_nwb(path) as file:
-        waveform, channels = _potentials(file, names.lfp, path)
-        series = read_series(file, names.velocity or names.position or "")
+        waveform, channels = _find_lfp(file, names.lfp, path)
+        series = read_time_series(file, names.velocity or names.position or "")
         columns = list(range(series.data.shape[1])) if names.columns is None else names.columns
         if not columns or max(columns) >= series.data.shape[1] or min(columns) < 0:
             raise DataError(
                 f"{series.name} of {path} has {series.data.shape[1]} columns; correct data.spec.names.columns, from 0"
             )
-        spans = (series.times[0], series.times[-1]), (waveform.start, waveform.stop)
-        start, n_bins = shared_bins(*spans, (series.name, waveform.name))
-        velocity = (velocity_at if names.velocity else velocity_of)(
-            series.times, series.data[:, columns].astype(np.float64), start, n_bins
+        time_spans = (series.timestamps[0], series.timestamps[-1]), (waveform.start, waveform.stop)
+        start, n_bins = overlapping_bins(*time_spans, (series.name, waveform.name))
+        velocity = (resample_velocity if names.velocity else velocity_from_position)(
+            series.timestamps, series.data[:, columns].astype(np.float64), start, n_bins
         )
-        times, unit_id = _units(file)
-        spikes, unit_id = firing_units(spike_counts(times, start, n_bins), unit_id, min_rate_hz, str(path))
+        times, unit_id = _read_spike_times(file)
+        spikes, unit_id = select_active_units(spike_counts(times, start, n_bins), unit_id, min_rate_hz, str(path))
         return CrossModalRecording(
             name=path.stem,
-            subject=_subject(file, path),
+            subject=_read_subject(file, path),
             spikes=spikes,
-            lfp=lfp_in_bins(waveform, Chain(line_hz=names.line_hz), start, n_bins),
-            behavior=require_known(velocity, str(path)),
+            lfp=bin_lfp(waveform, FilterChain(line_hz=names.line_hz), start, n_bins),
+            behavior=require_finite_behavior(velocity, str(path)),
             unit_id=unit_id,
             channel_id=channels,
         )
 
 
-def _potentials(file: h5py.File, name: str | None, path: Path) -> tuple[Waveform, tuple[str, ...]]:
+def _find_lfp(file: h5py.File, name: str | None, path: Path) -> tuple[Waveform, tuple[str, ...]]:
     """The waveform and names of its channels."""
-    found: list[h5py.Group] = []
+    candidates: list[h5py.Group] = []
 
     def visit(_: str, item: h5py.Group | h5py.Dataset) -> None:
         if isinstance(item, h5py.Group) and item.attrs.get("neurodata_type") == "ElectricalSeries":
-            found.append(item)
+            candidates.append(item)
 
     file.visititems(visit)
-    chosen = [group for group in found if name is None or group.name.endswith(f"/{name}")]
-    if len(chosen) != 1:
-        names = ", ".join(group.name.removeprefix("/") for group in found) or "none"
+    matches = [group for group in candidates if name is None or group.name.endswith(f"/{name}")]
+    if len(matches) != 1:
+        listing = ", ".join(group.name.removeprefix("/") for group in candidates) or "none"
         raise DataError(
-            f"{path} must have one ElectricalSeries{f' {name}' if name else ''}, it has: {names}; set "
+            f"{path} must have one ElectricalSeries{f' {name}' if name else ''}, it has: {listing}; set "
             "data.spec.names.lfp"
         )
-    series = chosen[0]
+    series = matches[0]
     where, data = f"{series.name.removeprefix('/')} of {path}", series["data"]
     if data.ndim not in (1, 2) or data.dtype.kind not in "iuf" or len(data) < 2:
         raise DataError(f"{where} is {data.dtype} of shape {data.shape}; samples by channels are needed")
     n_channels = 1 if data.ndim == 1 else data.shape[1]
     if "starting_time" in series:
-        clock = series["starting_time"]
-        start, rate = float(clock[()]), float(clock.attrs["rate"])
+        starting_time = series["starting_time"]
+        start, rate = float(starting_time[()]), float(starting_time.attrs["rate"])
     elif "timestamps" in series and series["timestamps"].size == len(data):
-        start, rate = regular(series["timestamps"], where)
+        start, rate = check_regular_sampling(series["timestamps"], where)
     else:
         raise DataError(f"{where} has {len(data)} samples without times; write a starting_time and a rate")
 
     def read(first: int, last: int) -> np.ndarray:
         return data[first:last].reshape(last - first, n_channels)
 
-    rows = data.chunks[0] if data.chunks else 1
+    storage_chunk = data.chunks[0] if data.chunks else 1
     scale = float(data.attrs.get("conversion", 1.0))
     electrodes = series["electrodes"][()].tolist() if "electrodes" in series else []
-    numbers = electrodes if len(electrodes) == n_channels else range(n_channels)
-    return Waveform(where, read, len(data), n_channels, rate, start, scale, rows), tuple(f"e{k}" for k in numbers)
+    electrode_ids = electrodes if len(electrodes) == n_channels else range(n_channels)
+    return Waveform(where, read, len(data), n_channels, rate, start, scale, storage_chunk), tuple(
+        f"e{k}" for k in electrode_ids
+    )
 
 
-def _units(file: h5py.File) -> tuple[list[np.ndarray], tuple[str, ...]]:
+def _read_spike_times(file: h5py.File) -> tuple[list[np.ndarray], tuple[str, ...]]:
     """Spike times and names; none in a file without a units table."""
     if "units" not in file:
         return [], ()
@@ -99,7 +107,7 @@ def _units(file: h5py.File) -> tuple[list[np.ndarray], tuple[str, ...]]:
     return [units.spike_times(k) for k in range(len(units))], tuple(f"u{number}" for number in units.id.tolist())
 
 
-def _subject(file: h5py.File, path: Path) -> str:
+def _read_subject(file: h5py.File, path: Path) -> str:
     """The subject, or the file's name where it says none."""
     subject = file.get("general/subject/subject_id")
     return str(subject.asstr()[()]) if isinstance(subject, h5py.Dataset) else path.stem

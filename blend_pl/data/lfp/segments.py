@@ -7,12 +7,12 @@ import numpy as np
 
 from blend_pl.errors import ConfigError, DataError
 
-PARENT_BINS = 1000
+PARENT_SEGMENT_BINS = 1000
 """Whole parents of 10 s are drawn, so that splits agree across lengths of segments (Erturk et al., 2025)."""
 
 
 @dataclass(frozen=True)
-class Segments:
+class SegmentSplit:
     """Start bins of the segments on each side, in the order of time.
 
     Attributes:
@@ -26,13 +26,13 @@ class Segments:
     test: np.ndarray
 
 
-def segments(
+def split_segments(
     n_bins: int,
     length: int,
     split: Literal["random", "blocks"],
     seed: int = 42,
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
-) -> Segments:
+) -> SegmentSplit:
     """Cuts a recording into segments without overlap and divides them into train, val and test.
 
     What remains at the recording's end, shorter than a parent of 10 s, belongs to no side.
@@ -49,39 +49,41 @@ def segments(
         ConfigError: a length that does not divide a parent, or fractions that do not add up to 1.
         DataError: a recording too short for three sides.
     """
-    if length < 1 or PARENT_BINS % length:
+    if length < 1 or PARENT_SEGMENT_BINS % length:
         raise ConfigError(
-            f"segments have {length} bins; choose a length that divides {PARENT_BINS}, such as 100 or 500"
+            f"segments have {length} bins; choose a length that divides {PARENT_SEGMENT_BINS}, such as 100 or 500"
         )
     if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
         raise ConfigError(f"segments are divided by {fractions}; write three shares above 0 that add up to 1")
-    n_parents, gap = n_bins // PARENT_BINS, int(split == "blocks")
-    n_val, n_test = (max(1, round(share * n_parents)) for share in fractions[1:])
-    n_train = n_parents - n_val - n_test - 2 * gap
+    n_parents, n_gap = n_bins // PARENT_SEGMENT_BINS, int(split == "blocks")
+    n_val, n_test = (max(1, round(fraction * n_parents)) for fraction in fractions[1:])
+    n_train = n_parents - n_val - n_test - 2 * n_gap
     if n_train < 1:
         raise DataError(
-            f"a recording of {n_bins} bins has {n_parents} parents of {PARENT_BINS}, too few for train, val and test "
+            f"a recording of {n_bins} bins has {n_parents} parents of {PARENT_SEGMENT_BINS}, too few for train, val and test "
             f"by {split}; choose a longer one"
         )
     order = np.arange(n_parents) if split == "blocks" else np.random.default_rng(seed).permutation(n_parents)
     # The order of time puts val between the others; left out are the parents on its both sides.
-    val, test = n_train + gap, n_train + n_val + 2 * gap
-    sides = order[:n_train], order[val : val + n_val], order[test:]
-    within = np.arange(0, PARENT_BINS, length)
-    return Segments(*((np.sort(side)[:, None] * PARENT_BINS + within).reshape(-1) for side in sides))
+    val_start, test_start = n_train + n_gap, n_train + n_val + 2 * n_gap
+    subsets = order[:n_train], order[val_start : val_start + n_val], order[test_start:]
+    offsets = np.arange(0, PARENT_SEGMENT_BINS, length)
+    return SegmentSplit(
+        *((np.sort(parents)[:, None] * PARENT_SEGMENT_BINS + offsets).reshape(-1) for parents in subsets)
+    )
 
 
 @dataclass(frozen=True)
-class Standardisation:
+class ChannelZScore:
     """Z-scores by channel.
 
     Attributes:
         mean: (C,) float32.
-        sd: (C,) float32; 0 for a channel that is constant or missing, which becomes 0.
+        std: (C,) float32; 0 for a channel that is constant or missing, which becomes 0.
     """
 
     mean: np.ndarray
-    sd: np.ndarray
+    std: np.ndarray
 
     @classmethod
     def fit(cls, values: np.ndarray, starts: np.ndarray, length: int) -> Self:
@@ -92,16 +94,16 @@ class Standardisation:
             starts: start bins of the segments, the training ones.
             length: bins of a segment.
         """
-        inside = values[(np.asarray(starts)[:, None] + np.arange(length)).reshape(-1)].astype(np.float64)
-        known = np.isfinite(inside)
-        n = np.maximum(known.sum(0), 1)
-        mean = np.where(known, inside, 0).sum(0) / n
-        sd = np.sqrt((np.where(known, inside - mean, 0) ** 2).sum(0) / n)
+        samples = values[(np.asarray(starts)[:, None] + np.arange(length)).reshape(-1)].astype(np.float64)
+        finite = np.isfinite(samples)
+        n_finite = np.maximum(finite.sum(0), 1)
+        mean = np.where(finite, samples, 0).sum(0) / n_finite
+        std = np.sqrt((np.where(finite, samples - mean, 0) ** 2).sum(0) / n_finite)
         # What is left of a constant is rounding.
-        sd[sd <= np.finfo(np.float32).eps * np.abs(mean)] = 0
-        return cls(mean.astype(np.float32), sd.astype(np.float32))
+        std[std <= np.finfo(np.float32).eps * np.abs(mean)] = 0
+        return cls(mean.astype(np.float32), std.astype(np.float32))
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """(T, C) float32 z-scores; NaN stays NaN."""
-        scale = np.divide(1, self.sd, out=np.zeros_like(self.sd), where=self.sd > 0)
+        scale = np.divide(1, self.std, out=np.zeros_like(self.std), where=self.std > 0)
         return ((values - self.mean) * scale).astype(np.float32)

@@ -9,7 +9,7 @@ from blend_pl.data.nlb.session import Signature
 
 
 @dataclass(frozen=True)
-class Member:
+class SessionInfo:
     """One session of a set.
 
     Attributes:
@@ -25,13 +25,13 @@ class Member:
     unit_id: tuple[str, ...]
 
     @classmethod
-    def of(cls, recording: CrossModalRecording) -> Self:
+    def from_recording(cls, recording: CrossModalRecording) -> Self:
         """Reads it off a recording."""
         return cls(recording.name, recording.subject, tuple(recording.channel_id), tuple(recording.unit_id))
 
 
 @dataclass(frozen=True)
-class SessionSet(Signature):
+class MultiSessionSignature(Signature):
     """Several sessions of different channels; what is observed is the LFP, what is privileged the spikes.
 
     `n_heldin` and `n_privileged` are those of the widest session, and `unit_id` is empty: each session has its own.
@@ -41,50 +41,54 @@ class SessionSet(Signature):
         n_behavior: channels of behaviour.
     """
 
-    sessions: tuple[Member, ...] = ()
+    sessions: tuple[SessionInfo, ...] = ()
     n_behavior: int = 0
 
     @classmethod
-    def of_members(cls, name: str, bin_ms: int, length: int, members: Sequence[Member], n_behavior: int) -> Self:
+    def from_sessions(
+        cls, name: str, bin_ms: int, length: int, sessions: Sequence[SessionInfo], n_behavior: int
+    ) -> Self:
         """A set of sessions, cut into segments of `length` bins."""
-        channels, units = (max(len(getattr(m, ids)) for m in members) for ids in ("channel_id", "unit_id"))
-        return cls(name, bin_ms, length, 0, channels, units, (), tuple(members), n_behavior)
+        channels, units = (max(len(getattr(session, ids)) for session in sessions) for ids in ("channel_id", "unit_id"))
+        return cls(name, bin_ms, length, 0, channels, units, (), tuple(sessions), n_behavior)
 
     @classmethod
-    def restored(cls, stored: Mapping[str, Any]) -> Self:
-        members = [
-            Member(**{**member, "channel_id": tuple(member["channel_id"]), "unit_id": tuple(member["unit_id"])})
-            for member in stored["sessions"]
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        sessions = [
+            SessionInfo(**{**session, "channel_id": tuple(session["channel_id"]), "unit_id": tuple(session["unit_id"])})
+            for session in values["sessions"]
         ]
-        return cls(**{**stored, "unit_id": (), "sessions": tuple(members)})
+        return cls(**{**values, "unit_id": (), "sessions": tuple(sessions)})
 
-    def stored(self) -> dict[str, Any]:
-        members = [
-            {**asdict(member), "channel_id": [*member.channel_id], "unit_id": [*member.unit_id]}
-            for member in self.sessions
+    def to_dict(self) -> dict[str, Any]:
+        sessions = [
+            {**asdict(session), "channel_id": [*session.channel_id], "unit_id": [*session.unit_id]}
+            for session in self.sessions
         ]
-        return {**vars(self), "unit_id": [], "sessions": members}
+        return {**vars(self), "unit_id": [], "sessions": sessions}
 
-    def accepts(self, session: Signature) -> bool:
+    def is_compatible_with(self, other: Signature) -> bool:
         """Whether a model of these sessions can run on others: equal bins, and of those in both, equal channels.
 
         Segments may have another length, and sessions that the model does not know may be registered.
         """
         return (
-            isinstance(session, SessionSet) and self.bin_ms == session.bin_ms and not self._differing(session.sessions)
+            isinstance(other, MultiSessionSignature)
+            and self.bin_ms == other.bin_ms
+            and not self._conflicting_sessions(other.sessions)
         )
 
-    def teaches(self, student: Signature) -> bool:
+    def can_teach(self, student: Signature) -> bool:
         """Whether a teacher of these sessions knows every one of a student's."""
-        if not (isinstance(student, SessionSet) and self.accepts(student)):
+        if not (isinstance(student, MultiSessionSignature) and self.is_compatible_with(student)):
             return False
-        return {member.name for member in student.sessions} <= {member.name for member in self.sessions}
+        return {session.name for session in student.sessions} <= {session.name for session in self.sessions}
 
-    def _differing(self, others: Sequence[Member]) -> list[str]:
-        known = {member.name: member for member in self.sessions}
-        return [other.name for other in others if known.get(other.name, other) != other]
+    def _conflicting_sessions(self, others: Sequence[SessionInfo]) -> list[str]:
+        infos_by_name = {session.name: session for session in self.sessions}
+        return [other.name for other in others if infos_by_name.get(other.name, other) != other]
 
     def __str__(self) -> str:
-        names = [member.name for member in self.sessions]
-        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        return f"{self.name} ({len(names)} session(s): {shown}; {self.n_observed} bins of {self.bin_ms} ms)"
+        names = [session.name for session in self.sessions]
+        listing = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        return f"{self.name} ({len(names)} session(s): {listing}; {self.n_observed} bins of {self.bin_ms} ms)"

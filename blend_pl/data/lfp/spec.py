@@ -6,7 +6,7 @@ from blend_pl.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Archive:
+class ZenodoArchive:
     """Zenodo records from which missing Makin files are downloaded.
 
     Attributes:
@@ -17,7 +17,7 @@ class Archive:
 
 
 @dataclass(frozen=True)
-class NWBNames:
+class LFPSeriesNames:
     """What things are called in NWB files.
 
     Attributes:
@@ -36,7 +36,7 @@ class NWBNames:
 
 
 @dataclass(frozen=True)
-class SessionsSpec:
+class LFPSpec:
     """Sessions of spikes, field potentials and behaviour; several layouts may be in one set.
 
     Attributes:
@@ -54,10 +54,10 @@ class SessionsSpec:
     makin: list[str] = field(default_factory=list)
     flint: list[str] = field(default_factory=list)
     nwb: list[str] = field(default_factory=list)
-    names: NWBNames = field(default_factory=NWBNames)
+    names: LFPSeriesNames = field(default_factory=LFPSeriesNames)
     min_rate_hz: float = 1.0
     unsorted: bool = False
-    archive: Archive | None = None
+    archive: ZenodoArchive | None = None
 
     def __post_init__(self) -> None:
         if not (self.makin or self.flint or self.nwb):

@@ -20,15 +20,15 @@ def spike_counts(times: Sequence[np.ndarray], start: float, n_bins: int) -> np.n
         (T, N) uint8.
     """
     counts = np.zeros((n_bins, len(times)), dtype=np.uint8)
-    for column, unit in enumerate(times):
+    for column, unit_times in enumerate(times):
         # A spike on an edge belongs to the bin that begins there, whatever rounding did to it.
-        place = np.floor(np.round((unit - start) * 1000, 6) / BIN_MS)
-        place = place[(place >= 0) & (place < n_bins)].astype(np.int64)
-        counts[:, column] = np.minimum(np.bincount(place, minlength=n_bins), 255)
+        bin_index = np.floor(np.round((unit_times - start) * 1000, 6) / BIN_MS)
+        bin_index = bin_index[(bin_index >= 0) & (bin_index < n_bins)].astype(np.int64)
+        counts[:, column] = np.minimum(np.bincount(bin_index, minlength=n_bins), 255)
     return counts
 
 
-def firing_units(
+def select_active_units(
     counts: np.ndarray, names: Sequence[str], min_rate_hz: float, where: str
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Counts and names of the units that fire often enough.
@@ -46,10 +46,10 @@ def firing_units(
         DataError: there are units, and none fires often enough.
     """
     rate = counts.sum(0, dtype=np.int64) * 1000 / (BIN_MS * len(counts))
-    kept = np.flatnonzero((rate >= min_rate_hz) & (rate > 0)).tolist()
-    if not kept and counts.shape[1]:
+    active = np.flatnonzero((rate >= min_rate_hz) & (rate > 0)).tolist()
+    if not active and counts.shape[1]:
         raise DataError(
             f"{where} has {counts.shape[1]} units, none above {min_rate_hz:g} Hz; lower data.spec.min_rate_hz, or "
             "check that spikes and behaviour are of one session"
         )
-    return counts[:, kept], tuple(names[k] for k in kept)
+    return counts[:, active], tuple(names[k] for k in active)

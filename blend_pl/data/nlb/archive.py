@@ -6,8 +6,8 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from blend_pl.data.io.download import CHUNK_BYTES, TIMEOUT_S, one_process, reason, transfer
-from blend_pl.data.nlb.spec import Archive, Files
+from blend_pl.data.io.download import CHUNK_BYTES, TIMEOUT_S, describe_failure, download_file, download_lock
+from blend_pl.data.nlb.spec import DandiArchive, SessionFiles
 from blend_pl.errors import DataError
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 API_URL = "https://api.dandiarchive.org/api"
 
 
-def locate(
-    files: Files, root: Path, archive: Archive | None = None, api_url: str = API_URL
+def locate_files(
+    files: SessionFiles, root: Path, archive: DandiArchive | None = None, api_url: str = API_URL
 ) -> tuple[Path, Path | None]:
     """Finds the train and the test file, and downloads what is missing when an archive is given.
 
@@ -36,12 +36,12 @@ def locate(
     Raises:
         DataError: a pattern matches several files, or none that is on disk or can be downloaded.
     """
-    train = _locate_one(files.train, root, archive, api_url)
-    return train, None if files.test is None else _locate_one(files.test, root, archive, api_url)
+    train = _locate_file(files.train, root, archive, api_url)
+    return train, None if files.test is None else _locate_file(files.test, root, archive, api_url)
 
 
-def download(archive: Archive, pattern: str, folder: Path, api_url: str = API_URL) -> Path:
-    """Downloads the one file of a dandiset that matches `pattern`, unless `folder` holds it already.
+def download_dandi_file(archive: DandiArchive, pattern: str, dandiset_folder: Path, api_url: str = API_URL) -> Path:
+    """Downloads the one file of a dandiset that matches `pattern`, unless `dandiset_folder` holds it already.
 
     An interrupted download goes on where it stopped, in this call or a later one. The file appears under its name only
     after its SHA-256 digest was found equal to the archive's. Of several processes one downloads while the others wait.
@@ -49,7 +49,7 @@ def download(archive: Archive, pattern: str, folder: Path, api_url: str = API_UR
     Args:
         archive: dandiset and version.
         pattern: glob pattern that matches at any depth.
-        folder: where the dandiset's files lie, each at the path below it that it has in the archive.
+        dandiset_folder: where the dandiset's files lie, each at the path below it that it has in the archive.
         api_url: the archive's REST interface.
 
     Returns:
@@ -59,91 +59,106 @@ def download(archive: Archive, pattern: str, folder: Path, api_url: str = API_UR
         DataError: no network; no such dandiset, version or file; several such files; a wrong checksum; a path that
             leaves the folder; a folder that cannot be written.
     """
-    with one_process(folder):
-        present = _find(pattern, folder)
-        if present is not None:
-            return present
+    with download_lock(dandiset_folder):
+        existing = _find_file(pattern, dandiset_folder)
+        if existing is not None:
+            return existing
         try:
             import requests
             from dandi.consts import DandiInstance
             from dandi.dandiapi import DandiAPIClient
             from dandi.exceptions import NotFoundError
         except ModuleNotFoundError as error:
-            raise _failed(archive, pattern, folder, f"install the missing package {error.name}") from error
+            raise _download_error(
+                archive, pattern, dandiset_folder, f"install the missing package {error.name}"
+            ) from error
         # The client would otherwise ask a third party for its newest version.
         os.environ.setdefault("DANDI_NO_ET", "1")
         try:
             with DandiAPIClient(dandi_instance=DandiInstance("dandi", None, api_url)) as client:
                 dandiset = client.get_dandiset(archive.dandiset, archive.version)
                 # Asked plainly, because without network the client tries for a minute before it gives up.
-                answer = client.session.get(client.get_url(f"{dandiset.version_api_path}info/"), timeout=TIMEOUT_S)
-                if answer.status_code == requests.codes.not_found:
-                    raise _failed(archive, pattern, folder, f"{api_url} knows no such version; correct it")
-                answer.raise_for_status()
-                return _fetch(_choose(list(dandiset.get_assets()), archive, pattern, folder), archive, folder)
+                response = client.session.get(client.get_url(f"{dandiset.version_api_path}info/"), timeout=TIMEOUT_S)
+                if response.status_code == requests.codes.not_found:
+                    raise _download_error(
+                        archive, pattern, dandiset_folder, f"{api_url} knows no such version; correct it"
+                    )
+                response.raise_for_status()
+                return _download_asset(
+                    _match_asset(list(dandiset.get_assets()), archive, pattern, dandiset_folder),
+                    archive,
+                    dandiset_folder,
+                )
         except requests.RequestException as error:
-            raise _failed(
-                archive, pattern, folder, f"{reason(error)} at {api_url}; run again once it can be reached"
+            raise _download_error(
+                archive,
+                pattern,
+                dandiset_folder,
+                f"{describe_failure(error)} at {api_url}; run again once it can be reached",
             ) from error
         except NotFoundError as error:
-            raise _failed(archive, pattern, folder, f"{error}; choose another version") from error
+            raise _download_error(archive, pattern, dandiset_folder, f"{error}; choose another version") from error
 
 
-def _locate_one(pattern: str, root: Path, archive: Archive | None, api_url: str) -> Path:
+def _locate_file(pattern: str, root: Path, archive: DandiArchive | None, api_url: str) -> Path:
     if archive is None:
-        found = _find(pattern, root)
-        if found is None:
+        match = _find_file(pattern, root)
+        if match is None:
             raise DataError(f"no file matches {pattern} in {root}; put it there or set --data.root to its folder")
-        return found
+        return match
     folder = root / archive.dandiset
-    found = _find(pattern, folder) or _find(pattern, root, archive.dandiset)
-    return found or download(archive, pattern, folder, api_url)
+    match = _find_file(pattern, folder) or _find_file(pattern, root, archive.dandiset)
+    return match or download_dandi_file(archive, pattern, folder, api_url)
 
 
-def _find(pattern: str, folder: Path, dandiset: str | None = None) -> Path | None:
+def _find_file(pattern: str, folder: Path, dandiset: str | None = None) -> Path | None:
     """The file below `folder` that matches; with a `dandiset`, outside of the folders named like another one."""
-    found: dict[Path, Path] = {}
+    matches: dict[Path, Path] = {}
     for name in sorted(glob.glob(os.path.join("**", pattern), root_dir=folder, recursive=True)):
-        top = Path(name).parts[0]
-        foreign = dandiset is not None and top != dandiset and re.fullmatch(r"\d{6}", top)
+        top_folder = Path(name).parts[0]
+        in_other_dandiset = dandiset is not None and top_folder != dandiset and re.fullmatch(r"\d{6}", top_folder)
         path = folder / name
-        if path.is_file() and not foreign:
-            found.setdefault(path.resolve(), path)
-    if len(found) > 1:
-        several = ", ".join(str(path) for path in found.values())
-        raise DataError(f"several files match {pattern}: {several}; narrow the pattern or move all but one away")
-    return next(iter(found.values()), None)
+        if path.is_file() and not in_other_dandiset:
+            matches.setdefault(path.resolve(), path)
+    if len(matches) > 1:
+        listing = ", ".join(str(path) for path in matches.values())
+        raise DataError(f"several files match {pattern}: {listing}; narrow the pattern or move all but one away")
+    return next(iter(matches.values()), None)
 
 
-def _choose(assets: "list[RemoteAsset]", archive: Archive, pattern: str, folder: Path) -> "RemoteAsset":
+def _match_asset(
+    assets: "list[RemoteAsset]", archive: DandiArchive, pattern: str, dandiset_folder: Path
+) -> "RemoteAsset":
     matching = [asset for asset in assets if PurePosixPath(asset.path).match(pattern.removeprefix("**/"))]
     if len(matching) != 1:
         names = ", ".join([asset.path for asset in matching or assets][:5]) or "none"
         problem = f"several files match ({names})" if matching else f"no file matches (there are {names})"
-        raise _failed(archive, pattern, folder, f"{problem}; correct the pattern")
+        raise _download_error(archive, pattern, dandiset_folder, f"{problem}; correct the pattern")
     return matching[0]
 
 
-def _fetch(asset: "RemoteAsset", archive: Archive, folder: Path) -> Path:
-    """Downloads an asset to its path below `folder`; errors of requests pass through."""
-    path = Path(os.path.abspath(folder / asset.path))
-    if Path(os.path.abspath(folder)) not in path.parents:
-        raise DataError(f"{_name(archive)} holds a file that would leave {folder}: {asset.path}; it was not downloaded")
+def _download_asset(asset: "RemoteAsset", archive: DandiArchive, dandiset_folder: Path) -> Path:
+    """Downloads an asset to its path below `dandiset_folder`; errors of requests pass through."""
+    path = Path(os.path.abspath(dandiset_folder / asset.path))
+    if Path(os.path.abspath(dandiset_folder)) not in path.parents:
+        raise DataError(
+            f"{_dandiset_label(archive)} holds a file that would leave {dandiset_folder}: {asset.path}; it was not downloaded"
+        )
     digest = asset.get_raw_digest("dandi:sha2-256")
-    transfer(
+    download_file(
         asset.get_download_file_iter(chunk_size=CHUNK_BYTES),
         asset.size,
         digest,
         path,
-        f"{asset.path} of {_name(archive)}",
+        f"{asset.path} of {_dandiset_label(archive)}",
     )
     return path
 
 
-def _name(archive: Archive) -> str:
+def _dandiset_label(archive: DandiArchive) -> str:
     return f"dandiset {archive.dandiset}, version {archive.version}"
 
 
-def _failed(archive: Archive, pattern: str, folder: Path, problem: str) -> DataError:
-    by_hand = f"or put the file into {folder} by hand"
-    return DataError(f"cannot download {pattern} of {_name(archive)}: {problem}, {by_hand}")
+def _download_error(archive: DandiArchive, pattern: str, dandiset_folder: Path, problem: str) -> DataError:
+    manual_hint = f"or put the file into {dandiset_folder} by hand"
+    return DataError(f"cannot download {pattern} of {_dandiset_label(archive)}: {problem}, {manual_hint}")

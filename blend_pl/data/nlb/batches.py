@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from blend_pl.data.batch import Batch
-from blend_pl.data.loader import PlannedBatches
+from blend_pl.data.loader import BatchLoader
 from blend_pl.data.nlb.session import SessionTensors
-from blend_pl.utils.device import sent
+from blend_pl.utils.device import to_device_async
 
 
 @dataclass(frozen=True)
-class Standardisation:
+class Standardizer:
     """z-score of the privileged series, fitted on training trials only.
 
     Attributes:
@@ -26,14 +26,14 @@ class Standardisation:
     std: Tensor
 
     @classmethod
-    def fit(cls, behavior: Tensor) -> "Standardisation":
+    def fit(cls, data: Tensor) -> "Standardizer":
         """Mean and standard deviation over all trials and bins of (trials, T', D), ignoring NaN and infinities."""
-        values = torch.where(behavior.isfinite(), behavior.double(), torch.nan).flatten(0, 1)
+        values = torch.where(data.isfinite(), data.double(), torch.nan).flatten(0, 1)
         mean = values.nanmean(0).nan_to_num(0.0)
         std = (values - mean).square().nanmean(0).sqrt().nan_to_num(0.0)
         # Rounding of the mean alone must not pass for a deviation.
-        varies = std > torch.finfo(torch.float32).eps * mean.abs()
-        return cls(mean.float(), torch.where(varies, std, 1.0).float())
+        is_varying = std > torch.finfo(torch.float32).eps * mean.abs()
+        return cls(mean.float(), torch.where(is_varying, std, 1.0).float())
 
 
 class TrialSampler:
@@ -58,53 +58,53 @@ class TrialSampler:
         # A last global batch too small to give every rank a trial would leave ranks waiting for one another.
         if len(starts) > 1 and n_trials - starts[-1] < world_size:
             starts.pop()
-        self.bounds = [*starts, n_trials]
+        self.batch_bounds = [*starts, n_trials]
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the epoch whose order is drawn; Lightning calls this."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.bounds) - 1
+        return len(self.batch_bounds) - 1
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, int]]:
         """Yields (trials of this rank, their positions in the global batch, size of the global batch)."""
         order = torch.arange(self.n_trials)
         if self.shuffle:
             order = torch.from_numpy(np.random.default_rng((self.seed, self.epoch)).permutation(self.n_trials))
-        for start, stop in zip(self.bounds[:-1], self.bounds[1:], strict=True):
-            rows = torch.arange(stop - start)[self.rank :: self.world_size]
-            yield order[start:stop][rows], rows, stop - start
+        for start, stop in zip(self.batch_bounds[:-1], self.batch_bounds[1:], strict=True):
+            global_rows = torch.arange(stop - start)[self.rank :: self.world_size]
+            yield order[start:stop][global_rows], global_rows, stop - start
 
 
-class TrialBatches(PlannedBatches[tuple[Tensor, Tensor, int], Batch]):
+class TrialLoader(BatchLoader[tuple[Tensor, Tensor, int], Batch]):
     """Iterates over a session's trials as `Batch`es on the device where the session lies.
 
     Args:
         session: the trials.
-        standardisation: z-score of the privileged series.
+        standardizer: z-score of the privileged series.
         sampler: order and division of the trials. Lightning sets its epoch.
     """
 
-    def __init__(self, session: SessionTensors, standardisation: Standardisation, sampler: TrialSampler) -> None:
+    def __init__(self, session: SessionTensors, standardizer: Standardizer, sampler: TrialSampler) -> None:
         super().__init__(sampler)
         self.session = session
         device = session.spikes.device
-        self.mean, self.std = standardisation.mean.to(device), standardisation.std.to(device)
+        self.mean, self.std = standardizer.mean.to(device), standardizer.std.to(device)
 
-    def cut(self, cut: tuple[Tensor, Tensor, int]) -> Batch:
+    def gather(self, batch_index: tuple[Tensor, Tensor, int]) -> Batch:
         session = self.session
-        index, rows = (sent(part, session.spikes.device) for part in cut[:2])
+        index, global_rows = (to_device_async(indices, session.spikes.device) for indices in batch_index[:2])
         target = session.spikes[index].float()
         behavior = session.behavior[index]
         valid = behavior.isfinite()
         return Batch(
             observed=target[:, : session.n_observed, : session.n_heldin],
             target=target,
-            target_valid=session.valid(index),
+            target_valid=session.valid_mask(index),
             index=index,
-            rows=rows,
-            global_size=cut[2],
+            global_rows=global_rows,
+            global_size=batch_index[2],
             privileged=torch.where(valid, (behavior - self.mean) / self.std, 0.0),
             privileged_valid=valid,
         )

@@ -7,17 +7,17 @@ is treated exactly as nlb_tools does. A series of any other rate is brought onto
 import numpy as np
 from scipy.signal import decimate
 
-from blend_pl.data.io.nwb import Series
-from blend_pl.data.nlb.spec import Behavior
+from blend_pl.data.io.nwb import TimeSeries
+from blend_pl.data.nlb.spec import BehaviorSpec
 from blend_pl.data.nlb.windows import Windows
 from blend_pl.errors import ConfigError, DataError
 
 _FILTER_ORDER = 500
 _GRID_TOLERANCE_MS = 1e-3
-_LONGEST_BRIDGE = 3.5
+_MAX_GAP_SAMPLES = 3.5
 
 
-def binned_behavior(series: Series, behavior: Behavior, n_ms: int, bin_ms: int) -> np.ndarray:
+def bin_behavior(series: TimeSeries, behavior: BehaviorSpec, n_ms: int, bin_ms: int) -> np.ndarray:
     """Samples of the whole recording, one a bin.
 
     Gaps are bridged linearly, the continuous series is low-passed by an FIR filter of order 500 and decimated, and a
@@ -39,83 +39,87 @@ def binned_behavior(series: Series, behavior: Behavior, n_ms: int, bin_ms: int) 
         ConfigError: a column that the series does not have.
         DataError: a column without any value in the recording.
     """
-    table = _millisecond_table(series.times, _chosen(series, behavior), n_ms)
-    missing = np.isnan(table)
-    empty = np.flatnonzero(missing.all(axis=0))
-    if len(empty):
-        columns = behavior.columns or list(range(table.shape[1]))
+    samples = _resample_to_ms(series.timestamps, _select_columns(series, behavior), n_ms)
+    missing = np.isnan(samples)
+    empty_columns = np.flatnonzero(missing.all(axis=0))
+    if len(empty_columns):
+        columns = behavior.columns or list(range(samples.shape[1]))
         raise DataError(
-            f"{series.name} has no value in column {columns[empty[0]]} during the recording of {n_ms / 1000:g} s; set "
+            f"{series.name} has no value in column {columns[empty_columns[0]]} during the recording of {n_ms / 1000:g} s; set "
             "behavior.columns to columns that were recorded, or behavior.series to another series"
         )
     if bin_ms == 1:
-        return table
-    lost = missing[::bin_ms].copy()
-    for column in range(table.shape[1]):
-        gaps = np.flatnonzero(missing[:, column])
-        known = np.flatnonzero(~missing[:, column])
-        table[gaps, column] = np.interp(gaps, known, table[known, column])
-    bins = decimate(table, bin_ms, n=_FILTER_ORDER, ftype="fir", axis=0)
-    bins[lost] = np.nan
-    return bins
+        return samples
+    missing_bins = missing[::bin_ms].copy()
+    for column in range(samples.shape[1]):
+        missing_samples = np.flatnonzero(missing[:, column])
+        valid = np.flatnonzero(~missing[:, column])
+        samples[missing_samples, column] = np.interp(missing_samples, valid, samples[valid, column])
+    binned = decimate(samples, bin_ms, n=_FILTER_ORDER, ftype="fir", axis=0)
+    binned[missing_bins] = np.nan
+    return binned
 
 
-def cut_behavior(bins: np.ndarray, windows: Windows) -> np.ndarray:
+def slice_behavior(binned: np.ndarray, windows: Windows) -> np.ndarray:
     """Cuts lagged windows, forward bins included.
 
     Args:
-        bins: (bins, D) of the whole recording.
+        binned: (bins, D) of the whole recording.
         windows: n windows of T + F bins.
 
     Returns:
         (n, T + F, D) float32; NaN beyond the recording.
     """
-    index = windows.lagged[:, None] + np.arange(windows.shape.n_bins)
-    inside = (index >= 0) & (index < len(bins))
-    cut = bins.astype(np.float32)[np.where(inside, index, 0)]
-    cut[~inside] = np.nan
-    return cut
+    index = windows.behavior_start[:, None] + np.arange(windows.shape.n_bins)
+    inside = (index >= 0) & (index < len(binned))
+    sliced = binned.astype(np.float32)[np.where(inside, index, 0)]
+    sliced[~inside] = np.nan
+    return sliced
 
 
-def _chosen(series: Series, behavior: Behavior) -> np.ndarray:
+def _select_columns(series: TimeSeries, behavior: BehaviorSpec) -> np.ndarray:
     if behavior.columns is None:
         return series.data
-    n = series.data.shape[1]
-    if not behavior.columns or any(not 0 <= column < n for column in behavior.columns):
+    n_columns = series.data.shape[1]
+    if not behavior.columns or any(not 0 <= column < n_columns for column in behavior.columns):
         names = f" ({', '.join(series.columns)})" if series.columns else ""
-        raise ConfigError(f"behavior.columns is {behavior.columns}; {series.name} has the columns 0..{n - 1}{names}")
+        raise ConfigError(
+            f"behavior.columns is {behavior.columns}; {series.name} has the columns 0..{n_columns - 1}{names}"
+        )
     return series.data[:, behavior.columns]
 
 
-def _millisecond_table(times: np.ndarray, data: np.ndarray, n_ms: int) -> np.ndarray:
+def _resample_to_ms(times: np.ndarray, data: np.ndarray, n_ms: int) -> np.ndarray:
     """(n_ms, D), NaN where the series has no finite value."""
-    table = np.full((n_ms, data.shape[1]), np.nan, dtype=data.dtype)
-    step = float(np.median(np.diff(times))) * 1000.0
+    resampled = np.full((n_ms, data.shape[1]), np.nan, dtype=data.dtype)
+    sample_interval_ms = float(np.median(np.diff(times))) * 1000.0
     ms = np.rint(times * 1000.0).astype(np.int64)
-    if abs(step - 1.0) < _GRID_TOLERANCE_MS and np.abs(times * 1000.0 - ms).max() < _GRID_TOLERANCE_MS:
+    if abs(sample_interval_ms - 1.0) < _GRID_TOLERANCE_MS and np.abs(times * 1000.0 - ms).max() < _GRID_TOLERANCE_MS:
         inside = (ms >= 0) & (ms < n_ms)
-        table[ms[inside]] = data[inside]
+        resampled[ms[inside]] = data[inside]
     else:
         for column, values in enumerate(data.T):
-            known = np.isfinite(values)
-            at, values = times[known] * 1000.0, values[known]
-            if step < 1.0:
-                at, values = _averaged(ms[known], values)
-            if len(at):
-                table[:, column] = _interpolated(at, values, n_ms, _LONGEST_BRIDGE * max(step, 1.0))
-    table[~np.isfinite(table)] = np.nan
-    return table
+            finite = np.isfinite(values)
+            sample_ms, values = times[finite] * 1000.0, values[finite]
+            if sample_interval_ms < 1.0:
+                sample_ms, values = _average_per_ms(ms[finite], values)
+            if len(sample_ms):
+                resampled[:, column] = _interpolate_to_ms(
+                    sample_ms, values, n_ms, _MAX_GAP_SAMPLES * max(sample_interval_ms, 1.0)
+                )
+    resampled[~np.isfinite(resampled)] = np.nan
+    return resampled
 
 
-def _averaged(ms: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    at, first, count = np.unique(ms, return_index=True, return_counts=True)
-    return at.astype(np.float64), np.add.reduceat(values, first) / count if len(at) else values
+def _average_per_ms(ms: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    unique_ms, first, count = np.unique(ms, return_index=True, return_counts=True)
+    return unique_ms.astype(np.float64), np.add.reduceat(values, first) / count if len(unique_ms) else values
 
 
-def _interpolated(x: np.ndarray, y: np.ndarray, n_ms: int, longest_ms: float) -> np.ndarray:
+def _interpolate_to_ms(sample_ms: np.ndarray, samples: np.ndarray, n_ms: int, max_gap_ms: float) -> np.ndarray:
     grid = np.arange(n_ms, dtype=np.float64)
-    values = np.interp(grid, x, y, left=np.nan, right=np.nan)
-    after = np.minimum(np.searchsorted(x, grid, side="left"), len(x) - 1)
-    before = np.maximum(np.searchsorted(x, grid, side="right") - 1, 0)
-    values[x[after] - x[before] > longest_ms] = np.nan
+    values = np.interp(grid, sample_ms, samples, left=np.nan, right=np.nan)
+    next_sample = np.minimum(np.searchsorted(sample_ms, grid, side="left"), len(sample_ms) - 1)
+    previous_sample = np.maximum(np.searchsorted(sample_ms, grid, side="right") - 1, 0)
+    values[sample_ms[next_sample] - sample_ms[previous_sample] > max_gap_ms] = np.nan
     return values

@@ -6,13 +6,15 @@ import numpy as np
 from scipy.signal.windows import gaussian
 from scipy.sparse import coo_array
 
-from blend_pl.data.nlb.binning import Population, Stretches
+from blend_pl.data.nlb.binning import Intervals, SpikeTrains
 from blend_pl.data.nlb.windows import Windows
 
-_Covered = tuple[tuple[int, int], ...]
+_Coverage = tuple[tuple[int, int], ...]
 
 
-def smoothed_psth(population: Population, windows: Windows, condition: np.ndarray, n: int, sd_ms: int) -> np.ndarray:
+def smoothed_psth(
+    spike_trains: SpikeTrains, windows: Windows, condition: np.ndarray, n_conditions: int, sd_ms: int
+) -> np.ndarray:
     """Mean smoothed response per condition, equal to nlb_tools' PSTH (Pei et al., 2021).
 
     Spikes are smoothed in milliseconds, within the stretch in which they were recorded, with a Gaussian kernel that is
@@ -20,92 +22,109 @@ def smoothed_psth(population: Population, windows: Windows, condition: np.ndarra
     bin of their event. Since all this is linear, spikes are summed over trials before they are smoothed.
 
     Args:
-        population: N units.
+        spike_trains: N units.
         windows: windows of the trials to average; the T observed bins are used.
         condition: (trials,) condition of each, -1 for none.
-        n: number of conditions.
+        n_conditions: number of conditions.
         sd_ms: standard deviation of the kernel.
 
     Returns:
         (n, T, N) float64 expected counts per bin; NaN where no trial of the condition was recorded.
     """
     shape = windows.shape
-    smooth = _Smoothing(sd_ms, shape.n_observed * shape.bin_ms, shape.bin_ms)
-    means = [_mean_response(population, windows.select(condition == index), smooth) for index in range(n)]
-    return np.array(means).reshape(n, shape.n_observed, population.n_units)
+    smoothing = _Smoothing(sd_ms, shape.n_observed * shape.bin_ms, shape.bin_ms)
+    responses = [
+        _mean_response(spike_trains, windows.select(condition == index), smoothing) for index in range(n_conditions)
+    ]
+    return np.array(responses).reshape(n_conditions, shape.n_observed, spike_trains.n_units)
 
 
 class _Smoothing:
     """Smoothing and binning of one window as a matrix, from milliseconds around the window to its bins."""
 
-    def __init__(self, sd_ms: int, length: int, bin_ms: int) -> None:
+    def __init__(self, sd_ms: int, length_ms: int, bin_ms: int) -> None:
         kernel = gaussian(6 * sd_ms, sd_ms, sym=True)
         kernel /= kernel.sum()
-        self.before = len(kernel) // 2
-        self.length, self.bin_ms = length, bin_ms
-        self.n_input = length + len(kernel) - 1
-        rows = np.arange(length)[:, None]
-        self.matrix = np.zeros((length, self.n_input))
+        self.half_width_ms = len(kernel) // 2
+        self.length_ms, self.bin_ms = length_ms, bin_ms
+        self.n_input_ms = length_ms + len(kernel) - 1
+        rows = np.arange(length_ms)[:, None]
+        self.matrix = np.zeros((length_ms, self.n_input_ms))
         self.matrix[rows, rows + np.arange(len(kernel))] = kernel
-        self.whole = self.matrix.reshape(-1, bin_ms, self.n_input).sum(axis=1)
+        self.full_projection = self.matrix.reshape(-1, bin_ms, self.n_input_ms).sum(axis=1)
 
-    def project(self, first: int, last: int) -> np.ndarray:
+    def projection(self, start_ms: int, stop_ms: int) -> np.ndarray:
         """(bins, n_input) map from the spikes of a stretch, which covers the milliseconds first..last, to bins."""
-        if (first, last) == (0, self.length):
-            return self.whole
-        inner, outer = -(-first // self.bin_ms), last // self.bin_ms
-        bins = np.zeros_like(self.whole)
-        bins[inner:outer] = self.whole[inner:outer]
-        if first < inner * self.bin_ms:
-            bins[inner - 1] = self.matrix[first : min(inner * self.bin_ms, last)].sum(axis=0)
-        if inner <= outer < len(bins):
-            bins[outer] = self.matrix[outer * self.bin_ms : last].sum(axis=0)
-        return bins
+        if (start_ms, stop_ms) == (0, self.length_ms):
+            return self.full_projection
+        first_full_bin, stop_full_bin = -(-start_ms // self.bin_ms), stop_ms // self.bin_ms
+        projection = np.zeros_like(self.full_projection)
+        projection[first_full_bin:stop_full_bin] = self.full_projection[first_full_bin:stop_full_bin]
+        if start_ms < first_full_bin * self.bin_ms:
+            projection[first_full_bin - 1] = self.matrix[start_ms : min(first_full_bin * self.bin_ms, stop_ms)].sum(
+                axis=0
+            )
+        if first_full_bin <= stop_full_bin < len(projection):
+            projection[stop_full_bin] = self.matrix[stop_full_bin * self.bin_ms : stop_ms].sum(axis=0)
+        return projection
 
 
-def _mean_response(population: Population, windows: Windows, smooth: _Smoothing) -> np.ndarray:
+def _mean_response(spike_trains: SpikeTrains, windows: Windows, smoothing: _Smoothing) -> np.ndarray:
     """(T, N) mean over the windows of one condition."""
     n_bins = windows.shape.n_observed
     if not len(windows):
-        return np.full((n_bins, population.n_units), np.nan)
+        return np.full((n_bins, spike_trains.n_units), np.nan)
     # Starts are rounded up apart from events: where the window's start is no multiple of the bin, rows differ by one.
-    from_event = windows.start - windows.event
-    row = from_event - from_event.min()
-    total = np.zeros((n_bins + int(row.max()), population.n_units))
+    event_offset = windows.start - windows.event
+    row_offset = event_offset - event_offset.min()
+    total = np.zeros((n_bins + int(row_offset.max()), spike_trains.n_units))
     count = np.zeros((len(total), 1))
-    for (first, covered), trials in _layouts(population.recorded, windows, row, smooth.length).items():
-        seen = np.zeros((n_bins, 1), dtype=bool)
-        for start, stop in covered:
-            seen[-(-start // smooth.bin_ms) : -(-stop // smooth.bin_ms)] = True
-        start_ms = windows.start[trials] * smooth.bin_ms
-        rows = slice(first, first + n_bins)
-        total[rows] += np.where(seen, _summed_response(population, start_ms, covered, smooth), 0.0)
-        count[rows] += len(trials) * seen
+    for (first_row, coverage), trials in _group_by_coverage(
+        spike_trains.obs_intervals, windows, row_offset, smoothing.length_ms
+    ).items():
+        recorded_bins = np.zeros((n_bins, 1), dtype=bool)
+        for start, stop in coverage:
+            recorded_bins[-(-start // smoothing.bin_ms) : -(-stop // smoothing.bin_ms)] = True
+        start_ms = windows.start[trials] * smoothing.bin_ms
+        rows = slice(first_row, first_row + n_bins)
+        total[rows] += np.where(recorded_bins, _summed_response(spike_trains, start_ms, coverage, smoothing), 0.0)
+        count[rows] += len(trials) * recorded_bins
     with np.errstate(invalid="ignore"):
         return (total / count)[:n_bins]
 
 
-def _layouts(
-    recorded: Stretches, windows: Windows, row: np.ndarray, length: int
-) -> dict[tuple[int, _Covered], list[int]]:
+def _group_by_coverage(
+    obs_intervals: Intervals, windows: Windows, row_offset: np.ndarray, length_ms: int
+) -> dict[tuple[int, _Coverage], list[int]]:
     """Trials by their row and by the parts of the window that were recorded, for trials that agree can be summed."""
-    layouts: dict[tuple[int, _Covered], list[int]] = defaultdict(list)
+    trials_by_coverage: dict[tuple[int, _Coverage], list[int]] = defaultdict(list)
     for trial, start in enumerate((windows.start * windows.shape.bin_ms).tolist()):
-        parts = recorded.between(start, start + length)
-        covered = tuple((max(a - start, 0), min(b - start, length)) for a, b in parts)
-        layouts[int(row[trial]), covered].append(trial)
-    return layouts
+        overlaps = obs_intervals.overlapping(start, start + length_ms)
+        coverage = tuple(
+            (max(interval_start - start, 0), min(interval_stop - start, length_ms))
+            for interval_start, interval_stop in overlaps
+        )
+        trials_by_coverage[int(row_offset[trial]), coverage].append(trial)
+    return trials_by_coverage
 
 
-def _summed_response(population: Population, start_ms: np.ndarray, covered: _Covered, smooth: _Smoothing) -> np.ndarray:
+def _summed_response(
+    spike_trains: SpikeTrains, start_ms: np.ndarray, coverage: _Coverage, smoothing: _Smoothing
+) -> np.ndarray:
     """(T, N) sum over windows that were recorded in the same parts."""
-    window, unit, ms = population.within(start_ms - smooth.before, smooth.n_input)
-    recorded = population.recorded
+    window, unit, ms = spike_trains.spikes_in_windows(start_ms - smoothing.half_width_ms, smoothing.n_input_ms)
+    obs_intervals = spike_trains.obs_intervals
     # Spikes act within their own stretch only.
-    part = recorded.index(start_ms[window] - smooth.before + ms) - recorded.first_after(start_ms)[window]
-    response = np.zeros((population.n_units, smooth.length // smooth.bin_ms))
-    for index, (start, stop) in enumerate(covered):
-        own = part == index
-        spikes = coo_array((np.ones(own.sum()), (unit[own], ms[own])), shape=(population.n_units, smooth.n_input))
-        response += spikes.tocsr() @ smooth.project(start, stop).T
+    spike_interval = (
+        obs_intervals.index(start_ms[window] - smoothing.half_width_ms + ms)
+        - obs_intervals.first_ending_after(start_ms)[window]
+    )
+    response = np.zeros((spike_trains.n_units, smoothing.length_ms // smoothing.bin_ms))
+    for index, (start, stop) in enumerate(coverage):
+        in_interval = spike_interval == index
+        spikes = coo_array(
+            (np.ones(in_interval.sum()), (unit[in_interval], ms[in_interval])),
+            shape=(spike_trains.n_units, smoothing.n_input_ms),
+        )
+        response += spikes.tocsr() @ smoothing.projection(start, stop).T
     return response.T

@@ -8,26 +8,26 @@ import numpy as np
 import torch
 
 from blend_pl.data.io.nwb import Columns
-from blend_pl.data.nlb.behavior import cut_behavior
-from blend_pl.data.nlb.binning import Population
-from blend_pl.data.nlb.held_out import check_held_out, held_out_units, preview
-from blend_pl.data.nlb.jitter import TOGETHER, jittered
-from blend_pl.data.nlb.recording import Recording, read_recording
-from blend_pl.data.nlb.scoring_window import scored_bins, scored_range
-from blend_pl.data.nlb.session import SessionTensors, concatenate
-from blend_pl.data.nlb.spec import Scored, SessionSpec
+from blend_pl.data.nlb.behavior import slice_behavior
+from blend_pl.data.nlb.binning import SpikeTrains
+from blend_pl.data.nlb.held_out import check_held_out, format_ids, held_out_units
+from blend_pl.data.nlb.jitter import JITTER_GROUPS, apply_jitter
+from blend_pl.data.nlb.recording import NLBRecording, read_nlb_recording
+from blend_pl.data.nlb.scoring_window import scoring_bounds, scoring_mask_from_bounds
+from blend_pl.data.nlb.session import SessionTensors, concatenate_trials
+from blend_pl.data.nlb.spec import ScoringWindow, SessionSpec
 from blend_pl.data.nlb.splits import SPLITS, check_split
-from blend_pl.data.nlb.targets import Scoring
+from blend_pl.data.nlb.targets import ScoringTargets
 from blend_pl.data.nlb.trial_behavior import TrialBehavior
-from blend_pl.data.nlb.trial_values import trusted
-from blend_pl.data.nlb.trial_windows import labelled_windows, trials_of, windows_of_test_file
-from blend_pl.data.nlb.windows import Shape, Windows
+from blend_pl.data.nlb.trial_values import non_outliers
+from blend_pl.data.nlb.trial_windows import labelled_windows, require_trials, test_file_windows
+from blend_pl.data.nlb.windows import Windows, WindowShape
 from blend_pl.errors import ConfigError, DataError
 
-Setting = TypeVar("Setting", str | None, Scored | None)
+SettingT = TypeVar("SettingT", str | None, ScoringWindow | None)
 
 
-def check_spec(spec: SessionSpec, bin_ms: int) -> Shape:
+def check_spec(spec: SessionSpec, bin_ms: int) -> WindowShape:
     """Refuses settings that contradict one another, before any file is opened.
 
     Returns:
@@ -36,10 +36,10 @@ def check_spec(spec: SessionSpec, bin_ms: int) -> Shape:
     Raises:
         ConfigError: says which setting to change.
     """
-    shape = Shape.of(spec.window, bin_ms)
+    shape = WindowShape.from_window(spec.window, bin_ms)
     check_held_out(spec.held_out)
     check_split(spec)
-    _check_trials(spec)
+    _check_trial_settings(spec)
     if spec.psth is not None and (not spec.psth.condition or spec.psth.smoothing_ms < 1):
         raise ConfigError("psth needs at least one column in psth.condition and psth.smoothing_ms of 1 or more")
     behavior = spec.behavior
@@ -48,21 +48,21 @@ def check_spec(spec: SessionSpec, bin_ms: int) -> Shape:
     return shape
 
 
-def _check_trials(spec: SessionSpec) -> None:
+def _check_trial_settings(spec: SessionSpec) -> None:
     """Refuses settings that need trials where there are none."""
-    needs = {
+    trial_settings = {
         "window.jitter": spec.window.jitter,
         "psth": spec.psth,
         "decode_by": spec.decode_by,
-        "scored": spec.scored,
+        "scoring_window": spec.scoring_window,
         "timing": spec.timing,
-        "outliers": spec.outliers,
+        "outlier_column": spec.outlier_column,
         "behavior.trial_columns": spec.behavior and spec.behavior.trial_columns,
         "behavior.categories": spec.behavior and spec.behavior.categories,
     }
-    given = [name for name, value in needs.items() if value]
-    if spec.window.align is None and given:
-        raise ConfigError(f"windows without window.align have no trials, which {given[0]} needs; set it to null")
+    enabled = [name for name, value in trial_settings.items() if value]
+    if spec.window.align is None and enabled:
+        raise ConfigError(f"windows without window.align have no trials, which {enabled[0]} needs; set it to null")
 
 
 def read_session(
@@ -91,36 +91,42 @@ def read_session(
         DataError: files that are damaged, lack something, or do not belong together.
     """
     shape = check_spec(spec, bin_ms)
-    train = read_recording(train_file, spec.behavior, bin_ms, behavior_required=True)
-    heldout = held_out_units(train.units, spec.held_out, str(train_file))
-    groups = [Population.from_units(train.units, side, train.n_ms) for side in (~heldout, heldout)]
-    windows, labels = labelled_windows(spec, shape, train, groups)
+    train = read_nlb_recording(train_file, spec.behavior, bin_ms, behavior_required=True)
+    held_out_mask = held_out_units(train.units, spec.held_out, str(train_file))
+    unit_groups = [
+        SpikeTrains.from_units(train.units, unit_mask, train.n_ms) for unit_mask in (~held_out_mask, held_out_mask)
+    ]
+    windows, labels = labelled_windows(spec, shape, train, unit_groups)
     if "train" not in labels:
         raise DataError(f"{train_file} has no training trials; check the split and the window of session {spec.name}")
     if spec.window.jitter is not None:
-        where = f"the trials table of {train_file}"
-        windows = jittered(spec.window, windows, labels, trials_of(train), TOGETHER[phase], where)
-    known = windows.select(np.isin(labels, ("train", "val")))
-    scoring = Scoring(spec, train, groups, known)
-    constant = TrialBehavior(spec.behavior, train.trials or {}, known.row, f"the trials table of {train_file}")
+        table_label = f"the trials table of {train_file}"
+        windows = apply_jitter(spec.window, windows, labels, require_trials(train), JITTER_GROUPS[phase], table_label)
+    train_val_windows = windows.select(np.isin(labels, ("train", "val")))
+    targets = ScoringTargets(spec, train, unit_groups, train_val_windows)
+    trial_behavior = TrialBehavior(
+        spec.behavior, train.trials or {}, train_val_windows.row, f"the trials table of {train_file}"
+    )
     n_series = 0 if train.behavior is None else train.behavior.shape[1]
-    everything = _tensors(spec, train, groups, windows, scoring, constant, n_series)
-    sessions = {split: everything.select(torch.from_numpy(labels == split)) for split in SPLITS if split in labels}
+    all_tensors = _build_tensors(spec, train, unit_groups, windows, targets, trial_behavior, n_series)
+    sessions = {split: all_tensors.select(torch.from_numpy(labels == split)) for split in SPLITS if split in labels}
 
     if test_file is not None:
-        test = read_recording(test_file, spec.behavior, bin_ms, behavior_required=False)
-        heldin = _all_units(test)
-        if not np.array_equal(heldin.id, groups[0].id):
+        test = read_nlb_recording(test_file, spec.behavior, bin_ms, behavior_required=False)
+        heldin_trains = _all_units(test)
+        if not np.array_equal(heldin_trains.unit_id, unit_groups[0].unit_id):
             raise DataError(
-                f"{test_file} has {len(heldin.id)} units ({preview(heldin.id)}), but {train_file} has "
-                f"{len(groups[0].id)} held-in units ({preview(groups[0].id)}); a test file must hold just these: "
+                f"{test_file} has {len(heldin_trains.unit_id)} units ({format_ids(heldin_trains.unit_id)}), but {train_file} has "
+                f"{len(unit_groups[0].unit_id)} held-in units ({format_ids(unit_groups[0].unit_id)}); a test file must hold just these: "
                 "choose files of one session"
             )
-        groups = [heldin, Population.unrecorded(groups[1].id)]
-        placed = windows_of_test_file(spec, shape, test, groups)
-        tested = _tensors(spec, test, groups, placed, scoring, constant, n_series, stitched=True)
-        tested = replace(tested, trial_id=tested.trial_id + windows.n_rows)
-        sessions["test"] = concatenate(sessions["test"], tested) if "test" in sessions else tested
+        unit_groups = [heldin_trains, SpikeTrains.unrecorded(unit_groups[1].unit_id)]
+        test_windows = test_file_windows(spec, shape, test, unit_groups)
+        test_tensors = _build_tensors(
+            spec, test, unit_groups, test_windows, targets, trial_behavior, n_series, stitched=True
+        )
+        test_tensors = replace(test_tensors, trial_id=test_tensors.trial_id + windows.n_rows)
+        sessions["test"] = concatenate_trials(sessions["test"], test_tensors) if "test" in sessions else test_tensors
     return sessions
 
 
@@ -140,70 +146,74 @@ def read_test_file(spec: SessionSpec, test_file: Path, bin_ms: int) -> SessionTe
         DataError: the file is damaged, lacks something or has no test trials.
     """
     shape = check_spec(spec, bin_ms)
-    test = read_recording(test_file, spec.behavior, bin_ms, behavior_required=False)
-    groups = [_all_units(test), Population.unrecorded(np.empty(0, dtype=np.int64))]
-    windows = windows_of_test_file(spec, shape, test, groups)
-    scoring = Scoring(replace(spec, psth=None, decode_by=None, timing=None), test, groups, windows)
-    constant = TrialBehavior(None, {}, windows.row, "")
+    test = read_nlb_recording(test_file, spec.behavior, bin_ms, behavior_required=False)
+    unit_groups = [_all_units(test), SpikeTrains.unrecorded(np.empty(0, dtype=np.int64))]
+    windows = test_file_windows(spec, shape, test, unit_groups)
+    targets = ScoringTargets(replace(spec, psth=None, decode_by=None, timing=None), test, unit_groups, windows)
+    trial_behavior = TrialBehavior(None, {}, windows.row, "")
     n_series = 0 if test.behavior is None else test.behavior.shape[1]
-    return _tensors(spec, test, groups, windows, scoring, constant, n_series, stitched=True)
+    return _build_tensors(spec, test, unit_groups, windows, targets, trial_behavior, n_series, stitched=True)
 
 
-def _all_units(recording: Recording) -> Population:
+def _all_units(recording: NLBRecording) -> SpikeTrains:
     if not len(recording.units):
         raise DataError(f"{recording.path} has no units; choose a file with sorted units")
-    return Population.from_units(recording.units, np.ones(len(recording.units), dtype=bool), recording.n_ms)
+    return SpikeTrains.from_units(recording.units, np.ones(len(recording.units), dtype=bool), recording.n_ms)
 
 
-def _tensors(
+def _build_tensors(
     spec: SessionSpec,
-    recording: Recording,
-    groups: list[Population],
+    recording: NLBRecording,
+    unit_groups: list[SpikeTrains],
     windows: Windows,
-    scoring: Scoring,
-    constant: TrialBehavior,
+    targets: ScoringTargets,
+    trial_behavior: TrialBehavior,
     n_series: int,
     stitched: bool = False,
 ) -> SessionTensors:
     """All given windows of one file; the time series is NaN in all `n_series` channels where the file has none."""
     shape = windows.shape
-    size = (windows.start, shape.n_bins, shape.bin_ms)
-    spikes = np.concatenate([group.counts(*size) for group in groups], axis=2)
-    observed = np.stack([group.observed(*size) for group in groups], axis=2)
+    window_args = (windows.start, shape.n_bins, shape.bin_ms)
+    spikes = np.concatenate([group.counts(*window_args) for group in unit_groups], axis=2)
+    observed = np.stack([group.observed(*window_args) for group in unit_groups], axis=2)
     if stitched:
-        foreign = groups[0].recorded.interrupted(*size)
-        foreign[:, : shape.n_observed] = False
-        spikes[foreign], observed[foreign] = 0, False
+        after_interval_end = unit_groups[0].obs_intervals.after_interval_end(*window_args)
+        after_interval_end[:, : shape.n_observed] = False
+        spikes[after_interval_end], observed[after_interval_end] = 0, False
     series = np.full((len(windows), shape.n_bins, n_series), np.nan, dtype=np.float32)
     if recording.behavior is not None:
-        series = cut_behavior(recording.behavior, windows)
-    trials, where = recording.trials or {}, f"the trials table of {recording.path}"
-    channels = constant.of(trials, windows.row, where).astype(np.float32)[:, None].repeat(shape.n_bins, axis=1)
+        series = slice_behavior(recording.behavior, windows)
+    trials, table_label = recording.trials or {}, f"the trials table of {recording.path}"
+    channels = (
+        trial_behavior.encode(trials, windows.row, table_label).astype(np.float32)[:, None].repeat(shape.n_bins, axis=1)
+    )
     behavior = np.concatenate([series, channels], axis=2)
-    behavior[~trusted(trials, _unless_absent(spec.outliers, trials, stitched), windows.row, where)] = np.nan
-    bounds = scored_range(_unless_absent(spec.scored, trials, stitched), windows, trials, where)
-    group, produced = scoring.timing(recording.trials, windows)
+    behavior[
+        ~non_outliers(trials, _setting_if_present(spec.outlier_column, trials, stitched), windows.row, table_label)
+    ] = np.nan
+    bounds = scoring_bounds(_setting_if_present(spec.scoring_window, trials, stitched), windows, trials, table_label)
+    group, produced_interval = targets.timing(recording.trials, windows)
     return SessionTensors(
         spikes=torch.from_numpy(spikes),
         observed=torch.from_numpy(observed),
-        scored=torch.from_numpy(scored_bins(bounds, windows)),
+        scoring_mask=torch.from_numpy(scoring_mask_from_bounds(bounds, windows)),
         behavior=torch.from_numpy(behavior),
         trial_id=torch.from_numpy(windows.row.astype(np.int64)),
         jitter=torch.from_numpy(windows.jitter),
-        condition=torch.from_numpy(scoring.condition(recording.trials, windows)),
-        decode_mask=torch.from_numpy(scoring.decode_mask(recording.trials, windows)),
-        group=torch.from_numpy(group),
-        produced=torch.from_numpy(produced),
-        psth=torch.from_numpy(scoring.psth),
-        unit_id=torch.from_numpy(np.concatenate([group.id for group in groups])),
-        n_heldin=groups[0].n_units,
+        condition=torch.from_numpy(targets.condition(recording.trials, windows)),
+        decode_mask=torch.from_numpy(targets.decode_mask(recording.trials, windows)),
+        timing_condition=torch.from_numpy(group),
+        produced_interval=torch.from_numpy(produced_interval),
+        psth=torch.from_numpy(targets.psth),
+        unit_id=torch.from_numpy(np.concatenate([group.unit_id for group in unit_groups])),
+        n_heldin=unit_groups[0].n_units,
         n_forward=shape.n_forward,
         n_series=n_series,
         bin_ms=shape.bin_ms,
     )
 
 
-def _unless_absent(setting: Setting, trials: Columns, stitched: bool) -> Setting | None:
+def _setting_if_present(setting: SettingT, trials: Columns, stitched: bool) -> SettingT | None:
     """A test file need not have the columns that a setting names; it is then as if nothing were set."""
     names = {setting} if isinstance(setting, str) else set(vars(setting).values()) if setting else set()
     return None if stitched and not names <= set(trials) else setting

@@ -5,17 +5,26 @@ from pathlib import Path
 
 import numpy as np
 
-from blend_pl.data.io.nwb import Columns, Series, Units, has_series, open_nwb, read_series, read_trials, read_units
-from blend_pl.data.nlb.behavior import binned_behavior
+from blend_pl.data.io.nwb import (
+    Columns,
+    TimeSeries,
+    Units,
+    has_time_series,
+    open_nwb,
+    read_time_series,
+    read_trials,
+    read_units,
+)
+from blend_pl.data.nlb.behavior import bin_behavior
 from blend_pl.data.nlb.binning import to_ms
-from blend_pl.data.nlb.spec import Behavior
+from blend_pl.data.nlb.spec import BehaviorSpec
 from blend_pl.errors import DataError
 
-_LONGEST_HOURS = 100
+_MAX_HOURS = 100
 
 
 @dataclass(frozen=True)
-class Recording:
+class NLBRecording:
     """What one file holds.
 
     Attributes:
@@ -33,7 +42,7 @@ class Recording:
     n_ms: int
 
 
-def read_recording(path: Path, behavior: Behavior | None, bin_ms: int, behavior_required: bool) -> Recording:
+def read_nlb_recording(path: Path, behavior: BehaviorSpec | None, bin_ms: int, behavior_required: bool) -> NLBRecording:
     """Reads a file; its behaviour is binned here, so that the raw series is freed.
 
     Args:
@@ -49,25 +58,29 @@ def read_recording(path: Path, behavior: Behavior | None, bin_ms: int, behavior_
     """
     with open_nwb(path) as file:
         units, trials = read_units(file), read_trials(file)
-        name = behavior.series if behavior else None
-        series = read_series(file, name) if name and (behavior_required or has_series(file, name)) else None
+        series_name = behavior.series if behavior else None
+        series = (
+            read_time_series(file, series_name)
+            if series_name and (behavior_required or has_time_series(file, series_name))
+            else None
+        )
     n_ms = _length_ms(units, trials, series)
-    if n_ms > _LONGEST_HOURS * 3_600_000:
+    if n_ms > _MAX_HOURS * 3_600_000:
         raise DataError(
             f"{path} lasts {n_ms / 3_600_000:.1f} hours if its times are seconds; write times and intervals in seconds"
         )
-    bins = binned_behavior(series, behavior, n_ms, bin_ms) if behavior is not None and series is not None else None
-    return Recording(path, units, trials, bins, n_ms)
+    binned = bin_behavior(series, behavior, n_ms, bin_ms) if behavior is not None and series is not None else None
+    return NLBRecording(path, units, trials, binned, n_ms)
 
 
-def _length_ms(units: Units, trials: Columns | None, series: Series | None) -> int:
+def _length_ms(units: Units, trials: Columns | None, series: TimeSeries | None) -> int:
     """End of the last recorded stretch of any unit; without such stretches, the end of everything in the file."""
     if units.intervals is not None and units.interval_stops is not None:
         has_rows = np.diff(units.interval_stops, prepend=0) > 0
         return round(float(units.intervals[units.interval_stops[has_rows] - 1, 1].max()) * 1000.0)
     ends = [0.0, units.times.max(initial=0.0)]
     if series is not None:
-        ends.append(series.times[-1])
+        ends.append(series.timestamps[-1])
     stops = trials.get("stop_time") if trials else None
     if stops is not None and stops.dtype.kind == "f":
         ends.append(np.nanmax(stops, initial=0.0))

@@ -7,17 +7,17 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-PER_TRIAL = (
+TRIAL_FIELDS = (
     "spikes",
     "observed",
-    "scored",
+    "scoring_mask",
     "behavior",
     "trial_id",
     "jitter",
     "condition",
     "decode_mask",
-    "group",
-    "produced",
+    "timing_condition",
+    "produced_interval",
 )
 
 
@@ -28,14 +28,14 @@ class SessionTensors:
     Attributes:
         spikes: (trials, T + F, N) unsigned counts; 0 where unobserved.
         observed: (trials, T + F, 2) bool; whether held-in [..., 0] and held-out [..., 1] units were recorded.
-        scored: (trials, T) bool, observed bins that count in scores.
+        scoring_mask: (trials, T) bool, observed bins that count in scores.
         behavior: (trials, T + F, D) float32 in the file's unit, lagged, NaN where missing; D = 0 without behaviour.
         trial_id: (trials,) int64, row of the trials table counted over all files.
         jitter: (trials,) int64, bins by which the window lies later than its event says.
         condition: (trials,) int64, row of `psth`; -1 for none.
         decode_mask: (trials, M) bool, the decoders a trial belongs to.
-        group: (trials,) int64, condition within which produced intervals are compared; -1 for none.
-        produced: (trials,) float64 produced interval, NaN for none.
+        timing_condition: (trials,) int64, condition within which produced intervals are compared; -1 for none.
+        produced_interval: (trials,) float64 produced interval, NaN for none.
         psth: (conditions, T, N) float64 expected counts per bin, NaN where undefined; no rows without conditions.
         unit_id: (N,) int64 ids of the units in the file.
         n_heldin: number of held-in units.
@@ -46,14 +46,14 @@ class SessionTensors:
 
     spikes: Tensor
     observed: Tensor
-    scored: Tensor
+    scoring_mask: Tensor
     behavior: Tensor
     trial_id: Tensor
     jitter: Tensor
     condition: Tensor
     decode_mask: Tensor
-    group: Tensor
-    produced: Tensor
+    timing_condition: Tensor
+    produced_interval: Tensor
     psth: Tensor
     unit_id: Tensor
     n_heldin: int
@@ -78,12 +78,12 @@ class SessionTensors:
     def velocity(self) -> Tensor:
         """(trials, T, Y) the time series in the scored bins, NaN elsewhere; Y = 0 without a series."""
         series = self.behavior[:, : self.n_observed, : self.n_series]
-        return series.masked_fill(~self.scored[..., None], torch.nan)
+        return series.masked_fill(~self.scoring_mask[..., None], torch.nan)
 
     def select(self, trials: Tensor) -> "SessionTensors":
         """The same session with only the given trials (indices or a boolean mask)."""
         values = self.to_dict()
-        values.update({name: values[name][trials] for name in PER_TRIAL})
+        values.update({name: values[name][trials] for name in TRIAL_FIELDS})
         return SessionTensors(**values)
 
     def to(self, device: torch.device) -> "SessionTensors":
@@ -94,23 +94,27 @@ class SessionTensors:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain tensors and integers, as the cache stores them."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def valid(self, trials: Tensor) -> Tensor:
+    def valid_mask(self, trials: Tensor) -> Tensor:
         """(selected trials, T + F, N) bool: entries that were recorded and may be scored."""
         heldin, heldout = self.observed[trials].split(1, -1)
-        whole = heldin.shape[:-1]
+        trials_by_bins = heldin.shape[:-1]
         return torch.cat(
-            [heldin.expand(*whole, self.n_heldin), heldout.expand(*whole, self.n_units - self.n_heldin)], -1
+            [
+                heldin.expand(*trials_by_bins, self.n_heldin),
+                heldout.expand(*trials_by_bins, self.n_units - self.n_heldin),
+            ],
+            -1,
         )
 
 
-def concatenate(first: SessionTensors, second: SessionTensors) -> SessionTensors:
+def concatenate_trials(first: SessionTensors, second: SessionTensors) -> SessionTensors:
     """Trials of two splits of one session, in the order of the recording."""
-    both = {name: torch.cat([getattr(first, name), getattr(second, name)]) for name in PER_TRIAL}
-    order = both["trial_id"].argsort()
+    merged = {name: torch.cat([getattr(first, name), getattr(second, name)]) for name in TRIAL_FIELDS}
+    order = merged["trial_id"].argsort()
     values = first.to_dict()
-    values.update({name: value[order] for name, value in both.items()})
+    values.update({name: value[order] for name, value in merged.items()})
     return SessionTensors(**values)
 
 
@@ -137,7 +141,7 @@ class Signature:
     unit_id: tuple[int | str, ...]
 
     @classmethod
-    def of(cls, name: str, session: SessionTensors) -> "Signature":
+    def from_session(cls, name: str, session: SessionTensors) -> "Signature":
         """Reads a session's signature off its tensors."""
         return cls(
             name,
@@ -150,11 +154,11 @@ class Signature:
         )
 
     @classmethod
-    def restored(cls, stored: Mapping[str, Any]) -> Self:
-        """A signature as `stored` wrote it."""
-        return cls(**{**stored, "unit_id": tuple(stored["unit_id"])})
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """A signature as `values` wrote it."""
+        return cls(**{**values, "unit_id": tuple(values["unit_id"])})
 
-    def stored(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain values, for a checkpoint."""
         return {**asdict(self), "unit_id": list(self.unit_id)}
 
@@ -163,11 +167,11 @@ class Signature:
         """N, held-in and held-out units together."""
         return len(self.unit_id)
 
-    def teaches(self, student: "Signature") -> bool:
+    def can_teach(self, student: "Signature") -> bool:
         """Whether a teacher of this signature can teach a student of another: here, of the very same one."""
         return self == student
 
-    def accepts(self, session: "Signature") -> bool:
+    def is_compatible_with(self, session: "Signature") -> bool:
         """Whether a model of this signature can run on a session: same bins, and as many units to look at."""
         sizes = ("bin_ms", "n_observed", "n_forward", "n_heldin")
         return all(getattr(self, size) == getattr(session, size) for size in sizes)

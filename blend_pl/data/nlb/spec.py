@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Files:
+class SessionFiles:
     """Where the recording lies, as glob patterns relative to the data root.
 
     Attributes:
@@ -17,7 +17,7 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Archive:
+class DandiArchive:
     """A pinned DANDI dandiset from which missing files are downloaded.
 
     Attributes:
@@ -30,24 +30,24 @@ class Archive:
 
 
 @dataclass(frozen=True)
-class Jitter:
+class JitterSpec:
     """Shifts training and validation windows later at random, so that the event's place in them tells nothing.
 
     Shifts are whole bins, uniform from 0 to as far as the interval before the event stays inside the window.
 
     Attributes:
         interval: trials column (ms), length of that interval (DMFC_RSG: tp); trials without it are not shifted.
-        most_ms: largest shift.
+        max_ms: largest shift.
         seed: seed of the draw.
     """
 
     interval: str
-    most_ms: int
+    max_ms: int
     seed: int = 0
 
 
 @dataclass(frozen=True)
-class Window:
+class WindowSpec:
     """Which stretch of time is one trial.
 
     Attributes:
@@ -64,11 +64,11 @@ class Window:
     align: str | None = None
     forward_ms: int = 200
     stride_ms: int | None = None
-    jitter: Jitter | None = None
+    jitter: JitterSpec | None = None
 
 
 @dataclass(frozen=True)
-class Behavior:
+class BehaviorSpec:
     """What is privileged: a time series, values of the trials table, or both.
 
     Attributes:
@@ -88,7 +88,7 @@ class Behavior:
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutSpec:
     """Which units the model never sees and must predict. Exactly one way is used: column, units or fraction.
 
     Attributes:
@@ -105,7 +105,7 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitSpec:
     """How trials are divided. With a `column` its values train / val / test / none are used as they are.
 
     Attributes:
@@ -125,7 +125,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Psth:
+class PsthSpec:
     """Conditions over which responses are averaged.
 
     Attributes:
@@ -138,7 +138,7 @@ class Psth:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoringWindow:
     """The part of a window that is scored; what lies before and after it is seen and trained on all the same.
 
     Attributes:
@@ -151,7 +151,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Timing:
+class TimingSpec:
     """Produced intervals, which the speed of the neural trajectory foretells (Sohn et al., 2019).
 
     Attributes:
@@ -176,21 +176,21 @@ class SessionSpec:
         split: how trials are divided.
         psth: conditions for the PSTH score; None where trials do not repeat.
         decode_by: trials column with one velocity decoder per value (Area2_Bump: active and passive); None for one.
-        scored: the part of a window that is scored; None for all of it.
+        scoring_window: the part of a window that is scored; None for all of it.
         timing: produced intervals for the speed score; None where nothing is timed.
-        outliers: trials column; where true, neither behaviour nor condition of a trial is used. None for no outliers.
+        outlier_column: trials column; where true, neither behaviour nor condition of a trial is used. None for no outliers.
         archive: where missing files come from; None for a user's own file.
     """
 
     name: str
-    files: Files
-    window: Window
-    behavior: Behavior | None = None
-    held_out: HeldOut = field(default_factory=HeldOut)
-    split: Split = field(default_factory=Split)
-    psth: Psth | None = None
+    files: SessionFiles
+    window: WindowSpec
+    behavior: BehaviorSpec | None = None
+    held_out: HeldOutSpec = field(default_factory=HeldOutSpec)
+    split: SplitSpec = field(default_factory=SplitSpec)
+    psth: PsthSpec | None = None
     decode_by: str | None = None
-    scored: Scored | None = None
-    timing: Timing | None = None
-    outliers: str | None = None
-    archive: Archive | None = None
+    scoring_window: ScoringWindow | None = None
+    timing: TimingSpec | None = None
+    outlier_column: str | None = None
+    archive: DandiArchive | None = None

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from blend_pl.data.io.nwb import Columns, require
-from blend_pl.data.nlb.spec import SessionSpec, Split
+from blend_pl.data.io.nwb import Columns, require_column
+from blend_pl.data.nlb.spec import SessionSpec, SplitSpec
 from blend_pl.data.nlb.windows import Windows
 from blend_pl.errors import ConfigError, DataError
 
@@ -38,15 +38,17 @@ def check_split(spec: SessionSpec) -> None:
         )
 
 
-def column_split(split: Split, trials: Columns, event: str, seconds: np.ndarray, where: str) -> np.ndarray:
+def read_split_column(
+    split: SplitSpec, trials: Columns, event_column: str, event_times: np.ndarray, table_label: str
+) -> np.ndarray:
     """Reads the split of every trial from the trials table.
 
     Args:
         split: names the column.
         trials: the trials table.
-        event: column that windows are cut around.
-        seconds: (trials,) its values.
-        where: the table and file, for errors.
+        event_column: column that windows are cut around.
+        event_times: (trials,) its values.
+        table_label: the table and file, for errors.
 
     Returns:
         (trials,) str: train, val, test or none.
@@ -55,22 +57,22 @@ def column_split(split: Split, trials: Columns, event: str, seconds: np.ndarray,
         DataError: no such column, other values, or a trial that has a split but no event.
     """
     assert split.column is not None
-    labels = require(trials, split.column, "split.column", where).astype(str)
-    unknown = sorted(set(labels.tolist()) - {*SPLITS, "none"})
-    if unknown:
+    labels = require_column(trials, split.column, "split.column", table_label).astype(str)
+    invalid_labels = sorted(set(labels.tolist()) - {*SPLITS, "none"})
+    if invalid_labels:
         raise DataError(
-            f"{where} has the value {unknown[0]!r} in column {split.column!r}; rename it to train, val, test or none"
+            f"{table_label} has the value {invalid_labels[0]!r} in column {split.column!r}; rename it to train, val, test or none"
         )
-    lost = np.flatnonzero((labels != "none") & ~np.isfinite(seconds))
-    if len(lost):
+    missing_event = np.flatnonzero((labels != "none") & ~np.isfinite(event_times))
+    if len(missing_event):
         raise DataError(
-            f"{where} has {len(lost)} trials with a split but without {event} (first: row {lost[0]}, "
-            f"{labels[lost[0]]}); mark their split none"
+            f"{table_label} has {len(missing_event)} trials with a split but without {event_column} (first: row {missing_event[0]}, "
+            f"{labels[missing_event[0]]}); mark their split none"
         )
     return labels
 
 
-def drawn_split(split: Split, windows: Windows) -> np.ndarray:
+def draw_split(split: SplitSpec, windows: Windows) -> np.ndarray:
     """Divides windows at random or into contiguous blocks of time.
 
     Args:
@@ -80,18 +82,18 @@ def drawn_split(split: Split, windows: Windows) -> np.ndarray:
     Returns:
         (n,) str: train, val, test, or none for a window that crosses the border of a block.
     """
-    shares = np.array([split.train, min(split.train + split.val, 1.0)])
+    cumulative_fractions = np.array([split.train, min(split.train + split.val, 1.0)])
     if split.by == "trial":
         order = np.random.default_rng(split.seed).permutation(len(windows))
         rank = np.empty(len(windows), dtype=np.int64)
         rank[order] = np.arange(len(windows))
-        borders = np.rint(shares * len(windows)).astype(np.int64)
+        borders = np.rint(cumulative_fractions * len(windows)).astype(np.int64)
         return np.array(SPLITS)[np.searchsorted(borders, rank, side="right")]
     if not len(windows):
         return np.empty(0, dtype=str)
     stop = windows.start + windows.shape.n_bins
     begin, end = windows.start.min(), stop.max()
-    borders = begin + np.rint(shares * (end - begin)).astype(np.int64)
-    first = np.searchsorted(borders, windows.start, side="right")
-    last = np.searchsorted(borders, stop - 1, side="right")
-    return np.where(first == last, np.array(SPLITS)[first], "none")
+    borders = begin + np.rint(cumulative_fractions * (end - begin)).astype(np.int64)
+    first_block = np.searchsorted(borders, windows.start, side="right")
+    last_block = np.searchsorted(borders, stop - 1, side="right")
+    return np.where(first_block == last_block, np.array(SPLITS)[first_block], "none")

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from blend_pl.data.io.nwb import Columns, require
-from blend_pl.data.nlb.spec import Behavior
+from blend_pl.data.io.nwb import Columns, require_column
+from blend_pl.data.nlb.spec import BehaviorSpec
 from blend_pl.data.nlb.trial_values import trial_values
 
 
@@ -16,31 +16,33 @@ class TrialBehavior:
         behavior: names the columns; None for none.
         trials: the trials table that holds training and validation trials.
         rows: their rows, which decide what values a category takes.
-        where: the table and file, for errors.
+        table_label: the table and file, for errors.
 
     Raises:
         DataError: a column is missing or, for numbers, holds none.
     """
 
-    def __init__(self, behavior: Behavior | None, trials: Columns, rows: np.ndarray, where: str) -> None:
-        self._names = behavior.trial_columns if behavior else []
+    def __init__(self, behavior: BehaviorSpec | None, trials: Columns, rows: np.ndarray, table_label: str) -> None:
+        self._numeric_columns = behavior.trial_columns if behavior else []
         categories = behavior.categories if behavior else []
         self._levels: dict[str, np.ndarray] = {}
         for name in categories:
-            values = require(trials, name, "behavior.categories", where)[rows]
+            values = require_column(trials, name, "behavior.categories", table_label)[rows]
             self._levels[name] = np.unique(values[values == values])
-        trial_values(trials, self._names, "behavior.trial_columns", rows, where)
+        trial_values(trials, self._numeric_columns, "behavior.trial_columns", rows, table_label)
 
-    def of(self, trials: Columns, rows: np.ndarray, where: str) -> np.ndarray:
+    def encode(self, trials: Columns, rows: np.ndarray, table_label: str) -> np.ndarray:
         """(n, K) float64 channels of the given rows: numbers first, then categories, each by sorted value.
 
         NaN where the table has no such column, as a test file, or no value, and for values that were not seen before.
         """
-        unknown = np.full((len(rows), 1), np.nan)
+        missing = np.full((len(rows), 1), np.nan)
         channels = [np.empty((len(rows), 0))]
-        for name in self._names:
-            known = name in trials
-            channels.append(trial_values(trials, [name], "behavior.trial_columns", rows, where) if known else unknown)
+        for name in self._numeric_columns:
+            has_column = name in trials
+            channels.append(
+                trial_values(trials, [name], "behavior.trial_columns", rows, table_label) if has_column else missing
+            )
         for name, levels in self._levels.items():
             one_hot = (trials[name][rows][:, None] == levels) if name in trials else np.zeros((len(rows), len(levels)))
             one_hot = one_hot.astype(np.float64)

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from blend_pl.data.io.nwb import Columns, require
+from blend_pl.data.io.nwb import Columns, require_column
 from blend_pl.errors import DataError
 
 
-def trial_values(trials: Columns, names: list[str], setting: str, rows: np.ndarray, where: str) -> np.ndarray:
+def trial_values(trials: Columns, names: list[str], setting: str, rows: np.ndarray, table_label: str) -> np.ndarray:
     """Reads numeric columns.
 
     Args:
@@ -14,7 +14,7 @@ def trial_values(trials: Columns, names: list[str], setting: str, rows: np.ndarr
         names: K columns.
         setting: the setting that names them, for errors.
         rows: (n,) rows of the table.
-        where: the table and file, for errors.
+        table_label: the table and file, for errors.
 
     Returns:
         (n, K) float64; NaN where the table has none.
@@ -24,19 +24,21 @@ def trial_values(trials: Columns, names: list[str], setting: str, rows: np.ndarr
     """
     values = np.empty((len(rows), len(names)))
     for index, name in enumerate(names):
-        column = require(trials, name, setting, where)
+        column = require_column(trials, name, setting, table_label)
         if column.dtype.kind not in "biuf":
-            raise DataError(f"{where} has {column.dtype} in column {name!r}; {setting} must name columns of numbers")
+            raise DataError(
+                f"{table_label} has {column.dtype} in column {name!r}; {setting} must name columns of numbers"
+            )
         values[:, index] = column[rows]
     return values
 
 
-def trusted(trials: Columns, outliers: str | None, rows: np.ndarray, where: str) -> np.ndarray:
-    """(n,) bool, trials that the column `outliers` does not mark; all without it.
+def non_outliers(trials: Columns, outlier_column: str | None, rows: np.ndarray, table_label: str) -> np.ndarray:
+    """(n,) bool, trials that the column `outlier_column` does not mark; all without it.
 
     Raises:
         DataError: the column is missing or holds no numbers.
     """
-    if outliers is None:
+    if outlier_column is None:
         return np.ones(len(rows), dtype=bool)
-    return trial_values(trials, [outliers], "outliers", rows, where)[:, 0] == 0
+    return trial_values(trials, [outlier_column], "outlier_column", rows, table_label)[:, 0] == 0

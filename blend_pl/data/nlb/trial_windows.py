@@ -2,17 +2,17 @@
 
 import numpy as np
 
-from blend_pl.data.io.nwb import Columns, require
-from blend_pl.data.nlb.binning import Population
-from blend_pl.data.nlb.recording import Recording
+from blend_pl.data.io.nwb import Columns, require_column
+from blend_pl.data.nlb.binning import SpikeTrains
+from blend_pl.data.nlb.recording import NLBRecording
 from blend_pl.data.nlb.spec import SessionSpec
-from blend_pl.data.nlb.splits import column_split, drawn_split
-from blend_pl.data.nlb.windows import Shape, Windows, continuous_windows, trial_windows
+from blend_pl.data.nlb.splits import draw_split, read_split_column
+from blend_pl.data.nlb.windows import Windows, WindowShape, continuous_windows, trial_windows
 from blend_pl.errors import DataError
 
 
 def labelled_windows(
-    spec: SessionSpec, shape: Shape, recording: Recording, groups: list[Population]
+    spec: SessionSpec, shape: WindowShape, recording: NLBRecording, unit_groups: list[SpikeTrains]
 ) -> tuple[Windows, np.ndarray]:
     """The windows of a file that holds several splits.
 
@@ -20,7 +20,7 @@ def labelled_windows(
         spec: says where windows lie and how they are divided.
         shape: size of a window in bins.
         recording: the file.
-        groups: its held-in and its held-out units.
+        unit_groups: its held-in and its held-out units.
 
     Returns:
         The n windows that belong to a split, and (n,) str train, val or test. With drawn splits, windows that lie
@@ -29,34 +29,36 @@ def labelled_windows(
     Raises:
         DataError: a column is missing, or a trial has a split but no event or no recorded bin.
     """
-    windows = _windows(spec, shape, recording, groups)
-    recorded = _recorded(windows, groups[0])
+    windows = _build_windows(spec, shape, recording, unit_groups)
+    has_recorded_bins = _has_recorded_bins(windows, unit_groups[0])
     if spec.split.column is None:
-        windows = windows.select(recorded)
-        labels = drawn_split(spec.split, windows)
+        windows = windows.select(has_recorded_bins)
+        labels = draw_split(spec.split, windows)
     else:
         labels = _column_labels(spec, recording)[windows.row]
-        _require_recorded(recording, windows.row[(labels != "none") & ~recorded])
-    kept = np.flatnonzero(labels != "none")
-    return windows.select(kept), labels[kept]
+        _require_recorded_bins(recording, windows.row[(labels != "none") & ~has_recorded_bins])
+    in_split = np.flatnonzero(labels != "none")
+    return windows.select(in_split), labels[in_split]
 
 
-def windows_of_test_file(spec: SessionSpec, shape: Shape, recording: Recording, groups: list[Population]) -> Windows:
+def test_file_windows(
+    spec: SessionSpec, shape: WindowShape, recording: NLBRecording, unit_groups: list[SpikeTrains]
+) -> Windows:
     """The windows of a test file: those that the split column calls test, or, without such a column, all.
 
     Args and errors are those of `labelled_windows`; a file without test trials is an error too.
     """
-    windows = _windows(spec, shape, recording, groups)
+    windows = _build_windows(spec, shape, recording, unit_groups)
     if spec.split.column is not None:
         windows = windows.select(_column_labels(spec, recording)[windows.row] == "test")
     if not len(windows):
         raise DataError(f"{recording.path} has no test trials; choose the test file of session {spec.name}")
-    recorded = _recorded(windows, groups[0])
-    _require_recorded(recording, windows.row[~recorded])
+    has_recorded_bins = _has_recorded_bins(windows, unit_groups[0])
+    _require_recorded_bins(recording, windows.row[~has_recorded_bins])
     return windows
 
 
-def trials_of(recording: Recording) -> Columns:
+def require_trials(recording: NLBRecording) -> Columns:
     """The trials table.
 
     Raises:
@@ -70,32 +72,38 @@ def trials_of(recording: Recording) -> Columns:
     return recording.trials
 
 
-def _windows(spec: SessionSpec, shape: Shape, recording: Recording, groups: list[Population]) -> Windows:
+def _build_windows(
+    spec: SessionSpec, shape: WindowShape, recording: NLBRecording, unit_groups: list[SpikeTrains]
+) -> Windows:
     lag_ms = spec.behavior.lag_ms if spec.behavior else 0
     if spec.window.align is None:
-        recorded = [group.recorded for group in groups if len(group.recorded.starts)]
-        return continuous_windows(spec.window, shape, recorded, recording.n_ms, lag_ms)
-    return trial_windows(spec.window, shape, _seconds(spec, recording), lag_ms)
+        obs_intervals = [group.obs_intervals for group in unit_groups if len(group.obs_intervals.starts)]
+        return continuous_windows(spec.window, shape, obs_intervals, recording.n_ms, lag_ms)
+    return trial_windows(spec.window, shape, _event_times(spec, recording), lag_ms)
 
 
-def _seconds(spec: SessionSpec, recording: Recording) -> np.ndarray:
+def _event_times(spec: SessionSpec, recording: NLBRecording) -> np.ndarray:
     assert spec.window.align is not None
-    return require(trials_of(recording), spec.window.align, "window.align", f"the trials table of {recording.path}")
+    return require_column(
+        require_trials(recording), spec.window.align, "window.align", f"the trials table of {recording.path}"
+    )
 
 
-def _column_labels(spec: SessionSpec, recording: Recording) -> np.ndarray:
-    where = f"the trials table of {recording.path}"
-    return column_split(spec.split, trials_of(recording), spec.window.align or "", _seconds(spec, recording), where)
+def _column_labels(spec: SessionSpec, recording: NLBRecording) -> np.ndarray:
+    table_label = f"the trials table of {recording.path}"
+    return read_split_column(
+        spec.split, require_trials(recording), spec.window.align or "", _event_times(spec, recording), table_label
+    )
 
 
-def _recorded(windows: Windows, heldin: Population) -> np.ndarray:
+def _has_recorded_bins(windows: Windows, heldin: SpikeTrains) -> np.ndarray:
     observed = heldin.observed(windows.start, windows.shape.n_observed, windows.shape.bin_ms)
     return np.asarray(observed.any(axis=1))
 
 
-def _require_recorded(recording: Recording, lost: np.ndarray) -> None:
-    if len(lost):
+def _require_recorded_bins(recording: NLBRecording, unrecorded_rows: np.ndarray) -> None:
+    if len(unrecorded_rows):
         raise DataError(
-            f"{recording.path} has {len(lost)} trials whose window lies beyond what was recorded (first: row {lost[0]})"
+            f"{recording.path} has {len(unrecorded_rows)} trials whose window lies beyond what was recorded (first: row {unrecorded_rows[0]})"
             "; mark their split none, or correct window"
         )

@@ -4,13 +4,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from blend_pl.data.nlb.binning import NS_PER_MS, Stretches, first_bin, to_ns
-from blend_pl.data.nlb.spec import Window
+from blend_pl.data.nlb.binning import NS_PER_MS, Intervals, ceil_to_bin, to_ns
+from blend_pl.data.nlb.spec import WindowSpec
 from blend_pl.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
-class Shape:
+class WindowShape:
     """Size of a window in bins.
 
     Attributes:
@@ -29,7 +29,7 @@ class Shape:
         return self.n_observed + self.n_forward
 
     @classmethod
-    def of(cls, window: Window, bin_ms: int) -> "Shape":
+    def from_window(cls, window: WindowSpec, bin_ms: int) -> "WindowShape":
         """Counts the bins of a window.
 
         Raises:
@@ -71,7 +71,7 @@ class Windows:
     Attributes:
         row: (n,) row of the trials table, or running number without one.
         start: (n,) first bin: the first that starts at or after the window's start.
-        lagged: (n,) first bin of the behaviour, read a lag later and rounded up by itself.
+        behavior_start: (n,) first bin of the behaviour, read a lag later and rounded up by itself.
         event: (n,) bin of the event that windows are cut around, rounded up.
         jitter: (n,) bins by which start and lagged lie later than the event says.
         shape: their size.
@@ -80,56 +80,60 @@ class Windows:
 
     row: np.ndarray
     start: np.ndarray
-    lagged: np.ndarray
+    behavior_start: np.ndarray
     event: np.ndarray
     jitter: np.ndarray
-    shape: Shape
+    shape: WindowShape
     n_rows: int
 
     def __len__(self) -> int:
         return len(self.row)
 
-    def select(self, which: np.ndarray) -> "Windows":
+    def select(self, index: np.ndarray) -> "Windows":
         """The chosen windows (indices or boolean mask)."""
-        names = ("row", "start", "lagged", "event", "jitter")
-        return replace(self, **{name: getattr(self, name)[which] for name in names})
+        names = ("row", "start", "behavior_start", "event", "jitter")
+        return replace(self, **{name: getattr(self, name)[index] for name in names})
 
     def shifted(self, bins: np.ndarray) -> "Windows":
         """The same windows, each later by (n,) bins."""
-        return replace(self, start=self.start + bins, lagged=self.lagged + bins, jitter=self.jitter + bins)
+        return replace(
+            self, start=self.start + bins, behavior_start=self.behavior_start + bins, jitter=self.jitter + bins
+        )
 
     @property
-    def aligned(self) -> "Windows":
+    def without_jitter(self) -> "Windows":
         """The same windows without jitter."""
         return self.shifted(-self.jitter)
 
 
-def trial_windows(window: Window, shape: Shape, seconds: np.ndarray, lag_ms: int) -> Windows:
+def trial_windows(window: WindowSpec, shape: WindowShape, event_times: np.ndarray, lag_ms: int) -> Windows:
     """One window around the event of each trial; trials without the event (NaN) have none.
 
     Args:
         window: where a window starts relative to the event.
         shape: its size in bins.
-        seconds: (trials,) time of the event.
+        event_times: (trials,) time of the event.
         lag_ms: how much later behaviour is read.
 
     Raises:
         DataError: the times are not numbers.
     """
-    if seconds.dtype.kind not in "fiu":
+    if event_times.dtype.kind not in "fiu":
         raise DataError(f"the trials column {window.align!r} holds no times (s); set window.align to one that does")
-    row = np.flatnonzero(np.isfinite(seconds))
-    event = to_ns(seconds[row].astype(np.float64))
-    return _windows(row, event, window.start_ms, lag_ms, shape, len(seconds))
+    row = np.flatnonzero(np.isfinite(event_times))
+    event = to_ns(event_times[row].astype(np.float64))
+    return _windows_from_events(row, event, window.start_ms, lag_ms, shape, len(event_times))
 
 
-def continuous_windows(window: Window, shape: Shape, recorded: list[Stretches], n_ms: int, lag_ms: int) -> Windows:
+def continuous_windows(
+    window: WindowSpec, shape: WindowShape, obs_intervals: list[Intervals], n_ms: int, lag_ms: int
+) -> Windows:
     """Windows one stride apart, each within one recorded stretch, forward bins included; every stretch starts afresh.
 
     Args:
         window: gives the stride.
         shape: size of a window in bins.
-        recorded: when the units were recorded, for each group of units.
+        obs_intervals: when the units were recorded, for each group of units.
         n_ms: length of the recording.
         lag_ms: how much later behaviour is read.
 
@@ -137,27 +141,29 @@ def continuous_windows(window: Window, shape: Shape, recorded: list[Stretches], 
         DataError: no window fits.
     """
     bins = np.arange(-(-n_ms // shape.bin_ms)) * shape.bin_ms
-    inside = np.logical_and.reduce([stretches.contains(bins) for stretches in recorded])
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], inside, [False]])))
-    step = (window.stride_ms or 1) // shape.bin_ms
-    starts = [np.arange(start, stop - shape.n_bins + 1, step) for start, stop in edges.reshape(-1, 2)]
+    recorded_bins = np.logical_and.reduce([intervals.contains(bins) for intervals in obs_intervals])
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], recorded_bins, [False]])))
+    stride_bins = (window.stride_ms or 1) // shape.bin_ms
+    starts = [np.arange(start, stop - shape.n_bins + 1, stride_bins) for start, stop in edges.reshape(-1, 2)]
     start = np.concatenate([np.empty(0, dtype=np.int64), *starts])
     if not len(start):
-        longest = int(np.diff(edges.reshape(-1, 2), axis=1).max(initial=0)) * shape.bin_ms
+        longest_ms = int(np.diff(edges.reshape(-1, 2), axis=1).max(initial=0)) * shape.bin_ms
         raise DataError(
             f"no window of {shape.n_bins * shape.bin_ms} ms fits into the recording, whose longest recorded stretch "
-            f"has {longest} ms; shorten window.stop_ms or window.forward_ms"
+            f"has {longest_ms} ms; shorten window.stop_ms or window.forward_ms"
         )
-    return _windows(np.arange(len(start)), start * shape.bin_ms * NS_PER_MS, 0, lag_ms, shape, len(start))
+    return _windows_from_events(np.arange(len(start)), start * shape.bin_ms * NS_PER_MS, 0, lag_ms, shape, len(start))
 
 
-def _windows(row: np.ndarray, event_ns: np.ndarray, start_ms: int, lag_ms: int, shape: Shape, n_rows: int) -> Windows:
+def _windows_from_events(
+    row: np.ndarray, event_ns: np.ndarray, start_ms: int, lag_ms: int, shape: WindowShape, n_rows: int
+) -> Windows:
     start_ns = event_ns + start_ms * NS_PER_MS
     return Windows(
         row=row,
-        start=first_bin(start_ns, shape.bin_ms),
-        lagged=first_bin(start_ns + lag_ms * NS_PER_MS, shape.bin_ms),
-        event=first_bin(event_ns, shape.bin_ms),
+        start=ceil_to_bin(start_ns, shape.bin_ms),
+        behavior_start=ceil_to_bin(start_ns + lag_ms * NS_PER_MS, shape.bin_ms),
+        event=ceil_to_bin(event_ns, shape.bin_ms),
         jitter=np.zeros(len(row), dtype=np.int64),
         shape=shape,
         n_rows=n_rows,

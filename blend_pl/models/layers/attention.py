@@ -9,55 +9,59 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blend_pl.models.layers.dropout import dropout_mask
-from blend_pl.models.layers.padded_linear import AlignedLinear, widen
+from blend_pl.models.layers.padded_linear import PaddedLinear, pad_columns
 
 
-def attention_window(bins: int, forward: int, backward: int) -> Tensor | None:
+def window_mask(bins: int, context_forward: int, context_backward: int) -> Tensor | None:
     """Which bins attend to which.
 
     Args:
         bins: T'.
-        forward: how many bins ahead a bin may look; negative for no limit.
-        backward: how many bins back a bin may look; negative for no limit.
+        context_forward: how many bins ahead a bin may look; negative for no limit.
+        context_backward: how many bins back a bin may look; negative for no limit.
 
     Returns:
         (T', T') bool, True where row i may attend to column j: j - i <= forward and i - j <= backward; None where
         nothing is forbidden.
     """
-    ahead = torch.arange(bins)[None, :] - torch.arange(bins)[:, None]
+    offset = torch.arange(bins)[None, :] - torch.arange(bins)[:, None]
     allowed = torch.ones(bins, bins, dtype=torch.bool)
-    if forward >= 0:
-        allowed &= ahead <= forward
-    if backward >= 0:
-        allowed &= -ahead <= backward
+    if context_forward >= 0:
+        allowed &= offset <= context_forward
+    if context_backward >= 0:
+        allowed &= -offset <= context_backward
     return None if allowed.all() else allowed
 
 
-class Window(nn.Module):
-    """Attention of bins to bins near them; see `attention_window`.
+class AttentionWindow(nn.Module):
+    """Attention of bins to bins near them; see `window_mask`.
 
     On a CPU, blocks of bins look at no more than what lies within their reach. The numbers are the same.
 
     Args:
         bins: T'.
-        forward: how many bins ahead a bin may look; negative for no limit.
-        backward: how many bins back a bin may look; negative for no limit.
+        context_forward: how many bins ahead a bin may look; negative for no limit.
+        context_backward: how many bins back a bin may look; negative for no limit.
     """
 
     allowed: Tensor | None
     bias: Tensor | None
 
-    def __init__(self, bins: int, forward: int, backward: int) -> None:
+    def __init__(self, bins: int, context_forward: int, context_backward: int) -> None:
         super().__init__()
-        self.bins, self.ahead, self.back = bins, forward, backward
+        self.bins, self.context_forward, self.context_backward = bins, context_forward, context_backward
         # Larger blocks compute more pairs in vain, smaller ones are too small for fast products.
-        self.block = max(16, 3 * (forward + backward))
-        self.blocks = -(-bins // self.block)
-        self.reach = self.block + forward + backward
-        allowed, bias = attention_window(bins, forward, backward), None
-        if allowed is not None and min(forward, backward) >= 0 and 2 * self.blocks * self.block * self.reach < bins**2:
+        self.block_size = max(16, 3 * (context_forward + context_backward))
+        self.n_blocks = -(-bins // self.block_size)
+        self.keys_per_block = self.block_size + context_forward + context_backward
+        allowed, bias = window_mask(bins, context_forward, context_backward), None
+        if (
+            allowed is not None
+            and min(context_forward, context_backward) >= 0
+            and 2 * self.n_blocks * self.block_size * self.keys_per_block < bins**2
+        ):
             bias = torch.zeros(bins, bins).masked_fill(~allowed, -torch.inf)
-        self.spans = self._spans()
+        self.block_slices = self._build_block_slices()
         self.register_buffer("allowed", allowed, persistent=False)
         self.register_buffer("bias", bias, persistent=False)
 
@@ -65,54 +69,67 @@ class Window(nn.Module):
         """Queries, keys and values (B, T', 3, heads, d), and the dropout of the weights -> (B, T', heads, d)."""
         # A program that is written from this must fit any number of trials.
         if self.bias is None or qkv.device.type != "cpu" or torch.compiler.is_compiling():
-            return attend(qkv, self.allowed, p)
-        shape = (len(qkv), self.blocks, qkv.shape[3], self.block, self.reach)
-        mixed, *_ = _Blocks.apply(qkv, self.bias, dropout_mask(qkv, shape, p) if p else None, self.spans)
-        return mixed  # type: ignore[no-any-return]
+            return dense_attention(qkv, self.allowed, p)
+        shape = (len(qkv), self.n_blocks, qkv.shape[3], self.block_size, self.keys_per_block)
+        attended, *_ = _BlockwiseAttention.apply(
+            qkv, self.bias, dropout_mask(qkv, shape, p) if p else None, self.block_slices
+        )
+        return attended  # type: ignore[no-any-return]
 
-    def _spans(self) -> list["Span"]:
-        spans, done = [], 0
-        for first in range(0, self.bins, self.block):
-            begin, last = max(0, first - self.back), min(self.bins, first + self.block)
-            end, missing = min(self.bins, last + self.ahead), max(0, self.back - first)
-            spans.append(
-                Span(slice(first, last), slice(begin, end), slice(missing, missing + end - begin), done - begin)
+    def _build_block_slices(self) -> list["BlockSlices"]:
+        block_slices, previous_stop = [], 0
+        for query_start in range(0, self.bins, self.block_size):
+            key_start, query_stop = (
+                max(0, query_start - self.context_backward),
+                min(self.bins, query_start + self.block_size),
             )
-            done = end
-        return spans
+            key_stop, n_missing = (
+                min(self.bins, query_stop + self.context_forward),
+                max(0, self.context_backward - query_start),
+            )
+            block_slices.append(
+                BlockSlices(
+                    slice(query_start, query_stop),
+                    slice(key_start, key_stop),
+                    slice(n_missing, n_missing + key_stop - key_start),
+                    previous_stop - key_start,
+                )
+            )
+            previous_stop = key_stop
+        return block_slices
 
 
-class Span(NamedTuple):
+class BlockSlices(NamedTuple):
     """A block.
 
     Attributes:
-        rows: its bins.
-        columns: the bins that these reach.
-        within: where those are in the whole reach, of which trials' ends cut off some.
-        shared: how many of them blocks before reach too.
+        query_slice: its bins.
+        key_slice: the bins that these reach.
+        mask_slice: where those are in the whole reach, of which trials' ends cut off some.
+        n_overlap: how many of them blocks before reach too.
     """
 
-    rows: slice
-    columns: slice
-    within: slice
-    shared: int
+    query_slice: slice
+    key_slice: slice
+    mask_slice: slice
+    n_overlap: int
 
 
-class _Blocks(torch.autograd.Function):
+class _BlockwiseAttention(torch.autograd.Function):
     """Attention block by block and head by head, whose tensors fit into a processor's cache; whole trials' do not."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(qkv: Tensor, bias: Tensor, mask: Tensor | None, spans: list[Span]) -> tuple[Tensor, ...]:
-        mixed, saved = qkv.new_empty(qkv[:, :, 0].shape), []
-        for head, span, kept in _parts(qkv, mask, spans):
-            q, k, v = _factors(qkv, span, head)
-            scores = (q * q.shape[-1] ** -0.5) @ k.transpose(1, 2) + bias[span.rows, span.columns]
+    def forward(qkv: Tensor, bias: Tensor, mask: Tensor | None, block_slices: list[BlockSlices]) -> tuple[Tensor, ...]:
+        attended, saved_weights = qkv.new_empty(qkv[:, :, 0].shape), []
+        for head, block, block_mask in _iterate_blocks(qkv, mask, block_slices):
+            q, k, v = _block_qkv(qkv, block, head)
+            scores = (q * q.shape[-1] ** -0.5) @ k.transpose(1, 2) + bias[block.query_slice, block.key_slice]
             weights = scores.softmax(-1).to(qkv.dtype)
-            mixed[:, span.rows, head] = (weights if kept is None else weights * kept) @ v
-            saved.append(weights)
-        return mixed, *saved
+            attended[:, block.query_slice, head] = (weights if block_mask is None else weights * block_mask) @ v
+            saved_weights.append(weights)
+        return attended, *saved_weights
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -125,46 +142,54 @@ class _Blocks(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         if grad is None:
             return None, None, None, None
-        qkv, mask, *saved = ctx.saved_tensors
-        out, tails = qkv.new_empty(qkv.shape), (grad, grad)
-        for (head, span, kept), weights in zip(_parts(qkv, mask, ctx.spans), saved, strict=True):
-            q, k, v = _factors(qkv, span, head)
-            back = _factor(grad[:, span.rows, head])
-            change, dropped = back @ v.transpose(1, 2), weights
-            if kept is not None:
-                change, dropped = change * kept, weights * kept
-            change = torch._softmax_backward_data(change, weights, -1, change.dtype) * q.shape[-1] ** -0.5
-            out[:, span.rows, 0, head] = change @ k
-            found = (change.transpose(1, 2) @ q, dropped.transpose(1, 2) @ back)
-            for part, (own, before) in enumerate(zip(found, tails, strict=True), 1):
-                if span.shared:
-                    own[:, : span.shared] += before[:, -span.shared :]
-                out[:, span.columns, part, head] = own
-            tails = found
-        return out, None, None, None
+        qkv, mask, *saved_weights = ctx.saved_tensors
+        grad_qkv, previous_grads = qkv.new_empty(qkv.shape), (grad, grad)
+        for (head, block, block_mask), weights in zip(
+            _iterate_blocks(qkv, mask, ctx.spans), saved_weights, strict=True
+        ):
+            q, k, v = _block_qkv(qkv, block, head)
+            grad_block = _contiguous_if_bfloat16(grad[:, block.query_slice, head])
+            grad_scores, dropped_weights = grad_block @ v.transpose(1, 2), weights
+            if block_mask is not None:
+                grad_scores, dropped_weights = grad_scores * block_mask, weights * block_mask
+            grad_scores = (
+                torch._softmax_backward_data(grad_scores, weights, -1, grad_scores.dtype) * q.shape[-1] ** -0.5
+            )
+            grad_qkv[:, block.query_slice, 0, head] = grad_scores @ k
+            current_grads = (grad_scores.transpose(1, 2) @ q, dropped_weights.transpose(1, 2) @ grad_block)
+            for qkv_index, (current_grad, previous_grad) in enumerate(
+                zip(current_grads, previous_grads, strict=True), 1
+            ):
+                if block.n_overlap:
+                    current_grad[:, : block.n_overlap] += previous_grad[:, -block.n_overlap :]
+                grad_qkv[:, block.key_slice, qkv_index, head] = current_grad
+            previous_grads = current_grads
+        return grad_qkv, None, None, None
 
 
-def _parts(qkv: Tensor, mask: Tensor | None, spans: list[Span]) -> Iterator[tuple[int, Span, Tensor | None]]:
+def _iterate_blocks(
+    qkv: Tensor, mask: Tensor | None, block_slices: list[BlockSlices]
+) -> Iterator[tuple[int, BlockSlices, Tensor | None]]:
     """Heads, blocks, and their parts of a mask (B, blocks, heads, block, reach)."""
     for head in range(qkv.shape[3]):
-        for number, span in enumerate(spans):
-            bins = span.rows.stop - span.rows.start
-            yield head, span, None if mask is None else mask[:, number, head, :bins, span.within]
+        for block_index, block in enumerate(block_slices):
+            bins = block.query_slice.stop - block.query_slice.start
+            yield head, block, None if mask is None else mask[:, block_index, head, :bins, block.mask_slice]
 
 
-def _factors(qkv: Tensor, span: Span, head: int) -> tuple[Tensor, Tensor, Tensor]:
+def _block_qkv(qkv: Tensor, block: BlockSlices, head: int) -> tuple[Tensor, Tensor, Tensor]:
     """A block's queries (B, rows, d), and the keys and values (B, columns, d) that they reach."""
-    parts = ((span.rows, 0), (span.columns, 1), (span.columns, 2))
-    q, k, v = (_factor(qkv[:, bins, part, head]) for bins, part in parts)
+    selections = ((block.query_slice, 0), (block.key_slice, 1), (block.key_slice, 2))
+    q, k, v = (_contiguous_if_bfloat16(qkv[:, bins, qkv_index, head]) for bins, qkv_index in selections)
     return q, k, v
 
 
-def _factor(part: Tensor) -> Tensor:
+def _contiguous_if_bfloat16(tensor: Tensor) -> Tensor:
     """A factor of several products, copied where each product would copy it otherwise."""
-    return part.contiguous() if part.dtype == torch.bfloat16 else part
+    return tensor.contiguous() if tensor.dtype == torch.bfloat16 else tensor
 
 
-def attend(qkv: Tensor, allowed: Tensor | None, p: float) -> Tensor:
+def dense_attention(qkv: Tensor, allowed: Tensor | None, p: float) -> Tensor:
     """Attention of all to all; see `Window.forward`.
 
     Args:
@@ -172,34 +197,34 @@ def attend(qkv: Tensor, allowed: Tensor | None, p: float) -> Tensor:
         allowed: (T', T') bool; None where nothing is forbidden.
         p: dropout of the weights.
     """
-    width = qkv.shape[-1]
-    q, k, v = (widen(part).transpose(1, 2) for part in qkv.unbind(2))
-    mixed = F.scaled_dot_product_attention(q, k, v, allowed, dropout_p=p, scale=1 / math.sqrt(width))
-    return mixed.transpose(1, 2)[..., :width]
+    head_dim = qkv.shape[-1]
+    q, k, v = (pad_columns(tensor).transpose(1, 2) for tensor in qkv.unbind(2))
+    attended = F.scaled_dot_product_attention(q, k, v, allowed, dropout_p=p, scale=1 / math.sqrt(head_dim))
+    return attended.transpose(1, 2)[..., :head_dim]
 
 
 class SelfAttention(nn.Module):
     """Multi-head self-attention. A width that the heads do not divide is projected to the next one that they do.
 
     Args:
-        width: width of a token.
-        heads: number of heads.
+        d_model: width of a token.
+        num_heads: number of heads.
         dropout: dropout of the attention weights.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, d_model: int, num_heads: int, dropout: float) -> None:
         super().__init__()
-        self.heads, self.dropout = heads, dropout
-        inner = heads * -(-width // heads)
-        self.qkv = AlignedLinear(width, 3 * inner)
-        self.out_proj = AlignedLinear(inner, width)
+        self.num_heads, self.dropout = num_heads, dropout
+        inner_dim = num_heads * -(-d_model // num_heads)
+        self.qkv = PaddedLinear(d_model, 3 * inner_dim)
+        self.out_proj = PaddedLinear(inner_dim, d_model)
         nn.init.xavier_uniform_(self.qkv.weight)
         nn.init.zeros_(self.qkv.bias)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, tokens: Tensor, window: Window | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, window: AttentionWindow | None = None) -> Tensor:
         """Tokens (B, T', width), and where they may look, None for anywhere -> (B, T', width)."""
-        qkv = self.qkv(tokens).unflatten(-1, (3, self.heads, -1))
+        qkv = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1))
         p = self.dropout if self.training else 0.0
-        mixed = window(qkv, p) if window else attend(qkv, None, p)
-        return self.out_proj(mixed.flatten(-2))
+        attended = window(qkv, p) if window else dense_attention(qkv, None, p)
+        return self.out_proj(attended.flatten(-2))

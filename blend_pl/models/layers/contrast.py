@@ -25,14 +25,14 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """
     trials = len(first)
     views = F.normalize(torch.cat([first, second]), dim=-1)
-    own = torch.eye(2 * trials, dtype=torch.bool, device=views.device)
-    similarity = (views @ views.T / temperature).masked_fill(own, -torch.inf)
-    partner = torch.arange(2 * trials, device=views.device).roll(trials)
-    return F.cross_entropy(similarity, partner, reduction="none").view(2, trials).mean(0)
+    self_pairs = torch.eye(2 * trials, dtype=torch.bool, device=views.device)
+    similarity = (views @ views.T / temperature).masked_fill(self_pairs, -torch.inf)
+    positives = torch.arange(2 * trials, device=views.device).roll(trials)
+    return F.cross_entropy(similarity, positives, reduction="none").view(2, trials).mean(0)
 
 
 @dataclass(frozen=True)
-class Contrast:
+class ContrastiveLoss:
     """STNDT's contrastive term (Le & Shlizerman, 2022, section 3.3): NT-Xent on embedded trials.
 
     Both views are corruptions of the activity that the model is given, which in masked modelling is masked already.
@@ -48,17 +48,17 @@ class Contrast:
     temperature: float = 0.07
     corruption: Masking = Masking(0.05, "full", zero_ratio=0.5, random_ratio=0.5)  # noqa: RUF009
 
-    def views(self, observed: Tensor) -> Tensor:
+    def augment(self, observed: Tensor) -> Tensor:
         """Counts (B, T, C) -> two corruptions of each trial, (2 B, T, C): first all first ones.
 
         Chance is torch's own, as dropout's is.
         """
-        pair = observed.repeat(2, 1, 1)
-        trials, bins, channels = pair.shape
-        chance = self.corruption.chance((trials, bins, channels), None, device=pair.device)
-        return chance.corrupt(pair, Poisson().noise)
+        repeated = observed.repeat(2, 1, 1)
+        trials, bins, channels = repeated.shape
+        mask_sample = self.corruption.sample((trials, bins, channels), None, device=repeated.device)
+        return mask_sample.corrupt(repeated, Poisson().noise)
 
-    def term(self, *embedded: Tensor) -> Tensor:
+    def weighted_loss(self, *embedded: Tensor) -> Tensor:
         """The views as each stream embeds them, (2 B, ...) -> weighted sum over streams, (B,)."""
         pairs = [stream.flatten(1).unflatten(0, (2, -1)) for stream in embedded]
         return self.weight * torch.stack([nt_xent(a, b, self.temperature) for a, b in pairs]).sum(0)

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 class TokenEmbedding(nn.Module):
     """Base class of what turns counts (B, T, N) into tokens (B, T, width)."""
 
-    width: int
+    d_model: int
 
 
-class Identity(TokenEmbedding):
+class IdentityEmbedding(TokenEmbedding):
     """The counts themselves are the token (BLEND's and NDT's setting for MC_Maze).
 
     Args:
@@ -19,25 +19,25 @@ class Identity(TokenEmbedding):
 
     def __init__(self, neurons: int) -> None:
         super().__init__()
-        self.width = neurons
+        self.d_model = neurons
 
     def forward(self, counts: Tensor) -> Tensor:
         """(B, T, N) -> (B, T, N)."""
         return counts
 
 
-class Linear(TokenEmbedding):
+class LinearEmbedding(TokenEmbedding):
     """A learned mixture of the neurons.
 
     Args:
         neurons: N.
-        width: width of a token; None for N.
+        d_model: width of a token; None for N.
     """
 
-    def __init__(self, neurons: int, width: int | None = None) -> None:
+    def __init__(self, neurons: int, d_model: int | None = None) -> None:
         super().__init__()
-        self.width = width or neurons
-        self.linear = nn.Linear(neurons, self.width)
+        self.d_model = d_model or neurons
+        self.linear = nn.Linear(neurons, self.d_model)
 
     def forward(self, counts: Tensor) -> Tensor:
         """(B, T, N) -> (B, T, width)."""
@@ -55,7 +55,7 @@ class CountEmbedding(TokenEmbedding):
 
     def __init__(self, neurons: int, size: int = 2, max_count: int = 5) -> None:
         super().__init__()
-        self.width = neurons * size
+        self.d_model = neurons * size
         self.max_count = max_count
         self.embedding = nn.Embedding(max_count + 2, size)
 
@@ -69,14 +69,14 @@ class LearnedPositions(nn.Module):
 
     Args:
         bins: T'.
-        width: width of a token.
+        d_model: width of a token.
         std: standard deviation of the initial vectors. NDT starts at 1; where a token's entries are smaller than that,
             so should these be, or the positions drown the counts.
     """
 
-    def __init__(self, bins: int, width: int, std: float = 1.0) -> None:
+    def __init__(self, bins: int, d_model: int, std: float = 1.0) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(bins, width)
+        self.embedding = nn.Embedding(bins, d_model)
         nn.init.normal_(self.embedding.weight, std=std)
 
     def forward(self) -> Tensor:
@@ -84,11 +84,11 @@ class LearnedPositions(nn.Module):
         return self.embedding.weight
 
 
-def sinusoids(bins: int, width: int, device: torch.device | None = None) -> Tensor:
+def sinusoids(bins: int, d_model: int, device: torch.device | None = None) -> Tensor:
     """Sines and cosines of every bin (Vaswani et al., 2017, section 3.5): (T', width), for any width, odd ones too."""
-    half = torch.arange(0, width, 2, device=device) / width
-    angle = torch.arange(bins, device=device)[:, None] * 10_000.0**-half
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :width]
+    exponents = torch.arange(0, d_model, 2, device=device) / d_model
+    angles = torch.arange(bins, device=device)[:, None] * 10_000.0**-exponents
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :d_model]
 
 
 class SinusoidalPositions(nn.Module):
@@ -96,14 +96,14 @@ class SinusoidalPositions(nn.Module):
 
     Args:
         bins: T'.
-        width: width of a token.
+        d_model: width of a token.
     """
 
     table: Tensor
 
-    def __init__(self, bins: int, width: int) -> None:
+    def __init__(self, bins: int, d_model: int) -> None:
         super().__init__()
-        self.register_buffer("table", sinusoids(bins, width), persistent=False)
+        self.register_buffer("table", sinusoids(bins, d_model), persistent=False)
 
     def forward(self) -> Tensor:
         """(T', width)."""

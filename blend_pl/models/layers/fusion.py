@@ -16,24 +16,24 @@ from blend_pl.models.layers.embedding import sinusoids
 class Fusion(nn.Module):
     """Base class of what joins tokens (B, T', tokens) and context (B, T', D) into tokens (B, T', width)."""
 
-    width: int
+    output_dim: int
 
 
 class Concatenation(Fusion):
     """Behaviour embedded and laid beside the neural token (BLEND): [E(x) sqrt(N), E_b(b) sqrt(d_b)].
 
     Args:
-        tokens: width of a neural token.
-        context: D, privileged channels.
+        token_dim: width of a neural token.
+        context_dim: D, privileged channels.
         size: d_b, width of the embedded behaviour; None for D.
     """
 
-    def __init__(self, tokens: int, context: int, size: int | None = None) -> None:
+    def __init__(self, token_dim: int, context_dim: int, size: int | None = None) -> None:
         super().__init__()
-        size = size or context
-        self.width = tokens + size
+        size = size or context_dim
+        self.output_dim = token_dim + size
         self.scale = math.sqrt(size)
-        self.embedding = nn.Linear(context, size)
+        self.embedding = nn.Linear(context_dim, size)
 
     def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
         """Tokens (B, T', tokens) and context (B, T', D) -> (B, T', width)."""
@@ -44,14 +44,14 @@ class Additive(Fusion):
     """Behaviour added to the neural token: E(x) sqrt(N) + E_b(b) sqrt(N).
 
     Args:
-        tokens: width of a neural token.
-        context: D, privileged channels.
+        token_dim: width of a neural token.
+        context_dim: D, privileged channels.
     """
 
-    def __init__(self, tokens: int, context: int) -> None:
+    def __init__(self, token_dim: int, context_dim: int) -> None:
         super().__init__()
-        self.width, self.scale = tokens, math.sqrt(tokens)
-        self.embedding = nn.Linear(context, tokens)
+        self.output_dim, self.scale = token_dim, math.sqrt(token_dim)
+        self.embedding = nn.Linear(context_dim, token_dim)
 
     def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
         """Tokens (B, T', tokens) and context (B, T', D) -> (B, T', tokens)."""
@@ -64,14 +64,14 @@ class FiLM(Fusion):
     The scale starts at 1 throughout.
 
     Args:
-        tokens: width of a neural token.
-        context: D, privileged channels.
+        token_dim: width of a neural token.
+        context_dim: D, privileged channels.
     """
 
-    def __init__(self, tokens: int, context: int) -> None:
+    def __init__(self, token_dim: int, context_dim: int) -> None:
         super().__init__()
-        self.width = tokens
-        self.scale, self.shift = nn.Linear(context, tokens, bias=False), nn.Linear(context, tokens)
+        self.output_dim = token_dim
+        self.scale, self.shift = nn.Linear(context_dim, token_dim, bias=False), nn.Linear(context_dim, token_dim)
         nn.init.zeros_(self.scale.weight)
 
     def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
@@ -86,24 +86,24 @@ class CrossAttention(Fusion):
     where behaviour is in time.
 
     Args:
-        tokens: width of a neural token.
-        context: D, privileged channels.
-        heads: number of heads; need not divide the width.
+        token_dim: width of a neural token.
+        context_dim: D, privileged channels.
+        num_heads: number of heads; need not divide the width.
     """
 
-    def __init__(self, tokens: int, context: int, heads: int = 2) -> None:
+    def __init__(self, token_dim: int, context_dim: int, num_heads: int = 2) -> None:
         super().__init__()
-        self.width, self.heads = tokens, heads
-        inner = heads * -(-tokens // heads)
-        self.norm, self.embedding = nn.LayerNorm(tokens), nn.Linear(context, tokens)
-        self.query, self.key, self.value = (nn.Linear(tokens, inner) for _ in range(3))
-        self.out_proj = nn.Linear(inner, tokens)
+        self.output_dim, self.num_heads = token_dim, num_heads
+        inner_dim = num_heads * -(-token_dim // num_heads)
+        self.norm, self.embedding = nn.LayerNorm(token_dim), nn.Linear(context_dim, token_dim)
+        self.query, self.key, self.value = (nn.Linear(token_dim, inner_dim) for _ in range(3))
+        self.out_proj = nn.Linear(inner_dim, token_dim)
 
     def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
         """Tokens (B, T', tokens) and context (B, T', D) -> (B, T', tokens)."""
-        positions = sinusoids(tokens.shape[1], self.width, tokens.device).to(tokens.dtype)
+        positions = sinusoids(tokens.shape[1], self.output_dim, tokens.device).to(tokens.dtype)
         behavior = self.embedding(context)
-        projected = self.query(self.norm(tokens) + positions), self.key(behavior + positions), self.value(behavior)
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in projected)
-        mixed = F.scaled_dot_product_attention(q, k, v)
-        return tokens + self.out_proj(mixed.transpose(1, 2).flatten(-2))
+        projections = self.query(self.norm(tokens) + positions), self.key(behavior + positions), self.value(behavior)
+        q, k, v = (projection.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for projection in projections)
+        attended = F.scaled_dot_product_attention(q, k, v)
+        return tokens + self.out_proj(attended.transpose(1, 2).flatten(-2))

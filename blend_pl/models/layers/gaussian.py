@@ -5,11 +5,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def divergence(mean: Tensor, log_variance: Tensor, prior_mean: Tensor, prior_log_variance: Tensor) -> Tensor:
+def gaussian_kl_divergence(
+    mean: Tensor, log_variance: Tensor, prior_mean: Tensor, prior_log_variance: Tensor
+) -> Tensor:
     """KL(N(mean, variance) || N(prior mean, prior variance)) of every entry; the four are broadcast."""
-    excess = log_variance - prior_log_variance
+    log_variance_ratio = log_variance - prior_log_variance
     distance = (mean - prior_mean).square() * (-prior_log_variance).exp()
-    return 0.5 * (excess.exp() + distance - 1 - excess)
+    return 0.5 * (log_variance_ratio.exp() + distance - 1 - log_variance_ratio)
 
 
 class AutoregressivePrior(nn.Module):
@@ -28,11 +30,11 @@ class AutoregressivePrior(nn.Module):
         self.log_tau = nn.Parameter(torch.full((size,), tau).log())
         self.log_variance = nn.Parameter(torch.full((size,), variance).log())
 
-    def memory(self) -> Tensor:
+    def ar_coefficient(self) -> Tensor:
         """a, (size,)."""
         return (-(-self.log_tau).exp()).exp()
 
-    def divergence(self, mean: Tensor, log_variance: Tensor, sample: Tensor) -> Tensor:
+    def kl_divergence(self, mean: Tensor, log_variance: Tensor, sample: Tensor) -> Tensor:
         """KL of each bin's posterior from the prior given the bin before it.
 
         Given the samples before it, each bin's divergence is exact; over samples, the sum is that of the whole path.
@@ -45,14 +47,16 @@ class AutoregressivePrior(nn.Module):
         Returns:
             (B,) nats, summed over bins and dimensions.
         """
-        memory = self.memory()
-        expected = F.pad(sample[:, :-1] * memory, (0, 0, 1, 0))
+        coefficient = self.ar_coefficient()
+        expected = F.pad(sample[:, :-1] * coefficient, (0, 0, 1, 0))
         # -expm1(-2 / tau) is 1 - a^2, and no 0 for the longest memory.
-        stationary = self.log_variance - (-torch.expm1(-2 * (-self.log_tau).exp())).log()
-        later = self.log_variance.expand(sample.shape[1] - 1, -1)
-        return divergence(mean, log_variance, expected, torch.cat([stationary[None], later])).sum((1, 2))
+        stationary_log_variance = self.log_variance - (-torch.expm1(-2 * (-self.log_tau).exp())).log()
+        innovation_log_variance = self.log_variance.expand(sample.shape[1] - 1, -1)
+        return gaussian_kl_divergence(
+            mean, log_variance, expected, torch.cat([stationary_log_variance[None], innovation_log_variance])
+        ).sum((1, 2))
 
-    def continuation(self, last: Tensor, bins: int) -> Tensor:
+    def forecast(self, last_sample: Tensor, bins: int) -> Tensor:
         """Expected path after its last bin: (B, size) -> (B, bins, size), last times a^1 .. a^bins."""
-        lag = torch.arange(1, bins + 1, device=last.device, dtype=last.dtype)
-        return last[:, None] * self.memory() ** lag[:, None]
+        lag = torch.arange(1, bins + 1, device=last_sample.device, dtype=last_sample.dtype)
+        return last_sample[:, None] * self.ar_coefficient() ** lag[:, None]

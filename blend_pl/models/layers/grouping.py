@@ -7,53 +7,57 @@ import torch
 from torch import Tensor
 
 from blend_pl.models.base import Encoding
-from blend_pl.utils.device import sent
+from blend_pl.utils.device import to_device_async
 
 Key = TypeVar("Key", bound=Hashable)
-Run = Callable[[Key, Tensor, Sequence[str], Tensor | None, Sequence[int] | None], Encoding]
+EncodeGroup = Callable[[Key, Tensor, Sequence[str], Tensor | None, Sequence[int] | None], Encoding]
 """From a group's key, and its values, sessions, hidden patches and their numbers, to its encoding."""
 
 
-def grouped(keys: Iterable[Key]) -> dict[Key, list[int]]:
+def group_rows(keys: Iterable[Key]) -> dict[Key, list[int]]:
     """Rows by their key."""
-    found: dict[Key, list[int]] = {}
+    rows_by_key: dict[Key, list[int]] = {}
     for row, key in enumerate(keys):
-        found.setdefault(key, []).append(row)
-    return found
+        rows_by_key.setdefault(key, []).append(row)
+    return rows_by_key
 
 
 def encode_in_groups(
     groups: Mapping[Key, list[int]],
-    run: Run[Key],
+    encode_group: EncodeGroup[Key],
     observed: Tensor,
     sessions: Sequence[str],
-    hidden: Tensor | None,
-    dropped: Sequence[int] | None,
+    patch_mask: Tensor | None,
+    n_masked: Sequence[int] | None,
 ) -> Encoding:
     """Encodes each group of rows on its own.
 
     Args:
         groups: rows by their key, at least one.
-        run: encodes the rows of a group.
+        encode_group: encodes the rows of a group.
         observed: (B, T, C) values.
         sessions: name of each row's session.
-        hidden: (B, T, P) bool; None for none.
-        dropped: how many patches of each row are; None where only the device knows.
+        patch_mask: (B, T, P) bool; None for none.
+        n_masked: how many patches of each row are; None where only the device knows.
     """
-    parts, order = [], []
+    encodings, row_order = [], []
     for key, rows in groups.items():
-        values, marks = observed, hidden
+        group_observed, group_patch_mask = observed, patch_mask
         if len(groups) > 1:
-            index = sent(rows, observed.device)
-            values, marks = observed[index], None if hidden is None else hidden[index]
-        numbers = None if dropped is None else [dropped[row] for row in rows]
-        parts.append(run(key, values, [sessions[row] for row in rows], marks, numbers))
-        order += rows
-    if len(parts) == 1:
-        return parts[0]
-    back = sent(order, observed.device).argsort()
+            index = to_device_async(rows, observed.device)
+            group_observed, group_patch_mask = observed[index], None if patch_mask is None else patch_mask[index]
+        group_n_masked = None if n_masked is None else [n_masked[row] for row in rows]
+        encodings.append(
+            encode_group(key, group_observed, [sessions[row] for row in rows], group_patch_mask, group_n_masked)
+        )
+        row_order += rows
+    if len(encodings) == 1:
+        return encodings[0]
+    inverse_order = to_device_async(row_order, observed.device).argsort()
     return Encoding(
-        torch.cat([part.prediction for part in parts])[back],
-        latents=torch.cat([part.latents for part in parts])[back],  # type: ignore[misc]
-        latents_valid=None if hidden is None else torch.cat([part.latents_valid for part in parts])[back],  # type: ignore[misc]
+        torch.cat([encoding.prediction for encoding in encodings])[inverse_order],
+        latents=torch.cat([encoding.latents for encoding in encodings])[inverse_order],  # type: ignore[misc]
+        latents_valid=None
+        if patch_mask is None
+        else torch.cat([encoding.latents_valid for encoding in encodings])[inverse_order],  # type: ignore[misc]
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-class Weights(NamedTuple):
+class CoupledGRUWeights(NamedTuple):
     """Weights of the loop; K controller units, G generator units, U inferred inputs, gates in torch's order r, z, n.
 
     Attributes:
@@ -39,7 +39,7 @@ class Weights(NamedTuple):
     generator_bias: Tensor
 
 
-class Path(NamedTuple):
+class CoupledGRUOutput(NamedTuple):
     """What the loop gives; bins first.
 
     Attributes:
@@ -53,167 +53,200 @@ class Path(NamedTuple):
     samples: Tensor
 
 
-def run(inputs: Tensor, noise: Tensor, keep: Tensor, initial: Tensor, controller: Tensor, weights: Weights) -> Path:
+def run_controller_generator(
+    inputs: Tensor,
+    noise: Tensor,
+    keep_mask: Tensor,
+    generator_state: Tensor,
+    controller_state: Tensor,
+    weights: CoupledGRUWeights,
+) -> CoupledGRUOutput:
     """Runs controller and generator.
 
     Args:
         inputs: (T, B, 3 K), the controller's inputs, projected to its gates.
         noise: (T, B, U), standard normal for samples, zero for means.
-        keep: (T, B, G), factor of the generator's last state on its way to the controller, for dropout.
-        initial: (B, G), the generator's state before the first bin.
-        controller: (B, K), the controller's.
+        keep_mask: (T, B, G), factor of the generator's last state on its way to the controller, for dropout.
+        generator_state: (B, G), the generator's state before the first bin.
+        controller_state: (B, K), the controller's.
         weights: of the loop.
 
     Returns:
         The path of the generator.
     """
     # Mixed precision has no say here: rounding errors would add up over bins.
-    exact = (x.to(weights.generator.dtype) for x in (inputs, noise, keep, initial, controller, *weights))
+    full_precision = (
+        x.to(weights.generator.dtype) for x in (inputs, noise, keep_mask, generator_state, controller_state, *weights)
+    )
     # Torch 2.6 cannot tell, and cannot export this loop either.
     if getattr(torch.compiler, "is_exporting", bool)():
-        return _scan(*exact)
+        return _scan(*full_precision)
     with torch.autocast(inputs.device.type, enabled=False):
-        return Path(*_Loop.apply(*exact))
+        return CoupledGRUOutput(*_CoupledGRU.apply(*full_precision))
 
 
-def _scan(inputs: Tensor, noise: Tensor, keep: Tensor, initial: Tensor, controller: Tensor, *weights: Tensor) -> Path:
+def _scan(
+    inputs: Tensor,
+    noise: Tensor,
+    keep_mask: Tensor,
+    generator_state: Tensor,
+    controller_state: Tensor,
+    *weights: Tensor,
+) -> CoupledGRUOutput:
     """The same as one operator, as loops enter an exported program; unrolled, it would take minutes to write."""
     # Only exported programs need it, and importing it is slow.
     from torch._higher_order_ops.scan import scan
 
-    w = Weights(*weights)
+    w = CoupledGRUWeights(*weights)
 
-    def step(carry: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor, Tensor]) -> Any:
-        (state, control), (x, chance, kept) = carry, now
-        control = _gru(torch.addmm(x, state * kept, w.feedback.T), control, w.controller, w.controller_bias)
-        posterior = torch.addmm(w.posterior_bias, control, w.posterior.T)
+    def step(carry: tuple[Tensor, Tensor], bin_inputs: tuple[Tensor, Tensor, Tensor]) -> Any:
+        (state, control_state), (x, epsilon, bin_mask) = carry, bin_inputs
+        control_state = _gru_step(
+            torch.addmm(x, state * bin_mask, w.feedback.T), control_state, w.controller, w.controller_bias
+        )
+        posterior = torch.addmm(w.posterior_bias, control_state, w.posterior.T)
         mean, log_variance = posterior.chunk(2, -1)
-        sample = mean + (0.5 * log_variance).exp() * chance
-        state = _gru(torch.addmm(w.inferred_bias, sample, w.inferred.T), state, w.generator, w.generator_bias)
+        sample = mean + (0.5 * log_variance).exp() * epsilon
+        state = _gru_step(torch.addmm(w.inferred_bias, sample, w.inferred.T), state, w.generator, w.generator_bias)
         # What is carried on and what is kept may not share memory.
-        return (state, control), (state.clone(), posterior, sample.clone())
+        return (state, control_state), (state.clone(), posterior, sample.clone())
 
-    _, (states, posterior, samples) = scan(step, (initial, controller.contiguous()), (inputs, noise, keep))
-    return Path(torch.cat([initial[None], states]), posterior.unflatten(-1, (2, -1)), samples)
+    _, (states, posterior, samples) = scan(
+        step, (generator_state, controller_state.contiguous()), (inputs, noise, keep_mask)
+    )
+    return CoupledGRUOutput(torch.cat([generator_state[None], states]), posterior.unflatten(-1, (2, -1)), samples)
 
 
-def _gru(x: Tensor, before: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def _gru_step(x: Tensor, previous: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """A GRU's next state from its input, (B, 3 units), and its last one."""
-    (xr, xz, xn), (hr, hz, hn) = x.chunk(3, -1), torch.addmm(bias, before, weight.T).chunk(3, -1)
+    (xr, xz, xn), (hr, hz, hn) = x.chunk(3, -1), torch.addmm(bias, previous, weight.T).chunk(3, -1)
     z = (xz + hz).sigmoid()
-    return (1 - z) * (xn + (xr + hr).sigmoid() * hn).tanh() + z * before
+    return (1 - z) * (xn + (xr + hr).sigmoid() * hn).tanh() + z * previous
 
 
-class _Cell(NamedTuple):
+class _GRUTrace(NamedTuple):
     """A GRU's activations in all bins; `states` has the initial one too."""
 
     states: Tensor
-    hidden: Tensor
+    hidden_gates: Tensor
     rz: Tensor
     n: Tensor
 
     @classmethod
-    def empty(cls, bins: int, initial: Tensor) -> "_Cell":
+    def empty(cls, bins: int, initial: Tensor) -> "_GRUTrace":
         trials, units = initial.shape
-        states, hidden, rz, n = (
+        states, hidden_gates, rz, n = (
             initial.new_empty(length, trials, size * units)
             for length, size in ((bins + 1, 1), (bins, 3), (bins, 2), (bins, 1))
         )
         states[0] = initial
-        return cls(states, hidden, rz, n)
+        return cls(states, hidden_gates, rz, n)
 
     def step(self, t: int, x: Tensor, weight: Tensor, bias: Tensor) -> None:
         """Fills in bin t from its input, (B, 3 units)."""
-        before, hidden = self.states[t], self.hidden[t]
-        gates = 2 * before.shape[1]
-        torch.addmm(bias, before, weight.T, out=hidden)
-        torch.add(x[:, :gates], hidden[:, :gates], out=self.rz[t]).sigmoid_()
+        previous, hidden_gates = self.states[t], self.hidden_gates[t]
+        gates = 2 * previous.shape[1]
+        torch.addmm(bias, previous, weight.T, out=hidden_gates)
+        torch.add(x[:, :gates], hidden_gates[:, :gates], out=self.rz[t]).sigmoid_()
         r, z = self.rz[t].chunk(2, -1)
-        torch.addcmul(x[:, gates:], r, hidden[:, gates:], out=self.n[t]).tanh_()
-        torch.lerp(self.n[t], before, z, out=self.states[t + 1])
+        torch.addcmul(x[:, gates:], r, hidden_gates[:, gates:], out=self.n[t]).tanh_()
+        torch.lerp(self.n[t], previous, z, out=self.states[t + 1])
 
-    def slopes(self) -> tuple[Tensor, Tensor, Tensor]:
+    def gate_jacobians(self) -> tuple[Tensor, Tensor, Tensor]:
         """How states depend on their gates' input, on what the last state adds to it, and on the last state itself.
 
         Unit by unit: (T, B, 3, units) twice, and (T, B, units).
         """
         r, z = self.rz.chunk(2, -1)
-        slope_n = (1 - z) * (1 - self.n.square())
-        slope_z = (self.states[:-1] - self.n) * z * (1 - z)
-        slope_r = slope_n * self.hidden.chunk(3, -1)[2] * r * (1 - r)
+        jacobian_n = (1 - z) * (1 - self.n.square())
+        jacobian_z = (self.states[:-1] - self.n) * z * (1 - z)
+        jacobian_r = jacobian_n * self.hidden_gates.chunk(3, -1)[2] * r * (1 - r)
         return (
-            torch.stack([slope_r, slope_z, slope_n], -2),
-            torch.stack([slope_r, slope_z, slope_n * r], -2),
+            torch.stack([jacobian_r, jacobian_z, jacobian_n], -2),
+            torch.stack([jacobian_r, jacobian_z, jacobian_n * r], -2),
             z,
         )
 
 
-class _Loop(torch.autograd.Function):
+class _CoupledGRU(torch.autograd.Function):
     """See `run`; the backward pass follows from the chain rule, bin by bin from the last."""
 
     @staticmethod
     def forward(
-        ctx: Any, inputs: Tensor, noise: Tensor, keep: Tensor, initial: Tensor, controller: Tensor, *weights: Tensor
+        ctx: Any,
+        inputs: Tensor,
+        noise: Tensor,
+        keep_mask: Tensor,
+        generator_state: Tensor,
+        controller_state: Tensor,
+        *weights: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        w = Weights(*weights)
+        w = CoupledGRUWeights(*weights)
         bins, trials, _ = inputs.shape
-        generator, control = _Cell.empty(bins, initial), _Cell.empty(bins, controller)
+        generator_trace, controller_trace = (
+            _GRUTrace.empty(bins, generator_state),
+            _GRUTrace.empty(bins, controller_state),
+        )
         posterior = noise.new_empty(bins, trials, 2 * noise.shape[-1])
         samples = torch.empty_like(noise)
         for t in range(bins):
-            heard = torch.addmm(inputs[t], generator.states[t] * keep[t], w.feedback.T)
-            control.step(t, heard, w.controller, w.controller_bias)
-            torch.addmm(w.posterior_bias, control.states[t + 1], w.posterior.T, out=posterior[t])
+            controller_input = torch.addmm(inputs[t], generator_trace.states[t] * keep_mask[t], w.feedback.T)
+            controller_trace.step(t, controller_input, w.controller, w.controller_bias)
+            torch.addmm(w.posterior_bias, controller_trace.states[t + 1], w.posterior.T, out=posterior[t])
             mean, log_variance = posterior[t].chunk(2, -1)
             torch.addcmul(mean, (0.5 * log_variance).exp_(), noise[t], out=samples[t])
-            inferred = torch.addmm(w.inferred_bias, samples[t], w.inferred.T)
-            generator.step(t, inferred, w.generator, w.generator_bias)
+            generator_input = torch.addmm(w.inferred_bias, samples[t], w.inferred.T)
+            generator_trace.step(t, generator_input, w.generator, w.generator_bias)
         posterior = posterior.unflatten(-1, (2, -1))
-        ctx.save_for_backward(noise, keep, posterior, samples, *generator, *control, *weights)
-        return generator.states, posterior, samples
+        ctx.save_for_backward(noise, keep_mask, posterior, samples, *generator_trace, *controller_trace, *weights)
+        return generator_trace.states, posterior, samples
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_states: Tensor, d_posterior: Tensor, d_samples: Tensor) -> tuple[Tensor | None, ...]:
-        noise, keep, posterior, samples, *rest = ctx.saved_tensors
-        generator, control, w = _Cell(*rest[:4]), _Cell(*rest[4:8]), Weights(*rest[8:])
-        x_slope, h_slope, z = generator.slopes()
-        x_slope_control, h_slope_control, z_control = control.slopes()
-        spread = 0.5 * noise * (0.5 * posterior[:, :, 1]).exp()
-        sample_slope = torch.stack([torch.ones_like(spread), spread], -2)
+        noise, keep_mask, posterior, samples, *saved = ctx.saved_tensors
+        generator_trace, controller_trace, w = (
+            _GRUTrace(*saved[:4]),
+            _GRUTrace(*saved[4:8]),
+            CoupledGRUWeights(*saved[8:]),
+        )
+        x_jacobian, h_jacobian, z = generator_trace.gate_jacobians()
+        x_jacobian_control, h_jacobian_control, z_control = controller_trace.gate_jacobians()
+        noise_scale = 0.5 * noise * (0.5 * posterior[:, :, 1]).exp()
+        sample_jacobian = torch.stack([torch.ones_like(noise_scale), noise_scale], -2)
         # Gradients by the gates' inputs overwrite the slopes that they are products of.
         d_posterior = d_posterior.clone()
-        d_state, d_control = d_states[-1], torch.zeros_like(control.states[0])
+        d_state, d_control = d_states[-1], torch.zeros_like(controller_trace.states[0])
         for t in reversed(range(len(samples))):
-            d_x = x_slope[t].mul_(d_state[:, None]).flatten(1)
-            d_h = h_slope[t].mul_(d_state[:, None]).flatten(1)
+            d_x = x_jacobian[t].mul_(d_state[:, None]).flatten(1)
+            d_h = h_jacobian[t].mul_(d_state[:, None]).flatten(1)
             d_sample = torch.addmm(d_samples[t], d_x, w.inferred)
-            d_posterior[t].addcmul_(d_sample[:, None], sample_slope[t])
+            d_posterior[t].addcmul_(d_sample[:, None], sample_jacobian[t])
             d_control = torch.addmm(d_control, d_posterior[t].flatten(1), w.posterior)
-            d_x_control = x_slope_control[t].mul_(d_control[:, None]).flatten(1)
-            d_h_control = h_slope_control[t].mul_(d_control[:, None]).flatten(1)
+            d_x_control = x_jacobian_control[t].mul_(d_control[:, None]).flatten(1)
+            d_h_control = h_jacobian_control[t].mul_(d_control[:, None]).flatten(1)
             d_control = torch.addmm(d_control * z_control[t], d_h_control, w.controller)
             d_state = torch.addmm(torch.addcmul(d_states[t], d_state, z[t]), d_h, w.generator)
-            d_state.addcmul_(d_x_control @ w.feedback, keep[t])
-        by_x, by_h, by_x_control, by_h_control, by_posterior = (
-            d.flatten(2) for d in (x_slope, h_slope, x_slope_control, h_slope_control, d_posterior)
+            d_state.addcmul_(d_x_control @ w.feedback, keep_mask[t])
+        grad_x, grad_h, grad_x_control, grad_h_control, grad_posterior = (
+            d.flatten(2) for d in (x_jacobian, h_jacobian, x_jacobian_control, h_jacobian_control, d_posterior)
         )
 
-        def weight(d: Tensor, source: Tensor) -> Tensor:
-            return d.flatten(0, 1).T @ source.flatten(0, 1)
+        def weight_gradient(grad: Tensor, inputs: Tensor) -> Tensor:
+            return grad.flatten(0, 1).T @ inputs.flatten(0, 1)
 
-        def bias(d: Tensor) -> Tensor:
-            return d.sum((0, 1))
+        def bias_gradient(grad: Tensor) -> Tensor:
+            return grad.sum((0, 1))
 
-        gradients = Weights(
-            feedback=weight(by_x_control, generator.states[:-1] * keep),
-            controller=weight(by_h_control, control.states[:-1]),
-            controller_bias=bias(by_h_control),
-            posterior=weight(by_posterior, control.states[1:]),
-            posterior_bias=bias(by_posterior),
-            inferred=weight(by_x, samples),
-            inferred_bias=bias(by_x),
-            generator=weight(by_h, generator.states[:-1]),
-            generator_bias=bias(by_h),
+        gradients = CoupledGRUWeights(
+            feedback=weight_gradient(grad_x_control, generator_trace.states[:-1] * keep_mask),
+            controller=weight_gradient(grad_h_control, controller_trace.states[:-1]),
+            controller_bias=bias_gradient(grad_h_control),
+            posterior=weight_gradient(grad_posterior, controller_trace.states[1:]),
+            posterior_bias=bias_gradient(grad_posterior),
+            inferred=weight_gradient(grad_x, samples),
+            inferred_bias=bias_gradient(grad_x),
+            generator=weight_gradient(grad_h, generator_trace.states[:-1]),
+            generator_bias=bias_gradient(grad_h),
         )
-        return by_x_control, None, None, d_state, d_control, *gradients
+        return grad_x_control, None, None, d_state, d_control, *gradients

@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blend_pl.models.base import Dims
-from blend_pl.models.layers.embedding import Identity, TokenEmbedding
+from blend_pl.models.layers.embedding import IdentityEmbedding, TokenEmbedding
 from blend_pl.models.layers.fusion import Concatenation, Fusion
-from blend_pl.models.layers.padded_linear import AlignedLinear
+from blend_pl.models.layers.padded_linear import PaddedLinear
 
 
-class Tokens(nn.Module):
+class InputEmbedding(nn.Module):
     """E(x) sqrt(d) over all T' bins and N neurons, then the fusion with context.
 
     Held-out neurons and forward bins enter as zeros: the input is (B, T', N) whose observed block alone is filled.
@@ -26,17 +26,17 @@ class Tokens(nn.Module):
     def __init__(
         self,
         dims: Dims,
-        embedding: Callable[[int], TokenEmbedding] = Identity,
+        embedding: Callable[[int], TokenEmbedding] = IdentityEmbedding,
         fusion: Callable[[int, int], Fusion] = Concatenation,
     ) -> None:
         super().__init__()
         self.pad = (0, dims.neurons - dims.channels, 0, dims.bins - dims.observed_bins)
         self.embedding = embedding(dims.neurons)
-        self.scale = math.sqrt(self.embedding.width)
-        self.fusion = fusion(self.embedding.width, dims.context) if dims.context else None
-        self.width = self.fusion.width if self.fusion else self.embedding.width
+        self.scale = math.sqrt(self.embedding.d_model)
+        self.fusion = fusion(self.embedding.d_model, dims.context) if dims.context else None
+        self.d_model = self.fusion.output_dim if self.fusion else self.embedding.d_model
 
-    def counts(self, observed: Tensor) -> Tensor:
+    def pad_counts(self, observed: Tensor) -> Tensor:
         """Counts (B, T, C) -> (B, T', N), zero where nothing is observed."""
         return F.pad(observed, self.pad)
 
@@ -50,12 +50,12 @@ class Tokens(nn.Module):
 
     def forward(self, observed: Tensor, context: Tensor | None = None) -> Tensor:
         """Counts (B, T, C), and context (B, T', D) if built for it -> tokens (B, T', width)."""
-        return self.fuse(self.embed(self.counts(observed)), context)
+        return self.fuse(self.embed(self.pad_counts(observed)), context)
 
 
-def log_rate_readout(width: int, neurons: int) -> nn.Linear:
+def log_rate_readout(d_model: int, neurons: int) -> nn.Linear:
     """A linear map to log-rates with NDT's first weights: U(-0.1, 0.1), and zero bias."""
-    readout = AlignedLinear(width, neurons)
+    readout = PaddedLinear(d_model, neurons)
     nn.init.uniform_(readout.weight, -0.1, 0.1)
     nn.init.zeros_(readout.bias)
     return readout

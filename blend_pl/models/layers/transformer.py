@@ -3,25 +3,25 @@
 import torch
 from torch import Tensor, nn
 
-from blend_pl.models.layers.attention import SelfAttention, Window
-from blend_pl.models.layers.dropout import Dropout
-from blend_pl.models.layers.padded_linear import AlignedLinear
+from blend_pl.models.layers.attention import AttentionWindow, SelfAttention
+from blend_pl.models.layers.dropout import FastDropout
+from blend_pl.models.layers.padded_linear import PaddedLinear
 
 
 class FeedForward(nn.Module):
     """x + drop(W2 drop(relu(W1 norm(x)))) (Xiong et al., 2020).
 
     Args:
-        width: width of a token.
-        hidden: hidden units.
+        d_model: width of a token.
+        dim_feedforward: hidden units.
         dropout: dropout of the hidden units and of the result.
     """
 
-    def __init__(self, width: int, hidden: int, dropout: float) -> None:
+    def __init__(self, d_model: int, dim_feedforward: int, dropout: float) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.linear1, self.linear2 = AlignedLinear(width, hidden), AlignedLinear(hidden, width)
-        self.dropout = Dropout(dropout)
+        self.norm = nn.LayerNorm(d_model)
+        self.linear1, self.linear2 = PaddedLinear(d_model, dim_feedforward), PaddedLinear(dim_feedforward, d_model)
+        self.dropout = FastDropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, T', width) -> (B, T', width)."""
@@ -33,26 +33,26 @@ class TransformerLayer(nn.Module):
     """x + drop(attention(norm(x))), then the feed-forward part (Xiong et al., 2020).
 
     Args:
-        width: width of a token.
-        heads: number of heads.
-        feedforward: hidden units of the feed-forward part.
+        d_model: width of a token.
+        num_heads: number of heads.
+        dim_feedforward: hidden units of the feed-forward part.
         dropout: dropout everywhere in the layer.
     """
 
-    def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
+    def __init__(self, d_model: int, num_heads: int, dim_feedforward: int, dropout: float) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.attention = SelfAttention(width, heads, dropout)
-        self.feedforward = FeedForward(width, feedforward, dropout)
-        self.dropout = Dropout(dropout)
+        self.norm = nn.LayerNorm(d_model)
+        self.attention = SelfAttention(d_model, num_heads, dropout)
+        self.feedforward = FeedForward(d_model, dim_feedforward, dropout)
+        self.dropout = FastDropout(dropout)
 
-    def forward(self, tokens: Tensor, window: Window | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, window: AttentionWindow | None = None) -> Tensor:
         """Tokens (B, T', width), and where they may look, None for anywhere -> (B, T', width)."""
         tokens = tokens + self.dropout(self.attention(self.norm(tokens), window))
         return self.feedforward(tokens)
 
     @torch.no_grad()
-    def scale_fixup(self, layers: int) -> None:
+    def scale_fixup(self, num_layers: int) -> None:
         """Shrinks the residual branches by 0.67 L^(-1/4), for stability (T-Fixup, Huang et al., 2020)."""
         for linear in (self.feedforward.linear1, self.feedforward.linear2, self.attention.out_proj):
-            linear.weight.mul_(0.67 * layers**-0.25)
+            linear.weight.mul_(0.67 * num_layers**-0.25)

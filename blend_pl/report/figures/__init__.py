@@ -1,8 +1,8 @@
 """Figures of a report: scores of seeds, rates and movements of runs against the truth."""
 
-from blend_pl.report.figures.arms import Arm
+from blend_pl.report.figures.arms import Variant
 from blend_pl.report.figures.movement import draw_trajectories, draw_velocities
 from blend_pl.report.figures.rates import draw_psths, draw_rates
 from blend_pl.report.figures.scores import draw_scores
 
-__all__ = ["Arm", "draw_psths", "draw_rates", "draw_scores", "draw_trajectories", "draw_velocities"]
+__all__ = ["Variant", "draw_psths", "draw_rates", "draw_scores", "draw_trajectories", "draw_velocities"]

@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from blend_pl.prediction import Prediction
-from blend_pl.report.figures.style import STYLE, TRUTH, colours_of
+from blend_pl.report.figures.style import RC_PARAMS, TRUTH_COLOR, colors_for_roles
 
 
 @dataclass(frozen=True)
-class Arm:
+class Variant:
     """One run in a figure.
 
     Attributes:
@@ -29,18 +29,18 @@ class Arm:
     prediction: Prediction
     scores: dict[str, float]
 
-    def label(self, score: str, sign: str) -> str:
+    def label(self, score: str, score_label: str) -> str:
         """Name and score, for a legend."""
-        return f"{self.name} ({sign} {self.scores[score]:.2f})" if score in self.scores else self.name
+        return f"{self.name} ({score_label} {self.scores[score]:.2f})" if score in self.scores else self.name
 
 
-def time_of(prediction: Prediction) -> np.ndarray:
+def bin_times_ms(prediction: Prediction) -> np.ndarray:
     """(T,) middles of the observed bins, ms from the event."""
     session, start = prediction.session, prediction.datamodule.spec.window.start_ms
     return start + session.bin_ms * (np.arange(session.n_observed) + 0.5)
 
 
-def label_time(figure: Figure, prediction: Prediction) -> None:
+def label_time_axis(figure: Figure, prediction: Prediction) -> None:
     """Says from when time is counted."""
     align = prediction.datamodule.spec.window.align
     label = f"time from {align.removesuffix('_time').replace('_', ' ')} (ms)" if align else "time in the window (ms)"
@@ -54,15 +54,15 @@ def mark_event(axis: Axes, prediction: Prediction) -> None:
         axis.axvline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
 
 
-def legend(figure: Figure, arms: Sequence[Arm], truth: str, score: str, sign: str) -> None:
+def draw_legend(figure: Figure, variants: Sequence[Variant], truth_label: str, score: str, score_label: str) -> None:
     """Names the truth and every arm, with its score, above a figure."""
-    entries = [(truth, TRUTH, 2.4)]
+    entries = [(truth_label, TRUTH_COLOR, 2.4)]
     entries += [
-        (arm.label(score, sign), colour, 1.8)
-        for arm, colour in zip(arms, colours_of([arm.role for arm in arms]), strict=True)
+        (variant.label(score, score_label), color, 1.8)
+        for variant, color in zip(variants, colors_for_roles([variant.role for variant in variants]), strict=True)
     ]
-    handles = [Line2D([], [], color=colour, linewidth=width, label=label) for label, colour, width in entries]
-    with mpl.rc_context(STYLE):
+    handles = [Line2D([], [], color=color, linewidth=linewidth, label=label) for label, color, linewidth in entries]
+    with mpl.rc_context(RC_PARAMS):
         figure.legend(
             handles=handles, loc="outside upper left", ncols=len(handles), handlelength=1.4, columnspacing=1.6
         )

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from blend_pl.prediction import Prediction
 
-ANGLES = LinearSegmentedColormap.from_list(
+ANGLE_CMAP = LinearSegmentedColormap.from_list(
     "angles", ("#3B4CC0", "#2A9DB0", "#3FA34D", "#D9A521", "#D1495B", "#8E44AD", "#3B4CC0")
 )
 """Direction of a movement; the two ends meet."""
@@ -26,8 +26,8 @@ def trial_angles(prediction: Prediction) -> Tensor:
         return torch.zeros(len(session), dtype=torch.float64)
     mean = velocity[..., :2].nanmean(1).nan_to_num()
     for condition in session.condition[session.condition >= 0].unique():
-        members = session.condition == condition
-        mean[members] = mean[members].mean(0)
+        in_condition = session.condition == condition
+        mean[in_condition] = mean[in_condition].mean(0)
     return torch.atan2(mean[:, 1], mean[:, 0])
 
 
@@ -41,6 +41,6 @@ def condition_angles(prediction: Prediction) -> Tensor:
     return result
 
 
-def angle_colour(angle: Tensor) -> tuple[float, float, float, float]:
+def angle_color(angle: Tensor) -> tuple[float, float, float, float]:
     """The colour of a direction, radians."""
-    return ANGLES(float(angle) / (2 * math.pi) % 1.0)
+    return ANGLE_CMAP(float(angle) / (2 * math.pi) % 1.0)

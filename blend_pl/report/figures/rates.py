@@ -9,9 +9,9 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 
 from blend_pl.report.figures import style
-from blend_pl.report.figures.arms import Arm, label_time, legend, mark_event, time_of
-from blend_pl.report.figures.directions import angle_colour, condition_angles
-from blend_pl.report.figures.style import TRUTH, colours_of, grid
+from blend_pl.report.figures.arms import Variant, bin_times_ms, draw_legend, label_time_axis, mark_event
+from blend_pl.report.figures.directions import angle_color, condition_angles
+from blend_pl.report.figures.style import TRUTH_COLOR, colors_for_roles, subplots
 
 N_NEURONS = 6
 N_PSTHS = 4
@@ -20,32 +20,37 @@ SMOOTHING_MS = 50
 """Standard deviation of the kernel that stands in for the true rates of a real recording."""
 
 
-def draw_rates(arms: Sequence[Arm], path: Path) -> bool:
+def draw_rates(variants: Sequence[Variant], path: Path) -> bool:
     """Rates of single neurons in one trial, held-out ones if there are any, against true rates or smoothed spikes."""
-    prediction = arms[0].prediction
+    prediction = variants[0].prediction
     session, bins = prediction.session, prediction.session.n_observed
     true = prediction.datamodule.true_rates("eval")
     spikes = session.spikes[:, :bins].float()
     if true is None:
         smoothed = gaussian_filter1d(spikes.numpy(), SMOOTHING_MS / session.bin_ms, axis=1)
-        true, name = torch.from_numpy(smoothed), f"spikes, smoothed (sd {SMOOTHING_MS} ms)"
+        true, truth_label = torch.from_numpy(smoothed), f"spikes, smoothed (sd {SMOOTHING_MS} ms)"
     else:
-        true, name = true[:, :bins], "true rate"
-    first = session.n_heldin if session.observed[:, :bins, 1].any() and session.n_heldin < session.n_units else 0
+        true, truth_label = true[:, :bins], "true rate"
+    first_neuron = session.n_heldin if session.observed[:, :bins, 1].any() and session.n_heldin < session.n_units else 0
     # A trial and neurons with much to see: where the truth varies most over time.
-    variance = true[..., first:].float().var(1)
+    variance = true[..., first_neuron:].float().var(1)
     trial = int(variance.sum(1).argsort()[int(0.9 * (len(variance) - 1))])
-    neurons = variance[trial].argsort(descending=True)[:N_NEURONS].sort().values + first
-    hertz, time = 1000 / session.bin_ms, time_of(prediction) + int(session.jitter[trial]) * session.bin_ms
+    neurons = variance[trial].argsort(descending=True)[:N_NEURONS].sort().values + first_neuron
+    bins_per_s, time = 1000 / session.bin_ms, bin_times_ms(prediction) + int(session.jitter[trial]) * session.bin_ms
     columns = min(3, len(neurons))
-    figure, axes = grid(math.ceil(len(neurons) / columns), columns, height=4.6)
+    figure, axes = subplots(math.ceil(len(neurons) / columns), columns, height=4.6)
     for axis, neuron in zip(axes.flat, neurons.tolist(), strict=False):
-        axis.plot(time, true[trial, :, neuron] * hertz, color=TRUTH, linewidth=2.4)
-        for arm, colour in zip(arms, colours_of([arm.role for arm in arms]), strict=True):
-            axis.plot(time, arm.prediction.rates[trial, :bins, neuron] * hertz, color=colour, linewidth=1.5)
-        fired = (spikes[trial, :, neuron] > 0).numpy()
+        axis.plot(time, true[trial, :, neuron] * bins_per_s, color=TRUTH_COLOR, linewidth=2.4)
+        for variant, color in zip(variants, colors_for_roles([variant.role for variant in variants]), strict=True):
+            axis.plot(time, variant.prediction.rates[trial, :bins, neuron] * bins_per_s, color=color, linewidth=1.5)
+        spiking_bins = (spikes[trial, :, neuron] > 0).numpy()
         axis.plot(
-            time[fired], np.zeros(fired.sum()), "|", color="#888888", markersize=6, transform=axis.get_xaxis_transform()
+            time[spiking_bins],
+            np.zeros(spiking_bins.sum()),
+            "|",
+            color="#888888",
+            markersize=6,
+            transform=axis.get_xaxis_transform(),
         )
         kind = "held-out" if neuron >= session.n_heldin else "held-in"
         axis.set_title(f"{kind} neuron {int(session.unit_id[neuron])}", loc="left", color="#444444")
@@ -56,15 +61,15 @@ def draw_rates(arms: Sequence[Arm], path: Path) -> bool:
         axis.axis("off")
     for axis in axes[:, 0]:
         axis.set_ylabel("rate (spikes/s)")
-    label_time(figure, prediction)
-    legend(figure, arms, name, "co_bps", "co-bps")
-    style.save(figure, path)
+    label_time_axis(figure, prediction)
+    draw_legend(figure, variants, truth_label, "co_bps", "co-bps")
+    style.save_figure(figure, path)
     return True
 
 
-def draw_psths(arms: Sequence[Arm], path: Path) -> bool:
+def draw_psths(variants: Sequence[Variant], path: Path) -> bool:
     """Responses of a few neurons to each condition: recorded above, predicted below. False without conditions."""
-    prediction = arms[0].prediction
+    prediction = variants[0].prediction
     session = prediction.session
     counts = torch.bincount(session.condition[session.condition >= 0], minlength=len(session.psth))
     conditions = counts.nonzero()[:, 0]
@@ -73,26 +78,29 @@ def draw_psths(arms: Sequence[Arm], path: Path) -> bool:
     angles = condition_angles(prediction)
     order = angles[conditions].argsort()
     conditions = conditions[order][:: max(1, math.ceil(len(conditions) / N_CONDITIONS))]
-    hertz, time = 1000 / session.bin_ms, time_of(prediction)
-    rows = [("recorded", TRUTH, session.psth), *((arm.name, "", arm.prediction.psth()) for arm in arms)]
-    colours = [TRUTH, *colours_of([arm.role for arm in arms])]
-    first = session.n_heldin if session.n_heldin < session.n_units else 0
-    depth = session.psth[conditions][..., first:].nan_to_num().var((0, 1))
-    neurons = depth.argsort(descending=True)[:N_PSTHS].sort().values + first
-    figure, axes = grid(len(rows), len(neurons), height=0.7 + 1.35 * len(rows), sharey="col")
+    bins_per_s, time = 1000 / session.bin_ms, bin_times_ms(prediction)
+    rows = [
+        ("recorded", TRUTH_COLOR, session.psth),
+        *((variant.name, "", variant.prediction.psth()) for variant in variants),
+    ]
+    colors = [TRUTH_COLOR, *colors_for_roles([variant.role for variant in variants])]
+    first_neuron = session.n_heldin if session.n_heldin < session.n_units else 0
+    modulation = session.psth[conditions][..., first_neuron:].nan_to_num().var((0, 1))
+    neurons = modulation.argsort(descending=True)[:N_PSTHS].sort().values + first_neuron
+    figure, axes = subplots(len(rows), len(neurons), height=0.7 + 1.35 * len(rows), sharey="col")
     for column, neuron in enumerate(neurons.tolist()):
         kind = "held-out" if neuron >= session.n_heldin else "held-in"
         axes[0, column].set_title(f"{kind} neuron {int(session.unit_id[neuron])}", loc="left", color="#444444")
         for axis, (_, _, psth) in zip(axes[:, column], rows, strict=True):
             for condition in conditions.tolist():
-                line = {"color": angle_colour(angles[condition]), "linewidth": 1.2, "alpha": 0.9}
-                axis.plot(time, psth[condition, :, neuron] * hertz, **line)
+                line_style = {"color": angle_color(angles[condition]), "linewidth": 1.2, "alpha": 0.9}
+                axis.plot(time, psth[condition, :, neuron] * bins_per_s, **line_style)
             axis.margins(x=0)
             mark_event(axis, prediction)
         axes[0, column].set_ylim(bottom=0)
-    for axis, (name, _, _), colour in zip(axes[:, 0], rows, colours, strict=True):
-        axis.set_ylabel(name, color=colour, fontweight="bold")
-    label_time(figure, prediction)
+    for axis, (name, _, _), color in zip(axes[:, 0], rows, colors, strict=True):
+        axis.set_ylabel(name, color=color, fontweight="bold")
+    label_time_axis(figure, prediction)
     figure.supylabel("mean rate of each condition (spikes/s)", fontsize=10, color="#444444")
-    style.save(figure, path)
+    style.save_figure(figure, path)
     return True

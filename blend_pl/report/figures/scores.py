@@ -6,43 +6,43 @@ import numpy as np
 
 from blend_pl.report.comparison import BASELINE, Comparison
 from blend_pl.report.figures import style
-from blend_pl.report.figures.style import COLOURS, TRUTH, colours_of, grid
+from blend_pl.report.figures.style import ROLE_COLORS, TRUTH_COLOR, colors_for_roles, subplots
 
 
 def draw_scores(comparison: Comparison, path: Path) -> bool:
     """One dot a seed and a bar for the mean, for each experiment. False where there is no score to show."""
-    names = {
+    axis_labels = {
         "co_bps": "co-bps (bits per spike)",
         "vel_r2": "velocity R²",
         "tp_corr": "tp corr (lower is better)",
         "ei_balanced": "E/I, balanced accuracy",
         "subclass_balanced": "subclass, balanced accuracy",
     }
-    shown = [key for key in names if any(experiment.scores(key) for experiment in comparison.experiments)]
-    if not shown:
+    keys = [key for key in axis_labels if any(experiment.scores_by_seed(key) for experiment in comparison.experiments)]
+    if not keys:
         return False
     experiments = comparison.experiments
-    figure, axes = grid(1, len(shown), height=0.9 + 0.34 * len(experiments), sharex=False)
-    colours = colours_of([experiment.role for experiment in experiments])
-    for axis, key in zip(axes[0], shown, strict=True):
-        baseline = next((e for e in experiments if e.role == BASELINE and e.scores(key)), None)
+    figure, axes = subplots(1, len(keys), height=0.9 + 0.34 * len(experiments), sharex=False)
+    colors = colors_for_roles([experiment.role for experiment in experiments])
+    for axis, key in zip(axes[0], keys, strict=True):
+        baseline = next((e for e in experiments if e.role == BASELINE and e.scores_by_seed(key)), None)
         if baseline:
-            mean = np.mean([*baseline.scores(key).values()])
-            axis.axvline(mean, color=COLOURS[BASELINE], linewidth=0.8, alpha=0.5, zorder=0)
-        for row, (experiment, colour) in enumerate(zip(experiments, colours, strict=True)):
-            values = [*experiment.scores(key).values()]
-            axis.plot(values, [row] * len(values), "o", color=colour, markersize=5, alpha=0.55, markeredgewidth=0)
+            mean = np.mean([*baseline.scores_by_seed(key).values()])
+            axis.axvline(mean, color=ROLE_COLORS[BASELINE], linewidth=0.8, alpha=0.5, zorder=0)
+        for row, (experiment, color) in enumerate(zip(experiments, colors, strict=True)):
+            values = [*experiment.scores_by_seed(key).values()]
+            axis.plot(values, [row] * len(values), "o", color=color, markersize=5, alpha=0.55, markeredgewidth=0)
             if values:
-                axis.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=colour, linewidth=2.2)
+                axis.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=color, linewidth=2.2)
         axis.margins(x=0.08)
-        axis.set(xlabel=names[key], ylim=(len(experiments) - 0.4, -0.6))
-        axis.set_yticks(range(len(experiments)), [comparison.short(experiment) for experiment in experiments])
-        axis.tick_params(axis="y", length=0, labelcolor=TRUTH)
+        axis.set(xlabel=axis_labels[key], ylim=(len(experiments) - 0.4, -0.6))
+        axis.set_yticks(range(len(experiments)), [comparison.display_name(experiment) for experiment in experiments])
+        axis.tick_params(axis="y", length=0, labelcolor=TRUTH_COLOR)
         axis.spines["left"].set_visible(False)
         axis.grid(axis="y", color="#eeeeee")
         axis.set_axisbelow(True)
         if axis is not axes[0, 0]:
             axis.set_yticklabels([])
     figure.get_layout_engine().set(wspace=0.06)  # type: ignore[union-attr, call-arg]
-    style.save(figure, path)
+    style.save_figure(figure, path)
     return True

@@ -10,21 +10,21 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from blend_pl.report.comparison import BASELINE, SELF, STUDENT, TEACHER
+from blend_pl.report.comparison import BASELINE, SELF_DISTILLED, STUDENT, TEACHER
 from blend_pl.utils.files import atomic_file
 
-TRUTH = "#262626"
-COLOURS = {TEACHER: "#009E73", BASELINE: "#0072B2", STUDENT: "#D55E00", SELF: "#CC79A7"}
+TRUTH_COLOR = "#262626"
+ROLE_COLORS = {TEACHER: "#009E73", BASELINE: "#0072B2", STUDENT: "#D55E00", SELF_DISTILLED: "#CC79A7"}
 """Okabe and Ito's palette, told apart with any kind of colour vision."""
-OTHERS = ("#E69F00", "#56B4E9")
+OTHER_COLORS = ("#E69F00", "#56B4E9")
 
-SHADES = LinearSegmentedColormap.from_list("shades", ("#D8DEE6", "#56B4E9", "#0072B2", "#0B2A45"))
+SCORE_CMAP = LinearSegmentedColormap.from_list("shades", ("#D8DEE6", "#56B4E9", "#0072B2", "#0B2A45"))
 """From the worst to the best of many."""
 
-PAPER: Any = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0}
+TEXT_BBOX: Any = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0}
 """Behind text that lies on lines."""
 
-STYLE: Any = {
+RC_PARAMS: Any = {
     "font.family": "sans-serif",
     "font.size": 10,
     "axes.titlesize": 10,
@@ -43,25 +43,27 @@ STYLE: Any = {
     "lines.solid_capstyle": "round",
 }
 DPI = 150
-WIDTH = 9.0
+FIGURE_WIDTH = 9.0
 """Inches; at 900 px a point is 1.4 px, so that the smallest text stays readable."""
 
 
-def grid(rows: int, columns: int, height: float, sharex: bool = True, sharey: Any = False) -> tuple[Figure, np.ndarray]:
+def subplots(
+    rows: int, columns: int, height: float, sharex: bool = True, sharey: Any = False
+) -> tuple[Figure, np.ndarray]:
     """A figure of the report's width and style, and its (rows, columns) axes; height in inches."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    with mpl.rc_context(RC_PARAMS):
+        figure = Figure(figsize=(FIGURE_WIDTH, height), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
     return figure, axes
 
 
-def save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
     """Writes a figure as a PNG that appears whole or not at all."""
-    with mpl.rc_context(STYLE), atomic_file(path) as temporary:
+    with mpl.rc_context(RC_PARAMS), atomic_file(path) as temporary:
         FigureCanvasAgg(figure).print_figure(temporary, dpi=DPI, format="png", facecolor="white")
 
 
-def colours_of(roles: Sequence[str]) -> list[str]:
+def colors_for_roles(roles: Sequence[str]) -> list[str]:
     """A colour for each role."""
-    others = iter(OTHERS * len(roles))
-    return [COLOURS.get(role) or next(others) for role in roles]
+    other_colors = iter(OTHER_COLORS * len(roles))
+    return [ROLE_COLORS.get(role) or next(other_colors) for role in roles]

@@ -12,13 +12,13 @@ import pytest
 from helpers.calcium import SPEC, TINY
 from helpers.local_server import LocalAnswer, LocalServer, serving
 
-from blend_pl.data.calcium.archive import fetch
-from blend_pl.data.calcium.simulation import write_tree
-from blend_pl.data.calcium.spec import Archive
-from blend_pl.data.calcium.tree import read_tree
+from blend_pl.data.calcium.archive import fetch_bugeon_dataset
+from blend_pl.data.calcium.simulation import write_bugeon_dataset
+from blend_pl.data.calcium.spec import FigshareArchive
+from blend_pl.data.calcium.tree import read_bugeon_dataset
 from blend_pl.errors import DataError
 
-ARCHIVE = Archive(19448531, 2)
+ARCHIVE = FigshareArchive(19448531, 2)
 PUBLISHED = replace(SPEC, archive=ARCHIVE)
 SMALL = replace(TINY, n_mice=1, n_sessions=1, n_frames=2000)
 
@@ -68,7 +68,7 @@ class Answer(LocalAnswer):
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("published") / "tree"
-    write_tree(SMALL, folder)
+    write_bugeon_dataset(SMALL, folder)
     return folder
 
 
@@ -83,23 +83,23 @@ def figshare(tree: Path) -> Iterator[Figshare]:
 
 
 def test_a_missing_tree_is_downloaded_and_unpacked(figshare: Figshare, tree: Path, tmp_path: Path) -> None:
-    found = fetch(PUBLISHED, tmp_path, figshare.url)
+    found = fetch_bugeon_dataset(PUBLISHED, tmp_path, figshare.url)
     assert found == tmp_path / "figshare-19448531-v2" / "dataset"
-    (recording,), (original,) = read_tree(PUBLISHED, found), read_tree(SPEC, tree)
+    (recording,), (original,) = read_bugeon_dataset(PUBLISHED, found), read_bugeon_dataset(SPEC, tree)
     assert (recording.activity == original.activity).all()
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["figshare-19448531-v2"]
 
 
 def test_it_is_downloaded_once(figshare: Figshare, tmp_path: Path) -> None:
-    first = fetch(PUBLISHED, tmp_path, figshare.url)
+    first = fetch_bugeon_dataset(PUBLISHED, tmp_path, figshare.url)
     asked = len(figshare.requests)
-    assert fetch(PUBLISHED, tmp_path, figshare.url) == first
+    assert fetch_bugeon_dataset(PUBLISHED, tmp_path, figshare.url) == first
     assert len(figshare.requests) == asked
 
 
 def test_an_interrupted_download_goes_on(figshare: Figshare, tmp_path: Path) -> None:
     figshare.cut_after = 400_000
-    fetch(PUBLISHED, tmp_path, figshare.url)
+    fetch_bugeon_dataset(PUBLISHED, tmp_path, figshare.url)
     ranges = [asked for path, asked in figshare.requests if path.endswith(".zip")]
     assert ranges[0] is None
     assert ranges[1] == f"bytes={1 << 18}-"
@@ -108,7 +108,7 @@ def test_an_interrupted_download_goes_on(figshare: Figshare, tmp_path: Path) -> 
 def test_a_wrong_checksum_is_refused(figshare: Figshare, tmp_path: Path) -> None:
     figshare.digests["dataset.zip"] = "0" * 32
     with pytest.raises(DataError, match=r"dataset\.zip of figshare article 19448531, version 2 arrived") as raised:
-        fetch(PUBLISHED, tmp_path, figshare.url)
+        fetch_bugeon_dataset(PUBLISHED, tmp_path, figshare.url)
     assert "\n" not in str(raised.value)
     assert not list(tmp_path.rglob("*.zip"))
 
@@ -117,8 +117,8 @@ def test_a_pinned_checksum_counts_beside_the_archives(figshare: Figshare, tmp_pa
     right = replace(ARCHIVE, md5={"dataset.zip": figshare.digests["dataset.zip"]})
     wrong = replace(ARCHIVE, md5={"dataset.zip": "f" * 32})
     with pytest.raises(DataError, match="MD5 digest"):
-        fetch(replace(SPEC, archive=wrong), tmp_path, figshare.url)
-    assert fetch(replace(SPEC, archive=right), tmp_path, figshare.url).exists()
+        fetch_bugeon_dataset(replace(SPEC, archive=wrong), tmp_path, figshare.url)
+    assert fetch_bugeon_dataset(replace(SPEC, archive=right), tmp_path, figshare.url).exists()
 
 
 @pytest.mark.parametrize(
@@ -127,30 +127,30 @@ def test_a_pinned_checksum_counts_beside_the_archives(figshare: Figshare, tmp_pa
 )
 def test_unknown_versions_are_told(figshare: Figshare, tmp_path: Path, change: dict[str, int], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        fetch(replace(SPEC, archive=replace(ARCHIVE, **change)), tmp_path, figshare.url)  # type: ignore[arg-type]
+        fetch_bugeon_dataset(replace(SPEC, archive=replace(ARCHIVE, **change)), tmp_path, figshare.url)  # type: ignore[arg-type]
 
 
 def test_without_network_the_error_names_the_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"ConnectionError at .* put the tree into .*figshare-19448531-v2 by hand"):
-        fetch(PUBLISHED, tmp_path, "http://127.0.0.1:9/v2")
+        fetch_bugeon_dataset(PUBLISHED, tmp_path, "http://127.0.0.1:9/v2")
 
 
 @pytest.mark.parametrize("depth", ["", "bugeon", "figshare-19448531-v2", "figshare-19448531-v2/dataset"])
 def test_a_tree_put_there_by_hand_is_found(tree: Path, tmp_path: Path, depth: str) -> None:
     shutil.copytree(tree, tmp_path / depth, dirs_exist_ok=True)
-    assert fetch(PUBLISHED, tmp_path, "http://127.0.0.1:9/v2") == tmp_path / depth
+    assert fetch_bugeon_dataset(PUBLISHED, tmp_path, "http://127.0.0.1:9/v2") == tmp_path / depth
 
 
 @pytest.mark.parametrize("other", ["figshare-19448531-v1", "simulated/tree-1"])
 def test_other_trees_are_left_alone(tree: Path, tmp_path: Path, other: str) -> None:
     shutil.copytree(tree, tmp_path / other)
     with pytest.raises(DataError, match="cannot download"):
-        fetch(PUBLISHED, tmp_path, "http://127.0.0.1:9/v2")
+        fetch_bugeon_dataset(PUBLISHED, tmp_path, "http://127.0.0.1:9/v2")
 
 
 def test_without_an_archive_there_must_be_a_tree(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no tree with mice such as SB025"):
-        fetch(SPEC, tmp_path)
+        fetch_bugeon_dataset(SPEC, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_nothing_is_written_outside_of_the_folder(figshare: Figshare, tmp_path: 
         figshare.content[each] = content.getvalue()
         figshare.digests[each] = hashlib.md5(content.getvalue()).hexdigest()
     with pytest.raises(DataError, match=r"cannot unpack|holds no neuron\.ttype\.txt"):
-        fetch(PUBLISHED, tmp_path / "data", figshare.url)
+        fetch_bugeon_dataset(PUBLISHED, tmp_path / "data", figshare.url)
     outside = [path for path in tmp_path.rglob("outside.txt") if tmp_path / "data" not in path.parents]
     assert not outside
 
@@ -192,4 +192,4 @@ def test_nothing_is_written_outside_of_the_folder(figshare: Figshare, tmp_path: 
 def test_an_article_without_a_tree_is_told(figshare: Figshare, tmp_path: Path) -> None:
     del figshare.content["dataset.zip"]
     with pytest.raises(DataError, match=r"holds no neuron\.ttype\.txt below mouse and date"):
-        fetch(PUBLISHED, tmp_path, figshare.url)
+        fetch_bugeon_dataset(PUBLISHED, tmp_path, figshare.url)

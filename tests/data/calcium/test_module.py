@@ -6,7 +6,7 @@ import torch
 from helpers.calcium import SPEC, TINY, tiny_calcium
 
 from blend_pl.data.calcium import BugeonDataModule
-from blend_pl.data.calcium.cells import SIDES, TEST, TRAIN
+from blend_pl.data.calcium.cells import CELL_SPLITS, TEST, TRAIN
 from blend_pl.errors import DataError
 
 
@@ -23,14 +23,16 @@ def module(root: Path) -> BugeonDataModule:
 def test_no_cell_is_on_two_sides(module: BugeonDataModule) -> None:
     """Nor anything that may be the same cell, in any batch that a side is served in."""
     recordings = module.read()
-    sides = {side: set() for side in SIDES}
+    sides = {side: set() for side in CELL_SPLITS}
     for recording in recordings:
-        for cell, side in zip(recording.cell, module.cells.side[module.cells.rows(recording)], strict=True):
+        for cell, side in zip(
+            recording.cell_id, module.cells.split[module.cells.rows_of_recording(recording)], strict=True
+        ):
             sides[side].add(cell)
     assert all(sides.values())
     assert len(set.union(*sides.values())) == sum(map(len, sides.values())) == len(module.cells)
-    trained = {int(row) for batch in module.train_dataloader() for row in batch.neurons}
-    validated = {int(row) for batch in module.val_dataloader() for row in batch.neurons}
+    trained = {int(row) for batch in module.train_dataloader() for row in batch.embedding_index}
+    validated = {int(row) for batch in module.val_dataloader() for row in batch.embedding_index}
     assert trained <= validated == set(range(module.signature.n_units))
     assert set(module.signature.unit_id) == sides[TRAIN]
 
@@ -42,34 +44,34 @@ def test_training_never_sees_validation_time(module: BugeonDataModule) -> None:
     finally:
         module.n_steps = 3
     first = min(int(batch.index.min()) for batch in module.val_dataloader())
-    assert 470 < last + module.window <= module.populations[0].train_frames == first == 480
+    assert 470 < last + module.window <= module.sessions[0].n_train_frames == first == 480
 
 
 def test_held_out_cells_are_served_for_fitting_only(module: BugeonDataModule) -> None:
     device = torch.device("cpu")
     for part in ("train", "val"):
-        blocks = module.every_cell(part, device)  # type: ignore[arg-type]
-        rows = {int(row) for block in blocks for batch in block for row in batch.neurons}
+        blocks = module.all_cell_batches(part, device)  # type: ignore[arg-type]
+        rows = {int(row) for block in blocks for batch in block for row in batch.embedding_index}
         assert rows == set(range(len(module.cells)))
         for block in blocks:
-            assert all(torch.equal(batch.neurons, block[0].neurons) for batch in block)
-    assert len(module.cells.on(TEST)) > 0
+            assert all(torch.equal(batch.embedding_index, block[0].embedding_index) for batch in block)
+    assert len(module.cells.rows_in_split(TEST)) > 0
 
 
 def test_the_signature_says_what_was_read(module: BugeonDataModule) -> None:
     signature = module.signature
     assert (signature.name, signature.bin_ms, signature.n_observed, signature.n_forward) == ("tiny", 233, 40, 0)
     assert signature.n_privileged == 5
-    assert signature.n_heldin == signature.n_units == len(module.cells.on(TRAIN))
+    assert signature.n_heldin == signature.n_units == len(module.cells.rows_in_split(TRAIN))
     assert module.selection == "reconstruction in validation time (16 windows)"
 
 
 def test_calibration_serves_the_same_cells_throughout(module: BugeonDataModule) -> None:
     batches = list(module.calibration_dataloader())
     assert len(batches) > 1
-    assert all(torch.equal(batch.neurons, batches[0].neurons) for batch in batches)
+    assert all(torch.equal(batch.embedding_index, batches[0].embedding_index) for batch in batches)
     assert all(batch.observed.shape[1:] == batches[0].observed.shape[1:] for batch in batches)
-    assert max(int(batch.index.max()) for batch in batches) + module.window <= module.populations[0].train_frames
+    assert max(int(batch.index.max()) for batch in batches) + module.window <= module.sessions[0].n_train_frames
 
 
 def test_recordings_shorter_than_two_windows_are_refused(root: Path) -> None:
@@ -90,4 +92,4 @@ def test_a_published_tree_needs_nothing_else(root: Path) -> None:
     (tree,) = (path for path in (root / "simulated").iterdir() if (path / "SB026").exists())
     module = BugeonDataModule(SPEC, str(tree), window=40)
     module.setup("fit")
-    assert len(module.populations) == 4
+    assert len(module.sessions) == 4

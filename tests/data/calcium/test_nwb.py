@@ -10,22 +10,22 @@ from helpers.calcium_files import write_calcium
 from helpers.systems import trainer
 
 from blend_pl.data.calcium import CalciumNWBDataModule, CalciumSpec
-from blend_pl.data.calcium.nwb import NWBNames, read_recording
+from blend_pl.data.calcium.nwb import CalciumNWBNames, read_calcium_nwb
 from blend_pl.data.calcium.spec import CellSplit
 from blend_pl.errors import ConfigError, DataError
 
 SPEC = CalciumSpec("own", recordings=["**/*.nwb"], behavior=["speed"], cells=CellSplit(0.5, 0.25))
-NAMES = NWBNames(cell_id="cell_id", state="state")
+NAMES = CalciumNWBNames(cell_id="cell_id", state="state")
 
 
 def test_a_recording_is_what_the_file_holds(tmp_path: Path) -> None:
     written = write_calcium(tmp_path / "day1.nwb")
-    recording = read_recording(tmp_path / "day1.nwb", SPEC, NAMES)
+    recording = read_calcium_nwb(tmp_path / "day1.nwb", SPEC, NAMES)
     np.testing.assert_allclose(recording.activity, written["activity"], rtol=1e-6)
     np.testing.assert_allclose(recording.times, written["times"])
     assert recording.label.tolist() == written["label"].tolist()
     assert recording.mouse == "M1"
-    assert recording.cell.tolist() == [f"M1/{int(number)}" for number in written["id"]]
+    assert recording.cell_id.tolist() == [f"M1/{int(number)}" for number in written["id"]]
     assert recording.identified.all()
     np.testing.assert_allclose(recording.behavior[:, 0], np.sin(written["times"]), atol=1e-3)
     nearest = np.abs(written["speed_times"][:, None] - written["times"]).argmin(0)
@@ -35,24 +35,24 @@ def test_a_recording_is_what_the_file_holds(tmp_path: Path) -> None:
 @pytest.mark.parametrize("masks", ["image", "pixel"])
 def test_cells_lie_at_the_centre_of_their_mask(tmp_path: Path, masks: str) -> None:
     written = write_calcium(tmp_path / "day1.nwb", masks=masks)
-    recording = read_recording(tmp_path / "day1.nwb", SPEC, NAMES)
+    recording = read_calcium_nwb(tmp_path / "day1.nwb", SPEC, NAMES)
     np.testing.assert_allclose(recording.position, written["position"][:, :2].round() + 1)
 
 
 def test_positions_can_be_a_column(tmp_path: Path) -> None:
     written = write_calcium(tmp_path / "day1.nwb", masks="column")
-    recording = read_recording(tmp_path / "day1.nwb", SPEC, replace(NAMES, position="place"))
+    recording = read_calcium_nwb(tmp_path / "day1.nwb", SPEC, replace(NAMES, position="place"))
     np.testing.assert_allclose(recording.position, written["position"], rtol=1e-6)
 
 
 def test_cells_without_an_id_are_known_in_their_file_alone(tmp_path: Path) -> None:
     write_calcium(tmp_path / "day1.nwb", id=np.array([np.nan] * 5 + [*range(31)], dtype=float))
-    recording = read_recording(tmp_path / "day1.nwb", SPEC, NAMES)
+    recording = read_calcium_nwb(tmp_path / "day1.nwb", SPEC, NAMES)
     assert 0 < (~recording.identified).sum() <= 5
-    assert all("day1/row" in cell for cell in recording.cell[~recording.identified])
-    nameless = read_recording(tmp_path / "day1.nwb", SPEC, replace(NAMES, cell_id=None))
+    assert all("day1/row" in cell for cell in recording.cell_id[~recording.identified])
+    nameless = read_calcium_nwb(tmp_path / "day1.nwb", SPEC, replace(NAMES, cell_id=None))
     assert not nameless.identified.any()
-    assert len(set(nameless.cell)) == len(nameless.cell)
+    assert len(set(nameless.cell_id)) == len(nameless.cell_id)
 
 
 @pytest.mark.parametrize(
@@ -68,14 +68,14 @@ def test_cells_without_an_id_are_known_in_their_file_alone(tmp_path: Path) -> No
 def test_missing_parts_are_named(tmp_path: Path, names: dict[str, str], message: str) -> None:
     write_calcium(tmp_path / "day1.nwb")
     with pytest.raises(DataError, match=message) as raised:
-        read_recording(tmp_path / "day1.nwb", SPEC, replace(NAMES, **names))
+        read_calcium_nwb(tmp_path / "day1.nwb", SPEC, replace(NAMES, **names))
     assert "\n" not in str(raised.value)
 
 
 def test_an_id_that_comes_twice_is_refused(tmp_path: Path) -> None:
     write_calcium(tmp_path / "day1.nwb", id=np.full(36, 7.0))
     with pytest.raises(DataError, match="has a cell_id twice"):
-        read_recording(tmp_path / "day1.nwb", SPEC, NAMES)
+        read_calcium_nwb(tmp_path / "day1.nwb", SPEC, NAMES)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_an_id_that_comes_twice_is_refused(tmp_path: Path) -> None:
 def test_broken_series_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     write_calcium(tmp_path / "day1.nwb", **changes)
     with pytest.raises(DataError, match=message):
-        read_recording(tmp_path / "day1.nwb", SPEC, NAMES)
+        read_calcium_nwb(tmp_path / "day1.nwb", SPEC, NAMES)
 
 
 def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     write_calcium(path)
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(DataError, match="damaged or incomplete"):
-        read_recording(path, SPEC, NAMES)
+        read_calcium_nwb(path, SPEC, NAMES)
 
 
 def module(root: Path, **changes: Any) -> CalciumNWBDataModule:
@@ -136,4 +136,4 @@ def test_without_rois_there_are_no_cells(tmp_path: Path) -> None:
     with h5py.File(path, "a") as file:
         del file["processing/ophys/DfOverF/dff/rois"]
     with pytest.raises(DataError, match="names no ROIs"):
-        read_recording(path, SPEC, NAMES)
+        read_calcium_nwb(path, SPEC, NAMES)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from helpers.calcium import RUN, SESSION, TINY
 
-from blend_pl.data.calcium.simulation import TreeSimulation, write_tree
-from blend_pl.data.calcium.simulation.animal import draw_animal
+from blend_pl.data.calcium.simulation import BugeonSimulation, write_bugeon_dataset
+from blend_pl.data.calcium.simulation.animal import draw_behavior
 from blend_pl.data.calcium.simulation.parameters import FACTORS, SUBTYPES, TUNING
 from blend_pl.errors import ConfigError, DataError
 
@@ -16,13 +16,13 @@ from blend_pl.errors import ConfigError, DataError
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("simulation") / "tree"
-    write_tree(TINY, folder)
+    write_bugeon_dataset(TINY, folder)
     return folder
 
 
 def test_the_layout_is_the_published_one(tree: Path) -> None:
     assert {path.name for path in tree.glob("*.txt")} == {"ttypes.names.txt", "genes.names.txt", "states.names.txt"}
-    n = round(TINY.n_cells * TINY.seen)
+    n = round(TINY.n_cells * TINY.visible_fraction)
     cells = {path.name: np.load(path).shape for path in (tree / SESSION).glob("*.npy")}
     names = ("UniqueID", "gene_count", "prob_ttypes", "stackPosCorrected", "depth", "plane")
     assert cells.keys() == {f"neuron.{name}.npy" for name in names}
@@ -51,8 +51,8 @@ def test_what_makes_reading_hard_is_there(tree: Path) -> None:
 
 
 def test_equal_parameters_give_equal_trees(tree: Path, tmp_path: Path) -> None:
-    write_tree(TINY, tmp_path / "same")
-    write_tree(replace(TINY, seed=1), tmp_path / "other")
+    write_bugeon_dataset(TINY, tmp_path / "same")
+    write_bugeon_dataset(replace(TINY, seed=1), tmp_path / "other")
     files = sorted(path.relative_to(tree) for path in tree.rglob("*.npy"))
     assert all((tree / path).read_bytes() == (tmp_path / "same" / path).read_bytes() for path in files)
     activity = RUN / "frame.neuralActivity.npy"
@@ -61,7 +61,9 @@ def test_equal_parameters_give_equal_trees(tree: Path, tmp_path: Path) -> None:
 
 def test_several_processes_write_one_tree(tmp_path: Path) -> None:
     small = replace(TINY, n_mice=1, n_sessions=1, n_frames=50)
-    processes = [get_context("fork").Process(target=write_tree, args=(small, tmp_path / "tree")) for _ in range(4)]
+    processes = [
+        get_context("fork").Process(target=write_bugeon_dataset, args=(small, tmp_path / "tree")) for _ in range(4)
+    ]
     for process in processes:
         process.start()
     for process in processes:
@@ -72,16 +74,16 @@ def test_several_processes_write_one_tree(tmp_path: Path) -> None:
 
 def test_other_folders_are_left_alone(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds something other than this simulated tree"):
-        write_tree(replace(TINY, seed=1), tree)
+        write_bugeon_dataset(replace(TINY, seed=1), tree)
     (tmp_path / "diary.txt").write_text("mine")
     with pytest.raises(DataError, match="choose another folder"):
-        write_tree(TINY, tmp_path)
+        write_bugeon_dataset(TINY, tmp_path)
     assert json.loads((tree / "simulation.json").read_text())["seed"] == TINY.seed
 
 
 def test_states_are_what_they_are_called() -> None:
-    animal = draw_animal(4000, np.random.default_rng(0))
-    speed = np.interp(animal.frames, animal.times, animal.speed)
+    animal = draw_behavior(4000, np.random.default_rng(0))
+    speed = np.interp(animal.frame_times, animal.times, animal.speed)
     assert set(animal.state) == {0, 1, 2}
     assert speed[animal.state == 0].min() > speed[animal.state != 0].max()
     np.testing.assert_allclose(animal.factors.mean(0), 0, atol=1e-9)
@@ -89,7 +91,7 @@ def test_states_are_what_they_are_called() -> None:
 
 
 def test_cells_follow_behaviour_as_their_type_does(tmp_path: Path) -> None:
-    write_tree(TreeSimulation(n_mice=1, n_sessions=1, n_cells=120, n_frames=3000), tmp_path / "tree")
+    write_bugeon_dataset(BugeonSimulation(n_mice=1, n_sessions=1, n_cells=120, n_frames=3000), tmp_path / "tree")
     names = (tmp_path / "tree" / SESSION / "neuron.ttype.txt").read_text().split()
     label = np.array([name.split("-")[0] for name in names])
     activity = np.load(tmp_path / "tree" / RUN / "frame.neuralActivity.npy")
@@ -116,7 +118,7 @@ def test_every_subclass_is_tuned() -> None:
         {"n_mice": 0},
         {"n_mice": 5},
         {"n_frames": 0},
-        {"seen": 0.0},
+        {"visible_fraction": 0.0},
         {"excitatory": 1.1},
         {"gain": -1.0},
         {"stimuli": ()},
@@ -124,4 +126,4 @@ def test_every_subclass_is_tuned() -> None:
 )
 def test_impossible_simulations_are_refused(changes: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=rf"simulation: {next(iter(changes))}"):
-        TreeSimulation(**changes)  # type: ignore[arg-type]
+        BugeonSimulation(**changes)  # type: ignore[arg-type]

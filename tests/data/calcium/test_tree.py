@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from helpers.calcium import RUN, SESSION, SPEC, TINY
 
-from blend_pl.data.calcium.cells import gather_cells
-from blend_pl.data.calcium.simulation import write_tree
-from blend_pl.data.calcium.simulation.files import MORE_CELLS
-from blend_pl.data.calcium.tree import read_tree
+from blend_pl.data.calcium.cells import split_cells
+from blend_pl.data.calcium.simulation import write_bugeon_dataset
+from blend_pl.data.calcium.simulation.files import N_EXTRA_CELLS
+from blend_pl.data.calcium.tree import read_bugeon_dataset
 from blend_pl.errors import ConfigError, DataError
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tree") / "tree"
-    write_tree(TINY, folder)
+    write_bugeon_dataset(TINY, folder)
     return folder
 
 
@@ -28,24 +28,24 @@ def own(tree: Path, tmp_path: Path) -> Path:
 
 
 def test_all_sessions_of_all_mice_are_read(tree: Path) -> None:
-    recordings = read_tree(SPEC, tree)
+    recordings = read_bugeon_dataset(SPEC, tree)
     assert [r.name for r in recordings] == [f"{m}/2019-10-0{d}/Blank/01" for m in ("SB025", "SB026") for d in (1, 2)]
     assert [r.mouse for r in recordings] == ["SB025"] * 2 + ["SB026"] * 2
 
 
 def test_a_recording_is_what_the_files_hold(tree: Path) -> None:
-    recording = read_tree(SPEC, tree)[0]
+    recording = read_bugeon_dataset(SPEC, tree)[0]
     assert np.array_equal(recording.activity, np.load(tree / RUN / "frame.neuralActivity.npy"))
     assert np.array_equal(recording.times, np.load(tree / RUN / "frame.times.npy")[:, 0])
     assert recording.label.tolist() == (tree / SESSION / "neuron.ttype.txt").read_text().split()
     assert np.array_equal(recording.position, np.load(tree / SESSION / "neuron.stackPosCorrected.npy").astype("f4"))
     states = np.load(tree / RUN / "frame.states.npy")[:, 0]
     assert np.array_equal(recording.behavior[:, 2:].argmax(1), states)
-    assert recording.states == 3
+    assert recording.n_states == 3
 
 
 def test_behaviour_is_read_at_the_frames(tree: Path) -> None:
-    recording = read_tree(SPEC, tree)[1]
+    recording = read_bugeon_dataset(SPEC, tree)[1]
     session = tree / "SB025/2019-10-02/Blank/01"
     for channel, (name, clock) in enumerate([("running.speed", "running"), ("eye.size", "eye")]):
         values, times = np.load(session / f"{name}.npy")[:, 0], np.load(session / f"{clock}.times.npy")[:, 0]
@@ -54,7 +54,7 @@ def test_behaviour_is_read_at_the_frames(tree: Path) -> None:
 
 
 def test_a_blink_is_bridged_and_a_closed_eye_is_missing(tree: Path) -> None:
-    recording = read_tree(SPEC, tree)[0]
+    recording = read_bugeon_dataset(SPEC, tree)[0]
     missing = recording.times[np.isnan(recording.behavior[:, 1])]
     clock, pupil = (np.load(tree / RUN / f"eye.{name}.npy")[:, 0] for name in ("times", "size"))
     assert np.isnan(pupil[100:110]).all()
@@ -64,31 +64,33 @@ def test_a_blink_is_bridged_and_a_closed_eye_is_missing(tree: Path) -> None:
 
 
 def test_cells_keep_their_name_over_days_if_they_have_an_id(tree: Path) -> None:
-    first, second = read_tree(SPEC, tree)[:2]
+    first, second = read_bugeon_dataset(SPEC, tree)[:2]
     unique = np.load(tree / SESSION / "neuron.UniqueID.npy")[:, 0]
     assert np.array_equal(first.identified, np.isfinite(unique))
-    assert all(first.cell[first.identified] == [f"SB025/{int(u)}" for u in unique[np.isfinite(unique)]])
-    shared = set(first.cell) & set(second.cell)
+    assert all(first.cell_id[first.identified] == [f"SB025/{int(u)}" for u in unique[np.isfinite(unique)]])
+    shared = set(first.cell_id) & set(second.cell_id)
     assert shared
-    assert shared <= set(first.cell[first.identified])
-    label = [dict(zip(r.cell, r.label, strict=True)) for r in (first, second)]
+    assert shared <= set(first.cell_id[first.identified])
+    label = [dict(zip(r.cell_id, r.label, strict=True)) for r in (first, second)]
     assert all(label[0][cell] == label[1][cell] for cell in shared)
-    assert len(set(first.cell)) == len(first.cell)
+    assert len(set(first.cell_id)) == len(first.cell_id)
 
 
 def test_mice_stimuli_and_channels_can_be_chosen(tmp_path: Path) -> None:
-    write_tree(replace(TINY, n_sessions=1, stimuli=("Blank", "Natural Scenes")), tmp_path / "tree")
+    write_bugeon_dataset(replace(TINY, n_sessions=1, stimuli=("Blank", "Natural Scenes")), tmp_path / "tree")
     spec = replace(SPEC, mice=["SB026"], recordings=["*/01"], behavior=["eye_x"], state=False)
-    recordings = read_tree(spec, tmp_path / "tree")
+    recordings = read_bugeon_dataset(spec, tmp_path / "tree")
     assert [r.name for r in recordings] == [f"SB026/2019-10-01/{s}/01" for s in ("Blank", "Natural Scenes")]
     assert recordings[0].behavior.shape[1] == 1
-    assert np.array_equal(recordings[0].cell, recordings[1].cell)
+    assert np.array_equal(recordings[0].cell_id, recordings[1].cell_id)
 
 
 def test_a_run_that_does_not_fit_its_cell_table_is_refused(tree: Path) -> None:
     n = len((tree / SESSION / "neuron.ttype.txt").read_text().split())
-    with pytest.raises(DataError, match=rf"Blank/02 has {n + MORE_CELLS} neurons, the cell table of .* has {n}; leave"):
-        read_tree(replace(SPEC, recordings=["*/02"]), tree)
+    with pytest.raises(
+        DataError, match=rf"Blank/02 has {n + N_EXTRA_CELLS} neurons, the cell table of .* has {n}; leave"
+    ):
+        read_bugeon_dataset(replace(SPEC, recordings=["*/02"]), tree)
 
 
 def _rewrite(name: str, change: Callable[[np.ndarray], np.ndarray], folder: Path = RUN) -> Callable[[Path], None]:
@@ -154,7 +156,7 @@ def test_a_broken_tree_is_refused_in_one_line(own: Path, breakage: Callable[[Pat
     breakage(own)
     spec = replace(SPEC, mice=["SB025", "SB026"])
     with pytest.raises(DataError, match=message) as raised:
-        gather_cells(read_tree(spec, own), spec.cells, spec.types)
+        split_cells(read_bugeon_dataset(spec, own), spec.cells, spec.types)
     assert "\n" not in str(raised.value)
 
 
@@ -167,21 +169,21 @@ def test_a_broken_tree_is_refused_in_one_line(own: Path, breakage: Callable[[Pat
 )
 def test_a_spec_that_matches_nothing_is_refused(tree: Path, changes: dict[str, list[str]], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        read_tree(replace(SPEC, **changes), tree)  # type: ignore[arg-type]
+        read_bugeon_dataset(replace(SPEC, **changes), tree)  # type: ignore[arg-type]
 
 
 def test_a_folder_without_mice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no folder of a mouse"):
-        read_tree(SPEC, tmp_path)
+        read_bugeon_dataset(SPEC, tmp_path)
 
 
 def test_unknown_behaviour_is_refused(tree: Path) -> None:
     with pytest.raises(ConfigError, match=r"names 'whisking'; the published tree has running, pupil"):
-        read_tree(replace(SPEC, behavior=["whisking"]), tree)
+        read_bugeon_dataset(replace(SPEC, behavior=["whisking"]), tree)
 
 
 def test_two_dimensional_positions_get_their_depth(own: Path) -> None:
     path = own / SESSION / "neuron.stackPosCorrected.npy"
     whole = np.load(path)
     np.save(path, whole[:, :2])
-    assert np.array_equal(read_tree(SPEC, own)[0].position, whole.astype("f4"))
+    assert np.array_equal(read_bugeon_dataset(SPEC, own)[0].position, whole.astype("f4"))

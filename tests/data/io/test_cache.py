@@ -19,12 +19,12 @@ from filelock import FileLock
 from torch import Tensor
 
 import blend_pl.data.io.cache as cache
-from blend_pl.data.io.cache import cached
+from blend_pl.data.io.cache import cached_sessions
 from blend_pl.data.nlb.session import SessionTensors
-from blend_pl.data.nlb.spec import Behavior, Files, SessionSpec, Window
+from blend_pl.data.nlb.spec import BehaviorSpec, SessionFiles, SessionSpec, WindowSpec
 from blend_pl.errors import DataError
 
-SPEC = SessionSpec("mine", Files("*.nwb"), Window(-250, 450), Behavior("hand_vel", 100))
+SPEC = SessionSpec("mine", SessionFiles("*.nwb"), WindowSpec(-250, 450), BehaviorSpec("hand_vel", 100))
 
 
 def session(trials: int = 4) -> SessionTensors:
@@ -32,14 +32,14 @@ def session(trials: int = 4) -> SessionTensors:
     return SessionTensors(
         spikes=torch.arange(n * 2, dtype=torch.uint8).reshape(trials, 3, 2),
         observed=torch.ones(trials, 3, 2, dtype=torch.bool),
-        scored=torch.ones(trials, 2, dtype=torch.bool),
+        scoring_mask=torch.ones(trials, 2, dtype=torch.bool),
         behavior=torch.full((trials, 3, 1), torch.nan),
         trial_id=torch.arange(trials),
         jitter=torch.zeros(trials, dtype=torch.int64),
         condition=torch.full((trials,), -1),
         decode_mask=torch.ones(trials, 1, dtype=torch.bool),
-        group=torch.full((trials,), -1),
-        produced=torch.full((trials,), torch.nan, dtype=torch.float64),
+        timing_condition=torch.full((trials,), -1),
+        produced_interval=torch.full((trials,), torch.nan, dtype=torch.float64),
         psth=torch.empty(0, 2, 2, dtype=torch.float64),
         unit_id=torch.tensor([7, 3]),
         n_heldin=1,
@@ -88,7 +88,7 @@ def entries(folder: Path) -> list[Path]:
 
 
 def test_second_call_reads_what_the_first_made(tmp_path: Path, recording: Path, make: Maker) -> None:
-    results = [cached(tmp_path / "cache", [recording], {"spec": SPEC, "bin_ms": 5}, make) for _ in range(2)]
+    results = [cached_sessions(tmp_path / "cache", [recording], {"spec": SPEC, "bin_ms": 5}, make) for _ in range(2)]
     assert make.calls == 1
     assert same(results[0], results[1])
     assert same(results[1], make())
@@ -96,20 +96,20 @@ def test_second_call_reads_what_the_first_made(tmp_path: Path, recording: Path, 
 
 def test_changing_a_read_tensor_leaves_the_entry_alone(tmp_path: Path, recording: Path, make: Maker) -> None:
     for _ in range(2):
-        cached(tmp_path, [recording], {}, make)["train"].spikes.fill_(99)
-    assert same(cached(tmp_path, [recording], {}, make), make())
+        cached_sessions(tmp_path, [recording], {}, make)["train"].spikes.fill_(99)
+    assert same(cached_sessions(tmp_path, [recording], {}, make), make())
 
 
 def test_a_view_is_stored_without_its_base(tmp_path: Path, recording: Path) -> None:
     base = torch.zeros(1000, 1000, 2, dtype=torch.uint8)
-    cached(tmp_path, [recording], {}, lambda: {"train": replace(session(), spikes=base[:4, :3])})
+    cached_sessions(tmp_path, [recording], {}, lambda: {"train": replace(session(), spikes=base[:4, :3])})
     assert entries(tmp_path)[0].stat().st_size < 20_000
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"spec": replace(SPEC, window=Window(-250, 455))},
+        {"spec": replace(SPEC, window=WindowSpec(-250, 455))},
         {"spec": replace(SPEC, behavior=replace(SPEC.behavior, lag_ms=120))},
         {"spec": replace(SPEC, behavior=None)},
         {"bin_ms": 20},
@@ -119,28 +119,28 @@ def test_a_view_is_stored_without_its_base(tmp_path: Path, recording: Path) -> N
 )
 def test_other_settings_make_another_entry(tmp_path: Path, recording: Path, make: Maker, change: dict) -> None:
     settings = {"spec": SPEC, "bin_ms": 5}
-    cached(tmp_path, [recording], settings, make)
-    cached(tmp_path, [recording], settings | change, make)
-    cached(tmp_path, [recording], settings, make)
+    cached_sessions(tmp_path, [recording], settings, make)
+    cached_sessions(tmp_path, [recording], settings | change, make)
+    cached_sessions(tmp_path, [recording], settings, make)
     assert make.calls == len(entries(tmp_path)) == 2
 
 
 def test_other_content_of_equal_size_and_time_makes_another_entry(tmp_path: Path, recording: Path, make: Maker) -> None:
-    cached(tmp_path, [recording], {}, make)
+    cached_sessions(tmp_path, [recording], {}, make)
     before = recording.stat()
     time.sleep(0.02)
     recording.write_bytes(b"SPIKES")
     os.utime(recording, ns=(before.st_atime_ns, before.st_mtime_ns))
-    cached(tmp_path, [recording], {}, make)
+    cached_sessions(tmp_path, [recording], {}, make)
     assert make.calls == 2
 
 
 def test_another_format_makes_another_entry(
     tmp_path: Path, recording: Path, make: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cached(tmp_path, [recording], {}, make)
-    monkeypatch.setattr(cache, "FORMAT", cache.FORMAT + 1)
-    cached(tmp_path, [recording], {}, make)
+    cached_sessions(tmp_path, [recording], {}, make)
+    monkeypatch.setattr(cache, "CACHE_FORMAT", cache.CACHE_FORMAT + 1)
+    cached_sessions(tmp_path, [recording], {}, make)
     assert make.calls == 2
 
 
@@ -148,18 +148,18 @@ def test_train_and_test_file_are_not_interchangeable(tmp_path: Path, recording: 
     other = tmp_path / "other.nwb"
     other.write_bytes(b"other")
     for files in ([recording, other], [other, recording], [recording]):
-        cached(tmp_path / "cache", files, {}, make)
+        cached_sessions(tmp_path / "cache", files, {}, make)
     assert make.calls == 3
 
 
 def test_path_and_time_alone_do_not_matter(tmp_path: Path, recording: Path, make: Maker) -> None:
-    cached(tmp_path / "cache", [recording], {"spec": SPEC}, make)
+    cached_sessions(tmp_path / "cache", [recording], {"spec": SPEC}, make)
     os.utime(recording, (1, 1))
-    cached(tmp_path / "cache", [recording], {"spec": SPEC}, make)
+    cached_sessions(tmp_path / "cache", [recording], {"spec": SPEC}, make)
     moved = tmp_path / "elsewhere" / "renamed.nwb"
     moved.parent.mkdir()
     recording.rename(moved)
-    cached(tmp_path / "cache", [moved], {"spec": SPEC}, make)
+    cached_sessions(tmp_path / "cache", [moved], {"spec": SPEC}, make)
     assert make.calls == 1
 
 
@@ -171,15 +171,15 @@ def test_a_known_file_is_not_hashed_again(
     other = tmp_path / "other.nwb"
     other.write_bytes(b"other")
     for files in ([recording], [recording, other], [recording, other]):
-        cached(tmp_path / "cache", files, {}, make)
+        cached_sessions(tmp_path / "cache", files, {}, make)
     assert hashed == [recording, other]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"a": 1}', "\udcff"])
 def test_a_damaged_index_is_ignored(tmp_path: Path, recording: Path, make: Maker, content: str) -> None:
-    cached(tmp_path, [recording], {}, make)
+    cached_sessions(tmp_path, [recording], {}, make)
     (tmp_path / "digests.json").write_bytes(content.encode(errors="surrogateescape"))
-    cached(tmp_path, [recording], {}, make)
+    cached_sessions(tmp_path, [recording], {}, make)
     assert make.calls == 1
 
 
@@ -198,7 +198,7 @@ def test_a_damaged_entry_is_made_anew(
     tmp_path: Path, recording: Path, make: Maker, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder, mark = tmp_path / "cache", tmp_path / "executed"
-    cached(folder, [recording], {}, make)
+    cached_sessions(folder, [recording], {}, make)
     (entry,) = entries(folder)
     whole = entry.read_bytes()
     match damage:
@@ -215,7 +215,7 @@ def test_a_damaged_entry_is_made_anew(
         case "pickle":
             torch.save({"train": Payload(mark)}, entry)
     with caplog.at_level("WARNING"):
-        assert same(cached(folder, [recording], {}, make), make())
+        assert same(cached_sessions(folder, [recording], {}, make), make())
     assert f"cannot read the cache entry {entry}" in caplog.text
     assert entry.stat().st_size == len(whole)
     assert not mark.exists()
@@ -226,15 +226,15 @@ def test_what_make_raises_leaves_nothing(tmp_path: Path, recording: Path, make: 
         raise DataError("no trials")
 
     with pytest.raises(DataError, match=r"^no trials$"):
-        cached(tmp_path / "cache", [recording], {}, fail)
+        cached_sessions(tmp_path / "cache", [recording], {}, fail)
     assert entries(tmp_path / "cache") == []
-    cached(tmp_path / "cache", [recording], {}, make)
+    cached_sessions(tmp_path / "cache", [recording], {}, make)
     assert make.calls == 1
 
 
 def test_missing_recording(tmp_path: Path, make: Maker) -> None:
     with pytest.raises(DataError, match=r"cannot read .*gone\.nwb: No such file or directory"):
-        cached(tmp_path, [tmp_path / "gone.nwb"], {}, make)
+        cached_sessions(tmp_path, [tmp_path / "gone.nwb"], {}, make)
 
 
 @pytest.fixture
@@ -267,20 +267,20 @@ def test_a_read_only_folder_serves_its_entries(
 ) -> None:
     recording, folder = public_folder / "session.nwb", public_folder / "cache"
     recording.write_bytes(b"spikes")
-    made = cached(folder, [recording], {}, make)
+    made = cached_sessions(folder, [recording], {}, make)
     (folder / "digests.json").unlink()
     folder.chmod(0o555)
     unprivileged()
-    assert same(cached(folder, [recording], {}, make), made)
+    assert same(cached_sessions(folder, [recording], {}, make), made)
     assert make.calls == 1
     with pytest.raises(DataError, match=r"cannot write .*: Permission denied; .*--data\.cache_dir"):
-        cached(folder, [recording], {"other": 1}, make)
+        cached_sessions(folder, [recording], {"other": 1}, make)
     assert make.calls == 1
 
 
 def test_a_file_in_place_of_the_folder(recording: Path, make: Maker) -> None:
     with pytest.raises(DataError, match=r"cannot write .*session\.nwb.*--data\.cache_dir"):
-        cached(recording, [recording], {}, make)
+        cached_sessions(recording, [recording], {}, make)
     assert make.calls == 0
 
 
@@ -293,7 +293,7 @@ def test_a_folder_that_takes_no_lock(
 
     monkeypatch.setattr(FileLock, "acquire", refuse)
     with pytest.raises(DataError, match=rf"{os.strerror(code)}; .*--data\.cache_dir"):
-        cached(tmp_path, [recording], {}, make)
+        cached_sessions(tmp_path, [recording], {}, make)
     assert make.calls == 0
 
 
@@ -304,12 +304,12 @@ def test_a_full_disk(tmp_path: Path, recording: Path, room: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
     try:
         with pytest.raises(DataError, match=r"cannot write .*: File too large; .*--data\.cache_dir") as raised:
-            cached(tmp_path / "cache", [recording], {}, lambda: big)
+            cached_sessions(tmp_path / "cache", [recording], {}, lambda: big)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(raised.value)
     assert entries(tmp_path / "cache") == []
-    assert same(cached(tmp_path / "cache", [recording], {}, lambda: big), big)
+    assert same(cached_sessions(tmp_path / "cache", [recording], {}, lambda: big), big)
 
 
 def test_torch_failing_for_no_known_reason(
@@ -320,7 +320,7 @@ def test_torch_failing_for_no_known_reason(
 
     monkeypatch.setattr(torch, "save", fail)
     with pytest.raises(DataError, match=r"cannot write .*: enforce fail at line 1;"):
-        cached(tmp_path, [recording], {}, make)
+        cached_sessions(tmp_path, [recording], {}, make)
 
 
 def run(tmp_path: Path, recording: Path, mode: str) -> None:
@@ -342,7 +342,7 @@ def run(tmp_path: Path, recording: Path, mode: str) -> None:
 
     if mode == "writing":
         torch.save = save_half
-    sys.exit(not same(cached(tmp_path / "cache", [recording], {}, make), Maker()()))
+    sys.exit(not same(cached_sessions(tmp_path / "cache", [recording], {}, make), Maker()()))
 
 
 def start(tmp_path: Path, recording: Path, mode: str) -> ForkProcess:
@@ -374,6 +374,6 @@ def test_a_killed_process_leaves_nothing_half_written(
     folder = tmp_path / "cache"
     assert entries(folder) == []
     assert len(list(folder.glob(".*.pt"))) == (mode == "writing")
-    assert same(cached(folder, [recording], {}, make), make())
+    assert same(cached_sessions(folder, [recording], {}, make), make())
     assert len(entries(folder)) == 1
     assert list(folder.glob(".*.pt")) == []

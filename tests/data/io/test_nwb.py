@@ -9,7 +9,7 @@ from helpers.nwb_files import write_maze
 from pynwb import NWBHDF5IO, NWBFile, TimeSeries
 from pynwb.behavior import Position, SpatialSeries
 
-from blend_pl.data.io.nwb import has_series, open_nwb, read_series, read_trials, read_units, require
+from blend_pl.data.io.nwb import has_time_series, open_nwb, read_time_series, read_trials, read_units, require_column
 from blend_pl.errors import DataError
 
 
@@ -69,17 +69,17 @@ def test_series_with_timestamps(maze: Path) -> None:
         theirs = io.read().processing["behavior"]["hand_vel"]
         data, times = theirs.data[()], theirs.timestamps[()]
     with open_nwb(maze) as file:
-        ours = read_series(file, "hand_vel")
+        ours = read_time_series(file, "hand_vel")
     np.testing.assert_array_equal(ours.data, data)
-    np.testing.assert_array_equal(ours.times, times)
+    np.testing.assert_array_equal(ours.timestamps, times)
     assert ours.columns == ["x", "y"]
 
 
 def test_series_with_a_rate_becomes_a_float_column(nested: Path) -> None:
     with open_nwb(nested) as file:
-        series = read_series(file, "wheel")
+        series = read_time_series(file, "wheel")
         assert read_trials(file) is None
-    np.testing.assert_allclose(series.times, [0.5, 0.51, 0.52])
+    np.testing.assert_allclose(series.timestamps, [0.5, 0.51, 0.52])
     assert series.data.tolist() == [[1.0], [2.0], [4.0]]
     assert series.data.dtype == np.float64
     assert series.columns == []
@@ -87,21 +87,21 @@ def test_series_with_a_rate_becomes_a_float_column(nested: Path) -> None:
 
 def test_nested_series_keep_their_precision(nested: Path) -> None:
     with open_nwb(nested) as file:
-        assert read_series(file, "hand").data.dtype == np.float32
-        assert read_series(file, "Position/eye").data.shape == (5, 2)
-        assert read_series(file, "gaze/eye").data.shape == (3, 1)
-        assert has_series(file, "hand")
-        assert not has_series(file, "and")
+        assert read_time_series(file, "hand").data.dtype == np.float32
+        assert read_time_series(file, "Position/eye").data.shape == (5, 2)
+        assert read_time_series(file, "gaze/eye").data.shape == (3, 1)
+        assert has_time_series(file, "hand")
+        assert not has_time_series(file, "and")
 
 
 def test_a_name_of_two_series_is_refused_with_both_paths(nested: Path) -> None:
     with open_nwb(nested) as file, pytest.raises(DataError, match=r"behavior/Position/eye or .*gaze/eye"):
-        read_series(file, "eye")
+        read_time_series(file, "eye")
 
 
 def test_a_missing_series_is_refused_with_those_there_are(maze: Path) -> None:
     with open_nwb(maze) as file, pytest.raises(DataError, match=r"no time series 'finger_vel'.*behavior/hand_vel"):
-        read_series(file, "finger_vel")
+        read_time_series(file, "finger_vel")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_unusable_timestamps_are_refused(tmp_path: Path, times: list[float], mes
         file["processing/wheel/data"] = np.zeros(3)
         file["processing/wheel/timestamps"] = times
         with pytest.raises(DataError, match=message):
-            read_series(file, "wheel")
+            read_time_series(file, "wheel")
 
 
 def test_series_of_images_are_refused(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_series_of_images_are_refused(tmp_path: Path) -> None:
         file["acquisition/frames/data"] = np.zeros((3, 4, 4))
         file["acquisition/frames/timestamps"] = np.arange(3.0)
         with pytest.raises(DataError, match=r"shape \(3, 4, 4\)"):
-            read_series(file, "frames")
+            read_time_series(file, "frames")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
@@ -161,4 +161,4 @@ def test_spike_times_that_are_no_numbers_are_refused(maze: Path) -> None:
 
 def test_a_missing_column_is_refused_with_those_there_are() -> None:
     with pytest.raises(DataError, match=r"the table has no column 'go'; set window.align to one it has: start, stop"):
-        require({"start": np.zeros(1), "stop": np.zeros(1)}, "go", "window.align", "the table")
+        require_column({"start": np.zeros(1), "stop": np.zeros(1)}, "go", "window.align", "the table")

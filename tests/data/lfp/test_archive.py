@@ -7,12 +7,12 @@ import pytest
 from helpers.local_server import LocalAnswer, LocalServer, serving
 
 from blend_pl.data.lfp.archive import flint_path, makin_paths, nwb_paths
-from blend_pl.data.lfp.spec import Archive
+from blend_pl.data.lfp.spec import ZenodoArchive
 from blend_pl.errors import DataError
 
 SESSION = "indy_20160407_02"
 RECORDS = {11: {f"{SESSION}.mat": b"m" * 9000, "other.mat": b"o"}, 12: {f"{SESSION}.nwb": b"n" * 300_000}}
-ARCHIVE = Archive([*RECORDS])
+ARCHIVE = ZenodoArchive([*RECORDS])
 
 
 class Zenodo(LocalServer):
@@ -88,7 +88,7 @@ def test_what_cannot_be_found_is_told_with_what_to_do(zenodo: Zenodo, tmp_path: 
             r"there is no indy_20160407_02\.mat .*zenodo\.org/records/3854034",
         ),
         (lambda: makin_paths("indy_1", tmp_path, ARCHIVE, zenodo.url), r"none of the Zenodo records 11, 12 has indy_1"),
-        (lambda: makin_paths(SESSION, tmp_path, Archive([99]), zenodo.url), "HTTP status 404"),
+        (lambda: makin_paths(SESSION, tmp_path, ZenodoArchive([99]), zenodo.url), "HTTP status 404"),
         (lambda: makin_paths(SESSION, tmp_path, ARCHIVE, "http://127.0.0.1:9/api"), "ConnectionError .* by hand"),
         (lambda: flint_path("e2_1", tmp_path), r"there is no Flint_2012_e2\.mat in .*crcns\.org.*put it there"),
         (lambda: flint_path("e1_1", tmp_path), r"several files are named Flint_2012_e1\.mat"),

@@ -9,7 +9,7 @@ from helpers.lfp import InMemory, in_memory, recording
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blend_pl.data.lfp.batches import BalancedSegments, EverySegment, SessionBatch
+from blend_pl.data.lfp.batches import BalancedSessionSampler, SequentialSegmentSampler, SessionBatch
 from blend_pl.errors import TeacherError
 
 
@@ -32,10 +32,10 @@ def starts(sizes: list[int]) -> list[np.ndarray]:
 def test_sessions_are_balanced_and_ranks_share_what_one_would_have(
     sizes: list[int], batch_size: int, world_size: int, epoch: int
 ) -> None:
-    ranks = [BalancedSegments(starts(sizes), batch_size, 7, rank, world_size) for rank in range(world_size)]
+    ranks = [BalancedSessionSampler(starts(sizes), batch_size, 7, rank, world_size) for rank in range(world_size)]
     for plan in ranks:
         plan.set_epoch(epoch)
-    alone = BalancedSegments(starts(sizes), batch_size * world_size, 7)
+    alone = BalancedSessionSampler(starts(sizes), batch_size * world_size, 7)
     alone.set_epoch(epoch)
     counts: Counter[int] = Counter()
     assert len({len(plan) for plan in [*ranks, alone]}) == 1
@@ -55,7 +55,7 @@ def test_sessions_are_balanced_and_ranks_share_what_one_would_have(
 
 
 def test_an_epoch_draws_anew_and_repeats_nothing_early() -> None:
-    plan = BalancedSegments(starts([12, 12]), 4, seed=1)
+    plan = BalancedSessionSampler(starts([12, 12]), 4, seed=1)
     drawn = []
     for epoch in (0, 1, 0):
         plan.set_epoch(epoch)
@@ -66,7 +66,7 @@ def test_an_epoch_draws_anew_and_repeats_nothing_early() -> None:
 
 @pytest.mark.parametrize("world_size", [1, 3])
 def test_every_segment_comes_once(world_size: int) -> None:
-    plans = [EverySegment(starts([5, 1, 7]), 2, rank, world_size) for rank in range(world_size)]
+    plans = [SequentialSegmentSampler(starts([5, 1, 7]), 2, rank, world_size) for rank in range(world_size)]
     assert len({len(plan) for plan in plans}) == 1
     seen = [(int(n), int(s)) for plan in plans for cut in plan for n, s in zip(cut.sessions, cut.starts, strict=True)]
     assert sorted(seen) == [(n, int(s)) for n, each in enumerate(starts([5, 1, 7])) for s in each]
@@ -89,20 +89,20 @@ def test_a_batch_holds_what_was_recorded(data: InMemory, batch: SessionBatch) ->
 
 
 def test_the_public_batch_has_no_spikes(batch: SessionBatch) -> None:
-    public = batch.public()
+    public = batch.without_privileged()
     assert public.privileged is None
     assert public.sessions == batch.sessions
     with pytest.raises(TeacherError, match="carries none; predict with a student"):
-        public.turned()
+        public.spikes_only()
 
 
 def test_a_turned_batch_has_spikes_alone(batch: SessionBatch) -> None:
-    turned = batch.turned()
+    turned = batch.spikes_only()
     assert batch.privileged is not None
     assert torch.equal(turned.observed, batch.privileged)
     assert torch.equal(turned.target, batch.privileged)
     assert turned.privileged is None
-    assert turned.turned() is turned
+    assert turned.spikes_only() is turned
 
 
 def test_a_batch_moves_as_a_whole(batch: SessionBatch) -> None:

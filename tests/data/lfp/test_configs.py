@@ -7,19 +7,19 @@ from jsonargparse import ArgumentParser
 
 from blend_pl.config import compose
 from blend_pl.data.lfp import MultiSessionDataModule
-from blend_pl.data.lfp.flint import flint_file
-from blend_pl.data.lfp.simulation import SessionsSimulation
+from blend_pl.data.lfp.flint import parse_flint_session
+from blend_pl.data.lfp.simulation import LFPSimulation
 from blend_pl.data.lfp.simulation.parameters import FLINT_SESSIONS, MAKIN_SESSIONS
-from blend_pl.data.lfp.spec import SessionsSpec
+from blend_pl.data.lfp.spec import LFPSpec
 
 DATA = REPOSITORY / "configs/data"
 
 
-def parsed(path: Path) -> tuple[SessionsSpec, SessionsSimulation, list[str]]:
+def parsed(path: Path) -> tuple[LFPSpec, LFPSimulation, list[str]]:
     settings = compose(path)["data"]["init_args"]
     parser = ArgumentParser()
-    parser.add_argument("--spec", type=SessionsSpec)
-    parser.add_argument("--simulation", type=SessionsSimulation, default=SessionsSimulation())
+    parser.add_argument("--spec", type=LFPSpec)
+    parser.add_argument("--simulation", type=LFPSimulation, default=LFPSimulation())
     given = {name: settings[name] for name in ("spec", "simulation") if name in settings}
     made = parser.instantiate_classes(parser.parse_object(given))
     return made.spec, made.simulation, settings["held_out"]
@@ -34,7 +34,7 @@ def test_published_sets_have_their_sessions(name: str, sessions: int, held_out: 
     assert len(set(names)) == len(names) == sessions
     assert set(left_out) < set(names)
     assert len(left_out) == held_out
-    assert all(flint_file(session) for session in spec.flint)
+    assert all(parse_flint_session(session) for session in spec.flint)
     # One record of all behaviour, and the broadband of each session in one of its own.
     assert spec.archive is None or len(set(spec.archive.records)) == 31
 
@@ -53,8 +53,8 @@ def test_the_example_of_own_sessions_serves_files_that_pynwb_wrote(tmp_path: Pat
     settings = compose(DATA / "own_lfp.yaml")["data"]["init_args"]
     module = MultiSessionDataModule(spec, str(tmp_path), source="files", held_out=held_out, split=settings["split"])
     module.setup("fit")
-    assert module.trained == ["day1"]
-    assert module.evaluated == ["day1", "my_last_session"]
+    assert module.training_sessions == ["day1"]
+    assert module.evaluation_sessions == ["day1", "my_last_session"]
     batch = next(iter(module.train_dataloader()))
     assert batch.observed.shape[1:] == (500, 5)
     assert batch.privileged is not None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.lfp_files import EMPTY_TRIAL, flint_trials, tones, unit_times, write_flint_v5, write_flint_v73
 
-from blend_pl.data.lfp.flint import flint_file, read_flint
+from blend_pl.data.lfp.flint import parse_flint_session, read_flint
 from blend_pl.errors import DataError
 
 SPANS = [(5.0, 8.2), (8.2, 13.0), (13.0, 20.0)]
@@ -57,10 +57,10 @@ def test_trials_with_clocks_of_their_own(tmp_path: Path) -> None:
 
 
 def test_sessions_are_named_by_file_and_subject() -> None:
-    assert flint_file("e3_4") == ("Flint_2012_e3.mat", 3)
+    assert parse_flint_session("e3_4") == ("Flint_2012_e3.mat", 3)
     for name in ("e1", "e1_0", "indy_20160407_02"):
         with pytest.raises(DataError, match="there is no Flint session"):
-            flint_file(name)
+            parse_flint_session(name)
 
 
 @BOTH

@@ -11,20 +11,20 @@ from blend_pl.errors import ConfigError, DataError
 
 def test_sessions_that_are_held_out_are_scored_and_not_trained_on() -> None:
     data = in_memory(held_out=["b2"])
-    assert data.trained == ["a1", "a2", "b1"]
-    assert data.evaluated == ["a1", "a2", "b1", "b2"]
-    assert [member.name for member in data.signature.sessions] == data.trained
+    assert data.training_sessions == ["a1", "a2", "b1"]
+    assert data.evaluation_sessions == ["a1", "a2", "b1", "b2"]
+    assert [member.name for member in data.signature.sessions] == data.training_sessions
     seen = {
         name for batches in (data.train_dataloader(), data.val_dataloader()) for b in batches for name in b.sessions
     }
-    assert seen == set(data.trained)
-    assert next(iter(data.every_segment("b2", "test"))).sessions[0] == "b2"
+    assert seen == set(data.training_sessions)
+    assert next(iter(data.segment_dataloader("b2", "test"))).sessions[0] == "b2"
 
 
 def test_a_baseline_may_train_on_all_or_on_one() -> None:
-    assert in_memory(held_out=["b2"], train_on="all").trained == ["a1", "a2", "b1", "b2"]
+    assert in_memory(held_out=["b2"], train_on="all").training_sessions == ["a1", "a2", "b1", "b2"]
     one = in_memory(held_out=["b2"], train_on=["a2"])
-    assert (one.trained, one.evaluated) == (["a2"], ["a2", "b2"])
+    assert (one.training_sessions, one.evaluation_sessions) == (["a2"], ["a2", "b2"])
 
 
 @pytest.mark.parametrize("split", ["random", "blocks"])

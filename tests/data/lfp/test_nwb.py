@@ -7,10 +7,10 @@ import pytest
 from helpers.lfp_files import tones, unit_times, write_own
 
 from blend_pl.data.lfp.nwb import read_nwb
-from blend_pl.data.lfp.spec import NWBNames
+from blend_pl.data.lfp.spec import LFPSeriesNames
 from blend_pl.errors import DataError
 
-VELOCITY = NWBNames(velocity="vel")
+VELOCITY = LFPSeriesNames(velocity="vel")
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_recording_is_what_the_file_holds_at_any_rate(tmp_path: Path, layout: 
 
 def test_velocity_of_a_position_and_of_some_columns(tmp_path: Path) -> None:
     write_own(tmp_path / "day1.nwb", behavior_rate=200.0)
-    recording = read_nwb(tmp_path / "day1.nwb", NWBNames(position="pos", columns=[1, 0]), 1.0)
+    recording = read_nwb(tmp_path / "day1.nwb", LFPSeriesNames(position="pos", columns=[1, 0]), 1.0)
     centres = 2 + (np.arange(recording.n_bins) + 0.5) / 100
     np.testing.assert_allclose(recording.behavior, np.stack([0 * centres + 1, np.cos(centres)], 1), atol=5e-3)
 
@@ -54,15 +54,15 @@ def test_a_file_that_names_no_subject(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("layout", "names", "message"),
     [
-        ({}, NWBNames(velocity="speed"), "has no time series 'speed'.* it has: .*pos"),
-        ({}, NWBNames(velocity="vel", lfp="other"), "one ElectricalSeries other, it has: acquisition/potentials"),
-        ({}, NWBNames(velocity="vel", columns=[0, 2]), r"has 2 columns; correct data\.spec\.names\.columns"),
+        ({}, LFPSeriesNames(velocity="speed"), "has no time series 'speed'.* it has: .*pos"),
+        ({}, LFPSeriesNames(velocity="vel", lfp="other"), "one ElectricalSeries other, it has: acquisition/potentials"),
+        ({}, LFPSeriesNames(velocity="vel", columns=[0, 2]), r"has 2 columns; correct data\.spec\.names\.columns"),
         ({"lfp_rate": 60.0}, VELOCITY, "has 60 samples a second"),
-        ({"seconds": 40.0, "behavior_start": 39.5}, NWBNames(velocity="vel"), None),
+        ({"seconds": 40.0, "behavior_start": 39.5}, LFPSeriesNames(velocity="vel"), None),
     ],
 )
 def test_files_that_do_not_fit_their_names(
-    tmp_path: Path, layout: dict[str, Any], names: NWBNames, message: str | None
+    tmp_path: Path, layout: dict[str, Any], names: LFPSeriesNames, message: str | None
 ) -> None:
     write_own(tmp_path / "day1.nwb", **layout)
     if message is None:

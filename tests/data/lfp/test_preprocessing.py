@@ -4,7 +4,14 @@ from helpers.lfp_files import OMEGA, tones
 from scipy.signal import butter, filtfilt, iirnotch
 
 from blend_pl.data.lfp import preprocessing
-from blend_pl.data.lfp.preprocessing import FLINT, MAKIN, Chain, Waveform, _stretches, lfp_in_bins
+from blend_pl.data.lfp.preprocessing import (
+    FLINT_FILTERS,
+    MAKIN_FILTERS,
+    FilterChain,
+    Waveform,
+    _chunks_with_margin,
+    bin_lfp,
+)
 from blend_pl.errors import DataError
 
 
@@ -34,7 +41,7 @@ def brown() -> np.ndarray:
 
 
 def test_equals_the_described_chain_in_one_piece(brown: np.ndarray) -> None:
-    ours = lfp_in_bins(waveform(brown, 24414.0625), MAKIN, 0.0, 9900, block=50_000)
+    ours = bin_lfp(waveform(brown, 24414.0625), MAKIN_FILTERS, 0.0, 9900, block_samples=50_000)
     theirs = described(brown, 24414.0625, 0.0, 9900)
     inside = slice(3000, 7000)
     error = (ours - theirs)[inside].std(0) / theirs[inside].std(0)
@@ -45,9 +52,9 @@ def test_equals_the_described_chain_in_one_piece(brown: np.ndarray) -> None:
 @pytest.mark.parametrize(("rate", "rows"), [(24414.0625, 1), (24414.0625, 1000), (2000.0, 1), (1000.0, 64), (130.0, 7)])
 def test_no_edges_at_the_borders_of_blocks(brown: np.ndarray, rate: float, rows: int) -> None:
     data = brown[: int(rate * 20)].astype(np.float32)
-    whole = lfp_in_bins(waveform(data, rate, rows=rows), MAKIN, 0.0, 1900, block=10**9)
+    whole = bin_lfp(waveform(data, rate, storage_chunk=rows), MAKIN_FILTERS, 0.0, 1900, block_samples=10**9)
     for block in (97, 5001, 33 * 32):
-        parts = lfp_in_bins(waveform(data, rate, rows=rows), MAKIN, 0.0, 1900, block=block)
+        parts = bin_lfp(waveform(data, rate, storage_chunk=rows), MAKIN_FILTERS, 0.0, 1900, block_samples=block)
         assert np.abs(parts - whole).max() < 1e-4 * whole.std()
 
 
@@ -58,7 +65,9 @@ def test_pieces_that_are_stored_together_are_read_once() -> None:
         reads.append((a, b))
         return data[a:b]
 
-    lfp_in_bins(Waveform("it", read, 40_000, 2, 2000.0, 0.0, rows=4000), MAKIN, 0.0, 1000, block=9000)
+    bin_lfp(
+        Waveform("it", read, 40_000, 2, 2000.0, 0.0, storage_chunk=4000), MAKIN_FILTERS, 0.0, 1000, block_samples=9000
+    )
     assert reads == [(a, a + 8000) for a in range(0, 40_000, 8000)]
 
 
@@ -69,7 +78,7 @@ def test_the_band_is_kept_and_all_else_goes(rate: float) -> None:
     added = 5 * np.sin(OMEGA * 60 * times) + 100 + (times - times[0])
     fast = np.sin(OMEGA * 0.45 * rate * times) if rate > 250 else 0 * times
     data = kept + (added + 3 * fast)[:, None] * np.array([1.0, 2.0, 3.0, 4.0])
-    result = lfp_in_bins(waveform(data, rate, 7.0), MAKIN, 8.0, 2800)
+    result = bin_lfp(waveform(data, rate, 7.0), MAKIN_FILTERS, 8.0, 2800)
     expected = tones(8.0 + (np.arange(2800) + 0.5) / 100, 4)
     # The corner of the high-pass leaves the ends of a slow trend.
     inside = slice(1000, 1800)
@@ -80,7 +89,7 @@ def test_counts_are_scaled_and_what_all_electrodes_share_is_removed() -> None:
     times = np.arange(20_000) / 1000
     data = np.stack([np.sin(OMEGA * 5 * times), -np.sin(OMEGA * 5 * times)], axis=1) * 1000
     shared = 5000 * np.sin(OMEGA * 9 * times)[:, None]
-    result = lfp_in_bins(waveform((data + shared).astype(np.int16), 1000.0, scale=1e-3), MAKIN, 0.0, 2000)
+    result = bin_lfp(waveform((data + shared).astype(np.int16), 1000.0, scale=1e-3), MAKIN_FILTERS, 0.0, 2000)
     assert np.abs(result[500:1500]).max() == pytest.approx(1, abs=0.02)
     assert np.allclose(result.sum(1), 0, atol=1e-5)
 
@@ -88,28 +97,28 @@ def test_counts_are_scaled_and_what_all_electrodes_share_is_removed() -> None:
 def test_flint_keeps_slow_waves() -> None:
     times = np.arange(40_000) / 2000
     data = np.sin(OMEGA * 0.1 * times)[:, None] * [1.0, -1.0]
-    result = lfp_in_bins(waveform(data, 2000.0), FLINT, 0.0, 2000)
+    result = bin_lfp(waveform(data, 2000.0), FLINT_FILTERS, 0.0, 2000)
     expected = np.sin(OMEGA * 0.1 * (np.arange(2000) + 0.5) / 100)
     assert np.abs(result[:, 0] - expected)[100:1900].max() < 0.01
 
 
 def test_a_single_channel_is_not_taken_from_itself() -> None:
     times = np.arange(20_000) / 1000
-    result = lfp_in_bins(waveform(np.sin(OMEGA * 5 * times)[:, None], 1000.0), MAKIN, 0.0, 2000)
+    result = bin_lfp(waveform(np.sin(OMEGA * 5 * times)[:, None], 1000.0), MAKIN_FILTERS, 0.0, 2000)
     assert result[500:1500].std() == pytest.approx(0.5**0.5, rel=0.02)
 
 
 def test_waveforms_that_cannot_be_used() -> None:
     with pytest.raises(DataError, match=r"it has 80 samples a second; .* at least 100"):
-        lfp_in_bins(waveform(np.ones((800, 1)), 80.0), MAKIN, 0.0, 100)
+        bin_lfp(waveform(np.ones((800, 1)), 80.0), MAKIN_FILTERS, 0.0, 100)
     data = np.ones((20_000, 2))
     data[7000, 1] = np.nan
     with pytest.raises(DataError, match="it has samples that are not finite"):
-        lfp_in_bins(waveform(data, 1000.0), MAKIN, 0.0, 1000)
+        bin_lfp(waveform(data, 1000.0), MAKIN_FILTERS, 0.0, 1000)
 
 
-@pytest.mark.parametrize("chain", [MAKIN, FLINT])
-def test_no_edges_at_the_borders_of_stretches(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("chain", [MAKIN_FILTERS, FLINT_FILTERS])
+def test_no_edges_at_the_borders_of_stretches(chain: FilterChain, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a signal that wanders and hums, as broadband does."""
     rng = np.random.default_rng(0)
     times = np.arange(60_000) / 500
@@ -117,8 +126,8 @@ def test_no_edges_at_the_borders_of_stretches(chain: Chain, monkeypatch: pytest.
     data += 20 * rng.standard_normal(data.shape) + 100 * np.sin(OMEGA * 60 * times)[:, None] * [1.0, -1.0, 2.0]
     parts = {}
     for seconds in (1e6, 25.0, 3.7):
-        monkeypatch.setattr(preprocessing, "STRETCH_S", seconds)
-        parts[seconds] = lfp_in_bins(waveform(data, 500.0), chain, 1.0, 11_800, block=700)
+        monkeypatch.setattr(preprocessing, "CHUNK_S", seconds)
+        parts[seconds] = bin_lfp(waveform(data, 500.0), chain, 1.0, 11_800, block_samples=700)
     for seconds in (25.0, 3.7):
         assert np.abs(parts[seconds] - parts[1e6]).max() < 1e-5 * parts[1e6].std()
 
@@ -127,7 +136,7 @@ def test_no_edges_at_the_borders_of_stretches(chain: Chain, monkeypatch: pytest.
 def test_stretches_are_the_same_whatever_the_pieces(sizes: list[int]) -> None:
     signal = np.arange(100.0)[:, None]
     pieces = np.split(signal, np.cumsum(sizes)[:-1])
-    found = list(_stretches(pieces, 100, 20, 5))
+    found = list(_chunks_with_margin(pieces, 100, 20, 5))
     assert [(first, begin, end) for _, first, begin, end in found] == [
         *((max(0, k - 5), k, k + 20) for k in (0, 20, 40, 60)),
         (75, 80, 100),

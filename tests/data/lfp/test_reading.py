@@ -8,12 +8,12 @@ from helpers.lfp_files import flint_trials, write_flint_v5, write_makin, write_o
 
 from blend_pl.data.lfp import reading
 from blend_pl.data.lfp.reading import read_sessions
-from blend_pl.data.lfp.simulation import SessionsSimulation
-from blend_pl.data.lfp.spec import NWBNames, SessionsSpec
+from blend_pl.data.lfp.simulation import LFPSimulation
+from blend_pl.data.lfp.spec import LFPSeriesNames, LFPSpec
 from blend_pl.errors import ConfigError, DataError
 
-SPEC = SessionsSpec(
-    "all", makin=["indy_20160407_02"], flint=["e1_2"], nwb=["own/*.nwb"], names=NWBNames(velocity="vel")
+SPEC = LFPSpec(
+    "all", makin=["indy_20160407_02"], flint=["e1_2"], nwb=["own/*.nwb"], names=LFPSeriesNames(velocity="vel")
 )
 
 
@@ -46,7 +46,7 @@ def test_other_contents_or_settings_are_read_anew(root: Path) -> None:
     assert (before[0].n_bins, after[0].n_bins) == (999, 1199)
     unsorted = read_sessions(replace(SPEC, unsorted=True), root)
     assert [r.spikes.shape[1] for r in unsorted] == [7, 4, 3]
-    other = read_sessions(replace(SPEC, names=NWBNames(position="pos")), root)
+    other = read_sessions(replace(SPEC, names=LFPSeriesNames(position="pos")), root)
     assert not np.array_equal(other[2].behavior, after[2].behavior)
 
 
@@ -57,13 +57,13 @@ def test_the_cache_may_lie_elsewhere(root: Path, tmp_path: Path) -> None:
 
 
 def test_a_simulated_set_is_read_from_its_files(tmp_path: Path) -> None:
-    simulation = SessionsSimulation(n_makin=1, n_flint=2, n_nwb=1, seconds=12, n_units=(5, 6), n_channels=(3, 4))
-    spec = SessionsSpec(
+    simulation = LFPSimulation(n_makin=1, n_flint=2, n_nwb=1, seconds=12, n_units=(5, 6), n_channels=(3, 4))
+    spec = LFPSpec(
         "simulated",
         makin=["indy_20160622_01"],
         flint=["e1_1", "e2_1"],
         nwb=["own_*.nwb"],
-        names=NWBNames(velocity="hand_vel"),
+        names=LFPSeriesNames(velocity="hand_vel"),
     )
     recordings = read_sessions(spec, tmp_path, "simulated", simulation)
     assert [recording.subject for recording in recordings] == ["I", "C", "C", "N"]
@@ -75,7 +75,7 @@ def test_a_simulated_set_is_read_from_its_files(tmp_path: Path) -> None:
 
 def test_specs_that_contradict_themselves() -> None:
     with pytest.raises(ConfigError, match="names no session"):
-        SessionsSpec("none")
-    for names in (NWBNames(), NWBNames(velocity="v", position="p")):
+        LFPSpec("none")
+    for names in (LFPSeriesNames(), LFPSeriesNames(velocity="v", position="p")):
         with pytest.raises(ConfigError, match="either the velocity or the position"):
-            SessionsSpec("own", nwb=["*.nwb"], names=names)
+            LFPSpec("own", nwb=["*.nwb"], names=names)

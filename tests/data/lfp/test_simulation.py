@@ -10,13 +10,13 @@ from scipy.ndimage import gaussian_filter1d
 
 from blend_pl.data.lfp.reading import read_sessions
 from blend_pl.data.lfp.recording import CrossModalRecording
-from blend_pl.data.lfp.segments import segments
-from blend_pl.data.lfp.simulation import SessionsSimulation, write_sessions
-from blend_pl.data.lfp.simulation.latents import draw_latents, velocity
-from blend_pl.data.lfp.spec import SessionsSpec
+from blend_pl.data.lfp.segments import split_segments
+from blend_pl.data.lfp.simulation import LFPSimulation, write_sessions
+from blend_pl.data.lfp.simulation.latents import draw_rotational_latents, velocity_from_latents
+from blend_pl.data.lfp.spec import LFPSpec
 from blend_pl.errors import ConfigError, DataError
 
-TINY = SessionsSimulation(n_makin=1, n_flint=1, seconds=11, n_units=(6, 9), n_channels=(4, 5), rate_hz=500)
+TINY = LFPSimulation(n_makin=1, n_flint=1, seconds=11, n_units=(6, 9), n_channels=(4, 5), rate_hz=500)
 MAKIN = ["indy_20160622_01", "indy_20160624_03"]
 LAGS = range(-40, 41, 16)
 
@@ -24,12 +24,12 @@ LAGS = range(-40, 41, 16)
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[CrossModalRecording]:
     root = tmp_path_factory.mktemp("simulated")
-    spec = SessionsSpec("default", makin=MAKIN, flint=["e1_1"])
-    return read_sessions(spec, root, "simulated", SessionsSimulation(n_makin=2, n_flint=1))
+    spec = LFPSpec("default", makin=MAKIN, flint=["e1_1"])
+    return read_sessions(spec, root, "simulated", LFPSimulation(n_makin=2, n_flint=1))
 
 
 def sides(recording: CrossModalRecording) -> tuple[np.ndarray, np.ndarray]:
-    divided = segments(recording.n_bins, 500, "random")
+    divided = split_segments(recording.n_bins, 500, "random")
     ends = np.concatenate([divided.val, divided.test])
     train, test = ((starts[:, None] + np.arange(500)).reshape(-1) for starts in (divided.train, ends))
     return train, test
@@ -85,10 +85,10 @@ def test_sessions_differ_in_units_and_channels(recordings: list[CrossModalRecord
 
 
 def test_latents_are_smooth_and_as_large_as_said() -> None:
-    latents = draw_latents(20_000, np.random.default_rng(0))
+    latents = draw_rotational_latents(20_000, np.random.default_rng(0))
     np.testing.assert_allclose(latents.std(0), 1, rtol=1e-6)
     assert np.diff(latents, axis=0).std(0).max() < 0.2
-    speed = np.abs(velocity(latents))
+    speed = np.abs(velocity_from_latents(latents))
     assert speed.max() <= 120
     assert speed.mean() > 20
 
@@ -120,7 +120,7 @@ def test_files_are_those_of_the_layouts(tmp_path: Path) -> None:
 
 
 def test_equal_parameters_give_equal_sessions_and_others_do_not(tmp_path: Path) -> None:
-    spec = SessionsSpec("tiny", makin=MAKIN[:1])
+    spec = LFPSpec("tiny", makin=MAKIN[:1])
     one, again, other = (
         read_sessions(spec, tmp_path / str(k), "simulated", simulation)[0]
         for k, simulation in enumerate([TINY, TINY, replace(TINY, seed=1)])

@@ -14,18 +14,18 @@ from helpers.archive_server import CONTENT, MAZE, TEST, TRAIN, Answer, FakeArchi
 from helpers.local_server import serving
 
 import blend_pl.data.io.download as transfer
-from blend_pl.data.nlb.archive import download, locate
-from blend_pl.data.nlb.spec import Archive, Files
+from blend_pl.data.nlb.archive import download_dandi_file, locate_files
+from blend_pl.data.nlb.spec import DandiArchive, SessionFiles
 from blend_pl.errors import DataError
 
-FILES = Files("*desc-train*.nwb", "*desc-test*.nwb")
+FILES = SessionFiles("*desc-train*.nwb", "*desc-test*.nwb")
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeArchive]:
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(transfer, "WAITS_S", (0, 0))
+    monkeypatch.setattr(transfer, "RETRY_DELAYS_S", (0, 0))
     with serving(FakeArchive()) as server:
         yield server
 
@@ -55,28 +55,28 @@ def visible(folder: Path) -> list[str]:
 def test_files_are_found_at_any_depth(tmp_path: Path, closed_url: str, folder: str, pattern: str) -> None:
     train = put(tmp_path / folder / Path(TRAIN).name)
     test = put(tmp_path / folder / Path(TEST).name)
-    assert locate(Files(pattern, "*desc-test*.nwb"), tmp_path, MAZE, closed_url) == (train, test)
-    assert locate(Files(pattern), tmp_path) == (train, None)
+    assert locate_files(SessionFiles(pattern, "*desc-test*.nwb"), tmp_path, MAZE, closed_url) == (train, test)
+    assert locate_files(SessionFiles(pattern), tmp_path) == (train, None)
 
 
 def test_a_pattern_may_name_folders_or_be_absolute(tmp_path: Path) -> None:
     path = put(tmp_path / "000128" / TRAIN)
     put(tmp_path / "000140" / "sub-Other" / path.name)
-    assert locate(Files("sub-Jenkins/*train*.nwb"), tmp_path)[0] == path
-    assert locate(Files(str(path)), tmp_path / "elsewhere")[0] == path
+    assert locate_files(SessionFiles("sub-Jenkins/*train*.nwb"), tmp_path)[0] == path
+    assert locate_files(SessionFiles(str(path)), tmp_path / "elsewhere")[0] == path
 
 
 def test_the_own_dandiset_is_preferred_and_others_are_left_out(tmp_path: Path, server: FakeArchive) -> None:
     put(tmp_path / "000140" / TRAIN, b"small")
-    assert locate(Files(FILES.train), tmp_path, MAZE, server.url)[0] == tmp_path / "000128" / TRAIN
+    assert locate_files(SessionFiles(FILES.train), tmp_path, MAZE, server.url)[0] == tmp_path / "000128" / TRAIN
     put(tmp_path / "copies" / TRAIN)
-    assert locate(Files(FILES.train), tmp_path, MAZE, server.url)[0] == tmp_path / "000128" / TRAIN
+    assert locate_files(SessionFiles(FILES.train), tmp_path, MAZE, server.url)[0] == tmp_path / "000128" / TRAIN
 
 
 def test_several_matching_files_are_listed(tmp_path: Path) -> None:
     paths = [put(tmp_path / name / "x_desc-train.nwb") for name in ("one", "two")]
     with pytest.raises(DataError, match=f"several files match .*: {paths[0]}, {paths[1]}; narrow"):
-        locate(FILES, tmp_path)
+        locate_files(FILES, tmp_path)
 
 
 def test_a_linked_folder_is_followed_and_a_file_reached_twice_is_one_file(tmp_path: Path) -> None:
@@ -86,36 +86,36 @@ def test_a_linked_folder_is_followed_and_a_file_reached_twice_is_one_file(tmp_pa
     (root / "000128").symlink_to(tmp_path / "disk")
     (root / "again").symlink_to(tmp_path / "disk")
     (tmp_path / "disk" / "loop").symlink_to(tmp_path / "disk")
-    assert locate(Files(FILES.train), root)[0].read_bytes() == b""
+    assert locate_files(SessionFiles(FILES.train), root)[0].read_bytes() == b""
 
 
 def test_a_missing_file_without_an_archive(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=rf"no file matches \*desc-train\*\.nwb in {tmp_path}; put it there or set --data"
     ):
-        locate(FILES, tmp_path)
+        locate_files(FILES, tmp_path)
 
 
 def test_missing_files_are_downloaded_once(tmp_path: Path, server: FakeArchive) -> None:
     root = tmp_path / "data"
-    train, test = locate(FILES, root, MAZE, server.url)
+    train, test = locate_files(FILES, root, MAZE, server.url)
     assert (train, test) == (root / "000128" / TRAIN, root / "000128" / TEST)
     assert (train.read_bytes(), test.read_bytes()) == (CONTENT[TRAIN], CONTENT[TEST])
     assert visible(root) == sorted([train.name, test.name])
     server.requests.clear()
-    assert locate(FILES, root, MAZE, server.url) == (train, test)
-    assert download(MAZE, FILES.train, root / "000128", server.url) == train
+    assert locate_files(FILES, root, MAZE, server.url) == (train, test)
+    assert download_dandi_file(MAZE, FILES.train, root / "000128", server.url) == train
     assert server.requests == []
 
 
 def test_only_the_matching_file_is_downloaded(tmp_path: Path, server: FakeArchive) -> None:
-    assert download(MAZE, "sub-Jenkins/*test*", tmp_path, server.url).read_bytes() == CONTENT[TEST]
+    assert download_dandi_file(MAZE, "sub-Jenkins/*test*", tmp_path, server.url).read_bytes() == CONTENT[TEST]
     assert visible(tmp_path) == [Path(TEST).name]
 
 
 def test_a_lost_connection_is_taken_up_where_it_broke(tmp_path: Path, server: FakeArchive) -> None:
     server.cut_after = [1_000_000, 0, 700_000]
-    assert download(MAZE, FILES.train, tmp_path, server.url).read_bytes() == CONTENT[TRAIN]
+    assert download_dandi_file(MAZE, FILES.train, tmp_path, server.url).read_bytes() == CONTENT[TRAIN]
     offsets = server.blob_offsets
     assert len(offsets) == 4
     assert 0 == offsets[0] < offsets[1] == offsets[2] < offsets[3] <= 1_700_000
@@ -124,10 +124,10 @@ def test_a_lost_connection_is_taken_up_where_it_broke(tmp_path: Path, server: Fa
 def test_a_connection_that_stays_lost_is_taken_up_by_the_next_run(tmp_path: Path, server: FakeArchive) -> None:
     server.cut_after = [1_000_000, 0, 0, 0]
     with pytest.raises(DataError, match=r"cannot download .*; run again .* put the file into .* by hand$"):
-        download(MAZE, FILES.train, tmp_path, server.url)
+        download_dandi_file(MAZE, FILES.train, tmp_path, server.url)
     assert visible(tmp_path) == []
     server.blob_offsets.clear()
-    assert download(MAZE, FILES.train, tmp_path, server.url).read_bytes() == CONTENT[TRAIN]
+    assert download_dandi_file(MAZE, FILES.train, tmp_path, server.url).read_bytes() == CONTENT[TRAIN]
     assert len(server.blob_offsets) == 1
     assert server.blob_offsets[0] > 500_000
     assert [p.name for p in tmp_path.rglob(".*")] == [".download.lock"]
@@ -136,32 +136,32 @@ def test_a_connection_that_stays_lost_is_taken_up_by_the_next_run(tmp_path: Path
 def test_what_is_left_of_another_version_is_not_taken_up(tmp_path: Path, server: FakeArchive) -> None:
     server.cut_after = [1_000_000, 0, 0, 0]
     with pytest.raises(DataError):
-        download(MAZE, FILES.train, tmp_path, server.url)
+        download_dandi_file(MAZE, FILES.train, tmp_path, server.url)
     server.content[TRAIN] = bytes(2_000_000)
     server.digests[TRAIN] = hashlib.sha256(server.content[TRAIN]).hexdigest()
-    assert download(MAZE, FILES.train, tmp_path, server.url).read_bytes() == server.content[TRAIN]
+    assert download_dandi_file(MAZE, FILES.train, tmp_path, server.url).read_bytes() == server.content[TRAIN]
 
 
 def test_a_damaged_file_is_deleted(tmp_path: Path, server: FakeArchive) -> None:
     good, server.content[TRAIN] = server.content[TRAIN], bytes(len(CONTENT[TRAIN]))
     with pytest.raises(DataError, match=r"arrived damaged and was deleted; run again"):
-        download(MAZE, FILES.train, tmp_path, server.url)
+        download_dandi_file(MAZE, FILES.train, tmp_path, server.url)
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == [".download.lock"]
     server.content[TRAIN] = good
-    assert download(MAZE, FILES.train, tmp_path, server.url).read_bytes() == good
+    assert download_dandi_file(MAZE, FILES.train, tmp_path, server.url).read_bytes() == good
 
 
 def test_a_file_without_checksum_is_refused(tmp_path: Path, server: FakeArchive) -> None:
     del server.digests[TRAIN]
     with pytest.raises(DataError, match=r"cannot download .*dandi:sha2-256"):
-        download(MAZE, FILES.train, tmp_path, server.url)
+        download_dandi_file(MAZE, FILES.train, tmp_path, server.url)
     assert visible(tmp_path) == []
 
 
 def test_no_network(tmp_path: Path, closed_url: str) -> None:
     begin = time.monotonic()
     with pytest.raises(DataError) as raised:
-        locate(FILES, tmp_path, MAZE, closed_url)
+        locate_files(FILES, tmp_path, MAZE, closed_url)
     message = str(raised.value)
     for told in (MAZE.dandiset, MAZE.version, FILES.train, str(tmp_path / "000128"), "by hand"):
         assert told in message
@@ -169,15 +169,15 @@ def test_no_network(tmp_path: Path, closed_url: str) -> None:
     assert time.monotonic() - begin < 5
     put(tmp_path / "000128" / "a_desc-train.nwb")
     put(tmp_path / "000128" / "a_desc-test.nwb")
-    locate(FILES, tmp_path, MAZE, closed_url)
+    locate_files(FILES, tmp_path, MAZE, closed_url)
 
 
-@pytest.mark.parametrize("wrong", [Archive("999999", MAZE.version), Archive(MAZE.dandiset, "0.1.2")])
-def test_unknown_dandiset_or_version(tmp_path: Path, server: FakeArchive, wrong: Archive) -> None:
+@pytest.mark.parametrize("wrong", [DandiArchive("999999", MAZE.version), DandiArchive(MAZE.dandiset, "0.1.2")])
+def test_unknown_dandiset_or_version(tmp_path: Path, server: FakeArchive, wrong: DandiArchive) -> None:
     with pytest.raises(
         DataError, match=rf"dandiset {wrong.dandiset}, version {wrong.version}: .* knows no such version"
     ):
-        download(wrong, FILES.train, tmp_path, server.url)
+        download_dandi_file(wrong, FILES.train, tmp_path, server.url)
 
 
 def test_a_page_in_place_of_the_archive(tmp_path: Path, server: FakeArchive, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +188,7 @@ def test_a_page_in_place_of_the_archive(tmp_path: Path, server: FakeArchive, mon
 
     monkeypatch.setattr(Answer, "do_GET", page)
     with pytest.raises(DataError, match="JSONDecodeError at http"):
-        download(MAZE, FILES.train, tmp_path, server.url)
+        download_dandi_file(MAZE, FILES.train, tmp_path, server.url)
 
 
 @pytest.mark.parametrize(("pattern", "problem"), [("*.csv", "no file matches"), ("*.nwb", "several files match")])
@@ -196,7 +196,7 @@ def test_the_archive_must_hold_exactly_one_match(
     tmp_path: Path, server: FakeArchive, pattern: str, problem: str
 ) -> None:
     with pytest.raises(DataError, match=rf"{problem} \(.*desc-train.*, .*desc-test.*\); correct the pattern"):
-        download(MAZE, pattern, tmp_path, server.url)
+        download_dandi_file(MAZE, pattern, tmp_path, server.url)
 
 
 @pytest.mark.parametrize("path", ["../escaped.nwb", "sub-X/../../escaped.nwb", "{outside}/escaped.nwb"])
@@ -205,7 +205,7 @@ def test_a_file_never_leaves_the_folder(tmp_path: Path, server: FakeArchive, pat
     server.content[path] = b"evil"
     server.digests[path] = hashlib.sha256(b"evil").hexdigest()
     with pytest.raises(DataError, match=r"would leave .*escaped\.nwb; it was not downloaded"):
-        download(MAZE, "*escaped.nwb", tmp_path / "data" / "000128", server.url)
+        download_dandi_file(MAZE, "*escaped.nwb", tmp_path / "data" / "000128", server.url)
     assert visible(tmp_path) == []
     assert server.blob_offsets == []
 
@@ -213,7 +213,7 @@ def test_a_file_never_leaves_the_folder(tmp_path: Path, server: FakeArchive, pat
 def test_a_file_in_place_of_the_folder(tmp_path: Path, closed_url: str) -> None:
     put(tmp_path / "000128")
     with pytest.raises(DataError, match=r"cannot write .*000128"):
-        locate(FILES, tmp_path, MAZE, closed_url)
+        locate_files(FILES, tmp_path, MAZE, closed_url)
 
 
 def test_a_full_disk_keeps_what_was_downloaded(tmp_path: Path, server: FakeArchive) -> None:
@@ -221,23 +221,23 @@ def test_a_full_disk_keeps_what_was_downloaded(tmp_path: Path, server: FakeArchi
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, hard))
     try:
         with pytest.raises(DataError, match=r"cannot write .*desc-train.*: File too large; free space there"):
-            download(MAZE, FILES.train, tmp_path, server.url)
+            download_dandi_file(MAZE, FILES.train, tmp_path, server.url)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert visible(tmp_path) == []
     server.blob_offsets.clear()
-    assert download(MAZE, FILES.train, tmp_path, server.url).read_bytes() == CONTENT[TRAIN]
+    assert download_dandi_file(MAZE, FILES.train, tmp_path, server.url).read_bytes() == CONTENT[TRAIN]
     assert server.blob_offsets[0] > 1_000_000
 
 
 def test_without_the_client(tmp_path: Path, server: FakeArchive, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dandi.dandiapi", None)
     with pytest.raises(DataError, match="install the missing package dandi"):
-        download(MAZE, FILES.train, tmp_path, server.url)
+        download_dandi_file(MAZE, FILES.train, tmp_path, server.url)
 
 
 def start(folder: Path, url: str) -> ForkProcess:
-    process = get_context("fork").Process(target=download, args=(MAZE, FILES.train, folder, url))
+    process = get_context("fork").Process(target=download_dandi_file, args=(MAZE, FILES.train, folder, url))
     process.start()
     return process
 
@@ -265,5 +265,5 @@ def test_a_killed_download_is_taken_up(tmp_path: Path, server: FakeArchive) -> N
     assert visible(tmp_path) == []
     server.stall_after = None
     server.blob_offsets.clear()
-    assert download(MAZE, FILES.train, tmp_path, server.url).read_bytes() == CONTENT[TRAIN]
+    assert download_dandi_file(MAZE, FILES.train, tmp_path, server.url).read_bytes() == CONTENT[TRAIN]
     assert server.blob_offsets[0] > 0

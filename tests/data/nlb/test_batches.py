@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from blend_pl.data.batch import Batch
-from blend_pl.data.nlb.batches import Standardisation, TrialBatches, TrialSampler
+from blend_pl.data.nlb.batches import Standardizer, TrialLoader, TrialSampler
 
 SIZES = {"n_trials": st.integers(1, 60), "batch_size": st.integers(1, 9), "world": st.integers(1, 5)}
 
@@ -91,7 +91,7 @@ def test_z_score_ignores_gaps(missing: float, seed: int) -> None:
     behavior = 5 + 3 * torch.randn(4, 30, 2, generator=generator)
     gaps = torch.rand(4, 30, 2, generator=generator) < missing
     behavior[gaps] = torch.nan
-    fitted = Standardisation.fit(behavior)
+    fitted = Standardizer.fit(behavior)
     for channel in range(2):
         known = behavior[..., channel][~gaps[..., channel]].double()
         assert fitted.mean[channel].item() == pytest.approx(known.mean().item(), rel=1e-5)
@@ -100,26 +100,26 @@ def test_z_score_ignores_gaps(missing: float, seed: int) -> None:
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -7.3, 12345.678])
 def test_constant_series_is_only_centred(value: float) -> None:
-    fitted = Standardisation.fit(torch.full((30, 31, 1), value))
+    fitted = Standardizer.fit(torch.full((30, 31, 1), value))
     assert fitted.std.item() == 1
     assert fitted.mean.item() == pytest.approx(value)
 
 
 def test_small_deviations_around_a_large_mean_count() -> None:
     behavior = 100 + 0.01 * torch.randn(50, 20, 1, generator=torch.Generator().manual_seed(0))
-    assert Standardisation.fit(behavior).std.item() == pytest.approx(0.01, rel=0.1)
+    assert Standardizer.fit(behavior).std.item() == pytest.approx(0.01, rel=0.1)
 
 
 @pytest.mark.parametrize("behavior", [torch.full((3, 4, 2), torch.nan), torch.empty(3, 4, 0), torch.empty(0, 4, 2)])
 def test_no_values_at_all(behavior: torch.Tensor) -> None:
-    fitted = Standardisation.fit(behavior)
+    fitted = Standardizer.fit(behavior)
     assert fitted.mean.tolist() == [0.0] * behavior.shape[-1]
     assert fitted.std.tolist() == [1.0] * behavior.shape[-1]
 
 
 def test_infinities_are_gaps() -> None:
     behavior = torch.tensor([1.0, 3.0, torch.inf, -torch.inf]).view(1, 4, 1)
-    fitted = Standardisation.fit(behavior)
+    fitted = Standardizer.fit(behavior)
     assert (fitted.mean.item(), fitted.std.item()) == (2.0, 1.0)
 
 
@@ -128,7 +128,7 @@ def batches(size: int = 4, rank: int = 0, world: int = 1) -> list[Batch]:
     session.behavior[2, 1:3, 0] = torch.nan
     session.observed[4, 5:, 1] = False
     sampler = TrialSampler(7, size, False, rank=rank, world_size=world)
-    return list(TrialBatches(session, Standardisation.fit(session.behavior), sampler))
+    return list(TrialLoader(session, Standardizer.fit(session.behavior), sampler))
 
 
 def test_batches_hold_the_session() -> None:
@@ -159,14 +159,14 @@ def test_behaviour_is_standardised_and_its_gaps_are_marked() -> None:
 
 def test_ranks_say_which_rows_they_hold() -> None:
     first, second = batches(3, 0, 2), batches(3, 1, 2)
-    assert [batch.rows.tolist() for batch in first] == [[0, 2, 4, 6]]
-    assert [batch.rows.tolist() for batch in second] == [[1, 3, 5]]
+    assert [batch.global_rows.tolist() for batch in first] == [[0, 2, 4, 6]]
+    assert [batch.global_rows.tolist() for batch in second] == [[1, 3, 5]]
     assert first[0].global_size == second[0].global_size == 7
 
 
 def test_public_batch_has_no_privileged_information() -> None:
     batch = batches()[0]
-    public = batch.public()
+    public = batch.without_privileged()
     assert public.privileged is None
     assert public.privileged_valid is None
     assert batch.privileged is not None
@@ -175,8 +175,8 @@ def test_public_batch_has_no_privileged_information() -> None:
 
 def test_batch_moves_as_a_whole() -> None:
     moved = batches()[0].to("meta")
-    assert {moved.observed.device.type, moved.target_valid.device.type, moved.rows.device.type} == {"meta"}
+    assert {moved.observed.device.type, moved.target_valid.device.type, moved.global_rows.device.type} == {"meta"}
     assert moved.privileged is not None
     assert moved.privileged.device.type == "meta"
     assert moved.global_size == 4
-    assert batches()[0].public().to("meta").privileged is None
+    assert batches()[0].without_privileged().to("meta").privileged is None

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blend_pl.data.io.nwb import Units
-from blend_pl.data.nlb.binning import NS_PER_MS, Population, Stretches, first_bin, to_ms, to_ns
+from blend_pl.data.nlb.binning import NS_PER_MS, Intervals, SpikeTrains, ceil_to_bin, to_ms, to_ns
 
 N_MS = 400
 
@@ -21,8 +21,8 @@ def make_units(times: list[list[float]], intervals: np.ndarray | None, ids: list
     )
 
 
-def population(times: list[list[float]], intervals: np.ndarray | None = None) -> Population:
-    return Population.from_units(make_units(times, intervals), np.ones(len(times), dtype=bool), N_MS)
+def population(times: list[list[float]], intervals: np.ndarray | None = None) -> SpikeTrains:
+    return SpikeTrains.from_units(make_units(times, intervals), np.ones(len(times), dtype=bool), N_MS)
 
 
 def naive_table(times: list[list[float]], intervals: np.ndarray | None) -> np.ndarray:
@@ -88,8 +88,8 @@ def test_counts_have_the_smallest_unsigned_type(n: int, dtype: type) -> None:
 def test_units_are_ordered_by_id_and_the_first_in_the_file_gives_the_intervals() -> None:
     units = make_units([[0.001], [0.002, 0.002], [0.003] * 3], np.array([[0.0, 0.4]]), ids=[30, 10, 20])
     units.intervals[1:] = [0.0, 0.001]
-    chosen = Population.from_units(units, np.array([True, False, True]), N_MS)
-    assert chosen.id.tolist() == [20, 30]
+    chosen = SpikeTrains.from_units(units, np.array([True, False, True]), N_MS)
+    assert chosen.unit_id.tolist() == [20, 30]
     assert chosen.counts(np.array([0]), 1, 5)[0, 0].tolist() == [3, 1]
 
 
@@ -98,7 +98,7 @@ def test_unsorted_spike_times_are_counted() -> None:
 
 
 def test_unrecorded_units_have_neither_spikes_nor_observed_bins() -> None:
-    units = Population.unrecorded(np.array([4, 5]))
+    units = SpikeTrains.unrecorded(np.array([4, 5]))
     assert units.counts(np.array([0, 3]), 4, 5).shape == (2, 4, 2)
     assert not units.counts(np.array([0, 3]), 4, 5).any()
     assert not units.observed(np.array([0, 3]), 4, 5).any()
@@ -125,13 +125,13 @@ def test_nanoseconds_are_those_of_pandas(time: float) -> None:
 
 @pytest.mark.parametrize(("ms", "expected"), [(0, 0), (0.001, 1), (5, 1), (5.001, 2), (-3, 0), (-5, -1)])
 def test_windows_start_at_the_first_edge_that_does_not_come_before(ms: float, expected: int) -> None:
-    assert first_bin(np.array([round(ms * NS_PER_MS)]), 5) == expected
+    assert ceil_to_bin(np.array([round(ms * NS_PER_MS)]), 5) == expected
 
 
 @given(edges)
 def test_stretches_are_the_union_of_intervals(intervals: np.ndarray) -> None:
     overlapping = np.concatenate([intervals, intervals * 0.75])
-    stretches = Stretches.from_intervals(overlapping, N_MS)
+    stretches = Intervals.from_intervals(overlapping, N_MS)
     inside = np.zeros(N_MS, dtype=bool)
     for start, stop in np.round(overlapping * 1000, 6):
         inside[int(np.ceil(start)) : int(np.floor(stop))] = True
@@ -140,6 +140,6 @@ def test_stretches_are_the_union_of_intervals(intervals: np.ndarray) -> None:
 
 
 def test_bins_after_the_end_of_an_interval_are_interrupted_even_if_the_next_one_touches() -> None:
-    stretches = Stretches.from_intervals(np.array([[0.0, 0.02], [0.02, 0.05]]), N_MS)
+    stretches = Intervals.from_intervals(np.array([[0.0, 0.02], [0.02, 0.05]]), N_MS)
     assert len(stretches.starts) == 1
-    assert stretches.interrupted(np.array([0, 4]), 6, 5).tolist() == [[False] * 4 + [True] * 2, [False] * 6]
+    assert stretches.after_interval_end(np.array([0, 4]), 6, 5).tolist() == [[False] * 4 + [True] * 2, [False] * 6]

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from blend_pl.data.io.nwb import Units
-from blend_pl.data.nlb.held_out import check_held_out, held_out_units, preview
-from blend_pl.data.nlb.spec import HeldOut
+from blend_pl.data.nlb.held_out import check_held_out, format_ids, held_out_units
+from blend_pl.data.nlb.spec import HeldOutSpec
 from blend_pl.errors import ConfigError, DataError
 
 
@@ -16,52 +16,56 @@ def units(**columns: list) -> Units:
 @pytest.mark.parametrize(
     ("held_out", "message"),
     [
-        (HeldOut(units=[1]), "held_out.column and held_out.units given"),
-        (HeldOut(fraction=0.2), "held_out.column and held_out.fraction given"),
-        (HeldOut(column=None, units=[1], fraction=0.2), "held_out.units and held_out.fraction given"),
-        (HeldOut(column=None), "nothing given"),
-        (HeldOut(column=None, fraction=1.0), "between 0 and 1"),
+        (HeldOutSpec(units=[1]), "held_out.column and held_out.units given"),
+        (HeldOutSpec(fraction=0.2), "held_out.column and held_out.fraction given"),
+        (HeldOutSpec(column=None, units=[1], fraction=0.2), "held_out.units and held_out.fraction given"),
+        (HeldOutSpec(column=None), "nothing given"),
+        (HeldOutSpec(column=None, fraction=1.0), "between 0 and 1"),
     ],
 )
-def test_exactly_one_way_is_accepted(held_out: HeldOut, message: str) -> None:
+def test_exactly_one_way_is_accepted(held_out: HeldOutSpec, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_held_out(held_out)
 
 
 def test_column() -> None:
-    chosen = held_out_units(units(heldout=[True, False] * 4), HeldOut(), "a.nwb")
+    chosen = held_out_units(units(heldout=[True, False] * 4), HeldOutSpec(), "a.nwb")
     assert chosen.tolist() == [True, False] * 4
 
 
 def test_ids() -> None:
-    chosen = held_out_units(units(), HeldOut(column=None, units=[107, 100]), "a.nwb")
+    chosen = held_out_units(units(), HeldOutSpec(column=None, units=[107, 100]), "a.nwb")
     assert np.flatnonzero(chosen).tolist() == [0, 7]
 
 
 def test_fraction_is_drawn_with_its_seed() -> None:
-    draws = [held_out_units(units(), HeldOut(column=None, fraction=0.25, seed=seed), "a.nwb") for seed in range(9)]
+    draws = [held_out_units(units(), HeldOutSpec(column=None, fraction=0.25, seed=seed), "a.nwb") for seed in range(9)]
     assert all(draw.sum() == 2 for draw in draws)
     assert len({draw.tobytes() for draw in draws}) > 1
-    again = held_out_units(units(), HeldOut(column=None, fraction=0.25, seed=3), "a.nwb")
+    again = held_out_units(units(), HeldOutSpec(column=None, fraction=0.25, seed=3), "a.nwb")
     np.testing.assert_array_equal(again, draws[3])
 
 
 @pytest.mark.parametrize(
     ("held_out", "columns", "message"),
     [
-        (HeldOut(), {"quality": [1.0] * 8}, "no column 'heldout'; set held_out.column: null .* its columns: quality"),
-        (HeldOut(), {"heldout": ["yes"] * 8}, "must hold true and false"),
-        (HeldOut(), {"heldout": [False] * 8}, "0 of the 8 units"),
-        (HeldOut(), {"heldout": [True] * 8}, "8 of the 8 units"),
-        (HeldOut(column=None, units=[3]), {}, "no unit 3 of held_out.units; its ids are 100, "),
+        (
+            HeldOutSpec(),
+            {"quality": [1.0] * 8},
+            "no column 'heldout'; set held_out.column: null .* its columns: quality",
+        ),
+        (HeldOutSpec(), {"heldout": ["yes"] * 8}, "must hold true and false"),
+        (HeldOutSpec(), {"heldout": [False] * 8}, "0 of the 8 units"),
+        (HeldOutSpec(), {"heldout": [True] * 8}, "8 of the 8 units"),
+        (HeldOutSpec(column=None, units=[3]), {}, "no unit 3 of held_out.units; its ids are 100, "),
     ],
 )
-def test_unusable_units_are_refused(held_out: HeldOut, columns: dict, message: str) -> None:
+def test_unusable_units_are_refused(held_out: HeldOutSpec, columns: dict, message: str) -> None:
     with pytest.raises(DataError, match=message):
         held_out_units(units(**columns), held_out, "a.nwb")
 
 
 def test_preview_is_short() -> None:
-    assert preview(np.arange(3)) == "0, 1, 2"
-    assert preview(np.arange(100)) == "0, 1, 2, 3, ..., 97, 98, 99"
-    assert preview(np.arange(0)) == "none"
+    assert format_ids(np.arange(3)) == "0, 1, 2"
+    assert format_ids(np.arange(100)) == "0, 1, 2, 3, ..., 97, 98, 99"
+    assert format_ids(np.arange(0)) == "none"

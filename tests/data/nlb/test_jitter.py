@@ -6,8 +6,8 @@ from helpers.specs import DMFC_RSG
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blend_pl.data.nlb.jitter import TOGETHER, jittered
-from blend_pl.data.nlb.windows import Shape, Windows
+from blend_pl.data.nlb.jitter import JITTER_GROUPS, apply_jitter
+from blend_pl.data.nlb.windows import Windows, WindowShape
 from blend_pl.errors import DataError
 
 WINDOW = DMFC_RSG.window
@@ -15,16 +15,18 @@ WINDOW = DMFC_RSG.window
 
 def windows(n: int, bin_ms: int = 5) -> Windows:
     start = 1000 * np.arange(n)
-    return Windows(np.arange(n), start, start, start + 1500 // bin_ms, 0 * start, Shape.of(WINDOW, bin_ms), n)
+    return Windows(
+        np.arange(n), start, start, start + 1500 // bin_ms, 0 * start, WindowShape.from_window(WINDOW, bin_ms), n
+    )
 
 
 def shifts(interval: np.ndarray, labels: np.ndarray, phase: str = "val", bin_ms: int = 5) -> np.ndarray:
     placed = windows(len(interval), bin_ms)
-    moved = jittered(WINDOW, placed, labels, {"tp": interval}, TOGETHER[phase], "the table")
+    moved = apply_jitter(WINDOW, placed, labels, {"tp": interval}, JITTER_GROUPS[phase], "the table")
     np.testing.assert_array_equal(moved.start - placed.start, moved.jitter)
-    np.testing.assert_array_equal(moved.lagged - placed.lagged, moved.jitter)
+    np.testing.assert_array_equal(moved.behavior_start - placed.behavior_start, moved.jitter)
     np.testing.assert_array_equal(moved.event, placed.event)
-    np.testing.assert_array_equal(moved.aligned.start, placed.start)
+    np.testing.assert_array_equal(moved.without_jitter.start, placed.start)
     return moved.jitter
 
 
@@ -51,9 +53,12 @@ def test_what_is_trained_on_together_is_drawn_together() -> None:
 def test_trials_without_an_interval_stay_and_a_missing_column_is_an_error() -> None:
     assert not shifts(np.array([np.nan, 1600.0]), np.array(["train", "train"])).any()
     with pytest.raises(DataError, match="no column 'tp'"):
-        jittered(WINDOW, windows(2), np.array(["train"] * 2), {}, TOGETHER["val"], "the table")
+        apply_jitter(WINDOW, windows(2), np.array(["train"] * 2), {}, JITTER_GROUPS["val"], "the table")
 
 
 def test_without_jitter_windows_stay() -> None:
     still = windows(3)
-    assert jittered(replace(WINDOW, jitter=None), still, np.array(["train"] * 3), {}, TOGETHER["val"], "") is still
+    assert (
+        apply_jitter(replace(WINDOW, jitter=None), still, np.array(["train"] * 3), {}, JITTER_GROUPS["val"], "")
+        is still
+    )

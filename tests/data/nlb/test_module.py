@@ -6,12 +6,12 @@ import torch
 from helpers.sessions import TINY, tiny_module
 
 from blend_pl.data.nlb.module import NLBDataModule, holdout_mask
-from blend_pl.data.nlb.spec import Split
+from blend_pl.data.nlb.spec import SplitSpec
 from blend_pl.errors import ConfigError, DataError
 
 
 def test_parts_of_the_simulated_session(tiny: NLBDataModule) -> None:
-    parts = tiny.parts
+    parts = tiny.subsets
     assert {name: len(part) for name, part in parts.items()} == {"fit": 19, "selection": 5, "train": 24, "eval": 8}
     fit, selection = (set(parts[name].trial_id.tolist()) for name in ("fit", "selection"))
     assert fit.isdisjoint(selection)
@@ -23,30 +23,30 @@ def test_parts_of_the_simulated_session(tiny: NLBDataModule) -> None:
 
 
 def test_selection_on_the_reported_trials_uses_all_training_trials(tiny_root: Path) -> None:
-    module = tiny_module(tiny_root, select_on="val")
-    assert torch.equal(module.parts["fit"].trial_id, module.parts["train"].trial_id)
-    assert torch.equal(module.parts["selection"].trial_id, module.parts["eval"].trial_id)
+    module = tiny_module(tiny_root, selection_split="val")
+    assert torch.equal(module.subsets["fit"].trial_id, module.subsets["train"].trial_id)
+    assert torch.equal(module.subsets["selection"].trial_id, module.subsets["eval"].trial_id)
 
 
 def test_phase_test_trains_on_val_too(tiny_root: Path) -> None:
     module = tiny_module(tiny_root, phase="test")
-    assert (len(module.parts["train"]), len(module.parts["eval"])) == (32, 6)
-    assert module.parts["eval"].behavior.isnan().all()
-    assert module.parts["train"].trial_id.diff().min() > 0
-    assert not module.parts["eval"].observed[..., 1].any()
+    assert (len(module.subsets["train"]), len(module.subsets["eval"])) == (32, 6)
+    assert module.subsets["eval"].behavior.isnan().all()
+    assert module.subsets["train"].trial_id.diff().min() > 0
+    assert not module.subsets["eval"].observed[..., 1].any()
 
 
 def test_phase_test_cannot_be_selected_on_val(tiny_root: Path) -> None:
     with pytest.raises(ConfigError, match="train_holdout"):
-        tiny_module(tiny_root, phase="test", select_on="val")
+        tiny_module(tiny_root, phase="test", selection_split="val")
 
 
 def test_behaviour_is_standardised_on_the_trials_that_train(tiny: NLBDataModule) -> None:
-    behavior = tiny.parts["fit"].behavior.flatten(0, 1).double()
+    behavior = tiny.subsets["fit"].behavior.flatten(0, 1).double()
     mean, std = behavior.nanmean(0), (behavior - behavior.nanmean(0)).square().nanmean(0).sqrt()
     for loader, part in [(tiny.val_dataloader(), "selection"), (tiny.predict_dataloader(), "eval")]:
         (batch,) = loader
-        expected = ((tiny.parts[part].behavior.double() - mean) / std).nan_to_num(0).float()
+        expected = ((tiny.subsets[part].behavior.double() - mean) / std).nan_to_num(0).float()
         torch.testing.assert_close(batch.privileged, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -64,7 +64,7 @@ def test_loaders_cover_their_parts(tiny: NLBDataModule) -> None:
 
 
 def test_true_rates_belong_to_the_trials(tiny: NLBDataModule) -> None:
-    rates, session = tiny.true_rates("train"), tiny.parts["train"]
+    rates, session = tiny.true_rates("train"), tiny.subsets["train"]
     assert rates is not None
     assert rates.shape == session.spikes.shape
     assert (rates > 0).all()
@@ -74,9 +74,9 @@ def test_true_rates_belong_to_the_trials(tiny: NLBDataModule) -> None:
 
 
 def test_set_up_twice_changes_nothing(tiny: NLBDataModule) -> None:
-    before = tiny.parts
+    before = tiny.subsets
     tiny.setup("test")
-    assert tiny.parts is before
+    assert tiny.subsets is before
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 1.0])
@@ -95,7 +95,7 @@ def test_inner_split_is_always_the_same() -> None:
 
 
 def test_split_without_reported_trials_is_refused(tiny: NLBDataModule, tiny_root: Path) -> None:
-    spec = replace(tiny.spec, split=Split(column=None, train=1.0, val=0.0))
+    spec = replace(tiny.spec, split=SplitSpec(column=None, train=1.0, val=0.0))
     module = NLBDataModule(spec, str(tiny_root), 20, source="simulated", simulation=TINY)
     with pytest.raises(DataError, match="no val trials") as raised:
         module.setup("fit")

@@ -5,16 +5,16 @@ from hypothesis import strategies as st
 from scipy.signal.windows import gaussian
 
 from blend_pl.data.io.nwb import Units
-from blend_pl.data.nlb.binning import Population
+from blend_pl.data.nlb.binning import SpikeTrains
 from blend_pl.data.nlb.psth import smoothed_psth
-from blend_pl.data.nlb.spec import Window
-from blend_pl.data.nlb.windows import Shape, trial_windows
+from blend_pl.data.nlb.spec import WindowSpec
+from blend_pl.data.nlb.windows import WindowShape, trial_windows
 
 N_MS = 3000
-WINDOW = Window(-50, 110, align="go", forward_ms=0)
+WINDOW = WindowSpec(-50, 110, align="go", forward_ms=0)
 
 
-def population(rng: np.random.Generator, intervals: np.ndarray, n_units: int = 3) -> Population:
+def population(rng: np.random.Generator, intervals: np.ndarray, n_units: int = 3) -> SpikeTrains:
     times = [np.sort(rng.uniform(0, N_MS / 1000, 120)) for _ in range(n_units)]
     units = Units(
         np.arange(n_units),
@@ -24,17 +24,17 @@ def population(rng: np.random.Generator, intervals: np.ndarray, n_units: int = 3
         np.tile(intervals, (n_units, 1)),
         len(intervals) * np.arange(1, n_units + 1),
     )
-    return Population.from_units(units, np.ones(n_units, dtype=bool), N_MS)
+    return SpikeTrains.from_units(units, np.ones(n_units, dtype=bool), N_MS)
 
 
-def smoothed_table(units: Population, sd_ms: int) -> np.ndarray:
+def smoothed_table(units: SpikeTrains, sd_ms: int) -> np.ndarray:
     """(N_MS, N): the whole recording smoothed stretch by stretch, NaN where nothing was recorded."""
     table = np.full((N_MS, units.n_units), np.nan)
-    table[units.recorded.contains(np.arange(N_MS))] = 0
-    np.add.at(table, (units.keys % N_MS, units.keys // N_MS), 1)
+    table[units.obs_intervals.contains(np.arange(N_MS))] = 0
+    np.add.at(table, (units.spike_keys % N_MS, units.spike_keys // N_MS), 1)
     kernel = gaussian(6 * sd_ms, sd_ms)
     kernel /= kernel.sum()
-    for start, stop in zip(units.recorded.starts, units.recorded.stops, strict=True):
+    for start, stop in zip(units.obs_intervals.starts, units.obs_intervals.stops, strict=True):
         for unit in range(units.n_units):
             full = np.convolve(table[start:stop, unit], kernel)
             table[start:stop, unit] = full[(len(kernel) - 1) // 2 :][: stop - start]
@@ -54,7 +54,7 @@ def test_equals_smoothing_of_the_whole_recording(
 ) -> None:
     rng = np.random.default_rng(seed)
     units = population(rng, np.array(borders[: len(borders) // 2 * 2]).reshape(-1, 2) / 1000)
-    shape = Shape.of(WINDOW, bin_ms)
+    shape = WindowShape.from_window(WINDOW, bin_ms)
     windows = trial_windows(WINDOW, shape, np.array(events) / 10_000, 0)
     condition = rng.integers(-1, 2, len(windows))
     table = smoothed_table(units, sd_ms)
@@ -77,8 +77,8 @@ def test_equals_smoothing_of_the_whole_recording(
 
 def test_every_spike_is_kept_far_from_borders() -> None:
     units = population(np.random.default_rng(0), np.array([[0.0, 3.0]]))
-    window = Window(0, 2900, align="go", forward_ms=0)
-    windows = trial_windows(window, Shape.of(window, 5), np.array([0.05]), 0)
+    window = WindowSpec(0, 2900, align="go", forward_ms=0)
+    windows = trial_windows(window, WindowShape.from_window(window, 5), np.array([0.05]), 0)
     mean = smoothed_psth(units, windows, np.zeros(1, dtype=int), 1, 5)
     assert mean.shape == (1, 580, 3)
     np.testing.assert_allclose(mean.sum(axis=(0, 1)), [120] * 3, atol=8)
@@ -87,7 +87,7 @@ def test_every_spike_is_kept_far_from_borders() -> None:
 @pytest.mark.parametrize("n", [0, 2])
 def test_conditions_without_trials_are_undefined(n: int) -> None:
     units = population(np.random.default_rng(0), np.array([[0.0, 3.0]]))
-    windows = trial_windows(WINDOW, Shape.of(WINDOW, 5), np.array([1.0]), 0)
+    windows = trial_windows(WINDOW, WindowShape.from_window(WINDOW, 5), np.array([1.0]), 0)
     mean = smoothed_psth(units, windows, np.array([-1]), n, 5)
     assert mean.shape == (n, 32, 3)
     assert np.isnan(mean).all()

@@ -12,7 +12,7 @@ from helpers.nwb_files import Written, write_bump, write_maze, write_own, write_
 from helpers.specs import AREA2_BUMP, MC_MAZE, MC_RTT, OWN_SESSION
 
 from blend_pl.data.nlb.reading import check_spec, read_session, read_test_file
-from blend_pl.data.nlb.spec import Behavior, HeldOut, Psth, SessionSpec, Split, Window
+from blend_pl.data.nlb.spec import BehaviorSpec, HeldOutSpec, PsthSpec, SessionSpec, SplitSpec, WindowSpec
 from blend_pl.errors import BlendError, ConfigError, DataError
 
 
@@ -160,10 +160,10 @@ def test_own_session_with_trials_drawn_at_random(maze: Written) -> None:
     spec = SessionSpec(
         "own",
         MC_MAZE.files,
-        Window(-250, 450, align="move_onset_time"),
-        Behavior("hand_pos", columns=[1]),
-        HeldOut(column=None, units=[2003, 2017]),
-        Split(column=None, train=0.5, val=0.25),
+        WindowSpec(-250, 450, align="move_onset_time"),
+        BehaviorSpec("hand_pos", columns=[1]),
+        HeldOutSpec(column=None, units=[2003, 2017]),
+        SplitSpec(column=None, train=0.5, val=0.25),
     )
     session = read_session(spec, maze.train, None, 20)
     assert {split: len(tensors) for split, tensors in session.items()} == {"train": 12, "val": 6, "test": 6}
@@ -175,7 +175,7 @@ def test_windows_beyond_the_recording_are_left_out_of_a_draw(maze: Written, tmp_
     def edit(file: h5py.File) -> None:
         file["intervals/trials/move_onset_time"][3] = 1e4
 
-    spec = replace(MC_MAZE, split=Split(column=None, train=0.6, val=0.2))
+    spec = replace(MC_MAZE, split=SplitSpec(column=None, train=0.6, val=0.2))
     before = read_session(spec, maze.train, None, 20)
     copy = edited(Path(shutil.copy(maze.train, tmp_path)), edit)
     after = read_session(spec, copy, None, 20)
@@ -194,14 +194,14 @@ def test_every_forward_bin_of_an_uninterrupted_recording_is_observed(tmp_path: P
 
 
 SPEC_ERRORS = [
-    (replace(MC_MAZE, held_out=HeldOut(fraction=0.2)), "held_out.column and held_out.fraction given"),
-    (replace(MC_MAZE, psth=Psth([], 50)), "at least one column in psth.condition"),
-    (replace(MC_MAZE, psth=Psth(["trial_type"], 0)), "psth.smoothing_ms of 1 or more"),
-    (replace(OWN_SESSION, psth=Psth(["trial_type"], 50)), "no trials, which psth needs; set it to null"),
-    (replace(OWN_SESSION, outliers="is_outlier"), "no trials, which outliers needs; set it to null"),
-    (replace(MC_MAZE, behavior=Behavior()), "set its series, trial_columns or categories"),
-    (replace(OWN_SESSION, split=Split()), "set split.column: null"),
-    (replace(MC_MAZE, window=Window(0, 603, align="start_time")), "not a multiple of bin_ms"),
+    (replace(MC_MAZE, held_out=HeldOutSpec(fraction=0.2)), "held_out.column and held_out.fraction given"),
+    (replace(MC_MAZE, psth=PsthSpec([], 50)), "at least one column in psth.condition"),
+    (replace(MC_MAZE, psth=PsthSpec(["trial_type"], 0)), "psth.smoothing_ms of 1 or more"),
+    (replace(OWN_SESSION, psth=PsthSpec(["trial_type"], 50)), "no trials, which psth needs; set it to null"),
+    (replace(OWN_SESSION, outlier_column="is_outlier"), "no trials, which outlier_column needs; set it to null"),
+    (replace(MC_MAZE, behavior=BehaviorSpec()), "set its series, trial_columns or categories"),
+    (replace(OWN_SESSION, split=SplitSpec()), "set split.column: null"),
+    (replace(MC_MAZE, window=WindowSpec(0, 603, align="start_time")), "not a multiple of bin_ms"),
 ]
 
 

@@ -13,9 +13,9 @@ from helpers.nwb_files import Written, write_maze
 from helpers.specs import MC_MAZE, MC_MAZE_SMALL
 
 from blend_pl.data.nlb.reading import read_session, read_test_file
-from blend_pl.data.nlb.recording import read_recording
-from blend_pl.data.nlb.session import SessionTensors, concatenate
-from blend_pl.data.nlb.spec import SessionSpec, Window
+from blend_pl.data.nlb.recording import read_nlb_recording
+from blend_pl.data.nlb.session import SessionTensors, concatenate_trials
+from blend_pl.data.nlb.spec import SessionSpec, WindowSpec
 
 pytest.importorskip("nlb_tools", reason="needs the extra nlb")
 from nlb_tools import make_tensors, nwb_interface
@@ -57,7 +57,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     files = write(tmp_path_factory.mktemp(name))
     session = read_session(spec, files.train, files.test, bin_ms)
     tested = read_session(spec, files.train, files.test, bin_ms, phase="test")
-    joined = concatenate(tested["train"], tested["val"])
+    joined = concatenate_trials(tested["train"], tested["val"])
     return Case(spec, files, bin_ms, session, joined, nlb_dataset(files.train, bin_ms))
 
 
@@ -97,11 +97,11 @@ def test_evaluation_targets(case: Case) -> None:
     train, val, theirs = case.session["train"], case.session["val"], case.targets()
     n, t = val.n_heldin, val.n_observed
 
-    heldout = np.where(val.scored[..., None], val.spikes[:, :t, n:], np.nan)
+    heldout = np.where(val.scoring_mask[..., None], val.spikes[:, :t, n:], np.nan)
     np.testing.assert_array_equal(heldout, theirs["eval_spikes_heldout"])
     np.testing.assert_array_equal(val.spikes[:, t:, :n], theirs["eval_spikes_heldin_forward"])
     np.testing.assert_array_equal(val.spikes[:, t:, n:], theirs["eval_spikes_heldout_forward"])
-    assert (case.spec.scored is None) == bool(val.scored.all())
+    assert (case.spec.scoring_window is None) == bool(val.scoring_mask.all())
     assert_targets_of(case, train, theirs, "train")
     assert_targets_of(case, val, theirs, "eval")
     if case.spec.psth:
@@ -109,7 +109,7 @@ def test_evaluation_targets(case: Case) -> None:
         np.testing.assert_allclose(val.psth, theirs["psth"], rtol=0, atol=1e-12)
         assert torch.equal(val.psth.isnan(), train.psth.isnan())
         assert torch.equal(val.psth.nan_to_num(), train.psth.nan_to_num())
-        assert (case.spec.scored is None) == bool(val.psth.isfinite().all())
+        assert (case.spec.scoring_window is None) == bool(val.psth.isfinite().all())
 
 
 def test_training_targets_of_phase_test(case: Case) -> None:
@@ -135,7 +135,7 @@ def test_behaviour_of_the_whole_recording_before_it_is_cut(case: Case) -> None:
     assert case.spec.behavior is not None
     if case.spec.behavior.series is None:
         pytest.skip("this set has no time series")
-    ours = read_recording(case.files.train, case.spec.behavior, case.bin_ms, behavior_required=True).behavior
+    ours = read_nlb_recording(case.files.train, case.spec.behavior, case.bin_ms, behavior_required=True).behavior
     theirs = case.dataset.data[case.spec.behavior.series].to_numpy()
     np.testing.assert_array_equal(ours, theirs)
     assert ("maze" in case.spec.name) == bool(np.isnan(theirs).any())
@@ -173,7 +173,7 @@ def test_windows_across_gaps(tmp_path: Path, bin_ms: int) -> None:
         dataset, train, val, ~(train | val), across, ["trial_type", "trial_version"], 70
     )
 
-    window = Window(-310, 2490, align="start_time", forward_ms=0)
+    window = WindowSpec(-310, 2490, align="start_time", forward_ms=0)
     ours = read_session(replace(MC_MAZE, window=window), files.train, None, bin_ms)["val"]
     missing = np.isnan(theirs["eval_spikes_heldin"])
     assert 0.05 < missing.mean() < 0.5

@@ -10,7 +10,7 @@ from helpers.nwb_files import Written, write_dmfc
 from helpers.specs import DMFC_RSG
 
 from blend_pl.data.nlb.reading import read_session, read_test_file
-from blend_pl.data.nlb.spec import Behavior, SessionSpec
+from blend_pl.data.nlb.spec import BehaviorSpec, SessionSpec
 from blend_pl.errors import DataError
 
 
@@ -34,21 +34,21 @@ def test_outliers_and_short_trials_belong_to_no_condition(files: Written) -> Non
         assert part.behavior[outlier].isnan().all()
         assert part.behavior[~outlier].isfinite().all()
         assert (part.condition[outlier] == -1).all()
-        assert (part.group[outlier] == -1).all()
-        assert (part.group[~outlier] >= 0).all()
-        np.testing.assert_array_equal(part.produced[~outlier], column(files, "tp")[part.trial_id][~outlier])
+        assert (part.timing_condition[outlier] == -1).all()
+        assert (part.timing_condition[~outlier] >= 0).all()
+        np.testing.assert_array_equal(part.produced_interval[~outlier], column(files, "tp")[part.trial_id][~outlier])
         short += int((part.condition[~outlier] == -1).sum())
     assert short > 0
 
 
 def test_categories_are_one_channel_a_value(files: Written) -> None:
-    behavior = Behavior(trial_columns=["tp"], categories=["theta", "is_short", "ts"])
+    behavior = BehaviorSpec(trial_columns=["tp"], categories=["theta", "is_short", "ts"])
     session = read_session(replace(DMFC_RSG, behavior=behavior), files.train, files.test, 20)
     for split in ("train", "val"):
         part = session[split]
-        channels = part.behavior[part.group >= 0, 0, 1:]
+        channels = part.behavior[part.timing_condition >= 0, 0, 1:]
         for name, chosen in (("theta", channels[:, :2]), ("is_short", channels[:, 2:4]), ("ts", channels[:, 4:])):
-            values = column(files, name)[part.trial_id[part.group >= 0]]
+            values = column(files, name)[part.trial_id[part.timing_condition >= 0]]
             np.testing.assert_array_equal(chosen.sum(1), 1)
             np.testing.assert_array_equal(np.unique(column(files, name))[chosen.argmax(1)], values)
     assert session["test"].behavior.shape[-1] == channels.shape[1] + 1
@@ -58,14 +58,14 @@ def test_categories_are_one_channel_a_value(files: Written) -> None:
 def test_the_scored_stretch_is_set_to_go(files: Written) -> None:
     part = read_session(DMFC_RSG, files.train, None, 5)["train"]
     interval = column(files, "tp")[part.trial_id]
-    np.testing.assert_allclose(5 * part.scored.sum(1), np.minimum(interval, 1500), atol=5)
-    after = part.scored.flip(1).to(int).argmax(1)
+    np.testing.assert_allclose(5 * part.scoring_mask.sum(1), np.minimum(interval, 1500), atol=5)
+    after = part.scoring_mask.flip(1).to(int).argmax(1)
     np.testing.assert_array_equal(after, part.jitter)
 
 
 def test_a_test_file_needs_none_of_these_columns(files: Written) -> None:
     test = read_test_file(DMFC_RSG, files.test, 5)
-    assert test.scored.all()
+    assert test.scoring_mask.all()
     assert test.behavior.shape[-1] == 0
     assert not test.jitter.any()
 
@@ -74,13 +74,16 @@ def test_a_test_file_needs_none_of_these_columns(files: Written) -> None:
     ("spec", "message"),
     [
         (
-            replace(DMFC_RSG, behavior=Behavior(trial_columns=["prior"])),
+            replace(DMFC_RSG, behavior=BehaviorSpec(trial_columns=["prior"])),
             "no column 'prior'; set behavior.trial_columns",
         ),
-        (replace(DMFC_RSG, behavior=Behavior(trial_columns=["split"])), "must name columns of numbers"),
-        (replace(DMFC_RSG, behavior=Behavior(categories=["target"])), "'target'; set behavior.categories"),
-        (replace(DMFC_RSG, outliers="bad"), "no column 'bad'; set outliers"),
-        (replace(DMFC_RSG, scored=replace(DMFC_RSG.scored, start="ready")), "no column 'ready'; set scored.start"),
+        (replace(DMFC_RSG, behavior=BehaviorSpec(trial_columns=["split"])), "must name columns of numbers"),
+        (replace(DMFC_RSG, behavior=BehaviorSpec(categories=["target"])), "'target'; set behavior.categories"),
+        (replace(DMFC_RSG, outlier_column="bad"), "no column 'bad'; set outlier_column"),
+        (
+            replace(DMFC_RSG, scoring_window=replace(DMFC_RSG.scoring_window, start="ready")),
+            "no column 'ready'; set scoring_window.start",
+        ),
         (replace(DMFC_RSG, timing=replace(DMFC_RSG.timing, interval="t")), "no column 't'; set timing.interval"),
     ],
 )

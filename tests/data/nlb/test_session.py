@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers.sessions import session_of
 
-from blend_pl.data.nlb.session import PER_TRIAL, Signature, concatenate
+from blend_pl.data.nlb.session import TRIAL_FIELDS, Signature, concatenate_trials
 
 
 def test_sizes() -> None:
@@ -16,7 +16,7 @@ def test_sizes() -> None:
 def test_selection_takes_the_same_trials_of_everything(trials: torch.Tensor) -> None:
     session = session_of()
     chosen = session.select(trials)
-    for name in PER_TRIAL:
+    for name in TRIAL_FIELDS:
         assert torch.equal(getattr(chosen, name), getattr(session, name)[trials])
     assert chosen.unit_id is session.unit_id
 
@@ -24,8 +24,8 @@ def test_selection_takes_the_same_trials_of_everything(trials: torch.Tensor) -> 
 def test_concatenation_follows_the_recording() -> None:
     session = session_of()
     odd, even = session.select(torch.tensor([1, 3, 5])), session.select(torch.tensor([0, 2, 4]))
-    both = concatenate(odd, even)
-    for name in PER_TRIAL:
+    both = concatenate_trials(odd, even)
+    for name in TRIAL_FIELDS:
         assert torch.equal(getattr(both, name), getattr(session, name))
 
 
@@ -33,7 +33,7 @@ def test_valid_tells_the_groups_of_units_apart() -> None:
     session = session_of(heldin=3, heldout=2)
     session.observed[1, 2, 0] = False
     session.observed[2, 4:, 1] = False
-    valid = session.valid(torch.tensor([2, 1]))
+    valid = session.valid_mask(torch.tensor([2, 1]))
     expected = torch.ones(2, 7, 5, dtype=torch.bool)
     expected[0, 4:, 3:] = False
     expected[1, 2, :3] = False
@@ -48,7 +48,7 @@ def test_moves_as_a_whole() -> None:
 
 
 def test_signature_is_read_off_the_session() -> None:
-    signature = Signature.of("maze", session_of())
+    signature = Signature.from_session("maze", session_of())
     assert signature == Signature("maze", 20, 5, 2, 3, 2, (0, 1, 2, 3, 4))
     assert signature.n_units == 5
     assert str(signature) == "maze (3 of 5 units held in, 5 + 2 bins of 20 ms, 2 privileged channels)"
@@ -59,9 +59,9 @@ SIGNATURE = Signature("maze", 20, 5, 2, 3, 2, (0, 1, 2, 3, 4))
 
 @pytest.mark.parametrize("change", [{"name": "other"}, {"n_privileged": 0}, {"unit_id": (7, 8, 9)}])
 def test_model_runs_on_sessions_of_its_sizes(change: dict) -> None:
-    assert SIGNATURE.accepts(replace(SIGNATURE, **change))
+    assert SIGNATURE.is_compatible_with(replace(SIGNATURE, **change))
 
 
 @pytest.mark.parametrize("change", [{"bin_ms": 5}, {"n_observed": 6}, {"n_forward": 0}, {"n_heldin": 4}])
 def test_model_does_not_run_on_sessions_of_other_sizes(change: dict) -> None:
-    assert not SIGNATURE.accepts(replace(SIGNATURE, **change))
+    assert not SIGNATURE.is_compatible_with(replace(SIGNATURE, **change))

@@ -3,34 +3,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blend_pl.data.nlb.spec import Files, SessionSpec, Split, Window
-from blend_pl.data.nlb.splits import check_split, column_split, drawn_split
-from blend_pl.data.nlb.windows import Shape, Windows
+from blend_pl.data.nlb.spec import SessionFiles, SessionSpec, SplitSpec, WindowSpec
+from blend_pl.data.nlb.splits import check_split, draw_split, read_split_column
+from blend_pl.data.nlb.windows import Windows, WindowShape
 from blend_pl.errors import ConfigError, DataError
 
-TRIALS = Window(0, 600, align="start_time")
+TRIALS = WindowSpec(0, 600, align="start_time")
 
 
-def spec(split: Split, window: Window = TRIALS) -> SessionSpec:
-    return SessionSpec("own", Files("own.nwb"), window, split=split)
+def spec(split: SplitSpec, window: WindowSpec = TRIALS) -> SessionSpec:
+    return SessionSpec("own", SessionFiles("own.nwb"), window, split=split)
 
 
 def windows(starts: list[int]) -> Windows:
     start = np.array(starts)
-    return Windows(np.arange(len(start)), start, start, start, 0 * start, Shape(8, 2, 5), len(start))
+    return Windows(np.arange(len(start)), start, start, start, 0 * start, WindowShape(8, 2, 5), len(start))
 
 
 @pytest.mark.parametrize(
     ("split", "window", "message"),
     [
-        (Split(), Window(0, 600, stride_ms=600), "split.column: null and split.by: block"),
-        (Split(None, by="session"), TRIALS, "split.by is 'session'"),
-        (Split(None, train=0.9, val=0.2), TRIALS, "together to at most 1"),
-        (Split(None, train=0.0), TRIALS, "train above 0"),
-        (Split(None, by="trial"), Window(0, 600, stride_ms=600), "stride_ms to 800 or more"),
+        (SplitSpec(), WindowSpec(0, 600, stride_ms=600), "split.column: null and split.by: block"),
+        (SplitSpec(None, by="session"), TRIALS, "split.by is 'session'"),
+        (SplitSpec(None, train=0.9, val=0.2), TRIALS, "together to at most 1"),
+        (SplitSpec(None, train=0.0), TRIALS, "train above 0"),
+        (SplitSpec(None, by="trial"), WindowSpec(0, 600, stride_ms=600), "stride_ms to 800 or more"),
     ],
 )
-def test_contradictory_splits_are_refused(split: Split, window: Window, message: str) -> None:
+def test_contradictory_splits_are_refused(split: SplitSpec, window: WindowSpec, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_split(spec(split, window))
 
@@ -38,20 +38,20 @@ def test_contradictory_splits_are_refused(split: Split, window: Window, message:
 @pytest.mark.parametrize(
     ("split", "window"),
     [
-        (Split(), TRIALS),
-        (Split(None, train=0.85, val=0.15), TRIALS),
-        (Split(None, by="block"), Window(0, 600, stride_ms=100)),
-        (Split(None, by="trial"), Window(0, 600, stride_ms=800)),
+        (SplitSpec(), TRIALS),
+        (SplitSpec(None, train=0.85, val=0.15), TRIALS),
+        (SplitSpec(None, by="block"), WindowSpec(0, 600, stride_ms=100)),
+        (SplitSpec(None, by="trial"), WindowSpec(0, 600, stride_ms=800)),
     ],
 )
-def test_sound_splits_pass(split: Split, window: Window) -> None:
+def test_sound_splits_pass(split: SplitSpec, window: WindowSpec) -> None:
     check_split(spec(split, window))
 
 
 def test_column_is_used_as_it_is() -> None:
     labels = np.array(["train", "none", "test", "val"])
     seconds = np.array([1.0, np.nan, 2.0, 3.0])
-    assert column_split(Split(), {"split": labels}, "go", seconds, "the table").tolist() == labels.tolist()
+    assert read_split_column(SplitSpec(), {"split": labels}, "go", seconds, "the table").tolist() == labels.tolist()
 
 
 @pytest.mark.parametrize(
@@ -64,33 +64,33 @@ def test_column_is_used_as_it_is() -> None:
 )
 def test_unusable_columns_are_refused(columns: dict[str, np.ndarray], seconds: list[float], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        column_split(Split(), columns, "go", np.array(seconds), "the table")
+        read_split_column(SplitSpec(), columns, "go", np.array(seconds), "the table")
 
 
 @given(n=st.integers(0, 60), train=st.floats(0.1, 0.9), seed=st.integers(0, 5))
 def test_random_split_has_the_shares_and_its_seed_decides(n: int, train: float, seed: int) -> None:
-    split = Split(None, by="trial", train=train, val=(1 - train) / 2, seed=seed)
-    labels = drawn_split(split, windows(list(range(0, 10 * n, 10))))
+    split = SplitSpec(None, by="trial", train=train, val=(1 - train) / 2, seed=seed)
+    labels = draw_split(split, windows(list(range(0, 10 * n, 10))))
     assert (labels == "train").sum() == round(train * n)
     assert abs((labels == "val").sum() - (1 - train) / 2 * n) <= 1
     assert set(labels) <= {"train", "val", "test"}
-    np.testing.assert_array_equal(labels, drawn_split(split, windows(list(range(0, 10 * n, 10)))))
+    np.testing.assert_array_equal(labels, draw_split(split, windows(list(range(0, 10 * n, 10)))))
 
 
 def test_random_split_without_rest_has_no_test_trials() -> None:
-    labels = drawn_split(Split(None, train=0.85, val=0.15), windows(list(range(20))))
+    labels = draw_split(SplitSpec(None, train=0.85, val=0.15), windows(list(range(20))))
     assert sorted(labels) == ["train"] * 17 + ["val"] * 3
 
 
 def test_seeds_differ() -> None:
     starts = windows(list(range(30)))
-    assert (drawn_split(Split(None, seed=0), starts) != drawn_split(Split(None, seed=1), starts)).any()
+    assert (draw_split(SplitSpec(None, seed=0), starts) != draw_split(SplitSpec(None, seed=1), starts)).any()
 
 
 @given(starts=st.lists(st.integers(0, 300), min_size=1, max_size=40), train=st.floats(0.1, 0.8))
 def test_blocks_are_contiguous_and_share_no_bin(starts: list[int], train: float) -> None:
     every = windows(sorted(starts))
-    labels = drawn_split(Split(None, by="block", train=train, val=0.1), every)
+    labels = draw_split(SplitSpec(None, by="block", train=train, val=0.1), every)
     used = {name: every.start[labels == name] for name in ("train", "val", "test")}
     for earlier, later in (("train", "val"), ("val", "test"), ("train", "test")):
         if len(used[earlier]) and len(used[later]):
@@ -98,5 +98,5 @@ def test_blocks_are_contiguous_and_share_no_bin(starts: list[int], train: float)
 
 
 def test_a_window_across_a_border_belongs_to_no_block() -> None:
-    labels = drawn_split(Split(None, by="block", train=0.5, val=0.25), windows([0, 10, 15, 20, 30]))
+    labels = draw_split(SplitSpec(None, by="block", train=0.5, val=0.25), windows([0, 10, 15, 20, 30]))
     assert labels.tolist() == ["train", "train", "none", "val", "test"]

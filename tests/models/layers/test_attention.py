@@ -4,12 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from blend_pl.models.layers.attention import SelfAttention, Window, attend, attention_window
+from blend_pl.models.layers.attention import AttentionWindow, SelfAttention, dense_attention, window_mask
 
 
 @given(bins=st.integers(1, 12), forward=st.integers(-1, 13), backward=st.integers(-1, 13))
 def test_window_follows_the_rule_pair_by_pair(bins: int, forward: int, backward: int) -> None:
-    window = attention_window(bins, forward, backward)
+    window = window_mask(bins, forward, backward)
     for i in range(bins):
         for j in range(bins):
             ahead = forward < 0 or j - i <= forward
@@ -30,9 +30,9 @@ def test_attention_equals_torch_where_heads_divide_the_width(
         theirs.in_proj_bias.copy_(ours.qkv.bias)
         theirs.out_proj.load_state_dict(ours.out_proj.state_dict())
     tokens = torch.randn(3, 9, width)
-    window = attention_window(9, forward, backward)
+    window = window_mask(9, forward, backward)
     expected, _ = theirs(tokens, tokens, tokens, attn_mask=None if window is None else ~window)
-    torch.testing.assert_close(ours(tokens, Window(9, forward, backward)), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours(tokens, AttentionWindow(9, forward, backward)), expected, atol=1e-5, rtol=0)
 
 
 def test_attention_weights_drop_out_in_training_only() -> None:
@@ -53,8 +53,8 @@ def test_blocks_compute_what_all_pairs_would(bins: int, reach: tuple[int, int], 
     torch.manual_seed(0)
     blocks = (3 * torch.randn(2, bins, 3, heads, width, dtype=torch.float64)).requires_grad_()
     pairs = blocks.detach().clone().requires_grad_()
-    window = Window(bins, *reach)
-    ours, theirs = window(blocks), attend(pairs, window.allowed, 0.0)
+    window = AttentionWindow(bins, *reach)
+    ours, theirs = window(blocks), dense_attention(pairs, window.allowed, 0.0)
     torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
     weight = torch.randn(ours.shape)
     for result in (ours, theirs):
@@ -67,12 +67,12 @@ def test_blocks_compute_what_all_pairs_would(bins: int, reach: tuple[int, int], 
     [(180, 4, 8, True), (280, 0, 20, True), (45, 5, 5, False), (180, -1, 8, False), (180, 60, 60, False)],
 )
 def test_blocks_are_for_long_trials_and_short_reach(bins: int, forward: int, backward: int, blocks: bool) -> None:
-    assert (Window(bins, forward, backward).bias is not None) == blocks
+    assert (AttentionWindow(bins, forward, backward).bias is not None) == blocks
 
 
 def test_weights_drop_out_in_blocks_too() -> None:
     torch.manual_seed(0)
-    window, qkv = Window(180, 4, 8), torch.randn(4, 180, 3, 2, 3)
+    window, qkv = AttentionWindow(180, 4, 8), torch.randn(4, 180, 3, 2, 3)
     qkv[:, :, 2] = 1
     torch.testing.assert_close(window(qkv), torch.ones(4, 180, 2, 3))
     mixed = window(qkv, 0.5)
@@ -83,7 +83,7 @@ def test_weights_drop_out_in_blocks_too() -> None:
 
 @pytest.mark.parametrize("bins", [72, 80])
 def test_gradients_under_dropout_are_those_of_the_function(bins: int) -> None:
-    window = Window(bins, 1, 2)
+    window = AttentionWindow(bins, 1, 2)
     assert window.bias is not None
     qkv = torch.randn(1, bins, 3, 1, 2, dtype=torch.float64, requires_grad=True)
 
@@ -96,7 +96,7 @@ def test_gradients_under_dropout_are_those_of_the_function(bins: int) -> None:
 
 def test_blocks_in_bfloat16_are_as_near_as_its_digits() -> None:
     torch.manual_seed(0)
-    window, qkv = Window(180, 4, 8), torch.randn(2, 180, 3, 2, 7)
+    window, qkv = AttentionWindow(180, 4, 8), torch.randn(2, 180, 3, 2, 7)
     exact, coarse = (qkv.to(dtype).detach().requires_grad_() for dtype in (torch.float32, torch.bfloat16))
     for copy in (exact, coarse):
         window(copy).square().sum().backward()
@@ -106,7 +106,7 @@ def test_blocks_in_bfloat16_are_as_near_as_its_digits() -> None:
 
 
 def test_a_window_is_no_part_of_a_checkpoint() -> None:
-    assert Window(180, 4, 8).state_dict() == {}
+    assert AttentionWindow(180, 4, 8).state_dict() == {}
 
 
 class Attention(nn.Module):
@@ -114,7 +114,7 @@ class Attention(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.window = Window(60, 1, 2)
+        self.window = AttentionWindow(60, 1, 2)
 
     def forward(self, qkv: Tensor) -> Tensor:
         return self.window(qkv)

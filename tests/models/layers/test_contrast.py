@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from blend_pl.masking import Masking
-from blend_pl.models.layers.contrast import Contrast, nt_xent
+from blend_pl.models.layers.contrast import ContrastiveLoss, nt_xent
 
 CORRUPTION = Masking(0.3, "full", zero_ratio=0.5, random_ratio=0.5)
 STRETCHES = Masking(0.3, zero_ratio=0.5, random_ratio=0.5, max_span=4)
@@ -40,13 +40,13 @@ def test_term_is_the_weighted_sum_over_streams() -> None:
     torch.manual_seed(0)
     streams = torch.randn(8, 5, 3), torch.randn(8, 4, 2)
     expected = 0.25 * sum(nt_xent(s[:4].flatten(1), s[4:].flatten(1), 0.5) for s in streams)
-    torch.testing.assert_close(Contrast(0.25, 0.5).term(*streams), expected)
+    torch.testing.assert_close(ContrastiveLoss(0.25, 0.5).weighted_loss(*streams), expected)
 
 
 def test_views_are_two_corruptions_of_the_same_trials() -> None:
     torch.manual_seed(0)
     counts = torch.randint(1, 5, (6, 20, 30)).float()
-    changed = Contrast(corruption=CORRUPTION).views(counts).view(2, 6, 20, 30) != counts
+    changed = ContrastiveLoss(corruption=CORRUPTION).augment(counts).view(2, 6, 20, 30) != counts
     # Of the hidden entries half become zero; a quarter becomes a random count, which may be the same.
     assert changed.float().mean().item() == pytest.approx(0.3 * (0.5 + 0.25 * 0.8), rel=0.1)
     assert not torch.equal(changed[0], changed[1])
@@ -54,11 +54,11 @@ def test_views_are_two_corruptions_of_the_same_trials() -> None:
 
 @pytest.mark.parametrize("corruption", [CORRUPTION, STRETCHES])
 def test_chance_comes_from_the_seed_of_torch(corruption: Masking) -> None:
-    contrast, counts = Contrast(corruption=corruption), torch.rand(4, 5, 3)
+    contrast, counts = ContrastiveLoss(corruption=corruption), torch.rand(4, 5, 3)
 
     def views(seed: int) -> Tensor:
         torch.manual_seed(seed)
-        return contrast.views(counts)
+        return contrast.augment(counts)
 
     assert torch.equal(views(1), views(1))
     assert not torch.equal(views(1), views(2))

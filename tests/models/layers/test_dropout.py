@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blend_pl.models.layers.dropout import Dropout, dropout
+from blend_pl.models.layers.dropout import FastDropout, fast_dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.25, 0.5, 0.9])
@@ -12,7 +12,7 @@ def test_the_share_and_the_scale(p: float, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     n = 200_001
     tokens = torch.ones(n, dtype=dtype, requires_grad=True)
-    out = Dropout(p)(tokens)
+    out = FastDropout(p)(tokens)
     kept = out != 0
     assert out.dtype == dtype
     assert float(kept.double().mean()) == pytest.approx(1 - p, abs=5 * (p * (1 - p) / n) ** 0.5)
@@ -24,29 +24,29 @@ def test_the_share_and_the_scale(p: float, dtype: torch.dtype) -> None:
 
 def test_neighbours_are_independent() -> None:
     torch.manual_seed(0)
-    kept = (dropout(torch.ones(400_000), 0.5, training=True) != 0).double().view(-1, 4)
+    kept = (fast_dropout(torch.ones(400_000), 0.5, training=True) != 0).double().view(-1, 4)
     assert (torch.corrcoef(kept.T) - torch.eye(4)).abs().max() < 0.02
     assert (kept[1:] * kept[:-1]).mean() == pytest.approx(0.25, abs=0.01)
 
 
 @given(shape=st.lists(st.integers(0, 5), max_size=3))
 def test_any_shape(shape: list[int]) -> None:
-    assert dropout(torch.ones(shape), 0.3, training=True).shape == torch.Size(shape)
+    assert fast_dropout(torch.ones(shape), 0.3, training=True).shape == torch.Size(shape)
 
 
 @pytest.mark.parametrize(("p", "training"), [(0.5, False), (0.0, True)])
 def test_nothing_is_dropped(p: float, training: bool) -> None:
     tokens = torch.randn(100)
-    assert torch.equal(dropout(tokens, p, training), tokens)
+    assert torch.equal(fast_dropout(tokens, p, training), tokens)
 
 
 def test_everything_is_dropped() -> None:
-    assert not dropout(torch.ones(100), 1.0, training=True).any()
+    assert not fast_dropout(torch.ones(100), 1.0, training=True).any()
 
 
 def test_the_seed_decides() -> None:
     def draw() -> torch.Tensor:
         torch.manual_seed(7)
-        return dropout(torch.ones(1000), 0.5, training=True)
+        return fast_dropout(torch.ones(1000), 0.5, training=True)
 
     assert torch.equal(draw(), draw())

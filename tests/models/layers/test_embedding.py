@@ -5,19 +5,25 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blend_pl.models.layers.embedding import CountEmbedding, Identity, LearnedPositions, Linear, SinusoidalPositions
+from blend_pl.models.layers.embedding import (
+    CountEmbedding,
+    IdentityEmbedding,
+    LearnedPositions,
+    LinearEmbedding,
+    SinusoidalPositions,
+)
 
 
 def test_identity_hands_counts_on() -> None:
     counts = torch.randn(2, 3, 5)
-    assert Identity(5).width == 5
-    assert torch.equal(Identity(5)(counts), counts)
+    assert IdentityEmbedding(5).d_model == 5
+    assert torch.equal(IdentityEmbedding(5)(counts), counts)
 
 
 @pytest.mark.parametrize(("width", "expected"), [(None, 5), (7, 7)])
 def test_linear_has_its_width(width: int | None, expected: int) -> None:
-    embedding = Linear(5, width)
-    assert embedding.width == expected
+    embedding = LinearEmbedding(5, width)
+    assert embedding.d_model == expected
     assert embedding(torch.ones(2, 3, 5)).shape == (2, 3, expected)
 
 
@@ -26,7 +32,7 @@ def test_counts_are_looked_up_neuron_by_neuron() -> None:
     counts = torch.tensor([[[0.0, 1.0, 4.0], [2.0, 9.0, 0.0]]])
     table = embedding.embedding.weight
     expected = torch.stack([torch.cat([table[0], table[1], table[4]]), torch.cat([table[2], table[4], table[0]])])
-    assert embedding.width == 6
+    assert embedding.d_model == 6
     assert torch.equal(embedding(counts)[0], expected)
 
 

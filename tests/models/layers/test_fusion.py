@@ -16,7 +16,7 @@ FUSIONS: list[Callable[[int, int], Fusion]] = [
     Additive,
     FiLM,
     CrossAttention,
-    partial(CrossAttention, heads=3),
+    partial(CrossAttention, num_heads=3),
 ]
 
 
@@ -27,7 +27,7 @@ def test_behaviour_is_laid_beside_untouched_tokens(size: int | None) -> None:
     width = size or 2
     fused = fusion(tokens, context)
     assert fused.shape == (2, 5, 4 + width)
-    assert fusion.width == 4 + width
+    assert fusion.output_dim == 4 + width
     assert torch.equal(fused[..., :4], tokens)
     linear = fusion.embedding
     expected = (context @ linear.weight.T + linear.bias) * math.sqrt(width)
@@ -36,14 +36,14 @@ def test_behaviour_is_laid_beside_untouched_tokens(size: int | None) -> None:
 
 def test_added_behaviour_is_a_scaled_linear_map() -> None:
     fusion, tokens, context = Additive(4, 2), torch.randn(2, 5, 4), torch.randn(2, 5, 2)
-    assert fusion.width == 4
+    assert fusion.output_dim == 4
     expected = tokens + 2 * (context @ fusion.embedding.weight.T + fusion.embedding.bias)
     torch.testing.assert_close(fusion(tokens, context), expected)
 
 
 def test_film_scales_and_shifts() -> None:
     fusion, tokens, context = FiLM(4, 2), torch.randn(2, 5, 4), torch.randn(2, 5, 2)
-    assert fusion.width == 4
+    assert fusion.output_dim == 4
     shift = context @ fusion.shift.weight.T + fusion.shift.bias
     torch.testing.assert_close(fusion(tokens, context), tokens + shift)
     nn.init.normal_(fusion.scale.weight)
@@ -72,7 +72,7 @@ def test_every_fusion_keeps_its_contract_and_trains(make: Callable[[int, int], F
     torch.manual_seed(0)
     fusion, tokens, context = make(width, 2), torch.randn(3, 6, width), torch.randn(3, 6, 2, requires_grad=True)
     fused = fusion(tokens, context)
-    assert fused.shape == (3, 6, fusion.width)
+    assert fused.shape == (3, 6, fusion.output_dim)
     fused.square().sum().backward()
     assert context.grad is not None
     assert context.grad.abs().amin() > 0

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from blend_pl.models.layers.gaussian import AutoregressivePrior, divergence
+from blend_pl.models.layers.gaussian import AutoregressivePrior, gaussian_kl_divergence
 
 
 @given(
@@ -21,7 +21,7 @@ def test_divergence_is_that_of_torch(
     values = [torch.tensor(x, dtype=torch.double) for x in (mean, log_variance, prior_mean, prior_log_variance)]
     posterior, prior = Normal(values[0], (values[1] / 2).exp()), Normal(values[2], (values[3] / 2).exp())
     expected = kl_divergence(posterior, prior)
-    torch.testing.assert_close(divergence(*values), expected, atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(gaussian_kl_divergence(*values), expected, atol=1e-9, rtol=1e-9)
 
 
 @pytest.mark.parametrize("tau", [0.5, 10.0, 1e6])
@@ -35,7 +35,7 @@ def test_path_diverges_bin_by_bin_from_its_autoregressive_prior(tau: float) -> N
     expected = kl_divergence(posteriors[0], first).sum(-1)
     for t in range(1, 6):
         expected = expected + kl_divergence(posteriors[t], Normal(memory * sample[:, t - 1], spread)).sum(-1)
-    torch.testing.assert_close(prior.divergence(mean, log_variance, sample), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(prior.kl_divergence(mean, log_variance, sample), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_mean_over_samples_is_the_divergence_of_the_whole_path() -> None:
@@ -47,7 +47,7 @@ def test_mean_over_samples_is_the_divergence_of_the_whole_path() -> None:
     joint = MultivariateNormal(torch.zeros(bins, dtype=torch.double), covariance)
     posterior = MultivariateNormal(mean.flatten(), log_variance.exp().flatten().diag())
     samples = mean + (log_variance / 2).exp() * torch.randn(draws, bins, 1, dtype=torch.double)
-    estimate = prior.divergence(mean.expand(draws, -1, -1), log_variance.expand(draws, -1, -1), samples).mean()
+    estimate = prior.kl_divergence(mean.expand(draws, -1, -1), log_variance.expand(draws, -1, -1), samples).mean()
     assert estimate.item() == pytest.approx(kl_divergence(posterior, joint).item(), rel=0.01)
 
 
@@ -55,7 +55,7 @@ def test_a_posterior_equal_to_its_prior_costs_nothing() -> None:
     prior = AutoregressivePrior(3)
     sample = torch.randn(2, 1, 3)
     stationary = math.log(0.1 / (1 - math.exp(-0.2)))
-    cost = prior.divergence(torch.zeros(2, 1, 3), torch.full((2, 1, 3), stationary), sample)
+    cost = prior.kl_divergence(torch.zeros(2, 1, 3), torch.full((2, 1, 3), stationary), sample)
     torch.testing.assert_close(cost, torch.zeros(2), atol=1e-5, rtol=0)
 
 
@@ -63,5 +63,5 @@ def test_path_goes_on_as_the_prior_expects() -> None:
     prior = AutoregressivePrior(2, 4.0)
     last = torch.tensor([[1.0, -2.0]])
     expected = torch.stack([last * math.exp(-k / 4) for k in range(1, 4)], 1)
-    torch.testing.assert_close(prior.continuation(last, 3), expected)
-    assert prior.continuation(last, 0).shape == (1, 0, 2)
+    torch.testing.assert_close(prior.forecast(last, 3), expected)
+    assert prior.forecast(last, 0).shape == (1, 0, 2)

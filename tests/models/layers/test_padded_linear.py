@@ -3,21 +3,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from blend_pl.models.layers.padded_linear import AlignedLinear, aligned, padded_linear, widen
+from blend_pl.models.layers.padded_linear import PaddedLinear, pad_columns, padded_linear, round_up_to_multiple
 
 
 @given(size=st.integers(1, 40))
 def test_the_next_multiple(size: int) -> None:
-    assert aligned(size) % 8 == 0
-    assert 0 <= aligned(size) - size < 8
-    assert widen(torch.ones(2, size)).tolist() == [[1.0] * size + [0.0] * (aligned(size) - size)] * 2
+    assert round_up_to_multiple(size) % 8 == 0
+    assert 0 <= round_up_to_multiple(size) - size < 8
+    assert pad_columns(torch.ones(2, size)).tolist() == [[1.0] * size + [0.0] * (round_up_to_multiple(size) - size)] * 2
 
 
 @given(inputs=st.integers(1, 20), outputs=st.integers(1, 20), bias=st.booleans())
 def test_the_same_as_a_linear_map(inputs: int, outputs: int, bias: bool) -> None:
     torch.manual_seed(0)
     theirs = nn.Linear(inputs, outputs, bias=bias)
-    ours = AlignedLinear(inputs, outputs, bias=bias)
+    ours = PaddedLinear(inputs, outputs, bias=bias)
     ours.load_state_dict(theirs.state_dict())
     tokens = torch.randn(3, 5, inputs)
     mine, other = tokens.clone().requires_grad_(), tokens.clone().requires_grad_()
@@ -33,7 +33,7 @@ def test_the_same_as_a_linear_map(inputs: int, outputs: int, bias: bool) -> None
 @given(inputs=st.integers(1, 20), outputs=st.integers(1, 20), bias=st.booleans())
 def test_on_a_gpu_too(inputs: int, outputs: int, bias: bool) -> None:
     torch.manual_seed(0)
-    linear = AlignedLinear(inputs, outputs, bias=bias).double()
+    linear = PaddedLinear(inputs, outputs, bias=bias).double()
     tokens = torch.randn(3, 5, inputs, dtype=torch.float64, requires_grad=True)
     found, expected = padded_linear(tokens, linear.weight, linear.bias), linear(tokens)
     torch.testing.assert_close(found, expected)
@@ -47,7 +47,7 @@ def test_on_a_gpu_too(inputs: int, outputs: int, bias: bool) -> None:
 
 def test_a_sum_in_bfloat16_is_one_of_the_same_weights() -> None:
     torch.manual_seed(0)
-    linear, tokens = AlignedLinear(13, 9), torch.randn(4, 13, requires_grad=True)
+    linear, tokens = PaddedLinear(13, 9), torch.randn(4, 13, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16):
         out = linear(tokens)
     assert out.dtype == torch.bfloat16
@@ -58,7 +58,7 @@ def test_a_sum_in_bfloat16_is_one_of_the_same_weights() -> None:
 
 
 def test_what_needs_no_gradient_gets_none() -> None:
-    linear, tokens = AlignedLinear(5, 6), torch.randn(2, 5)
+    linear, tokens = PaddedLinear(5, 6), torch.randn(2, 5)
     linear.weight.requires_grad_(False)
     linear(tokens).sum().backward()
     assert linear.weight.grad is None

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 from torch.nn import functional as F
 
-from blend_pl.models.layers.recurrence import Path, Weights, run
+from blend_pl.models.layers.recurrence import CoupledGRUOutput, CoupledGRUWeights, run_controller_generator
 
 BINS, TRIALS, CONTROL, GENERATOR, INPUTS = 5, 3, 2, 4, 2
 SIZES = {
@@ -29,13 +29,15 @@ def arguments(bins: int = BINS, seed: int = 0) -> list[Tensor]:
     return [heard, noise, keep, *rest]
 
 
-def loop(*given: Tensor) -> Path:
-    return run(*given[:5], Weights(*given[5:]))
+def loop(*given: Tensor) -> CoupledGRUOutput:
+    return run_controller_generator(*given[:5], CoupledGRUWeights(*given[5:]))
 
 
-def plain(heard: Tensor, noise: Tensor, keep: Tensor, state: Tensor, control: Tensor, *weights: Tensor) -> Path:
+def plain(
+    heard: Tensor, noise: Tensor, keep: Tensor, state: Tensor, control: Tensor, *weights: Tensor
+) -> CoupledGRUOutput:
     """The same by torch's own cell, with gradients by torch."""
-    w = Weights(*weights)
+    w = CoupledGRUWeights(*weights)
     # A cell multiplies its input by a weight: here the input is that of the gates already.
     gates = torch.eye(3 * CONTROL, dtype=torch.double), torch.zeros(3 * CONTROL, dtype=torch.double)
     states, posterior, samples = [state], [], []
@@ -47,7 +49,7 @@ def plain(heard: Tensor, noise: Tensor, keep: Tensor, state: Tensor, control: Te
         samples.append(mean + (log_variance / 2).exp() * noise[t])
         state = torch.gru_cell(samples[-1], state, w.inferred, w.generator, w.inferred_bias, w.generator_bias)
         states.append(state)
-    return Path(torch.stack(states), torch.stack(posterior), torch.stack(samples))
+    return CoupledGRUOutput(torch.stack(states), torch.stack(posterior), torch.stack(samples))
 
 
 @pytest.mark.parametrize("bins", [1, BINS])

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blend_pl.models.layers.attention import Window
+from blend_pl.models.layers.attention import AttentionWindow
 from blend_pl.models.layers.transformer import TransformerLayer
 
 
@@ -13,7 +13,7 @@ from blend_pl.models.layers.transformer import TransformerLayer
 def test_any_number_of_heads_fits_any_width(width: int, heads: int) -> None:
     layer = TransformerLayer(width, heads, 4, 0.0)
     tokens = torch.randn(2, 5, width)
-    out = layer(tokens, Window(5, 1, 1))
+    out = layer(tokens, AttentionWindow(5, 1, 1))
     assert out.shape == tokens.shape
     assert out.isfinite().all()
     out.square().sum().backward()
@@ -26,7 +26,7 @@ def test_bins_outside_the_window_have_no_influence(forward: int, backward: int) 
     layer = TransformerLayer(6, 2, 8, 0.0)
     tokens = torch.randn(1, 9, 6, requires_grad=True)
     bin_ = 4
-    layer(tokens, Window(9, forward, backward))[0, bin_].sum().backward()
+    layer(tokens, AttentionWindow(9, forward, backward))[0, bin_].sum().backward()
     assert tokens.grad is not None
     seen = {j for j in range(9) if tokens.grad[0, j].abs().sum() > 0}
     assert seen == set(range(bin_ - backward, bin_ + forward + 1))

@@ -14,7 +14,7 @@ RUNNING, DESYNCHRONISED, SYNCHRONISED = 0, 1, 2
 
 
 @dataclass(frozen=True)
-class Animal:
+class SimulatedBehavior:
     """Behaviour of one run.
 
     Attributes:
@@ -22,7 +22,7 @@ class Animal:
         speed: (samples,) cm/s.
         pupil: (samples,) size, arbitrary unit.
         gaze: (samples, 2) position of the pupil, arbitrary unit.
-        frames: (T,) s.
+        frame_times: (T,) s.
         state: (T,) 0, 1 or 2.
         factors: (T, 4) running, pupil, desynchronised, synchronised, each with mean 0 and variance 1.
     """
@@ -31,43 +31,55 @@ class Animal:
     speed: np.ndarray
     pupil: np.ndarray
     gaze: np.ndarray
-    frames: np.ndarray
+    frame_times: np.ndarray
     state: np.ndarray
     factors: np.ndarray
 
 
-def draw_animal(n_frames: int, rng: np.random.Generator) -> Animal:
+def draw_behavior(n_frames: int, rng: np.random.Generator) -> SimulatedBehavior:
     """Draws what an animal does in a run of so many frames."""
     times = np.arange(-1.0, n_frames * FRAME_S + 1.0, 1 / BEHAVIOR_HZ)
-    will = smooth_noise(len(times), 8.0, rng)
-    running = smooth_step((will - 0.6) * 4)
+    running_drive = smooth_noise(len(times), 8.0, rng)
+    running = smooth_step((running_drive - 0.6) * 4)
     speed = 20 * running * np.exp(0.3 * smooth_noise(len(times), 2.0, rng))
     arousal = smooth_noise(len(times), 12.0, rng)
-    pupil = 1 + 0.25 * (0.8 * arousal + 1.2 * decaying(running, 3.0)) + 0.03 * smooth_noise(len(times), 0.5, rng)
+    pupil = (
+        1 + 0.25 * (0.8 * arousal + 1.2 * exponential_average(running, 3.0)) + 0.03 * smooth_noise(len(times), 0.5, rng)
+    )
     gaze = np.stack([smooth_noise(len(times), 1.0, rng) for _ in range(2)], axis=1)
 
-    frames = np.arange(n_frames) * FRAME_S
+    frame_times = np.arange(n_frames) * FRAME_S
 
-    def on_frames(values: np.ndarray) -> np.ndarray:
-        return np.interp(frames, times, values)
+    def interpolate(values: np.ndarray) -> np.ndarray:
+        return np.interp(frame_times, times, values)
 
-    state = np.where(on_frames(arousal) > 0, DESYNCHRONISED, SYNCHRONISED)
-    state[on_frames(speed) > 2] = RUNNING
-    latent = [on_frames(speed), on_frames(pupil), state == DESYNCHRONISED, state == SYNCHRONISED]
-    return Animal(times, speed, pupil, gaze, frames, state, np.stack([unit(np.asarray(x, float)) for x in latent], 1))
+    state = np.where(interpolate(arousal) > 0, DESYNCHRONISED, SYNCHRONISED)
+    state[interpolate(speed) > 2] = RUNNING
+    raw_factors = [interpolate(speed), interpolate(pupil), state == DESYNCHRONISED, state == SYNCHRONISED]
+    return SimulatedBehavior(
+        times,
+        speed,
+        pupil,
+        gaze,
+        frame_times,
+        state,
+        np.stack([zscore(np.asarray(factor, float)) for factor in raw_factors], 1),
+    )
 
 
-def smooth_noise(n: int, memory_s: float, rng: np.random.Generator, rate_hz: float = BEHAVIOR_HZ) -> np.ndarray:
-    """(n,) stationary noise of variance 1 that forgets exponentially within `memory_s`."""
-    keep = np.exp(-1 / (rate_hz * memory_s))
-    start = rng.standard_normal(1) * keep
-    return lfilter([1.0], [1.0, -keep], np.sqrt(1 - keep**2) * rng.standard_normal(n), zi=start)[0]
+def smooth_noise(
+    n_samples: int, time_constant_s: float, rng: np.random.Generator, rate_hz: float = BEHAVIOR_HZ
+) -> np.ndarray:
+    """(n,) stationary noise of variance 1 that forgets exponentially within `time_constant_s`."""
+    decay = np.exp(-1 / (rate_hz * time_constant_s))
+    filter_state = rng.standard_normal(1) * decay
+    return lfilter([1.0], [1.0, -decay], np.sqrt(1 - decay**2) * rng.standard_normal(n_samples), zi=filter_state)[0]
 
 
-def decaying(values: np.ndarray, memory_s: float) -> np.ndarray:
+def exponential_average(values: np.ndarray, time_constant_s: float) -> np.ndarray:
     """Exponentially weighted mean of the past."""
-    keep = np.exp(-1 / (BEHAVIOR_HZ * memory_s))
-    return lfilter([1 - keep], [1.0, -keep], values)
+    decay = np.exp(-1 / (BEHAVIOR_HZ * time_constant_s))
+    return lfilter([1 - decay], [1.0, -decay], values)
 
 
 def smooth_step(values: np.ndarray) -> np.ndarray:
@@ -75,7 +87,7 @@ def smooth_step(values: np.ndarray) -> np.ndarray:
     return 0.5 * (1 + np.tanh(values))
 
 
-def unit(values: np.ndarray) -> np.ndarray:
+def zscore(values: np.ndarray) -> np.ndarray:
     """Mean 0 and variance 1; 0 where nothing changes."""
-    deviation = values.std()
-    return (values - values.mean()) / (deviation if deviation > 0 else 1.0)
+    std = values.std()
+    return (values - values.mean()) / (std if std > 0 else 1.0)

@@ -42,7 +42,7 @@ SUBTYPES = {
 
 
 @dataclass(frozen=True)
-class TreeSimulation:
+class BugeonSimulation:
     """Parameters of a simulated tree; equal parameters give equal trees.
 
     Attributes:
@@ -50,7 +50,7 @@ class TreeSimulation:
         n_sessions: sessions (dates) of each mouse.
         n_frames: frames of a run.
         n_cells: cells of each mouse.
-        seen: share of a mouse's cells that each session shows.
+        visible_fraction: share of a mouse's cells that each session shows.
         excitatory: share of excitatory cells.
         untyped: share of the inhibitory cells whose subclass is not known.
         stimuli: stimuli of each session.
@@ -65,7 +65,7 @@ class TreeSimulation:
     n_sessions: int = 2
     n_frames: int = 1600
     n_cells: int = 160
-    seen: float = 0.9
+    visible_fraction: float = 0.9
     excitatory: float = 0.5
     untyped: float = 0.1
     stimuli: tuple[str, ...] = ("Blank",)
@@ -89,8 +89,8 @@ class TreeSimulation:
         for name in ("excitatory", "untyped"):
             if not 0 <= getattr(self, name) <= 1:
                 yield f"{name} is {getattr(self, name)}; it is a share between 0 and 1"
-        if not 0 < self.seen <= 1:
-            yield f"seen is {self.seen}; it is a share above 0 and at most 1"
+        if not 0 < self.visible_fraction <= 1:
+            yield f"visible_fraction is {self.visible_fraction}; it is a share above 0 and at most 1"
         for name in ("scatter", "gain", "noise", "decay_s", "seed"):
             if not 0 <= getattr(self, name) < math.inf:
                 yield f"{name} is {getattr(self, name)}; it must be 0 or more"

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from blend_pl.data.lfp.simulation.latents import N_LATENTS
-from blend_pl.data.lfp.simulation.parameters import SessionsSimulation
+from blend_pl.data.lfp.simulation.parameters import LFPSimulation
 
-N_SHARED = 4
+N_SHARED_SOURCES = 4
 """Rhythms and slow activity that electrodes share."""
 
-REACH = 0.35
+CORRELATION_LENGTH = 0.35
 """Electrodes so close to each other, in sides of the array, pick up much the same."""
 
 
 @dataclass(frozen=True)
-class Animal:
+class ElectrodeArray:
     """What stays from day to day; one row or column for each unit and electrode it can have.
 
     Attributes:
@@ -30,36 +30,43 @@ class Animal:
     mixing: np.ndarray
     shared: np.ndarray
 
-    def on_a_day(self, change: float, rng: np.random.Generator) -> "Animal":
-        """The same electrodes, a share `change` of whose variance is drawn anew."""
-        keep, new = np.sqrt(1 - change), np.sqrt(change)
+    def with_drift(self, drift_fraction: float, rng: np.random.Generator) -> "ElectrodeArray":
+        """The same electrodes, a share `drift_fraction` of whose variance is drawn anew."""
+        old_weight, new_weight = np.sqrt(1 - drift_fraction), np.sqrt(drift_fraction)
 
-        def drifted(values: np.ndarray) -> np.ndarray:
-            return keep * values + new * values.std() * rng.standard_normal(values.shape)
+        def mix_with_noise(values: np.ndarray) -> np.ndarray:
+            return old_weight * values + new_weight * values.std() * rng.standard_normal(values.shape)
 
-        return Animal(_unit(drifted(self.tuning)), self.log_rate, drifted(self.mixing), drifted(self.shared))
+        return ElectrodeArray(
+            _unit_norm(mix_with_noise(self.tuning)),
+            self.log_rate,
+            mix_with_noise(self.mixing),
+            mix_with_noise(self.shared),
+        )
 
 
-def draw_animal(simulation: SessionsSimulation, rng: np.random.Generator) -> Animal:
+def draw_electrode_array(simulation: LFPSimulation, rng: np.random.Generator) -> ElectrodeArray:
     """An animal with as many units and electrodes as any of its sessions can have."""
     n_units, n_channels = simulation.n_units[1], simulation.n_channels[1]
     # Latents are turned at random; animals differ in it.
-    turn = np.linalg.qr(rng.standard_normal((N_LATENTS, N_LATENTS)))[0]
-    place = rng.random((n_channels, 2))
-    return Animal(
-        tuning=turn @ _unit(rng.standard_normal((N_LATENTS, n_units))),
+    rotation = np.linalg.qr(rng.standard_normal((N_LATENTS, N_LATENTS)))[0]
+    positions = rng.random((n_channels, 2))
+    return ElectrodeArray(
+        tuning=rotation @ _unit_norm(rng.standard_normal((N_LATENTS, n_units))),
         log_rate=0.4 * rng.standard_normal(n_units),
-        mixing=turn @ _smooth(N_LATENTS, place, rng),
-        shared=_smooth(N_SHARED, place, rng),
+        mixing=rotation @ _smooth_fields(N_LATENTS, positions, rng),
+        shared=_smooth_fields(N_SHARED_SOURCES, positions, rng),
     )
 
 
-def _smooth(n: int, place: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _smooth_fields(n: int, positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(n, channels) of variance 1: random fields over the array."""
-    squares = ((place[:, None] - place) ** 2).sum(-1)
-    factor = np.linalg.cholesky(np.exp(-squares / (2 * REACH**2)) + 1e-6 * np.eye(len(place)))
-    return rng.standard_normal((n, len(place))) @ factor.T
+    squared_distances = ((positions[:, None] - positions) ** 2).sum(-1)
+    cholesky_factor = np.linalg.cholesky(
+        np.exp(-squared_distances / (2 * CORRELATION_LENGTH**2)) + 1e-6 * np.eye(len(positions))
+    )
+    return rng.standard_normal((n, len(positions))) @ cholesky_factor.T
 
 
-def _unit(columns: np.ndarray) -> np.ndarray:
+def _unit_norm(columns: np.ndarray) -> np.ndarray:
     return columns / np.linalg.norm(columns, axis=0)

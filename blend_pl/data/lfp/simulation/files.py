@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from blend_pl.data.io.generated import write_settings_once
-from blend_pl.data.lfp.flint import flint_file
-from blend_pl.data.lfp.simulation.animal import draw_animal
-from blend_pl.data.lfp.simulation.layouts import write_flint, write_makin, write_nwb
-from blend_pl.data.lfp.simulation.parameters import FLINT_SESSIONS, MAKIN_SESSIONS, NWB_SESSIONS, SessionsSimulation
-from blend_pl.data.lfp.simulation.session import Session, draw_session
+from blend_pl.data.io.generated import write_simulation_once
+from blend_pl.data.lfp.flint import parse_flint_session
+from blend_pl.data.lfp.simulation.animal import draw_electrode_array
+from blend_pl.data.lfp.simulation.layouts import write_flint, write_lfp_nwb, write_makin
+from blend_pl.data.lfp.simulation.parameters import FLINT_SESSIONS, MAKIN_SESSIONS, NWB_SESSIONS, LFPSimulation
+from blend_pl.data.lfp.simulation.session import SimulatedSession, draw_session
 
 
-def write_sessions(simulation: SessionsSimulation, folder: Path) -> None:
+def write_sessions(simulation: LFPSimulation, folder: Path) -> None:
     """Simulates sessions and writes them into `folder`, all at once.
 
     Where the folder already holds this set nothing is done, and several processes may write it at the same time.
@@ -27,23 +27,27 @@ def write_sessions(simulation: SessionsSimulation, folder: Path) -> None:
     Raises:
         DataError: the folder cannot be written or holds something else.
     """
-    write_settings_once(simulation, folder, "these sessions", partial(_write, simulation))
+    write_simulation_once(simulation, folder, "these sessions", partial(_write_files, simulation))
 
 
-def _write(simulation: SessionsSimulation, folder: Path) -> None:
-    makin, flint, nwb = (np.random.default_rng([simulation.seed, animal]) for animal in range(3))
-    for name, session in _days(simulation, MAKIN_SESSIONS[: simulation.n_makin], makin):
-        write_makin(session, simulation.rate_hz, name, folder, makin)
-    files: dict[str, list[Session]] = defaultdict(list)
-    for name, session in _days(simulation, FLINT_SESSIONS[: simulation.n_flint], flint):
-        files[flint_file(name)[0]].append(session)
+def _write_files(simulation: LFPSimulation, folder: Path) -> None:
+    makin_rng, flint_rng, nwb_rng = (
+        np.random.default_rng([simulation.seed, animal_index]) for animal_index in range(3)
+    )
+    for name, session in _draw_sessions(simulation, MAKIN_SESSIONS[: simulation.n_makin], makin_rng):
+        write_makin(session, simulation.rate_hz, name, folder, makin_rng)
+    files: dict[str, list[SimulatedSession]] = defaultdict(list)
+    for name, session in _draw_sessions(simulation, FLINT_SESSIONS[: simulation.n_flint], flint_rng):
+        files[parse_flint_session(name)[0]].append(session)
     for file, sessions in files.items():
-        write_flint(sessions, simulation.rate_hz, folder / file, flint)
-    for name, session in _days(simulation, NWB_SESSIONS[: simulation.n_nwb], nwb):
-        write_nwb(session, simulation.rate_hz, "N", folder / f"{name}.nwb")
+        write_flint(sessions, simulation.rate_hz, folder / file, flint_rng)
+    for name, session in _draw_sessions(simulation, NWB_SESSIONS[: simulation.n_nwb], nwb_rng):
+        write_lfp_nwb(session, simulation.rate_hz, "N", folder / f"{name}.nwb")
 
 
-def _days(simulation: SessionsSimulation, names: Sequence[str], rng: np.random.Generator) -> list[tuple[str, Session]]:
+def _draw_sessions(
+    simulation: LFPSimulation, names: Sequence[str], rng: np.random.Generator
+) -> list[tuple[str, SimulatedSession]]:
     """The sessions of one animal, one a day."""
-    animal = draw_animal(simulation, rng)
-    return [(name, draw_session(simulation, animal, rng)) for name in names]
+    electrode_array = draw_electrode_array(simulation, rng)
+    return [(name, draw_session(simulation, electrode_array, rng)) for name in names]

@@ -12,7 +12,7 @@ NWB_SESSIONS = ("own_1", "own_2", "own_3")
 
 
 @dataclass(frozen=True)
-class SessionsSimulation:
+class LFPSimulation:
     """Parameters of a simulated set; equal parameters give equal files.
 
     Each layout is one animal, with the layout's published session names. Sessions of an animal share its electrodes:
@@ -67,10 +67,10 @@ class SessionsSimulation:
             yield f"seconds is {self.seconds}; it must be at least 10"
         if not 200 <= self.rate_hz <= 50_000:
             yield f"rate_hz is {self.rate_hz}; it must be between 200 and 50000"
-        for name, most in (("n_units", 3000), ("n_channels", 1000)):
+        for name, maximum in (("n_units", 3000), ("n_channels", 1000)):
             low, high = getattr(self, name)
-            if not 1 <= low <= high <= most:
-                yield f"{name} is {[low, high]}; write the fewest and the most, from 1 to {most}"
+            if not 1 <= low <= high <= maximum:
+                yield f"{name} is {[low, high]}; write the fewest and the most, from 1 to {maximum}"
         for name in ("gain", "private", "shared", "seed"):
             if not 0 <= getattr(self, name) < math.inf:
                 yield f"{name} is {getattr(self, name)}; it must be 0 or more"

@@ -20,23 +20,23 @@ import torch
 from scipy.signal import decimate
 from torch import Tensor
 
-from blend_pl.data.nlb.simulation.parameters import BIN_MS, FORWARD_MS, LEAD_MS, WINDOW_MS, Simulation
+from blend_pl.data.nlb.simulation.parameters import BIN_MS, FORWARD_MS, LEAD_MS, WINDOW_MS, NLBSimulation
 from blend_pl.errors import ConfigError, DataError
 
-GENERATOR = 1
+GENERATOR_VERSION = 1
 """Counted up whenever equal parameters would no longer give equal sessions."""
 
-GRID_MS = 100
+BIN_GRID_MS = 100
 """Bins may have any multiple of 5 ms that divides this (and so the window and the forward stretch)."""
 
-SUPPORT_MS = WINDOW_MS[1] - WINDOW_MS[0] + FORWARD_MS + GRID_MS
+SUPPORT_MS = WINDOW_MS[1] - WINDOW_MS[0] + FORWARD_MS + BIN_GRID_MS
 """Length of the stretch of each trial for which latents are kept."""
 
 VELOCITY_MS = (-200, 1100)
 """Velocity kept for test trials, from the start of the window: the lagged window and 300 ms on either side."""
 
 _OBSERVED_MS = WINDOW_MS[1] - WINDOW_MS[0]
-_TRIALS_AT_ONCE = 256
+_TRIALS_PER_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class GroundTruth:
         test_velocity: (test trials, VELOCITY_MS at 1 kHz, 2) mm/s.
     """
 
-    simulation: Simulation
+    simulation: NLBSimulation
     latents: np.ndarray
     weights: np.ndarray
     log_base: np.ndarray
@@ -66,27 +66,27 @@ class GroundTruth:
     test_velocity: np.ndarray
 
 
-def write_ground_truth(path: Path, truth: GroundTruth) -> None:
+def write_ground_truth(path: Path, ground_truth: GroundTruth) -> None:
     """Writes `ground_truth.h5`."""
     with h5py.File(path, "w") as file:
-        file.attrs["simulation"] = fingerprint(truth.simulation)
-        file.attrs["max_rate_hz"] = truth.simulation.max_rate_hz
-        file.attrs["n_heldin"] = truth.simulation.n_heldin
-        for name, values in vars(truth).items():
+        file.attrs["simulation"] = simulation_fingerprint(ground_truth.simulation)
+        file.attrs["max_rate_hz"] = ground_truth.simulation.max_rate_hz
+        file.attrs["n_heldin"] = ground_truth.simulation.n_heldin
+        for name, values in vars(ground_truth).items():
             if name != "simulation":
                 file[name] = values
 
 
-def fingerprint(simulation: Simulation) -> str:
+def simulation_fingerprint(simulation: NLBSimulation) -> str:
     """JSON of the parameters and the generator's version: equal for sessions that are equal."""
-    return json.dumps({"generator": GENERATOR, **asdict(simulation)}, sort_keys=True)
+    return json.dumps({"generator": GENERATOR_VERSION, **asdict(simulation)}, sort_keys=True)
 
 
-def is_truth_of(path: Path, simulation: Simulation) -> bool:
+def is_ground_truth_of(path: Path, simulation: NLBSimulation) -> bool:
     """Whether `path` is the ground truth of the session with these parameters."""
     try:
         with h5py.File(path) as file:
-            return bool(file.attrs.get("simulation") == fingerprint(simulation))
+            return bool(file.attrs.get("simulation") == simulation_fingerprint(simulation))
     except OSError:
         return False
 
@@ -107,23 +107,23 @@ def read_rates(path: Path, trial_id: Tensor | np.ndarray, bin_ms: int) -> Tensor
         DataError: the file cannot be read, or a trial does not exist or has no window.
     """
     _check_bins(bin_ms)
-    trials = np.asarray(trial_id, dtype=np.int64)
-    with _open(path) as file:
+    trial_index = np.asarray(trial_id, dtype=np.int64)
+    with _open_ground_truth(path) as file:
         has_window = file["has_window"][:]
-        _check_trials(path, trials, has_window)
-        first = _first_bin(file, bin_ms)[trials]
+        _check_trials(path, trial_index, has_window)
+        first_bin = _first_bin(file, bin_ms)[trial_index]
         latents = file["latents"][:]
         weights, log_base = file["weights"][:], file["log_base"][:]
         log_limit = np.float32(np.log(file.attrs["max_rate_hz"]))
     n_bins = (_OBSERVED_MS + FORWARD_MS) // bin_ms
-    merged = bin_ms // BIN_MS
-    counts = torch.empty((len(trials), n_bins, weights.shape[1]), dtype=torch.float32)
-    for start in range(0, len(trials), _TRIALS_AT_ONCE):
-        some = slice(start, start + _TRIALS_AT_ONCE)
-        bins = first[some, None] + np.arange(n_bins * merged)
-        log_rate = latents[trials[some, None], bins] @ weights + log_base
-        rates = np.exp(np.minimum(log_rate, log_limit)).reshape(-1, n_bins, merged, weights.shape[1])
-        counts[some] = torch.from_numpy(rates.sum(axis=2) * np.float32(BIN_MS / 1000))
+    substeps_per_bin = bin_ms // BIN_MS
+    counts = torch.empty((len(trial_index), n_bins, weights.shape[1]), dtype=torch.float32)
+    for start in range(0, len(trial_index), _TRIALS_PER_CHUNK):
+        chunk = slice(start, start + _TRIALS_PER_CHUNK)
+        bins = first_bin[chunk, None] + np.arange(n_bins * substeps_per_bin)
+        log_rate = latents[trial_index[chunk, None], bins] @ weights + log_base
+        rates = np.exp(np.minimum(log_rate, log_limit)).reshape(-1, n_bins, substeps_per_bin, weights.shape[1])
+        counts[chunk] = torch.from_numpy(rates.sum(axis=2) * np.float32(BIN_MS / 1000))
     return counts
 
 
@@ -144,23 +144,23 @@ def read_test_targets(path: Path, bin_ms: int = BIN_MS) -> dict[str, np.ndarray]
         DataError: the file cannot be read.
     """
     _check_bins(bin_ms)
-    with _open(path) as file:
+    with _open_ground_truth(path) as file:
         spikes = file["test_spikes"][:].astype(np.float64)
         velocity = file["test_velocity"][:]
         n_heldin = int(file.attrs["n_heldin"])
     spikes = spikes.reshape(len(spikes), -1, bin_ms // BIN_MS, spikes.shape[2]).sum(axis=2)
     n_observed = _OBSERVED_MS // bin_ms
-    binned = decimate(velocity, bin_ms, n=500, ftype="fir", axis=1)
-    start = (LEAD_MS - VELOCITY_MS[0]) // bin_ms
+    binned_velocity = decimate(velocity, bin_ms, n=500, ftype="fir", axis=1)
+    first_bin = (LEAD_MS - VELOCITY_MS[0]) // bin_ms
     return {
         "eval_spikes_heldout": spikes[:, :n_observed, n_heldin:],
         "eval_spikes_heldin_forward": spikes[:, n_observed:, :n_heldin],
         "eval_spikes_heldout_forward": spikes[:, n_observed:, n_heldin:],
-        "eval_behavior": binned[:, start : start + n_observed],
+        "eval_behavior": binned_velocity[:, first_bin : first_bin + n_observed],
     }
 
 
-def _open(path: Path) -> h5py.File:
+def _open_ground_truth(path: Path) -> h5py.File:
     try:
         return h5py.File(path)
     except OSError as error:
@@ -169,14 +169,14 @@ def _open(path: Path) -> h5py.File:
 
 
 def _check_bins(bin_ms: int) -> None:
-    if bin_ms < BIN_MS or bin_ms % BIN_MS or GRID_MS % bin_ms:
+    if bin_ms < BIN_MS or bin_ms % BIN_MS or BIN_GRID_MS % bin_ms:
         raise ConfigError(f"true rates have no bins of {bin_ms} ms; use 5, 10, 20, 25, 50 or 100 ms")
 
 
 def _check_trials(path: Path, trials: np.ndarray, has_window: np.ndarray) -> None:
-    unknown = (trials < 0) | (trials >= len(has_window))
-    if unknown.any():
-        raise DataError(f"{path} has no trial {trials[unknown][0]}; it holds trials 0 to {len(has_window) - 1}")
+    is_unknown = (trials < 0) | (trials >= len(has_window))
+    if is_unknown.any():
+        raise DataError(f"{path} has no trial {trials[is_unknown][0]}; it holds trials 0 to {len(has_window) - 1}")
     if not has_window[trials].all():
         missing = trials[~has_window[trials]][0]
         raise DataError(f"trial {missing} in {path} has no movement onset and so no window; leave it out")

@@ -11,8 +11,8 @@ import numpy as np
 if TYPE_CHECKING:
     from pynwb import NWBFile
 
-_RECORDED = datetime(2020, 1, 1, tzinfo=UTC)
-_DESCRIPTIONS = {
+_SESSION_START_TIME = datetime(2020, 1, 1, tzinfo=UTC)
+_COLUMN_DESCRIPTIONS = {
     "start_time": "start of the trial (s)",
     "stop_time": "end of the trial (s)",
     "trial_type": "number of the reach direction, from 1",
@@ -45,7 +45,7 @@ class UnitsTable:
 
 
 @dataclass(frozen=True)
-class Series:
+class BehaviorSeries:
     """A two-dimensional behavioural time series.
 
     Attributes:
@@ -59,14 +59,14 @@ class Series:
     unit: str
 
 
-def write_nwb(
+def write_nlb_nwb(
     path: Path,
     identifier: str,
     description: str,
     trials: Mapping[str, np.ndarray],
     units: UnitsTable,
-    seconds: np.ndarray | None = None,
-    series: Sequence[Series] = (),
+    timestamps: np.ndarray | None = None,
+    series: Sequence[BehaviorSeries] = (),
 ) -> None:
     """Writes one file; whole columns at once, because pynwb's row-wise methods take minutes at MC_Maze's size.
 
@@ -76,7 +76,7 @@ def write_nwb(
         description: what the session is.
         trials: columns of the trials table; `start_time`, `stop_time` and others that this module describes.
         units: the units table.
-        seconds: (samples,) times of all series; needed with `series`.
+        timestamps: (samples,) times of all series; needed with `series`.
         series: behaviour, written to processing/behavior; the second and later ones link to the first one's timestamps.
     """
     from pynwb import NWBHDF5IO, NWBFile
@@ -85,13 +85,13 @@ def write_nwb(
     file = NWBFile(
         session_description=description,
         identifier=identifier,
-        session_start_time=_RECORDED,
-        file_create_date=_RECORDED,
+        session_start_time=_SESSION_START_TIME,
+        file_create_date=_SESSION_START_TIME,
         subject=Subject(subject_id="Sim", description="a simulated population"),
     )
     _add_trials(file, trials)
     _add_units(file, units)
-    _add_behavior(file, seconds, series)
+    _add_behavior(file, timestamps, series)
     with NWBHDF5IO(path, "w") as io:
         io.write(file)
 
@@ -106,7 +106,9 @@ def _add_trials(file: "NWBFile", trials: Mapping[str, np.ndarray]) -> None:
         id=ElementIdentifiers(name="id", data=np.arange(len(trials["start_time"]))),
         columns=[
             VectorData(
-                name=name, description=_DESCRIPTIONS[name], data=values if values.dtype.kind != "U" else values.tolist()
+                name=name,
+                description=_COLUMN_DESCRIPTIONS[name],
+                data=values if values.dtype.kind != "U" else values.tolist(),
             )
             for name, values in trials.items()
         ],
@@ -117,43 +119,45 @@ def _add_units(file: "NWBFile", units: UnitsTable) -> None:
     from hdmf.common import ElementIdentifiers, VectorData
     from pynwb.misc import Units
 
-    n = len(units.unit_id)
-    counts = np.array([len(times) for times in units.spike_times])
-    spike_times = _ragged("spike_times", "times of spikes (s)", np.concatenate(units.spike_times), counts)
-    intervals = np.tile(units.obs_intervals, (n, 1))
-    observed = _ragged("obs_intervals", "recorded intervals (s)", intervals, np.full(n, len(units.obs_intervals)))
+    n_units = len(units.unit_id)
+    n_spikes = np.array([len(times) for times in units.spike_times])
+    spike_times = _ragged_column("spike_times", "times of spikes (s)", np.concatenate(units.spike_times), n_spikes)
+    intervals = np.tile(units.obs_intervals, (n_units, 1))
+    obs_intervals = _ragged_column(
+        "obs_intervals", "recorded intervals (s)", intervals, np.full(n_units, len(units.obs_intervals))
+    )
     heldout = VectorData(name="heldout", description="whether the unit must be predicted", data=units.heldout)
     file.units = Units(
         name="units",
         description="simulated units",
         id=ElementIdentifiers(name="id", data=units.unit_id),
-        columns=[heldout, *spike_times, *observed],
+        columns=[heldout, *spike_times, *obs_intervals],
         colnames=["heldout", "spike_times", "obs_intervals"],
     )
 
 
-def _ragged(name: str, description: str, values: np.ndarray, counts: np.ndarray) -> list[Any]:
+def _ragged_column(name: str, description: str, values: np.ndarray, counts: np.ndarray) -> list[Any]:
     from hdmf.common import VectorData, VectorIndex
 
     column = VectorData(name=name, description=description, data=values)
     return [column, VectorIndex(name=f"{name}_index", target=column, data=np.cumsum(counts))]
 
 
-def _add_behavior(file: "NWBFile", seconds: np.ndarray | None, series: Sequence[Series]) -> None:
+def _add_behavior(file: "NWBFile", timestamps: np.ndarray | None, series: Sequence[BehaviorSeries]) -> None:
     from pynwb import TimeSeries
 
     if not series:
         return
     module = file.create_processing_module("behavior", "hand and cursor")
-    timestamps = seconds
-    for one in series:
-        written = TimeSeries(
-            name=one.name,
-            data=one.data,
-            unit=one.unit,
-            timestamps=timestamps,
+    linked_timestamps = timestamps
+    for behavior_series in series:
+        time_series = TimeSeries(
+            name=behavior_series.name,
+            data=behavior_series.data,
+            unit=behavior_series.unit,
+            timestamps=linked_timestamps,
             comments="columns=[x,y]",
-            description=one.name,
+            description=behavior_series.name,
         )
-        module.add(written)
-        timestamps = timestamps if isinstance(timestamps, TimeSeries) else written
+        module.add(time_series)
+        linked_timestamps = linked_timestamps if isinstance(linked_timestamps, TimeSeries) else time_series

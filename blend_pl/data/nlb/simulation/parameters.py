@@ -26,7 +26,7 @@ LEAD_MS = 100
 
 
 @dataclass(frozen=True)
-class Simulation:
+class NLBSimulation:
     """Parameters of one simulated session; equal parameters give equal sessions.
 
     The defaults are a small session in which privileged distillation has an effect. Trials vary in ways that
@@ -125,12 +125,12 @@ class Simulation:
 
 
 PRESETS = {
-    "demo": Simulation(n_test=100, mean_rate_hz=4.4),
-    "small": Simulation(),
-    "mc_maze_small": Simulation(
+    "demo": NLBSimulation(n_test=100, mean_rate_hz=4.4),
+    "small": NLBSimulation(),
+    "mc_maze_small": NLBSimulation(
         n_train=75, n_val=25, n_test=100, n_units=142, n_heldout=35, mean_rate_hz=4.4, rate_spread=1.2
     ),
-    "mc_maze": Simulation(
+    "mc_maze": NLBSimulation(
         n_train=1721, n_val=574, n_test=574, n_units=182, n_heldout=45, mean_rate_hz=4.4, rate_spread=1.2
     ),
 }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import lfilter
 
-from blend_pl.data.nlb.simulation.parameters import BIN_MS, LEAD_MS, WINDOW_MS, Simulation
+from blend_pl.data.nlb.simulation.parameters import BIN_MS, LEAD_MS, WINDOW_MS, NLBSimulation
 from blend_pl.data.nlb.simulation.reach import DURATION_S, Trials, reach_velocity
 
 N_BEHAVIORAL = 10
@@ -14,23 +14,23 @@ N_BEHAVIORAL = 10
 N_PRIVATE = 3
 """Latents that behaviour does not show: two Ornstein-Uhlenbeck processes and one constant a trial."""
 
-PRIVATE_MEMORY_MS = 150
+PRIVATE_TIME_CONSTANT_MS = 150
 """Correlation time of the Ornstein-Uhlenbeck processes: slower than a spike, faster than a trial."""
 
-PREPARATION_DELAY_MS, COLLAPSE_LEAD_MS = 80, 50
+PREPARATION_DELAY_MS, PREPARATION_END_LEAD_MS = 80, 50
 """Preparation starts this long after the target and ends this long before movement."""
 
 ROTATIONS = ((1.8, 0.22), (1.0, 0.35))
 """The two rotational planes: frequency in Hz and time constant of the decay in seconds."""
 
-TRIGGER_MS = 60
+TRIGGER_WIDTH_MS = 60
 """Standard deviation of the condition-invariant signal around the release of the movement (Kaufman et al., 2016)."""
 
 _CALIBRATION_ROWS = 20_000
 
 
 @dataclass(frozen=True)
-class Population:
+class SimulatedUnits:
     """Log-linear units: rate = min(exp(latents @ weights + log_base), max_rate).
 
     Attributes:
@@ -53,8 +53,8 @@ class Population:
         return np.exp(np.minimum(log_rate, np.float32(np.log(self.max_rate_hz))))
 
 
-def draw_latents(trials: Trials, rng: np.random.Generator) -> np.ndarray:
-    """All latents in bins of `BIN_MS`, trials laid end to end.
+def draw_trial_latents(trials: Trials, rng: np.random.Generator) -> np.ndarray:
+    """All latents in bins of `PUBLISHED_BIN_MS`, trials laid end to end.
 
     Behavioural latents, all set by the kinematics of the single trial: a preparatory plane (2), two rotational planes
     released `LEAD_MS` before movement (4; Churchland et al., 2012), a condition-invariant trigger (1), the velocity
@@ -63,67 +63,75 @@ def draw_latents(trials: Trials, rng: np.random.Generator) -> np.ndarray:
     Returns:
         (bins, N_BEHAVIORAL + N_PRIVATE) float32, each with mean 0 and variance 1 over the observed windows.
     """
-    trial, start_ms, _ = trials.grid(BIN_MS)
+    trial, start_ms, _ = trials.time_grid(BIN_MS)
     time_ms = start_ms + BIN_MS / 2
     behavioral = _behavioral_latents(trials, trial, time_ms)
     latents = np.concatenate([behavioral, _private_latents(len(trials), trial, rng)], axis=1)
-    observed = latents[in_window(trials, trial, start_ms)]
-    deviation = observed.std(axis=0)
-    return ((latents - observed.mean(axis=0)) / np.where(deviation > 0, deviation, 1)).astype(np.float32)
+    observed_latents = latents[in_observed_window(trials, trial, start_ms)]
+    std = observed_latents.std(axis=0)
+    return ((latents - observed_latents.mean(axis=0)) / np.where(std > 0, std, 1)).astype(np.float32)
 
 
-def in_window(trials: Trials, trial: np.ndarray, start_ms: np.ndarray) -> np.ndarray:
+def in_observed_window(trials: Trials, trial: np.ndarray, start_ms: np.ndarray) -> np.ndarray:
     """Whether a bin begins in the observed window of its trial; all arrays (bins,)."""
-    relative = start_ms - trials.onset_ms[trial]
-    return (relative >= WINDOW_MS[0]) & (relative < WINDOW_MS[1])
+    from_onset_ms = start_ms - trials.onset_ms[trial]
+    return (from_onset_ms >= WINDOW_MS[0]) & (from_onset_ms < WINDOW_MS[1])
 
 
-def draw_population(
-    simulation: Simulation, trials: Trials, latents: np.ndarray, rng: np.random.Generator
-) -> Population:
+def draw_units(
+    simulation: NLBSimulation, trials: Trials, latents: np.ndarray, rng: np.random.Generator
+) -> SimulatedUnits:
     """Draws ids, held-out units and tuning; base rates give the wanted mean rate in the windows."""
-    n = simulation.n_units
-    trial, start_ms, _ = trials.grid(BIN_MS)
-    rows = np.flatnonzero(in_window(trials, trial, start_ms))
-    observed = latents[rows[:: max(1, len(rows) // _CALIBRATION_ROWS)]]
+    n_units = simulation.n_units
+    trial, start_ms, _ = trials.time_grid(BIN_MS)
+    window_bins = np.flatnonzero(in_observed_window(trials, trial, start_ms))
+    observed_latents = latents[window_bins[:: max(1, len(window_bins) // _CALIBRATION_ROWS)]]
 
-    slots = np.sort(rng.choice(3 * max(192, n), n, replace=False))
-    channel, unit = slots // 3, slots % 3
-    heldout = np.zeros(n, dtype=bool)
-    heldout[rng.choice(n, simulation.n_heldout, replace=False)] = True
+    unit_slots = np.sort(rng.choice(3 * max(192, n_units), n_units, replace=False))
+    channel, unit = unit_slots // 3, unit_slots % 3
+    heldout = np.zeros(n_units, dtype=bool)
+    heldout[rng.choice(n_units, simulation.n_heldout, replace=False)] = True
 
-    gain = simulation.gain * np.exp(simulation.gain_spread * rng.standard_normal(n))
-    behavioral = _unit_drive(rng.standard_normal((N_BEHAVIORAL, n)), observed[:, :N_BEHAVIORAL])
-    private = _unit_drive(rng.standard_normal((N_PRIVATE, n)), observed[:, N_BEHAVIORAL:])
-    share = simulation.private_share
-    weights = gain * np.concatenate([np.sqrt(1 - share) * behavioral, np.sqrt(share) * private])
-    log_base = simulation.rate_spread * rng.standard_normal(n)
-    return Population(
+    gain = simulation.gain * np.exp(simulation.gain_spread * rng.standard_normal(n_units))
+    behavioral_weights = _normalize_drive(
+        rng.standard_normal((N_BEHAVIORAL, n_units)), observed_latents[:, :N_BEHAVIORAL]
+    )
+    private_weights = _normalize_drive(rng.standard_normal((N_PRIVATE, n_units)), observed_latents[:, N_BEHAVIORAL:])
+    private_share = simulation.private_share
+    weights = gain * np.concatenate(
+        [np.sqrt(1 - private_share) * behavioral_weights, np.sqrt(private_share) * private_weights]
+    )
+    log_base = simulation.rate_spread * rng.standard_normal(n_units)
+    return SimulatedUnits(
         unit_id=(channel // 96 + 1) * 1000 + (channel % 96 + 1) * 10 + unit + 1,
         heldout=heldout,
         weights=weights.astype(np.float32),
-        log_base=(log_base + _offset(simulation, observed @ weights + log_base)).astype(np.float32),
+        log_base=(log_base + _fit_log_rate_offset(simulation, observed_latents @ weights + log_base)).astype(
+            np.float32
+        ),
         max_rate_hz=simulation.max_rate_hz,
     )
 
 
 def _behavioral_latents(trials: Trials, trial: np.ndarray, time_ms: np.ndarray) -> np.ndarray:
     angle, curvature = trials.angle[trial], trials.curvature[trial]
-    speed = (trials.reach_mm / trials.duration_s / np.mean(trials.reach_mm / trials.duration_s))[trial]
-    reach = (trials.reach_mm / np.mean(trials.reach_mm))[trial]
-    haste = (DURATION_S / trials.duration_s)[trial]
-    moving = time_ms - trials.movement_ms[trial]
+    relative_speed = (trials.reach_mm / trials.duration_s / np.mean(trials.reach_mm / trials.duration_s))[trial]
+    relative_reach = (trials.reach_mm / np.mean(trials.reach_mm))[trial]
+    relative_inverse_duration = (DURATION_S / trials.duration_s)[trial]
+    since_movement_ms = time_ms - trials.true_onset_ms[trial]
 
-    planned = reach * _step(time_ms - trials.target_on_ms[trial] - PREPARATION_DELAY_MS, 30)
-    planned *= _step(-moving - COLLAPSE_LEAD_MS, 15)
-    latents = [planned * np.cos(angle), planned * np.sin(angle)]
-    released = np.maximum(moving + LEAD_MS, 0) / 1000
-    phases, amplitudes = (angle, angle + curvature), (speed, haste)
-    for (frequency, memory), phase, amplitude in zip(ROTATIONS, phases, amplitudes, strict=True):
-        envelope = amplitude * _step(moving + LEAD_MS, 15) * np.exp(-released / memory)
-        turn = phase + 2 * np.pi * frequency * released
-        latents += [envelope * np.cos(turn), envelope * np.sin(turn)]
-    latents.append(np.exp(-0.5 * ((moving + LEAD_MS) / TRIGGER_MS) ** 2))
+    preparation = relative_reach * _smooth_step(time_ms - trials.target_on_ms[trial] - PREPARATION_DELAY_MS, 30)
+    preparation *= _smooth_step(-since_movement_ms - PREPARATION_END_LEAD_MS, 15)
+    latents = [preparation * np.cos(angle), preparation * np.sin(angle)]
+    since_release_s = np.maximum(since_movement_ms + LEAD_MS, 0) / 1000
+    phases, amplitudes = (angle, angle + curvature), (relative_speed, relative_inverse_duration)
+    for (frequency, time_constant_s), phase, amplitude in zip(ROTATIONS, phases, amplitudes, strict=True):
+        envelope = (
+            amplitude * _smooth_step(since_movement_ms + LEAD_MS, 15) * np.exp(-since_release_s / time_constant_s)
+        )
+        rotation_angle = phase + 2 * np.pi * frequency * since_release_s
+        latents += [envelope * np.cos(rotation_angle), envelope * np.sin(rotation_angle)]
+    latents.append(np.exp(-0.5 * ((since_movement_ms + LEAD_MS) / TRIGGER_WIDTH_MS) ** 2))
     velocity = reach_velocity(trials, trial, time_ms + LEAD_MS)
     latents += [velocity[:, 0], velocity[:, 1], np.hypot(velocity[:, 0], velocity[:, 1])]
     return np.stack(latents, axis=1)
@@ -131,30 +139,30 @@ def _behavioral_latents(trials: Trials, trial: np.ndarray, time_ms: np.ndarray) 
 
 def _private_latents(n_trials: int, trial: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Slow fluctuations that run on from trial to trial, and the constants."""
-    decay = np.exp(-BIN_MS / PRIVATE_MEMORY_MS)
-    start = rng.standard_normal((1, N_PRIVATE - 1)) * decay
+    decay = np.exp(-BIN_MS / PRIVATE_TIME_CONSTANT_MS)
+    filter_state = rng.standard_normal((1, N_PRIVATE - 1)) * decay
     noise = np.sqrt(1 - decay**2) * rng.standard_normal((len(trial), N_PRIVATE - 1))
-    drifting, _ = lfilter([1.0], [1.0, -decay], noise, axis=0, zi=start)
-    return np.concatenate([drifting, rng.standard_normal(n_trials)[trial, None]], axis=1)
+    slow_latents, _ = lfilter([1.0], [1.0, -decay], noise, axis=0, zi=filter_state)
+    return np.concatenate([slow_latents, rng.standard_normal(n_trials)[trial, None]], axis=1)
 
 
-def _step(time_ms: np.ndarray, width_ms: float) -> np.ndarray:
+def _smooth_step(time_ms: np.ndarray, width_ms: float) -> np.ndarray:
     """A smooth step from 0 to 1 at time 0."""
     return 0.5 * (1 + np.tanh(time_ms / (2 * width_ms)))
 
 
-def _unit_drive(weights: np.ndarray, latents: np.ndarray) -> np.ndarray:
+def _normalize_drive(weights: np.ndarray, latents: np.ndarray) -> np.ndarray:
     """Scales each unit's weights (latents, N) so that what they make of `latents` (rows, latents) has variance 1."""
     covariance = np.cov(latents, rowvar=False)
     return weights / np.sqrt(np.einsum("in,ij,jn->n", weights, covariance, weights))
 
 
-def _offset(simulation: Simulation, log_rate: np.ndarray) -> float:
+def _fit_log_rate_offset(simulation: NLBSimulation, log_rate: np.ndarray) -> float:
     """What to add to the log rates (rows, N) so that the mean of the limited rates is the wanted one."""
     offset = 0.0
     for _ in range(30):
-        mean = np.minimum(np.exp(log_rate + offset), simulation.max_rate_hz).mean()
-        step = np.log(simulation.mean_rate_hz / mean)
+        mean_rate = np.minimum(np.exp(log_rate + offset), simulation.max_rate_hz).mean()
+        step = np.log(simulation.mean_rate_hz / mean_rate)
         offset += step
         if abs(step) < 1e-4:
             break

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from scipy.signal import lfilter
 
-from blend_pl.data.nlb.simulation.parameters import BIN_MS, WINDOW_MS, Simulation
+from blend_pl.data.nlb.simulation.parameters import BIN_MS, WINDOW_MS, NLBSimulation
 
 BEFORE_TARGET_MS = 450
 """Recorded before the target appears, so that the window and a filter's margin are recorded after any delay."""
@@ -20,11 +20,11 @@ TRIAL_GRID_MS = 100
 TEST_PERIOD_MS = 800
 """Distance between the windows of the test file, as in MC_Maze."""
 
-REACTION_S = (0.25, 0.06, 0.10, 0.45)
+REACTION_TIME_S = (0.25, 0.06, 0.10, 0.45)
 """Reaction time: mean, standard deviation and limits, seconds."""
 
-LARGEST_ERROR = 2.5
-EARLIEST_ONSET_MS = 50
+MAX_ONSET_ERROR_SD = 2.5
+MIN_ONSET_MS = 50
 """The recorded onset errs by at most so many standard deviations, and never comes sooner than this after the go cue."""
 
 DURATION_S = 0.40
@@ -34,11 +34,11 @@ DURATION_EXPONENT = 0.3
 """Duration grows with this power of the distance: between constant duration (0) and constant speed (1)."""
 
 REST_SPEED_MM_S = 3.0
-REST_MEMORY_MS = 50
+REST_TIME_CONSTANT_MS = 50
 """Smooth velocity noise of the resting hand: standard deviation and memory. MC_Maze's hand rests at 2 to 4 mm/s."""
 
-HOME_MM = (0.0, -30.0)
-HOME_SD_MM = 3.0
+START_POSITION_MM = (0.0, -30.0)
+START_POSITION_SD_MM = 3.0
 """The hand starts near this point, with this scatter."""
 
 CURSOR_OFFSET_MM = (0.0, 30.0)
@@ -55,10 +55,10 @@ class Trials:
         distance: index of the reach distance.
         target_on_ms: target onset.
         go_cue_ms: go cue.
-        movement_ms: start of the movement.
+        true_onset_ms: start of the movement.
         onset_ms: movement onset as recorded, around which windows are cut.
         length_ms: length of the trial, a multiple of `TRIAL_GRID_MS`.
-        clock_ms: what to add to get to the time of the file the trial is written to.
+        file_offset_ms: what to add to get to the time of the file the trial is written to.
         angle: direction to the end point, radians.
         reach_mm: distance to the end point along the path.
         duration_s: duration of the movement.
@@ -70,10 +70,10 @@ class Trials:
     distance: np.ndarray
     target_on_ms: np.ndarray
     go_cue_ms: np.ndarray
-    movement_ms: np.ndarray
+    true_onset_ms: np.ndarray
     onset_ms: np.ndarray
     length_ms: np.ndarray
-    clock_ms: np.ndarray
+    file_offset_ms: np.ndarray
     angle: np.ndarray
     reach_mm: np.ndarray
     duration_s: np.ndarray
@@ -88,11 +88,11 @@ class Trials:
         return self.split == "test"
 
     @cached_property
-    def window_ms(self) -> np.ndarray:
+    def window_start_ms(self) -> np.ndarray:
         """(trials,) start of the observed window."""
         return self.onset_ms + WINDOW_MS[0]
 
-    def grid(self, step_ms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def time_grid(self, step_ms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All trials cut into steps and laid end to end.
 
         Args:
@@ -101,74 +101,81 @@ class Trials:
         Returns:
             (steps,) trial of each step; (steps,) its start in the trial's time, ms; (trials,) first step of each trial.
         """
-        counts = self.length_ms // step_ms
-        first = np.cumsum(counts) - counts
-        trial = np.repeat(np.arange(len(self)), counts)
-        return trial, (np.arange(counts.sum()) - first[trial]) * step_ms, first
+        n_steps = self.length_ms // step_ms
+        first_step = np.cumsum(n_steps) - n_steps
+        trial = np.repeat(np.arange(len(self)), n_steps)
+        return trial, (np.arange(n_steps.sum()) - first_step[trial]) * step_ms, first_step
 
 
 @dataclass(frozen=True)
-class Hand:
+class HandKinematics:
     """The hand at 1 kHz, all trials end to end.
 
     Attributes:
         velocity: (samples, 2) mm/s.
         position: (samples, 2) mm.
         cursor: (samples, 2) mm.
-        clock_ms: (samples,) time in the file, ms.
+        file_time_ms: (samples,) time in the file, ms.
     """
 
     velocity: np.ndarray
     position: np.ndarray
     cursor: np.ndarray
-    clock_ms: np.ndarray
+    file_time_ms: np.ndarray
 
 
-def draw_trials(simulation: Simulation, rng: np.random.Generator) -> Trials:
+def draw_trials(simulation: NLBSimulation, rng: np.random.Generator) -> Trials:
     """Draws conditions, timing and kinematics of every trial and lays the trials out in their files.
 
     Conditions are balanced within each split. Trials of the train file follow one another with gaps of 100 to 300 ms;
     test trials have their observed windows on a grid of 800 ms: the file holds 0 to 0.7 s, 0.8 to 1.5 s and so on.
     """
-    recorded = {"train": simulation.n_train, "val": simulation.n_val, "none": simulation.n_none}
+    n_train_file_trials = {"train": simulation.n_train, "val": simulation.n_val, "none": simulation.n_none}
     split = np.concatenate(
-        [rng.permutation(np.repeat(list(recorded), list(recorded.values()))), ["test"] * simulation.n_test]
+        [
+            rng.permutation(np.repeat(list(n_train_file_trials), list(n_train_file_trials.values()))),
+            ["test"] * simulation.n_test,
+        ]
     )
     condition = np.empty(len(split), dtype=np.int64)
-    for name in (*recorded, "test"):
-        members = np.flatnonzero(split == name)
-        condition[members] = rng.permutation(np.arange(len(members)) % simulation.n_conditions)
+    for name in (*n_train_file_trials, "test"):
+        split_rows = np.flatnonzero(split == name)
+        condition[split_rows] = rng.permutation(np.arange(len(split_rows)) % simulation.n_conditions)
     direction, distance = condition % simulation.n_directions, condition // simulation.n_directions
 
-    n, in_test = len(split), split == "test"
+    n_trials, is_test = len(split), split == "test"
     distance_mm = np.asarray(simulation.distances_mm)[distance]
-    target_on = np.full(n, BEFORE_TARGET_MS)
-    go_cue = target_on + _whole_ms(rng.uniform(*simulation.delay_s, n))
-    mean, sd, shortest, longest = REACTION_S
-    movement = go_cue + _whole_ms(np.clip(rng.normal(mean, sd, n), shortest, longest))
-    error = simulation.onset_error_s * np.clip(rng.standard_normal(n), -LARGEST_ERROR, LARGEST_ERROR)
-    onset = np.maximum(movement + _whole_ms(error), go_cue + EARLIEST_ONSET_MS)
+    target_on = np.full(n_trials, BEFORE_TARGET_MS)
+    go_cue = target_on + _round_to_ms(rng.uniform(*simulation.delay_s, n_trials))
+    reaction_mean, reaction_sd, shortest, longest = REACTION_TIME_S
+    true_onset = go_cue + _round_to_ms(np.clip(rng.normal(reaction_mean, reaction_sd, n_trials), shortest, longest))
+    onset_error = simulation.onset_error_s * np.clip(
+        rng.standard_normal(n_trials), -MAX_ONSET_ERROR_SD, MAX_ONSET_ERROR_SD
+    )
+    onset = np.maximum(true_onset + _round_to_ms(onset_error), go_cue + MIN_ONSET_MS)
     # The windows of the test file lie on its grid, so the bins of these trials must begin with the window.
-    onset = np.where(in_test, -(-onset // BIN_MS) * BIN_MS, onset)
+    onset = np.where(is_test, -(-onset // BIN_MS) * BIN_MS, onset)
     length = -(-(onset + AFTER_ONSET_MS) // TRIAL_GRID_MS) * TRIAL_GRID_MS
-    period = length + rng.integers(1, 4, n) * TRIAL_GRID_MS
-    rank_in_test = np.cumsum(in_test) - 1
+    period = length + rng.integers(1, 4, n_trials) * TRIAL_GRID_MS
+    test_index = np.cumsum(is_test) - 1
     return Trials(
         split=split,
         direction=direction,
         distance=distance,
         target_on_ms=target_on,
         go_cue_ms=go_cue,
-        movement_ms=movement,
+        true_onset_ms=true_onset,
         onset_ms=onset,
         length_ms=length,
-        clock_ms=np.where(in_test, TEST_PERIOD_MS * rank_in_test - (onset + WINDOW_MS[0]), np.cumsum(period) - period),
-        angle=2 * np.pi * direction / simulation.n_directions + simulation.angle_sd * rng.standard_normal(n),
-        reach_mm=distance_mm * np.exp(simulation.vigor_sd * rng.standard_normal(n)),
+        file_offset_ms=np.where(
+            is_test, TEST_PERIOD_MS * test_index - (onset + WINDOW_MS[0]), np.cumsum(period) - period
+        ),
+        angle=2 * np.pi * direction / simulation.n_directions + simulation.angle_sd * rng.standard_normal(n_trials),
+        reach_mm=distance_mm * np.exp(simulation.vigor_sd * rng.standard_normal(n_trials)),
         duration_s=DURATION_S
         * (distance_mm / simulation.distances_mm[0]) ** DURATION_EXPONENT
-        * np.exp(simulation.duration_sd * rng.standard_normal(n)),
-        curvature=simulation.curvature_sd * rng.standard_normal(n),
+        * np.exp(simulation.duration_sd * rng.standard_normal(n_trials)),
+        curvature=simulation.curvature_sd * rng.standard_normal(n_trials),
     )
 
 
@@ -184,29 +191,31 @@ def reach_velocity(trials: Trials, trial: np.ndarray, time_ms: np.ndarray) -> np
         (times, 2) mm/s; 0 outside the movement.
     """
     duration = trials.duration_s[trial]
-    phase = np.clip((time_ms - trials.movement_ms[trial]) / 1000 / duration, 0, 1)
-    speed = 30 * (phase * (1 - phase)) ** 2 * trials.reach_mm[trial] / duration
-    heading = trials.angle[trial] + trials.curvature[trial] * (phase - 0.5)
+    progress = np.clip((time_ms - trials.true_onset_ms[trial]) / 1000 / duration, 0, 1)
+    speed = 30 * (progress * (1 - progress)) ** 2 * trials.reach_mm[trial] / duration
+    heading = trials.angle[trial] + trials.curvature[trial] * (progress - 0.5)
     return np.stack([speed * np.cos(heading), speed * np.sin(heading)], axis=1)
 
 
-def record_hand(trials: Trials, rng: np.random.Generator) -> Hand:
+def draw_hand(trials: Trials, rng: np.random.Generator) -> HandKinematics:
     """The hand's velocity with resting noise, and the positions it leads to."""
-    trial, time_ms, first = trials.grid(1)
+    trial, time_ms, first_sample = trials.time_grid(1)
     velocity = reach_velocity(trials, trial, time_ms) + _smooth_noise(rng, len(trial))
-    path = np.cumsum(velocity, axis=0) / 1000
-    home = np.asarray(HOME_MM) + HOME_SD_MM * rng.standard_normal((len(trials), 2))
-    position = path + (home - path[first])[trial]
-    return Hand(velocity, position, position + np.asarray(CURSOR_OFFSET_MM), time_ms + trials.clock_ms[trial])
+    displacement = np.cumsum(velocity, axis=0) / 1000
+    start_position = np.asarray(START_POSITION_MM) + START_POSITION_SD_MM * rng.standard_normal((len(trials), 2))
+    position = displacement + (start_position - displacement[first_sample])[trial]
+    return HandKinematics(
+        velocity, position, position + np.asarray(CURSOR_OFFSET_MM), time_ms + trials.file_offset_ms[trial]
+    )
 
 
-def _whole_ms(seconds: np.ndarray) -> np.ndarray:
+def _round_to_ms(seconds: np.ndarray) -> np.ndarray:
     return np.round(1000 * seconds).astype(np.int64)
 
 
-def _smooth_noise(rng: np.random.Generator, n: int) -> np.ndarray:
+def _smooth_noise(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     """(n, 2) mm/s: white noise through two equal first-order low-pass filters."""
-    decay = np.exp(-1 / REST_MEMORY_MS)
+    decay = np.exp(-1 / REST_TIME_CONSTANT_MS)
     response_power = (1 - decay**2) ** 3 / (1 + decay**2)
-    noise = lfilter([1.0], [1.0, -2 * decay, decay**2], rng.standard_normal((n, 2)), axis=0)
+    noise = lfilter([1.0], [1.0, -2 * decay, decay**2], rng.standard_normal((n_samples, 2)), axis=0)
     return REST_SPEED_MM_S * np.sqrt(response_power) * noise

@@ -11,10 +11,10 @@ import pytest
 from blend_pl.data.nlb.simulation import files as simulated_files
 from blend_pl.data.nlb.simulation.files import GROUND_TRUTH_FILE, TEST_FILE, TRAIN_FILE, write_session
 from blend_pl.data.nlb.simulation.ground_truth import read_rates, read_test_targets
-from blend_pl.data.nlb.simulation.parameters import Simulation
+from blend_pl.data.nlb.simulation.parameters import NLBSimulation
 from blend_pl.errors import DataError
 
-TINY = Simulation(n_train=6, n_val=3, n_test=4, n_none=1, n_units=7, n_heldout=2)
+TINY = NLBSimulation(n_train=6, n_val=3, n_test=4, n_none=1, n_units=7, n_heldout=2)
 SESSION = replace(TINY, n_train=24, n_val=8, n_test=9, n_none=3, n_units=21, n_heldout=5)
 FILES = (TRAIN_FILE, TEST_FILE, GROUND_TRUTH_FILE)
 
@@ -176,13 +176,13 @@ def test_files_open_with_pynwb(folder):
 @pytest.mark.parametrize(
     "simulation",
     [
-        Simulation(n_train=1, n_val=1, n_test=1, n_none=0, n_units=1, n_heldout=0),
-        Simulation(
+        NLBSimulation(n_train=1, n_val=1, n_test=1, n_none=0, n_units=1, n_heldout=0),
+        NLBSimulation(
             n_train=2, n_val=1, n_test=1, n_none=5, n_units=2, n_heldout=1, n_directions=1, distances_mm=(50.0,)
         ),
-        Simulation(n_train=3, n_val=2, n_test=1, n_units=17, n_heldout=16, private_share=0.0, delay_s=(0.0, 0.0)),
-        Simulation(n_train=3, n_val=1, n_test=2, n_units=3, n_heldout=1, mean_rate_hz=1e-4),
-        Simulation(
+        NLBSimulation(n_train=3, n_val=2, n_test=1, n_units=17, n_heldout=16, private_share=0.0, delay_s=(0.0, 0.0)),
+        NLBSimulation(n_train=3, n_val=1, n_test=2, n_units=3, n_heldout=1, mean_rate_hz=1e-4),
+        NLBSimulation(
             n_train=3, n_val=1, n_test=1, n_units=5, n_heldout=2, gain=0.0, angle_sd=0.0, vigor_sd=0.0, duration_sd=0.0
         ),
     ],
@@ -248,14 +248,14 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize("winner", [TINY, replace(TINY, seed=5)], ids=["same", "other"])
 def test_the_loser_of_a_race_accepts_only_the_same_session(tmp_path, monkeypatch, winner):
     target = tmp_path / "session"
-    write = simulated_files._write
+    write = simulated_files._write_files
 
     def overtaken(simulation, folder):
-        monkeypatch.setattr(simulated_files, "_write", write)
+        monkeypatch.setattr(simulated_files, "_write_files", write)
         write_session(winner, target)
         write(simulation, folder)
 
-    monkeypatch.setattr(simulated_files, "_write", overtaken)
+    monkeypatch.setattr(simulated_files, "_write_files", overtaken)
     if winner == TINY:
         write_session(TINY, target)
     else:
@@ -291,7 +291,7 @@ def test_processes_may_write_the_same_session_at_once(tmp_path):
 
 def test_a_small_session_is_written_quickly(tmp_path):
     start = time.process_time()
-    write_session(Simulation(n_train=60, n_val=30, n_test=30), tmp_path / "session")
+    write_session(NLBSimulation(n_train=60, n_val=30, n_test=30), tmp_path / "session")
     assert time.process_time() - start < 5
 
 

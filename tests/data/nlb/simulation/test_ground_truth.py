@@ -10,11 +10,11 @@ from scipy.special import gammaln
 from blend_pl.data.nlb.reading import read_session
 from blend_pl.data.nlb.simulation.files import GROUND_TRUTH_FILE, TEST_FILE, TRAIN_FILE, write_session
 from blend_pl.data.nlb.simulation.ground_truth import read_rates, read_test_targets
-from blend_pl.data.nlb.simulation.parameters import Simulation
-from blend_pl.data.nlb.spec import Behavior, Files, Psth, SessionSpec, Window
+from blend_pl.data.nlb.simulation.parameters import NLBSimulation
+from blend_pl.data.nlb.spec import BehaviorSpec, PsthSpec, SessionFiles, SessionSpec, WindowSpec
 from blend_pl.errors import ConfigError, DataError
 
-SESSION = Simulation(n_train=60, n_val=60, n_test=60)
+SESSION = NLBSimulation(n_train=60, n_val=60, n_test=60)
 N_HELDIN, N_UNITS = 45, 60
 
 
@@ -206,10 +206,10 @@ def test_decimating_a_stretch_equals_decimating_the_recording(folder, bin_ms):
 def test_rates_fit_the_bins_that_the_reader_cuts(folder, truth, bin_ms):
     spec = SessionSpec(
         name="simulated",
-        files=Files(train=TRAIN_FILE, test=TEST_FILE),
-        window=Window(start_ms=-250, stop_ms=450, align="move_onset_time"),
-        behavior=Behavior(series="hand_vel", lag_ms=100),
-        psth=Psth(condition=["trial_type", "trial_version"], smoothing_ms=70),
+        files=SessionFiles(train=TRAIN_FILE, test=TEST_FILE),
+        window=WindowSpec(start_ms=-250, stop_ms=450, align="move_onset_time"),
+        behavior=BehaviorSpec(series="hand_vel", lag_ms=100),
+        psth=PsthSpec(condition=["trial_type", "trial_version"], smoothing_ms=70),
     )
     sessions = read_session(spec, folder / TRAIN_FILE, folder / TEST_FILE, bin_ms)
     n_observed = 700 // bin_ms

@@ -5,7 +5,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from blend_pl.data.nlb.simulation.parameters import PRESETS, Simulation
+from blend_pl.data.nlb.simulation.parameters import PRESETS, NLBSimulation
 from blend_pl.errors import ConfigError
 
 SMALL_TEST_FILE = Path(__file__).parents[4] / "../shared/data/sub-Jenkins_ses-small_desc-test_ecephys.nwb"
@@ -40,12 +40,12 @@ SMALL_TEST_FILE = Path(__file__).parents[4] / "../shared/data/sub-Jenkins_ses-sm
 )
 def test_impossible_parameters_are_refused_by_name(field, value):
     with pytest.raises(ConfigError, match=field) as caught:
-        Simulation(**{field: value})
+        NLBSimulation(**{field: value})
     assert "\n" not in str(caught.value)
 
 
 def test_lists_from_a_configuration_become_tuples():
-    assert Simulation(distances_mm=[130.0, 91.0], delay_s=[0.15, 0.65]) == Simulation()
+    assert NLBSimulation(distances_mm=[130.0, 91.0], delay_s=[0.15, 0.65]) == NLBSimulation()
 
 
 def test_full_preset_has_the_size_of_mc_maze():
@@ -66,4 +66,4 @@ def test_small_preset_matches_the_official_test_file():
 
 
 def test_conditions_are_counted():
-    assert replace(Simulation(), n_directions=5, distances_mm=(1.0, 2.0, 3.0)).n_conditions == 15
+    assert replace(NLBSimulation(), n_directions=5, distances_mm=(1.0, 2.0, 3.0)).n_conditions == 15

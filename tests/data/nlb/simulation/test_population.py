@@ -3,11 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from blend_pl.data.nlb.simulation.parameters import Simulation
-from blend_pl.data.nlb.simulation.population import N_BEHAVIORAL, draw_latents, draw_population, in_window
+from blend_pl.data.nlb.simulation.parameters import NLBSimulation
+from blend_pl.data.nlb.simulation.population import N_BEHAVIORAL, draw_trial_latents, draw_units, in_observed_window
 from blend_pl.data.nlb.simulation.reach import draw_trials, reach_velocity
 
-SIMULATION = Simulation(n_train=150, n_val=30, n_test=30)
+SIMULATION = NLBSimulation(n_train=150, n_val=30, n_test=30)
 
 
 @pytest.fixture(scope="module")
@@ -17,17 +17,17 @@ def trials():
 
 @pytest.fixture(scope="module")
 def latents(trials):
-    return draw_latents(trials, np.random.default_rng(2))
+    return draw_trial_latents(trials, np.random.default_rng(2))
 
 
 @pytest.fixture(scope="module")
 def observed(trials, latents):
-    trial, start_ms, _ = trials.grid(5)
-    return latents[in_window(trials, trial, start_ms)]
+    trial, start_ms, _ = trials.time_grid(5)
+    return latents[in_observed_window(trials, trial, start_ms)]
 
 
 def make(simulation, trials, latents, seed=3):
-    return draw_population(simulation, trials, latents, np.random.default_rng(seed))
+    return draw_units(simulation, trials, latents, np.random.default_rng(seed))
 
 
 def test_latents_are_standardised_over_the_windows(observed):
@@ -36,7 +36,7 @@ def test_latents_are_standardised_over_the_windows(observed):
 
 
 def test_velocity_latents_lead_velocity_by_100_ms(trials, latents):
-    trial, start_ms, _ = trials.grid(5)
+    trial, start_ms, _ = trials.time_grid(5)
     velocity = reach_velocity(trials, trial, start_ms + 102.5)
     for column in (0, 1):
         assert np.corrcoef(latents[:, 7 + column], velocity[:, column])[0, 1] > 0.9999

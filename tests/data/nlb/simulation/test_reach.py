@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blend_pl.data.nlb.simulation.ground_truth import SUPPORT_MS, VELOCITY_MS
-from blend_pl.data.nlb.simulation.parameters import FORWARD_MS, LEAD_MS, WINDOW_MS, Simulation
-from blend_pl.data.nlb.simulation.reach import TRIAL_GRID_MS, draw_trials, reach_velocity, record_hand
+from blend_pl.data.nlb.simulation.parameters import FORWARD_MS, LEAD_MS, WINDOW_MS, NLBSimulation
+from blend_pl.data.nlb.simulation.reach import TRIAL_GRID_MS, draw_hand, draw_trials, reach_velocity
 
-SIMULATION = Simulation(n_train=50, n_val=20, n_test=30, n_none=4)
+SIMULATION = NLBSimulation(n_train=50, n_val=20, n_test=30, n_none=4)
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def trials():
 
 @pytest.fixture(scope="module")
 def hand(trials):
-    return record_hand(trials, np.random.default_rng(2))
+    return draw_hand(trials, np.random.default_rng(2))
 
 
 @settings(max_examples=50, deadline=None)
@@ -32,9 +32,9 @@ def hand(trials):
 )
 def test_every_trial_holds_all_that_is_read_of_it(sizes, shortest, longer, error, seed):
     delay = (shortest, shortest + longer)
-    simulation = Simulation(*sizes, delay_s=delay, onset_error_s=error, seed=seed)
+    simulation = NLBSimulation(*sizes, delay_s=delay, onset_error_s=error, seed=seed)
     trials = draw_trials(simulation, np.random.default_rng(seed))
-    start, stop = trials.window_ms, trials.onset_ms + WINDOW_MS[1] + FORWARD_MS
+    start, stop = trials.window_start_ms, trials.onset_ms + WINDOW_MS[1] + FORWARD_MS
     assert (start >= 0).all()
     assert (stop + LEAD_MS <= trials.length_ms).all()
     assert (start + VELOCITY_MS[0] >= 0).all()
@@ -45,7 +45,7 @@ def test_every_trial_holds_all_that_is_read_of_it(sizes, shortest, longer, error
 
 
 def test_train_file_has_gaps_and_starts_on_the_grid(trials):
-    start, length = trials.clock_ms[~trials.is_test], trials.length_ms[~trials.is_test]
+    start, length = trials.file_offset_ms[~trials.is_test], trials.length_ms[~trials.is_test]
     assert start[0] == 0
     assert (start % TRIAL_GRID_MS == 0).all()
     assert (length % TRIAL_GRID_MS == 0).all()
@@ -55,9 +55,9 @@ def test_train_file_has_gaps_and_starts_on_the_grid(trials):
 
 
 def test_test_windows_lie_as_in_the_official_file(trials):
-    window = (trials.clock_ms + trials.window_ms)[trials.is_test]
+    window = (trials.file_offset_ms + trials.window_start_ms)[trials.is_test]
     np.testing.assert_array_equal(window, 800 * np.arange(SIMULATION.n_test))
-    assert (trials.window_ms[trials.is_test] % 5 == 0).all()
+    assert (trials.window_start_ms[trials.is_test] % 5 == 0).all()
 
 
 def test_onsets_of_the_train_file_lie_off_the_bin_grid(trials):
@@ -78,7 +78,7 @@ def test_speed_is_bell_shaped_and_covers_the_distance(trials):
     for trial in (0, 7, 60):
         duration = 1000 * trials.duration_s[trial]
         time = np.arange(-200.0, 1200.0)
-        velocity = reach_velocity(trials, np.full(len(time), trial), time + trials.movement_ms[trial])
+        velocity = reach_velocity(trials, np.full(len(time), trial), time + trials.true_onset_ms[trial])
         speed = np.hypot(*velocity.T)
         assert (speed[(time <= 0) | (time >= duration)] == 0).all()
         assert time[speed.argmax()] == pytest.approx(duration / 2, abs=1)
@@ -96,38 +96,38 @@ def test_kinematics_vary_as_much_as_asked():
     assert np.log(trials.reach_mm / 100).std() == pytest.approx(simulation.vigor_sd, rel=0.05)
     assert np.log(trials.duration_s).std() == pytest.approx(simulation.duration_sd, rel=0.05)
     assert trials.curvature.std() == pytest.approx(simulation.curvature_sd, rel=0.05)
-    reaction = trials.movement_ms - trials.go_cue_ms
+    reaction = trials.true_onset_ms - trials.go_cue_ms
     assert reaction.mean() == pytest.approx(250, abs=5)
     assert reaction.min() >= 100
     assert reaction.max() <= 450
-    error = (trials.onset_ms - trials.movement_ms) / 1000
+    error = (trials.onset_ms - trials.true_onset_ms) / 1000
     assert error.std() == pytest.approx(simulation.onset_error_s, rel=0.1)
 
 
 def test_hand_rests_before_and_reaches_its_target(trials, hand):
-    trial, time_ms, first = trials.grid(1)
+    trial, time_ms, first = trials.time_grid(1)
     speed = np.hypot(*hand.velocity.T)
-    resting = time_ms < trials.movement_ms[trial]
+    resting = time_ms < trials.true_onset_ms[trial]
     assert 2 < hand.velocity[resting].std() < 4
     assert speed[resting].max() < 20
     steps = np.abs(np.diff(hand.velocity, axis=0)).max(axis=1)
     assert steps[resting[1:] & (time_ms[1:] > 0)].max() < 1
     peak = np.maximum.reduceat(speed, first)
     assert (peak > 100).all()
-    reached = hand.position[first + trials.movement_ms + 750] - hand.position[first + trials.movement_ms]
+    reached = hand.position[first + trials.true_onset_ms + 750] - hand.position[first + trials.true_onset_ms]
     off = np.angle(np.exp(1j * (np.arctan2(reached[:, 1], reached[:, 0]) - trials.angle)))
     assert np.abs(off).max() < 0.2
 
 
 def test_velocity_is_the_derivative_of_position_within_trials(trials, hand):
-    trial, _, _ = trials.grid(1)
+    trial, _, _ = trials.time_grid(1)
     same = trial[1:] == trial[:-1]
     np.testing.assert_allclose(1000 * np.diff(hand.position, axis=0)[same], hand.velocity[1:][same], atol=1e-6)
     assert np.ptp(hand.cursor - hand.position, axis=0).max() < 1e-9
 
 
 def test_grid_counts_whole_trials(trials):
-    trial, time_ms, first = trials.grid(5)
+    trial, time_ms, first = trials.time_grid(5)
     np.testing.assert_array_equal(np.bincount(trial) * 5, trials.length_ms)
     assert (time_ms[first] == 0).all()
     assert (np.diff(time_ms)[np.diff(trial) == 0] == 5).all()
