@@ -1,0 +1,1 @@
+"""Run folders, their results, teachers trained on demand and W&B artifacts."""
