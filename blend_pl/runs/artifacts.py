@@ -8,8 +8,8 @@ from typing import Any
 from filelock import FileLock
 
 from blend_pl.errors import TeacherError
-from blend_pl.utils.files import atomic_folder, write_error
 from blend_pl.runs.folder import BEST_CHECKPOINT
+from blend_pl.utils.files import atomic_folder, write_error
 
 WANDB_PREFIX = "wandb:"
 ARTIFACTS_DIR = "artifacts"
@@ -46,7 +46,9 @@ def fetch_artifact(reference: str, output: Path, log: Callable[[str], None]) -> 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f".{name}.lock"):
-            cached = sorted(folder.glob(f"{name}-{alias}-*/{BEST_CHECKPOINT}")) if VERSION_PATTERN.fullmatch(alias) else []
+            cached = (
+                sorted(folder.glob(f"{name}-{alias}-*/{BEST_CHECKPOINT}")) if VERSION_PATTERN.fullmatch(alias) else []
+            )
             return cached[-1] if cached else _download_artifact(reference, folder, log)
     except OSError as error:
         raise write_error(folder, error) from error
@@ -67,7 +69,9 @@ def _download_artifact(reference: str, folder: Path, log: Callable[[str], None])
         if not path.exists():
             entries = artifact.manifest.entries
             if BEST_CHECKPOINT not in entries:
-                raise TeacherError(f"{reference} holds no {BEST_CHECKPOINT}; name an artifact that a fit of this package has left")
+                raise TeacherError(
+                    f"{reference} holds no {BEST_CHECKPOINT}; name an artifact that a fit of this package has left"
+                )
             log(f"downloading {reference} ({artifact.version}) into {path}")
             with atomic_folder(path) as temporary_dir:
                 for file in entries:

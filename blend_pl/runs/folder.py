@@ -9,8 +9,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from blend_pl.errors import ConfigError, DataError, TeacherError
-from blend_pl.utils.files import remove_partial_files, write_error
 from blend_pl.runs.results import RESULTS_FILE, read_results
+from blend_pl.utils.files import remove_partial_files, write_error
 
 CONFIG_FILE = "config.yaml"
 CHECKPOINT_DIR = "checkpoints"
@@ -18,7 +18,16 @@ BEST_CHECKPOINT, LAST_CHECKPOINT = "best.ckpt", "last.ckpt"
 DEFAULT_MONITOR, DEFAULT_MODE = "val/co_bps", "max"
 """The score that chooses the checkpoint, and which end of it is best, where nothing else is said."""
 
-FINGERPRINT_EXCLUDED_KEYS = ("config", "run_dir", "output", "ckpt_path", "weights_only", "name", "teacher_args", "resume")
+FINGERPRINT_EXCLUDED_KEYS = (
+    "config",
+    "run_dir",
+    "output",
+    "ckpt_path",
+    "weights_only",
+    "name",
+    "teacher_args",
+    "resume",
+)
 """Settings that say where a run writes or continues, not what it is."""
 
 
@@ -116,7 +125,9 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
     for folder in folders:
         paths = [path.parent for pattern in ("", "*/", "*/*/") for path in sorted(folder.glob(pattern + RESULTS_FILE))]
         if not paths:
-            raise DataError(f"{folder} holds no finished run (no {RESULTS_FILE}); name folders of runs or of experiments")
+            raise DataError(
+                f"{folder} holds no finished run (no {RESULTS_FILE}); name folders of runs or of experiments"
+            )
         for path in paths:
             runs.setdefault(path.resolve(), path)
     return list(runs.values())

@@ -10,16 +10,24 @@ from typing import Any
 
 from filelock import FileLock
 
-from blend_pl.runs.artifacts import WANDB_PREFIX, fetch_artifact
 from blend_pl.config import Config, compose, merge
-from blend_pl.errors import TrainingInterrupted, TeacherError
+from blend_pl.errors import TeacherError, TrainingInterrupted
+from blend_pl.runs.artifacts import WANDB_PREFIX, fetch_artifact
+from blend_pl.runs.folder import best_checkpoint, config_fingerprint, find_finished_run, wait_until_unlocked
 from blend_pl.utils.files import atomic_file, write_error
-from blend_pl.runs.folder import best_checkpoint, find_finished_run, config_fingerprint, wait_until_unlocked
 from blend_pl.utils.signals import TERMINATION_SIGNALS, handle_signals
 
 DISTRIBUTED_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 """Variables that would make the teacher's process wait for ranks that are waiting for it."""
-LAUNCHER_PREFIXES = ("MASTER_", "SLURM_", "TORCHELASTIC_", "WANDB_SWEEP_", "WANDB_RUN_", "WANDB_RESUME", "WANDB_SERVICE")
+LAUNCHER_PREFIXES = (
+    "MASTER_",
+    "SLURM_",
+    "TORCHELASTIC_",
+    "WANDB_SWEEP_",
+    "WANDB_RUN_",
+    "WANDB_RESUME",
+    "WANDB_SERVICE",
+)
 """Beginnings of the names of variables that would tie it to a launcher's job, or to another run of W&B."""
 
 SEED_STEP = 1000
@@ -113,7 +121,9 @@ def resolve_teacher(
 
 def clean_environment() -> dict[str, str]:
     """The variables of a process that trains on its own, whoever launched this one."""
-    return {k: v for k, v in os.environ.items() if k not in DISTRIBUTED_VARIABLES and not k.startswith(LAUNCHER_PREFIXES)}
+    return {
+        k: v for k, v in os.environ.items() if k not in DISTRIBUTED_VARIABLES and not k.startswith(LAUNCHER_PREFIXES)
+    }
 
 
 def _train_teacher(arguments: list[str], run: Path, output: Path) -> None:

@@ -10,8 +10,8 @@ import wandb
 from helpers.local_server import serving
 from helpers.wandb_server import Server
 
-from blend_pl.runs.artifacts import fetch_artifact
 from blend_pl.errors import BlendError, TeacherError
+from blend_pl.runs.artifacts import fetch_artifact
 from blend_pl.runs.teachers import resolve_teachers
 
 REFERENCE = "wandb:lab/proj/teacher:latest"

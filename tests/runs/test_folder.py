@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from blend_pl.errors import BlendError, ConfigError, DataError, TeacherError
+from blend_pl.runs.folder import best_checkpoint, config_fingerprint, create_run_dir, find_finished_run, run_dir_of
 from blend_pl.runs.results import write_results
-from blend_pl.runs.folder import best_checkpoint, find_finished_run, config_fingerprint, create_run_dir, run_dir_of
 
 SETTINGS: dict[str, Any] = {
     "name": "maze",
@@ -62,7 +62,9 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
 def test_who_is_told_of_a_run_is_not_part_of_it() -> None:
     told: list[Any] = [None, True, {"class_path": "WandbLogger", "init_args": {"project": "x"}}]
     assert len({config_fingerprint({"trainer": {"max_epochs": 5, "logger": logger}}) for logger in told}) == 1
-    assert config_fingerprint({"trainer": {"max_epochs": 6, "logger": None}}) != config_fingerprint({"trainer": {"max_epochs": 5}})
+    assert config_fingerprint({"trainer": {"max_epochs": 6, "logger": None}}) != config_fingerprint(
+        {"trainer": {"max_epochs": 5}}
+    )
 
 
 def finish(run: Path, identity: str, checkpoint: bool = True) -> Path:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from blend_pl.runs import results
 from blend_pl.errors import DataError
+from blend_pl.runs import results
 from blend_pl.runs.results import RESULTS_FILE, read_results, write_results
 
 
