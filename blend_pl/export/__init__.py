@@ -1,4 +1,4 @@
-"""`python -m blend_pl export`: a trained student as a program that runs without this package."""
+"""Export of trained students as programs that run without this package."""
 
 from blend_pl.export.command import export
 

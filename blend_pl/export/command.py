@@ -1,4 +1,4 @@
-"""`python -m blend_pl export`: a finished run's student as programs, checked, with their latency."""
+"""`python -m blend_pl export`: exports, checks and times the student of a finished run."""
 
 import json
 import time
@@ -31,31 +31,31 @@ def export(
     session: str | None = None,
     steps: int = 2000,
 ) -> None:
-    """Writes a finished run's student, which sees neural activity only, as programs that run without this package.
+    """Exports the student of a finished run, which sees neural activity only, as programs without this package.
 
-    student.pt2 (torch.export) and student.onnx take the spike counts of whole trials, any number of them, and give
-    rates. Where attention looks back only, student_step.pt2 and student_step.onnx take one bin and give its rates, and
-    are timed on one CPU core. A student of field potentials gives latents of whole segments. All are compared with the
-    model: a difference above 1e-5 is an error. export.json says what goes in and out.
+    student.pt2 (torch.export) and student.onnx map spike counts of any number of whole trials to rates. If attention is
+    causal, student_step.pt2 and student_step.onnx map one bin to its rates and are timed on one CPU core. A student of
+    field potentials returns latents of whole segments. All programs are compared with the model: a difference above
+    1e-5 is an error. export.json describes inputs and outputs.
 
     Args:
         run: folder of a finished run.
-        output: folder for the files, which must not exist yet; export in the run's folder by default.
-        checkpoint: name of the file in the run's folder of checkpoints.
-        session: of a student of several sessions, the one to export.
-        steps: bins that are timed.
+        output: folder for the files, which must not exist; by default `export` in the run folder.
+        checkpoint: file name in the checkpoint folder of the run.
+        session: session to export, for a student of several sessions.
+        steps: number of timed bins.
 
     Raises:
-        BlendError: the run has no such checkpoint, holds a teacher or a model that cannot be exported, the output
-            exists, or a package is missing.
+        BlendError: the checkpoint is missing, the model is a teacher or cannot be exported, the output exists, or a
+            package is missing.
     """
     run_dir = Path(run)
     folder = Path(output) if output is not None else run_dir / "export"
     require_onnx_packages()
     if steps < 1:
-        raise ConfigError(f"--steps is at least 1, not {steps}")
+        raise ConfigError(f"--steps is {steps}; it must be at least 1")
     if folder.exists():
-        raise ConfigError(f"{folder} exists already; remove it, or choose another folder with --output")
+        raise ConfigError(f"{folder} exists; remove it, or choose another folder with --output")
     results = read_results(run_dir)
     student = load_student(run_dir, checkpoint)
     with atomic_folder(folder) as temporary:
@@ -78,27 +78,28 @@ def export(
 
 
 def load_student(run_dir: Path, checkpoint: str = BEST_CHECKPOINT) -> Student:
-    """A run's student.
+    """Loads the student of a run.
 
     Raises:
-        TeacherError: the checkpoint is missing or damaged, or holds a teacher.
-        ConfigError: it holds a model that has no program.
+        TeacherError: the checkpoint is missing or damaged, or the model is a teacher.
+        ConfigError: the model cannot be exported.
     """
     system = load_system(run_dir / CHECKPOINT_DIR / checkpoint)
     if isinstance(system, Teacher | SpikeTeacher | Multimodal):
         raise TeacherError(
-            f"{run_dir} holds a {type(system).__name__}, whose input is missing in real time; name the run of a student"
+            f"{run_dir} holds a {type(system).__name__}, whose input is not available in real time; "
+            "name the run of a student"
         )
     if isinstance(system.backbone, NeuPRINT):
         raise ConfigError(
-            f"{run_dir} holds a NeuPRINT, whose result are embeddings of cells; students of spikes (NDT, STNDT, LFADS, a "
-            "backbone of your own) and of field potentials can be exported"
+            f"{run_dir} holds a NeuPRINT, whose results are embeddings of cells; only students of spikes (NDT, STNDT, "
+            "LFADS, user backbones) and of field potentials can be exported"
         )
     return system
 
 
 def _describe_session(signature: Signature | None, name: str | None) -> dict[str, Any]:
-    """What a program's session is, as JSON values."""
+    """Describes the session of a program as JSON values."""
     assert signature is not None
     bin_info = {"bin_ms": signature.bin_ms, "observed_bins": signature.n_observed, "forward_bins": signature.n_forward}
     if isinstance(signature, MultiSessionSignature):
@@ -109,13 +110,14 @@ def _describe_session(signature: Signature | None, name: str | None) -> dict[str
 
 
 def _summary_lines(description: dict[str, Any]) -> Iterator[str]:
-    """What to print of a description."""
+    """Yields the lines to print of a description."""
     for stem, program in description["programs"].items():
-        yield f"{stem}.pt2, {stem}.onnx: equal to the model to {max(program['difference'].values()):.0e}"
+        yield f"{stem}.pt2, {stem}.onnx: maximum difference to the model {max(program['difference'].values()):.0e}"
         for runtime, latency_ms in program.get("latency_ms", {}).items():
             yield (
-                f"a bin of {description['bin_ms']} ms in {runtime} on one core: median {latency_ms['median']:.3f} ms, p99 "
-                f"{latency_ms['p99']:.3f} ms ({latency_ms['processor_p99']:.3f} ms of the processor)"
+                f"latency of a {description['bin_ms']} ms bin in {runtime} on one core: "
+                f"median {latency_ms['median']:.3f} ms, p99 {latency_ms['p99']:.3f} ms "
+                f"(CPU time {latency_ms['processor_p99']:.3f} ms)"
             )
     if description["streaming"] is not True:
-        yield f"not for single bins: {description['streaming']}"
+        yield f"no program for single bins: {description['streaming']}"

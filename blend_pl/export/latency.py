@@ -1,4 +1,4 @@
-"""How long a bin takes when programs are run as in an experiment, on one core."""
+"""Latency of single bins on one CPU core."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -14,19 +14,19 @@ from blend_pl.export.program import create_onnx_session
 from blend_pl.export.streaming import StreamingNDT
 
 N_WARMUP_CALLS = 200
-"""Calls before the clock starts."""
+"""Calls before timing starts."""
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Time of single calls, in milliseconds.
+    """Duration of single calls, in milliseconds.
 
     Attributes:
-        steps: calls that were timed.
-        median: of the time by the clock on the wall.
-        p99: 99 of 100 calls take no longer.
-        max: the longest.
-        processor_p99: the same as `p99`, of the processor's time: what other work on the core does not add to.
+        steps: number of timed calls.
+        median: median wall time.
+        p99: 99th percentile of the wall time.
+        max: longest wall time.
+        processor_p99: 99th percentile of the CPU time, which excludes other work on the core.
     """
 
     steps: int
@@ -37,11 +37,11 @@ class Latency:
 
 
 def measure_latency(call: Callable[[int], object], steps: int) -> Latency:
-    """Times calls one by one, on this thread.
+    """Times single calls on the current thread.
 
     Args:
-        call: takes the number of the call.
-        steps: calls to time, after `WARM_UP` that are not.
+        call: function of the index of the call.
+        steps: number of timed calls, after `N_WARMUP_CALLS` calls that are not timed.
     """
     wall, cpu = np.empty(N_WARMUP_CALLS + steps), np.empty(N_WARMUP_CALLS + steps)
     for index in range(N_WARMUP_CALLS + steps):
@@ -54,13 +54,13 @@ def measure_latency(call: Callable[[int], object], steps: int) -> Latency:
 
 
 def measure_onnx_latency(path: Path, step: StreamingNDT, spikes: Tensor, steps: int) -> Latency:
-    """Times a bin in onnxruntime, trials one after another.
+    """Times single bins of consecutive trials in onnxruntime.
 
     Args:
-        path: the step as ONNX.
-        step: the step, which knows how a trial begins.
+        path: ONNX file of the step.
+        step: the exported module, which provides the initial state.
         spikes: (T', C) counts of a trial.
-        steps: bins to time.
+        steps: number of timed bins.
     """
     session, counts = create_onnx_session(path), spikes[:, None].numpy()
     initial_state = [tensor.numpy() for tensor in step.initial_state()]
@@ -76,7 +76,7 @@ def measure_onnx_latency(path: Path, step: StreamingNDT, spikes: Tensor, steps: 
 
 
 def measure_torch_latency(step: StreamingNDT, spikes: Tensor, steps: int) -> Latency:
-    """Times a bin in torch, see `measure_onnx_latency`."""
+    """Times single bins in torch; see `measure_onnx_latency`."""
     counts, initial_state = spikes[:, None], step.initial_state()
     state = initial_state
 

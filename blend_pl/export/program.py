@@ -1,4 +1,4 @@
-"""A module as a program: written by torch.export and as ONNX, and checked against the module."""
+"""Export of a module with torch.export and ONNX, and comparison with the module."""
 
 import logging
 import warnings
@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from blend_pl.errors import ConfigError
 
 TOLERANCE = 1e-5
-"""Largest difference to the module that a program may have, relative to entries above 1."""
+"""Largest allowed difference between program and module; relative for entries above 1."""
 
 BATCH_DIM = "batch"
-"""A size that is chosen when the program is run."""
+"""Name of the dynamic batch dimension."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class TensorSpec:
     """An input or output of a program.
 
     Attributes:
-        name: its name.
-        shape: its sizes; `BATCH_DIM` is any.
-        unit: what an entry says.
-        dtype: type of the entries.
+        name: tensor name.
+        shape: sizes; `BATCH_DIM` marks a dynamic size.
+        unit: meaning and unit of an entry.
+        dtype: data type.
     """
 
     name: str
@@ -43,10 +43,10 @@ class ExportableProgram:
     """A module in evaluation mode that can be exported.
 
     Attributes:
-        stem: name of its files, without their endings.
-        module: what it computes, tensors in and tensors out.
-        inputs: what goes in.
-        outputs: what comes out.
+        stem: file name without suffix.
+        module: module that maps tensors to tensors.
+        inputs: input specifications.
+        outputs: output specifications.
     """
 
     stem: str
@@ -55,15 +55,15 @@ class ExportableProgram:
     outputs: tuple[TensorSpec, ...]
 
     def tensor_specs(self) -> dict[str, Any]:
-        """Inputs and outputs as JSON values."""
+        """Returns inputs and outputs as JSON values."""
         return {"inputs": [asdict(spec) for spec in self.inputs], "outputs": [asdict(spec) for spec in self.outputs]}
 
     def write(self, folder: Path, example_inputs: Sequence[Tensor]) -> None:
         """Writes STEM.pt2 and STEM.onnx.
 
         Args:
-            folder: where to.
-            example_inputs: inputs to trace the module with; a batch has two rows or more.
+            folder: target folder.
+            example_inputs: inputs for tracing; batches need at least two rows.
 
         Raises:
             ConfigError: torch cannot export the module.
@@ -89,28 +89,28 @@ class ExportableProgram:
                     dynamo=True,
                     verbose=False,
                 )
-        except Exception as error:  # Whatever the module's own code or torch's exporters may raise.
+        except Exception as error:  # The module and the exporters of torch may raise any exception.
             raise ConfigError(
-                f"torch cannot export this model: {_root_cause(error)}; in a backbone of your own, take sizes from x.shape "
-                "rather than len(x), and let no value decide what is computed"
+                f"torch cannot export this model: {_root_cause(error)}; in a user backbone, take sizes from x.shape "
+                "instead of len(x), and avoid control flow that depends on values"
             ) from error
         assert onnx_program is not None
         graph = onnx_program.model.graph
         for graph_value, spec in zip((*graph.inputs, *graph.outputs), (*self.inputs, *self.outputs), strict=True):
             graph_value.shape = Shape(spec.shape)
         (folder / f"{self.stem}.pt2").write_bytes(buffer.getvalue())
-        # A file of weights beside the program could be lost.
+        # A separate file of weights could be lost.
         onnx_program.save(folder / f"{self.stem}.onnx", external_data=False)
 
     def compare_outputs(self, folder: Path, inputs: Sequence[Sequence[Tensor]]) -> dict[str, float]:
-        """Largest difference of what was written to the module's outputs, relative to entries above 1.
+        """Compares the written programs with the module.
 
         Args:
-            folder: where the files are.
-            inputs: some inputs to compare on.
+            folder: folder of the files.
+            inputs: inputs for the comparison.
 
         Returns:
-            By who ran the file: "torch" and "onnxruntime".
+            Largest difference for each runtime, "torch" and "onnxruntime"; relative for entries above 1.
 
         Raises:
             ConfigError: a difference is above `TOLERANCE`.
@@ -136,7 +136,7 @@ class ExportableProgram:
 
 
 def max_relative_error(expected: Sequence[Tensor], actual: Sequence[Tensor]) -> float:
-    """Largest difference between tensors, relative to entries above 1; infinite where one is no number."""
+    """Returns the largest difference between tensors, relative for entries above 1; infinite if a value is NaN."""
     max_error = 0.0
     for a, b in zip(expected, actual, strict=True):
         error = ((a.double() - b.double()).abs() / a.double().abs().clamp(min=1)).nan_to_num(torch.inf)
@@ -145,34 +145,35 @@ def max_relative_error(expected: Sequence[Tensor], actual: Sequence[Tensor]) -> 
 
 
 def check_tolerance(label: str, max_error: float) -> None:
-    """Refuses a difference above `TOLERANCE`.
+    """Checks that a difference is at most `TOLERANCE`.
 
     Raises:
-        ConfigError: it is.
+        ConfigError: the difference is larger.
     """
     if not max_error <= TOLERANCE:
         raise ConfigError(
-            f"{label} differs from the model by {max_error:.1e}, more than {TOLERANCE:g}, so nothing was written; a model "
-            "of your own may draw at random in evaluation or decide by values that the exporter took as fixed"
+            f"{label} differs from the model by {max_error:.1e}, more than {TOLERANCE:g}, so nothing was written; "
+            "check that the model draws no random numbers in evaluation and that its control flow does not depend on "
+            "values"
         )
 
 
 def require_onnx_packages() -> None:
-    """Asks for the packages that exporting needs.
+    """Checks that the packages for export are installed.
 
     Raises:
-        ConfigError: one is missing.
+        ConfigError: a package is missing.
     """
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ConfigError(f'export needs {error.name}; pip install "blend-pl[export]"') from error
+        raise ConfigError(f'export requires {error.name}; pip install "blend-pl[export]"') from error
 
 
 def create_onnx_session(path: Path) -> Any:
-    """The ONNX program in onnxruntime, on one thread of the CPU."""
+    """Loads an ONNX program in onnxruntime on one CPU thread."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -185,7 +186,7 @@ def _as_sequence(outputs: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
 
 
 def _root_cause(error: BaseException) -> str:
-    """The innermost cause, on one line."""
+    """Returns the message of the innermost cause on one line."""
     while error.__cause__ is not None:
         error = error.__cause__
     return [*(line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__][0].rstrip(".")
@@ -193,7 +194,7 @@ def _root_cause(error: BaseException) -> str:
 
 @contextmanager
 def _quiet_exporters() -> Iterator[None]:
-    """Exporters speak at length of themselves and of packages that nobody asked for."""
+    """Silences the log messages and warnings of the exporters."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

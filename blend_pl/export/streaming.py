@@ -1,4 +1,4 @@
-"""A student as a program of single bins: one bin of counts in, the rates of that bin out."""
+"""Streaming program of a causal student: counts of one bin in, rates of that bin out."""
 
 import torch
 import torch.nn.functional as F
@@ -16,15 +16,15 @@ CAUSAL_CONFIG = "configs/model/causal.yaml"
 
 
 class StreamingNDT(nn.Module):
-    """One bin of an NDT whose attention looks back only; rates are those of the whole trial.
+    """Processes a causal NDT bin by bin; rates equal those of the whole trial.
 
-    The state is the number of the bin, and each layer's keys and values of the bins that attention can look back to.
-    Positions are those of a trial, so a trial begins with `start()` and has T' bins at most: T with counts, and the
-    forward ones with zeros, as the whole trial has them.
+    The state holds the index of the bin and, for each layer, the keys and values of the past bins in the attention
+    window. Positions are relative to the trial, so a trial starts with `initial_state()` and has at most T' bins: T
+    bins with counts, followed by forward bins with zeros.
 
     Args:
-        backbone: the network; `causal_window` of it is not None.
-        likelihood: its observation model.
+        backbone: causal network, for which `causal_window` is not None.
+        likelihood: observation model.
     """
 
     positions: Tensor
@@ -41,26 +41,26 @@ class StreamingNDT(nn.Module):
         self.register_buffer("lags", torch.arange(n_past_bins, -1, -1))
 
     def initial_state(self) -> list[Tensor]:
-        """The state before a trial's first bin: its number, keys and values, see `forward`."""
+        """Returns the state before the first bin of a trial: bin index, keys and values; see `forward`."""
         attention = self._transformer_layers()[0].attention
         head_dim = attention.out_proj.in_features // attention.num_heads
         empty_cache = torch.zeros(len(self.layers), attention.num_heads, len(self.lags) - 1, head_dim)
         return [torch.zeros(1, dtype=torch.long), empty_cache, empty_cache.clone()]
 
     def forward(self, spikes: Tensor, bin: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, ...]:
-        """One bin.
+        """Processes one bin.
 
         Args:
             spikes: (1, C) counts.
-            bin: (1,) int64, number of the bin in its trial.
-            keys: (layers, heads, K, width of a head), of the K bins before; what lies before the trial is not read.
-            values: the same of values.
+            bin: (1,) int64, index of the bin in the trial.
+            keys: (layers, heads, K, head_dim), keys of the K previous bins; entries before the trial are masked.
+            values: (layers, heads, K, head_dim), values of the K previous bins.
 
         Returns:
-            (1, N) expected counts of the bin, and the state that the next bin begins with.
+            (1, N) expected counts of the bin, followed by the state for the next bin.
         """
         counts = F.pad(spikes, self.padding)
-        # Embeddings take trials.
+        # Embeddings expect a trial dimension.
         tokens = self.tokens.embed(counts[None])[0] + self.positions.index_select(0, bin)
         attention_mask = self.lags <= bin
         next_keys, next_values = [], []
@@ -80,7 +80,7 @@ class StreamingNDT(nn.Module):
 
 
 def causal_window(backbone: NDT) -> int | None:
-    """How many bins before its own each bin attends to; None if it attends to later ones too."""
+    """Returns the number of past bins in the attention window; None if attention is not causal."""
     allowed = backbone.window.allowed
     if allowed is None or allowed.triu(1).any():
         return None
@@ -88,27 +88,30 @@ def causal_window(backbone: NDT) -> int | None:
 
 
 def streaming_unsupported_reason(backbone: nn.Module) -> str | None:
-    """Why a network cannot be run bin by bin, and what to do; None if it can."""
+    """Returns why a network cannot run bin by bin and the remedy; None if it can."""
     name = type(backbone).__name__
     if isinstance(backbone, SessionNetwork):
-        return f"{name} reads whole segments"
+        return f"{name} processes whole segments"
     if type(backbone) is not NDT:
-        return f"{name} is run on whole trials; an NDT with --config {CAUSAL_CONFIG} looks back only"
+        return f"{name} processes whole trials; use an NDT with --config {CAUSAL_CONFIG}, which is causal"
     if causal_window(backbone) is None:
-        return f"this {name} looks ahead; train it with --config {CAUSAL_CONFIG}, which is --model.backbone.context_forward 0"
+        return (
+            f"this {name} attends to future bins; train it with --config {CAUSAL_CONFIG}, which sets "
+            "--model.backbone.context_forward 0"
+        )
     return None
 
 
 def streaming_program(backbone: NDT, likelihood: Likelihood, session: Signature) -> ExportableProgram:
-    """The program of one bin, see `StreamingNDT`."""
+    """Returns the program of a single bin; see `StreamingNDT`."""
     step = StreamingNDT(backbone, likelihood)
     _, keys, _ = step.initial_state()
 
     def state_specs(prefix: str) -> tuple[TensorSpec, ...]:
         return (
-            TensorSpec(f"{prefix}bin", (1,), "number of the bin in its trial, 0 at its start", "int64"),
-            TensorSpec(f"{prefix}keys", tuple(keys.shape), "of the bins before, each layer's; 0 at a trial's start"),
-            TensorSpec(f"{prefix}values", tuple(keys.shape), "of the bins before, each layer's; 0 at a trial's start"),
+            TensorSpec(f"{prefix}bin", (1,), "index of the bin in the trial, 0 at its start", "int64"),
+            TensorSpec(f"{prefix}keys", tuple(keys.shape), "previous bins of each layer; 0 at the trial's start"),
+            TensorSpec(f"{prefix}values", tuple(keys.shape), "previous bins of each layer; 0 at the trial's start"),
         )
 
     return ExportableProgram(
@@ -120,7 +123,7 @@ def streaming_program(backbone: NDT, likelihood: Likelihood, session: Signature)
 
 
 def stream_trial(step: StreamingNDT, spikes: Tensor) -> Tensor:
-    """The rates of a trial (T', N), bin by bin from counts (T', C)."""
+    """Returns rates (T', N) of a trial, computed bin by bin from counts (T', C)."""
     state, rates = step.initial_state(), []
     for bin_counts in spikes:
         rate, *state = step(bin_counts[None], *state)  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""A student as a program of whole trials, or of whole segments of field potentials."""
+"""Programs of whole trials of spikes and of whole segments of field potentials."""
 
 from torch import Tensor, nn
 
@@ -13,16 +13,16 @@ from blend_pl.models.layers.patches import SessionNetwork
 PROGRAM_STEM = "student"
 COUNTS_DESCRIPTION = "spike counts of the held-in units per bin"
 RATES_DESCRIPTION = "expected spikes of all units per bin, held-in first"
-LFP_DESCRIPTION = "field potential of each channel, z-scored as in its training segments"
-LATENTS_DESCRIPTION = "latents, from which behaviour is decoded by linear regression"
+LFP_DESCRIPTION = "field potential of each channel, z-scored with the statistics of the training segments"
+LATENTS_DESCRIPTION = "latents for a linear decoder of behavior"
 
 
 class RateProgram(nn.Module):
-    """From spike counts to rates.
+    """Maps spike counts to rates.
 
     Args:
-        backbone: a student's network.
-        likelihood: its observation model.
+        backbone: network of a student.
+        likelihood: observation model.
     """
 
     def __init__(self, backbone: nn.Module, likelihood: Likelihood) -> None:
@@ -30,12 +30,12 @@ class RateProgram(nn.Module):
         self.backbone, self.likelihood = backbone, likelihood
 
     def forward(self, spikes: Tensor) -> Tensor:
-        """Counts (B, T, C) -> expected counts per bin (B, T', N)."""
+        """Maps counts (B, T, C) to expected counts per bin (B, T', N)."""
         return self.likelihood.mean(self.backbone(spikes).prediction)
 
 
 def trial_program(backbone: nn.Module, likelihood: Likelihood, session: Signature) -> ExportableProgram:
-    """The program of a student's network: T observed bins of C units in, T' bins of all N units out."""
+    """Returns the program of a network: T observed bins of C units to T' bins of all N units."""
     bins = session.n_observed + session.n_forward
     return ExportableProgram(
         PROGRAM_STEM,
@@ -46,10 +46,10 @@ def trial_program(backbone: nn.Module, likelihood: Likelihood, session: Signatur
 
 
 class LatentProgram(nn.Module):
-    """From the field potentials of one session to latents.
+    """Maps field potentials of one session to latents.
 
     Args:
-        network: a student's network.
+        network: network of a student.
         session: name of the session.
     """
 
@@ -59,13 +59,13 @@ class LatentProgram(nn.Module):
         self.session = session
 
     def forward(self, lfp: Tensor) -> Tensor:
-        """Segments (B, T, C) -> (B, T, H)."""
-        # One name stands for all rows, whose number the program is not to know.
+        """Maps segments (B, T, C) to latents (B, T, H)."""
+        # A single name applies to all rows, so the batch size stays dynamic.
         return self.network(lfp, [self.session]).latents
 
 
 def segment_program(network: SessionNetwork, session_info: SessionInfo, n_bins: int) -> ExportableProgram:
-    """The program of a session: segments of T bins of its C channels in, latents out."""
+    """Returns the program of a session: segments of T bins and C channels to latents."""
     return ExportableProgram(
         PROGRAM_STEM,
         LatentProgram(network, session_info.name),
@@ -75,21 +75,21 @@ def segment_program(network: SessionNetwork, session_info: SessionInfo, n_bins: 
 
 
 def select_session(sessions: MultiSessionSignature, name: str | None) -> SessionInfo:
-    """One of the sessions that a student was trained on.
+    """Selects one of the training sessions of a student.
 
     Args:
-        sessions: all of them.
-        name: its name; None for the only one.
+        sessions: signature of the student.
+        name: name of the session; None if there is only one.
 
     Raises:
-        ConfigError: there is none of that name, or there are several and none is named.
+        ConfigError: the name is unknown, or missing although there are several sessions.
     """
     session_by_name = {session_info.name: session_info for session_info in sessions.sessions}
     if name is None and len(session_by_name) == 1:
         return sessions.sessions[0]
     if name not in session_by_name:
         raise ConfigError(
-            f"{'a program is of one session' if name is None else f'the student knows no session {name}'}; choose "
+            f"{'a program covers one session' if name is None else f'the student has no session {name}'}; choose "
             f"--session from {', '.join(session_by_name)}"
         )
     return session_by_name[name]

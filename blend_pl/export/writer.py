@@ -1,4 +1,4 @@
-"""All programs of a student: written, compared with it, timed."""
+"""Writes, checks and times all programs of a student."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -22,17 +22,17 @@ def write_programs(student: Student, session: str | None, folder: Path, steps: i
     """Writes, checks and times the programs of a student.
 
     Args:
-        student: what is exported.
-        session: of a student of several sessions, the one to export.
-        folder: where to.
-        steps: bins that are timed.
+        student: student to export.
+        session: session to export, for a student of several sessions.
+        folder: target folder.
+        steps: number of timed bins.
 
     Returns:
-        JSON values: "programs", what is said of each, by the name of its files, and "streaming", true, or why there is
-        no program of single bins.
+        JSON values: "programs", a description of each program by file stem, and "streaming", true or the reason why
+        there is no program for single bins.
 
     Raises:
-        ConfigError: one cannot be exported or differs from the student, or the session is not its.
+        ConfigError: a program cannot be exported or differs from the student, or the session is unknown.
     """
     signature = student.signature
     assert signature is not None
@@ -50,12 +50,12 @@ def write_programs(student: Student, session: str | None, folder: Path, steps: i
 
 
 def _build_full_program(student: Student, signature: Signature, session: str | None) -> ExportableProgram:
-    """The program of whole trials or segments."""
+    """Returns the program of whole trials or segments."""
     if isinstance(student, LFPStudent):
         assert isinstance(signature, MultiSessionSignature)
         return segment_program(student.network, select_session(signature, session), signature.n_observed)
     if session is not None:
-        raise ConfigError("--session is for students of several sessions, and this is of one; leave it out")
+        raise ConfigError("--session requires a student of several sessions; remove it")
     return trial_program(student.backbone, student.likelihood, signature)
 
 
@@ -70,7 +70,7 @@ def _write_streaming_program(
         # Forward bins have no counts.
         spikes = torch.cat([trial[0], trial.new_zeros(len(expected) - trial.shape[1], trial.shape[2])])
         max_error = max_relative_error([expected], [stream_trial(step, spikes)])
-    check_tolerance("the student bin by bin", max_error)
+    check_tolerance("the streaming program", max_error)
     program.write(folder, (spikes[:1], *step.initial_state()))
     max_errors = program.compare_outputs(folder, _step_inputs(step, spikes))
     latencies = {
@@ -85,14 +85,14 @@ def _write_streaming_program(
 
 
 def _random_inputs(batch_size: int, program: ExportableProgram) -> Tensor:
-    """Counts of no session, which are fair field potentials too: the programs must agree on any. (rows, T, C)"""
+    """Draws Poisson inputs, (batch_size, T, C), for comparing programs of spikes or field potentials."""
     (input_spec,) = program.inputs
     shape = batch_size, *(int(size) for size in input_spec.shape[1:])
     return torch.poisson(torch.full(shape, 0.2), torch.Generator().manual_seed(batch_size))
 
 
 def _step_inputs(step: StreamingNDT, spikes: Tensor) -> list[tuple[Tensor, ...]]:
-    """What the step is given in each bin of a trial."""
+    """Returns the inputs of the step for each bin of a trial."""
     inputs, state = [], step.initial_state()
     with torch.no_grad():
         for bin_counts in spikes:

@@ -1,4 +1,4 @@
-"""Submissions to NLB'21: from finished runs to the file that EvalAI takes, its check, its scores and its upload."""
+"""Submissions to NLB'21: write, check, score and upload the file for EvalAI."""
 
 from blend_pl.submission.check import check_submission
 from blend_pl.submission.command import submit

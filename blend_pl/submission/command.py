@@ -1,4 +1,4 @@
-"""`python -m blend_pl submit`: from finished runs to the file that NLB'21 takes."""
+"""`python -m blend_pl submit`: writes the NLB'21 submission file of finished runs."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -20,9 +20,7 @@ from blend_pl.utils.files import atomic_file
 
 DOWNLOAD_TARGETS = "download"
 
-TEST_SCORE_WARNING = (
-    "Scored on the released test trials: nothing may be selected on these scores, no model, setting or seed."
-)
+TEST_SCORE_WARNING = "Scored on the released test trials: do not select models, settings or seeds on these scores."
 
 
 def submit(
@@ -36,23 +34,23 @@ def submit(
     checkpoint: str | None = None,
     name: str | None = None,
 ) -> None:
-    """Writes the rates of finished runs as a submission to NLB'21, checked; several sets go into one file.
+    """Writes and checks a submission to NLB'21 from the rates of finished runs; one file may hold several sets.
 
-    Runs of the same session and bin width form an ensemble: the mean of their rates.
+    Runs of the same session and bin width form an ensemble: their rates are averaged.
 
     Args:
         runs: folders of runs, of experiments (which hold a run for each seed) or of several experiments.
         output: the HDF5 file.
-        check: check this file, made elsewhere, against the sessions of `runs`, and write none.
-        score: score the rates on this machine; for phase test `test_targets` is needed.
-        test_targets: the released targets of the test trials, eval_data_test.h5: its path, or `download`.
-        targets_url: where `download` gets them.
-        push: hand the file to EvalAI; the token is the variable EVALAI_TOKEN's or the one of the EvalAI client.
-        checkpoint: weights other than those that model selection chose, e.g. last.ckpt.
-        name: the set to submit a session as that has another name, e.g. mc_maze for a simulated one.
+        check: existing file to check against the sessions of `runs`; no file is written.
+        score: compute the scores locally; phase test requires `test_targets`.
+        test_targets: path of the released targets of the test trials, eval_data_test.h5, or `download`.
+        targets_url: address used by `download`.
+        push: upload the file to EvalAI; the token is read from the variable EVALAI_TOKEN or from the EvalAI client.
+        checkpoint: checkpoint to use instead of the selected one, e.g. last.ckpt.
+        name: name of the set under which to submit the session, e.g. mc_maze for a simulated session.
 
     Raises:
-        BlendError: what is wrong with the runs, the file, the targets or the upload.
+        BlendError: the runs, the file, the targets or the upload are invalid.
     """
     ensembles = group_runs([Path(run) for run in runs])
     phase = ensembles[0].runs[0].phase
@@ -60,7 +58,7 @@ def submit(
     groups = {group_name(name or ensemble.session, ensemble.bin_ms): ensemble for ensemble in ensembles}
     for group in groups:
         if group not in SCORED_GROUPS:
-            print(f"note: {group} is no set of NLB'21, which will pass over it; see --name")
+            print(f"note: {group} is not a set of NLB'21 and will not be scored; see --name")
     targets = _load_targets(test_targets, targets_url, ensembles[0]) if test_targets else None
     scorer = _SubmissionScorer(targets, score, checkpoint)
     if check is not None:
@@ -90,21 +88,21 @@ def _check_options(
 ) -> None:
     names = sorted({ensemble.session for ensemble in ensembles})
     if name is not None and len(names) > 1:
-        raise ConfigError(f"--name is one name, but the runs are of {', '.join(names)}; submit them apart")
+        raise ConfigError(f"--name takes one name, but the runs are of {', '.join(names)}; submit them separately")
     if test_targets is not None and not score:
-        raise ConfigError("--test_targets is there to score against; add --score")
+        raise ConfigError("--test_targets requires --score; add it")
     if test_targets is not None and phase != "test":
-        raise ConfigError(f"--test_targets is for runs of phase test, and these are of phase {phase}; leave it out")
+        raise ConfigError(f"--test_targets requires runs of phase test, but these are of phase {phase}; remove it")
     if score and phase == "test" and test_targets is None:
         raise ConfigError(
-            "the targets of test trials are not part of a recording; add --test_targets PATH or download, or leave "
-            "out --score"
+            "recordings do not contain the targets of test trials; add --test_targets PATH or --test_targets download, "
+            "or remove --score"
         )
     simulated = [
         submitted_run.path for ensemble in ensembles for submitted_run in ensemble.runs if submitted_run.simulated
     ]
     if push and simulated:
-        raise ConfigError(f"{simulated[0]} is of a simulated session, which EvalAI does not score; leave out --push")
+        raise ConfigError(f"{simulated[0]} is a run on a simulated session, which EvalAI does not score; remove --push")
 
 
 def _load_targets(reference: str, url: str, ensemble: SubmissionEnsemble) -> Targets:
@@ -123,7 +121,7 @@ def _write_submission(
     checkpoint: str | None,
     on_prediction: Callable[[str, SubmittedRun, SessionSplits, tuple[Tensor, Tensor]], None],
 ) -> dict[str, SessionSplits]:
-    """Predicts, writes and checks; the file appears when all is well. The sessions by group."""
+    """Predicts, writes and checks the file, which appears only if it is valid; returns session splits by group."""
     splits_by_group: dict[str, SessionSplits] = {}
     arrays: dict[str, dict[str, Tensor]] = {}
     for group, ensemble in groups.items():
@@ -131,7 +129,8 @@ def _write_submission(
         for submitted_run, splits, rates in ensemble.predictions(checkpoint):
             if checkpoint not in (None, submitted_run.selected_checkpoint):
                 print(
-                    f"note: {submitted_run.path} with {checkpoint}; model selection chose {submitted_run.selected_checkpoint}"
+                    f"note: {submitted_run.path} uses {checkpoint}; "
+                    f"the selected checkpoint is {submitted_run.selected_checkpoint}"
                 )
             mean_rates.update(rates)
             splits_by_group[group] = splits
@@ -150,7 +149,7 @@ def _write_submission(
 
 @dataclass
 class _SubmissionScorer:
-    """Scores runs as they are predicted, and what was written in the end."""
+    """Scores the runs of a submission and the written file."""
 
     targets: Targets | None
     enabled: bool
@@ -163,7 +162,7 @@ class _SubmissionScorer:
     def score_run(
         self, group: str, submitted_run: SubmittedRun, splits: SessionSplits, rates: tuple[Tensor, Tensor]
     ) -> None:
-        """Scores the rates of one run, and keeps the scores of its selected weights on test trials beside it."""
+        """Scores the rates of one run; test scores of its selected checkpoint are written into its folder."""
         if not self.enabled:
             return
         scores = score_rates(self._with_targets(group, splits), rates)
@@ -174,7 +173,7 @@ class _SubmissionScorer:
     def print_group_scores(
         self, group: str, ensemble: SubmissionEnsemble, splits: SessionSplits, path: Path, file_label: str | None
     ) -> None:
-        """Prints the scores of a set: of its runs, and of the file where that is something else."""
+        """Prints the scores of a set: of each run and, with a `file_label`, of the file."""
         rows = self.scores_by_group.get(group, {})
         if file_label is not None:
             with h5py.File(path, "r") as file:
@@ -186,7 +185,7 @@ class _SubmissionScorer:
             print(TEST_SCORE_WARNING)
 
     def _with_targets(self, group: str, splits: SessionSplits) -> SessionSplits:
-        """The sessions with all that can be scored, filled in once."""
+        """Session splits completed with the released targets, cached by group."""
         if self.targets is None:
             return splits
         if group not in self.filled_splits:

@@ -1,4 +1,4 @@
-"""Runs of one session as one ensemble, whose rates are the mean of theirs."""
+"""Ensembles of runs on one session, which predict the mean of their rates."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ from blend_pl.systems import Teacher
 
 @dataclass(frozen=True)
 class SubmittedRun:
-    """A finished run.
+    """A finished run to submit.
 
     Attributes:
-        path: its folder.
-        session: name of its session.
+        path: run folder.
+        session: name of the session.
         bin_ms: bin width.
-        phase: the trials it reports, val or test.
-        simulated: whether its session is simulated.
-        selected_checkpoint: file name of the checkpoint that model selection chose.
-        is_teacher: whether it is a teacher.
+        phase: reported trials, val or test.
+        simulated: whether the session is simulated.
+        selected_checkpoint: file name of the selected checkpoint.
+        is_teacher: whether the model is a teacher.
     """
 
     path: Path
@@ -42,16 +42,16 @@ class SubmittedRun:
 
     @classmethod
     def from_run_dir(cls, run_dir: Path) -> "SubmittedRun":
-        """Reads what a run says of itself.
+        """Reads the results of a run.
 
         Raises:
-            ConfigError: it is a plain baseline's.
-            DataError: its results are damaged or lack something.
+            ConfigError: the run is a baseline without a network.
+            DataError: the results are damaged or incomplete.
         """
         results: dict[str, Any] = read_results(run_dir)
         try:
             if results["checkpoint"] is None:
-                raise ConfigError(f"{run_dir} is a plain baseline, of which no weights are kept; name runs of networks")
+                raise ConfigError(f"{run_dir} is a baseline without a checkpoint; name runs of networks")
             data = results["config"]["data"]["init_args"]
             system_class = locate(results["config"]["model"]["class_path"])
             return cls(
@@ -64,12 +64,12 @@ class SubmittedRun:
                 is_teacher=isinstance(system_class, type) and issubclass(system_class, Teacher),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{run_dir / RESULTS_FILE} lacks {error}; run that experiment again") from error
+            raise DataError(f"{run_dir / RESULTS_FILE} lacks {error}; run the experiment again") from error
 
 
 @dataclass(frozen=True)
 class SubmissionEnsemble:
-    """Runs of one session, bin width and phase, at least one."""
+    """One or more runs of one session, bin width and phase."""
 
     runs: tuple[SubmittedRun, ...]
 
@@ -82,7 +82,7 @@ class SubmissionEnsemble:
         return self.runs[0].bin_ms
 
     def load_splits(self) -> SessionSplits:
-        """The session of the first run.
+        """Loads the session of the first run.
 
         Raises:
             DataError: the recording is missing or damaged.
@@ -92,16 +92,16 @@ class SubmissionEnsemble:
         return SessionSplits(datamodule.subsets["train"], datamodule.subsets["eval"])
 
     def data_root(self) -> Path:
-        """The data folder of the first run."""
+        """Returns the data folder of the first run."""
         return load_datamodule(self.runs[0].path).root
 
     def predictions(
         self, checkpoint: str | None
     ) -> Iterator[tuple[SubmittedRun, SessionSplits, tuple[Tensor, Tensor]]]:
-        """Each run's session and rates, (train trials, T', N) and (evaluation trials, T', N).
+        """Yields each run with its session and rates, (train trials, T', N) and (evaluation trials, T', N).
 
         Args:
-            checkpoint: file name of the weights; None for those that model selection chose.
+            checkpoint: file name of the checkpoint; None for the selected one.
 
         Raises:
             DataError: a recording is missing or damaged, or runs were trained on different data.
@@ -118,54 +118,54 @@ class SubmissionEnsemble:
                 and _has_same_trials(first_splits.evaluation, splits.evaluation)
             ):
                 raise DataError(
-                    f"{submitted_run.path} and {self.runs[0].path} have different data under the name {self.session}, so "
-                    "that their rates have no mean; submit them apart"
+                    f"{submitted_run.path} and {self.runs[0].path} have different data under the name {self.session}, "
+                    "so their rates cannot be averaged; submit them separately"
                 )
             yield submitted_run, first_splits, (prediction.train_rates, prediction.rates)
 
 
 class MeanRates:
-    """The mean over runs, summed in float64."""
+    """Mean over runs, accumulated in float64."""
 
     def __init__(self) -> None:
         self.sums: list[Tensor] = []
         self.n_runs = 0
 
     def update(self, rates: Sequence[Tensor]) -> None:
-        """Takes the rates of one run: tensors that have the same shapes in all runs."""
+        """Adds the rates of one run; shapes must be equal in all runs."""
         run_rates = [tensor.double() for tensor in rates]
         self.sums = [a + b for a, b in zip(self.sums, run_rates, strict=True)] if self.sums else run_rates
         self.n_runs += 1
 
     def compute(self) -> list[Tensor]:
-        """float32 means."""
+        """Returns the means as float32."""
         return [(rate_sum / self.n_runs).float() for rate_sum in self.sums]
 
 
 def group_runs(folders: Sequence[Path]) -> list[SubmissionEnsemble]:
-    """Runs of the same session and bin width, each as one ensemble.
+    """Groups runs of the same session and bin width into ensembles.
 
     Args:
         folders: runs, experiments (folders of runs) or folders of experiments.
 
     Raises:
-        ConfigError: weights or a plain baseline instead of a run of a network, or runs of different phases.
+        ConfigError: a folder is a checkpoint or a baseline without a network, or the runs have different phases.
         DataError: a folder holds no finished run, or results are damaged.
         TeacherError: a run is a teacher.
     """
     for folder in folders:
         if folder.suffix == ".ckpt":
-            raise ConfigError(f"{folder} is a checkpoint; name the run's folder, and --checkpoint {folder.name}")
+            raise ConfigError(f"{folder} is a checkpoint; name the run folder and add --checkpoint {folder.name}")
     submitted_runs = [SubmittedRun.from_run_dir(run_dir) for run_dir in find_runs(folders)]
     for submitted_run in submitted_runs:
         if submitted_run.is_teacher:
             raise TeacherError(
-                f"{submitted_run.path} is a teacher, which sees what it is scored on; submit its students"
+                f"{submitted_run.path} is a teacher, which sees the data it is scored on; submit its students"
             )
     path_by_phase = {submitted_run.phase: submitted_run.path for submitted_run in submitted_runs}
     if len(path_by_phase) > 1:
         phase_list = ", ".join(f"{path} is of phase {phase}" for phase, path in path_by_phase.items())
-        raise ConfigError(f"{phase_list}; a file holds one phase, so submit them apart")
+        raise ConfigError(f"{phase_list}; a file holds one phase, so submit them separately")
     groups: dict[tuple[str, int], list[SubmittedRun]] = {}
     for submitted_run in submitted_runs:
         groups.setdefault((submitted_run.session, submitted_run.bin_ms), []).append(submitted_run)
@@ -173,7 +173,7 @@ def group_runs(folders: Sequence[Path]) -> list[SubmissionEnsemble]:
 
 
 def _has_same_trials(first: SessionTensors, second: SessionTensors) -> bool:
-    """Whether two sessions hold the same spikes of the same trials and units, and score them in the same way."""
+    """Whether two sessions hold the same spikes, trials, units and bins."""
     names = ("spikes", "observed", "trial_id", "unit_id")
     sizes = ("n_heldin", "n_forward", "bin_ms")
     return all(getattr(first, size) == getattr(second, size) for size in sizes) and all(

@@ -1,4 +1,4 @@
-"""What a submission to NLB'21 holds: a group for each set, and in it the arrays that the set's session asks for."""
+"""Layout of a submission to NLB'21: one group per set, with the rate arrays of its session."""
 
 from dataclasses import dataclass
 
@@ -16,28 +16,28 @@ RATE_KEYS = (*TRAIN_KEYS, *EVAL_KEYS, *FORWARD_KEYS)
 
 
 def group_name(session: str, bin_ms: int) -> str:
-    """The group of a set: its name, with the bin width behind it where that is not 5 ms."""
+    """Returns the group of a set: its name, with the bin width as suffix if it is not 5 ms."""
     return session if bin_ms == 5 else f"{session}_{bin_ms}"
 
 
 SCORED_GROUPS = tuple(group_name(session, bin_ms) for session in DATASETS for bin_ms in (5, 20))
-"""Groups that the challenge scores; it passes over all others."""
+"""Groups that the challenge scores; others are ignored."""
 
 
 @dataclass(frozen=True)
 class SessionSplits:
-    """The two parts of a session that rates are submitted of, with one set of units and bins.
+    """The trials of a session whose rates are submitted; both splits share units and bins.
 
     Attributes:
-        train: trials that a decoder is fitted on, in the order of the recording.
-        evaluation: trials that are scored, in the order of the recording.
+        train: trials on which decoders are fitted, in the order of the recording.
+        evaluation: scored trials, in the order of the recording.
     """
 
     train: SessionTensors
     evaluation: SessionTensors
 
     def shapes(self) -> dict[str, tuple[int, int, int]]:
-        """(trials, bins, units) of every array; no forward arrays where the session has no forward bins."""
+        """Returns (trials, bins, units) of every array; sessions without forward bins have no forward arrays."""
         session = self.evaluation
         unit_counts = (session.n_heldin, session.n_units - session.n_heldin)
         observed_arrays = (
@@ -53,10 +53,10 @@ class SessionSplits:
 
 
 def split_rates(splits: SessionSplits, train_rates: Tensor, rates: Tensor) -> dict[str, Tensor]:
-    """Rates of whole sessions as the arrays of a submission.
+    """Splits rates of whole sessions into the arrays of a submission.
 
     Args:
-        splits: what the rates are of; T observed of T' bins, N units.
+        splits: trials of the rates; T observed of T' bins, N units.
         train_rates: (train trials, T', N) expected counts per bin.
         rates: (evaluation trials, T', N) expected counts per bin.
     """
@@ -69,9 +69,9 @@ def split_rates(splits: SessionSplits, train_rates: Tensor, rates: Tensor) -> di
 
 
 def join_rates(arrays: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """The arrays of a submission as rates, (train trials, T, N) and (evaluation trials, T', N).
+    """Joins the arrays of a submission into rates, (train trials, T, N) and (evaluation trials, T', N).
 
-    Without training arrays there are no training trials, without forward arrays no forward bins.
+    Missing training arrays give zero training trials, missing forward arrays zero forward bins.
     """
     observed = torch.cat([arrays[key] for key in EVAL_KEYS], 2)
     train_rates = torch.cat([arrays[key] for key in TRAIN_KEYS], 2) if TRAIN_KEYS[0] in arrays else observed[:0]

@@ -1,4 +1,4 @@
-"""Scores of a submission and of the runs that it is made of: reckoned, printed, and kept beside each run."""
+"""Scores of a submission and of its runs: computed, printed, and stored in the run folders."""
 
 import json
 import time
@@ -18,12 +18,12 @@ from blend_pl.utils.files import atomic_file
 
 
 def score_rates(splits: SessionSplits, rates: tuple[Tensor, Tensor]) -> dict[str, float]:
-    """The scores of NLB'21 that sessions and rates allow.
+    """Computes the NLB'21 scores that are defined for a session and its rates.
 
     Args:
         splits: training and evaluation trials, T observed of T' bins, N units.
-        rates: (train trials, T or T', N) and (evaluation trials, T', N) expected counts per bin; without the forward
-            bins there is no fp-bps.
+        rates: (train trials, T or T', N) and (evaluation trials, T', N) expected counts per bin; fp-bps
+            requires the forward bins.
     """
     evaluation = splits.evaluation
     bins = evaluation.n_observed
@@ -35,7 +35,7 @@ def score_rates(splits: SessionSplits, rates: tuple[Tensor, Tensor]) -> dict[str
 
 
 def print_score_table(title: str, rows: Mapping[str, dict[str, float]]) -> None:
-    """Prints scores, a row for each that has them."""
+    """Prints a table of scores with one row per entry of `rows`."""
     score_names = [name for name in SCORES if any(name in scores for scores in rows.values())]
     table = Table(title=title, title_justify="left")
     table.add_column("rates of")
@@ -47,12 +47,12 @@ def print_score_table(title: str, rows: Mapping[str, dict[str, float]]) -> None:
 
 
 def write_test_scores(run_dir: Path, scores: dict[str, float], targets_sha256: str) -> None:
-    """Writes what a run scored on test trials beside its results.
+    """Writes the test scores of a run into its folder.
 
     Args:
-        run_dir: the run's folder.
+        run_dir: run folder.
         scores: scores by name.
-        targets_sha256: digest of the targets, in hex.
+        targets_sha256: SHA-256 digest of the targets, in hex.
 
     Raises:
         DataError: the folder cannot be written.

@@ -1,4 +1,4 @@
-"""What test trials are scored against: the targets that the benchmark kept to itself, and has since released."""
+"""Released targets of the NLB'21 test trials, which recordings do not contain."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -22,25 +22,25 @@ NLB_TOOLS_COMMIT = "42f8410b88e12db136910fa2f888b025ea0aa2ae"
 TARGETS_URL = (
     f"https://media.githubusercontent.com/media/neurallatents/nlb_tools/{NLB_TOOLS_COMMIT}/data/{TARGETS_FILE}"
 )
-"""Where nlb_tools, in Git LFS, keeps the file of that digest and size."""
+"""Address of the file with this digest and size in the Git LFS storage of nlb_tools."""
 
 CONDITION_COLUMNS, INTERVAL_COLUMN = [0, 1, 2], 4
-"""Columns of behaviour that is one value a trial (dmfc_rsg): effector, direction and prior; produced interval."""
+"""Columns of trial-level behavior in dmfc_rsg: effector, direction and prior; produced interval."""
 
 
 def download_targets(
     folder: Path, url: str = TARGETS_URL, digest: str = TARGETS_SHA256, size: int = TARGETS_BYTES
 ) -> Path:
-    """Downloads the released targets unless `folder` holds them already; goes on where an earlier attempt stopped.
+    """Downloads the released targets if `folder` does not hold them; resumes a partial download.
 
     Args:
-        folder: where the file goes.
-        url: where it comes from.
-        digest: its SHA-256 digest in hex.
-        size: its bytes.
+        folder: target folder.
+        url: address of the file.
+        digest: SHA-256 digest of the file, in hex.
+        size: size of the file, in bytes.
 
     Raises:
-        DataError: no network, nothing there, another content, or the folder cannot be written.
+        DataError: the network or the file is not available, the content differs, or the folder cannot be written.
     """
     import requests
 
@@ -54,7 +54,7 @@ def download_targets(
                     f"{url} answers with HTTP status {response.status_code}; {_manual_download_hint(digest)}"
                 )
             response.raise_for_status()
-            # A server that knows no ranges starts from the beginning.
+            # A server without range support sends the file from its start.
             skip = 0 if response.status_code == requests.codes.partial_content else start
             for chunk in response.iter_content(CHUNK_BYTES):
                 yield chunk[skip:]
@@ -77,11 +77,11 @@ def download_targets(
 
 @dataclass(frozen=True)
 class Targets:
-    """A file of targets as nlb_tools writes them (Pei et al., 2021), a group for each set.
+    """File of targets in the format of nlb_tools (Pei et al., 2021), with one group per set.
 
     Attributes:
-        path: the file.
-        sha256: its digest in hex.
+        path: path of the file.
+        sha256: SHA-256 digest of the file, in hex.
     """
 
     path: Path
@@ -89,31 +89,31 @@ class Targets:
 
     @classmethod
     def open(cls, path: Path) -> "Targets":
-        """Takes the digest of a file.
+        """Opens a file of targets and computes its digest.
 
         Raises:
-            DataError: there is no such file, or it is not HDF5.
+            DataError: the file does not exist or is not HDF5.
         """
         if not path.is_file():
-            raise DataError(f"there is no file of targets {path}; correct --test_targets, or let it be: download")
+            raise DataError(f"no file of targets at {path}; correct --test_targets, or use --test_targets download")
         if not h5py.is_hdf5(path):
-            raise DataError(f"{path} is no HDF5 file; give the {TARGETS_FILE} of nlb_tools, not its Git LFS pointer")
+            raise DataError(f"{path} is not an HDF5 file; use the {TARGETS_FILE} of nlb_tools, not its Git LFS pointer")
         return cls(path, sha256(path))
 
     @property
     def is_released(self) -> bool:
-        """Whether this is the file that the benchmark released."""
+        """Whether the file is the one released by the benchmark."""
         return self.sha256 == TARGETS_SHA256
 
     def fill(self, group: str, splits: SessionSplits) -> SessionSplits:
-        """The same sessions with all that the targets say: spikes of evaluation trials, behaviour, conditions.
+        """Returns the sessions with spikes of evaluation trials, behavior and conditions from the targets.
 
         Args:
             group: name of the set in the file.
-            splits: training and evaluation trials, whose held-out units may be unrecorded.
+            splits: training and evaluation trials; held-out units may be unobserved.
 
         Raises:
-            DataError: the file lacks the set or a key, or holds other trials, bins or units.
+            DataError: the file lacks the set or a key, or its trials, bins or units differ.
         """
         try:
             with h5py.File(self.path, "r") as file:
@@ -121,11 +121,11 @@ class Targets:
                     raise DataError(f"{self.path} has no targets of {group}; it holds {', '.join(file) or 'nothing'}")
                 return _TargetFiller(file[group], f"{group} of {self.path}").fill(splits)
         except OSError as error:
-            raise DataError(f"cannot read {self.path}: {' '.join(str(error).split())}; get it again") from error
+            raise DataError(f"cannot read {self.path}: {' '.join(str(error).split())}; download it again") from error
 
 
 class _TargetFiller:
-    """The targets of one set."""
+    """Fills sessions with the targets of one set."""
 
     def __init__(self, group: h5py.Group, location: str) -> None:
         self.group, self.location = group, location
@@ -137,7 +137,7 @@ class _TargetFiller:
         return SessionSplits(self._with_behavior("train", splits.train), self._with_behavior("eval", evaluation))
 
     def _with_spikes(self, session: SessionTensors) -> SessionTensors:
-        """Held-out units of the observed bins, and all units of the forward bins."""
+        """Adds spikes of held-out units in observed bins and of all units in forward bins."""
         n_trials, n_observed, n_forward, n_heldin = (
             len(session),
             session.n_observed,
@@ -168,13 +168,13 @@ class _TargetFiller:
                 or (filled_counts < 0).any()
                 or (filled_counts > torch.iinfo(spikes.dtype).max).any()
             ):
-                raise DataError(f"{key} in {self.location} holds no spike counts; get that file again")
+                raise DataError(f"{key} in {self.location} does not hold spike counts; download the file again")
             spikes[:, bin_slice, unit_slice] = filled_counts.to(spikes.dtype) * recorded[..., None]
             observed[:, bin_slice, unit_group] = recorded
         return replace(session, spikes=spikes, observed=observed)
 
     def _with_behavior(self, split: str, session: SessionTensors) -> SessionTensors:
-        """Lagged behaviour over time, and the decoders that trials belong to."""
+        """Adds the lagged behavior and the decoder mask."""
         bins, channels = session.n_observed, session.n_series
         behavior, mask = session.behavior.clone(), session.decode_mask
         behavior[:, :bins, :channels] = self._read_tensor(f"{split}_behavior", (len(session), bins, channels)).float()
@@ -183,18 +183,20 @@ class _TargetFiller:
         return replace(session, behavior=behavior, decode_mask=mask)
 
     def _with_intervals(self, session: SessionTensors) -> SessionTensors:
-        """Produced intervals, the conditions in which they are compared, and the bins between their two events."""
+        """Adds produced intervals, their timing conditions, and the mask of scored bins."""
         values = self._read_tensor("eval_behavior", (len(session), INTERVAL_COLUMN + 1))
-        group = torch.full((len(session),), -1)
+        timing_condition = torch.full((len(session),), -1)
         valid = values[:, [*CONDITION_COLUMNS, INTERVAL_COLUMN]].isfinite().all(1)
-        group[valid] = values[valid][:, CONDITION_COLUMNS].unique(dim=0, return_inverse=True)[1]
-        produced = values[:, INTERVAL_COLUMN].masked_fill(~valid, torch.nan)
-        # Whatever is not between the events has no targets.
-        scored = session.observed[:, : session.n_observed, 1]
-        return replace(session, timing_condition=group, produced_interval=produced, scoring_mask=scored)
+        timing_condition[valid] = values[valid][:, CONDITION_COLUMNS].unique(dim=0, return_inverse=True)[1]
+        produced_interval = values[:, INTERVAL_COLUMN].masked_fill(~valid, torch.nan)
+        # Only the bins between the two events have targets.
+        scoring_mask = session.observed[:, : session.n_observed, 1]
+        return replace(
+            session, timing_condition=timing_condition, produced_interval=produced_interval, scoring_mask=scoring_mask
+        )
 
     def _with_conditions(self, session: SessionTensors) -> SessionTensors:
-        """Responses to conditions, and the condition of each trial."""
+        """Adds the PSTHs and the condition of each trial."""
         if "psth" not in self.group:
             return session
         trials_by_condition = self._dataset("eval_cond_idx")[()]
@@ -204,7 +206,8 @@ class _TargetFiller:
             trials = torch.from_numpy(np.asarray(trials, dtype=np.int64))
             if len(trials) and not 0 <= int(trials.min()) <= int(trials.max()) < len(session):
                 raise DataError(
-                    f"eval_cond_idx in {self.location} names trials beyond {len(session)}; it is another set"
+                    f"eval_cond_idx in {self.location} refers to trials beyond {len(session)}; "
+                    "use the targets of the same set"
                 )
             condition[trials] = row
         jitter = session.jitter
@@ -214,19 +217,19 @@ class _TargetFiller:
 
     def _dataset(self, key: str) -> h5py.Dataset:
         if key not in self.group:
-            raise DataError(f"{self.location} lacks {key}; get the {TARGETS_FILE} of nlb_tools")
+            raise DataError(f"{self.location} lacks {key}; use the {TARGETS_FILE} of nlb_tools")
         return self.group[key]
 
     def _read_tensor(self, key: str, shape: tuple[int, ...]) -> Tensor:
-        """A float64 tensor of that shape."""
+        """Reads a dataset of the given shape as float64."""
         dataset = self._dataset(key)
         if dataset.shape != shape:
             raise DataError(
-                f"{key} in {self.location} has shape {dataset.shape}, but the runs' session asks for {shape}; use targets "
-                "of the same recording and bin width, and runs of all its trials"
+                f"{key} in {self.location} has shape {dataset.shape}, but the session of the runs requires {shape}; "
+                "use targets of the same recording and bin width, and runs on all its trials"
             )
         return torch.from_numpy(dataset[()].astype(np.float64))
 
 
 def _manual_download_hint(digest: str) -> str:
-    return f"get {TARGETS_FILE} from nlb_tools by hand (sha256 {digest[:12]}) and give its path to --test_targets"
+    return f"download {TARGETS_FILE} of nlb_tools manually (sha256 {digest[:12]}) and pass its path to --test_targets"

@@ -5,7 +5,7 @@ import time
 from blend_pl.export.latency import N_WARMUP_CALLS, measure_latency
 
 
-def test_latency_is_that_of_the_calls_after_the_warm_up() -> None:
+def test_warmup_calls_are_not_timed() -> None:
     seen = []
 
     def call(number: int) -> None:

@@ -1,4 +1,4 @@
-"""A student bin by bin is the student of whole trials."""
+"""Equality of the streaming program and the student on whole trials."""
 
 from functools import partial
 from typing import Any
@@ -20,18 +20,18 @@ from blend_pl.models.layers.embedding import CountEmbedding, LinearEmbedding, Si
 @settings(max_examples=25, deadline=None)
 @given(
     dims=any_dims(observed=(2, 9), forward=4, context=0),
-    layers=st.integers(1, 3),
-    heads=st.integers(1, 3),
+    num_layers=st.integers(1, 3),
+    num_heads=st.integers(1, 3),
     back=st.integers(-1, 15),
     embedding=st.sampled_from([None, partial(LinearEmbedding, d_model=5), CountEmbedding]),
     positions=st.sampled_from([None, SinusoidalPositions]),
     likelihood=st.sampled_from([Poisson(), UnitGaussian()]),
     seed=st.integers(0, 100),
 )
-def test_bin_by_bin_as_the_whole_trial(
+def test_streaming_equals_whole_trial(
     dims: Dims,
-    layers: int,
-    heads: int,
+    num_layers: int,
+    num_heads: int,
     back: int,
     embedding: Any,
     positions: Any,
@@ -39,8 +39,10 @@ def test_bin_by_bin_as_the_whole_trial(
     seed: int,
 ) -> None:
     torch.manual_seed(seed)
-    chosen = {name: part for name, part in (("embedding", embedding), ("positions", positions)) if part is not None}
-    network = NDT(dims, layers, heads, 8, context_forward=0, context_backward=back, **chosen).eval()
+    layers_by_name = {
+        name: layer for name, layer in (("embedding", embedding), ("positions", positions)) if layer is not None
+    }
+    network = NDT(dims, num_layers, num_heads, 8, context_forward=0, context_backward=back, **layers_by_name).eval()
     counts = torch.poisson(torch.full((1, dims.observed_bins, dims.channels), 0.5))
     after = torch.zeros(dims.bins - dims.observed_bins, dims.channels)
     with torch.no_grad():
@@ -50,7 +52,7 @@ def test_bin_by_bin_as_the_whole_trial(
     assert max_relative_error([whole], [rates]) < 1e-5
 
 
-def test_the_state_holds_what_attention_looks_back_to_and_no_more() -> None:
+def test_state_holds_attention_window() -> None:
     step = StreamingNDT(student(**CAUSAL).backbone, Poisson())
     bin_number, keys, values = step.initial_state()
     assert keys.shape == values.shape == (2, 2, 3, 3)
@@ -61,7 +63,7 @@ def test_the_state_holds_what_attention_looks_back_to_and_no_more() -> None:
     assert next_keys[:, :, 2].any()
 
 
-def test_what_lies_before_a_trial_is_not_read() -> None:
+def test_entries_before_trial_are_masked() -> None:
     step = StreamingNDT(student(**CAUSAL).backbone, Poisson())
     bin_number, keys, values = step.initial_state()
     with torch.no_grad():
@@ -70,26 +72,26 @@ def test_what_lies_before_a_trial_is_not_read() -> None:
     assert torch.equal(rates, others)
 
 
-def test_a_trial_has_no_more_bins_than_positions() -> None:
+def test_bins_beyond_trial_raise() -> None:
     step = StreamingNDT(student(**CAUSAL).backbone, Poisson())
     with torch.no_grad(), pytest.raises(IndexError):
         stream_trial(step, torch.zeros(11, 4))
 
 
 @pytest.mark.parametrize(("backward", "expected"), [(0, 0), (3, 3), (20, 9), (-1, 9)])
-def test_look_back_of_a_causal_network(backward: int, expected: int) -> None:
+def test_causal_window(backward: int, expected: int) -> None:
     assert causal_window(student(num_layers=1, context_forward=0, context_backward=backward).backbone) == expected
 
 
 @pytest.mark.parametrize("ahead", [1, -1])
 @pytest.mark.parametrize("backward", [2, -1])
-def test_a_network_that_looks_ahead_says_which_setting_does_not(ahead: int, backward: int) -> None:
+def test_noncausal_network_reason_names_setting(ahead: int, backward: int) -> None:
     network = student(num_layers=1, context_forward=ahead, context_backward=backward).backbone
     assert "--model.backbone.context_forward 0" in str(streaming_unsupported_reason(network))
 
 
 @pytest.mark.parametrize("kind", [STNDT, LFADS])
-def test_a_network_of_whole_trials_says_what_could_be_run_bin_by_bin(kind: Any) -> None:
+def test_other_backbone_reason_names_config(kind: Any) -> None:
     reason = str(streaming_unsupported_reason(student(kind).backbone))
-    assert reason.startswith(f"{kind.__name__} is run on whole trials")
+    assert reason.startswith(f"{kind.__name__} processes whole trials")
     assert "--config configs/model/causal.yaml" in reason

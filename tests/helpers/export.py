@@ -1,4 +1,4 @@
-"""Finished runs with a network of choice, as `export` takes them, without a training."""
+"""Finished runs with untrained networks for tests of `export`."""
 
 from functools import partial
 from pathlib import Path
@@ -15,21 +15,21 @@ from blend_pl.systems import Student
 from blend_pl.systems.checkpoint import INSTANTIATOR
 
 SESSION = Signature("tiny", 5, 7, 3, 4, 2, (3, 1, 4, 15, 9, 2))
-"""4 of 6 units held in, 7 + 3 bins."""
+"""4 of 6 units held in, 7 observed and 3 forward bins."""
 
 CAUSAL = {**NETWORK, "context_forward": 0, "context_backward": 3}
 
 
 def student(backbone: Any = NDT, kind: type[Student] = Student, **sizes: Any) -> Student:
-    """A system with random weights in evaluation mode."""
+    """Builds a system with random weights in evaluation mode."""
     torch.manual_seed(0)
     system = kind(partial(backbone, **sizes))
     system.build(SESSION)
     return system.eval()
 
 
-def finished(folder: Path, backbone: Any = NDT, kind: type[Student] = Student, **sizes: Any) -> Path:
-    """A run with results and a checkpoint of such a system; it has the name that the README exports."""
+def write_finished_run(folder: Path, backbone: Any = NDT, kind: type[Student] = Student, **sizes: Any) -> Path:
+    """Writes a finished run of such a system under the run name that the README exports."""
     system = student(backbone, kind, **sizes)
     run = write_run(folder / "runs", "simulated_causal_hard", run="seed0-0123abcd", fingerprint="0123abcd")
     (run / "checkpoints").mkdir()
@@ -43,7 +43,7 @@ def finished(folder: Path, backbone: Any = NDT, kind: type[Student] = Student, *
 
 
 def readme_class(file: str, name: str) -> Any:
-    """A class that the README shows in a file."""
+    """Returns a class defined in a code example of the README."""
     namespace: dict[str, Any] = {}
     exec(compile(module_of_the_readme(file), file, "exec"), namespace)
     return namespace[name]

@@ -1,4 +1,4 @@
-"""From finished runs to the benchmark's own verdict, on files that our simulator did not write."""
+"""`submit` compared with nlb_tools, on NWB files written without the simulator."""
 
 import hashlib
 import json
@@ -42,14 +42,14 @@ def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("runs")
     root = f"--data.root={data}"
     first = fit("mc_maze_baseline", output, root)
-    scaled(first, first.with_name("seed1"), 0.8)
+    copy_with_scaled_weights(first, first.with_name("seed1"), 0.8)
     fit("mc_rtt_baseline", output, root)
     fit("mc_maze_baseline", output / "test", root, "--data.phase=test")
     return output
 
 
-def scaled(run: Path, copy: Path, factor: float, name: str = "best.ckpt") -> Path:
-    """A copy of a run with other weights in one of its checkpoints."""
+def copy_with_scaled_weights(run: Path, copy: Path, factor: float, name: str = "best.ckpt") -> Path:
+    """Copies a run with scaled weights in one of its checkpoints."""
     shutil.copytree(run, copy)
     path = copy / "checkpoints" / name
     checkpoint = torch.load(copy / "checkpoints/best.ckpt", weights_only=True)
@@ -58,8 +58,8 @@ def scaled(run: Path, copy: Path, factor: float, name: str = "best.ckpt") -> Pat
     return copy
 
 
-def altered(run: Path, copy: Path, change: Callable[[dict[str, Any]], object]) -> Path:
-    """A copy of a run that says something else of itself."""
+def copy_with_results(run: Path, copy: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """Copies a run with changed results."""
     shutil.copytree(run, copy)
     results = read_results(run)
     change(results)
@@ -69,9 +69,9 @@ def altered(run: Path, copy: Path, change: Callable[[dict[str, Any]], object]) -
 
 @pytest.fixture(scope="module")
 def test_targets(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made-up targets of the test trials, in the benchmark's file format."""
+    """Random targets of the test trials, in the file format of nlb_tools."""
     make_tensors = pytest.importorskip("nlb_tools.make_tensors")
-    session = predict(only(runs / "test/mc_maze_baseline")).datamodule
+    session = predict(single_run(runs / "test/mc_maze_baseline")).datamodule
     train, test = session.subsets["train"], session.subsets["eval"]
     rng = np.random.default_rng(0)
     n, bins, forward, heldin = len(test), test.n_observed, test.n_forward, test.n_heldin
@@ -93,7 +93,7 @@ def test_targets(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def only(experiment: Path) -> Path:
+def single_run(experiment: Path) -> Path:
     (run,) = experiment.glob("seed*")
     return run
 
@@ -102,7 +102,7 @@ def submit(*arguments: str | Path) -> None:
     blend(["submit", *(str(argument) for argument in arguments)])
 
 
-def test_several_sets_in_one_file_have_the_benchmarks_scores(
+def test_file_with_several_sets_scores_as_nlb_tools(
     runs: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("nlb_tools")
@@ -123,7 +123,7 @@ def test_several_sets_in_one_file_have_the_benchmarks_scores(
     assert printed["mc_maze_20"][str(path)] == pytest.approx(theirs["mc_maze_20_split"], abs=1e-6)
     assert len(theirs["mc_maze_20_split"]) == 4
     rtt = printed["mc_rtt_20"]
-    assert rtt == {str(only(runs / "mc_rtt_baseline")): pytest.approx(theirs["mc_rtt_20_split"], abs=1e-6)}
+    assert rtt == {str(single_run(runs / "mc_rtt_baseline")): pytest.approx(theirs["mc_rtt_20_split"], abs=1e-6)}
     trained = maze_runs[0]
     assert printed["mc_maze_20"][str(trained)] == pytest.approx(read_results(trained)["scores"], abs=1e-6)
     assert "submission: " in capsys.readouterr().out
@@ -131,8 +131,8 @@ def test_several_sets_in_one_file_have_the_benchmarks_scores(
 
 
 @pytest.mark.slow
-def test_a_simulated_session_in_the_place_of_mc_maze(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `make nlb-submit` does with the demo's students."""
+def test_simulated_session_scores_as_mc_maze(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Follows `make nlb-submit`."""
     pytest.importorskip("nlb_tools")
     printed: list[dict[str, dict[str, float]]] = []
     monkeypatch.setattr("blend_pl.submission.command.print_score_table", lambda title, rows: printed.append(rows))
@@ -146,9 +146,7 @@ def test_a_simulated_session_in_the_place_of_mc_maze(tmp_path: Path, monkeypatch
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "bin_ms"), [("area2_bump", 20), ("dmfc_rsg", 20)])
-def test_other_sets_have_the_benchmarks_scores(
-    name: str, bin_ms: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_sets_score_as_nlb_tools(name: str, bin_ms: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("nlb_tools")
     printed: list[dict[str, dict[str, float]]] = []
     monkeypatch.setattr("blend_pl.submission.command.print_score_table", lambda title, rows: printed.append(rows))
@@ -162,7 +160,7 @@ def test_other_sets_have_the_benchmarks_scores(
     assert len(theirs) == 4
 
 
-def test_an_ensemble_is_the_mean_of_rates(runs: Path, tmp_path: Path) -> None:
+def test_ensemble_averages_rates(runs: Path, tmp_path: Path) -> None:
     submit(runs / "mc_maze_baseline", "--output", tmp_path / "s.h5")
     predictions = [predict(run) for run in sorted((runs / "mc_maze_baseline").glob("seed*"))]
     assert len(predictions) == 2
@@ -184,68 +182,66 @@ def test_an_ensemble_is_the_mean_of_rates(runs: Path, tmp_path: Path) -> None:
 def test_test_trials_are_scored_against_released_targets(
     runs: Path, test_targets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = only(runs / "test/mc_maze_baseline")
+    run = single_run(runs / "test/mc_maze_baseline")
     submit(run, "--output", tmp_path / "s.h5", "--score", "--test_targets", test_targets)
     theirs = evaluate(str(test_targets), tmp_path / "s.h5")["mc_maze_20_split"]
-    kept = json.loads((run / "scores_test.json").read_text())
-    assert kept["scores"] == pytest.approx(theirs, abs=1e-6)
+    stored = json.loads((run / "scores_test.json").read_text())
+    assert stored["scores"] == pytest.approx(theirs, abs=1e-6)
     assert len(theirs) == 4
-    assert kept["targets_sha256"] == hashlib.sha256(test_targets.read_bytes()).hexdigest()
+    assert stored["targets_sha256"] == hashlib.sha256(test_targets.read_bytes()).hexdigest()
     released = read_test_scores(run)
     assert released is not None
-    assert (released.scores, released.targets_sha256) == (kept["scores"], kept["targets_sha256"])
-    said = " ".join(capsys.readouterr().out.split())
-    assert "nothing may be selected on these scores" in said
-    assert "is not the eval_data_test.h5 that the benchmark released" in said
+    assert (released.scores, released.targets_sha256) == (stored["scores"], stored["targets_sha256"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "do not select models, settings or seeds on these scores" in printed
+    assert "is not the eval_data_test.h5 that the benchmark released" in printed
     with h5py.File(tmp_path / "s.h5") as file:
         assert file["mc_maze_20/train_rates_heldout"].shape == (48, 35, 6)
         assert file["mc_maze_20/eval_rates_heldin"].shape == (12, 35, 18)
 
 
-def test_test_trials_need_targets_to_be_scored(runs: Path, test_targets: Path) -> None:
-    with pytest.raises(ConfigError, match="add --test_targets PATH or download"):
+def test_scoring_test_trials_without_targets_raises(runs: Path, test_targets: Path) -> None:
+    with pytest.raises(ConfigError, match="add --test_targets PATH or --test_targets download"):
         submit(runs / "test/mc_maze_baseline", "--score")
-    with pytest.raises(ConfigError, match="for runs of phase test, and these are of phase val"):
+    with pytest.raises(ConfigError, match="requires runs of phase test, but these are of phase val"):
         submit(runs / "mc_maze_baseline", "--score", "--test_targets", test_targets)
-    with pytest.raises(ConfigError, match="add --score"):
+    with pytest.raises(ConfigError, match="requires --score; add it"):
         submit(runs / "test/mc_maze_baseline", "--test_targets", test_targets)
 
 
-def test_targets_are_downloaded_to_the_data_folder(
+def test_targets_are_downloaded_to_data_folder(
     runs: Path, data: Path, test_targets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    requests = []
 
     def download(folder: Path, url: str) -> Path:
-        asked.append((folder, url))
+        requests.append((folder, url))
         return test_targets
 
     monkeypatch.setattr("blend_pl.submission.command.download_targets", download)
     arguments = ("--score", "--test_targets=download", "--targets_url=http://mirror/t.h5")
     submit(runs / "test/mc_maze_baseline", "--output", tmp_path / "s.h5", *arguments)
-    assert asked == [(data / "nlb21", "http://mirror/t.h5")]
+    assert requests == [(data / "nlb21", "http://mirror/t.h5")]
 
 
-def test_weights_that_were_not_selected_are_asked_for(
+def test_other_checkpoint_requires_option(
     runs: Path, test_targets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copy = scaled(only(runs / "test/mc_maze_baseline"), tmp_path / "run", 0.5, "last.ckpt")
+    copy = copy_with_scaled_weights(single_run(runs / "test/mc_maze_baseline"), tmp_path / "run", 0.5, "last.ckpt")
     (copy / "scores_test.json").unlink(missing_ok=True)
-    with pytest.raises(ConfigError, match=r"last\.ckpt is a checkpoint; name the run's folder, and --checkpoint last"):
+    with pytest.raises(ConfigError, match=r"last\.ckpt is a checkpoint; name the run folder and add --checkpoint last"):
         submit(copy / "checkpoints/last.ckpt", "--output", tmp_path / "s.h5")
     capsys.readouterr()
     submit(copy, "--output", tmp_path / "best.h5")
-    assert "model selection" not in capsys.readouterr().out
+    assert "selected checkpoint" not in capsys.readouterr().out
     arguments = ("--checkpoint", "last.ckpt", "--score", "--test_targets", test_targets)
     submit(copy, "--output", tmp_path / "last.h5", *arguments)
-    assert "with last.ckpt; model selection chose best.ckpt" in capsys.readouterr().out
+    assert "uses last.ckpt; the selected checkpoint is best.ckpt" in capsys.readouterr().out
     assert not (copy / "scores_test.json").exists()
     assert (tmp_path / "last.h5").read_bytes() != (tmp_path / "best.h5").read_bytes()
 
 
-def test_a_file_made_elsewhere_is_checked_and_scored(
-    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_existing_file_is_checked_and_scored(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "theirs.h5"
     experiment = runs / "mc_maze_baseline"
     submit(experiment, "--output", path)
@@ -254,10 +250,10 @@ def test_a_file_made_elsewhere_is_checked_and_scored(
             del file[f"mc_maze_20/eval_rates_{side}_forward"]
     capsys.readouterr()
     submit(experiment, "--check", path, "--score", "--output", tmp_path / "never.h5")
-    said = capsys.readouterr().out
-    assert "complete and in spikes per bin" in said
-    assert "co-bps" in said
-    assert "fp-bps" not in said
+    printed = capsys.readouterr().out
+    assert "complete and in spikes per bin" in printed
+    assert "co-bps" in printed
+    assert "fp-bps" not in printed
     assert not (tmp_path / "never.h5").exists()
     with h5py.File(path, "a") as file:
         file["mc_maze_20/eval_rates_heldin"][()] /= 0.02
@@ -265,19 +261,25 @@ def test_a_file_made_elsewhere_is_checked_and_scored(
         submit(experiment, "--check", path)
 
 
-def test_a_session_under_an_official_name(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    own = altered(only(runs / "mc_rtt_baseline"), tmp_path / "run", lambda results: results.update(session="own"))
-    submit(own, "--output", tmp_path / "own.h5")
-    assert "note: own_20 is no set of NLB'21" in capsys.readouterr().out
-    submit(own, "--output", tmp_path / "s.h5", "--name", "mc_rtt")
+def test_session_is_submitted_under_official_name(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy_with_results(
+        single_run(runs / "mc_rtt_baseline"), tmp_path / "run", lambda results: results.update(session="own")
+    )
+    submit(run, "--output", tmp_path / "own.h5")
+    assert "note: own_20 is not a set of NLB'21" in capsys.readouterr().out
+    submit(run, "--output", tmp_path / "s.h5", "--name", "mc_rtt")
     assert "note:" not in capsys.readouterr().out
     files = [h5py.File(tmp_path / name) for name in ("own.h5", "s.h5")]
     assert [set(file) for file in files] == [{"own_20"}, {"mc_rtt_20"}]
 
 
-def test_a_simulated_session_is_not_handed_in(runs: Path, tmp_path: Path) -> None:
-    run = altered(only(runs / "mc_rtt_baseline"), tmp_path / "run", lambda r: data_of(r).update(source="simulated"))
-    with pytest.raises(ConfigError, match="simulated session, which EvalAI does not score"):
+def test_pushing_simulated_session_raises(runs: Path, tmp_path: Path) -> None:
+    run = copy_with_results(
+        single_run(runs / "mc_rtt_baseline"), tmp_path / "run", lambda r: data_of(r).update(source="simulated")
+    )
+    with pytest.raises(ConfigError, match="on a simulated session, which EvalAI does not score"):
         submit(run, "--output", tmp_path / "s.h5", "--push")
 
 
@@ -285,7 +287,7 @@ def data_of(results: dict[str, Any]) -> dict[str, Any]:
     return results["config"]["data"]["init_args"]
 
 
-def test_the_written_file_is_handed_in(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_written_file_is_pushed(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pushed: list[tuple[Path, str]] = []
 
     def push(path: Path, phase: str, environment: Any) -> str:
@@ -298,8 +300,8 @@ def test_the_written_file_is_handed_in(runs: Path, tmp_path: Path, monkeypatch: 
     assert pushed == [(tmp_path / "s.h5", "test")]
 
 
-def damage(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[pytest.MonkeyPatch], None]:
-    """Makes runs predict something else."""
+def change_rates(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[pytest.MonkeyPatch], None]:
+    """Returns a patch that changes the predicted rates."""
 
     def apply(patch: pytest.MonkeyPatch) -> None:
         from blend_pl.systems import Student
@@ -315,48 +317,52 @@ def damage(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[pytest.M
     [
         (lambda rates: rates * torch.nan, "rates_heldin of .* NaN or infinite"),
         (lambda rates: rates / 0.02, "in Hz"),
-        (lambda rates: rates.log(), "negative rates, as log-rates are"),
+        (lambda rates: rates.log(), "negative rates"),
     ],
 )
-def test_bad_rates_never_become_a_file(
+def test_invalid_rates_leave_existing_file_unchanged(
     runs: Path, tmp_path: Path, change: Any, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    damage(change)(monkeypatch)
+    change_rates(change)(monkeypatch)
     (tmp_path / "s.h5").write_bytes(b"an earlier one")
     with pytest.raises(DataError, match=message) as raised:
-        submit(only(runs / "mc_rtt_baseline"), "--output", tmp_path / "s.h5")
+        submit(single_run(runs / "mc_rtt_baseline"), "--output", tmp_path / "s.h5")
     assert f"{tmp_path / 's.h5'}" in str(raised.value)
     assert [path.name for path in tmp_path.iterdir()] == ["s.h5"]
     assert (tmp_path / "s.h5").read_bytes() == b"an earlier one"
 
 
-def test_runs_that_do_not_go_together(runs: Path, data: Path, tmp_path: Path) -> None:
+def test_incompatible_runs_raise(runs: Path, data: Path, tmp_path: Path) -> None:
     output = ("--output", tmp_path / "s.h5")
     with pytest.raises(ConfigError, match=r"is of phase val, .* is of phase test; a file holds one phase"):
         submit(runs / "mc_maze_baseline", runs / "test/mc_maze_baseline", *output)
-    with pytest.raises(ConfigError, match="--name is one name, but the runs are of mc_maze, mc_rtt"):
+    with pytest.raises(ConfigError, match="--name takes one name, but the runs are of mc_maze, mc_rtt"):
         submit(runs / "mc_maze_baseline", runs / "mc_rtt_baseline", "--name", "mc_maze", *output)
     run = min((runs / "mc_maze_baseline").glob("seed*"))
     kind = {"class_path": "blend_pl.systems.Teacher"}
-    teacher = altered(run, tmp_path / "teacher", lambda results: results["config"]["model"].update(kind))
-    with pytest.raises(TeacherError, match=r"teacher is a teacher, which sees what it is scored on"):
+    teacher = copy_with_results(run, tmp_path / "teacher", lambda results: results["config"]["model"].update(kind))
+    with pytest.raises(TeacherError, match=r"teacher is a teacher, which sees the data it is scored on"):
         submit(run, teacher, *output)
-    plain = altered(run, tmp_path / "plain", lambda results: results.update(checkpoint=None))
-    with pytest.raises(ConfigError, match="plain is a plain baseline, of which no weights are kept"):
-        submit(plain, *output)
+    without_network = copy_with_results(run, tmp_path / "glm", lambda results: results.update(checkpoint=None))
+    with pytest.raises(ConfigError, match="glm is a baseline without a checkpoint; name runs of networks"):
+        submit(without_network, *output)
     with pytest.raises(DataError, match="holds no finished run"):
         submit(data, *output)
     shutil.copytree((data / TRAIN_FILE).parent, tmp_path / "data")
     with h5py.File(tmp_path / "data" / Path(TRAIN_FILE).name, "a") as file:
         file["units/spike_times"][...] += 0.1
-    other = altered(run, tmp_path / "other", lambda results: data_of(results).update(root=str(tmp_path / "data")))
+    other = copy_with_results(
+        run, tmp_path / "other", lambda results: data_of(results).update(root=str(tmp_path / "data"))
+    )
     with pytest.raises(DataError, match="have different data under the name mc_maze"):
         submit(run, other, *output)
     assert not (tmp_path / "s.h5").exists()
 
 
 @pytest.mark.parametrize("missing", ["checkpoint", "session", "config"])
-def test_results_that_lack_something(runs: Path, tmp_path: Path, missing: str) -> None:
-    run = altered(only(runs / "mc_rtt_baseline"), tmp_path / "run", lambda results: results.pop(missing))
-    with pytest.raises(BlendError, match=f"results.json lacks '{missing}'; run that experiment again"):
+def test_incomplete_results_raise(runs: Path, tmp_path: Path, missing: str) -> None:
+    run = copy_with_results(
+        single_run(runs / "mc_rtt_baseline"), tmp_path / "run", lambda results: results.pop(missing)
+    )
+    with pytest.raises(BlendError, match=f"results.json lacks '{missing}'; run the experiment again"):
         submit(run)

@@ -13,7 +13,7 @@ from helpers.local_server import LocalAnswer, LocalServer, serving
 from helpers.nlb import SETS
 from helpers.oracle import make_targets
 
-import blend_pl.data.io.download as transfer
+from blend_pl.data.io import download
 from blend_pl.data.nlb.reading import read_session
 from blend_pl.data.nlb.session import SessionTensors
 from blend_pl.errors import DataError
@@ -27,7 +27,7 @@ from blend_pl.submission.targets import Targets, download_targets
 def case(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, SessionSplits, Targets]:
-    """A session whose targets are known, and the benchmark's file of them."""
+    """Session with known targets, and their file written by nlb_tools."""
     pytest.importorskip("nlb_tools", reason="needs the extra nlb")
     name, bin_ms = request.param
     spec, write_files = SETS[name]
@@ -38,13 +38,13 @@ def case(
     return group_name(name, bin_ms), SessionSplits(splits["train"], splits["val"]), Targets.open(folder / "targets.h5")
 
 
-def hidden(sessions: SessionSplits) -> SessionSplits:
-    """The sessions as a test file leaves them: neither held-out units nor forward bins, behaviour or conditions."""
+def hide_targets(sessions: SessionSplits) -> SessionSplits:
+    """Removes what a test file lacks: held-out units, forward bins, behavior and conditions."""
     session, bins, heldin = sessions.evaluation, sessions.evaluation.n_observed, sessions.evaluation.n_heldin
     spikes, observed = session.spikes.clone(), session.observed.clone()
     spikes[..., heldin:], spikes[:, bins:] = 0, 0
     observed[..., 1], observed[:, bins:] = False, False
-    nowhere = replace(
+    hidden_session = replace(
         session,
         spikes=spikes,
         observed=observed,
@@ -57,7 +57,7 @@ def hidden(sessions: SessionSplits) -> SessionSplits:
         timing_condition=torch.full_like(session.timing_condition, -1),
         produced_interval=torch.full_like(session.produced_interval, torch.nan),
     )
-    return SessionSplits(sessions.train, nowhere)
+    return SessionSplits(sessions.train, hidden_session)
 
 
 def noisy(session: SessionTensors) -> torch.Tensor:
@@ -65,10 +65,10 @@ def noisy(session: SessionTensors) -> torch.Tensor:
     return session.spikes.double() * 0.3 + torch.rand(session.spikes.shape, generator=generator) + 0.01
 
 
-def test_targets_give_back_what_a_test_file_hides(case: tuple[str, SessionSplits, Targets]) -> None:
-    group, known, targets = case
-    filled = targets.fill(group, hidden(known))
-    ours, theirs, bins = known.evaluation, filled.evaluation, known.evaluation.n_observed
+def test_fill_restores_hidden_targets(case: tuple[str, SessionSplits, Targets]) -> None:
+    group, complete, targets = case
+    filled = targets.fill(group, hide_targets(complete))
+    ours, theirs, bins = complete.evaluation, filled.evaluation, complete.evaluation.n_observed
     for name in ("scoring_mask", "condition", "jitter", "decode_mask", "timing_condition"):
         assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
     torch.testing.assert_close(ours.produced_interval, theirs.produced_interval, rtol=1e-6, atol=0, equal_nan=True)
@@ -76,18 +76,18 @@ def test_targets_give_back_what_a_test_file_hides(case: tuple[str, SessionSplits
     assert torch.equal(ours.spikes[:, :bins][ours.scoring_mask], theirs.spikes[:, :bins][ours.scoring_mask])
     assert torch.equal(ours.observed[:, :bins, 1] & ours.scoring_mask, theirs.observed[:, :bins, 1])
     torch.testing.assert_close(ours.velocity, theirs.velocity, rtol=0, atol=0, equal_nan=True)
-    assert torch.equal(known.train.velocity, filled.train.velocity)
-    # The benchmark stores single precision.
+    assert torch.equal(complete.train.velocity, filled.train.velocity)
+    # nlb_tools stores single precision.
     torch.testing.assert_close(ours.psth, theirs.psth, rtol=0, atol=1e-6, equal_nan=True)
-    rates = noisy(known.train), noisy(ours)
-    expected = evaluate_rates(known.train, ours, rates)
+    rates = noisy(complete.train), noisy(ours)
+    expected = evaluate_rates(complete.train, ours, rates)
     assert len(expected) == (3 if group.startswith("mc_rtt") else 4)
     assert evaluate_rates(filled.train, theirs, rates) == pytest.approx(expected, abs=1e-6)
 
 
-def test_what_was_given_is_left_alone(case: tuple[str, SessionSplits, Targets]) -> None:
-    group, known, targets = case
-    before = hidden(known)
+def test_fill_does_not_modify_its_input(case: tuple[str, SessionSplits, Targets]) -> None:
+    group, complete, targets = case
+    before = hide_targets(complete)
     targets.fill(group, before)
     assert not before.evaluation.spikes[..., before.evaluation.n_heldin :].any()
     assert not before.evaluation.observed[..., 1].any()
@@ -95,22 +95,22 @@ def test_what_was_given_is_left_alone(case: tuple[str, SessionSplits, Targets]) 
 
 
 def test_bins_without_targets_are_not_scored(case: tuple[str, SessionSplits, Targets], tmp_path: Path) -> None:
-    group, known, targets = case
+    group, complete, targets = case
     path = tmp_path / "padded.h5"
     path.write_bytes(targets.path.read_bytes())
     with h5py.File(path, "a") as file:
         file[f"{group}/eval_spikes_heldout"][1, :7] = np.nan
-    filled = Targets.open(path).fill(group, hidden(known)).evaluation
+    filled = Targets.open(path).fill(group, hide_targets(complete)).evaluation
     bins = filled.n_observed
     assert not filled.observed[1, :7, 1].any()
-    assert torch.equal(filled.observed[1, 7:bins, 1], known.evaluation.scoring_mask[1, 7:])
+    assert torch.equal(filled.observed[1, 7:bins, 1], complete.evaluation.scoring_mask[1, 7:])
     assert not filled.spikes[1, :7, filled.n_heldin :].any()
 
 
 FAULTS: dict[str, tuple[Any, str]] = {
-    "fewer trials": (lambda file, group: shorten(file, f"{group}/eval_spikes_heldout"), r"has shape \(\d+, .*asks for"),
+    "fewer trials": (lambda file, group: shorten(file, f"{group}/eval_spikes_heldout"), r"has shape \(\d+, .*requires"),
     "other units": (lambda file, group: shorten(file, f"{group}/eval_behavior", axis=-1), r"eval_behavior .*has shape"),
-    "no counts": (lambda file, group: halve(file, f"{group}/eval_spikes_heldout"), r"holds no spike counts"),
+    "no counts": (lambda file, group: halve(file, f"{group}/eval_spikes_heldout"), r"does not hold spike counts"),
     "no key": (lambda file, group: file.pop(f"{group}/eval_behavior"), r"lacks eval_behavior"),
     "no set": (lambda file, group: file.move(group, "other"), r"no targets of .*; it holds other"),
 }
@@ -127,20 +127,20 @@ def halve(file: h5py.File, key: str) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_targets_that_do_not_fit(case: tuple[str, SessionSplits, Targets], tmp_path: Path, fault: str) -> None:
-    group, known, targets = case
+def test_incompatible_targets_raise(case: tuple[str, SessionSplits, Targets], tmp_path: Path, fault: str) -> None:
+    group, complete, targets = case
     change, message = FAULTS[fault]
     path = tmp_path / "targets.h5"
     path.write_bytes(targets.path.read_bytes())
     with h5py.File(path, "a") as file:
         change(file, group)
     with pytest.raises(DataError, match=message) as raised:
-        Targets.open(path).fill(group, known)
+        Targets.open(path).fill(group, complete)
     assert "\n" not in str(raised.value)
 
 
-def test_a_file_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no file of targets"):
+def test_missing_or_non_hdf5_file_raises(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no file of targets at"):
         Targets.open(tmp_path / "targets.h5")
     (tmp_path / "pointer.h5").write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(DataError, match="not its Git LFS pointer"):
@@ -152,14 +152,14 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Server(LocalServer):
-    """Serves one file, with faults on demand."""
+    """Serves one file with configurable faults."""
 
     def __init__(self) -> None:
         super().__init__(Answer, "/data/eval_data_test.h5")
         self.content = CONTENT
         self.offsets: list[int] = []
         self.cut_after: list[int] = []
-        self.knows_ranges = True
+        self.supports_ranges = True
         self.status = 200
 
 
@@ -167,9 +167,9 @@ class Answer(LocalAnswer):
     server: Server
 
     def do_GET(self) -> None:
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        start = int(asked[1]) if asked and self.server.knows_ranges else 0
-        self.server.offsets.append(int(asked[1]) if asked else 0)
+        range_match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        start = int(range_match[1]) if range_match and self.server.supports_ranges else 0
+        self.server.offsets.append(int(range_match[1]) if range_match else 0)
         status = self.server.status if self.server.status != 200 else 206 if start else 200
         self.start(status, len(self.server.content) - start)
         stop = self.server.cut_after.pop(0) if self.server.cut_after else None
@@ -180,7 +180,7 @@ class Answer(LocalAnswer):
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "*")
-    monkeypatch.setattr(transfer, "RETRY_DELAYS_S", (0, 0))
+    monkeypatch.setattr(download, "RETRY_DELAYS_S", (0, 0))
     with serving(Server()) as server:
         yield server
 
@@ -196,15 +196,15 @@ def test_targets_are_downloaded_once(server: Server, tmp_path: Path) -> None:
     assert server.offsets == [0]
 
 
-@pytest.mark.parametrize("knows_ranges", [True, False])
-def test_a_lost_connection_is_taken_up(server: Server, tmp_path: Path, knows_ranges: bool) -> None:
-    server.cut_after, server.knows_ranges = [700_000, 0], knows_ranges
+@pytest.mark.parametrize("supports_ranges", [True, False])
+def test_interrupted_download_is_resumed(server: Server, tmp_path: Path, supports_ranges: bool) -> None:
+    server.cut_after, server.supports_ranges = [700_000, 0], supports_ranges
     assert fetch(server, tmp_path).read_bytes() == CONTENT
     assert server.offsets[0] == 0
     assert server.offsets[-1] > 500_000
 
 
-def test_another_content_is_refused(server: Server, tmp_path: Path) -> None:
+def test_wrong_content_raises(server: Server, tmp_path: Path) -> None:
     server.content = bytes(len(CONTENT))
     with pytest.raises(DataError, match="arrived damaged and was deleted"):
         fetch(server, tmp_path)
@@ -215,17 +215,19 @@ def test_another_content_is_refused(server: Server, tmp_path: Path) -> None:
     assert (tmp_path / "eval_data_test.h5").read_bytes() == b"mine"
 
 
-@pytest.mark.parametrize(("status", "message"), [(404, "status 404; get"), (503, r"HTTPError at .* run again, or")])
-def test_a_server_that_has_it_not(server: Server, tmp_path: Path, status: int, message: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "message"), [(404, "status 404; download"), (503, r"HTTPError at .* run again, or")]
+)
+def test_missing_remote_file_raises(server: Server, tmp_path: Path, status: int, message: str) -> None:
     server.status = status
     with pytest.raises(DataError, match=message) as raised:
         fetch(server, tmp_path)
     assert "\n" not in str(raised.value)
-    assert "by hand" in str(raised.value)
+    assert "manually" in str(raised.value)
 
 
-def test_no_network(server: Server, tmp_path: Path) -> None:
+def test_unreachable_server_raises(server: Server, tmp_path: Path) -> None:
     server.shutdown()
     server.server_close()
-    with pytest.raises(DataError, match=r"cannot download .* run again, or get .* by hand"):
+    with pytest.raises(DataError, match=r"cannot download .* run again, or download .* manually"):
         fetch(server, tmp_path)
