@@ -1,9 +1,10 @@
 """Regressions from the state of one population to the counts of another."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
+
+from blend_pl.data.standardize import Standardizer
 
 LOG_OFFSET = 2.0
 """Multiple of its unit's mean that is added to a state before the logarithm is taken, which is unbounded at zero."""
@@ -13,6 +14,9 @@ MIN_RATE_FRACTION = 0.1
 
 SILENT_UNIT_SPIKES = 0.5
 """Spikes that a unit without any is taken to have fired in all of its bins."""
+
+MIN_STATE_STD = 1e-9
+"""A state with a standard deviation up to this is constant: rounding of the mean alone is not a deviation."""
 
 PredictFunction = Callable[[np.ndarray], np.ndarray]
 """States (R, C) to expected counts (R, M)."""
@@ -33,10 +37,10 @@ def fit_linear(states: np.ndarray, counts: np.ndarray, bins: np.ndarray, penalty
     from sklearn.linear_model import Ridge
 
     mean = _mean_counts(counts, bins)
-    standardize = _Standardizer.fit(states, bins)
-    model = Ridge(penalty * float(bins.sum())).fit(standardize(states), counts, bins)
+    standardizer = _fit_standardizer(states, bins)
+    model = Ridge(penalty * float(bins.sum())).fit(standardizer.transform(states), counts, bins)
     return lambda new_states: np.maximum(
-        model.predict(standardize(new_states)).reshape(len(new_states), -1), MIN_RATE_FRACTION * mean
+        model.predict(standardizer.transform(new_states)).reshape(len(new_states), -1), MIN_RATE_FRACTION * mean
     )
 
 
@@ -55,8 +59,8 @@ def fit_poisson(states: np.ndarray, counts: np.ndarray, bins: np.ndarray, penalt
     mean = _mean_counts(counts, bins)
     nonempty = bins > 0
     offset = LOG_OFFSET * _mean_counts(states, bins)
-    standardize = _Standardizer.fit(np.log(states + offset), bins)
-    inputs, counts, weight = standardize(np.log(states[nonempty] + offset)), counts[nonempty], bins[nonempty]
+    standardizer = _fit_standardizer(np.log(states + offset), bins)
+    inputs, counts, weight = standardizer.transform(np.log(states[nonempty] + offset)), counts[nonempty], bins[nonempty]
     models = [
         PoissonRegressor(alpha=penalty * unit_mean, solver="newton-cholesky").fit(inputs, unit_counts, weight)
         if unit_counts.any()
@@ -65,7 +69,7 @@ def fit_poisson(states: np.ndarray, counts: np.ndarray, bins: np.ndarray, penalt
     ]
 
     def predict(new_states: np.ndarray) -> np.ndarray:
-        inputs = standardize(np.log(new_states + offset))
+        inputs = standardizer.transform(np.log(new_states + offset))
         rates = np.empty((len(new_states), len(models)))
         for unit, model in enumerate(models):
             rates[:, unit] = mean[unit] if model is None else model.predict(inputs)
@@ -79,19 +83,5 @@ def _mean_counts(counts: np.ndarray, bins: np.ndarray) -> np.ndarray:
     return np.maximum(bins @ counts, SILENT_UNIT_SPIKES) / bins.sum()
 
 
-@dataclass(frozen=True)
-class _Standardizer:
-    """z-score of the states, (C,) mean and standard deviation over the bins that are fitted."""
-
-    mean: np.ndarray
-    std: np.ndarray
-
-    @classmethod
-    def fit(cls, states: np.ndarray, bins: np.ndarray) -> "_Standardizer":
-        mean = np.average(states, axis=0, weights=bins)
-        std = np.sqrt(np.average((states - mean) ** 2, axis=0, weights=bins))
-        # Rounding of the mean alone must not pass for a deviation.
-        return cls(mean, np.where(std > 1e-9, std, 1.0))
-
-    def __call__(self, states: np.ndarray) -> np.ndarray:
-        return (states - self.mean) / self.std
+def _fit_standardizer(states: np.ndarray, bins: np.ndarray) -> Standardizer[np.ndarray]:
+    return Standardizer.fit(states, bins, rtol=0.0, atol=MIN_STATE_STD)

@@ -12,7 +12,7 @@ from torch import Tensor
 from blend_pl.callbacks.distillation import Distillation
 from blend_pl.callbacks.evaluation import Evaluation
 from blend_pl.data.lfp.batches import SessionBatch
-from blend_pl.data.lfp.signature import MultiSessionSignature
+from blend_pl.data.signature import MultiSessionSignature
 from blend_pl.errors import ConfigError
 from blend_pl.metrics.alignment import linear_cka, retrieval_accuracy
 from blend_pl.metrics.readout import readout_r2

@@ -7,8 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from blend_pl.data.lfp.signature import MultiSessionSignature
-from blend_pl.data.nlb.session import Signature
+from blend_pl.data.signature import MultiSessionSignature, Signature
 from blend_pl.errors import ConfigError, TeacherError
 from blend_pl.export.program import TOLERANCE, require_onnx_packages
 from blend_pl.export.trial_program import select_session

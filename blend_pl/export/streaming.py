@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blend_pl.data.nlb.session import Signature
+from blend_pl.data.signature import Signature
 from blend_pl.export.program import ExportableProgram, TensorSpec
 from blend_pl.export.trial_program import COUNTS_DESCRIPTION, RATES_DESCRIPTION
 from blend_pl.likelihoods import Likelihood

@@ -2,8 +2,7 @@
 
 from torch import Tensor, nn
 
-from blend_pl.data.lfp.signature import MultiSessionSignature, SessionInfo
-from blend_pl.data.nlb.session import Signature
+from blend_pl.data.signature import MultiSessionSignature, SessionInfo, Signature
 from blend_pl.errors import ConfigError
 from blend_pl.export.program import BATCH_DIM, ExportableProgram, TensorSpec
 from blend_pl.likelihoods import Likelihood

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blend_pl.data.lfp.signature import MultiSessionSignature
-from blend_pl.data.nlb.session import Signature
+from blend_pl.data.signature import MultiSessionSignature, Signature
 from blend_pl.errors import ConfigError
 from blend_pl.export.latency import measure_onnx_latency, measure_torch_latency
 from blend_pl.export.program import ExportableProgram, check_tolerance, max_relative_error

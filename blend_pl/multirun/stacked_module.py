@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from blend_pl.data.batch import Batch
 from blend_pl.data.nlb.batches import TrialLoader
 from blend_pl.data.nlb.module import NLBDataModule
-from blend_pl.data.nlb.session import Signature
+from blend_pl.data.signature import Signature
 from blend_pl.errors import BlendError, DataError
 from blend_pl.metrics.nlb import NLBScores
 from blend_pl.multirun.optimizers import StackedOptimizer

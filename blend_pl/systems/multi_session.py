@@ -10,8 +10,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from blend_pl.data.lfp.batches import SessionBatch, SpikeBatch
-from blend_pl.data.lfp.signature import MultiSessionSignature, SessionInfo
-from blend_pl.data.nlb.session import Signature
+from blend_pl.data.signature import MultiSessionSignature, SessionInfo, Signature
 from blend_pl.distillation.decoding import BehaviorRegression
 from blend_pl.errors import ConfigError, DataError, TeacherError
 from blend_pl.likelihoods import Likelihood, Poisson, UnitGaussian

@@ -15,8 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from blend_pl.data.batch import Batch
-from blend_pl.data.lfp.signature import MultiSessionSignature
-from blend_pl.data.nlb.session import Signature
+from blend_pl.data.signature import MultiSessionSignature, Signature
 from blend_pl.distillation.objective import MaskedReconstruction
 from blend_pl.errors import ConfigError, DataError
 from blend_pl.likelihoods import Likelihood, Poisson

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from blend_pl.data.batch import Batch
-from blend_pl.data.nlb.session import Signature
+from blend_pl.data.signature import Signature
 from blend_pl.errors import TeacherError
 from blend_pl.models.base import Dims, Encoding
 from blend_pl.systems.student import Student

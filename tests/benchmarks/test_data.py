@@ -9,8 +9,8 @@ import pytest
 from helpers.specs import MC_MAZE
 from measure import Cost, cost
 
-from blend_pl.data.io.cache import cached_sessions
 from blend_pl.data.nlb.reading import read_session
+from blend_pl.data.nlb.session import cached_sessions
 from blend_pl.data.nlb.simulation import PRESETS
 from blend_pl.data.nlb.simulation.files import TRAIN_FILE, write_session
 from blend_pl.data.nlb.spec import SessionFiles

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from blend_pl.data.nlb.session import Signature
+from blend_pl.data.signature import Signature
 from blend_pl.export.latency import Latency, measure_latency, measure_onnx_latency, measure_torch_latency
 from blend_pl.export.program import create_onnx_session
 from blend_pl.export.streaming import StreamingNDT, streaming_program

@@ -17,8 +17,9 @@ from test_step import Clock, fastest
 from torch import nn
 from torch.optim import AdamW
 
-from blend_pl.data.nlb.batches import Standardizer, TrialLoader, TrialSampler
-from blend_pl.data.nlb.session import SessionTensors, Signature
+from blend_pl.data.nlb.batches import TrialLoader, TrialSampler
+from blend_pl.data.nlb.session import SessionTensors, session_signature
+from blend_pl.data.standardize import Standardizer
 from blend_pl.models import NDT
 from blend_pl.models.layers.embedding import LinearEmbedding
 from blend_pl.multirun.checkpoint_selector import CheckpointSelector
@@ -66,7 +67,7 @@ class Trials(L.LightningDataModule):
     def __init__(self, session: SessionTensors, batch: int, members: int | None = None) -> None:
         super().__init__()
         self.session, self.batch, self.members = session, batch, members
-        self.signature = Signature.from_session("simulated", session)
+        self.signature = session_signature("simulated", session)
 
     def train_dataloader(self) -> TrialLoader | StackedLoader:
         loaders = [self._loader(seed) for seed in range(self.members or 1)]
@@ -114,7 +115,7 @@ def test_many(name: str, tmp_path: Path) -> None:
         members = []
         for seed in seeds:
             system = student()
-            system.build(Signature.from_session("simulated", session))
+            system.build(session_signature("simulated", session))
             chosen = CheckpointSelector(("val/loss", "min"), ("val/loss", "min"), 1, 0.0)
             members.append(Replica(system, seed, [], chosen, tmp_path / "best.ckpt", []))
         return StackedModule(members)

@@ -16,8 +16,9 @@ from helpers.systems import save, trainer
 from measure import DEVICE
 
 from blend_pl.callbacks import Compiled, Distillation
-from blend_pl.data.nlb.batches import Standardizer, TrialLoader, TrialSampler
-from blend_pl.data.nlb.session import SessionTensors, Signature
+from blend_pl.data.nlb.batches import TrialLoader, TrialSampler
+from blend_pl.data.nlb.session import SessionTensors, session_signature
+from blend_pl.data.standardize import Standardizer
 from blend_pl.models import NDT
 from blend_pl.systems import Student, Teacher
 
@@ -34,7 +35,7 @@ class Sessions(L.LightningDataModule):
 
     def __init__(self, session: SessionTensors) -> None:
         super().__init__()
-        self.session, self.signature = session, Signature.from_session("mc_maze", session)
+        self.session, self.signature = session, session_signature("mc_maze", session)
 
     def train_dataloader(self) -> TrialLoader:
         scale = Standardizer.fit(self.session.behavior)

@@ -19,7 +19,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 from torch import nn
 
 from blend_pl.cli.main import run_command
-from blend_pl.data.lfp.signature import MultiSessionSignature, SessionInfo
+from blend_pl.data.signature import MultiSessionSignature, SessionInfo
 from blend_pl.errors import BlendError, ConfigError, TeacherError
 from blend_pl.export import command
 from blend_pl.export.program import check_tolerance, max_relative_error

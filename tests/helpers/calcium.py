@@ -11,7 +11,7 @@ import torch
 from blend_pl.data.calcium import BugeonDataModule, BugeonSimulation, CalciumSpec
 from blend_pl.data.calcium.recording import CalciumRecording
 from blend_pl.data.calcium.spec import CellSplit
-from blend_pl.data.nlb.session import Signature
+from blend_pl.data.signature import Signature
 from blend_pl.likelihoods import UnitGaussian
 from blend_pl.masking import Masking
 from blend_pl.models import NeuPRINT

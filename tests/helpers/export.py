@@ -9,7 +9,7 @@ from helpers.readme import module_of_the_readme
 from helpers.results import write_run
 from helpers.systems import NETWORK, save
 
-from blend_pl.data.nlb.session import Signature
+from blend_pl.data.signature import Signature
 from blend_pl.models import NDT
 from blend_pl.systems import Student
 from blend_pl.systems.checkpoint import INSTANTIATOR

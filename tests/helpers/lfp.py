@@ -10,7 +10,7 @@ import torch
 from blend_pl.data.lfp.module import MultiSessionDataModule
 from blend_pl.data.lfp.recording import CrossModalRecording
 from blend_pl.data.lfp.spec import LFPSpec
-from blend_pl.data.nlb.session import Signature
+from blend_pl.data.signature import Signature
 from blend_pl.models import PatchAutoencoder
 from blend_pl.models.layers.patches import CountPatches, WaveformPatches
 from blend_pl.systems import LFPStudent, Multimodal, SpikeTeacher

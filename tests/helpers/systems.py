@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 import torch
 
-from blend_pl.data.nlb.session import Signature
+from blend_pl.data.signature import Signature
 from blend_pl.models import NDT
 from blend_pl.systems import Student, Teacher
 from blend_pl.systems.checkpoint import INSTANTIATOR

@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser
 from torch import nn
 
 from blend_pl.config import compose
-from blend_pl.data.nlb.session import Signature
+from blend_pl.data.nlb.session import session_signature
 from blend_pl.models import LFADS, NDT, STNDT, Dims
 from blend_pl.systems import Student, Teacher
 
@@ -50,7 +50,7 @@ def test_a_model_file_makes_a_student_and_a_teacher(path: Path, kind: type[Stude
     parser = ArgumentParser()
     parser.add_subclass_arguments(Student, "model")
     system = parser.instantiate_classes(parser.parse_object({"model": settings})).model
-    system.build(Signature.from_session("tiny", session_of()))
+    system.build(session_signature("tiny", session_of()))
     masked, labels = system.mask(batch_of(session_of()), 0, 0)
     terms = system.objective(system.encode(masked), labels, masked)
     terms["loss"].backward()

@@ -10,8 +10,9 @@ from helpers.systems import NETWORK, make
 from torch import Tensor
 
 from blend_pl.data.batch import Batch
-from blend_pl.data.nlb.batches import Standardizer, TrialLoader, TrialSampler
-from blend_pl.data.nlb.session import SessionTensors, Signature
+from blend_pl.data.nlb.batches import TrialLoader, TrialSampler
+from blend_pl.data.nlb.session import SessionTensors, session_signature
+from blend_pl.data.standardize import Standardizer
 from blend_pl.likelihoods import UnitGaussian
 from blend_pl.masking import Masking
 from blend_pl.models import NDT, Encoding
@@ -40,7 +41,7 @@ def members(session: SessionTensors, kind: type[Student], maskings: Sequence[Mas
     made = []
     for seed, masking in enumerate(maskings):
         torch.manual_seed(seed)
-        system = make(kind, Signature.from_session("any", session), masking=masking)
+        system = make(kind, session_signature("any", session), masking=masking)
         # Dropout draws other numbers in a stack.
         system.backbone.eval()
         chosen = CheckpointSelector(("val/loss", "min"), ("val/loss", "min"), 1, 0.0)
@@ -139,7 +140,7 @@ def test_a_trial_says_what_keeps_models_apart_and_counts_no_step(network: type[N
     session, several = session_of(trials=10), []
     for seed in range(2):
         system = Student(partial(network, **NETWORK))
-        system.build(Signature.from_session("any", session))
+        system.build(session_signature("any", session))
         chosen = CheckpointSelector(("val/loss", "min"), ("val/loss", "min"), 1, 0.0)
         several.append(Replica(system.double(), seed, [], chosen, Path(), []))
     found = stacking_unsupported_reason(several, double(next(iter(loaders(session, 1)[0]))))
@@ -150,7 +151,7 @@ def test_a_trial_says_what_keeps_models_apart_and_counts_no_step(network: type[N
 def test_other_likelihoods_are_another_architecture() -> None:
     session = session_of(trials=10)
     first, second, third = members(session, Student, MASKINGS[:3])
-    second.system = make(Student, Signature.from_session("any", session), likelihood=UnitGaussian())
+    second.system = make(Student, session_signature("any", session), likelihood=UnitGaussian())
     second.system.double().backbone.eval()
     assert first.architecture == third.architecture
     assert first.architecture != second.architecture

@@ -10,7 +10,7 @@ from helpers.sessions import batch_of, session_of
 from helpers.systems import make, make_teacher, save
 from torch import nn
 
-from blend_pl.data.nlb.session import Signature
+from blend_pl.data.nlb.session import session_signature
 from blend_pl.distillation import FeatureLoss, MixedObjective
 from blend_pl.errors import TeacherError
 from blend_pl.models import Encoding
@@ -18,7 +18,7 @@ from blend_pl.systems import Student, Teacher
 from blend_pl.systems.checkpoint import load_system
 from blend_pl.systems.student import OBJECTIVE_PREFIX, SESSION_KEY
 
-SIGNATURE = Signature.from_session("tiny", session_of())
+SIGNATURE = session_signature("tiny", session_of())
 
 
 def distilled() -> Student:

@@ -14,8 +14,8 @@ from helpers.systems import save, trainer
 
 from blend_pl.callbacks import DecodingEvaluation, Distillation, Pretrained
 from blend_pl.data.lfp.batches import SessionBatch
-from blend_pl.data.lfp.signature import MultiSessionSignature, SessionInfo
-from blend_pl.data.nlb.session import Signature
+from blend_pl.data.nlb.session import session_signature
+from blend_pl.data.signature import MultiSessionSignature, SessionInfo
 from blend_pl.distillation import HardLoss, RepresentationLoss
 from blend_pl.errors import ConfigError, DataError, TeacherError
 from blend_pl.masking import TokenMasking
@@ -227,7 +227,7 @@ def test_a_session_of_other_units_is_another_session(data: InMemory) -> None:
     assert data.signature.can_teach(data.signature)
     assert not data.signature.can_teach(changed)
     assert not data.signature.is_compatible_with(changed)
-    assert not data.signature.is_compatible_with(Signature.from_session("nlb", session_of()))
+    assert not data.signature.is_compatible_with(session_signature("nlb", session_of()))
     new = replace(data.signature, sessions=(SessionInfo("z", "A", ("1",), ("2",)),))
     assert data.signature.is_compatible_with(new)
     assert not data.signature.can_teach(new)
@@ -236,7 +236,7 @@ def test_a_session_of_other_units_is_another_session(data: InMemory) -> None:
 
 def test_what_a_system_of_many_sessions_cannot_do(data: InMemory) -> None:
     with pytest.raises(DataError, match="needs sessions of spikes and LFP"):
-        make_lfp(LFPStudent, Signature.from_session("nlb", session_of()))
+        make_lfp(LFPStudent, session_signature("nlb", session_of()))
     with pytest.raises(ConfigError, match="NDT is no network of several sessions"):
         LFPStudent(partial(NDT, num_layers=1)).build(data.signature)
     silent = replace(data.signature, sessions=tuple(replace(m, unit_id=()) for m in data.signature.sessions))

@@ -11,9 +11,11 @@ from helpers.systems import make, trainer
 from torch import nn
 
 from blend_pl.data.batch import Batch
-from blend_pl.data.nlb.batches import Standardizer, TrialLoader, TrialSampler
+from blend_pl.data.nlb.batches import TrialLoader, TrialSampler
 from blend_pl.data.nlb.module import NLBDataModule
-from blend_pl.data.nlb.session import SessionTensors, Signature
+from blend_pl.data.nlb.session import SessionTensors, session_signature
+from blend_pl.data.signature import Signature
+from blend_pl.data.standardize import Standardizer
 from blend_pl.errors import ConfigError, DataError
 from blend_pl.masking import Masking
 from blend_pl.systems import Student
@@ -21,7 +23,7 @@ from blend_pl.systems import Student
 
 def student_of(session: SessionTensors, **settings: object) -> Student:
     torch.manual_seed(0)
-    student = make(Student, Signature.from_session("tiny", session), **settings).eval()
+    student = make(Student, session_signature("tiny", session), **settings).eval()
     student.log = student.log_dict = lambda *_, **__: None  # type: ignore[assignment, method-assign]
     return student
 
@@ -149,19 +151,19 @@ def set_up(student: Student, signature: Signature) -> None:
 
 def test_is_built_once(student: Student) -> None:
     before = dict(student.named_parameters())
-    set_up(student, Signature.from_session("tiny", session_of()))
+    set_up(student, session_signature("tiny", session_of()))
     assert all(parameter is before[name] for name, parameter in student.named_parameters())
 
 
 def test_session_of_other_sizes_is_refused(student: Student) -> None:
     with pytest.raises(DataError, match=r"trained on tiny \(3 of 5 units.* the data are other \(4 of 6") as raised:
-        set_up(student, Signature.from_session("other", session_of(heldin=4)))
+        set_up(student, session_signature("other", session_of(heldin=4)))
     assert "\n" not in str(raised.value)
 
 
 def test_other_units_are_told(student: Student) -> None:
     with pytest.warns(UserWarning, match="other ids"):
-        set_up(student, replace(Signature.from_session("tiny", session_of()), unit_id=(9, 1, 2, 3, 4)))
+        set_up(student, replace(session_signature("tiny", session_of()), unit_id=(9, 1, 2, 3, 4)))
 
 
 def test_optimiser_gets_what_is_trained(student: Student) -> None:

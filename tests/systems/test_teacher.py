@@ -6,7 +6,7 @@ from helpers.sessions import batch_of, session_of
 from helpers.systems import make_teacher
 
 from blend_pl.data.batch import Batch
-from blend_pl.data.nlb.session import Signature
+from blend_pl.data.nlb.session import session_signature
 from blend_pl.errors import TeacherError
 from blend_pl.masking import Masking
 from blend_pl.systems import Teacher
@@ -20,7 +20,7 @@ def batch() -> Batch:
 @pytest.fixture
 def teacher() -> Teacher:
     torch.manual_seed(0)
-    return make_teacher(Signature.from_session("tiny", session_of())).eval()
+    return make_teacher(session_signature("tiny", session_of())).eval()
 
 
 def refused(error: pytest.ExceptionInfo) -> None:
@@ -60,7 +60,7 @@ def test_where_all_behaviour_is_missing_it_refuses(teacher: Teacher, batch: Batc
 
 def test_session_without_behaviour_is_refused() -> None:
     with pytest.raises(TeacherError) as raised:
-        make_teacher(replace(Signature.from_session("tiny", session_of()), n_privileged=0))
+        make_teacher(replace(session_signature("tiny", session_of()), n_privileged=0))
     refused(raised)
 
 
@@ -83,12 +83,12 @@ def test_a_learned_vector_stands_in_for_gaps(teacher: Teacher, batch: Batch) -> 
 
 def test_building_again_changes_nothing(teacher: Teacher) -> None:
     before = dict(teacher.named_parameters())
-    teacher.build(Signature.from_session("tiny", session_of()))
+    teacher.build(session_signature("tiny", session_of()))
     assert all(parameter is before[name] for name, parameter in teacher.named_parameters())
 
 
 def test_behaviour_is_hidden_while_training_and_at_no_other_time(batch: Batch) -> None:
-    signature = Signature.from_session("tiny", session_of())
+    signature = session_signature("tiny", session_of())
     for ratio, hidden in ((0.0, 0), (1.0, len(batch))):
         teacher = make_teacher(signature, masking=Masking(privileged_dropout=ratio))
         masked, _ = teacher.mask(batch, seed=1, epoch=0)

@@ -7,13 +7,13 @@ import pytest
 from helpers.sessions import session_of
 from helpers.systems import NETWORK, make, save
 
-from blend_pl.data.nlb.session import Signature
+from blend_pl.data.nlb.session import session_signature
 from blend_pl.errors import TeacherError
 from blend_pl.systems import Student
 from blend_pl.systems.checkpoint import INSTANTIATOR, load_system
 from blend_pl.systems.trust import find_untrusted_class
 
-SIGNATURE = Signature.from_session("tiny", session_of())
+SIGNATURE = session_signature("tiny", session_of())
 NETWORKS: dict[str, Any] = {"class_path": "blend_pl.models.NDT", "init_args": NETWORK}
 
 HUB = """

@@ -25,7 +25,7 @@ from blend_pl.data.calcium.spec import CalciumSpec
 from blend_pl.data.calcium.tree import read_bugeon_dataset
 from blend_pl.data.io.generated import settings_json, simulation_folder
 from blend_pl.data.loader import BatchSampler
-from blend_pl.data.nlb.session import Signature
+from blend_pl.data.signature import Signature
 from blend_pl.errors import ConfigError, DataError
 
 

@@ -7,9 +7,10 @@ import h5py
 import numpy as np
 
 from blend_pl.data.calcium.module import CalciumDataModule
-from blend_pl.data.calcium.recording import CalciumRecording, interpolate_to_frames, one_hot_states
+from blend_pl.data.calcium.recording import CalciumRecording, one_hot_states
 from blend_pl.data.calcium.spec import BEHAVIOR_STATES, CalciumSpec
 from blend_pl.data.io.nwb import open_nwb, read_time_series
+from blend_pl.data.resample import interpolate_to_frames
 from blend_pl.errors import ConfigError, DataError
 
 

@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from blend_pl.data.calcium.recording import CalciumRecording
-from blend_pl.data.nlb.batches import Standardizer
+from blend_pl.data.standardize import Standardizer
 
 POPULATION_CONTEXT_DIM = 4
 """Mean and standard deviation of the population, and of the neighbours, without the cell itself."""
@@ -77,8 +77,8 @@ def build_calcium_session(
 def _standardize(values: Tensor, n_train_frames: int) -> tuple[Tensor, Tensor]:
     """z-scored columns with 0 where missing, and where they were measured."""
     valid = values.isfinite()
-    scaling = Standardizer.fit(values[None, :n_train_frames])
-    return torch.where(valid, (values - scaling.mean) / scaling.std, 0.0), valid
+    standardizer = Standardizer.fit(values[:n_train_frames])
+    return torch.where(valid, standardizer.transform(values), 0.0), valid
 
 
 def neighbor_adjacency(position: np.ndarray, radius: float) -> Tensor:

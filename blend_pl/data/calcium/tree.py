@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from blend_pl.data.calcium.recording import CalciumRecording, interpolate_to_frames, one_hot_states, require_increasing
+from blend_pl.data.calcium.recording import CalciumRecording, one_hot_states
 from blend_pl.data.calcium.spec import BEHAVIOR_SERIES, BEHAVIOR_STATES, CalciumSpec
+from blend_pl.data.resample import interpolate_to_frames, require_increasing
 from blend_pl.errors import ConfigError, DataError
 
 MOUSE_PATTERN = re.compile(r"SB\d+")

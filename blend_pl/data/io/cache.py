@@ -12,12 +12,11 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from blend_pl.data.nlb.session import SessionTensors
 from blend_pl.errors import DataError
 from blend_pl.utils.files import atomic_file, sha256, write_error
 from blend_pl.utils.tensors import atomic_save
 
-CACHE_FORMAT = 2
+CACHE_FORMAT = 3
 """Raised whenever reading makes other tensors than before from the same recording and settings."""
 
 log = logging.getLogger(__name__)
@@ -27,20 +26,6 @@ RestoredT = TypeVar("RestoredT")
 
 CacheEntry = dict[str, dict[str, Any]]
 """What a file of the cache holds: by name, tensors and plain values by name."""
-
-
-def cached_sessions(
-    folder: Path, files: Sequence[Path], settings: Mapping[str, Any], build: Callable[[], dict[str, SessionTensors]]
-) -> dict[str, SessionTensors]:
-    """Sessions that `build` returns, one a split; see `cached_entry`."""
-
-    def build_entry() -> CacheEntry:
-        return {split: session.to_dict() for split, session in build().items()}
-
-    def restore_sessions(entry: CacheEntry) -> dict[str, SessionTensors]:
-        return {split: SessionTensors(**fields) for split, fields in entry.items()}
-
-    return cached_entry(folder, files, settings, build_entry, restore_sessions)
 
 
 def cached_entry(

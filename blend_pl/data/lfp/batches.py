@@ -10,9 +10,9 @@ from torch import Tensor
 
 from blend_pl.data.batch import Batch
 from blend_pl.data.lfp.recording import CrossModalRecording
-from blend_pl.data.lfp.segments import ChannelZScore, SegmentSplit, split_segments
-from blend_pl.data.lfp.signature import SessionInfo
+from blend_pl.data.lfp.segments import SegmentSplit, split_segments, standardize_channels
 from blend_pl.data.loader import BatchLoader, BatchSampler, FixedBatchSampler
+from blend_pl.data.signature import SessionInfo
 from blend_pl.errors import TeacherError
 from blend_pl.utils.device import to_device_async
 
@@ -133,11 +133,11 @@ class LFPSession:
         """Cuts and standardises a recording; z-scores are those of its training segments."""
         split_starts = split_segments(recording.n_bins, length, split, seed)  # type: ignore[arg-type]
         lfp, behavior = (
-            torch.from_numpy(ChannelZScore.fit(values, split_starts.train, length).apply(values))
+            torch.from_numpy(standardize_channels(values, split_starts.train, length))
             for values in (recording.lfp, recording.behavior)
         )
         return cls(
-            SessionInfo.from_recording(recording),
+            recording.info,
             lfp.nan_to_num(0.0),
             lfp.isfinite(),
             torch.from_numpy(np.ascontiguousarray(recording.spikes)),

@@ -11,7 +11,8 @@ from blend_pl.data.io.matlab import MatStruct, open_mat
 from blend_pl.data.lfp.preprocessing import FLINT_FILTERS, Waveform, bin_lfp
 from blend_pl.data.lfp.recording import BIN_MS, CrossModalRecording
 from blend_pl.data.lfp.spikes import select_active_units, spike_counts
-from blend_pl.data.lfp.timestamps import require_finite_behavior, require_increasing_times, resample_velocity
+from blend_pl.data.lfp.timestamps import require_finite_behavior, resample_velocity
+from blend_pl.data.resample import require_increasing
 from blend_pl.errors import DataError
 
 FLINT_SUBJECT = "C"
@@ -107,7 +108,7 @@ def _read_trial(trial: MatStruct, where: str) -> _Trial | None:
         return None
     spikes = [_flatten(electrode.matrix("Spike")).astype(np.float64) for electrode in electrodes]
     times = _flatten(times).astype(np.float64)
-    require_increasing_times(times, where)
+    require_increasing(times, f"the behavior of {where}")
     return _Trial(times, velocity[:, :N_VELOCITY_AXES].astype(np.float64), spikes, lfp)
 
 

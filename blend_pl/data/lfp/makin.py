@@ -14,9 +14,9 @@ from blend_pl.data.lfp.timestamps import (
     check_regular_sampling,
     overlapping_bins,
     require_finite_behavior,
-    require_increasing_times,
     velocity_from_position,
 )
+from blend_pl.data.resample import require_increasing
 from blend_pl.errors import DataError
 
 BROADBAND_GROUP = "acquisition/timeseries/broadband"
@@ -104,7 +104,7 @@ def _read_cursor(mat: h5py.File, path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(
             f"{path} has {len(times)} times and a cursor_pos of shape {position.shape[::-1]}; fetch it again"
         )
-    require_increasing_times(times, str(path))
+    require_increasing(times, f"the behavior of {path}")
     return times, position.T
 
 

@@ -15,10 +15,10 @@ from blend_pl.data.lfp.batches import (
 )
 from blend_pl.data.lfp.reading import read_sessions
 from blend_pl.data.lfp.recording import CrossModalRecording
-from blend_pl.data.lfp.signature import MultiSessionSignature
 from blend_pl.data.lfp.simulation import LFPSimulation
 from blend_pl.data.lfp.spec import LFPSpec
 from blend_pl.data.loader import BatchSampler
+from blend_pl.data.signature import MultiSessionSignature
 from blend_pl.errors import ConfigError, DataError
 
 HELD_IN, ALL = "held_in", "all"

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from blend_pl.data.signature import SessionInfo
+
 BIN_MS = 10
 """Bins of every chain of preprocessing (Erturk et al., 2025)."""
 
@@ -36,3 +38,8 @@ class CrossModalRecording:
     def n_bins(self) -> int:
         """T."""
         return len(self.lfp)
+
+    @property
+    def info(self) -> SessionInfo:
+        """Name, subject and ids of the session."""
+        return SessionInfo(self.name, self.subject, tuple(self.channel_id), tuple(self.unit_id))

@@ -1,10 +1,11 @@
 """How a recording is cut and divided, and z-scores that know its training part alone."""
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 
+from blend_pl.data.standardize import Standardizer
 from blend_pl.errors import ConfigError, DataError
 
 PARENT_SEGMENT_BINS = 1000
@@ -73,37 +74,18 @@ def split_segments(
     )
 
 
-@dataclass(frozen=True)
-class ChannelZScore:
-    """Z-scores by channel.
+def standardize_channels(values: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
+    """Returns z-scores with mean and standard deviation of the training segments.
 
-    Attributes:
-        mean: (C,) float32.
-        std: (C,) float32; 0 for a channel that is constant or missing, which becomes 0.
+    Args:
+        values: (T, C), NaN where missing.
+        starts: first bins of the training segments.
+        length: bins of a segment.
+
+    Returns:
+        (T, C) float32; NaN where missing, 0 in channels without variation in the training segments.
     """
-
-    mean: np.ndarray
-    std: np.ndarray
-
-    @classmethod
-    def fit(cls, values: np.ndarray, starts: np.ndarray, length: int) -> Self:
-        """Mean and standard deviation over some segments alone.
-
-        Args:
-            values: (T, C), NaN where missing.
-            starts: start bins of the segments, the training ones.
-            length: bins of a segment.
-        """
-        samples = values[(np.asarray(starts)[:, None] + np.arange(length)).reshape(-1)].astype(np.float64)
-        finite = np.isfinite(samples)
-        n_finite = np.maximum(finite.sum(0), 1)
-        mean = np.where(finite, samples, 0).sum(0) / n_finite
-        std = np.sqrt((np.where(finite, samples - mean, 0) ** 2).sum(0) / n_finite)
-        # What is left of a constant is rounding.
-        std[std <= np.finfo(np.float32).eps * np.abs(mean)] = 0
-        return cls(mean.astype(np.float32), std.astype(np.float32))
-
-    def apply(self, values: np.ndarray) -> np.ndarray:
-        """(T, C) float32 z-scores; NaN stays NaN."""
-        scale = np.divide(1, self.std, out=np.zeros_like(self.std), where=self.std > 0)
-        return ((values - self.mean) * scale).astype(np.float32)
+    training_bins = (np.asarray(starts)[:, None] + np.arange(length)).reshape(-1)
+    standardizer = Standardizer.fit(values[training_bins], constant_std=np.inf)
+    # The product with the reciprocal rounds differently from the division of `Standardizer.transform`.
+    return ((values - standardizer.mean) * (1 / standardizer.std)).astype(np.float32)

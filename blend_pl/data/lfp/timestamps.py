@@ -3,8 +3,8 @@
 import h5py
 import numpy as np
 
-from blend_pl.data.calcium.recording import interpolate_to_frames
 from blend_pl.data.lfp.recording import BIN_MS
+from blend_pl.data.resample import interpolate_to_frames
 from blend_pl.errors import DataError
 
 MIN_OVERLAP_FRACTION = 0.5
@@ -87,16 +87,6 @@ def resample_velocity(times: np.ndarray, velocity: np.ndarray, start: float, n_b
     """A measured velocity at the bins' centres; arguments and result as in `velocity_from_position`."""
     centres = (np.arange(n_bins) + 0.5) * BIN_MS / 1000
     return np.stack([interpolate_to_frames(times - start, column, centres) for column in velocity.T], axis=1)
-
-
-def require_increasing_times(times: np.ndarray, where: str) -> None:
-    """Checks that time goes on.
-
-    Raises:
-        DataError: times are not finite, out of order or repeated.
-    """
-    if not (np.isfinite(times).all() and (np.diff(times) > 0).all()):
-        raise DataError(f"{where} has times of behaviour that are out of order, repeated or not finite; repair them")
 
 
 def require_finite_behavior(behavior: np.ndarray, where: str) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Batches gathered straight from the session's tensors: no workers, no collation, exact under any division."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,30 +9,8 @@ from torch import Tensor
 from blend_pl.data.batch import Batch
 from blend_pl.data.loader import BatchLoader
 from blend_pl.data.nlb.session import SessionTensors
+from blend_pl.data.standardize import Standardizer
 from blend_pl.utils.device import to_device_async
-
-
-@dataclass(frozen=True)
-class Standardizer:
-    """z-score of the privileged series, fitted on training trials only.
-
-    Attributes:
-        mean: (D,) in the file's unit.
-        std: (D,) in the file's unit; 1 where the series is constant.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    @classmethod
-    def fit(cls, data: Tensor) -> "Standardizer":
-        """Mean and standard deviation over all trials and bins of (trials, T', D), ignoring NaN and infinities."""
-        values = torch.where(data.isfinite(), data.double(), torch.nan).flatten(0, 1)
-        mean = values.nanmean(0).nan_to_num(0.0)
-        std = (values - mean).square().nanmean(0).sqrt().nan_to_num(0.0)
-        # Rounding of the mean alone must not pass for a deviation.
-        is_varying = std > torch.finfo(torch.float32).eps * mean.abs()
-        return cls(mean.float(), torch.where(is_varying, std, 1.0).float())
 
 
 class TrialSampler:
@@ -86,11 +63,9 @@ class TrialLoader(BatchLoader[tuple[Tensor, Tensor, int], Batch]):
         sampler: order and division of the trials. Lightning sets its epoch.
     """
 
-    def __init__(self, session: SessionTensors, standardizer: Standardizer, sampler: TrialSampler) -> None:
+    def __init__(self, session: SessionTensors, standardizer: Standardizer[Tensor], sampler: TrialSampler) -> None:
         super().__init__(sampler)
-        self.session = session
-        device = session.spikes.device
-        self.mean, self.std = standardizer.mean.to(device), standardizer.std.to(device)
+        self.session, self.standardizer = session, standardizer.to(session.spikes.device)
 
     def gather(self, batch_index: tuple[Tensor, Tensor, int]) -> Batch:
         session = self.session
@@ -105,6 +80,6 @@ class TrialLoader(BatchLoader[tuple[Tensor, Tensor, int], Batch]):
             index=index,
             global_rows=global_rows,
             global_size=batch_index[2],
-            privileged=torch.where(valid, (behavior - self.mean) / self.std, 0.0),
+            privileged=torch.where(valid, self.standardizer.transform(behavior), 0.0),
             privileged_valid=valid,
         )

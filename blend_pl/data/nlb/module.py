@@ -9,16 +9,17 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from blend_pl.data.io.cache import cached_sessions
 from blend_pl.data.io.generated import simulation_folder
 from blend_pl.data.nlb.archive import locate_files
-from blend_pl.data.nlb.batches import Standardizer, TrialLoader, TrialSampler
+from blend_pl.data.nlb.batches import TrialLoader, TrialSampler
 from blend_pl.data.nlb.reading import read_session, read_test_file
-from blend_pl.data.nlb.session import SessionTensors, Signature, concatenate_trials
+from blend_pl.data.nlb.session import SessionTensors, cached_sessions, concatenate_trials, session_signature
 from blend_pl.data.nlb.simulation.files import GROUND_TRUTH_FILE, TEST_FILE, TRAIN_FILE, write_session
 from blend_pl.data.nlb.simulation.ground_truth import read_rates, simulation_fingerprint
 from blend_pl.data.nlb.simulation.parameters import NLBSimulation
 from blend_pl.data.nlb.spec import SessionFiles, SessionSpec
+from blend_pl.data.signature import Signature
+from blend_pl.data.standardize import Standardizer
 from blend_pl.errors import ConfigError, DataError
 
 
@@ -100,7 +101,7 @@ class NLBDataModule(L.LightningDataModule):
     def signature(self) -> Signature:
         """What a model must agree with to run on this session."""
         subsets = self.subsets
-        return Signature.from_session(self.spec.name, subsets["train"] if "train" in subsets else subsets["eval"])
+        return session_signature(self.spec.name, subsets["train"] if "train" in subsets else subsets["eval"])
 
     @property
     def selection(self) -> str:

@@ -1,11 +1,15 @@
 """A session as tensors: what the reader makes, the cache keeps and the data module serves."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from blend_pl.data.io.cache import CacheEntry, cached_entry
+from blend_pl.data.signature import Signature
 
 TRIAL_FIELDS = (
     "spikes",
@@ -118,66 +122,28 @@ def concatenate_trials(first: SessionTensors, second: SessionTensors) -> Session
     return SessionTensors(**values)
 
 
-@dataclass(frozen=True)
-class Signature:
-    """What must agree between a session and a model trained on it; plain values, fit for a checkpoint.
+def session_signature(name: str, session: SessionTensors) -> Signature:
+    """Returns the signature of a session's tensors."""
+    return Signature(
+        name,
+        session.bin_ms,
+        session.n_observed,
+        session.n_forward,
+        session.n_heldin,
+        session.behavior.shape[-1],
+        tuple(session.unit_id.tolist()),
+    )
 
-    Attributes:
-        name: name of the set.
-        bin_ms: bin width.
-        n_observed: T, bins a model sees.
-        n_forward: F, bins after them that it predicts.
-        n_heldin: C, units a model sees.
-        n_privileged: D, privileged channels.
-        unit_id: ids of all N units, held-in first.
-    """
 
-    name: str
-    bin_ms: int
-    n_observed: int
-    n_forward: int
-    n_heldin: int
-    n_privileged: int
-    unit_id: tuple[int | str, ...]
+def cached_sessions(
+    folder: Path, files: Sequence[Path], settings: Mapping[str, Any], build: Callable[[], dict[str, SessionTensors]]
+) -> dict[str, SessionTensors]:
+    """Returns the sessions that `build` returns, one per split; see `cached_entry`."""
 
-    @classmethod
-    def from_session(cls, name: str, session: SessionTensors) -> "Signature":
-        """Reads a session's signature off its tensors."""
-        return cls(
-            name,
-            session.bin_ms,
-            session.n_observed,
-            session.n_forward,
-            session.n_heldin,
-            session.behavior.shape[-1],
-            tuple(session.unit_id.tolist()),
-        )
+    def build_entry() -> CacheEntry:
+        return {split: session.to_dict() for split, session in build().items()}
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """A signature as `values` wrote it."""
-        return cls(**{**values, "unit_id": tuple(values["unit_id"])})
+    def restore_sessions(entry: CacheEntry) -> dict[str, SessionTensors]:
+        return {split: SessionTensors(**fields) for split, fields in entry.items()}
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a checkpoint."""
-        return {**asdict(self), "unit_id": list(self.unit_id)}
-
-    @property
-    def n_units(self) -> int:
-        """N, held-in and held-out units together."""
-        return len(self.unit_id)
-
-    def can_teach(self, student: "Signature") -> bool:
-        """Whether a teacher of this signature can teach a student of another: here, of the very same one."""
-        return self == student
-
-    def is_compatible_with(self, session: "Signature") -> bool:
-        """Whether a model of this signature can run on a session: same bins, and as many units to look at."""
-        sizes = ("bin_ms", "n_observed", "n_forward", "n_heldin")
-        return all(getattr(self, size) == getattr(session, size) for size in sizes)
-
-    def __str__(self) -> str:
-        return (
-            f"{self.name} ({self.n_heldin} of {self.n_units} units held in, {self.n_observed} + {self.n_forward} bins "
-            f"of {self.bin_ms} ms, {self.n_privileged} privileged channels)"
-        )
+    return cached_entry(folder, files, settings, build_entry, restore_sessions)

@@ -138,10 +138,13 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "text for numbers": (_rewrite("frame.states.npy", lambda x: x.astype(str)), "an array of numbers is needed"),
     "pickled": (_rewrite("frame.states.npy", lambda x: x.astype(object)), r"cannot read .*frame\.states\.npy"),
     "one dimension": (_rewrite("frame.neuralActivity.npy", lambda x: x[:, 0]), "a table of two dimensions is needed"),
-    "frames out of order": (_rewrite("frame.times.npy", _swap), r"frame\.times\.npy has time stamps out of order"),
+    "frames out of order": (
+        _rewrite("frame.times.npy", _swap),
+        r"frame\.times\.npy has timestamps that are out of order",
+    ),
     "behaviour out of order": (
         _rewrite("running.times.npy", _swap),
-        r"running\.times\.npy has time stamps out of order",
+        r"running\.times\.npy has timestamps that are out of order",
     ),
     "strange state": (_rewrite("frame.states.npy", lambda x: x + 1), r"frame\.states\.npy has the state 3"),
     "an id twice": (_rewrite("neuron.UniqueID.npy", _twice, SESSION), "has the UniqueID 7 twice"),

@@ -19,8 +19,7 @@ from filelock import FileLock
 from torch import Tensor
 
 import blend_pl.data.io.cache as cache
-from blend_pl.data.io.cache import cached_sessions
-from blend_pl.data.nlb.session import SessionTensors
+from blend_pl.data.nlb.session import SessionTensors, cached_sessions
 from blend_pl.data.nlb.spec import BehaviorSpec, SessionFiles, SessionSpec, WindowSpec
 from blend_pl.errors import DataError
 

@@ -77,7 +77,7 @@ def test_files_that_cannot_be_used(tmp_path: Path, write: Write) -> None:
         ([EMPTY_TRIAL, EMPTY_TRIAL], r"has no trial with Time, HandVel and LFP"),
         (short, r"e1_1 in .* has a trial with waveforms of different lengths"),
         (blind, r"e1_1 in .* has no behaviour .* only NaN"),
-        (backwards, r"times of behaviour that are out of order"),
+        (backwards, r"the behavior of .* has timestamps that are out of order"),
         (flint_trials(SPANS, missing=range(4)), r"has no trial with"),
     ]
     for trials, message in cases:

@@ -113,8 +113,8 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
         (r"unequal steps \(.* s off\)", assign(f"{broadband}/timestamps", 500.0, slice(30_000, None)), "nwb", {}),
         (r"unequal steps \(inf s off\)", assign(f"{broadband}/timestamps", np.nan, 0), "nwb", {}),
         (r"has no behaviour .* only NaN", assign("cursor_pos", np.nan), "mat", {}),
-        (r"times of behaviour that are out of order", assign("t", 3.0, (0, 100)), "mat", {}),
-        (r"times of behaviour .* not finite", assign("t", np.nan, (0, 0)), "mat", {}),
+        (r"the behavior of .*mat has timestamps that are out of order", assign("t", 3.0, (0, 100)), "mat", {}),
+        (r"the behavior of .*mat has timestamps that are not finite", assign("t", np.nan, (0, 0)), "mat", {}),
     ]
     for message, change, ending, layout in cases:
         with pytest.raises(DataError, match=message) as caught:

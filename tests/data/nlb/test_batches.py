@@ -3,11 +3,12 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers.sessions import session_of
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from blend_pl.data.batch import Batch
-from blend_pl.data.nlb.batches import Standardizer, TrialLoader, TrialSampler
+from blend_pl.data.nlb.batches import TrialLoader, TrialSampler
+from blend_pl.data.standardize import Standardizer
 
 SIZES = {"n_trials": st.integers(1, 60), "batch_size": st.integers(1, 9), "world": st.integers(1, 5)}
 
@@ -82,45 +83,6 @@ def test_an_epoch_can_be_read_twice() -> None:
 
 def test_no_trials_no_batches() -> None:
     assert list(TrialSampler(0, 3, True)) == []
-
-
-@settings(deadline=None)
-@given(missing=st.floats(0, 0.9), seed=st.integers(0, 99))
-def test_z_score_ignores_gaps(missing: float, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    behavior = 5 + 3 * torch.randn(4, 30, 2, generator=generator)
-    gaps = torch.rand(4, 30, 2, generator=generator) < missing
-    behavior[gaps] = torch.nan
-    fitted = Standardizer.fit(behavior)
-    for channel in range(2):
-        known = behavior[..., channel][~gaps[..., channel]].double()
-        assert fitted.mean[channel].item() == pytest.approx(known.mean().item(), rel=1e-5)
-        assert fitted.std[channel].item() == pytest.approx(known.std(correction=0).item(), rel=1e-5)
-
-
-@pytest.mark.parametrize("value", [0.0, 0.1, -7.3, 12345.678])
-def test_constant_series_is_only_centred(value: float) -> None:
-    fitted = Standardizer.fit(torch.full((30, 31, 1), value))
-    assert fitted.std.item() == 1
-    assert fitted.mean.item() == pytest.approx(value)
-
-
-def test_small_deviations_around_a_large_mean_count() -> None:
-    behavior = 100 + 0.01 * torch.randn(50, 20, 1, generator=torch.Generator().manual_seed(0))
-    assert Standardizer.fit(behavior).std.item() == pytest.approx(0.01, rel=0.1)
-
-
-@pytest.mark.parametrize("behavior", [torch.full((3, 4, 2), torch.nan), torch.empty(3, 4, 0), torch.empty(0, 4, 2)])
-def test_no_values_at_all(behavior: torch.Tensor) -> None:
-    fitted = Standardizer.fit(behavior)
-    assert fitted.mean.tolist() == [0.0] * behavior.shape[-1]
-    assert fitted.std.tolist() == [1.0] * behavior.shape[-1]
-
-
-def test_infinities_are_gaps() -> None:
-    behavior = torch.tensor([1.0, 3.0, torch.inf, -torch.inf]).view(1, 4, 1)
-    fitted = Standardizer.fit(behavior)
-    assert (fitted.mean.item(), fitted.std.item()) == (2.0, 1.0)
 
 
 def batches(size: int = 4, rank: int = 0, world: int = 1) -> list[Batch]:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from helpers.sessions import session_of
 
-from blend_pl.data.nlb.session import TRIAL_FIELDS, Signature, concatenate_trials
+from blend_pl.data.nlb.session import TRIAL_FIELDS, concatenate_trials, session_signature
+from blend_pl.data.signature import Signature
 
 
 def test_sizes() -> None:
@@ -48,7 +49,7 @@ def test_moves_as_a_whole() -> None:
 
 
 def test_signature_is_read_off_the_session() -> None:
-    signature = Signature.from_session("maze", session_of())
+    signature = session_signature("maze", session_of())
     assert signature == Signature("maze", 20, 5, 2, 3, 2, (0, 1, 2, 3, 4))
     assert signature.n_units == 5
     assert str(signature) == "maze (3 of 5 units held in, 5 + 2 bins of 20 ms, 2 privileged channels)"

@@ -1,11 +1,60 @@
-"""What a set of sessions and a model of several sessions must agree on."""
+"""Signatures: the sizes and ids on which a model and its data must agree."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from blend_pl.data.lfp.recording import CrossModalRecording
-from blend_pl.data.nlb.session import Signature
+
+@dataclass(frozen=True)
+class Signature:
+    """What must agree between a session and a model trained on it; plain values, fit for a checkpoint.
+
+    Attributes:
+        name: name of the set.
+        bin_ms: bin width.
+        n_observed: T, bins a model sees.
+        n_forward: F, bins after them that it predicts.
+        n_heldin: C, units a model sees.
+        n_privileged: D, privileged channels.
+        unit_id: ids of all N units, held-in first.
+    """
+
+    name: str
+    bin_ms: int
+    n_observed: int
+    n_forward: int
+    n_heldin: int
+    n_privileged: int
+    unit_id: tuple[int | str, ...]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """A signature as `values` wrote it."""
+        return cls(**{**values, "unit_id": tuple(values["unit_id"])})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a checkpoint."""
+        return {**asdict(self), "unit_id": list(self.unit_id)}
+
+    @property
+    def n_units(self) -> int:
+        """N, held-in and held-out units together."""
+        return len(self.unit_id)
+
+    def can_teach(self, student: "Signature") -> bool:
+        """Whether a teacher of this signature can teach a student of another: here, of the very same one."""
+        return self == student
+
+    def is_compatible_with(self, session: "Signature") -> bool:
+        """Whether a model of this signature can run on a session: same bins, and as many units to look at."""
+        sizes = ("bin_ms", "n_observed", "n_forward", "n_heldin")
+        return all(getattr(self, size) == getattr(session, size) for size in sizes)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name} ({self.n_heldin} of {self.n_units} units held in, {self.n_observed} + {self.n_forward} bins "
+            f"of {self.bin_ms} ms, {self.n_privileged} privileged channels)"
+        )
 
 
 @dataclass(frozen=True)
@@ -23,11 +72,6 @@ class SessionInfo:
     subject: str
     channel_id: tuple[str, ...]
     unit_id: tuple[str, ...]
-
-    @classmethod
-    def from_recording(cls, recording: CrossModalRecording) -> Self:
-        """Reads it off a recording."""
-        return cls(recording.name, recording.subject, tuple(recording.channel_id), tuple(recording.unit_id))
 
 
 @dataclass(frozen=True)

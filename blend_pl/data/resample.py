@@ -1,0 +1,51 @@
+"""Resampling of time series by their timestamps."""
+
+import numpy as np
+
+from blend_pl.errors import DataError
+
+MAX_GAP_S = 1.0
+"""Series are not interpolated across longer gaps."""
+
+
+def require_increasing(times: np.ndarray, source: str) -> None:
+    """Checks that timestamps increase.
+
+    Args:
+        times: (samples,) s.
+        source: names the timestamps in the error message, e.g. a file.
+
+    Raises:
+        DataError: a timestamp is not finite, out of order or repeated.
+    """
+    if not np.isfinite(times).all():
+        raise DataError(f"{source} has timestamps that are not finite; repair them, or leave this recording out")
+    increasing = np.diff(times) > 0
+    if not increasing.all():
+        sample = int(np.argmin(increasing))
+        raise DataError(
+            f"{source} has timestamps that are out of order (sample {sample + 1} at {times[sample + 1]:g} s follows "
+            f"{times[sample]:g} s); sort them, or leave this recording out"
+        )
+
+
+def interpolate_to_frames(times: np.ndarray, values: np.ndarray, frame_times: np.ndarray) -> np.ndarray:
+    """Interpolates a series linearly at the times of frames or bins.
+
+    Args:
+        times: (samples,) s, increasing.
+        values: (samples,), NaN where missing.
+        frame_times: (T,) s.
+
+    Returns:
+        (T,) float32; NaN before the first and after the last sample, and across gaps longer than `MAX_GAP_S`.
+    """
+    is_finite = np.isfinite(values)
+    times, values = times[is_finite], values[is_finite]
+    if not len(times):
+        return np.full(len(frame_times), np.nan, dtype=np.float32)
+    interpolated = np.interp(frame_times, times, values, left=np.nan, right=np.nan)
+    next_sample = np.searchsorted(times, frame_times).clip(max=len(times) - 1)
+    previous_sample = (np.searchsorted(times, frame_times, side="right") - 1).clip(min=0)
+    interpolated[times[next_sample] - times[previous_sample] > MAX_GAP_S] = np.nan
+    return interpolated.astype(np.float32)
