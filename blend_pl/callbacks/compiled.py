@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from blend_pl.systems.student import Student
+from blend_pl.systems.base import NeuralSystem
 from blend_pl.utils.buffers import preserve_buffers
 
 COMPILE_OPTIONS: dict[str, Any] = {"mode": "reduce-overhead"}
@@ -30,7 +30,7 @@ class Compiled(L.Callback):
     """
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, Student)
+        assert isinstance(pl_module, NeuralSystem)
         if not supports_cuda_graphs(pl_module.device):
             rank_zero_info("the network is not compiled: that pays on a GPU alone")
             return
@@ -46,14 +46,14 @@ class Compiled(L.Callback):
             rank_zero_info(f"the network is not compiled: {reason}")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, Student)
+        assert isinstance(pl_module, NeuralSystem)
         uncompile(pl_module.backbone)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        if isinstance(pl_module, Student) and pl_module.signature is not None:
+        if isinstance(pl_module, NeuralSystem) and pl_module.signature is not None:
             uncompile(pl_module.backbone)
 
-    def _check_compiled(self, trainer: L.Trainer, system: Student) -> str | None:
+    def _check_compiled(self, trainer: L.Trainer, system: NeuralSystem) -> str | None:
         """Why the compiled network is of no use; None if it is."""
         network = system.backbone
         batch = next(iter(trainer.datamodule.calibration_dataloader())).to(system.device)  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ from blend_pl.data.signature import MultiSessionSignature
 from blend_pl.errors import ConfigError
 from blend_pl.metrics.alignment import linear_cka, retrieval_accuracy
 from blend_pl.metrics.readout import readout_r2
-from blend_pl.systems import LFPStudent
+from blend_pl.systems import MultiSessionSystem
 
 SUBSETS = ("train", "val", "test")
 
@@ -41,7 +41,7 @@ class DecodingEvaluation(Evaluation):
             ConfigError: the model or the data are not of sessions with LFP.
         """
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if not (isinstance(pl_module, LFPStudent) and hasattr(datamodule, "segment_dataloader")):
+        if not (isinstance(pl_module, MultiSessionSystem) and hasattr(datamodule, "segment_dataloader")):
             raise ConfigError(
                 f"DecodingEvaluation needs a model and data of sessions with LFP, not {type(pl_module).__name__} and "
                 f"{type(datamodule).__name__}; take it out of trainer.callbacks"
@@ -67,7 +67,9 @@ class DecodingEvaluation(Evaluation):
 
 
 @torch.no_grad()
-def embed_session(system: LFPStudent, datamodule: Any, name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def embed_session(
+    system: MultiSessionSystem, datamodule: Any, name: str
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Latents and velocity of a session, whether or not the model knows it.
 
     Args:

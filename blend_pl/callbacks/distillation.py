@@ -12,8 +12,8 @@ from blend_pl.distillation.objective import MixedObjective
 from blend_pl.distillation.schedules import LinearSchedule
 from blend_pl.errors import TeacherError
 from blend_pl.models.base import Encoding
+from blend_pl.systems.base import NeuralSystem
 from blend_pl.systems.checkpoint import load_system
-from blend_pl.systems.student import Student
 
 CALIBRATION_BATCHES = 8
 
@@ -42,7 +42,7 @@ class Distillation(L.Callback):
         self.teacher_paths = [Path(path) for path in ([teacher] if isinstance(teacher, str) else teacher)]
         self.loss = loss or HardLoss()
         self.alpha = alpha if isinstance(alpha, LinearSchedule) else LinearSchedule(alpha, alpha)
-        self.teachers: list[Student] = []
+        self.teachers: list[NeuralSystem] = []
         self.teacher_ensemble = TeacherEnsemble(self.teachers)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -53,7 +53,7 @@ class Distillation(L.Callback):
         """
         if stage != "fit" or self.teachers:
             return
-        assert isinstance(pl_module, Student)
+        assert isinstance(pl_module, NeuralSystem)
         signature = trainer.datamodule.signature  # type: ignore[attr-defined]
         # Before the teacher draws numbers: a student starts from the weights of the baseline of its seed.
         pl_module.build(signature)
@@ -73,7 +73,7 @@ class Distillation(L.Callback):
         self.objective = MixedObjective(pl_module.objective, self.loss, self.teacher_ensemble, self.alpha.value_at(0.0))
         pl_module.objective = self.objective
 
-    def _example_encodings(self, student: Student, datamodule: Any) -> tuple[Encoding, Encoding]:
+    def _example_encodings(self, student: NeuralSystem, datamodule: Any) -> tuple[Encoding, Encoding]:
         batch = next(iter(datamodule.calibration_dataloader())).to("cpu")
         was_training = student.training
         with torch.no_grad():

@@ -18,7 +18,7 @@ from blend_pl.probes import EmbeddingFitConfig, FittedEmbeddings, fit_embeddings
 from blend_pl.probes.embeddings import CellEmbeddings
 from blend_pl.probes.fitting import CellLossFn
 from blend_pl.probes.probes import PROBES
-from blend_pl.systems.student import Student
+from blend_pl.systems.base import NeuralSystem
 
 
 class IdentityEvaluation(Evaluation):
@@ -58,7 +58,7 @@ class IdentityEvaluation(Evaluation):
         Raises:
             ConfigError: the data have no cells, or the network no embedding of them.
         """
-        assert isinstance(pl_module, Student)
+        assert isinstance(pl_module, NeuralSystem)
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
         if not hasattr(datamodule, "all_cell_batches"):
             raise ConfigError(
@@ -109,7 +109,7 @@ def _to_cell_embeddings(fitted: FittedEmbeddings, datamodule: Any) -> CellEmbedd
 
 
 @contextmanager
-def temporary_embeddings(system: Student, n_cells: int) -> Iterator[nn.Embedding]:
+def temporary_embeddings(system: NeuralSystem, n_cells: int) -> Iterator[nn.Embedding]:
     """Gives a system a table of embeddings for other cells, with everything else frozen, and takes it away again.
 
     Args:
@@ -140,7 +140,7 @@ def temporary_embeddings(system: Student, n_cells: int) -> Iterator[nn.Embedding
             parameter.requires_grad_(requires_grad)
 
 
-def make_cell_loss(system: Student) -> CellLossFn:
+def make_cell_loss(system: NeuralSystem) -> CellLossFn:
     """The masked reconstruction of each cell, by a system's own masks, path and likelihood."""
 
     def cell_loss(batch: CalciumBatch, seed: int) -> tuple[Tensor, Tensor]:

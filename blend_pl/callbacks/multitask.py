@@ -5,7 +5,7 @@ import torch
 
 from blend_pl.distillation.multitask import MultitaskObjective
 from blend_pl.errors import ConfigError
-from blend_pl.systems.student import Student
+from blend_pl.systems.base import NeuralSystem
 
 
 class Multitask(L.Callback):
@@ -29,7 +29,7 @@ class Multitask(L.Callback):
         """
         if stage != "fit":
             return
-        assert isinstance(pl_module, Student)
+        assert isinstance(pl_module, NeuralSystem)
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         signature = datamodule.signature
         if signature.n_privileged == 0:

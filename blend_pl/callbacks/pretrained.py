@@ -5,7 +5,7 @@ from pathlib import Path
 import lightning as L
 
 from blend_pl.errors import ConfigError
-from blend_pl.systems import LFPStudent
+from blend_pl.systems import MultiSessionSystem
 from blend_pl.systems.checkpoint import load_system
 
 
@@ -33,13 +33,15 @@ class Pretrained(L.Callback):
         if stage != "fit" or self.weights_loaded:
             return
         pretrained = load_system(self.path)
-        # A network for each session may begin as one of all.
-        if not isinstance(pretrained, LFPStudent) or not isinstance(pl_module, type(pretrained)):
+        if (
+            not isinstance(pretrained, MultiSessionSystem)
+            or not isinstance(pl_module, MultiSessionSystem)
+            or pretrained.modality != pl_module.modality
+        ):
             raise ConfigError(
                 f"{type(pl_module).__name__} cannot begin as the {type(pretrained).__name__} of {self.path}; name a model "
                 "of the same kind"
             )
-        assert isinstance(pl_module, LFPStudent)
         pl_module.build(trainer.datamodule.signature)  # type: ignore[attr-defined]
         pl_module.network.init_from(pretrained.network)
         self.weights_loaded = True

@@ -11,7 +11,7 @@ import lightning as L
 import torch
 from torch import nn
 
-from blend_pl.systems.student import OBJECTIVE_PREFIX
+from blend_pl.systems.base import OBJECTIVE_PREFIX
 
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 """Bytes in which the system counts a process's memory."""

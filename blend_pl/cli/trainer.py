@@ -45,9 +45,9 @@ from blend_pl.runs.folder import (
 )
 from blend_pl.runs.results import RESULTS_FILE, write_results
 from blend_pl.runs.teachers import resolve_teachers
-from blend_pl.systems import Student
+from blend_pl.systems import NeuralSystem
+from blend_pl.systems.base import stored_signature
 from blend_pl.systems.checkpoint import AtomicCheckpointIO, read_checkpoint
-from blend_pl.systems.student import stored_signature
 from blend_pl.utils.exceptions import user_errors
 from blend_pl.utils.files import atomic_file
 
@@ -66,7 +66,7 @@ class BlendCLI(LightningCLI):
     def __init__(self, arguments: Sequence[str], locks: ExitStack) -> None:
         self.locks = locks
         super().__init__(
-            Student,
+            NeuralSystem,
             LightningDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,

@@ -15,7 +15,7 @@ from blend_pl.export.writer import write_programs
 from blend_pl.models import NeuPRINT
 from blend_pl.runs.folder import BEST_CHECKPOINT, CHECKPOINT_DIR
 from blend_pl.runs.results import read_results
-from blend_pl.systems import Multimodal, SpikeTeacher, Student, Teacher
+from blend_pl.systems import NeuralSystem
 from blend_pl.systems.checkpoint import load_system
 from blend_pl.utils.files import atomic_folder
 
@@ -76,7 +76,7 @@ def export(
         print(f"  {line}")
 
 
-def load_student(run_dir: Path, checkpoint: str = BEST_CHECKPOINT) -> Student:
+def load_student(run_dir: Path, checkpoint: str = BEST_CHECKPOINT) -> NeuralSystem:
     """Loads the student of a run.
 
     Raises:
@@ -84,7 +84,7 @@ def load_student(run_dir: Path, checkpoint: str = BEST_CHECKPOINT) -> Student:
         ConfigError: the model cannot be exported.
     """
     system = load_system(run_dir / CHECKPOINT_DIR / checkpoint)
-    if isinstance(system, Teacher | SpikeTeacher | Multimodal):
+    if system.requires_privileged:
         raise TeacherError(
             f"{run_dir} holds a {type(system).__name__}, whose input is not available in real time; "
             "name the run of a student"

@@ -14,10 +14,10 @@ from blend_pl.export.program import ExportableProgram, check_tolerance, max_rela
 from blend_pl.export.streaming import StreamingNDT, stream_trial, streaming_program, streaming_unsupported_reason
 from blend_pl.export.trial_program import segment_program, select_session, trial_program
 from blend_pl.models import NDT
-from blend_pl.systems import LFPStudent, Student
+from blend_pl.systems import MultiSessionSystem, NeuralSystem
 
 
-def write_programs(student: Student, session: str | None, folder: Path, steps: int) -> dict[str, Any]:
+def write_programs(student: NeuralSystem, session: str | None, folder: Path, steps: int) -> dict[str, Any]:
     """Writes, checks and times the programs of a student.
 
     Args:
@@ -48,9 +48,9 @@ def write_programs(student: Student, session: str | None, folder: Path, steps: i
     return {"programs": programs, "streaming": reason or True}
 
 
-def _build_full_program(student: Student, signature: Signature, session: str | None) -> ExportableProgram:
+def _build_full_program(student: NeuralSystem, signature: Signature, session: str | None) -> ExportableProgram:
     """Returns the program of whole trials or segments."""
-    if isinstance(student, LFPStudent):
+    if isinstance(student, MultiSessionSystem):
         assert isinstance(signature, MultiSessionSignature)
         return segment_program(student.network, select_session(signature, session), signature.n_observed)
     if session is not None:

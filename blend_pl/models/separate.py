@@ -20,7 +20,7 @@ class PerSessionNetworks(SessionNetwork):
         build_network: builds the network of one session from its sizes.
     """
 
-    def __init__(self, dims: SessionDims, build_network: Callable[[SessionDims], PatchAutoencoder]) -> None:
+    def __init__(self, dims: SessionDims, build_network: Callable[[SessionDims], nn.Module]) -> None:
         super().__init__()
         self.networks = nn.ModuleList(build_network(dims.for_session(name)) for name in dims.channels_per_session)
         first_network = self.networks[0]

@@ -13,7 +13,7 @@ from blend_pl.data.batch import Batch
 from blend_pl.models import NDT
 from blend_pl.multirun.checkpoint_selector import CheckpointSelector
 from blend_pl.multirun.stacking import describe_architecture
-from blend_pl.systems import Student, Teacher
+from blend_pl.systems import NeuralSystem, PopulationSystem, Student, Teacher
 
 STACKABLE_SYSTEMS = (Student, Teacher)
 
@@ -29,7 +29,7 @@ class DistillationStep(nn.Module):
         teachers: its teachers.
     """
 
-    def __init__(self, system: Student, teachers: list[Student]) -> None:
+    def __init__(self, system: PopulationSystem, teachers: list[NeuralSystem]) -> None:
         super().__init__()
         self.system, self.teachers = system, nn.ModuleList(teachers)
 
@@ -51,7 +51,7 @@ class Replica:
         loggers: who is told of it.
     """
 
-    system: Student
+    system: PopulationSystem
     seed: int
     callbacks: list[L.Callback]
     selector: CheckpointSelector

@@ -34,7 +34,7 @@ class StackedStep:
         Args:
             batch: K * B trials, the members one behind another.
             seeds: of the members' masks.
-            epoch: training epoch; see `Student.mask`.
+            epoch: training epoch; see `NeuralSystem.mask`.
         """
         n_replicas, (_, bins, channels) = len(self.systems), batch.observed.shape
         size = batch.global_size, bins, channels
@@ -49,7 +49,7 @@ class StackedStep:
         return self.stack(step, tensors, labels.unflatten(0, (n_replicas, -1)))
 
     def predict_with_loss(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
-        """What `Student.assess` makes of trials, the same for all members.
+        """What `PopulationSystem.predict_with_loss` makes of trials, the same for all members.
 
         Returns:
             Expected counts per bin, losses of the entries, and which entries count: (K, B, T', N) each.

@@ -15,7 +15,6 @@ from blend_pl.prediction import load_datamodule, predict
 from blend_pl.runs.folder import find_runs
 from blend_pl.runs.results import RESULTS_FILE, read_results
 from blend_pl.submission.layout import SessionSplits
-from blend_pl.systems import Teacher
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class SubmittedRun:
                 phase=results["phase"],
                 simulated=data.get("source") == "simulated",
                 selected_checkpoint=Path(results["checkpoint"]).name,
-                is_teacher=isinstance(system_class, type) and issubclass(system_class, Teacher),
+                is_teacher=getattr(system_class, "requires_privileged", False),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{run_dir / RESULTS_FILE} lacks {error}; run the experiment again") from error

@@ -1,8 +1,8 @@
-"""The student: neural activity in, neural activity out."""
+"""Base class of all systems: building, masking, steps, optimizers and checkpoints."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import Any
+from typing import Any, Generic
 
 import lightning as L
 import torch
@@ -13,42 +13,55 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
+from typing_extensions import TypeVar
 
 from blend_pl.data.batch import Batch
 from blend_pl.data.signature import MultiSessionSignature, Signature
 from blend_pl.distillation.objective import MaskedReconstruction
 from blend_pl.errors import ConfigError, DataError
 from blend_pl.likelihoods import Likelihood, Poisson
-from blend_pl.masking import Masking, MaskSample
 from blend_pl.models.base import Dims, Encoding
 from blend_pl.systems.schedule import WarmupCosine
 from blend_pl.systems.seeding import derive_seed
 
 SESSION_KEY, OBJECTIVE_PREFIX = "session", "objective."
 
+BatchT = TypeVar("BatchT", bound=Batch, default=Any)
+"""Type of the batches of a system."""
+DimsT = TypeVar("DimsT", bound=Dims, default=Any)
+"""Type of the sizes that its backbone is built from."""
 
-class Student(L.LightningModule):
-    """Masked modelling of neural activity; what it minimises is `objective`, which a callback may replace.
 
-    The network is built once the session's sizes are known: from the data module, or from a checkpoint. Chance in
-    training depends on the seed, the epoch and the batch alone.
+class NeuralSystem(L.LightningModule, ABC, Generic[BatchT, DimsT]):
+    """Masked modelling of neural activity: base class of students and teachers.
+
+    The network is built when the sizes of the session are known: from the data module or from a checkpoint. Random
+    numbers in training depend on the seed, the epoch and the batch only.
 
     Args:
         backbone: builds the network from its sizes.
-        masking: who is hidden in training.
-        likelihood: observation model; None for Poisson.
-        optimizer: builds the optimiser from the parameters.
-        schedule: builds the learning-rate schedule from the optimiser and the number of steps.
+        likelihood: observation model; None for `default_likelihood`.
+        optimizer: builds the optimizer from the parameters.
+        schedule: builds the learning-rate schedule from the optimizer and the number of steps.
+
+    Attributes:
+        objective: the loss to minimize; a callback may replace it.
+        signature: the session of the network; None before `build`.
+        seed: seed of the run, set by `setup`.
     """
 
-    objective: nn.Module
+    default_likelihood: type[Likelihood] = Poisson
+    """Observation model if none is given."""
+    requires_privileged = False
+    """Whether the input contains privileged activity or behavior, as that of a teacher does."""
     has_unused_parameters = False
-    """Whether a step may leave parameters without a gradient, for which several processes must then look."""
+    """Whether a step may leave parameters without a gradient (`find_unused_parameters` of DDP)."""
+
+    objective: nn.Module
 
     def __init__(
         self,
-        backbone: Callable[[Dims], nn.Module],
-        masking: Masking = Masking(),  # noqa: B008
+        backbone: Callable[[DimsT], nn.Module],
         likelihood: Likelihood | None = None,
         optimizer: OptimizerCallable = AdamW,
         schedule: Callable[[Optimizer, int], LRScheduler] = WarmupCosine,
@@ -56,29 +69,28 @@ class Student(L.LightningModule):
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.make_backbone, self.make_optimizer, self.make_schedule = backbone, optimizer, schedule
-        self.masking, self.likelihood = masking, likelihood or Poisson()
+        self.likelihood = likelihood or self.default_likelihood()
         self.objective = MaskedReconstruction(self.likelihood)
         self.validation_loss = MeanMetric()
         self.signature: Signature | None = None
         self.seed = 0
 
     def build(self, signature: Signature) -> None:
-        """Builds the network for a session, once."""
+        """Builds the network for a session; does nothing if it is built already."""
         if self.signature is None:
             self.signature = signature
             self.backbone = self.build_backbone(self.dims(signature))
 
-    def build_backbone(self, dims: Dims) -> nn.Module:
-        """The network of these sizes."""
+    def build_backbone(self, dims: DimsT) -> nn.Module:
+        """Returns a new network of these sizes."""
         return self.make_backbone(dims)
 
-    def dims(self, signature: Signature) -> Dims:
-        """The network's sizes for a session; a student has no context."""
-        bins = signature.n_observed + signature.n_forward
-        return Dims(signature.n_heldin, signature.n_units, signature.n_observed, bins)
+    @abstractmethod
+    def dims(self, signature: Signature) -> DimsT:
+        """Returns the sizes of the network for a session."""
 
     def setup(self, stage: str) -> None:
-        """Builds the network for the data module's session.
+        """Builds the network for the session of the data module.
 
         Raises:
             DataError: the network was built for other sizes.
@@ -97,48 +109,30 @@ class Student(L.LightningModule):
         self.seed = self.trainer.strategy.broadcast(torch.initial_seed())
 
     def has_required_inputs(self, has_behavior: bool) -> bool:
-        """Whether a session, with behaviour or without, has what the network must see."""
+        """Whether a session, with or without behavior, has all inputs of the network."""
         return True
 
-    def encode(self, batch: Batch) -> Encoding:
-        """What the network makes of a batch; it receives public information only."""
+    def encode(self, batch: BatchT) -> Encoding:
+        """Encodes a batch; the network of a student receives no privileged input."""
         return self.backbone(*batch.without_privileged().inputs())
 
-    def mask(self, batch: Batch, seed: int, epoch: int) -> tuple[Batch, Tensor]:
-        """Hides a part of the observed activity, and where the masking says so, of the privileged input.
+    @abstractmethod
+    def mask(self, batch: BatchT, seed: int, epoch: int) -> tuple[BatchT, Tensor]:
+        """Masks a part of a batch.
 
-        Masks are drawn for the whole global batch, of which each rank keeps its rows: a trial's mask does not depend
-        on how trials are divided over ranks.
+        Masks are drawn for the global batch, and each rank selects its rows: the mask of a row does not depend on the
+        number of ranks.
 
         Args:
-            batch: trials.
+            batch: B trials, windows or segments.
             seed: seed of the mask.
             epoch: training epoch, for masks that change over training.
 
         Returns:
-            The masked batch, and the (B, T', N) labels: hidden entries, and all that is never observed.
+            The masked batch, and the labels, (B, T', N) bool: the entries in the loss.
         """
-        _, bins, channels = batch.observed.shape
-        return self.apply_mask(
-            batch, self.sample_mask((batch.global_size, bins, channels), seed, epoch).select(batch.global_rows)
-        )
 
-    def sample_mask(self, size: tuple[int, int, int], seed: int, epoch: int) -> MaskSample:
-        """What chance hides of (trials, bins, channels) of a global batch; see `mask`."""
-        return self.masking.sample(size, torch.Generator(self.device).manual_seed(seed), epoch)
-
-    def apply_mask(self, batch: Batch, mask_sample: MaskSample) -> tuple[Batch, Tensor]:
-        """Hides what chance says; see `mask`."""
-        _, bins, channels = batch.observed.shape
-        labels = torch.ones_like(batch.target_valid)
-        labels[:, :bins, :channels] = mask_sample.masked
-        privileged_valid = batch.privileged_valid
-        if privileged_valid is not None and mask_sample.privileged_dropped is not None:
-            privileged_valid = privileged_valid & ~mask_sample.privileged_dropped[:, None, None]
-        observed = mask_sample.corrupt(batch.observed, self.likelihood.noise)
-        return replace(batch, observed=observed, privileged_valid=privileged_valid), labels & batch.target_valid
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: BatchT, batch_idx: int) -> Tensor:
         seed = derive_seed(self.seed, self.current_epoch, batch_idx)
         masked, labels = self.mask(batch, seed, self.current_epoch)
         losses = self.objective(self.encode(masked), labels, masked)
@@ -148,44 +142,20 @@ class Student(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(derive_seed(self.seed, self.current_epoch, self.global_rank))
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Expected counts per bin, (B, T', N); see `assess`."""
-        rates = self.validate_batch(batch, batch_idx)
-        self.log("val/loss", self.validation_loss, on_epoch=True, prog_bar=True)
-        return rates
-
-    def validate_batch(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Adds to the validation loss entries that are never observed; without any, entries hidden by a fixed mask.
+    @abstractmethod
+    def validation_step(self, batch: BatchT, batch_idx: int) -> Tensor | None:
+        """Adds a batch to the validation loss.
 
         Returns:
-            Expected counts per bin, (B, T', N).
+            Expected counts per bin, (B, T', N), if validation metrics need them.
         """
-        batch, labels = self.validation_batch(batch, batch_idx)
-        rates, entry_losses = self.predict_with_loss(batch, labels)
-        self.validation_loss.update(entry_losses, labels)
-        return rates
 
-    def validation_batch(self, batch: Batch, batch_idx: int) -> tuple[Batch, Tensor]:
-        """What is seen in validation, and the (B, T', N) labels: the entries of the validation loss; see `assess`."""
-        _, bins, channels = batch.observed.shape
-        if batch.target.shape[1:] == (bins, channels):
-            return self.mask(batch, batch_idx, epoch=0)
-        labels = batch.target_valid.clone()
-        labels[:, :bins, :channels] = False
-        return batch, labels
-
-    def predict_with_loss(self, batch: Batch, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Expected counts per bin, (B, T', N), and the loss of each entry that has a label, 0 elsewhere."""
-        encoding = self.encode(batch)
-        entry_losses = self.likelihood.loss(encoding.prediction, batch.target, encoding.log_variance)
-        return self.likelihood.mean(encoding.prediction), torch.where(labels, entry_losses, 0.0)
-
-    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
-        """Expected counts per bin, (B, T', N)."""
+    def predict_step(self, batch: BatchT, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """Returns expected counts per bin, (B, T', N)."""
         return self.likelihood.mean(self.encode(batch).prediction)
 
-    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
-        """Expected counts per bin, (B, T', N); what they are worth is the evaluation callback's matter."""
+    def test_step(self, batch: BatchT, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """Returns expected counts per bin, (B, T', N); the evaluation callback scores them."""
         return self.predict_step(batch, batch_idx, dataloader_idx)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -193,7 +163,8 @@ class Student(L.LightningModule):
         if steps == float("inf"):
             raise ConfigError("the learning-rate schedule needs an end of training; set trainer.max_epochs")
         optimizer: Any = self.make_optimizer(self._trainable_parameters())
-        # Fused ones would unscale gradients by themselves, so that Lightning could not clip them in mixed precision.
+        # Fused optimizers unscale gradients themselves, and Lightning then refuses to clip them in mixed precision.
+        # torch has no public way to turn this off.
         optimizer._step_supports_amp_scaling = False
         schedule = self.make_schedule(optimizer, int(steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -205,12 +176,12 @@ class Student(L.LightningModule):
         assert self.signature is not None
         checkpoint[SESSION_KEY] = self.signature.to_dict()
         if "_instantiator" not in self.hparams:
-            # Built in Python rather than from a config: its arguments are objects, which no checkpoint should hold.
+            # The arguments of a system that was built in Python are objects, which a safe checkpoint cannot contain.
             checkpoint.pop(self.CHECKPOINT_HYPER_PARAMS_KEY, None)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.build(stored_signature(checkpoint))
-        # Projectors of a distillation are there to resume it, and nobody else's concern.
+        # Only a resumed distillation has projectors; all other uses of the checkpoint ignore them.
         expected_keys, state = self.state_dict(), checkpoint["state_dict"]
         checkpoint["state_dict"] = {
             k: v for k, v in state.items() if k in expected_keys or not k.startswith(OBJECTIVE_PREFIX)
@@ -218,6 +189,6 @@ class Student(L.LightningModule):
 
 
 def stored_signature(checkpoint: dict[str, Any]) -> Signature:
-    """The session, or the sessions, that a checkpoint's model was built for."""
+    """Returns the session, or the set of sessions, that the model of a checkpoint was built for."""
     state = checkpoint[SESSION_KEY]
     return (MultiSessionSignature if "sessions" in state else Signature).from_dict(state)

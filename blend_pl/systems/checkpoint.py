@@ -11,7 +11,7 @@ from lightning import LightningModule
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from blend_pl.errors import TeacherError
-from blend_pl.systems.student import SESSION_KEY, Student
+from blend_pl.systems.base import SESSION_KEY, NeuralSystem
 from blend_pl.systems.trust import find_untrusted_class
 from blend_pl.utils.tensors import atomic_save
 
@@ -63,7 +63,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         atomic_save(checkpoint, Path(path))
 
 
-def save_weights(system: Student, path: Path, epoch: int, step: int) -> None:
+def save_weights(system: NeuralSystem, path: Path, epoch: int, step: int) -> None:
     """Writes a checkpoint without the state of its training, from which nothing goes on.
 
     Args:
@@ -87,7 +87,7 @@ def save_weights(system: Student, path: Path, epoch: int, step: int) -> None:
     atomic_save(checkpoint, path)
 
 
-def load_system(path: Path, content: bytes | None = None) -> Student:
+def load_system(path: Path, content: bytes | None = None) -> NeuralSystem:
     """Loads a student or teacher, on the CPU, in evaluation mode.
 
     Args:
@@ -106,7 +106,7 @@ def load_system(path: Path, content: bytes | None = None) -> Student:
     except (ArgumentError, RuntimeError, ValueError, TypeError, KeyError) as error:
         reason = [*str(error).splitlines(), "its settings are unknown"][0]
         raise TeacherError(f"{path} does not fit this version: {reason}; train that model again") from error
-    if not isinstance(system, Student):
+    if not isinstance(system, NeuralSystem):
         raise TeacherError(f"{path} holds a {type(system).__name__}; name the checkpoint of a student or a teacher")
     return system.eval()
 

@@ -1,4 +1,4 @@
-"""Systems of many sessions: the LFP student, the spike teacher, and the student that decodes behaviour."""
+"""Systems of several sessions with different channels: LFP students, spike teachers and behavior decoders."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,31 +9,33 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from blend_pl.data.lfp.batches import SessionBatch, SpikeBatch
+from blend_pl.data.lfp.batches import SessionBatch
 from blend_pl.data.signature import MultiSessionSignature, SessionInfo, Signature
 from blend_pl.distillation.decoding import BehaviorRegression
 from blend_pl.errors import ConfigError, DataError, TeacherError
 from blend_pl.likelihoods import Likelihood, Poisson, UnitGaussian
-from blend_pl.masking import Masking, TokenMasking
-from blend_pl.models import Dims, Encoding, PerSessionNetworks
+from blend_pl.masking import TokenMasking
+from blend_pl.models import Encoding, PerSessionNetworks
 from blend_pl.models.layers.patches import SessionDims, SessionNetwork
+from blend_pl.systems.base import NeuralSystem
 from blend_pl.systems.schedule import WarmupCosine
-from blend_pl.systems.student import Student
 
 
-class LFPStudent(Student):
-    """Masked auto-encoding of the LFP of many sessions (Erturk et al., NeurIPS 2025); it never sees spikes.
+class MultiSessionSystem(NeuralSystem[SessionBatch, SessionDims]):
+    """Masked auto-encoding of several sessions (Erturk et al., NeurIPS 2025): tokens are dropped and reconstructed.
 
     Args:
         backbone: builds the network from its sizes.
         token_masking: which tokens are dropped in training.
-        likelihood: observation model; None for squared error of LFP, Poisson of spikes.
-        optimizer: builds the optimiser from the parameters.
-        schedule: builds the learning-rate schedule from the optimiser and the number of steps.
+        likelihood: observation model; None for `default_likelihood`.
+        optimizer: builds the optimizer from the parameters.
+        schedule: builds the learning-rate schedule from the optimizer and the number of steps.
     """
 
     default_likelihood: type[Likelihood] = UnitGaussian
-    # Of sessions that are not in the batch, and of the predictor where no token is dropped.
+    modality = "lfp"
+    """Activity in the input; a network may start from the weights of another with the same input."""
+    # Those of sessions that are not in the batch, and of the predictor if no token is dropped.
     has_unused_parameters = True
 
     def __init__(
@@ -44,15 +46,15 @@ class LFPStudent(Student):
         optimizer: OptimizerCallable = AdamW,
         schedule: Callable[[Optimizer, int], LRScheduler] = WarmupCosine,
     ) -> None:
-        super().__init__(backbone, Masking(0.0), likelihood or self.default_likelihood(), optimizer, schedule)  # type: ignore[arg-type]
+        super().__init__(backbone, likelihood, optimizer, schedule)
         self.token_masking = token_masking
 
     def build(self, signature: Signature) -> None:
-        """Builds the network for the sessions, once.
+        """Builds the network for the sessions; does nothing if it is built already.
 
         Raises:
-            ConfigError: the backbone is of one session.
-            DataError: these are no sessions with LFP.
+            ConfigError: the backbone is a network of one session.
+            DataError: the data are not sessions with LFP.
         """
         if not isinstance(signature, MultiSessionSignature):
             raise DataError(
@@ -77,28 +79,31 @@ class LFPStudent(Student):
         return SessionDims.from_sessions(n_channels, signature.n_observed)
 
     def n_channels(self, session: SessionInfo) -> int:
-        """How many channels of a session the network sees."""
+        """Returns the number of input channels of a session."""
         return len(session.channel_id)
 
     def register_session(self, session: SessionInfo) -> None:
-        """Lets the network run on a session that it was not trained on.
+        """Adds a session that the network was not trained on.
 
-        The vectors of its patches are those of sessions of the same animal or, where there are none, of all.
+        Its patch vectors are means over the sessions of the same subject or, if there are none, over all sessions.
 
         Raises:
-            DataError: the session is there already.
+            DataError: the session is registered already.
         """
         self.network.register_session(session.name, self.n_channels(session), self.related_sessions(session))
 
     def related_sessions(self, session: SessionInfo) -> list[str]:
-        """Names of the sessions whose vectors a new one takes over."""
+        """Returns the names of the sessions that initialize a new session."""
         assert isinstance(self.signature, MultiSessionSignature)
         trained_sessions = self.signature.sessions
         same_subject = [other.name for other in trained_sessions if other.subject == session.subject]
         return same_subject or [other.name for other in trained_sessions]
 
-    def mask(self, batch: SessionBatch, seed: int, epoch: int) -> tuple[SessionBatch, Tensor]:  # type: ignore[override]
-        """Drops tokens; see `Student.mask`. Labels are what the dropped tokens hold, or all where none is dropped."""
+    def mask(self, batch: SessionBatch, seed: int, epoch: int) -> tuple[SessionBatch, Tensor]:
+        """Drops tokens. Labels are the values of the dropped tokens, or all values if no token is dropped.
+
+        See `NeuralSystem.mask`.
+        """
         generator = torch.Generator(self.device).manual_seed(seed)
         n_patches = [self.network.n_patches(name) for name in batch.sessions]
         hidden, labels = self.sample_token_mask(batch, n_patches, self.network.patch, generator)
@@ -108,16 +113,17 @@ class LFPStudent(Student):
     def sample_token_mask(
         self, batch: SessionBatch, n_patches: Sequence[int], patch_size: int, generator: torch.Generator
     ) -> tuple[Tensor | None, Tensor]:
-        """Which tokens to drop of what a batch observes.
+        """Draws the observed tokens to drop.
 
         Args:
-            batch: segments.
-            n_patches: P of each.
+            batch: B segments.
+            n_patches: number of patches of each segment.
             patch_size: channels of a patch.
-            generator: source of chance.
+            generator: source of random numbers.
 
         Returns:
-            (B, T, P) bool, or None for none; labels (B, T, C) bool, what the dropped tokens hold, or all.
+            (B, T, P) bool, P patches in the widest session, or None if no token is dropped; labels (B, T, C) bool, the
+            values of the dropped tokens, or all values.
         """
         _, bins, channels = batch.observed.shape
         hidden = self.token_masking.draw_mask(
@@ -127,92 +133,95 @@ class LFPStudent(Student):
             return None, torch.ones_like(batch.target_valid)
         return hidden, hidden.repeat_interleave(patch_size, -1)[..., :channels]
 
-    def validation_step(self, batch: SessionBatch, batch_idx: int) -> None:  # type: ignore[override]
-        """Logs what training minimises, with fixed masks."""
+    def validation_step(self, batch: SessionBatch, batch_idx: int) -> None:
+        """Adds the training loss of a batch, with a fixed mask, to the validation loss."""
         masked, labels = self.mask(batch, batch_idx, epoch=0)
         losses = self.objective(self.encode(masked), labels, masked)
-        # Means over ranks of these are global means, however few segments a rank has.
+        # The losses are global means on every rank, so that each rank counts all segments of the global batch.
         self.validation_loss.update(losses["loss"], batch.global_size)
         self.log("val/loss", self.validation_loss, on_epoch=True, prog_bar=True)
 
     def latents(self, batch: SessionBatch) -> Tensor:
-        """(B, T, H) latents of whole segments."""
+        """Returns latents of whole segments, (B, T, H)."""
         encoding = self.encode(batch)
         assert encoding.latents is not None
         return encoding.latents
 
 
-def require_units(session: SessionInfo, needed_by: str) -> int:
-    """How many units a session has.
-
-    Raises:
-        TeacherError: it has none, and somebody needs them.
-    """
-    if not session.unit_id:
-        raise TeacherError(
-            f"{needed_by} needs units, and {session.name} has none; leave it out of data.train_on and data.held_out"
-        )
-    return len(session.unit_id)
+class LFPStudent(MultiSessionSystem):
+    """Masked auto-encoding of the LFP (Erturk et al., NeurIPS 2025); spikes never reach its network."""
 
 
-class SpikeTeacher(LFPStudent):
-    """Masked auto-encoding of spikes: its input is what the others do not see, and it sees nothing else."""
+class SpikeTeacher(MultiSessionSystem):
+    """Masked auto-encoding of spikes, the privileged activity; the LFP never reaches its network."""
 
     default_likelihood = Poisson
+    requires_privileged = True
+    modality = "spikes"
 
     def n_channels(self, session: SessionInfo) -> int:
-        """How many units of a session the network sees.
+        """Returns the number of units of a session.
 
         Raises:
-            TeacherError: it has none.
+            TeacherError: it has no units.
         """
         return require_units(session, "a spike teacher")
 
-    def mask(self, batch: SessionBatch, seed: int, epoch: int) -> tuple[SpikeBatch, Tensor]:  # type: ignore[override]
-        """Drops tokens of spikes; the batch that is returned holds nothing else."""
-        masked, labels = super().mask(batch.spikes_only(), seed, epoch)
-        assert isinstance(masked, SpikeBatch)
-        return masked, labels
+    def mask(self, batch: SessionBatch, seed: int, epoch: int) -> tuple[SessionBatch, Tensor]:
+        """Drops tokens of spikes and removes the LFP; see `MultiSessionSystem.mask`."""
+        return super().mask(batch.spikes_only(), seed, epoch)
 
-    def encode(self, batch: SessionBatch) -> Encoding:  # type: ignore[override]
-        """What the network makes of the spikes of a batch; of one that was masked for a student, all of them.
+    def encode(self, batch: SessionBatch) -> Encoding:
+        """Encodes the spikes of a batch; if it was masked for a student, all its spikes.
 
         Raises:
-            TeacherError: the batch carries no spikes.
+            TeacherError: the batch has no spikes.
         """
         return super().encode(batch.spikes_only())
 
 
-class LFPDecoder(LFPStudent):
-    """The supervised student: it learns to decode behaviour instead of its own input."""
+class LFPDecoder(MultiSessionSystem):
+    """The supervised student: decodes behavior from the LFP and reconstructs nothing (Erturk et al., NeurIPS 2025)."""
 
     def build(self, signature: Signature) -> None:
-        """Builds the network and the head that decodes.
+        """Builds the network and the decoding head; does nothing if they are built already.
 
         Raises:
-            ConfigError: the sessions have no behaviour.
+            ConfigError: the sessions have no behavior.
         """
         if self.signature is not None:
             return
         super().build(signature)
         assert isinstance(signature, MultiSessionSignature)
         if signature.n_behavior == 0:
-            raise ConfigError(f"a supervised student needs behaviour, and {signature} has none; choose LFPStudent")
+            raise ConfigError(f"a supervised student needs behavior, and {signature} has none; choose LFPStudent")
         self.objective = BehaviorRegression(self.network.d_model, signature.n_behavior)
 
 
-class _PerSessionSystem(LFPStudent):
-    """A network for each session, with nothing in common."""
+class SingleSessionStudent(LFPStudent):
+    """LFP students with an independent network for each session: the single-session baseline."""
 
-    def build_backbone(self, dims: Dims) -> nn.Module:
-        """A network of these sizes for each session."""
-        assert isinstance(dims, SessionDims)
-        return PerSessionNetworks(dims, self.make_backbone)  # type: ignore[arg-type]
-
-
-class SingleSessionStudent(_PerSessionSystem):
-    """LFP students of single sessions, side by side: a network for each session, with nothing in common."""
+    def build_backbone(self, dims: SessionDims) -> nn.Module:
+        """Returns one network for each session."""
+        return PerSessionNetworks(dims, self.make_backbone)
 
 
-class SingleSessionTeacher(_PerSessionSystem, SpikeTeacher):
-    """Spike teachers of single sessions, side by side: a network for each session, with nothing in common."""
+class SingleSessionTeacher(SpikeTeacher):
+    """Spike teachers with an independent network for each session."""
+
+    def build_backbone(self, dims: SessionDims) -> nn.Module:
+        """Returns one network for each session."""
+        return PerSessionNetworks(dims, self.make_backbone)
+
+
+def require_units(session: SessionInfo, needed_by: str) -> int:
+    """Returns the number of units of a session.
+
+    Raises:
+        TeacherError: it has no units.
+    """
+    if not session.unit_id:
+        raise TeacherError(
+            f"{needed_by} needs units, and {session.name} has none; leave it out of data.train_on and data.held_out"
+        )
+    return len(session.unit_id)

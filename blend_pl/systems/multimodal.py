@@ -1,4 +1,4 @@
-"""The model that sees spikes and LFP: what could be had with both, beside which students of the LFP are held."""
+"""The multimodal system: encodes spikes and LFP together, an upper reference for students of the LFP."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,31 +9,36 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from blend_pl.data.lfp.batches import JointBatch, SessionBatch
+from blend_pl.data.lfp.batches import SessionBatch
 from blend_pl.data.signature import MultiSessionSignature, SessionInfo, Signature
 from blend_pl.distillation.joint import JointReconstruction
 from blend_pl.errors import ConfigError
 from blend_pl.masking import TokenMasking
-from blend_pl.models import Dims, Encoding, MultimodalAutoencoder, PatchAutoencoder
+from blend_pl.models import Encoding, MultimodalAutoencoder, PatchAutoencoder
 from blend_pl.models.layers.patches import SessionDims
-from blend_pl.systems.multi_session import LFPStudent, require_units
+from blend_pl.systems.multi_session import MultiSessionSystem, require_units
 from blend_pl.systems.schedule import WarmupCosine
 
 
-class Multimodal(LFPStudent):
+class Multimodal(MultiSessionSystem):
     """Masked auto-encoding of spikes and LFP in one network (Erturk et al., NeurIPS 2025, multimodal comparison).
 
-    It needs spikes wherever it runs, and so is no student: like a teacher's, its scores are a reference from above.
+    It needs spikes at inference too and is therefore no student: like those of a teacher, its scores are an upper
+    reference.
 
     Args:
-        backbone: builds the network of the LFP from its sizes; spikes go through its encoder too.
-        unit_patch: neurons of a patch.
-        lfp_weight: weight of the LFP's squared error beside the spikes' negative log-likelihood. A count has hundredths
-            of a nat to give, so that with 1 the network spends itself on the LFP.
-        token_masking: which tokens are dropped in training, of either kind.
-        optimizer: builds the optimiser from the parameters.
-        schedule: builds the learning-rate schedule from the optimiser and the number of steps.
+        backbone: builds the network of the LFP from its sizes; its encoder processes spikes too.
+        unit_patch: units of a patch.
+        lfp_weight: weight of the squared error of the LFP, relative to the negative log-likelihood of spikes. The
+            likelihood of a count can improve by hundredths of a nat only: with weight 1 the network learns the LFP
+            alone.
+        token_masking: which tokens of both modalities are dropped in training.
+        optimizer: builds the optimizer from the parameters.
+        schedule: builds the learning-rate schedule from the optimizer and the number of steps.
     """
+
+    requires_privileged = True
+    modality = "spikes and lfp"
 
     def __init__(
         self,
@@ -49,11 +54,11 @@ class Multimodal(LFPStudent):
         self.objective = JointReconstruction(lfp_weight)
 
     def build(self, signature: Signature) -> None:
-        """Builds the network for the sessions, once.
+        """Builds the network for the sessions; does nothing if it is built already.
 
         Raises:
-            ConfigError: the backbone is not one of patches.
-            DataError: these are no sessions with LFP.
+            ConfigError: the backbone is no `PatchAutoencoder`.
+            DataError: the data are not sessions with LFP.
             TeacherError: a session has no units.
         """
         if self.signature is None and isinstance(signature, MultiSessionSignature):
@@ -62,12 +67,12 @@ class Multimodal(LFPStudent):
             }
         super().build(signature)
 
-    def build_backbone(self, dims: Dims) -> nn.Module:
-        """A network of spikes too, around that of the LFP."""
+    def build_backbone(self, dims: SessionDims) -> nn.Module:
+        """Returns a network of both modalities around one of the LFP."""
         lfp_network = super().build_backbone(dims)
         if not isinstance(lfp_network, PatchAutoencoder):
             raise ConfigError(
-                f"{type(lfp_network).__name__} cannot take spikes in; choose PatchAutoencoder of blend_pl.models"
+                f"{type(lfp_network).__name__} cannot encode spikes; choose PatchAutoencoder of blend_pl.models"
             )
         return MultimodalAutoencoder(lfp_network, self.units_per_session, self.unit_patch)
 
@@ -78,9 +83,10 @@ class Multimodal(LFPStudent):
         return self.backbone
 
     def register_session(self, session: SessionInfo) -> None:
-        """Lets the network run on a session that it was not trained on; see `LFPStudent.register_session`.
+        """Adds a session that the network was not trained on; see `MultiSessionSystem.register_session`.
 
         Raises:
+            DataError: the session is registered already.
             TeacherError: it has no units.
         """
         n_units = require_units(session, "a multimodal network")
@@ -88,8 +94,8 @@ class Multimodal(LFPStudent):
             session.name, self.n_channels(session), self.related_sessions(session), n_units
         )
 
-    def mask(self, batch: SessionBatch, seed: int, epoch: int) -> tuple[JointBatch, Tensor]:  # type: ignore[override]
-        """Drops tokens, an equal share of either kind; see `LFPStudent.mask`."""
+    def mask(self, batch: SessionBatch, seed: int, epoch: int) -> tuple[SessionBatch, Tensor]:
+        """Drops an equal share of the tokens of each modality; see `MultiSessionSystem.mask`."""
         generator = torch.Generator(self.device).manual_seed(seed)
         joint_batch, unit_network = batch.with_spikes(), self.multimodal_network.unit_table
         n_unit_patches = [unit_network.n_patches(name) for name in batch.sessions]
@@ -107,10 +113,10 @@ class Multimodal(LFPStudent):
         dropped = tuple(map(sum, zip(*dropped_by_modality, strict=True)))
         return replace(joint_batch, patch_mask=hidden, n_masked=dropped), labels & joint_batch.target_valid
 
-    def encode(self, batch: SessionBatch) -> Encoding:  # type: ignore[override]
-        """What the network makes of the spikes and the LFP of a batch.
+    def encode(self, batch: SessionBatch) -> Encoding:
+        """Encodes the spikes and the LFP of a batch.
 
         Raises:
-            TeacherError: the batch carries no spikes.
+            TeacherError: the batch has no spikes.
         """
         return super().encode(batch.with_spikes())

@@ -1,4 +1,4 @@
-"""Learning rates over training."""
+"""Learning-rate schedules."""
 
 import math
 
@@ -7,12 +7,12 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 class WarmupCosine(LambdaLR):
-    """A linear warm-up, then half a cosine down to zero.
+    """Linear warm-up, then a cosine decay to zero.
 
     Args:
-        optimizer: whose learning rate is scheduled.
-        total_steps: optimiser steps of the whole training.
-        warmup: share of them in which the rate rises.
+        optimizer: optimizer of the learning rate.
+        total_steps: optimizer steps of the whole training.
+        warmup: fraction of the steps in which the rate increases.
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.1) -> None:
@@ -28,15 +28,15 @@ class WarmupCosine(LambdaLR):
 
 
 class WarmupExponential(LambdaLR):
-    """A linear warm-up, then a fall by the same factor every step.
+    """Linear warm-up, then an exponential decay.
 
     The defaults are 30 epochs of warm-up and a factor of 0.995 an epoch in 400 epochs (Erturk et al., 2025).
 
     Args:
-        optimizer: whose learning rate is scheduled.
-        total_steps: optimiser steps of the whole training.
-        warmup: share of them in which the rate rises.
-        final: share of the highest rate that the last step has.
+        optimizer: optimizer of the learning rate.
+        total_steps: optimizer steps of the whole training.
+        warmup: fraction of the steps in which the rate increases.
+        final: learning rate of the last step as a fraction of the highest.
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.075, final: float = 0.156) -> None:
@@ -54,11 +54,11 @@ class WarmupExponential(LambdaLR):
 
 
 class Constant(LambdaLR):
-    """The same rate from the first step to the last.
+    """Constant learning rate.
 
     Args:
-        optimizer: whose learning rate stays as it is.
-        total_steps: optimiser steps of the whole training.
+        optimizer: optimizer of the learning rate.
+        total_steps: optimizer steps of the whole training.
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int) -> None:

@@ -1,4 +1,4 @@
-"""The teacher: a student plus privileged input."""
+"""The teacher: predicts neural activity from neural activity and behavior."""
 
 from dataclasses import replace
 
@@ -9,20 +9,22 @@ from blend_pl.data.batch import Batch
 from blend_pl.data.signature import Signature
 from blend_pl.errors import TeacherError
 from blend_pl.models.base import Dims, Encoding
-from blend_pl.systems.student import Student
+from blend_pl.systems.population import PopulationSystem
 
 
-class Teacher(Student):
-    """Sees masked neural activity and behaviour (BLEND).
+class Teacher(PopulationSystem):
+    """Sees masked neural activity and behavior (BLEND).
 
-    Behaviour is given for all T' bins, forward bins included, in training and in evaluation alike. Where it is
-    missing, a learned vector stands in.
+    Behavior is given for all T' bins, including forward bins, in training and in evaluation. A learned vector replaces
+    it where it is missing.
     """
+
+    requires_privileged = True
 
     def build(self, signature: Signature) -> None:
         if signature.n_privileged == 0:
             raise TeacherError(
-                f"a teacher needs behaviour, and {signature} has none; name a series in data.spec.behavior, "
+                f"a teacher needs behavior, and {signature} has none; name a series in data.spec.behavior, "
                 "use phase val, or train a student"
             )
         if self.signature is None:
@@ -33,26 +35,26 @@ class Teacher(Student):
         return replace(super().dims(signature), context=signature.n_privileged)
 
     def has_required_inputs(self, has_behavior: bool) -> bool:
-        """Whether a session has behaviour; test trials have none."""
+        """Whether a session has behavior; test trials have none."""
         return has_behavior
 
     def encode(self, batch: Batch) -> Encoding:
-        """What the network makes of neural activity and behaviour.
+        """Encodes neural activity and behavior.
 
         Raises:
-            TeacherError: the batch carries no behaviour.
+            TeacherError: the batch has no behavior.
         """
         if batch.privileged is None or batch.privileged_valid is None:
-            raise TeacherError("a teacher needs behaviour, and this batch carries none; predict with a student instead")
+            raise TeacherError("a teacher needs behavior, and this batch has none; predict with a student instead")
         context = torch.where(batch.privileged_valid, batch.privileged, self.missing)
         return self.backbone(*batch.inputs(), context)
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
-        """Expected counts per bin, (B, T', N).
+        """Returns expected counts per bin, (B, T', N).
 
         Raises:
-            TeacherError: behaviour is missing throughout the batch, as in a test file.
+            TeacherError: behavior is missing in the whole batch, as in a test file.
         """
         if batch.privileged_valid is not None and not batch.privileged_valid.any():
-            raise TeacherError("a teacher needs behaviour, and these trials have none; predict with a student instead")
+            raise TeacherError("a teacher needs behavior, and these trials have none; predict with a student instead")
         return super().predict_step(batch, batch_idx, dataloader_idx)

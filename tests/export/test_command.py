@@ -26,7 +26,7 @@ from blend_pl.export.program import check_tolerance, max_relative_error
 from blend_pl.export.writer import write_programs
 from blend_pl.models import LFADS, NDT, STNDT, Encoding, NeuPRINT
 from blend_pl.runs.results import read_results
-from blend_pl.systems import LFPStudent, SingleSessionStudent, Student, Teacher
+from blend_pl.systems import LFPStudent, MultiSessionSystem, NeuralSystem, SingleSessionStudent, Teacher
 from blend_pl.systems.checkpoint import load_system
 
 
@@ -42,7 +42,7 @@ def causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path / "export"
 
 
-def rates_of(system: Student, counts: torch.Tensor) -> torch.Tensor:
+def rates_of(system: NeuralSystem, counts: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
         return system.backbone(counts).prediction.exp()
 
@@ -121,7 +121,7 @@ SESSIONS = [
 @pytest.mark.parametrize("kind", [LFPStudent, SingleSessionStudent])
 @pytest.mark.parametrize("session", SESSIONS, ids=["a1", "a2"])
 def test_lfp_student_exports_program_of_each_session(
-    kind: type[LFPStudent], session: SessionInfo, tmp_path: Path
+    kind: type[MultiSessionSystem], session: SessionInfo, tmp_path: Path
 ) -> None:
     system = make_lfp(kind, MultiSessionSignature.from_sessions("both", 10, 20, SESSIONS, 2)).eval()
     description = write_programs(system, session.name, tmp_path, 20)
@@ -210,7 +210,7 @@ def test_invalid_arguments_raise_before_writing(arguments: list[str], message: s
 def test_failed_export_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_finished_run(tmp_path, **CAUSAL)
 
-    def fail(system: Student, session: str | None, folder: Path, steps: int) -> None:
+    def fail(system: NeuralSystem, session: str | None, folder: Path, steps: int) -> None:
         (folder / "student.onnx").write_bytes(b"half")
         raise ConfigError("no")
 

@@ -15,7 +15,7 @@ from blend_pl.data.signature import Signature
 from blend_pl.likelihoods import UnitGaussian
 from blend_pl.masking import Masking
 from blend_pl.models import NeuPRINT
-from blend_pl.systems import Student, Teacher
+from blend_pl.systems import PopulationSystem, Student, Teacher
 
 TINY = BugeonSimulation(n_mice=2, n_sessions=2, n_frames=640, n_cells=40)
 SPEC = CalciumSpec("tiny", cells=CellSplit(0.6, 0.1))
@@ -45,7 +45,9 @@ def tiny_calcium(root: Path, **changes: Any) -> BugeonDataModule:
     return module
 
 
-def neuprint(kind: type[Student] = Student, signature: Signature | None = None, **network: Any) -> Student:
+def neuprint(
+    kind: type[PopulationSystem] = Student, signature: Signature | None = None, **network: Any
+) -> PopulationSystem:
     """A small student or teacher, built for recordings if their signature is given."""
     torch.manual_seed(0)
     system = kind(

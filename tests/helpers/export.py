@@ -11,7 +11,7 @@ from helpers.systems import NETWORK, save
 
 from blend_pl.data.signature import Signature
 from blend_pl.models import NDT
-from blend_pl.systems import Student
+from blend_pl.systems import PopulationSystem, Student
 from blend_pl.systems.checkpoint import INSTANTIATOR
 
 SESSION = Signature("tiny", 5, 7, 3, 4, 2, (3, 1, 4, 15, 9, 2))
@@ -20,7 +20,7 @@ SESSION = Signature("tiny", 5, 7, 3, 4, 2, (3, 1, 4, 15, 9, 2))
 CAUSAL = {**NETWORK, "context_forward": 0, "context_backward": 3}
 
 
-def student(backbone: Any = NDT, kind: type[Student] = Student, **sizes: Any) -> Student:
+def student(backbone: Any = NDT, kind: type[PopulationSystem] = Student, **sizes: Any) -> PopulationSystem:
     """Builds a system with random weights in evaluation mode."""
     torch.manual_seed(0)
     system = kind(partial(backbone, **sizes))
@@ -28,7 +28,7 @@ def student(backbone: Any = NDT, kind: type[Student] = Student, **sizes: Any) ->
     return system.eval()
 
 
-def write_finished_run(folder: Path, backbone: Any = NDT, kind: type[Student] = Student, **sizes: Any) -> Path:
+def write_finished_run(folder: Path, backbone: Any = NDT, kind: type[PopulationSystem] = Student, **sizes: Any) -> Path:
     """Writes a finished run of such a system under the run name that the README exports."""
     system = student(backbone, kind, **sizes)
     run = write_run(folder / "runs", "simulated_causal_hard", run="seed0-0123abcd", fingerprint="0123abcd")

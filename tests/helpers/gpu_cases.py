@@ -51,6 +51,9 @@ from blend_pl.systems import (
     LFPDecoder,
     LFPStudent,
     Multimodal,
+    MultiSessionSystem,
+    NeuralSystem,
+    PopulationSystem,
     SingleSessionStudent,
     SingleSessionTeacher,
     SpikeTeacher,
@@ -101,9 +104,9 @@ class Scored(L.Callback):
         metric, pl_module.validation_loss = pl_module.validation_loss, Sink()
         pl_module.eval()
         with torch.no_grad():
-            found = [] if isinstance(pl_module, LFPStudent) else [pl_module.validate_batch(batch, batch_idx)]
+            found = [] if isinstance(pl_module, MultiSessionSystem) else [pl_module.validate_batch(batch, batch_idx)]
             # A teacher looks whether there is behaviour at all, once a batch whose rates go to the host.
-            if not isinstance(pl_module, Teacher):
+            if not pl_module.requires_privileged:
                 found.append(pl_module.predict_step(batch, batch_idx))
         assert all(rates.device.type == gpu.NAME for rates in found)
         pl_module.train()
@@ -111,25 +114,25 @@ class Scored(L.Callback):
 
 
 def system(
-    kind: type[Student], backbone: type[nn.Module], network: dict[str, Any] | None = None, **more: Any
-) -> Student:
+    kind: type[PopulationSystem], backbone: type[nn.Module], network: dict[str, Any] | None = None, **more: Any
+) -> PopulationSystem:
     return kind(partial(backbone, **NETWORKS[backbone], **(network or {})), **more)
 
 
-def calcium(kind: type[Student], variance: bool = False) -> Student:
+def calcium(kind: type[PopulationSystem], variance: bool = False) -> PopulationSystem:
     masking = Masking(0.25, "full", zero_ratio=0.8, random_ratio=0.5)
     return system(
         kind, NeuPRINT, {"variance": variance}, masking=masking, likelihood=(Gaussian if variance else UnitGaussian)()
     )
 
 
-def alone(student: Student, data: L.LightningDataModule, *callbacks: L.Callback, **settings: Any) -> None:
+def alone(student: NeuralSystem, data: L.LightningDataModule, *callbacks: L.Callback, **settings: Any) -> None:
     gpu.fit(student, data, Scored(), *callbacks, gradient_clip_val=1.0, **settings)
 
 
 def distilled(
-    student: Student,
-    teachers: Sequence[Student],
+    student: NeuralSystem,
+    teachers: Sequence[NeuralSystem],
     data: Any,
     loss: DistillationLoss,
     alpha: float | LinearSchedule = 0.5,
@@ -139,7 +142,7 @@ def distilled(
 
 
 def distillation(
-    teachers: Sequence[Student], data: Any, loss: DistillationLoss, alpha: float | LinearSchedule
+    teachers: Sequence[NeuralSystem], data: Any, loss: DistillationLoss, alpha: float | LinearSchedule
 ) -> Distillation:
     """The callback, whose teachers are no files."""
     data.setup("fit")
@@ -157,7 +160,7 @@ def distillation(
     return callback
 
 
-def crowd(make: Callable[[], Student], teacher: Callable[[], Student] | None = None) -> None:
+def crowd(make: Callable[[], PopulationSystem], teacher: Callable[[], PopulationSystem] | None = None) -> None:
     data, members = Trials(), []
     data.setup("fit")
     data.trainer = None

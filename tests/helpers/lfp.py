@@ -13,7 +13,7 @@ from blend_pl.data.lfp.spec import LFPSpec
 from blend_pl.data.signature import Signature
 from blend_pl.models import PatchAutoencoder
 from blend_pl.models.layers.patches import CountPatches, WaveformPatches
-from blend_pl.systems import LFPStudent, Multimodal, SpikeTeacher
+from blend_pl.systems import Multimodal, MultiSessionSystem, SpikeTeacher
 
 SIZES = {"a1": ("A", 20, 13), "a2": ("A", 27, 9), "b1": ("B", 18, 24), "b2": ("B", 30, 17)}
 """Subject, units and LFP channels of each session."""
@@ -72,7 +72,7 @@ def in_memory(*names: str, n_bins: int = 3000, **settings: Any) -> InMemory:
     return module
 
 
-def make_lfp(kind: type[LFPStudent], signature: Signature | None = None, **settings: Any) -> LFPStudent:
+def make_lfp(kind: type[MultiSessionSystem], signature: Signature | None = None, **settings: Any) -> MultiSessionSystem:
     """A small system, built for sessions if their signature is given."""
     torch.manual_seed(0)
     embedding = CountPatches if issubclass(kind, SpikeTeacher) else WaveformPatches

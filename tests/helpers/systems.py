@@ -9,13 +9,15 @@ import torch
 
 from blend_pl.data.signature import Signature
 from blend_pl.models import NDT
-from blend_pl.systems import Student, Teacher
+from blend_pl.systems import NeuralSystem, PopulationSystem, Student, Teacher
 from blend_pl.systems.checkpoint import INSTANTIATOR
 
 NETWORK: dict[str, Any] = {"num_layers": 2, "num_heads": 2, "dim_feedforward": 8}
 
 
-def make(kind: type[Student] = Student, signature: Signature | None = None, **settings: Any) -> Student:
+def make(
+    kind: type[PopulationSystem] = Student, signature: Signature | None = None, **settings: Any
+) -> PopulationSystem:
     """A small system, built for a session if one is given."""
     system = kind(partial(NDT, **NETWORK), **settings)
     if signature is not None:
@@ -30,7 +32,7 @@ def make_teacher(signature: Signature | None = None, **settings: Any) -> Teacher
     return teacher
 
 
-def save(system: Student, path: Path, **changes: Any) -> Path:
+def save(system: NeuralSystem, path: Path, **changes: Any) -> Path:
     """Writes a checkpoint as it would be, had the system come from a config; `changes` replace what it holds."""
     checkpoint: dict[str, Any] = {
         "state_dict": system.state_dict(),

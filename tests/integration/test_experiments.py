@@ -30,7 +30,7 @@ from blend_pl.cli.trainer import BlendCLI
 from blend_pl.config import Config, compose, merge
 from blend_pl.data import NLBDataModule
 from blend_pl.data.nlb.reading import check_spec
-from blend_pl.systems import Student
+from blend_pl.systems import NeuralSystem, Student
 
 OTHERS = ("bugeon_", "makin_", "flint_", "simulated_lfp_")
 """Calcium, and spikes with LFP, have tests of their own."""
@@ -70,7 +70,7 @@ def data_of(path: Path) -> str:
     return compose(path)["data"]["init_args"]["spec"]["name"]
 
 
-def step(path: Path, folder: Path, changes: Config) -> tuple[Student, L.Trainer]:
+def step(path: Path, folder: Path, changes: Config) -> tuple[NeuralSystem, L.Trainer]:
     """One step of an experiment: its file through the parser of `fit`, what that makes of it, the trainer it asks for.
 
     The command line builds its parser anew and writes every setting down; here one parser reads all files.
@@ -97,17 +97,17 @@ def step(path: Path, folder: Path, changes: Config) -> tuple[Student, L.Trainer]
 
 
 @cache
-def trained(path: Path, folder: Path) -> Student:
+def trained(path: Path, folder: Path) -> NeuralSystem:
     """The model of an experiment without a teacher."""
     return whole(path, folder).model if path in WHOLE else step(path, folder, {})[0]
 
 
 def distil(
     path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, changes: Config | None = None
-) -> tuple[Student, L.Trainer]:
+) -> tuple[NeuralSystem, L.Trainer]:
     """One step of a distilled experiment, whose teachers come from memory instead of from their checkpoints."""
 
-    def load(reference: Path, content: bytes) -> Student:
+    def load(reference: Path, content: bytes) -> NeuralSystem:
         assert content
         assert reference in ALONE, "a teacher's experiment that does not exist, or that needs a teacher itself"
         return copy.deepcopy(trained(reference, folder)).eval()
@@ -121,7 +121,7 @@ def distil(
     return student, trainer
 
 
-def teachers_of(trainer: L.Trainer) -> list[Student]:
+def teachers_of(trainer: L.Trainer) -> list[NeuralSystem]:
     return next(c for c in trainer.callbacks if isinstance(c, Distillation)).teachers  # type: ignore[attr-defined]
 
 

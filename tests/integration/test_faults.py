@@ -104,7 +104,7 @@ def test_behaviour_without_a_value(train_file: Path, fails: Complaint) -> None:
 def test_a_teacher_of_a_session_without_behaviour(folder: Path, tmp_path: Path, fails: Complaint) -> None:
     (tmp_path / "more.yaml").write_text("data: {init_args: {spec: {behavior: null}}}")
     line = fails("mc_maze_teacher", folder / "maze", "--config", tmp_path / "more.yaml")
-    assert "a teacher needs behaviour" in line
+    assert "a teacher needs behavior" in line
     assert "data.spec.behavior" in line
 
 
@@ -210,7 +210,7 @@ def test_a_teacher_whose_experiment_is_missing(folder: Path, tmp_path: Path, fai
 def test_a_teacher_cannot_predict_trials_without_behaviour(teacher: Path, complaint: Complaint) -> None:
     best = teacher / "checkpoints" / "best.ckpt"
     line = complaint("predict", "--config", teacher / "config.yaml", "--ckpt_path", best, "--data.phase=test")
-    assert "a teacher needs behaviour" in line
+    assert "a teacher needs behavior" in line
     assert "student" in line
 
 

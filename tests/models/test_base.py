@@ -13,7 +13,7 @@ from torch import nn
 from blend_pl.config import compose
 from blend_pl.data.nlb.session import session_signature
 from blend_pl.models import LFADS, NDT, STNDT, Dims
-from blend_pl.systems import Student, Teacher
+from blend_pl.systems import NeuralSystem, PopulationSystem, Student, Teacher
 
 BACKBONES = [NDT, STNDT, LFADS]
 CONFIGS = sorted((REPOSITORY / "configs" / "model").glob("*.yaml"))
@@ -45,10 +45,10 @@ def test_same_seed_makes_the_same_step(kind: type[nn.Module]) -> None:
 
 @pytest.mark.parametrize("kind", [Student, Teacher])
 @pytest.mark.parametrize("path", NETWORKS, ids=lambda path: path.stem)
-def test_a_model_file_makes_a_student_and_a_teacher(path: Path, kind: type[Student]) -> None:
+def test_a_model_file_makes_a_student_and_a_teacher(path: Path, kind: type[PopulationSystem]) -> None:
     settings = {**compose(path)["model"], "class_path": f"blend_pl.systems.{kind.__name__}"}
     parser = ArgumentParser()
-    parser.add_subclass_arguments(Student, "model")
+    parser.add_subclass_arguments(NeuralSystem, "model")
     system = parser.instantiate_classes(parser.parse_object({"model": settings})).model
     system.build(session_signature("tiny", session_of()))
     masked, labels = system.mask(batch_of(session_of()), 0, 0)

@@ -20,7 +20,7 @@ from blend_pl.multirun.checkpoint_selector import CheckpointSelector
 from blend_pl.multirun.replica import Replica
 from blend_pl.multirun.stacked_data import StackedLoader
 from blend_pl.multirun.stacked_step import StackedStep, stacking_unsupported_reason
-from blend_pl.systems import Student, Teacher
+from blend_pl.systems import PopulationSystem, Student, Teacher
 
 MASKINGS = [
     Masking(0.4),
@@ -37,7 +37,7 @@ def _double() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-def members(session: SessionTensors, kind: type[Student], maskings: Sequence[Masking]) -> list[Replica]:
+def members(session: SessionTensors, kind: type[PopulationSystem], maskings: Sequence[Masking]) -> list[Replica]:
     made = []
     for seed, masking in enumerate(maskings):
         torch.manual_seed(seed)
@@ -63,7 +63,7 @@ def double(batch: Batch) -> Batch:
 
 
 @pytest.mark.parametrize("kind", [Student, Teacher])
-def test_terms_are_those_of_each_alone(kind: type[Student]) -> None:
+def test_terms_are_those_of_each_alone(kind: type[PopulationSystem]) -> None:
     session = session_of(trials=10)
     session.observed[2, :, 1] = False
     several, own = members(session, kind, MASKINGS), loaders(session, len(MASKINGS))

@@ -14,14 +14,14 @@ from blend_pl.data.nlb.session import session_signature
 from blend_pl.distillation import FeatureLoss, MixedObjective
 from blend_pl.errors import TeacherError
 from blend_pl.models import Encoding
-from blend_pl.systems import Student, Teacher
+from blend_pl.systems import PopulationSystem, Student, Teacher
+from blend_pl.systems.base import OBJECTIVE_PREFIX, SESSION_KEY
 from blend_pl.systems.checkpoint import load_system
-from blend_pl.systems.student import OBJECTIVE_PREFIX, SESSION_KEY
 
 SIGNATURE = session_signature("tiny", session_of())
 
 
-def distilled() -> Student:
+def distilled() -> PopulationSystem:
     """A student with the projectors of feature distillation."""
     student, loss = make(Student, SIGNATURE), FeatureLoss()
     example = student.eval().encode(batch_of(session_of()))
@@ -30,7 +30,7 @@ def distilled() -> Student:
     return student
 
 
-def stored(system: Student) -> dict[str, Any]:
+def stored(system: PopulationSystem) -> dict[str, Any]:
     checkpoint: dict[str, Any] = {"state_dict": system.state_dict(), "hyper_parameters": {"backbone": object()}}
     system.on_save_checkpoint(checkpoint)
     return checkpoint
@@ -44,7 +44,7 @@ def test_system_built_in_python_stores_no_objects(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [Student, Teacher])
-def test_network_is_rebuilt_from_what_the_checkpoint_says_of_the_session(kind: type[Student]) -> None:
+def test_network_is_rebuilt_from_what_the_checkpoint_says_of_the_session(kind: type[PopulationSystem]) -> None:
     system = make(kind, SIGNATURE)
     checkpoint, other = stored(system), make(kind)
     other.on_load_checkpoint(checkpoint)

@@ -21,7 +21,7 @@ from blend_pl.errors import ConfigError, DataError, TeacherError
 from blend_pl.masking import TokenMasking
 from blend_pl.models import NDT, PatchAutoencoder, PerSessionNetworks
 from blend_pl.models.layers.patches import CountPatches, WaveformPatches
-from blend_pl.systems import LFPDecoder, LFPStudent, Multimodal, SpikeTeacher
+from blend_pl.systems import LFPDecoder, LFPStudent, Multimodal, MultiSessionSystem, SpikeTeacher
 from blend_pl.systems.checkpoint import INSTANTIATOR, load_system
 
 KINDS = [LFPStudent, LFPDecoder]
@@ -33,7 +33,7 @@ def spoilt(batch: SessionBatch) -> SessionBatch:
     return replace(batch, privileged=torch.full_like(batch.privileged, torch.nan))
 
 
-def saved(system: LFPStudent, path: Path) -> Path:
+def saved(system: MultiSessionSystem, path: Path) -> Path:
     """A checkpoint as the command line writes it."""
     embedding = CountPatches if isinstance(system, SpikeTeacher) else WaveformPatches
     settings = {**NETWORK, "embedding": {"class_path": f"blend_pl.models.layers.patches.{embedding.__name__}"}}
@@ -48,7 +48,7 @@ def saved(system: LFPStudent, path: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_spikes_change_no_bit_of_a_student(data: InMemory, batch: SessionBatch, kind: type[LFPStudent]) -> None:
+def test_spikes_change_no_bit_of_a_student(data: InMemory, batch: SessionBatch, kind: type[MultiSessionSystem]) -> None:
     """Neither of what it predicts, nor of what it learns."""
     student = make_lfp(kind, data.signature)
     gradients = []
@@ -82,7 +82,7 @@ def test_a_teacher_sees_all_spikes_of_what_is_masked_for_a_student(data: InMemor
 
 
 @pytest.mark.parametrize("kind", [LFPStudent, SpikeTeacher])
-def test_labels_are_what_was_dropped(data: InMemory, batch: SessionBatch, kind: type[LFPStudent]) -> None:
+def test_labels_are_what_was_dropped(data: InMemory, batch: SessionBatch, kind: type[MultiSessionSystem]) -> None:
     system = make_lfp(kind, data.signature)
     masked, labels = system.mask(batch, 3, 0)
     assert masked.patch_mask is not None
@@ -131,7 +131,7 @@ def test_the_decoder_learns_behaviour_where_it_is_known(data: InMemory, batch: S
 
 
 @pytest.mark.parametrize("kind", [LFPStudent, SpikeTeacher, LFPDecoder, Multimodal])
-def test_training_lowers_the_loss(data: InMemory, tmp_path: Path, kind: type[LFPStudent]) -> None:
+def test_training_lowers_the_loss(data: InMemory, tmp_path: Path, kind: type[MultiSessionSystem]) -> None:
     losses: list[float] = []
 
     class Record(L.Callback):
@@ -242,7 +242,7 @@ def test_what_a_system_of_many_sessions_cannot_do(data: InMemory) -> None:
     silent = replace(data.signature, sessions=tuple(replace(m, unit_id=()) for m in data.signature.sessions))
     with pytest.raises(TeacherError, match="needs units, and a1 has none"):
         make_lfp(SpikeTeacher, silent)
-    with pytest.raises(ConfigError, match="needs behaviour"):
+    with pytest.raises(ConfigError, match="needs behavior"):
         make_lfp(LFPDecoder, replace(data.signature, n_behavior=0))
     make_lfp(LFPStudent, silent)
 

@@ -24,7 +24,7 @@ def teacher() -> Teacher:
 
 
 def refused(error: pytest.ExceptionInfo) -> None:
-    assert "needs behaviour" in str(error.value)
+    assert "needs behavior" in str(error.value)
     assert "\n" not in str(error.value)
 
 
