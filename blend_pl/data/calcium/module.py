@@ -1,13 +1,14 @@
 """Calcium recordings with cell types as LightningDataModules: read or simulated, divided, served as batches."""
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import Literal
 
-import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
 
+from blend_pl.data.base import NeuralDataModule
 from blend_pl.data.calcium.archive import fetch_bugeon_dataset
 from blend_pl.data.calcium.batches import (
     CalciumBatch,
@@ -29,7 +30,7 @@ from blend_pl.data.signature import Signature
 from blend_pl.errors import ConfigError, DataError
 
 
-class CalciumDataModule(L.LightningDataModule):
+class CalciumDataModule(NeuralDataModule):
     """Base class: a subclass says where recordings come from, this class divides and serves them.
 
     Cells are divided into train, val and test, time into training and validation time. The network is trained on train
@@ -59,19 +60,19 @@ class CalciumDataModule(L.LightningDataModule):
         n_steps: int = 100,
         n_windows_eval: int = 8,
     ) -> None:
-        super().__init__()
-        self.spec, self.root, self.window = spec, Path(root), window
+        super().__init__(root)
+        self.spec, self.window = spec, window
         self.n_windows, self.n_cells, self.n_steps = n_windows, n_cells, n_steps
         self.n_windows_eval = n_windows_eval
         self.sessions: list[CalciumSession] = []
 
+    @abstractmethod
     def read(self) -> list[CalciumRecording]:
-        """The recordings.
+        """Returns the recordings.
 
         Raises:
             DataError: there are none, or one cannot be used.
         """
-        raise NotImplementedError
 
     def setup(self, stage: str) -> None:
         """Reads the recordings, divides cells and time, and fits the z-scores; safe in many processes at once.
@@ -125,7 +126,7 @@ class CalciumDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> CalciumLoader:
         """Random windows of training time x random train cells."""
-        seed, rank, world_size = self._seed_and_rank()
+        seed, rank, world_size = self.seed_and_rank()
         sampler = RandomWindowSampler(
             self._start_ranges("train"),
             self._cell_columns(TRAIN),
@@ -140,7 +141,7 @@ class CalciumDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> CalciumLoader:
         """All train cells in validation time."""
-        _, rank, world_size = self._seed_and_rank()
+        _, rank, world_size = self.seed_and_rank()
         return self._make_loader(self._sequential_sampler("val", rank, world_size))
 
     def test_dataloader(self) -> CalciumLoader:
@@ -215,19 +216,13 @@ class CalciumDataModule(L.LightningDataModule):
             self._start_ranges(subset), cell_columns, self.window, self.n_windows_eval, self.n_cells, rank, world_size
         )
 
-    def _seed_and_rank(self) -> tuple[int, int, int]:
-        """Seed, rank and number of processes."""
-        if self.trainer is None:
-            return 0, 0, 1
-        seed = self.trainer.strategy.broadcast(torch.initial_seed())
-        return seed, self.trainer.global_rank, self.trainer.world_size
-
     def _make_loader(self, sampler: BatchSampler[WindowBatchIndex]) -> CalciumLoader:
-        device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
         embedding_index = torch.full((len(self.cells),), -1)
         train_rows = torch.from_numpy(self.cells.rows_in_split(TRAIN))
         embedding_index[train_rows] = torch.arange(len(train_rows))
-        return CalciumLoader([p.to(device) for p in self.sessions], sampler, self.window, embedding_index)
+        return CalciumLoader(
+            [session.to(self.device) for session in self.sessions], sampler, self.window, embedding_index
+        )
 
 
 class BugeonDataModule(CalciumDataModule):
@@ -260,10 +255,22 @@ class BugeonDataModule(CalciumDataModule):
         super().__init__(spec, root, window, n_windows, n_cells, n_steps, n_windows_eval)
         self.source, self.simulation = source, simulation
 
+    def prepare_data(self) -> None:
+        """Simulates the tree, or downloads it where the spec names an archive.
+
+        Raises:
+            DataError: the tree cannot be downloaded or written.
+        """
+        if not self.sessions and (self.source == "simulated" or self.spec.archive is not None):
+            self._dataset_root()
+
     def read(self) -> list[CalciumRecording]:
-        """The runs that the spec names, of the published or the simulated tree."""
+        """Returns the runs that the spec names, of the published or the simulated tree."""
+        return read_bugeon_dataset(self.spec, self._dataset_root())
+
+    def _dataset_root(self) -> Path:
         if self.source == "files":
-            return read_bugeon_dataset(self.spec, fetch_bugeon_dataset(self.spec, self.root))
+            return fetch_bugeon_dataset(self.spec, self.root)
         folder = simulation_folder(self.root, settings_json(self.simulation), "tree-")
         write_bugeon_dataset(self.simulation, folder)
-        return read_bugeon_dataset(self.spec, folder)
+        return folder

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
-import lightning as L
-import torch
-
+from blend_pl.data.base import NeuralDataModule
+from blend_pl.data.lfp.archive import makin_paths
 from blend_pl.data.lfp.batches import (
     BalancedSessionSampler,
     LFPSession,
@@ -13,7 +12,7 @@ from blend_pl.data.lfp.batches import (
     SegmentLoader,
     SequentialSegmentSampler,
 )
-from blend_pl.data.lfp.reading import read_sessions
+from blend_pl.data.lfp.reading import read_sessions, write_simulated_sessions
 from blend_pl.data.lfp.recording import CrossModalRecording
 from blend_pl.data.lfp.simulation import LFPSimulation
 from blend_pl.data.lfp.spec import LFPSpec
@@ -24,7 +23,7 @@ from blend_pl.errors import ConfigError, DataError
 HELD_IN, ALL = "held_in", "all"
 
 
-class MultiSessionDataModule(L.LightningDataModule):
+class MultiSessionDataModule(NeuralDataModule):
     """Recordings of several layouts, or simulated ones; a subclass may bring its own by `read`.
 
     Sessions in `held_out_sessions` are kept away from training: a trained model is run on them as they are. Of every session,
@@ -63,8 +62,8 @@ class MultiSessionDataModule(L.LightningDataModule):
         eval_batch_size: int = 32,
         cache_dir: str | None = None,
     ) -> None:
-        super().__init__()
-        self.spec, self.root = spec, Path(root)
+        super().__init__(root)
+        self.spec = spec
         self.source, self.simulation = source, simulation
         self.cache_dir = Path(cache_dir) if cache_dir else None
         self.held_out, self.train_on = held_out, train_on
@@ -79,6 +78,20 @@ class MultiSessionDataModule(L.LightningDataModule):
             DataError: one is missing or cannot be used.
         """
         return read_sessions(self.spec, self.root, self.source, self.simulation, self.cache_dir)
+
+    def prepare_data(self) -> None:
+        """Simulates the sessions, or downloads missing ones where the spec names an archive.
+
+        Raises:
+            DataError: a file cannot be downloaded or written.
+        """
+        if self.sessions:
+            return
+        if self.source == "simulated":
+            write_simulated_sessions(self.simulation, self.root)
+        elif self.spec.archive is not None:
+            for session in self.spec.makin:
+                makin_paths(session, self.root, self.spec.archive)
 
     def setup(self, stage: str) -> None:
         """Reads the recordings, divides them and fits the z-scores; safe in many processes at once.
@@ -145,7 +158,7 @@ class MultiSessionDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> SegmentLoader:
         """Training segments, as many of every session."""
-        seed, rank, world_size = self._seed_and_rank()
+        seed, rank, world_size = self.seed_and_rank()
         starts = [self.sessions[name].segment_starts("train") for name in self.training_sessions]
         return self._build_loader(
             self.training_sessions, BalancedSessionSampler(starts, self.batch_size, seed, rank, world_size)
@@ -153,7 +166,7 @@ class MultiSessionDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> SegmentLoader:
         """Validation segments of the sessions that are trained on."""
-        _, rank, world_size = self._seed_and_rank()
+        _, rank, world_size = self.seed_and_rank()
         return self._sequential_loader(self.training_sessions, "val", rank, world_size)
 
     def test_dataloader(self) -> SegmentLoader:
@@ -181,16 +194,8 @@ class MultiSessionDataModule(L.LightningDataModule):
         return self._build_loader(names, SequentialSegmentSampler(starts, self.eval_batch_size, rank, world_size))
 
     def _build_loader(self, names: list[str], sampler: BatchSampler[SegmentBatchIndex]) -> SegmentLoader:
-        device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
-        sessions = [self.sessions[name].to(device) for name in names]
+        sessions = [self.sessions[name].to(self.device) for name in names]
         n_channels, n_units = (
             max(getattr(session, signal).shape[1] for session in self.sessions.values()) for signal in ("lfp", "spikes")
         )
         return SegmentLoader(sessions, sampler, self.length, n_channels, n_units)
-
-    def _seed_and_rank(self) -> tuple[int, int, int]:
-        """Seed, rank and number of processes."""
-        if self.trainer is None:
-            return 0, 0, 1
-        seed = self.trainer.strategy.broadcast(torch.initial_seed())
-        return seed, self.trainer.global_rank, self.trainer.world_size

@@ -47,8 +47,7 @@ def read_sessions(
     """
     cache = cache_dir or root / "cache"
     if source == "simulated":
-        root = simulation_folder(root, settings_json(simulation), "sessions-")
-        write_sessions(simulation, root)
+        root = write_simulated_sessions(simulation, root)
     return [
         cached_entry(
             cache,
@@ -59,6 +58,13 @@ def read_sessions(
         )
         for session_source in [*_makin_sources(spec, root), *_flint_sources(spec, root), *_nwb_sources(spec, root)]
     ]
+
+
+def write_simulated_sessions(simulation: LFPSimulation, root: Path) -> Path:
+    """Writes simulated sessions below the data folder, unless they exist, and returns their folder."""
+    folder = simulation_folder(root, settings_json(simulation), "sessions-")
+    write_sessions(simulation, folder)
+    return folder
 
 
 @dataclass(frozen=True)

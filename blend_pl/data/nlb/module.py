@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import lightning as L
 import torch
 from torch import Tensor
 
+from blend_pl.data.base import NeuralDataModule
 from blend_pl.data.io.generated import simulation_folder
 from blend_pl.data.nlb.archive import locate_files
 from blend_pl.data.nlb.batches import TrialLoader, TrialSampler
@@ -23,7 +23,7 @@ from blend_pl.data.standardize import Standardizer
 from blend_pl.errors import ConfigError, DataError
 
 
-class NLBDataModule(L.LightningDataModule):
+class NLBDataModule(NeuralDataModule):
     """One session, a benchmark set or a user's own, as its spec says.
 
     After `setup` the parts are: "fit" (trials that gradients come from), "selection" (trials that choose the
@@ -45,6 +45,8 @@ class NLBDataModule(L.LightningDataModule):
         cache_dir: folder of binned tensors; None for `root`/cache.
     """
 
+    phase: Literal["val", "test"]
+
     def __init__(
         self,
         spec: SessionSpec,
@@ -59,17 +61,35 @@ class NLBDataModule(L.LightningDataModule):
         holdout: float = 0.2,
         cache_dir: str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(root)
         self.spec, self.bin_ms, self.phase = spec, bin_ms, phase
         self.source, self.simulation = source, simulation
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.selection_split, self.holdout = selection_split, holdout
-        self.root = Path(root)
         self.cache_dir = Path(cache_dir) if cache_dir else self.root / "cache"
         self.subsets: dict[str, SessionTensors] = {}
         self.device_cache: dict[tuple[str, torch.device], SessionTensors] = {}
         if phase == "test" and selection_split == "val":
             raise ConfigError("phase test trains on the val trials too; set data.selection_split to train_holdout")
+
+    def prepare_data(self) -> None:
+        """Simulates the session, or downloads missing files of a session with an archive.
+
+        To predict the test trials, the test file alone is downloaded.
+
+        Raises:
+            DataError: a file cannot be downloaded or written.
+        """
+        if self.subsets:
+            return
+        if self.source == "simulated":
+            self._simulated_folder()
+        elif self.spec.archive is not None:
+            stage = self.trainer.state.fn if self.trainer is not None else None
+            if self._needs_test_file_only(stage):
+                self._locate_test_file()
+            else:
+                self._locate_recordings()
 
     def setup(self, stage: str) -> None:
         """Finds, downloads or simulates the session, and divides its trials; safe in many processes at once.
@@ -81,7 +101,7 @@ class NLBDataModule(L.LightningDataModule):
         """
         if self.subsets:
             return
-        if stage == "predict" and self.phase == "test" and self.spec.files.test is not None:
+        if self._needs_test_file_only(stage):
             self.subsets = {"eval": self._read_test_file()}
             return
         splits = self._read_splits()
@@ -147,20 +167,31 @@ class NLBDataModule(L.LightningDataModule):
         write_session(self.simulation, folder)
         return folder
 
-    def _read_splits(self) -> dict[str, SessionTensors]:
+    def _needs_test_file_only(self, stage: str | None) -> bool:
+        return stage == "predict" and self.phase == "test" and self.spec.files.test is not None
+
+    def _locate_recordings(self) -> tuple[Path, Path | None]:
+        """Returns the train file, and the test file where the phase needs one."""
         files, root = self._session_files()
         if self.phase == "val":
             files = replace(files, test=None)
-        train_file, test_file = locate_files(files, root, self.spec.archive)
+        return locate_files(files, root, self.spec.archive)
+
+    def _locate_test_file(self) -> Path:
+        files, root = self._session_files()
+        assert files.test is not None
+        test_file, _ = locate_files(SessionFiles(files.test), root, self.spec.archive)
+        return test_file
+
+    def _read_splits(self) -> dict[str, SessionTensors]:
+        train_file, test_file = self._locate_recordings()
         recordings = [train_file] if test_file is None else [train_file, test_file]
         return self._cached_splits(
             recordings, self.phase, lambda: read_session(self.spec, train_file, test_file, self.bin_ms, self.phase)
         )
 
     def _read_test_file(self) -> SessionTensors:
-        files, root = self._session_files()
-        assert files.test is not None
-        test_file, _ = locate_files(SessionFiles(files.test), root, self.spec.archive)
+        test_file = self._locate_test_file()
         sessions = self._cached_splits(
             [test_file], "test file", lambda: {"test": read_test_file(self.spec, test_file, self.bin_ms)}
         )
@@ -175,13 +206,10 @@ class NLBDataModule(L.LightningDataModule):
     def _make_loader(
         self, subset: str, batch_size: int, shuffle: bool = False, replicated: bool = False
     ) -> TrialLoader:
-        session, seed, device = self.subsets[subset], 0, torch.device("cpu")
-        rank, world_size = 0, 1
-        if self.trainer is not None:
-            device = self.trainer.strategy.root_device
-            seed = self.trainer.strategy.broadcast(torch.initial_seed())
-            if not replicated:
-                rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        session, device = self.subsets[subset], self.device
+        seed, rank, world_size = self.seed_and_rank()
+        if replicated:
+            rank, world_size = 0, 1
         sampler = TrialSampler(len(session), batch_size, shuffle, seed, rank, world_size)
         standardizer = Standardizer.fit(self.subsets.get("fit", session).behavior)
         # Models that train together have one copy on their device.

@@ -1,0 +1,113 @@
+"""The contract of data modules, on which systems, callbacks and the command line rely."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from blend_pl.data.batch import Batch
+from blend_pl.data.loader import BatchLoader
+from blend_pl.data.signature import Signature
+from blend_pl.errors import ConfigError
+
+
+class NeuralDataModule(L.LightningDataModule, ABC):
+    """Abstract base class of all data modules.
+
+    `prepare_data` downloads or simulates missing files. `setup` reads them; without a preceding `prepare_data` it first
+    does the same, safely in many processes at once. Everything else needs `setup`.
+
+    Args:
+        root: data folder.
+
+    Attributes:
+        phase: names what is scored, for the results.
+    """
+
+    phase: str
+
+    def __init__(self, root: str = "data") -> None:
+        super().__init__()
+        self.root = Path(root)
+
+    @abstractmethod
+    def setup(self, stage: str) -> None:
+        """Reads the recordings and divides them; does nothing when called again.
+
+        Args:
+            stage: "fit", "validate", "test" or "predict".
+
+        Raises:
+            ConfigError: the settings contradict one another or the recordings.
+            DataError: a recording is missing or cannot be used.
+        """
+
+    @property
+    @abstractmethod
+    def signature(self) -> Signature:
+        """Sizes and ids on which a model must agree to run on these data."""
+
+    @property
+    @abstractmethod
+    def selection(self) -> str:
+        """Describes how the checkpoint is selected, for the results."""
+
+    @property
+    @abstractmethod
+    def eval_has_behavior(self) -> bool:
+        """Whether the evaluated data have behavior, which a behavior teacher needs as input."""
+
+    @abstractmethod
+    def train_dataloader(self) -> BatchLoader[Any, Batch]:
+        """Returns this rank's training batches, in an order drawn each epoch."""
+
+    @abstractmethod
+    def val_dataloader(self) -> BatchLoader[Any, Batch]:
+        """Returns this rank's batches for the selection of the checkpoint."""
+
+    @abstractmethod
+    def test_dataloader(self) -> Any:
+        """Returns this rank's batches for `test`: one loader or several."""
+
+    @abstractmethod
+    def predict_dataloader(self) -> BatchLoader[Any, Batch]:
+        """Returns this rank's batches for `predict`.
+
+        Raises:
+            ConfigError: nothing can be predicted for these data.
+        """
+
+    @abstractmethod
+    def calibration_dataloader(self) -> BatchLoader[Any, Batch]:
+        """Returns training batches in a fixed order, the same on every rank."""
+
+    def true_rates(self, subset: str) -> Tensor | None:
+        """Returns the rates that generated a subset's spikes, or None if they are not known."""
+        return None
+
+    @property
+    def device(self) -> torch.device:
+        """The device on which batches are served: the trainer's, or the CPU without a trainer."""
+        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+
+    def seed_and_rank(self) -> tuple[int, int, int]:
+        """Returns the run's seed, equal on all ranks, the rank, and the number of ranks."""
+        if self.trainer is None:
+            return 0, 0, 1
+        seed = self.trainer.strategy.broadcast(torch.initial_seed())
+        return seed, self.trainer.global_rank, self.trainer.world_size
+
+
+def datamodule_of(trainer: L.Trainer) -> NeuralDataModule:
+    """Returns the trainer's data module.
+
+    Raises:
+        ConfigError: the trainer has none.
+    """
+    datamodule = getattr(trainer, "datamodule", None)
+    if datamodule is None:
+        raise ConfigError("the trainer has no data module; pass one, as in trainer.fit(system, datamodule=...)")
+    return datamodule
