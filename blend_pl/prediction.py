@@ -15,7 +15,7 @@ from blend_pl.data.nlb.session import SessionTensors
 from blend_pl.errors import DataError
 from blend_pl.metrics import PsthR2, VelocityR2
 from blend_pl.runs.folder import BEST_CHECKPOINT, CHECKPOINT_DIR
-from blend_pl.runs.results import read_results
+from blend_pl.runs.results import Results
 from blend_pl.systems.checkpoint import load_system
 
 
@@ -99,11 +99,11 @@ def load_datamodule(run: Path) -> NLBDataModule:
     Raises:
         DataError: the run has no results, or its settings do not fit this version.
     """
-    config = read_results(run)["config"]
+    results = Results.read(run)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningDataModule, "data")
     try:
-        datamodule = parser.instantiate_classes(parser.parse_object({"data": _resolve_paths(run, config)})).data
+        datamodule = parser.instantiate_classes(parser.parse_object({"data": _resolve_paths(run, results)})).data
     except ArgumentError as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"the data settings of {run} do not fit this version: {reason}; run it again") from error
@@ -112,9 +112,9 @@ def load_datamodule(run: Path) -> NLBDataModule:
     return datamodule
 
 
-def _resolve_paths(run: Path, config: dict[str, Any]) -> dict[str, Any]:
+def _resolve_paths(run: Path, results: Results) -> dict[str, Any]:
     """The data settings, with a relative data folder taken from where `fit` was called, if it is still there."""
-    data, output = config["data"], Path(config["output"])
+    data, output = results.data_config, results.output
     output_dir = run.resolve().parents[1]
     if output.is_absolute() or output_dir.parts[-len(output.parts) :] != output.parts:
         return data

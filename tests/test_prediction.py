@@ -8,7 +8,7 @@ from helpers.cli import SIMULATION, fit
 from blend_pl.errors import DataError, TeacherError
 from blend_pl.metrics.nlb import evaluate_rates
 from blend_pl.prediction import predict
-from blend_pl.runs.results import read_results
+from blend_pl.runs.results import Results
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def run(folder: Path) -> Path:
 def test_rates_have_the_scores_of_the_run(run: Path) -> None:
     prediction = predict(run)
     scores = evaluate_rates(prediction.train, prediction.session, (prediction.train_rates, prediction.rates))
-    assert scores == pytest.approx(read_results(run)["scores"], abs=1e-6)
+    assert scores == pytest.approx(Results.read(run).scores, abs=1e-6)
 
 
 def test_another_checkpoint_can_be_asked_for(run: Path) -> None:
@@ -44,7 +44,7 @@ def test_decoded_velocity_has_the_score_of_the_run(run: Path) -> None:
     assert velocity is not None
     error, total = true - velocity.flatten(0, 1), true - true.mean(0)
     r2 = (1 - error.square().sum(0) / total.square().sum(0)).mean()
-    assert float(r2) == pytest.approx(read_results(run)["scores"]["vel_r2"], abs=1e-6)
+    assert float(r2) == pytest.approx(Results.read(run).scores["vel_r2"], abs=1e-6)
 
 
 def test_psth_is_the_mean_over_trials_of_a_condition(run: Path) -> None:
@@ -65,7 +65,7 @@ def test_data_of_another_session_are_refused(run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     (copy / "checkpoints").mkdir(parents=True)
     (copy / "checkpoints/best.ckpt").write_bytes((run / "checkpoints/best.ckpt").read_bytes())
-    results = read_results(run)
+    results = json.loads((run / "results.json").read_text())
     results["config"]["data"]["init_args"] |= {"bin_ms": 10, "root": str(tmp_path)}
     (copy / "results.json").write_text(json.dumps(results))
     with pytest.raises(DataError, match=r"was trained on .*20 ms.*now .*10 ms"):
@@ -73,7 +73,7 @@ def test_data_of_another_session_are_refused(run: Path, tmp_path: Path) -> None:
 
 
 def test_settings_that_no_longer_fit_are_refused(run: Path, tmp_path: Path) -> None:
-    results = read_results(run)
+    results = json.loads((run / "results.json").read_text())
     results["config"]["data"]["init_args"]["colour"] = "red"
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/best.ckpt").write_bytes((run / "checkpoints/best.ckpt").read_bytes())

@@ -16,7 +16,7 @@ from blend_pl.errors import ConfigError, first_parser_error
 from blend_pl.metrics.nlb import NLBScores, evaluate_rates
 from blend_pl.report import print_scores
 from blend_pl.runs.folder import config_fingerprint, create_run_dir
-from blend_pl.runs.results import write_results
+from blend_pl.runs.results import BASELINE, Results
 
 METHODS: dict[str, FitFunction] = {"smoothing": fit_linear, "glm": fit_poisson}
 """By the last word of their names."""
@@ -72,16 +72,16 @@ def fit_baselines(config: str, output: str = "runs", seeds: list[int] = [0], dat
             }
             run_fingerprint = config_fingerprint(resolved)
             run_dir = create_run_dir(Path(output) / name / f"seed{seed}-{run_fingerprint}")
-            write_results(
-                run_dir,
+            Results(
                 name=name,
+                role=BASELINE,
                 session=datamodule.spec.name,
                 seed=seed,
                 fingerprint=run_fingerprint,
                 phase=datamodule.phase,
                 selection=datamodule.selection,
                 selected={},
-                teachers=[],
+                teachers=(),
                 checkpoint=None,
                 epoch=None,
                 cost=None,
@@ -89,7 +89,7 @@ def fit_baselines(config: str, output: str = "runs", seeds: list[int] = [0], dat
                 scores=scores,
                 oracle=oracle,
                 config=resolved,
-            )
+            ).write(run_dir)
         print_scores(name, scores, oracle, Path(output) / name)
 
 

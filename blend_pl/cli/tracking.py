@@ -18,7 +18,7 @@ from blend_pl.errors import ConfigError
 from blend_pl.report.command import draw_run_figures
 from blend_pl.report.tables import SCORE_LABELS
 from blend_pl.runs.folder import CONFIG_FILE
-from blend_pl.runs.results import RESULTS_FILE, read_results
+from blend_pl.runs.results import RESULTS_FILE, Results
 
 WANDB_LOGGER = "lightning.pytorch.loggers.WandbLogger"
 
@@ -88,10 +88,10 @@ def log_results(loggers: Sequence[Logger], run: Path) -> None:
         # Here, so that others need no W&B.
         import wandb
 
-        results = read_results(run)
-        oracle = results["oracle"] or {}
-        rows = [[SCORE_LABELS.get(key, key), score, oracle.get(key)] for key, score in results["scores"].items()]
-        logger.log_metrics(results["selected"])
+        results = Results.read(run)
+        oracle = results.oracle or {}
+        rows = [[SCORE_LABELS.get(key, key), score, oracle.get(key)] for key, score in results.scores.items()]
+        logger.log_metrics(results.selected)
         if rows:
             logger.log_table("results", columns=["score", "value", "true rates"], data=rows)
         with TemporaryDirectory() as folder:
@@ -99,11 +99,18 @@ def log_results(loggers: Sequence[Logger], run: Path) -> None:
                 kind = picture.path.stem.rpartition("-")[2]
                 logger.log_image(f"figures/{kind}", [str(picture.path)], caption=[picture.caption])
             artifact = wandb.Artifact(
-                re.sub(r"[^\w.-]", "-", results["name"]),
+                re.sub(r"[^\w.-]", "-", results.name),
                 type="model",
-                metadata={key: results[key] for key in ("session", "seed", "fingerprint", "selected", "scores")},
+                metadata={
+                    "session": results.session,
+                    "seed": results.seed,
+                    "fingerprint": results.fingerprint,
+                    "selected": results.selected,
+                    "scores": results.scores,
+                },
             )
-            for path in (run / results["checkpoint"], run / CONFIG_FILE, run / RESULTS_FILE):
+            assert results.checkpoint is not None
+            for path in (run / results.checkpoint, run / CONFIG_FILE, run / RESULTS_FILE):
                 artifact.add_file(str(path), policy="immutable")
             logger.experiment.log_artifact(artifact, aliases=["latest", run.name])
             # Another fit of this process begins another run.

@@ -43,7 +43,7 @@ from blend_pl.runs.folder import (
     lock_run,
     run_dir_of,
 )
-from blend_pl.runs.results import RESULTS_FILE, write_results
+from blend_pl.runs.results import RESULTS_FILE, Cost, Results, derive_role
 from blend_pl.runs.teachers import resolve_teachers
 from blend_pl.systems import NeuralSystem
 from blend_pl.systems.base import stored_signature
@@ -292,23 +292,24 @@ class BlendCLI(LightningCLI):
         if not self.trainer.is_global_zero:
             return
         config = self.settings
-        write_results(
-            self.run_dir,
+        results = Results(
             name=config["name"],
+            role=derive_role(config),
             session=config["data"]["init_args"]["spec"]["name"],
             seed=config["seed_everything"],
             fingerprint=self.fingerprint,
             phase=self.datamodule.phase,
             selection=self.datamodule.selection,
-            teachers=self.teachers,
+            teachers=tuple(self.teachers),
             checkpoint=f"{CHECKPOINT_DIR}/{checkpoint.name}",
             epoch=epoch,
             selected={best_score_key(self.trainer.checkpoint_callback.monitor): selection_score},
             scores=scores,
             oracle=oracle,
-            cost=cost,
+            cost=Cost.from_json(cost) if cost else None,
             config=config,
         )
+        results.write(self.run_dir)
         tracking.log_results(self.trainer.loggers, self.run_dir)
 
     def _print_scores(self) -> Evaluation | None:

@@ -14,7 +14,7 @@ from blend_pl.export.trial_program import select_session
 from blend_pl.export.writer import write_programs
 from blend_pl.models import NeuPRINT
 from blend_pl.runs.folder import BEST_CHECKPOINT, CHECKPOINT_DIR
-from blend_pl.runs.results import read_results
+from blend_pl.runs.results import Results
 from blend_pl.systems import NeuralSystem
 from blend_pl.systems.checkpoint import load_system
 from blend_pl.utils.files import atomic_folder
@@ -55,14 +55,14 @@ def export(
         raise ConfigError(f"--steps is {steps}; it must be at least 1")
     if folder.exists():
         raise ConfigError(f"{folder} exists; remove it, or choose another folder with --output")
-    results = read_results(run_dir)
+    results = Results.read(run_dir)
     student = load_student(run_dir, checkpoint)
     with atomic_folder(folder) as temporary:
         program_info = write_programs(student, session, temporary, steps)
         description = {
-            "name": results["name"],
-            "fingerprint": results["fingerprint"],
-            "seed": results["seed"],
+            "name": results.name,
+            "fingerprint": results.fingerprint,
+            "seed": results.seed,
             "checkpoint": f"{CHECKPOINT_DIR}/{checkpoint}",
             **_describe_session(student.signature, session),
             **program_info,
@@ -71,7 +71,7 @@ def export(
             "versions": {package: metadata.version(package) for package in VERSIONED_PACKAGES},
         }
         (temporary / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n")
-    print(f"exported {results['name']} to {folder}")
+    print(f"exported {results.name} to {folder}")
     for line in _summary_lines(description):
         print(f"  {line}")
 

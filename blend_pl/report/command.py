@@ -283,9 +283,7 @@ def _drawn_experiments(comparison: Comparison, seed: int) -> list[ExperimentResu
     """Experiments with that seed: baseline, teacher, students and the control, as many as can be told apart."""
     # A plain baseline has no checkpoint to predict from.
     available = [
-        e
-        for e in comparison.experiments
-        if any(run.seed == seed and run.results.get("checkpoint", True) for run in e.runs)
+        e for e in comparison.experiments if any(run.seed == seed and run.results.has_network for run in e.runs)
     ]
     control = [experiment for experiment in available if experiment.role == SELF_DISTILLED][:1]
     return [e for e in available if e.role != SELF_DISTILLED][: MAX_VARIANTS - len(control)] + control

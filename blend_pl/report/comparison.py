@@ -6,12 +6,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 from blend_pl.errors import DataError
 from blend_pl.report.test_scores import SCORE_TEST_COMMAND, ReleasedScores, read_test_scores
 from blend_pl.runs.folder import find_runs
-from blend_pl.runs.results import RESULTS_FILE, read_results
+from blend_pl.runs.results import DATA_SETTINGS, Results
 
 BASELINE, TEACHER, PRIVILEGED, STUDENT, SELF_DISTILLED, OTHER = ROLES = (
     *("baseline", "teacher", "reference", "student", "self", "other"),
@@ -24,34 +23,17 @@ PRIVILEGED_SUFFIXES = ("finetuned", "multimodal")
 SINGLE_SESSION_SUFFIX = "_ss_lfp"
 """What experiments on many sessions are held against: a network for each, on its own LFP."""
 
-DATA_SETTINGS = (
-    *("spec", "bin_ms", "phase", "source", "simulation", "selection_split", "holdout"),
-    *("held_out", "length", "split", "split_seed"),
-)
-"""Settings of the data module that decide which trials are scored, and what is known about them."""
-
-TRAINER_SETTINGS = ("max_epochs", "max_steps", "gradient_clip_val", "precision")
-"""Settings of the trainer that decide what is learnt, whatever machine it runs on."""
-
 
 @dataclass(frozen=True)
 class FinishedRun:
     """A finished run: its folder and what its results.json holds."""
 
     path: Path
-    results: dict[str, Any]
+    results: Results
 
     @property
     def seed(self) -> int:
-        return int(self.results["seed"])
-
-    @property
-    def n_teachers(self) -> int:
-        return len(self.results.get("teachers") or [])
-
-    @property
-    def data_settings(self) -> dict[str, Any]:
-        return {key: self.results["config"]["data"]["init_args"].get(key) for key in DATA_SETTINGS}
+        return self.results.seed
 
     @cached_property
     def released_scores(self) -> ReleasedScores | None:
@@ -60,24 +42,15 @@ class FinishedRun:
         Raises:
             DataError: that file is damaged.
         """
-        return read_test_scores(self.path) if self.results["phase"] == "test" else None
+        return read_test_scores(self.path) if self.results.phase == "test" else None
 
     @property
     def scores(self) -> dict[str, float] | None:
         """Its scores by name; None for a run of phase test that has not been scored, for it sees no targets."""
-        if self.results["phase"] != "test":
-            return self.results["scores"]
+        if self.results.phase != "test":
+            return self.results.scores
         # A file of one's own may hold the targets of its test trials.
-        return self.released_scores.scores if self.released_scores else self.results["scores"] or None
-
-    @property
-    def settings_key(self) -> str:
-        """What runs that differ in their seed alone have in common; places and machines do not count."""
-        config = self.results["config"]
-        distillation = {**((config.get("distillation") or {}).get("init_args") or {}), "teacher": self.n_teachers}
-        trainer = {key: config.get("trainer", {}).get(key) for key in TRAINER_SETTINGS}
-        batch_size = config["data"]["init_args"].get("batch_size")
-        return json.dumps([config.get("model"), self.data_settings, batch_size, distillation, trainer], sort_keys=True)
+        return self.released_scores.scores if self.released_scores else self.results.scores or None
 
 
 @dataclass(frozen=True)
@@ -108,7 +81,7 @@ class ExperimentResults:
             return suffix
         if suffix in PRIVILEGED_SUFFIXES:
             return PRIVILEGED
-        return STUDENT if self.runs[0].n_teachers else OTHER
+        return STUDENT if self.runs[0].results.teachers else OTHER
 
     @property
     def n_scored_seeds(self) -> int:
@@ -121,7 +94,7 @@ class ExperimentResults:
 
     def oracle_fractions(self, name: str) -> dict[int, float]:
         """A score as a fraction of the true rates' score by seed, where those are known."""
-        oracles = {run.seed: (run.results.get("oracle") or {}).get(name, 0.0) for run in self.runs}
+        oracles = {run.seed: (run.results.oracle or {}).get(name, 0.0) for run in self.runs}
         return {seed: score / oracles[seed] for seed, score in self.scores_by_seed(name).items() if oracles[seed] > 0}
 
 
@@ -153,7 +126,7 @@ class Comparison:
     @property
     def simulated(self) -> bool:
         """Whether the session is simulated, whatever its name."""
-        return self.experiments[0].runs[0].data_settings["source"] == "simulated"
+        return self.experiments[0].runs[0].results.is_simulated
 
     def display_name(self, experiment: ExperimentResults) -> str:
         """An experiment's name without the words that all begin with; its last word is always kept."""
@@ -186,14 +159,10 @@ def compare_runs(folders: Sequence[Path]) -> list[Comparison]:
         DataError: a folder holds no finished run, or results are damaged.
     """
     groups: dict[str, list[FinishedRun]] = {}
-    for run in (FinishedRun(path, read_results(path)) for path in find_runs(folders)):
-        results = run.results
-        try:
-            key = [results["session"], results["phase"], results["selection"], run.data_settings]
-            _ = results["name"], results["scores"], results["date"], run.seed, run.settings_key
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{run.path / RESULTS_FILE} lacks {error}; run that experiment again") from error
-        groups.setdefault(json.dumps(key, sort_keys=True), []).append(run)
+    for path in find_runs(folders):
+        results = Results.read(path)
+        key = [results.session, results.phase, results.selection, results.data_settings]
+        groups.setdefault(json.dumps(key, sort_keys=True), []).append(FinishedRun(path, results))
     comparisons = [_build_comparison(runs) for runs in groups.values()]
     return [_note_duplicates(comparison, comparisons[:index]) for index, comparison in enumerate(comparisons)]
 
@@ -201,17 +170,17 @@ def compare_runs(folders: Sequence[Path]) -> list[Comparison]:
 def _build_comparison(runs: list[FinishedRun]) -> Comparison:
     by_name: dict[str, list[FinishedRun]] = {}
     for run in runs:
-        by_name.setdefault(run.results["name"], []).append(run)
+        by_name.setdefault(run.results.name, []).append(run)
     notes: list[str] = []
     experiments = [_build_experiment(name, named_runs, notes) for name, named_runs in by_name.items()]
     experiments.sort(key=lambda experiment: ROLES.index(experiment.role))
     notes += _test_score_notes(experiments)
-    first_run = runs[0]
+    results = runs[0].results
     return Comparison(
-        first_run.results["session"],
-        first_run.results["phase"],
-        first_run.results["selection"],
-        first_run.data_settings["bin_ms"],
+        results.session,
+        results.phase,
+        results.selection,
+        results.bin_ms,
         tuple(experiments),
         tuple(notes),
     )
@@ -257,15 +226,15 @@ def _note_duplicates(comparison: Comparison, earlier: list[Comparison]) -> Compa
     duplicate = next((other for other in earlier if other.title == comparison.title), None)
     if duplicate is None:
         return comparison
-    data_settings = [other.experiments[0].runs[0].data_settings for other in (comparison, duplicate)]
+    data_settings = [other.experiments[0].runs[0].results.data_settings for other in (comparison, duplicate)]
     differing_keys = ", ".join(key for key in DATA_SETTINGS if data_settings[0][key] != data_settings[1][key])
     note = f"Not comparable with the table of the same title above, for data settings differ: {differing_keys}."
     return replace(comparison, notes=(note, *comparison.notes))
 
 
 def _build_experiment(name: str, runs: list[FinishedRun], notes: list[str]) -> ExperimentResults:
-    runs = sorted(runs, key=lambda run: run.results["date"])
-    matching_runs = [run for run in runs if run.settings_key == runs[-1].settings_key]
+    runs = sorted(runs, key=lambda run: run.results.date)
+    matching_runs = [run for run in runs if run.results.settings_key == runs[-1].results.settings_key]
     if len(matching_runs) < len(runs):
         notes.append(
             f"{name}: {len(runs) - len(matching_runs)} run(s) left out, for their settings differ from the latest run's."

@@ -144,5 +144,4 @@ def html_table(table: Table) -> str:
 def _run_lines(section: Section) -> Iterator[str]:
     for experiment in section.comparison.experiments:
         for run in experiment.runs:
-            commit = run.results.get("commit") or "unknown"
-            yield f"{run.path} (seed {run.seed}, {run.results['date']}, commit {commit})"
+            yield f"{run.path} (seed {run.seed}, {run.results.date}, commit {run.results.commit or 'unknown'})"

@@ -37,9 +37,9 @@ def scored_sessions(comparison: Comparison) -> list[str]:
     return sorted(names, key=lambda name: name in held_out_names)
 
 
-def held_out_sessions(comparison: Comparison) -> list[str]:
+def held_out_sessions(comparison: Comparison) -> tuple[str, ...]:
     """Names of the sessions that no distillation has met."""
-    return comparison.experiments[0].runs[0].data_settings.get("held_out") or []
+    return comparison.experiments[0].runs[0].results.held_out_sessions
 
 
 def session_table(comparison: Comparison) -> Table:
@@ -64,8 +64,7 @@ def session_table(comparison: Comparison) -> Table:
 
 
 def _model_input(experiment: ExperimentResults) -> str:
-    model = experiment.runs[0].results["config"]["model"]["class_path"]
-    return MODEL_INPUTS.get(model.rpartition(".")[2], "LFP")
+    return MODEL_INPUTS.get(experiment.runs[0].results.system_class, "LFP")
 
 
 def _mean_over_sessions(experiment: ExperimentResults, sessions: list[str]) -> str:
@@ -92,8 +91,7 @@ def session_caveats(comparison: Comparison) -> Iterator[str]:
     """How sessions are divided, which decides how optimistic scores are."""
     if not scored_sessions(comparison):
         return
-    data = comparison.experiments[0].runs[0].data_settings
-    if data.get("split") == "random":
+    if comparison.experiments[0].runs[0].results.has_random_split:
         yield (
             "Segments were divided at random, as published: training segments surround those that are scored. "
             "--data.split blocks scores a stretch of time without training neighbours."

@@ -95,11 +95,11 @@ def cost_table(comparison: Comparison) -> Table:
     header = ["experiment", "parameters", "s / step", "peak memory (MB)"]
     rows = []
     for experiment in comparison.experiments:
-        costs = [run.results["cost"] for run in experiment.runs if run.results.get("cost")]
+        costs = [run.results.cost for run in experiment.runs if run.results.cost]
         if costs:
-            parameters, seconds, memory = (
-                fmean(cost[key] for cost in costs) for key in ("parameters", "seconds_per_step", "peak_bytes")
-            )
+            parameters = fmean(cost.parameters for cost in costs)
+            seconds = fmean(cost.seconds_per_step for cost in costs)
+            memory = fmean(cost.peak_bytes for cost in costs)
             rows.append([experiment.name, f"{parameters:,.0f}", f"{seconds:.3f}", f"{memory / 1e6:,.0f}"])
     return Table(header, rows)
 

@@ -9,7 +9,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from blend_pl.errors import ConfigError, DataError, TeacherError
-from blend_pl.runs.results import RESULTS_FILE, read_results
+from blend_pl.runs.results import RESULTS_FILE, Results
 from blend_pl.utils.files import remove_partial_files, write_error
 
 CONFIG_FILE = "config.yaml"
@@ -25,10 +25,11 @@ FINGERPRINT_EXCLUDED_KEYS = (
     "ckpt_path",
     "weights_only",
     "name",
+    "role",
     "teacher_args",
     "resume",
 )
-"""Settings that say where a run writes or continues, not what it is."""
+"""Settings that label a run or say where it writes or continues, and do not change what it computes."""
 
 
 def config_fingerprint(config: dict[str, Any]) -> str:
@@ -103,7 +104,7 @@ def find_finished_run(experiment: Path, fingerprint: str) -> Path | None:
     for results in sorted(experiment.glob(f"*/{RESULTS_FILE}")):
         run = results.parent
         try:
-            stored_fingerprint = read_results(run).get("fingerprint")
+            stored_fingerprint = Results.read(run).fingerprint
         except DataError:
             # A damaged neighbour is no reason to stop: at worst this run is trained again.
             continue

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pydoc import locate
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from blend_pl.data.nlb.session import SessionTensors
 from blend_pl.errors import ConfigError, DataError, TeacherError
 from blend_pl.prediction import load_datamodule, predict
 from blend_pl.runs.folder import find_runs
-from blend_pl.runs.results import RESULTS_FILE, read_results
+from blend_pl.runs.results import RESULTS_FILE, Results
 from blend_pl.submission.layout import SessionSplits
 
 
@@ -47,23 +46,21 @@ class SubmittedRun:
             ConfigError: the run is a baseline without a network.
             DataError: the results are damaged or incomplete.
         """
-        results: dict[str, Any] = read_results(run_dir)
-        try:
-            if results["checkpoint"] is None:
-                raise ConfigError(f"{run_dir} is a baseline without a checkpoint; name runs of networks")
-            data = results["config"]["data"]["init_args"]
-            system_class = locate(results["config"]["model"]["class_path"])
-            return cls(
-                path=run_dir,
-                session=results["session"],
-                bin_ms=int(data["bin_ms"]),
-                phase=results["phase"],
-                simulated=data.get("source") == "simulated",
-                selected_checkpoint=Path(results["checkpoint"]).name,
-                is_teacher=getattr(system_class, "requires_privileged", False),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{run_dir / RESULTS_FILE} lacks {error}; run the experiment again") from error
+        results = Results.read(run_dir)
+        if results.checkpoint is None:
+            raise ConfigError(f"{run_dir} is a baseline without a checkpoint; name runs of networks")
+        if results.bin_ms is None:
+            raise DataError(f"{run_dir / RESULTS_FILE} lacks a bin width; name runs on sessions of NLB'21")
+        system_class = locate(results.system_class_path)
+        return cls(
+            path=run_dir,
+            session=results.session,
+            bin_ms=results.bin_ms,
+            phase=results.phase,
+            simulated=results.is_simulated,
+            selected_checkpoint=Path(results.checkpoint).name,
+            is_teacher=getattr(system_class, "requires_privileged", False),
+        )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Event
 
 from blend_pl.errors import DataError, TrainingInterrupted
-from blend_pl.runs.results import RESULTS_FILE, read_results
+from blend_pl.runs.results import RESULTS_FILE, Results
 from blend_pl.sweep.journal import Claim, Journal
 from blend_pl.utils.heartbeat import HEARTBEAT_S
 from blend_pl.utils.signals import TERMINATION_SIGNALS
@@ -92,8 +92,8 @@ def _trial_command(claims: Sequence[Claim], journal: Journal, output: Path) -> l
 
 def _outcome(claim: Claim, journal: Journal, status: int) -> float | TrialFailed:
     try:
-        value = float(read_results(journal.trial_dir(claim.number))["selected"][journal.sweep.metric])
-    except (DataError, KeyError, TypeError):
+        value = float(Results.read(journal.trial_dir(claim.number)).selected[journal.sweep.metric])
+    except (DataError, KeyError):
         return TrialFailed(f"exit status {status}" if status else f"it left no results with {journal.sweep.metric}")
     return value if math.isfinite(value) else TrialFailed(f"its {journal.sweep.metric} is {value}")
 

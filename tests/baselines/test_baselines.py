@@ -20,7 +20,7 @@ from blend_pl.data.nlb.session import SessionTensors
 from blend_pl.errors import BlendError, ConfigError, DataError
 from blend_pl.metrics.nlb import evaluate_rates
 from blend_pl.report.comparison import compare_runs
-from blend_pl.runs.results import read_results
+from blend_pl.runs.results import BASELINE, Results
 
 BOTH = pytest.mark.parametrize("regression", [fit_linear, fit_poisson])
 
@@ -163,11 +163,11 @@ class TestCommand:
         assert [e.name for e in table.experiments] == ["simulated_baseline", "simulated_glm", "simulated_smoothing"]
         assert [run.seed for run in table.experiments[1].runs] == [1, 2]
         assert table.experiments[1].scores_by_seed("co_bps")[1] == table.experiments[1].scores_by_seed("co_bps")[2]
-        results, of_network = read_results(table.experiments[1].runs[0].path), read_results(network)
-        assert results.keys() >= of_network.keys()
-        assert results["oracle"] == of_network["oracle"]
-        assert results["scores"].keys() == of_network["scores"].keys()
-        assert results["config"]["data"] == of_network["config"]["data"]
+        results, of_network = table.experiments[1].runs[0].results, Results.read(network)
+        assert results.role == of_network.role == BASELINE
+        assert results.oracle == of_network.oracle
+        assert results.scores.keys() == of_network.scores.keys()
+        assert results.data_config == of_network.data_config
 
         run_command(["report", str(tmp_path / "runs")])
         assert "simulated_glm" in (tmp_path / "runs/report/report.md").read_text()
@@ -178,10 +178,10 @@ class TestCommand:
         plain(path, f"--output={tmp_path}", *write_set(path, tmp_path / "data"), "--data.bin_ms=20")
         for method in ("smoothing", "glm"):
             (folder,) = (tmp_path / f"{name}_{method}").iterdir()
-            results = read_results(folder)
-            assert results["oracle"] is None
-            assert "co_bps" in results["scores"]
-            assert all(np.isfinite(value) for value in results["scores"].values())
+            results = Results.read(folder)
+            assert results.oracle is None
+            assert "co_bps" in results.scores
+            assert all(np.isfinite(value) for value in results.scores.values())
 
     def test_a_data_file_gives_its_own_name(self, tmp_path: Path) -> None:
         file = tmp_path / "my_session.yaml"

@@ -25,7 +25,7 @@ from blend_pl.export import command
 from blend_pl.export.program import check_tolerance, max_relative_error
 from blend_pl.export.writer import write_programs
 from blend_pl.models import LFADS, NDT, STNDT, Encoding, NeuPRINT
-from blend_pl.runs.results import read_results
+from blend_pl.runs.results import Results
 from blend_pl.systems import LFPStudent, MultiSessionSystem, NeuralSystem, SingleSessionStudent, Teacher
 from blend_pl.systems.checkpoint import load_system
 
@@ -144,12 +144,12 @@ def test_unknown_session_raises(name: str | None, message: str, tmp_path: Path) 
 def test_causal_student_of_noncausal_teacher_exports_streaming_program(tmp_path: Path) -> None:
     data = [f"--data.root={tmp_path / 'data'}", *SIMULATION]
     trained = fit("simulated_causal_hard", tmp_path / "runs", *data, teacher_args())
-    (teacher,) = read_results(trained)["teachers"]
+    (teacher,) = Results.read(trained).teachers
     systems = [load_system(path) for path in (Path(teacher), trained / "checkpoints" / "best.ckpt")]
     assert [bool(system.backbone.window.allowed.triu(1).any()) for system in systems] == [True, False]
     run_command(["export", str(trained), "--output", str(tmp_path / "exported"), "--steps", "20"])
     description = json.loads((tmp_path / "exported" / "export.json").read_text())
-    assert description["fingerprint"] == read_results(trained)["fingerprint"]
+    assert description["fingerprint"] == Results.read(trained).fingerprint
     assert {*description["programs"]} == {"student", "student_step"}
 
 

@@ -13,7 +13,7 @@ from blend_pl.multirun import training
 from blend_pl.multirun.build import build_experiment
 from blend_pl.multirun.candidate import Candidate
 from blend_pl.runs.folder import find_runs
-from blend_pl.runs.results import read_results
+from blend_pl.runs.results import Results
 
 EXACT = [
     *SIMULATION,
@@ -53,12 +53,12 @@ def many(name: str, output: Path, points: list[dict[str, Any]], *arguments: str,
 
 def alike(first: Path, second: Path) -> None:
     """Two runs that differ in nothing but rounding and what they cost."""
-    one, two = read_results(first), read_results(second)
-    assert one.keys() == two.keys()
+    one, two = Results.read(first), Results.read(second)
+    assert [value is None for value in vars(one).values()] == [value is None for value in vars(two).values()]
     for part in ("selected", "scores"):
-        assert one[part] == pytest.approx(two[part], rel=1e-6, abs=1e-8)
+        assert getattr(one, part) == pytest.approx(getattr(two, part), rel=1e-6, abs=1e-8)
     for part in ("name", "session", "seed", "fingerprint", "phase", "selection", "epoch"):
-        assert one[part] == two[part]
+        assert getattr(one, part) == getattr(two, part)
     for part in ("config.yaml", "checkpoints/best.ckpt", "version_*/metrics.csv"):
         assert [*first.glob(part)]
 
@@ -72,7 +72,7 @@ def test_students_are_those_of_fit(data: str, tmp_path: Path) -> None:
     shared = [*EXACT, data, f"--distillation.teacher={teacher}"]
     together = many("simulated_hard", tmp_path / "together", points, *shared, seeds=[2])
     assert len(together) == 2
-    assert all(read_results(run_dir)["cost"]["members"] == 2 for run_dir in together.values())
+    assert all(Results.read(run_dir).cost.members == 2 for run_dir in together.values())
     for point in points:
         options = [f"--{name}={value}" for name, value in point.items()]
         alone = fit("simulated_hard", tmp_path / "alone", *shared, "--seed_everything=2", *options)
@@ -90,14 +90,14 @@ def test_teachers_are_those_of_fit_and_found(data: str, tmp_path: Path) -> None:
     again = many("simulated_teacher", tmp_path, [{}], *EXACT, data, seeds=[1, 2])
     assert {name: (run_dir / "results.json").read_text() for name, run_dir in again.items()} == before
     student = fit("simulated_hard", tmp_path, *EXACT, data, "--seed_everything=1", teacher_args(*EXACT))
-    assert Path(read_results(student)["teachers"][0]).parents[1] in together.values()
+    assert Path(Results.read(student).teachers[0]).parents[1] in together.values()
 
 
 def test_one_stops_and_the_others_go_on(data: str, tmp_path: Path) -> None:
     points = [{"early_stopping.patience": 1, "early_stopping.min_delta": 10.0}, {"model.optimizer.lr": 0.001}]
     runs = many("simulated_baseline", tmp_path, points, *EXACT, data)
     epochs = {
-        read_results(run_dir)["config"]["early_stopping"]["patience"]: read_results(run_dir)["epoch"]
+        Results.read(run_dir).config["early_stopping"]["patience"]: Results.read(run_dir).epoch
         for run_dir in runs.values()
     }
     assert epochs.pop(1) == 2
@@ -117,7 +117,7 @@ def test_a_run_that_fails_stops_no_other_and_doubles_are_one(data: str, tmp_path
     with pytest.raises(ConfigError, match=r"^2 runs failed: .*hold NaN.*; masking.ratio is a share"):
         many("simulated_baseline", tmp_path, points, *EXACT, *rest, data, seeds=[1, 1])
     runs = find_runs([tmp_path / "simulated_baseline"])
-    assert [read_results(run_dir)["cost"]["members"] for run_dir in runs] == [3, 3]
+    assert [Results.read(run_dir).cost.members for run_dir in runs] == [3, 3]
 
 
 @pytest.mark.slow
@@ -138,7 +138,7 @@ def test_all_have_stopped_and_the_command_is_ended(data: str, tmp_path: Path, mo
     with monkeypatch.context() as patch:
         patch.setattr(training, "_train_stack", kill)
         runs = many("simulated_baseline", tmp_path, points, *EXACT, data)
-    assert [read_results(run_dir)["epoch"] for run_dir in runs.values()] == [2, 2]
+    assert [Results.read(run_dir).epoch for run_dir in runs.values()] == [2, 2]
     assert not [*tmp_path.glob("*/*/trained.json"), *tmp_path.glob("multirun/*")]
 
 
@@ -193,7 +193,7 @@ def test_other_architectures_train_one_after_another(data: str, tmp_path: Path, 
         "simulated_baseline", tmp_path, [{"model.backbone.layers": 1}, {"model.backbone.layers": 2}], *EXACT, data
     )
     assert len(runs) == 2
-    assert all("members" not in read_results(run_dir)["cost"] for run_dir in runs.values())
+    assert all(Results.read(run_dir).cost.members is None for run_dir in runs.values())
 
 
 @pytest.mark.slow
@@ -201,7 +201,7 @@ def test_spatiotemporal_students_are_those_of_fit(data: str, tmp_path: Path) -> 
     points = [{}, {"model.optimizer.lr": 0.001, "model.backbone.context_forward": 1}]
     shared = [*EXACT, data, "--model.backbone.contrast.weight=0"]
     together = many("simulated_stndt_baseline", tmp_path, points, *shared)
-    assert [read_results(run_dir)["cost"]["members"] for run_dir in together.values()] == [2, 2]
+    assert [Results.read(run_dir).cost.members for run_dir in together.values()] == [2, 2]
     for point in points:
         options = [f"--{name}={value}" for name, value in point.items()]
         alone = fit("simulated_stndt_baseline", tmp_path / "alone", *shared, "--seed_everything=1", *options)
@@ -212,7 +212,7 @@ def test_spatiotemporal_students_are_those_of_fit(data: str, tmp_path: Path) -> 
 def test_members_that_draw_chance_repeat_themselves_and_no_other(data: str, tmp_path: Path) -> None:
     runs = [many("simulated_stndt_baseline", tmp_path / part, [{}], *EXACT, data, seeds=[1, 2]) for part in "ab"]
     first, second = ([weights(run_dir, "best.ckpt") for run_dir in each.values()] for each in runs)
-    assert all(read_results(run_dir)["cost"]["members"] == 2 for run_dir in runs[0].values())
+    assert all(Results.read(run_dir).cost.members == 2 for run_dir in runs[0].values())
     torch.testing.assert_close(first, second, rtol=0, atol=0)
     assert all(not torch.equal(value, first[1][name]) for name, value in first[0].items() if "embedding" in name)
 
@@ -223,7 +223,7 @@ def test_what_cannot_be_stacked_trains_one_after_another(data: str, tmp_path: Pa
     runs = many("simulated_lfads_baseline", tmp_path, [{}], *exact, data, seeds=[1, 2])
     assert len(runs) == 2
     alone = fit("simulated_lfads_baseline", tmp_path / "alone", *exact, data, "--seed_everything=2")
-    assert read_results(runs[alone.name])["scores"] == read_results(alone)["scores"]
+    assert Results.read(runs[alone.name]).scores == Results.read(alone).scores
 
 
 @pytest.mark.slow
@@ -238,7 +238,7 @@ def test_a_crowd_for_which_there_is_no_memory_trains_in_halves(
 
     monkeypatch.setattr(training, "StackedModule", Filling)
     runs = many("simulated_baseline", tmp_path, [{}], *EXACT, data, seeds=[1, 2, 3])
-    costs = [read_results(run_dir)["cost"].get("members", 1) for run_dir in runs.values()]
+    costs = [Results.read(run_dir).cost.members or 1 for run_dir in runs.values()]
     assert sorted(costs) == [1, 2, 2]
     assert capsys.readouterr().out.count("there is no memory for 3 models at once; they begin again") == 1
     assert not [*tmp_path.glob("multirun/*")]

@@ -11,6 +11,7 @@ from blend_pl.errors import DataError
 from blend_pl.report import print_scores, report
 from blend_pl.report.comparison import compare_runs
 from blend_pl.report.tables import difference_table, score_table
+from blend_pl.runs.results import Cost
 
 
 @pytest.fixture
@@ -148,8 +149,7 @@ def test_folder_that_cannot_be_written_is_refused(runs: Path) -> None:
 
 def test_costs_have_a_table_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed, seconds in ((0, 0.02), (1, 0.04)):
-        cost = {"parameters": 12345, "seconds_per_step": seconds, "peak_bytes": 5e8}
-        write_run(tmp_path, "x_baseline", seed, cost=cost)
+        write_run(tmp_path, "x_baseline", seed, cost=Cost(12345, seconds, 500_000_000))
     write_run(tmp_path, "x_smoothing")
     report([str(tmp_path)], str(tmp_path / "report"))
     assert "What training cost" in capsys.readouterr().out

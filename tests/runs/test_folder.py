@@ -3,10 +3,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.results import make_results
 
 from blend_pl.errors import BlendError, ConfigError, DataError, TeacherError
 from blend_pl.runs.folder import best_checkpoint, config_fingerprint, create_run_dir, find_finished_run, run_dir_of
-from blend_pl.runs.results import write_results
 
 SETTINGS: dict[str, Any] = {
     "name": "maze",
@@ -71,7 +71,7 @@ def finish(run: Path, identity: str, checkpoint: bool = True) -> Path:
     (run / "checkpoints").mkdir(parents=True)
     if checkpoint:
         (run / "checkpoints" / "best.ckpt").write_bytes(b"")
-    write_results(run, fingerprint=identity)
+    make_results(fingerprint=identity).write(run)
     return run
 
 

@@ -21,7 +21,7 @@ from blend_pl.cli.main import run_command as blend
 from blend_pl.errors import BlendError, ConfigError, DataError, TeacherError
 from blend_pl.prediction import predict
 from blend_pl.report.test_scores import read_test_scores
-from blend_pl.runs.results import read_results
+from blend_pl.runs.results import Results
 from blend_pl.submission.layout import RATE_KEYS
 
 TRAIN_FILE = "sub-Jenkins/sub-Jenkins_ses-full_desc-train_behavior+ecephys.nwb"
@@ -61,7 +61,7 @@ def copy_with_scaled_weights(run: Path, copy: Path, factor: float, name: str = "
 def copy_with_results(run: Path, copy: Path, change: Callable[[dict[str, Any]], object]) -> Path:
     """Copies a run with changed results."""
     shutil.copytree(run, copy)
-    results = read_results(run)
+    results = json.loads((run / "results.json").read_text())
     change(results)
     (copy / "results.json").write_text(json.dumps(results))
     return copy
@@ -125,7 +125,7 @@ def test_file_with_several_sets_scores_as_nlb_tools(
     rtt = printed["mc_rtt_20"]
     assert rtt == {str(single_run(runs / "mc_rtt_baseline")): pytest.approx(theirs["mc_rtt_20_split"], abs=1e-6)}
     trained = maze_runs[0]
-    assert printed["mc_maze_20"][str(trained)] == pytest.approx(read_results(trained)["scores"], abs=1e-6)
+    assert printed["mc_maze_20"][str(trained)] == pytest.approx(Results.read(trained).scores, abs=1e-6)
     assert "submission: " in capsys.readouterr().out
     assert not any(run.joinpath("scores_test.json").exists() for run in maze_runs)
 
