@@ -9,8 +9,8 @@ from blend_pl.export.program import ExportableProgram, TensorSpec
 from blend_pl.export.trial_program import COUNTS_DESCRIPTION, RATES_DESCRIPTION
 from blend_pl.likelihoods import Likelihood
 from blend_pl.models import NDT
-from blend_pl.models.layers.patches import SessionNetwork
 from blend_pl.models.layers.transformer import TransformerLayer
+from blend_pl.models.session_network import SessionNetwork
 
 CAUSAL_CONFIG = "configs/model/causal.yaml"
 

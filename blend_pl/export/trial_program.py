@@ -7,7 +7,7 @@ from blend_pl.errors import ConfigError
 from blend_pl.export.program import BATCH_DIM, ExportableProgram, TensorSpec
 from blend_pl.likelihoods import Likelihood
 from blend_pl.models import PerSessionNetworks
-from blend_pl.models.layers.patches import SessionNetwork
+from blend_pl.models.session_network import SessionNetwork
 
 PROGRAM_STEM = "student"
 COUNTS_DESCRIPTION = "spike counts of the held-in units per bin"

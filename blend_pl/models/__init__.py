@@ -6,7 +6,8 @@ from blend_pl.models.lfads import LFADS
 from blend_pl.models.multimodal import MultimodalAutoencoder
 from blend_pl.models.ndt import NDT
 from blend_pl.models.neuprint import NeuPRINT
-from blend_pl.models.separate import PerSessionNetworks
+from blend_pl.models.per_session import PerSessionNetworks
+from blend_pl.models.session_network import SessionDims, SessionNetwork
 from blend_pl.models.stndt import STNDT
 
 __all__ = [
@@ -20,4 +21,6 @@ __all__ = [
     "NeuPRINT",
     "PatchAutoencoder",
     "PerSessionNetworks",
+    "SessionDims",
+    "SessionNetwork",
 ]

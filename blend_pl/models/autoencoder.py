@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from blend_pl.errors import ConfigError
 from blend_pl.models.base import Encoding
 from blend_pl.models.layers.grouping import encode_in_groups
-from blend_pl.models.layers.patch_transformer import RotaryTransformer
-from blend_pl.models.layers.patches import PatchTable, SessionDims, SessionNetwork, ValueEmbedding, WaveformPatches
+from blend_pl.models.layers.patch_table import PatchTable
+from blend_pl.models.layers.patches import ValueEmbedding, WaveformPatches, patchify, unpatchify
+from blend_pl.models.layers.rotary_transformer import RotaryTransformer
+from blend_pl.models.session_network import SessionDims, SessionNetwork
 
 
 class PatchAutoencoder(SessionNetwork):
@@ -161,21 +163,6 @@ class PatchAutoencoder(SessionNetwork):
             )
         positions = self.position_proj(patch_embeddings)[:, None].expand(-1, bins, -1, -1).flatten(1, 2)
         return self.predictor(predictions + positions, times).unflatten(1, (bins, n_patches)), latents, latents_valid
-
-
-def patchify(values: Tensor, patch: int, n_patches: int, patch_mask: Tensor | None) -> Tensor:
-    """(B, T, P, patch) patches of (B, T, C) values, 0 behind the last one and where they are hidden, (B, T, P)."""
-    n_channels = n_patches * patch
-    values = nn.functional.pad(values, (0, max(0, n_channels - values.shape[-1])))[..., :n_channels]
-    values = values.unflatten(-1, (n_patches, patch))
-    # A convolution would carry them into their neighbours.
-    return values if patch_mask is None else values.masked_fill(patch_mask[..., None], 0.0)
-
-
-def unpatchify(patches: Tensor, channel_mask: Tensor, n_channels: int) -> Tensor:
-    """(B, T, channels) of (B, T, P, patch), 0 where `channel_mask` (B, P, patch) says that there is no channel."""
-    values = patches.masked_fill(~channel_mask[:, None], 0.0).flatten(-2)
-    return nn.functional.pad(values, (0, max(0, n_channels - values.shape[-1])))[..., :n_channels]
 
 
 def visible_indices(token_mask: Tensor, n_masked: Sequence[int] | None = None) -> Tensor:

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from blend_pl.errors import ConfigError
 from blend_pl.models.base import Dims, Encoding
+from blend_pl.models.layers.coupled_gru import CoupledGRUWeights, run_controller_generator
 from blend_pl.models.layers.fusion import Concatenation, Fusion
-from blend_pl.models.layers.gaussian import AutoregressivePrior, gaussian_kl_divergence
-from blend_pl.models.layers.recurrence import CoupledGRUWeights, run_controller_generator
+from blend_pl.models.layers.priors import AutoregressivePrior, gaussian_kl_divergence
 
 
 class Encoder(nn.Module):

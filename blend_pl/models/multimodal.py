@@ -7,10 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from blend_pl.errors import ConfigError
-from blend_pl.models.autoencoder import PatchAutoencoder, patchify, unpatchify
+from blend_pl.models.autoencoder import PatchAutoencoder
 from blend_pl.models.base import Encoding
 from blend_pl.models.layers.grouping import encode_in_groups, group_rows
-from blend_pl.models.layers.patches import CountPatches, PatchTable, SessionNetwork
+from blend_pl.models.layers.patch_table import PatchTable
+from blend_pl.models.layers.patches import CountPatches, patchify, unpatchify
+from blend_pl.models.session_network import SessionNetwork
 
 
 class MultimodalAutoencoder(SessionNetwork):

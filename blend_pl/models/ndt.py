@@ -9,7 +9,8 @@ from blend_pl.models.layers.attention import AttentionWindow
 from blend_pl.models.layers.dropout import FastDropout
 from blend_pl.models.layers.embedding import IdentityEmbedding, LearnedPositions, TokenEmbedding
 from blend_pl.models.layers.fusion import Concatenation, Fusion
-from blend_pl.models.layers.tokens import InputEmbedding, log_rate_readout
+from blend_pl.models.layers.input_embedding import InputEmbedding
+from blend_pl.models.layers.readout import log_rate_readout
 from blend_pl.models.layers.transformer import TransformerLayer
 
 

@@ -8,12 +8,13 @@ from torch import Tensor, nn
 from blend_pl.errors import ConfigError
 from blend_pl.models.base import Dims, Encoding
 from blend_pl.models.layers.attention import AttentionWindow
-from blend_pl.models.layers.contrast import ContrastiveLoss
+from blend_pl.models.layers.contrastive import ContrastiveLoss
 from blend_pl.models.layers.dropout import FastDropout
 from blend_pl.models.layers.embedding import LearnedPositions, LinearEmbedding, TokenEmbedding
 from blend_pl.models.layers.fusion import Concatenation, Fusion
+from blend_pl.models.layers.input_embedding import InputEmbedding
 from blend_pl.models.layers.padded_linear import PaddedLinear
-from blend_pl.models.layers.tokens import InputEmbedding, log_rate_readout
+from blend_pl.models.layers.readout import log_rate_readout
 from blend_pl.models.layers.transformer import FeedForward, TransformerLayer
 
 

@@ -16,7 +16,7 @@ from blend_pl.errors import ConfigError, DataError, TeacherError
 from blend_pl.likelihoods import Likelihood, Poisson, UnitGaussian
 from blend_pl.masking import TokenMasking
 from blend_pl.models import Encoding, PerSessionNetworks
-from blend_pl.models.layers.patches import SessionDims, SessionNetwork
+from blend_pl.models.session_network import SessionDims, SessionNetwork
 from blend_pl.systems.base import NeuralSystem
 from blend_pl.systems.schedule import WarmupCosine
 

@@ -15,7 +15,7 @@ from blend_pl.distillation.joint import JointReconstruction
 from blend_pl.errors import ConfigError
 from blend_pl.masking import TokenMasking
 from blend_pl.models import Encoding, MultimodalAutoencoder, PatchAutoencoder
-from blend_pl.models.layers.patches import SessionDims
+from blend_pl.models.session_network import SessionDims
 from blend_pl.systems.multi_session import MultiSessionSystem, require_units
 from blend_pl.systems.schedule import WarmupCosine
 

@@ -13,7 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from blend_pl.data.lfp.batches import BalancedSessionSampler
 from blend_pl.masking import TokenMasking
 from blend_pl.models import PatchAutoencoder
-from blend_pl.models.layers.patches import CountPatches, SessionDims
+from blend_pl.models.layers.patches import CountPatches
+from blend_pl.models.session_network import SessionDims
 
 pytestmark = pytest.mark.benchmark
 

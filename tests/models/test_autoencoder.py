@@ -14,9 +14,10 @@ from blend_pl.errors import ConfigError, DataError
 from blend_pl.masking import TokenMasking
 from blend_pl.models import Encoding, PatchAutoencoder, PerSessionNetworks
 from blend_pl.models.autoencoder import mean_over_patches, visible_indices
-from blend_pl.models.layers.patch_transformer import RotaryAttention
-from blend_pl.models.layers.patches import CountPatches, SessionDims, SessionNetwork
+from blend_pl.models.layers.patches import CountPatches
 from blend_pl.models.layers.rope import rotary_cos_sin
+from blend_pl.models.layers.rotary_transformer import RotaryAttention
+from blend_pl.models.session_network import SessionDims, SessionNetwork
 
 SESSIONS = {"a": 13, "b": 24, "c": 9, "d": 5}
 PATCHES = {"a": 2, "b": 3, "c": 2, "d": 1}

@@ -7,7 +7,7 @@ from helpers.lfp import NETWORK
 from blend_pl.errors import ConfigError, DataError
 from blend_pl.masking import TokenMasking
 from blend_pl.models import MultimodalAutoencoder, PatchAutoencoder
-from blend_pl.models.layers.patches import SessionDims
+from blend_pl.models.session_network import SessionDims
 
 CHANNELS = {"a": 13, "b": 24, "c": 9}
 UNITS = {"a": 5, "b": 11, "c": 3}

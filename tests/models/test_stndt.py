@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from blend_pl.errors import ConfigError
 from blend_pl.masking import Masking
 from blend_pl.models import STNDT, Dims
-from blend_pl.models.layers.contrast import ContrastiveLoss
+from blend_pl.models.layers.contrastive import ContrastiveLoss
 from blend_pl.models.layers.embedding import CountEmbedding, IdentityEmbedding, LinearEmbedding, SinusoidalPositions
 from blend_pl.models.stndt import SpatialAttention, SpatiotemporalLayer
 from blend_pl.multirun.stacking import ModuleStack

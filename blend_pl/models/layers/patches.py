@@ -1,70 +1,10 @@
 """From channels to patches: shared value embedders, and what is learned of each session alone."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blend_pl.errors import ConfigError, DataError
-from blend_pl.models.base import Dims
-from blend_pl.models.layers.grouping import group_rows
-from blend_pl.utils.device import to_device_async
-
-
-@dataclass(frozen=True, kw_only=True)
-class SessionDims(Dims):
-    """Sizes of a backbone for several sessions; `channels` and `neurons` are those of the widest.
-
-    Attributes:
-        channels_per_session: channels of each session by its name.
-    """
-
-    channels_per_session: Mapping[str, int]
-
-    @classmethod
-    def from_sessions(cls, channels_per_session: Mapping[str, int], bins: int) -> "SessionDims":
-        """Sizes for sessions whose every bin is observed and predicted."""
-        n_channels = max(channels_per_session.values())
-        return cls(n_channels, n_channels, bins, bins, channels_per_session=dict(channels_per_session))
-
-    def for_session(self, name: str) -> "SessionDims":
-        """Sizes for one of the sessions."""
-        return self.from_sessions({name: self.channels_per_session[name]}, self.bins)
-
-
-class SessionNetwork(nn.Module, ABC):
-    """Base class of networks that know several sessions and can be told of more; built from `SessionDims`.
-
-    `forward(observed, sessions, hidden=None, dropped=None) -> Encoding`: see `PatchAutoencoder`.
-    """
-
-    patch: int
-    """Channels of a patch."""
-    d_model: int
-    """H, width of the latents."""
-
-    @abstractmethod
-    def n_patches(self, session: str) -> int:
-        """P, the number of patches of a session.
-
-        Raises:
-            DataError: the session was never registered.
-        """
-
-    @abstractmethod
-    def register_session(self, name: str, channels: int, related_sessions: Sequence[str] = ()) -> None:
-        """Makes room for a session; see `PatchTable.register`."""
-
-    @abstractmethod
-    def init_from(self, other: "SessionNetwork") -> None:
-        """Takes over all that another network of the same sizes has learned, of its own sessions where it knows them.
-
-        Raises:
-            ConfigError: the two do not fit together.
-        """
+from blend_pl.errors import ConfigError
 
 
 class ValueEmbedding(nn.Module):
@@ -126,80 +66,16 @@ class WaveformPatches(ValueEmbedding):
         return tokens.unflatten(0, (batch, n_patches)).permute(0, 3, 1, 2)
 
 
-class PatchTable(nn.Module):
-    """A learned vector for every patch of every session: all that a network knows of one session alone.
+def patchify(values: Tensor, patch: int, n_patches: int, patch_mask: Tensor | None) -> Tensor:
+    """(B, T, P, patch) patches of (B, T, C) values, 0 behind the last one and where they are hidden, (B, T, P)."""
+    n_channels = n_patches * patch
+    values = F.pad(values, (0, max(0, n_channels - values.shape[-1])))[..., :n_channels]
+    values = values.unflatten(-1, (n_patches, patch))
+    # A convolution would carry them into their neighbours.
+    return values if patch_mask is None else values.masked_fill(patch_mask[..., None], 0.0)
 
-    Args:
-        channels_per_session: channels of each session by its name.
-        patch: channels of a patch.
-        d_model: width of a vector.
-    """
 
-    def __init__(self, channels_per_session: Mapping[str, int], patch: int, d_model: int) -> None:
-        super().__init__()
-        self.patch = patch
-        self.channels: dict[str, int] = {}
-        self.offsets: dict[str, int] = {}
-        self.weight = nn.Parameter(torch.empty(0, d_model))
-        for name, channels in channels_per_session.items():
-            self.register(name, channels)
-
-    def n_patches(self, name: str) -> int:
-        """P, the number of patches of a session.
-
-        Raises:
-            DataError: the session was never registered.
-        """
-        if name not in self.channels:
-            raise DataError(f"this network does not know the session {name}; register_session it first")
-        return -(-self.channels[name] // self.patch)
-
-    def register(self, name: str, channels: int, related_sessions: Sequence[str] = ()) -> None:
-        """Adds a session.
-
-        Args:
-            name: its name.
-            channels: its number of channels, at least 1.
-            related_sessions: sessions whose vectors it takes over, patch by patch their mean; none to begin at random.
-
-        Raises:
-            DataError: it is there already, has no channels, or is like a session that is not there.
-        """
-        if name in self.channels:
-            raise DataError(f"the session {name} is registered already; choose another name")
-        if channels < 1:
-            raise DataError(f"the session {name} has no channels; leave it out")
-        n_patches = -(-channels // self.patch)
-        d_model, device = self.weight.shape[1], self.weight.device
-        rows = torch.randn(n_patches, d_model, device=device) * d_model**-0.5
-        if related_sessions:
-            similar_embeddings = [self.session_embeddings(other).detach() for other in related_sessions]
-            for patch in range(n_patches):
-                # A patch further than all of theirs is like their last ones.
-                aligned_vectors = [vectors[patch] for vectors in similar_embeddings if patch < len(vectors)] or [
-                    v[-1] for v in similar_embeddings
-                ]
-                rows[patch] = torch.stack(aligned_vectors).mean(0)
-        self.offsets[name], self.channels[name] = len(self.weight), channels
-        self.weight = nn.Parameter(torch.cat([self.weight.detach(), rows]), self.weight.requires_grad)
-
-    def session_embeddings(self, name: str) -> Tensor:
-        """(P, width) vectors of a session."""
-        n_patches = self.n_patches(name)
-        return self.weight[self.offsets[name] : self.offsets[name] + n_patches]
-
-    def forward(self, sessions: Sequence[str]) -> Tensor:
-        """(B, P, width) vectors of sessions with equally many patches."""
-        n_patches = self.n_patches(sessions[0])
-        offsets = to_device_async([self.offsets[name] for name in sessions], self.weight.device)
-        return self.weight[offsets[:, None] + torch.arange(n_patches, device=offsets.device)]
-
-    def channel_mask(self, sessions: Sequence[str]) -> Tensor:
-        """(B, P, patch) bool, where sessions with equally many patches have a channel."""
-        channels = to_device_async([self.channels[name] for name in sessions], self.weight.device)
-        channel_indices = torch.arange(self.n_patches(sessions[0]) * self.patch, device=channels.device)
-        return (channel_indices < channels[:, None]).unflatten(1, (-1, self.patch))
-
-    def rows_by_n_patches(self, sessions: Sequence[str]) -> dict[int, list[int]]:
-        """Rows of a batch by the number of patches of their session, so that each group stacks without padding."""
-        return group_rows(self.n_patches(name) for name in sessions)
+def unpatchify(patches: Tensor, channel_mask: Tensor, n_channels: int) -> Tensor:
+    """(B, T, channels) of (B, T, P, patch), 0 where `channel_mask` (B, P, patch) says that there is no channel."""
+    values = patches.masked_fill(~channel_mask[:, None], 0.0).flatten(-2)
+    return F.pad(values, (0, max(0, n_channels - values.shape[-1])))[..., :n_channels]

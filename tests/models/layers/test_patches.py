@@ -1,38 +1,10 @@
-"""Rotary positions, patches, and what is learned of one session alone."""
-
-import math
+"""Value embeddings of patches."""
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from blend_pl.errors import ConfigError, DataError
-from blend_pl.models.layers.patches import CountPatches, PatchTable, SessionDims, WaveformPatches
-from blend_pl.models.layers.rope import apply_rotary, rotary_cos_sin
-
-
-@given(st.integers(0, 400), st.integers(0, 400), st.integers(0, 90))
-def test_a_rotated_product_depends_on_the_distance_alone(first: int, second: int, shift: int) -> None:
-    torch.manual_seed(0)
-    q, k = torch.randn(2, 8, dtype=torch.float64)
-
-    def product(a: int, b: int) -> float:
-        turned = [
-            apply_rotary(v, *rotary_cos_sin(torch.tensor(float(t), dtype=torch.float64), 8))
-            for v, t in ((q, a), (k, b))
-        ]
-        return float(turned[0] @ turned[1])
-
-    assert math.isclose(product(first, second), product(first + shift, second + shift), abs_tol=1e-4)
-
-
-def test_a_rotation_keeps_lengths_and_turns() -> None:
-    vector = torch.randn(4, 6)
-    turned = apply_rotary(vector, *rotary_cos_sin(torch.arange(4), 6))
-    torch.testing.assert_close(turned.norm(dim=-1), vector.norm(dim=-1))
-    assert torch.equal(turned[0], vector[0])
-    assert not torch.allclose(turned[1], vector[1])
+from blend_pl.errors import ConfigError
+from blend_pl.models.layers.patches import CountPatches, WaveformPatches
 
 
 def test_counts_are_clamped_and_neurons_that_are_not_there_say_nothing() -> None:
@@ -76,43 +48,3 @@ def test_a_channel_that_is_not_there_is_not_read() -> None:
     spoilt = values.clone()
     spoilt[..., 2] = torch.nan
     assert torch.equal(embed(values, present), embed(spoilt, present))
-
-
-@pytest.fixture
-def table() -> PatchTable:
-    torch.manual_seed(0)
-    return PatchTable({"a": 5, "b": 9, "c": 7}, patch=4, d_model=3)
-
-
-def test_every_patch_of_every_session_has_its_own_vector(table: PatchTable) -> None:
-    assert [table.n_patches(name) for name in "abc"] == [2, 3, 2]
-    assert table.weight.shape == (7, 3)
-    assert torch.equal(table(["a", "c"]), torch.stack([table.session_embeddings("a"), table.session_embeddings("c")]))
-    assert len(table.weight.unique(dim=0)) == 7
-    assert table.channel_mask(["a", "c"]).flatten(1).sum(1).tolist() == [5, 7]
-    assert table.rows_by_n_patches(["a", "b", "c", "b"]) == {2: [0, 2], 3: [1, 3]}
-
-
-def test_a_new_session_is_like_others_patch_by_patch(table: PatchTable) -> None:
-    before = table.weight.detach().clone()
-    table.register("new", 16, related_sessions=["a", "b"])
-    new = table.session_embeddings("new")
-    torch.testing.assert_close(new[:2], (table.session_embeddings("a") + table.session_embeddings("b")[:2]) / 2)
-    assert torch.equal(new[2], table.session_embeddings("b")[2])
-    torch.testing.assert_close(new[3], (table.session_embeddings("a")[-1] + table.session_embeddings("b")[-1]) / 2)
-    assert torch.equal(table.weight[:7], before)
-
-
-def test_sessions_that_cannot_be_registered(table: PatchTable) -> None:
-    with pytest.raises(DataError, match="registered already"):
-        table.register("a", 3)
-    with pytest.raises(DataError, match="no channels"):
-        table.register("d", 0)
-    with pytest.raises(DataError, match="does not know the session x; register_session it first"):
-        table(["x"])
-
-
-def test_sizes_are_those_of_the_widest_session() -> None:
-    dims = SessionDims.from_sessions({"a": 3, "b": 8}, bins=20)
-    assert (dims.channels, dims.neurons, dims.bins, dims.context) == (8, 8, 20, 0)
-    assert dims.for_session("a") == SessionDims.from_sessions({"a": 3}, 20)

@@ -9,7 +9,7 @@ from blend_pl.errors import DataError
 from blend_pl.models.autoencoder import PatchAutoencoder
 from blend_pl.models.base import Encoding
 from blend_pl.models.layers.grouping import encode_in_groups, group_rows
-from blend_pl.models.layers.patches import SessionDims, SessionNetwork
+from blend_pl.models.session_network import SessionDims, SessionNetwork
 
 
 class PerSessionNetworks(SessionNetwork):

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from blend_pl.models.base import Dims
 from blend_pl.models.layers.embedding import IdentityEmbedding, TokenEmbedding
 from blend_pl.models.layers.fusion import Concatenation, Fusion
-from blend_pl.models.layers.padded_linear import PaddedLinear
 
 
 class InputEmbedding(nn.Module):
@@ -51,11 +50,3 @@ class InputEmbedding(nn.Module):
     def forward(self, observed: Tensor, context: Tensor | None = None) -> Tensor:
         """Counts (B, T, C), and context (B, T', D) if built for it -> tokens (B, T', width)."""
         return self.fuse(self.embed(self.pad_counts(observed)), context)
-
-
-def log_rate_readout(d_model: int, neurons: int) -> nn.Linear:
-    """A linear map to log-rates with NDT's first weights: U(-0.1, 0.1), and zero bias."""
-    readout = PaddedLinear(d_model, neurons)
-    nn.init.uniform_(readout.weight, -0.1, 0.1)
-    nn.init.zeros_(readout.bias)
-    return readout

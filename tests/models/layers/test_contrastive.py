@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from blend_pl.masking import Masking
-from blend_pl.models.layers.contrast import ContrastiveLoss, nt_xent
+from blend_pl.models.layers.contrastive import ContrastiveLoss, nt_xent
 
 CORRUPTION = Masking(0.3, "full", zero_ratio=0.5, random_ratio=0.5)
 STRETCHES = Masking(0.3, zero_ratio=0.5, random_ratio=0.5, max_span=4)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from blend_pl.models.layers.gaussian import AutoregressivePrior, gaussian_kl_divergence
+from blend_pl.models.layers.priors import AutoregressivePrior, gaussian_kl_divergence
 
 
 @given(

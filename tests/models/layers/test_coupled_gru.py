@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 from torch.nn import functional as F
 
-from blend_pl.models.layers.recurrence import CoupledGRUOutput, CoupledGRUWeights, run_controller_generator
+from blend_pl.models.layers.coupled_gru import CoupledGRUOutput, CoupledGRUWeights, run_controller_generator
 
 BINS, TRIALS, CONTROL, GENERATOR, INPUTS = 5, 3, 2, 4, 2
 SIZES = {

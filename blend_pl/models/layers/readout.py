@@ -1,0 +1,13 @@
+"""The linear read-out of log-rates."""
+
+from torch import nn
+
+from blend_pl.models.layers.padded_linear import PaddedLinear
+
+
+def log_rate_readout(d_model: int, neurons: int) -> nn.Linear:
+    """A linear map to log-rates with NDT's first weights: U(-0.1, 0.1), and zero bias."""
+    readout = PaddedLinear(d_model, neurons)
+    nn.init.uniform_(readout.weight, -0.1, 0.1)
+    nn.init.zeros_(readout.bias)
+    return readout
