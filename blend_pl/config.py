@@ -1,6 +1,9 @@
-"""Experiment files that build on other files, and command lines that name several."""
+"""Composition of settings from YAML files: experiments, and overlays that change them."""
 
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterable, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -11,74 +14,161 @@ from blend_pl.errors import ConfigError
 Config = dict[str, Any]
 
 BASE_KEY = "base"
-PATH_KEYS = (("distillation", "teacher"), ("pretrained", "model"))
-"""Settings that may name a file or several; like `base`, they are read relative to the file that holds them."""
+ARMS_KEY = "arms"
+ROLE_KEY = "role"
+"""A file that sets `role` is an arm: it replaces the arm that files before it chose."""
+STAGE_KEYS = ("distillation", "multitask", "pretrained")
+"""Settings that belong to one arm."""
+REFERENCE_KEYS = (("distillation", "teacher"), ("pretrained", "model"))
+"""Settings that name one or several models; file names in them are relative to the file that holds the setting."""
+REFERENCE_SEPARATOR = "+"
+YAML_SUFFIXES = (".yaml", ".yml")
+INVALID_MESSAGE = "holds no settings; write it as `key: value` lines"
+OVERLAY_FOLDERS = ("data", "model", "arm")
+"""Folders in configs/ of the overlays that a composition of an experiment consists of."""
+FORMER_NAMES = (
+    (r" ss_lfp$", " lfp_single_session"),
+    (r" ms_lfp$", " lfp_multi_session"),
+    (r" ms_distilled$", " distilled_multi_session"),
+    (r" distilled$", " distilled_single_session"),
+    (r" ms_supervised$", " supervised_baseline"),
+    (r" alpha1$", " reconstruction_only"),
+    (r"^(flint|makin|simulated_lfp) teacher$", r"\1 spike_teacher"),
+    (r"^(bugeon\w+) (?:gaussian_)?soft$", r"\1 gaussian gaussian_soft"),
+    (r" lfads_from_ndt_hard$", " hard lfads_small"),
+    (r" causal_hard$", " hard causal"),
+    (r" small_hard$", " hard half_width"),
+    (r"^(simulated\w*) (stndt|lfads)_(?!small)(\w+)$", r"\1 \2_small \3"),
+)
+"""Overlays of version 0.1's experiments that have another name: pattern of `SET REST`, replacement."""
 
 
-def compose(path: Path) -> Config:
-    """Reads a config file and everything it builds on.
+def compose(*paths: Path) -> Config:
+    """Reads config files and merges them in order.
 
-    The files named under `base` are read first, in order, then the file's own settings, as `merge` says.
+    The files under `base` are read before the settings of the file that lists them. Settings under `arms` are added to
+    an arm that is read later: `arms: {baseline: ...}` changes what a file baseline.yaml sets. A file that sets `role`
+    is an arm and replaces the distillation, multitask and pretrained settings of an earlier arm.
+
+    A teacher may be an overlay, a file without data settings. It is then replaced by the composition of the files
+    before the one that names it and the overlay, joined by `+`.
 
     Args:
-        path: YAML file.
+        paths: YAML files; later files override earlier ones, see `merge`.
 
     Returns:
-        The merged settings, without `base`.
+        The merged settings, without `base` and `arms`.
 
     Raises:
-        ConfigError: a file is missing, is no YAML mapping, or builds on itself.
+        ConfigError: A file is missing, is not a YAML mapping, or builds on itself.
     """
-    return _compose(path, ())
+    composition = _Composition()
+    for index, path in enumerate(paths):
+        composition.add(path, before=paths[:index])
+    return composition.config
+
+
+def compose_experiment(paths: Sequence[Path]) -> Config:
+    """Composes an experiment from several files and names it.
+
+    The name joins the file names without suffix: mc_maze.yaml and hard.yaml become mc_maze_hard. A file with a `name`
+    sets it instead. Files that set only the logger do not change it.
+
+    Args:
+        paths: YAML files, in order.
+
+    Returns:
+        The merged settings with `name`.
+    """
+    name = reduce(_extend_name, paths, "")
+    settings = {key: value for key, value in compose(*paths).items() if key != ROLE_KEY}
+    return {**settings, "name": name}
 
 
 def compose_arguments(arguments: Sequence[str]) -> list[str]:
-    """Replaces all `--config FILE`s by the settings that they are together composed of, the later file winning."""
+    """Replaces all `--config FILE` options by one with their composed settings.
+
+    Args:
+        arguments: Command line, the command first. FILE may also join several files by `+`.
+    """
     other_arguments: list[str] = []
-    config: Config = {}
+    paths: list[Path] = []
     remaining = iter(arguments)
     for argument in remaining:
         flag, equals, value = argument.partition("=")
-        if flag != "--config":
+        if flag == "--config":
+            paths += split_reference(value if equals else next(remaining, ""))
+        else:
             other_arguments.append(argument)
-            continue
-        path = Path(value if equals else next(remaining, ""))
-        config = merge(config, compose(path))
-        config.setdefault("name", path.stem)
-    if not config:
+    if not paths:
         return other_arguments
-    return [*other_arguments[:1], "--config", yaml.safe_dump(config, sort_keys=False), *other_arguments[1:]]
+    config = yaml.safe_dump(compose_experiment(paths), sort_keys=False)
+    return [*other_arguments[:1], "--config", config, *other_arguments[1:]]
 
 
-def _compose(path: Path, parents: tuple[Path, ...]) -> Config:
-    if path.resolve() in parents:
-        raise ConfigError(f"{path} builds on itself; take it out of the `base` of {parents[-1]}")
-    settings = read_yaml(path, "config", "holds no settings; write it as `key: value` lines")
-    merged: Config = {}
-    bases = settings.pop(BASE_KEY, None) or []
-    if not (isinstance(bases, list) and all(isinstance(base, str) for base in bases)):
-        raise ConfigError(f"the `base` of {path} is {bases!r}; write a list of files, as in `base: [other.yaml]`")
-    for base in bases:
-        merged = merge(merged, _compose(path.parent / base, (*parents, path.resolve())))
-    _resolve_references(settings, path.parent)
-    return merge(merged, settings)
+def split_reference(reference: str) -> list[Path]:
+    """Splits `a.yaml+b.yaml` into its files; any other reference is one path."""
+    parts = reference.split(REFERENCE_SEPARATOR)
+    return [Path(part) for part in parts] if all(map(_is_yaml, parts)) else [Path(reference)]
+
+
+def join_reference(paths: Iterable[Path | str]) -> str:
+    """Joins files of a composition into one reference."""
+    return REFERENCE_SEPARATOR.join(map(str, paths))
+
+
+def is_overlay(config: Config) -> bool:
+    """Whether settings lack a data module, so that they change an experiment but are none."""
+    data = config.get("data")
+    return data is None or (isinstance(data, dict) and "class_path" not in data)
+
+
+def suggest_composition(path: Path) -> str | None:
+    """Suggests what to write for an experiment file that does not exist, from the words of its name.
+
+    Args:
+        path: The missing file, e.g. experiments/mc_maze_stndt_hard.yaml.
+
+    Returns:
+        An existing experiment or a composition joined by `+`; None if the name does not describe one.
+    """
+    words = path.stem.split("_")
+    prefixes = ["_".join(words[:count]) for count in range(len(words) - 1, 0, -1)]
+    base = next((prefix for prefix in prefixes if path.with_stem(prefix).exists()), None)
+    if base is None:
+        return None
+    suffix = path.stem.removeprefix(f"{base}_")
+    configs = Path(os.path.normpath(path.parent / ".." / "configs"))
+    overlays = {file.stem: file for folder in OVERLAY_FOLDERS for file in sorted((configs / folder).glob("*.yaml"))}
+    text = f"{base} {suffix}"
+    for pattern, replacement in FORMER_NAMES:
+        text = re.sub(pattern, replacement, text)
+    # An overlay may repeat the last word of the set: simulated_lfp and lfp_single_session.
+    candidates = [text.split()[1:], [f"{words[base.count('_')]}_{suffix}"]]
+    for names in candidates:
+        groups = [_split_name(name, overlays) for name in names]
+        if all(groups):
+            return join_reference([path.with_stem(base), *(file for group in groups for file in group)])
+    return None
 
 
 def read_yaml(path: Path, kind: str, invalid_message: str) -> Config:
     """Reads a YAML file that holds a mapping.
 
     Args:
-        path: the file.
-        kind: what kind of file it is, as an error calls it.
-        invalid_message: what an error says of a file that holds something else.
+        path: The file.
+        kind: Kind of file, for error messages.
+        invalid_message: Text of the error about a file with other content.
 
     Raises:
-        ConfigError: the file is missing, or is no YAML mapping.
+        ConfigError: The file is missing, or is not a YAML mapping.
     """
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise ConfigError(f"cannot read the {kind} file {path}: {error.strerror}; check its name") from error
+        suggestion = suggest_composition(path) if not path.exists() else None
+        advice = f"write --config {suggestion}" if suggestion else "check its name"
+        raise ConfigError(f"cannot read the {kind} file {path}: {error.strerror}; {advice}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
@@ -87,10 +177,10 @@ def read_yaml(path: Path, kind: str, invalid_message: str) -> Config:
 
 
 def merge(base: Config, override: Config) -> Config:
-    """Both mappings in one; where they differ the second wins, and mappings are merged in turn.
+    """Merges two mappings in depth; where they differ, the second wins.
 
-    The arguments of a class go with it: where the second names another `class_path` and brings `init_args`, these
-    replace those of the first. A `class_path` alone keeps them, so that a student's settings become a teacher's.
+    `init_args` belong to their `class_path`: if the second names another class and has `init_args`, these replace those
+    of the first. A `class_path` alone keeps them, so that the settings of a student become those of a teacher.
     """
     merged = dict(base)
     if "init_args" in override and override.get("class_path", merged.get("class_path")) != merged.get("class_path"):
@@ -101,16 +191,111 @@ def merge(base: Config, override: Config) -> Config:
     return merged
 
 
-def _resolve_references(config: Config, folder: Path) -> None:
-    for group, key in PATH_KEYS:
+class _Composition:
+    """Settings of the files that were added so far.
+
+    Attributes:
+        config: The merged settings.
+        arms: Settings to add to arms, by their file names without suffix.
+    """
+
+    def __init__(self, resolve_references: bool = True) -> None:
+        self.config: Config = {}
+        self.arms: Config = {}
+        self._resolve_references = resolve_references
+
+    def add(self, path: Path, before: Sequence[Path] = (), parents: tuple[Path, ...] = ()) -> None:
+        """Merges a file and its bases.
+
+        Args:
+            path: The file.
+            before: Files of the composition before it.
+            parents: Files that have it as a base, directly or not.
+        """
+        resolved = path.resolve()
+        if resolved in parents:
+            raise ConfigError(f"{path} builds on itself; take it out of the `base` of {parents[-1]}")
+        settings = read_yaml(path, "config", INVALID_MESSAGE)
+        bases = _pop_bases(settings, path)
+        arms = settings.pop(ARMS_KEY, None) or {}
+        if not (isinstance(arms, dict) and all(isinstance(arm, dict) for arm in arms.values())):
+            raise ConfigError(
+                f"the `arms` of {path} are {arms!r}; write settings by arm, as in `arms: {{baseline: ...}}`"
+            )
+        if ROLE_KEY in settings:
+            self.config = {key: value for key, value in self.config.items() if key not in STAGE_KEYS}
+        for index, base in enumerate(bases):
+            self.add(base, (*before, *bases[:index]), (*parents, resolved))
+        if self._resolve_references:
+            for section in (settings, *arms.values()):
+                _resolve_references(section, path.parent, before or bases)
+        self.arms = merge(self.arms, arms)
+        self.config = merge(merge(self.config, settings), self.arms.get(path.stem, {}))
+
+
+def _pop_bases(settings: Config, path: Path) -> list[Path]:
+    bases = settings.pop(BASE_KEY, None) or []
+    if not (isinstance(bases, list) and all(isinstance(base, str) for base in bases)):
+        raise ConfigError(f"the `base` of {path} is {bases!r}; write a list of files, as in `base: [other.yaml]`")
+    return [path.parent / base for base in bases]
+
+
+def _resolve_references(config: Config, folder: Path, before: Sequence[Path]) -> None:
+    for group, key in REFERENCE_KEYS:
         settings = config.get(group)
         reference = settings.get(key) if isinstance(settings, dict) else None
         if isinstance(reference, str):
-            config[group][key] = _resolve_path(reference, folder)
+            config[group][key] = _resolve_reference(reference, folder, before)
         elif isinstance(reference, list):
-            config[group][key] = [_resolve_path(name, folder) for name in reference]
+            config[group][key] = [_resolve_reference(name, folder, before) for name in reference]
 
 
-def _resolve_path(reference: str, folder: Path) -> str:
-    path = folder / reference
-    return str(path.resolve()) if path.exists() else reference
+def _resolve_reference(reference: str, folder: Path, before: Sequence[Path]) -> str:
+    paths = [folder / path for path in split_reference(reference)]
+    if not all(path.exists() for path in paths):
+        return reference
+    if len(paths) == 1 and _is_yaml(reference) and is_overlay(_read_alone(paths[0])):
+        paths = [*(path for path in before if not _sets_only_logger(path)), *paths]
+    return join_reference(path.resolve() for path in paths)
+
+
+def _read_alone(path: Path) -> Config:
+    """The settings of one file and its bases, with references as they are written."""
+    composition = _Composition(resolve_references=False)
+    composition.add(path)
+    return composition.config
+
+
+def _sets_only_logger(path: Path) -> bool:
+    trainer = read_yaml(path, "config", INVALID_MESSAGE).get("trainer")
+    return isinstance(trainer, dict) and trainer.keys() == {"logger"}
+
+
+def _extend_name(name: str, path: Path) -> str:
+    """The name of an experiment after one more file."""
+    explicit_name = _read_alone(path).get("name")
+    if explicit_name:
+        return str(explicit_name)
+    if not name:
+        return path.stem
+    if _sets_only_logger(path):
+        return name
+    words, added_words = name.split("_"), path.stem.split("_")
+    # simulated_lfp and lfp_single_session become simulated_lfp_single_session.
+    overlap = next(n for n in range(len(added_words), -1, -1) if words[len(words) - n :] == added_words[:n])
+    return "_".join([*words, *added_words[overlap:]])
+
+
+def _split_name(name: str, overlays: dict[str, Path]) -> list[Path]:
+    """The overlays whose names, joined, are a name; empty if there are none."""
+    words = name.split("_")
+    for count in range(len(words), 0, -1):
+        overlay = overlays.get("_".join(words[:count]))
+        following = _split_name("_".join(words[count:]), overlays) if count < len(words) else []
+        if overlay and (following or count == len(words)):
+            return [overlay, *following]
+    return []
+
+
+def _is_yaml(name: str) -> bool:
+    return name.endswith(YAML_SUFFIXES)

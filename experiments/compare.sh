@@ -1,24 +1,30 @@
 #!/usr/bin/env bash
-# Trains the experiments ARMS of FAMILY with each of SEEDS, two runs side by side, and reports on them in OUTPUT/report,
-# and if INTO names a place in a document (README.md#demo), there.
+# Trains arms of an experiment with several seeds, two runs at a time, and writes a report to OUTPUT/report. If UPDATE_DOC
+# names a place in a document (README.md#demo), the tables are written there too.
+#
+#     SET=simulated ARMS="baseline teacher hard stndt_small+hard" SEEDS="1 2 3" OUTPUT=runs bash experiments/compare.sh
+#
+# An arm is an overlay in configs/arm, after overlays of configs/data and configs/model if there are any.
 set -euo pipefail
-export OMP_NUM_THREADS=1 FAMILY OUTPUT
+export OMP_NUM_THREADS=1 SET OUTPUT
 
 train() {
-    local log="$OUTPUT/$1-seed$2.log"
-    if ! python -m blend_pl fit --config "experiments/${FAMILY}_$1.yaml" --seed_everything "$2" --output "$OUTPUT" \
-        >"$log" 2>&1; then
+    local log="$OUTPUT/$1-seed$2.log" config="experiments/$SET.yaml" overlay
+    for overlay in ${1//+/ }; do
+        config+="+$(ls configs/{data,model,arm}/"$overlay.yaml" 2>/dev/null || true)"
+    done
+    if ! python -m blend_pl fit --config "$config" --seed_everything "$2" --output "$OUTPUT" >"$log" 2>&1; then
         tail -n 20 "$log" >&2
-        exit 255 # by which xargs stops
+        exit 255 # xargs stops
     fi
     echo "$1, seed $2: done"
 }
 
 mkdir -p "$OUTPUT"
-echo "training $FAMILY: $ARMS with seeds $SEEDS; logs in $OUTPUT"
+echo "training $SET: $ARMS with seeds $SEEDS; logs in $OUTPUT"
 export -f train
-# Arm by arm: a teacher is there, or on its way, when its students are.
+# In the order of ARMS: a teacher before its students is trained once, not while a student waits for it.
 for arm in $ARMS; do
     printf "$arm %s\n" $SEEDS
 done | xargs -P 2 -L 1 bash -euo pipefail -c 'train "$@"' train
-python -m blend_pl report "$OUTPUT/$FAMILY"_* --output "$OUTPUT/report" ${INTO:+--update_doc "$INTO"}
+python -m blend_pl report "$OUTPUT/$SET"_* --output "$OUTPUT/report" ${UPDATE_DOC:+--update_doc "$UPDATE_DOC"}

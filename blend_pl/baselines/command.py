@@ -10,7 +10,7 @@ from lightning.pytorch.core import LightningDataModule
 
 from blend_pl.baselines.baseline import Baseline
 from blend_pl.baselines.glm import FitFunction, fit_linear, fit_poisson
-from blend_pl.config import Config, compose
+from blend_pl.config import ROLE_KEY, Config, compose, compose_experiment, split_reference
 from blend_pl.data import NLBDataModule
 from blend_pl.errors import ConfigError, first_parser_error
 from blend_pl.metrics.nlb import NLBScores, evaluate_rates
@@ -43,7 +43,7 @@ def fit_baselines(config: str, output: str = "runs", seeds: list[int] = [0], dat
     """
     if not seeds:
         raise ConfigError("no seeds given; write at least one, as in --seeds [0]")
-    base_name, data_config = _read_experiment(Path(config))
+    base_name, data_config = _read_experiment(config)
     datamodule, settings = _build_datamodule(data_config, data)
     datamodule.setup("fit")
     splits = datamodule.subsets
@@ -93,14 +93,17 @@ def fit_baselines(config: str, output: str = "runs", seeds: list[int] = [0], dat
         print_scores(name, scores, oracle, Path(output) / name)
 
 
-def _read_experiment(path: Path) -> tuple[str, Config]:
-    """The family of an experiment, or the name of a data file, and its data settings."""
-    config = compose(path)
+def _read_experiment(reference: str) -> tuple[str, Config]:
+    """The experiment's name without its arm, or the name of a data file, and the data settings."""
+    paths = split_reference(reference)
+    config = compose(*paths)
     if not isinstance(config.get("data"), dict):
-        raise ConfigError(f"{path} has no `data:` settings; name an experiment, a data file or a run's config.yaml")
-    name = str(config.get("name") or path.stem)
-    base_name = name.rpartition("_")[0] or name if "model" in config else name
-    return base_name, config["data"]
+        raise ConfigError(
+            f"{reference} has no `data:` settings; name an experiment, a data file or a run's config.yaml"
+        )
+    name = str(compose_experiment(paths)["name"])
+    has_arm = ROLE_KEY in config or ("name" in config and "model" in config)
+    return name.rpartition("_")[0] or name if has_arm else name, config["data"]
 
 
 def _build_datamodule(data: Config, overrides: Sequence[str]) -> tuple[NLBDataModule, Config]:

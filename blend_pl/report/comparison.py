@@ -20,7 +20,7 @@ BASELINE, TEACHER, PRIVILEGED, STUDENT, SELF_DISTILLED, OTHER = ROLES = (
 PRIVILEGED_SUFFIXES = ("finetuned", "multimodal")
 """Last words of experiments whose models need what is privileged wherever they run, and are not the teacher itself."""
 
-SINGLE_SESSION_SUFFIX = "_ss_lfp"
+SINGLE_SESSION_SUFFIX = "_lfp_single_session"
 """What experiments on many sessions are held against: a network for each, on its own LFP."""
 
 
@@ -58,7 +58,7 @@ class ExperimentResults:
     """Runs that differ in their seed alone.
 
     Attributes:
-        name: its name; by its last word it is a `baseline` (`ss_lfp` too), a `teacher`, a reference from above
+        name: its name; by its last word it is a `baseline` (`lfp_single_session` too), a `teacher`, a reference from above
             (`finetuned`, `multimodal`) or a `self`-distilled control (mc_maze_baseline), else by its results a
             student, if it had a teacher, or something other.
         runs: one run a seed.

@@ -103,6 +103,6 @@ def session_caveats(comparison: Comparison) -> Iterator[str]:
             "for a recording of LFP alone they are of no use."
         )
     yield (
-        "ss_lfp trains a network of its own on the LFP of every session, the new ones included; the others never met "
+        "lfp_single_session trains a network of its own on the LFP of every session, the new ones included; the others never met "
         "the new ones, where a linear read-out alone is fitted."
     )

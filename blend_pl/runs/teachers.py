@@ -10,7 +10,15 @@ from typing import Any
 
 from filelock import FileLock
 
-from blend_pl.config import Config, compose, merge
+from blend_pl.config import (
+    YAML_SUFFIXES,
+    Config,
+    compose_experiment,
+    is_overlay,
+    merge,
+    split_reference,
+    suggest_composition,
+)
 from blend_pl.errors import TeacherError, TrainingInterrupted
 from blend_pl.runs.artifacts import WANDB_PREFIX, fetch_artifact
 from blend_pl.runs.folder import best_checkpoint, config_fingerprint, find_finished_run, wait_until_unlocked
@@ -71,7 +79,8 @@ def resolve_teacher(
     there; it is told to the same loggers. Others who want the same teacher wait.
 
     Args:
-        reference: a checkpoint, a run folder, an experiment file, or an artifact of W&B as in `artifacts.fetch`.
+        reference: a checkpoint, a run folder, an experiment file, several files joined by `+`, or an artifact of W&B as
+            in `fetch_artifact`.
         student: the student's resolved settings.
         arguments: command-line arguments for the teacher's training, beyond its experiment file.
         output: where runs live.
@@ -88,15 +97,14 @@ def resolve_teacher(
     if reference.startswith(WANDB_PREFIX):
         return fetch_artifact(reference, output, log)
     path = Path(reference)
-    if path.suffix not in (".yaml", ".yml"):
+    if path.suffix not in YAML_SUFFIXES:
         return best_checkpoint(path) if path.is_dir() else path
-    if not path.exists():
-        raise TeacherError(f"there is no teacher experiment {path}; check distillation.teacher")
+    experiment = _read_experiment(reference)
     shared: Config = {"data": student["data"], "seed_everything": student["seed_everything"]}
     if student["trainer"]["logger"]:
         shared["trainer"] = {"logger": student["trainer"]["logger"]}
-    config = merge(compose(path), shared)
-    name = config.setdefault("name", path.stem)
+    config = merge(experiment, shared)
+    name = config["name"]
     fit_arguments = ["--config", json.dumps(config), *arguments]
     fingerprint = config_fingerprint(resolve_config(fit_arguments))
     experiment_dir = output / name
@@ -117,6 +125,21 @@ def resolve_teacher(
         raise write_error(experiment_dir, error) from error
     log(f"teacher: {run}")
     return best_checkpoint(run)
+
+
+def _read_experiment(reference: str) -> Config:
+    paths = split_reference(reference)
+    for path in paths:
+        if not path.exists():
+            suggestion = suggest_composition(path)
+            advice = f"write {suggestion}" if suggestion else "check distillation.teacher"
+            raise TeacherError(f"there is no teacher experiment {path}; {advice}")
+    config = compose_experiment(paths)
+    if is_overlay(config):
+        raise TeacherError(
+            f"{reference} has no data settings; write an experiment before it, as in EXPERIMENT.yaml+{reference}"
+        )
+    return config
 
 
 def clean_environment() -> dict[str, str]:

@@ -7,11 +7,10 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from blend_pl.config import Config, compose, merge, read_yaml
+from blend_pl.config import compose, join_reference, read_yaml, split_reference
 from blend_pl.errors import ConfigError
 from blend_pl.runs.folder import DEFAULT_MODE, DEFAULT_MONITOR, best_score_key
 from blend_pl.sweep.distributions import Distribution, parse_distribution
@@ -32,7 +31,7 @@ class SweepFile:
     """A sweep.
 
     Attributes:
-        name: the file's, without its ending.
+        name: values of the environment variables in `command` and the file name without suffix, joined by `_`.
         method: bayes, random or grid.
         metric: score of the selected checkpoint that is to be best, as `runs.best_score` names it.
         maximize: whether more of it is better.
@@ -91,10 +90,11 @@ class SweepFile:
             ConfigError: the command names no experiment.
         """
         words = self.build_command({})
-        fit_index, experiments = words.index("fit"), _config_paths(words)
+        fit_index = words.index("fit")
+        experiments, fit_args = _split_configs(words[fit_index + 1 :])
         if not experiments:
             raise ConfigError(f"`command` names no experiment for trials that share a process; write {COMMAND_EXAMPLE}")
-        return words[:fit_index], experiments[0], words[fit_index + 1 :]
+        return words[:fit_index], join_reference(experiments), fit_args
 
 
 def read_sweep(path: Path) -> SweepFile:
@@ -140,16 +140,21 @@ def _parse(path: Path, content: dict[str, Any]) -> SweepFile:
     run_cap = content.get("run_cap")
     if run_cap is not None and (type(run_cap) is not int or run_cap < 1):
         raise ConfigError(f"run_cap is {run_cap!r}; write a whole number from 1")
+    variables = dict.fromkeys(name for word in content["command"] for name in ENVVAR_PATTERN.findall(str(word)))
+    name = "_".join([*(os.environ[variable] for variable in variables), path.stem])
     program, identity = str(content["program"]), json.dumps({key: content[key] for key in REQUIRED_KEYS})
     return SweepFile(
-        path.stem, method, metric["name"], goal == "maximize", distributions, command, program, run_cap, identity
+        name, method, metric["name"], goal == "maximize", distributions, command, program, run_cap, identity
     )
 
 
 def _parse_command(words: Any) -> tuple[str, ...]:
     if not (isinstance(words, list) and all(isinstance(word, str | int | float) for word in words)):
         raise ConfigError(f"`command` is a list of words; write {COMMAND_EXAMPLE}")
-    command = tuple(ENVVAR_PATTERN.sub(lambda match: os.environ.get(match[1], match[1]), str(word)) for word in words)
+    missing = [name for word in words for name in ENVVAR_PATTERN.findall(str(word)) if name not in os.environ]
+    if missing:
+        raise ConfigError(f"the environment variable {missing[0]} is not set; set it, as in {missing[0]}=VALUE COMMAND")
+    command = tuple(_substitute_variables(word) for word in words)
     for word in command:
         if word.startswith("${") and word not in MACROS:
             raise ConfigError(f"`command` holds {word}, which fit does not take; write {COMMAND_EXAMPLE}")
@@ -158,19 +163,29 @@ def _parse_command(words: Any) -> tuple[str, ...]:
     return command
 
 
-def _config_paths(words: Sequence[str]) -> list[str]:
-    """The files that a command names by --config."""
-    paths = [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
-    return paths + [word for previous, word in pairwise(words) if previous == "--config"]
+def _substitute_variables(word: Any) -> str:
+    return ENVVAR_PATTERN.sub(lambda match: os.environ[match[1]], str(word))
+
+
+def _split_configs(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Separates the files that a command names by --config from all other words."""
+    files: list[str] = []
+    other_words: list[str] = []
+    remaining = iter(words)
+    for word in remaining:
+        flag, equals, value = word.partition("=")
+        if flag == "--config":
+            files.append(value if equals else next(remaining, ""))
+        else:
+            other_words.append(word)
+    return files, other_words
 
 
 def _check_goal(metric: Any, command: tuple[str, ...], parameters: Mapping[str, Any]) -> str:
     """The goal, if the metric is one to select on and agrees with what selects the checkpoint."""
     if not isinstance(metric, dict) or "name" not in metric or metric.get("goal") not in ("maximize", "minimize"):
         raise ConfigError("`metric` has a name and a goal, maximize or minimize")
-    config: Config = {}
-    for name in _config_paths(command):
-        config = merge(config, compose(Path(name)))
+    config = compose(*(path for name in _split_configs(command)[0] for path in split_reference(name)))
     checkpoint = config.get("checkpoint", {})
     selection_score = best_score_key(checkpoint.get("monitor", DEFAULT_MONITOR))
     if metric["name"] != selection_score:

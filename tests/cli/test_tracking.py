@@ -63,8 +63,9 @@ def session(output: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def run(output: Path, environment: dict[str, str]) -> Path:
     """A trial of a sweep, run by the words and in the sweep that W&B's agent runs it with."""
-    path = EXPERIMENTS / "sweeps" / "simulated_baseline.yaml"
+    path = EXPERIMENTS / "sweeps" / "baseline.yaml"
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SET", "simulated")
         patch.chdir(REPOSITORY)
         patch.setenv("WANDB_SWEEP_ID", "agentssweep")
         command = vector_of_the_agent(path, drawn(read_sweep(path), 0), output, patch)
@@ -80,8 +81,9 @@ def log_of(run: Path) -> Path:
     return log
 
 
-def test_a_trial_trains_with_what_was_drawn_and_leaves_its_score(run: Path) -> None:
-    sweep = read_sweep(EXPERIMENTS / "sweeps" / "simulated_baseline.yaml")
+def test_a_trial_trains_with_what_was_drawn_and_leaves_its_score(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SET", "simulated")
+    sweep = read_sweep(EXPERIMENTS / "sweeps" / "baseline.yaml")
     results = json.loads((run / "results.json").read_text())
     assert results["selected"].keys() == {sweep.metric}
     masking = results["config"]["model"]["init_args"]["masking"]

@@ -143,7 +143,7 @@ def test_unknown_session_raises(name: str | None, message: str, tmp_path: Path) 
 @pytest.mark.slow
 def test_causal_student_of_noncausal_teacher_exports_streaming_program(tmp_path: Path) -> None:
     data = [f"--data.root={tmp_path / 'data'}", *SIMULATION]
-    trained = fit("simulated_causal_hard", tmp_path / "runs", *data, teacher_args())
+    trained = fit("simulated_hard_causal", tmp_path / "runs", *data, teacher_args())
     (teacher,) = Results.read(trained).teachers
     systems = [load_system(path) for path in (Path(teacher), trained / "checkpoints" / "best.ckpt")]
     assert [bool(system.backbone.window.allowed.triu(1).any()) for system in systems] == [True, False]

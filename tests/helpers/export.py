@@ -31,7 +31,7 @@ def student(backbone: Any = NDT, kind: type[PopulationSystem] = Student, **sizes
 def write_finished_run(folder: Path, backbone: Any = NDT, kind: type[PopulationSystem] = Student, **sizes: Any) -> Path:
     """Writes a finished run of such a system under the run name that the README exports."""
     system = student(backbone, kind, **sizes)
-    run = write_run(folder / "runs", "simulated_causal_hard", run="seed0-0123abcd", fingerprint="0123abcd")
+    run = write_run(folder / "runs", "simulated_hard_causal", run="seed0-0123abcd", fingerprint="0123abcd")
     (run / "checkpoints").mkdir()
     parameters = {
         "_instantiator": INSTANTIATOR,

@@ -8,17 +8,21 @@ import numpy as np
 import pytest
 import torch
 from helpers.calcium_files import write_calcium
-from helpers.cli import EXPERIMENTS, REPOSITORY, call, checkpoint, experiment, finish, start, weights
+from helpers.cli import REPOSITORY, call, checkpoint, experiment, finish, settings_of, start, weights
 
-from blend_pl.config import compose
 from blend_pl.data.calcium.simulation import BugeonSimulation, write_bugeon_dataset
 from blend_pl.errors import ConfigError, DataError
 from blend_pl.probes.embeddings import CellEmbeddings
 from blend_pl.report import report
 from blend_pl.systems.checkpoint import load_system
 
-FILES = sorted(EXPERIMENTS.glob("bugeon_*.yaml"))
-PUBLISHED = [path for path in FILES if "simulated" not in path.stem]
+SETS = ("single_animal", "multi_animal", "cross_animal", "simulated")
+ARMS = ("baseline", "with_behavior", "teacher", "hard", "feature", "correlation", "reconstruction_only")
+COMPOSITIONS = [experiment(f"bugeon_{name}", arm) for name in SETS for arm in ARMS]
+COMPOSITIONS += [
+    experiment(f"bugeon_{name}", "gaussian", arm) for name in SETS for arm in ("baseline", "teacher", "gaussian_soft")
+]
+PUBLISHED = [path for path in COMPOSITIONS if "bugeon_simulated" not in str(path)]
 IDENTITY = {"class_path": "blend_pl.callbacks.IdentityEvaluation", "init_args": {"fit": {"max_steps": 5}}}
 TINY = [
     *("--model.backbone.size=4", "--model.backbone.dim_feedforward=8", "--data.window=40", "--data.n_steps=2"),
@@ -28,7 +32,7 @@ TINY = [
 SIMULATION = ["--data.simulation.n_frames=640", "--data.simulation.n_cells=40", "--data.simulation.n_sessions=1"]
 SCORES = {f"{task}_{score}" for task in ("ei", "subclass") for score in ("top1", "balanced", "f1", "majority")}
 pytestmark = pytest.mark.usefixtures("teachers_here")
-EVERY_DAY, MORE = ("feature", "teacher", "baseline"), ("with_behavior", "alpha1")
+EVERY_DAY, MORE = ("feature", "teacher", "baseline"), ("with_behavior", "reconstruction_only")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +72,7 @@ def test_the_student_learns_from_a_teacher_that_was_trained_on_the_way(output: P
 @pytest.mark.slow
 def test_alpha_of_one_is_a_student_on_its_own(output: Path) -> None:
     """A null token in the place of behaviour, as the student has, and no other influence of the teacher."""
-    alone, student = (weights(run_of(output, arm)) for arm in ("alpha1", "feature"))
+    alone, student = (weights(run_of(output, arm)) for arm in ("reconstruction_only", "feature"))
     assert alone["backbone.null"].shape == student["backbone.null"].shape != torch.Size([0])
     assert not torch.equal(alone["backbone.embedding.weight"], student["backbone.embedding.weight"])
     assert weights(run_of(output, "baseline"))["backbone.null"].shape == torch.Size([0])
@@ -122,14 +126,14 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: settings_of(path)["name"])
 def test_every_experiment_trains_on_a_published_tree(path: Path, tree: Path, tmp_path: Path) -> None:
     arguments = ["--config", path, *TINY, f"--data.root={tree}", f"--output={tmp_path}"]
     run = call("fit", *arguments, f"--teacher_args={json.dumps(TINY)}").run_dir
     cells = CellEmbeddings.read(run)
     mice = {name.split("/")[0] for name in cells.cell}
     tested = {name.split("/")[0] for name in cells.cell[cells.split == "test"]}
-    settings = compose(path)["data"]["init_args"]["spec"]
+    settings = settings_of(path)["data"]["init_args"]["spec"]
     assert mice == set(settings["mice"])
     assert tested == set(settings.get("cells", {}).get("test_mice", mice))
 
@@ -145,38 +149,26 @@ def test_a_lab_runs_an_experiment_on_its_own_files(tmp_path: Path) -> None:
     assert results["scores"].keys() >= SCORES
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", COMPOSITIONS, ids=lambda path: settings_of(path)["name"])
 def test_an_experiment_is_what_its_name_says(path: Path) -> None:
-    settings = compose(path)
-    model, arm = settings["model"]["init_args"], path.stem.removeprefix("bugeon_")
+    settings = settings_of(path)
+    model, arm = settings["model"]["init_args"], path.stem
     backbone = model["backbone"]
-    gaussian = "gaussian" in arm or arm.endswith("soft")
-    sees = arm.endswith(("teacher", "with_behavior"))
+    gaussian = "gaussian" in settings["name"]
+    sees = arm in ("teacher", "with_behavior")
     assert backbone["class_path"] == "blend_pl.models.NeuPRINT"
     assert settings["model"]["class_path"] == f"blend_pl.systems.{'Teacher' if sees else 'Student'}"
-    assert ("behavior" in backbone.get("init_args", {})) == arm.endswith("with_behavior")
-    assert (backbone.get("init_args", {}).get("behavior_width") == 0) == arm.endswith("baseline")
+    assert ("behavior" in backbone.get("init_args", {})) == (arm == "with_behavior")
+    assert (backbone.get("init_args", {}).get("behavior_width") == 0) == (arm == "baseline")
     assert backbone.get("init_args", {}).get("variance", False) == gaussian
     assert model["likelihood"]["class_path"].rpartition(".")[2] == ("Gaussian" if gaussian else "UnitGaussian")
     assert model["optimizer"]["init_args"]["weight_decay"] == 0, "else Adam takes over that of AdamW, the default"
-    distilled = arm.endswith(("hard", "soft", "feature", "correlation", "alpha1"))
+    distilled = arm in ("hard", "gaussian_soft", "feature", "correlation", "reconstruction_only")
     assert ("distillation" in settings) == distilled
     if distilled:
-        teacher = Path(settings["distillation"]["teacher"])
-        assert teacher.stem == f"{path.stem.rpartition('_')[0]}_{'gaussian_' if gaussian else ''}teacher"
-        assert teacher in FILES
-        assert (settings["distillation"]["alpha"] == 1.0) == arm.endswith("alpha1")
-
-
-def test_there_are_as_many_arms_for_every_split() -> None:
-    arms = {}
-    for path in FILES:
-        _, split, arm = path.stem.split("_", 2)
-        split, arm = (split, arm) if split == "simulated" else (f"{split}_animal", arm.removeprefix("animal_"))
-        arms.setdefault(split, set()).add(arm)
-    wanted = {"baseline", "with_behavior", "teacher", "hard", "soft", "feature", "correlation", "alpha1"}
-    assert arms.keys() == {"single_animal", "multi_animal", "cross_animal", "simulated"}
-    assert all(there == {*wanted, "gaussian_teacher", "gaussian_baseline"} for there in arms.values())
+        assert settings["distillation"]["teacher"] == str(path.with_stem("teacher"))
+        assert path.with_stem("teacher") in COMPOSITIONS
+        assert (settings["distillation"]["alpha"] == 1.0) == (arm == "reconstruction_only")
 
 
 def test_a_broken_tree_is_told_in_one_line(tree: Path, tmp_path: Path) -> None:

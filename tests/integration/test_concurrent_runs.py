@@ -18,7 +18,7 @@ CALCIUM = [*fit_arguments(), f"--teacher_args={json.dumps(fit_arguments())}"]
     [
         ("simulated_hard", NLB, "simulated_teacher"),
         ("bugeon_simulated_feature", CALCIUM, "bugeon_simulated_teacher"),
-        ("simulated_lfp_ms_lfp", small_stages(), None),
+        ("simulated_lfp_multi_session", small_stages(), None),
     ],
 )
 def test_two_runs_on_an_empty_disk(name: str, arguments: list[str], teacher: str | None, tmp_path: Path) -> None:

@@ -99,22 +99,22 @@ SYSTEMS = {
     "simulated_multitask": 3,
     "bugeon_simulated_teacher": 2,
     "bugeon_simulated_feature": 3,
-    "simulated_lfp_teacher": 3,
+    "simulated_lfp_spike_teacher": 3,
     "simulated_lfp_finetuned": 3,
-    "simulated_lfp_ss_lfp": 3,
-    "simulated_lfp_distilled": 3,
-    "simulated_lfp_ms_distilled": 2,
-    "simulated_lfp_ms_supervised": 3,
+    "simulated_lfp_single_session": 3,
+    "simulated_lfp_distilled_single_session": 3,
+    "simulated_lfp_distilled_multi_session": 2,
+    "simulated_lfp_supervised_baseline": 3,
     "simulated_lfp_multimodal": 2,
 }
 """Experiments of all systems and strategies, and by how many processes they are trained."""
-OWN_CHANCE = {"simulated_stndt_hard": 2, "simulated_lfads_hard": 3}
+OWN_CHANCE = {"simulated_stndt_small_hard": 2, "simulated_lfads_small_hard": 3}
 """Those of networks that draw noise, which is another on each rank."""
 BEFORE = {
     "bugeon_simulated_feature": ("--distillation.teacher", "bugeon_simulated_teacher"),
-    "simulated_lfp_finetuned": ("--pretrained.model", "simulated_lfp_teacher"),
-    "simulated_lfp_distilled": ("--distillation.teacher", "simulated_lfp_finetuned"),
-    "simulated_lfp_ms_distilled": ("--distillation.teacher", "simulated_lfp_finetuned"),
+    "simulated_lfp_finetuned": ("--pretrained.model", "simulated_lfp_spike_teacher"),
+    "simulated_lfp_distilled_single_session": ("--distillation.teacher", "simulated_lfp_finetuned"),
+    "simulated_lfp_distilled_multi_session": ("--distillation.teacher", "simulated_lfp_finetuned"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Every experiment file on spikes trains, on recordings of its set that were written without the package."""
+"""Every combination of set, backbone and arm trains, on recordings written independently of the package."""
 
 import copy
 import math
@@ -11,14 +11,14 @@ import lightning as L
 import pytest
 import yaml
 from helpers.cli import (
+    CONFIGS,
     EXPERIMENTS,
-    REPOSITORY,
     SIMULATED,
     TINY_BACKBONES,
-    backbone_of,
     checkpoint,
     experiment,
     fit_tiny,
+    settings_of,
     write_set,
 )
 from helpers.readme import module_of_the_readme
@@ -27,32 +27,52 @@ from lightning.pytorch.callbacks import ProgressBar
 
 from blend_pl.callbacks import Distillation, distillation
 from blend_pl.cli.trainer import BlendCLI
-from blend_pl.config import Config, compose, merge
+from blend_pl.config import Config, compose, compose_experiment, merge, split_reference
 from blend_pl.data import NLBDataModule
 from blend_pl.data.nlb.reading import check_spec
 from blend_pl.systems import NeuralSystem, Student
 
-OTHERS = ("bugeon_", "makin_", "flint_", "simulated_lfp_")
-"""Calcium, and spikes with LFP, have tests of their own."""
-FILES = sorted(path for path in EXPERIMENTS.glob("*.yaml") if not path.stem.startswith(OTHERS))
+settings_of = cache(settings_of)
 DATA = sorted(
     path
-    for path in (REPOSITORY / "configs" / "data").glob("*.yaml")
+    for path in (CONFIGS / "data").glob("*.yaml")
     if compose(path)["data"]["class_path"] == "blend_pl.data.NLBDataModule"
 )
-ALONE = [path for path in FILES if "distillation" not in compose(path)]
-DISTILLED = [path for path in FILES if path not in ALONE]
-COMPOSED = [path for path in DISTILLED if not (path.stem.startswith("simulated") or path.stem.endswith("_hard"))]
-"""Made of the data and the network of one that ends in `hard` and of the loss of a simulated one."""
-WHOLE = [path for path in ALONE if backbone_of(path) == "NDT" or path.stem.startswith("simulated")]
-"""Run by the whole command line, to their results: every set and every backbone, not every pair."""
 SETS = [path.stem for path in DATA if path.stem not in ("own_session", "simulated_half")]
-BACKBONES = {"": "NDT", "_stndt": "STNDT", "_lfads": "LFADS"}
-ARMS = ("baseline", "teacher", "hard", "soft", "feature", "correlation", "self")
+BACKBONES = {"NDT": "", "STNDT": "stndt", "LFADS": "lfads"}
+"""Overlay of each backbone; of the simulated set the small one."""
+STRATEGIES = ("hard", "soft", "feature", "correlation", "self")
+FILES = sorted(EXPERIMENTS.glob("*.yaml"))
 
 
-def stem(path: Path) -> str:
-    return path.stem
+def combination(name: str, backbone: str, arm: str) -> Path:
+    """Returns the composition of a set, a backbone and an arm."""
+    overlay = BACKBONES[backbone]
+    small = "_small" if name == "simulated" else ""
+    return experiment(name, *([f"{overlay}{small}"] if overlay else []), arm)
+
+
+ALONE = [combination(name, backbone, arm) for name in SETS for backbone in BACKBONES for arm in ("baseline", "teacher")]
+ALONE += [experiment(name, "multitask") for name in SETS]
+ALONE += [experiment("simulated_half", arm) for arm in ("baseline", "teacher")]
+DISTILLED = [combination(name, backbone, arm) for name in SETS for backbone in BACKBONES for arm in STRATEGIES]
+COMPOSED = [path for path in DISTILLED if not (path.stem == "hard" or "simulated" in str(path))]
+"""Combinations that differ from tested ones of the simulated set and of `hard` in nothing but their mixture."""
+DISTILLED += [experiment("simulated", "ensemble"), experiment("simulated_half", "hard")]
+DISTILLED += [experiment("simulated", "hard", overlay) for overlay in ("causal", "half_width", "lfads_small")]
+DISTILLED += [experiment("mc_maze", "hard", "causal")]
+
+
+def backbone_of(path: Path) -> str:
+    return str(settings_of(path)["model"]["init_args"]["backbone"]["class_path"]).rpartition(".")[2]
+
+
+WHOLE = [path for path in ALONE if backbone_of(path) == "NDT" or "simulated" in str(path)]
+"""Trained by the whole command line and evaluated: every set and every backbone, not every pair."""
+
+
+def name_of(path: Path) -> str:
+    return str(settings_of(path)["name"])
 
 
 @pytest.fixture(scope="session")
@@ -62,22 +82,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @cache
 def whole(path: Path, folder: Path) -> BlendCLI:
-    """An experiment without a teacher that the command line trained, once for all tests of this process."""
-    return fit_tiny(path.stem, folder / "runs", *write_set(path, folder / data_of(path)), "--trainer.max_epochs=1")
+    """Trains an experiment without a teacher by the command line, once for all tests of this process."""
+    return fit_tiny(path, folder / "runs", *write_set(path, folder / data_of(path)), "--trainer.max_epochs=1")
 
 
 def data_of(path: Path) -> str:
-    return compose(path)["data"]["init_args"]["spec"]["name"]
+    return str(settings_of(path)["data"]["init_args"]["spec"]["name"])
 
 
 def step(path: Path, folder: Path, changes: Config) -> tuple[NeuralSystem, L.Trainer]:
-    """One step of an experiment: its file through the parser of `fit`, what that makes of it, the trainer it asks for.
+    """Trains one step of an experiment, built from its settings by the parser of `fit`.
 
-    The command line builds its parser anew and writes every setting down; here one parser reads all files.
+    The command line would build a new parser and write all settings to a file; here one parser reads all experiments.
     """
     root = folder / data_of(path)
     write_set(path, root)
-    settings = compose(path)
+    settings = settings_of(path)
     tiny: Config = {
         "data": {"init_args": {"root": str(root), "bin_ms": 20}},
         "model": {"init_args": {"backbone": {"init_args": TINY_BACKBONES[backbone_of(path)]}}},
@@ -85,31 +105,31 @@ def step(path: Path, folder: Path, changes: Config) -> tuple[NeuralSystem, L.Tra
     }
     if settings["data"]["init_args"].get("source") == "simulated":
         tiny["data"]["init_args"]["simulation"] = SIMULATED
-    wanted = merge(merge({**settings, "name": path.stem}, tiny), changes)
-    parser = whole(experiment("simulated_baseline"), folder)._parser("fit")
-    made = parser.instantiate_classes(parser.parse_args(["--config", yaml.safe_dump(wanted)]))
-    asked = [*made.trainer.callbacks, made.distillation, made.multitask]
-    callbacks = [c for c in asked if c is not None and not isinstance(c, ProgressBar)]
-    L.seed_everything(made.seed_everything)
-    trainer = L.Trainer(**{**made.trainer, "callbacks": callbacks, "enable_model_summary": False})
-    trainer.fit(made.model, datamodule=made.data)
-    return made.model, trainer
+    tiny_settings = merge(merge(settings, tiny), changes)
+    parser = whole(experiment("simulated", "baseline"), folder)._parser("fit")
+    built = parser.instantiate_classes(parser.parse_args(["--config", yaml.safe_dump(tiny_settings)]))
+    configured_callbacks = [*built.trainer.callbacks, built.distillation, built.multitask]
+    callbacks = [c for c in configured_callbacks if c is not None and not isinstance(c, ProgressBar)]
+    L.seed_everything(built.seed_everything)
+    trainer = L.Trainer(**{**built.trainer, "callbacks": callbacks, "enable_model_summary": False})
+    trainer.fit(built.model, datamodule=built.data)
+    return built.model, trainer
 
 
 @cache
 def trained(path: Path, folder: Path) -> NeuralSystem:
-    """The model of an experiment without a teacher."""
+    """Returns the model of an experiment without a teacher."""
     return whole(path, folder).model if path in WHOLE else step(path, folder, {})[0]
 
 
 def distil(
     path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, changes: Config | None = None
 ) -> tuple[NeuralSystem, L.Trainer]:
-    """One step of a distilled experiment, whose teachers come from memory instead of from their checkpoints."""
+    """Trains one step of a distilled experiment whose teachers come from memory instead of from checkpoints."""
 
-    def load(reference: Path, content: bytes) -> NeuralSystem:
-        assert content
-        assert reference in ALONE, "a teacher's experiment that does not exist, or that needs a teacher itself"
+    def load(reference: Path, content: bytes | None) -> NeuralSystem:
+        assert all(path.is_file() for path in split_reference(str(reference)))
+        assert reference in ALONE, "the teacher's experiment does not exist or needs a teacher itself"
         return copy.deepcopy(trained(reference, folder)).eval()
 
     monkeypatch.setattr(distillation, "load_system", load)
@@ -125,17 +145,18 @@ def teachers_of(trainer: L.Trainer) -> list[NeuralSystem]:
     return next(c for c in trainer.callbacks if isinstance(c, Distillation)).teachers  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("path", WHOLE, ids=stem)
-def test_an_experiment_without_a_teacher_trains_and_is_evaluated(path: Path, folder: Path) -> None:
+@pytest.mark.parametrize("path", WHOLE, ids=name_of)
+def test_experiment_without_teacher_trains_and_is_evaluated(path: Path, folder: Path) -> None:
     run = whole(path, folder).run_dir
+    assert run.parent.name == name_of(path)
     assert checkpoint(run)["global_step"] >= 1
     assert (run / "results.json").exists()
 
 
-@pytest.mark.parametrize("path", [path for path in ALONE if path not in WHOLE], ids=stem)
-def test_an_experiment_without_a_teacher_trains_a_step(path: Path, folder: Path) -> None:
+@pytest.mark.parametrize("path", [path for path in ALONE if path not in WHOLE], ids=name_of)
+def test_experiment_without_teacher_trains_a_step(path: Path, folder: Path) -> None:
     model = trained(path, folder)
-    assert type(model).__name__ == ("Teacher" if path.stem.endswith("teacher") else "Student")
+    assert type(model).__name__ == ("Teacher" if path.stem == "teacher" else "Student")
     assert type(model.backbone).__name__ == backbone_of(path)
     assert all(weight.isfinite().all() for weight in model.parameters())
     assert math.isfinite(model.trainer.callback_metrics["train/loss"])
@@ -145,47 +166,59 @@ def test_an_experiment_without_a_teacher_trains_a_step(path: Path, folder: Path)
 @pytest.mark.parametrize(
     "path",
     [pytest.param(path, marks=pytest.mark.slow if path in COMPOSED else ()) for path in DISTILLED],
-    ids=stem,
+    ids=name_of,
 )
-def test_a_distilled_experiment_trains_a_step(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_distilled_experiment_trains_a_step(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     student, trainer = distil(path, folder, monkeypatch)
     assert type(student) is Student
     kinds = [type(teacher).__name__ for teacher in teachers_of(trainer)]
-    assert len(kinds) == (3 if path.stem.endswith("ensemble") else 1)
-    assert set(kinds) == {"Student" if path.stem.endswith("self") else "Teacher"}
+    assert len(kinds) == (3 if path.stem == "ensemble" else 1)
+    assert set(kinds) == {"Student" if path.stem == "self" else "Teacher"}
 
 
-@pytest.mark.parametrize("path", COMPOSED, ids=stem)
-def test_other_distilled_experiments_are_made_of_those(path: Path) -> None:
-    family, _, arm = path.stem.rpartition("_")
-    backbone = next((suffix for suffix in BACKBONES if suffix and family.endswith(suffix)), "")
-    settings, same, loss = (compose(experiment(n)) for n in (path.stem, f"{family}_hard", f"simulated{backbone}_{arm}"))
-    teacher = "baseline" if arm == "self" else "teacher"
-    assert settings["distillation"] == {**loss["distillation"], "teacher": str(experiment(f"{family}_{teacher}"))}
-    assert {**settings, "distillation": None} == {**same, "distillation": None}
+@pytest.mark.parametrize("path", COMPOSED, ids=name_of)
+def test_other_distilled_experiments_mix_tested_ones(path: Path) -> None:
+    *others, arm = split_reference(str(path))
+    settings = settings_of(path)
+    same = compose_experiment([*others, arm.with_stem("hard")])
+    loss = settings_of(experiment("simulated", arm.stem))["distillation"]
+    teacher = arm.with_stem("baseline" if arm.stem == "self" else "teacher")
+    assert settings["distillation"] == {**loss, "teacher": "+".join(map(str, [*others, teacher]))}
+    assert {**settings, "distillation": None, "name": None} == {**same, "distillation": None, "name": None}
 
 
 def test_every_set_has_every_backbone_and_strategy() -> None:
     for name in SETS:
-        for suffix, backbone in BACKBONES.items():
-            for arm in ARMS:
-                assert backbone_of(experiment(f"{name}{suffix}_{arm}")) == backbone
+        for backbone in BACKBONES:
+            for arm in ("baseline", "teacher", *STRATEGIES):
+                path = combination(name, backbone, arm)
+                assert path in (*ALONE, *DISTILLED)
+                assert backbone_of(path) == backbone
 
 
-def test_an_ndt_teaches_an_lfads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    student, trainer = distil(experiment("simulated_lfads_from_ndt_hard"), folder, monkeypatch)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_experiment_file_equals_the_composition_of_its_bases(path: Path) -> None:
+    bases = [path.parent / base for base in yaml.safe_load(path.read_text())["base"]]
+    if len(bases) == 2 and bases[1].parent.name == "arm":
+        assert compose_experiment([path]) == compose_experiment(bases)
+    else:
+        assert path.with_stem(f"{path.stem}_spike_teacher").exists() or path.with_stem(f"{path.stem}_teacher").exists()
+
+
+def test_ndt_teaches_lfads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    student, trainer = distil(experiment("simulated", "hard", "lfads_small"), folder, monkeypatch)
     (teacher,) = teachers_of(trainer)
     assert (type(student.backbone).__name__, type(teacher.backbone).__name__) == ("LFADS", "NDT")
 
 
-def test_a_backbone_of_ones_own_learns_the_layers_of_a_wider_ndt(
+def test_custom_backbone_learns_layers_of_a_wider_ndt(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "my_models.py").write_text(module_of_the_readme("my_models.py"))
     monkeypatch.syspath_prepend(tmp_path)
     gru: Any = {"class_path": "my_models.GRU", "init_args": {"hidden": 6}}
     changes: Config = {"model": {"init_args": {"backbone": gru}}}
-    student, trainer = distil(experiment("simulated_feature"), folder, monkeypatch, changes)
+    student, trainer = distil(experiment("simulated", "feature"), folder, monkeypatch, changes)
     (teacher,) = teachers_of(trainer)
     (projector,) = student.objective.get_submodule("loss.projectors")
     assert projector.weight.shape[1] == 6
@@ -193,8 +226,8 @@ def test_a_backbone_of_ones_own_learns_the_layers_of_a_wider_ndt(
     assert type(teacher.backbone).__name__ == "NDT"
 
 
-@pytest.mark.parametrize("path", DATA, ids=stem)
-def test_a_data_file_makes_a_session_that_makes_sense(path: Path) -> None:
+@pytest.mark.parametrize("path", DATA, ids=lambda path: path.stem)
+def test_data_file_describes_a_valid_session(path: Path) -> None:
     parser = ArgumentParser()
     parser.add_subclass_arguments(NLBDataModule, "data")
     datamodule = parser.instantiate_classes(parser.parse_object(compose(path))).data

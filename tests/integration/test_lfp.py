@@ -5,33 +5,34 @@ import math
 from pathlib import Path
 
 import pytest
-from helpers.cli import EXPERIMENTS, call, checkpoint, differing, experiment, weights
+from helpers.cli import EXPERIMENTS, call, checkpoint, differing, experiment, settings_of, weights
 from helpers.lfp import NETWORK, small_stages
 from helpers.lfp_files import write_own
 
-from blend_pl.config import compose
 from blend_pl.errors import ConfigError, TeacherError
 from blend_pl.report import report
 from blend_pl.systems.checkpoint import load_system
 
 SETS = ("simulated_lfp", "makin", "flint")
-FILES = sorted(path for name in SETS for path in EXPERIMENTS.glob(f"{name}_*.yaml"))
 SYSTEMS = {
-    "teacher": "SpikeTeacher",
+    "spike_teacher": "SpikeTeacher",
     "finetuned": "SingleSessionTeacher",
-    "ss_lfp": "SingleSessionStudent",
-    "ms_lfp": "LFPStudent",
-    "distilled": "SingleSessionStudent",
-    "ms_distilled": "LFPStudent",
-    "ms_supervised": "LFPDecoder",
+    "lfp_single_session": "SingleSessionStudent",
+    "lfp_multi_session": "LFPStudent",
+    "distilled_single_session": "SingleSessionStudent",
+    "distilled_multi_session": "LFPStudent",
+    "supervised_baseline": "LFPDecoder",
     "supervised": "LFPDecoder",
     "multimodal": "Multimodal",
 }
+"""System of each arm."""
+DISTILLED = ("distilled_single_session", "distilled_multi_session", "supervised")
+COMPOSITIONS = {(name, arm): experiment(name, arm) for name in SETS for arm in SYSTEMS}
 SESSIONS = ["indy_20160622_01", "indy_20160624_03", "indy_20160627_01", "e1_1", "e2_1", "e2_2"]
 NEW = {"indy_20160622_01", "e1_1"}
-BEFORE = {"finetuned": "teacher", **dict.fromkeys(("distilled", "ms_distilled", "supervised"), "finetuned")}
-EVERY_DAY = ("distilled", "finetuned", "teacher", "ss_lfp")
-MORE = ("multimodal", "ms_lfp", "ms_distilled", "ms_supervised", "supervised")
+BEFORE = {"finetuned": "spike_teacher", **dict.fromkeys(DISTILLED, "finetuned")}
+EVERY_DAY = ("distilled_single_session", "finetuned", "spike_teacher", "lfp_single_session")
+MORE = ("multimodal", "lfp_multi_session", "distilled_multi_session", "supervised_baseline", "supervised")
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +47,12 @@ def arguments(output: Path) -> list[str]:
 
 def run_of(output: Path, arm: str) -> Path:
     """The run of an arm, trained once for all tests; stages before it are trained here first, which saves processes."""
-    folder = output / f"simulated_lfp_{arm}"
+    path = experiment("simulated_lfp", arm)
+    folder = output / settings_of(path)["name"]
     if not folder.exists():
         if arm in BEFORE:
             run_of(output, BEFORE[arm])
-        call("fit", "--config", experiment(folder.name), *arguments(output))
+        call("fit", "--config", path, *arguments(output))
     (run,) = folder.glob("seed0-*")
     return run
 
@@ -62,40 +64,46 @@ def test_an_arm_scores_every_session(output: Path, arm: str) -> None:
     assert {name for name in scores if name.startswith("r2/")} == {f"r2/{name}" for name in SESSIONS}
     assert all(math.isfinite(score) for score in scores.values())
     assert scores["new_r2"] == pytest.approx(sum(scores[f"r2/{name}"] for name in NEW) / 2)
-    assert ("cka" in scores) == ("distilled" in arm or arm == "supervised")
+    assert ("cka" in scores) == (arm in DISTILLED)
     trained = {member["name"] for member in checkpoint(run_of(output, arm))["session"]["sessions"]}
-    assert trained == set(SESSIONS) - (set() if arm == "ss_lfp" else NEW)
+    assert trained == set(SESSIONS) - (set() if arm == "lfp_single_session" else NEW)
 
 
 def test_a_student_learns_from_the_stage_before(output: Path) -> None:
     """Nothing is trained anew that is there: one run an arm."""
-    results = json.loads((run_of(output, "distilled") / "results.json").read_text())
+    results = json.loads((run_of(output, "distilled_single_session") / "results.json").read_text())
     assert results["teachers"] == [f"{run_of(output, 'finetuned')}/checkpoints/best.ckpt"]
-    assert run_of(output, "teacher").exists()
+    assert run_of(output, "spike_teacher").exists()
 
 
 @pytest.mark.slow
 def test_stages_follow_one_another(output: Path) -> None:
     """A student asks for a fine-tuned teacher, which asks for one of all sessions; it becomes the same student."""
     elsewhere = output.parent / "chain"
-    call("fit", "--config", experiment("simulated_lfp_distilled"), *arguments(output), f"--output={elsewhere}")
-    run = run_of(elsewhere, "distilled")
+    call(
+        "fit",
+        "--config",
+        experiment("simulated_lfp", "distilled_single_session"),
+        *arguments(output),
+        f"--output={elsewhere}",
+    )
+    run = run_of(elsewhere, "distilled_single_session")
     results = json.loads((run / "results.json").read_text())
     assert results["teachers"] == [f"{run_of(elsewhere, 'finetuned')}/checkpoints/best.ckpt"]
-    assert run_of(elsewhere, "teacher").exists()
-    for arm in ("teacher", "finetuned", "distilled"):
+    assert run_of(elsewhere, "spike_teacher").exists()
+    for arm in ("spike_teacher", "finetuned", "distilled_single_session"):
         assert not differing(weights(run_of(elsewhere, arm)), weights(run_of(output, arm)))
 
 
 def test_a_students_checkpoint_holds_nothing_of_spikes(output: Path) -> None:
-    run = run_of(output, "distilled")
+    run = run_of(output, "distilled_single_session")
     assert not any("teacher" in name for name in weights(run))
     student = load_system(run / "checkpoints" / "best.ckpt")
     assert type(student).__name__ == "SingleSessionStudent"
 
 
 def test_the_scores_can_be_had_again(output: Path) -> None:
-    run = run_of(output, "distilled")
+    run = run_of(output, "distilled_single_session")
     cli = call("test", "--config", run / "config.yaml", "--ckpt_path", run / "checkpoints" / "best.ckpt")
     again = {name.removeprefix("eval/"): float(score) for name, score in cli.trainer.callback_metrics.items()}
     scores = json.loads((run / "results.json").read_text())["scores"]
@@ -116,8 +124,16 @@ def test_the_arms_share_a_table_with_every_session(output: Path) -> None:
     assert "Δ velocity R2" in page
     table = page.split("Velocity R2 of each session")[1].split("\n\n")[1]
     seen = dict(line.removeprefix("| ").split(" | ")[:2] for line in table.splitlines())
-    assert seen.items() >= {"teacher": "spikes", "finetuned": "spikes", "distilled": "LFP", "ss_lfp": "LFP"}.items()
-    assert "simulated_lfp_teacher, simulated_lfp_finetuned: these need spikes wherever they run" in page
+    assert (
+        seen.items()
+        >= {
+            "spike_teacher": "spikes",
+            "finetuned": "spikes",
+            "distilled_single_session": "LFP",
+            "single_session": "LFP",
+        }.items()
+    )
+    assert "simulated_lfp_spike_teacher, simulated_lfp_finetuned: these need spikes wherever they run" in page
     assert "train a network of its own" in page.replace("trains", "train")
     assert "No rates" not in page
 
@@ -126,7 +142,7 @@ def test_a_teacher_of_fewer_sessions_is_refused(output: Path, tmp_path: Path) ->
     teacher = run_of(output, "finetuned")
     wrong = [f"--output={tmp_path}", "--data.train_on=all", f"--distillation.teacher={teacher}"]
     with pytest.raises(TeacherError, match=r"knows simulated_lfp \(4 session\(s\)"):
-        call("fit", "--config", experiment("simulated_lfp_ms_distilled"), *arguments(output), *wrong)
+        call("fit", "--config", experiment("simulated_lfp_distilled_multi_session"), *arguments(output), *wrong)
 
 
 @pytest.mark.slow
@@ -139,34 +155,29 @@ def test_own_files_go_through_all_stages(tmp_path: Path) -> None:
     small += ["--trainer.max_epochs=1", "--trainer.accelerator=cpu"]
     before = json.dumps([*small, f"--teacher_args={json.dumps(small)}"])
     arguments = [*small, f"--teacher_args={before}", f"--data.root={tmp_path / 'data'}", f"--output={tmp_path}"]
-    call("fit", "--config", experiment("makin_ms_distilled"), "--config", str(example), *arguments)
-    (results,) = tmp_path.glob("makin_ms_distilled/*/results.json")
+    call("fit", "--config", experiment("makin_distilled_multi_session"), "--config", str(example), *arguments)
+    (results,) = tmp_path.glob("makin_distilled_multi_session/*/results.json")
     scores = json.loads(results.read_text())["scores"]
     assert {name for name in scores if "/" in name} == {"r2/day1", "r2/day2", "r2/my_last_session"}
     assert all(math.isfinite(score) for score in scores.values())
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_an_experiment_is_what_its_name_says(path: Path) -> None:
-    settings = compose(path)
-    family = next(name for name in SETS if path.stem.startswith(name))
-    arm = path.stem.removeprefix(f"{family}_")
+@pytest.mark.parametrize(("family", "arm"), COMPOSITIONS)
+def test_an_experiment_is_what_its_name_says(family: str, arm: str) -> None:
+    path = COMPOSITIONS[family, arm]
+    settings = settings_of(path)
     model = settings["model"]
     assert model["class_path"] == f"blend_pl.systems.{SYSTEMS[arm]}"
     assert settings["data"]["init_args"]["spec"]["name"] == family
-    assert (settings["data"]["init_args"].get("train_on") == "all") == (arm == "ss_lfp")
+    assert (settings["data"]["init_args"].get("train_on") == "all") == (arm == "lfp_single_session")
     backbone = model["init_args"]["backbone"]
     assert backbone["class_path"] == "blend_pl.models.PatchAutoencoder"
-    sees_spikes = arm in ("teacher", "finetuned")
+    sees_spikes = arm in ("spike_teacher", "finetuned")
     assert ("embedding" in backbone.get("init_args", {})) == sees_spikes
-    assert ("distillation" in settings) == (arm in ("distilled", "ms_distilled", "supervised"))
+    assert ("distillation" in settings) == (arm in DISTILLED)
     if "distillation" in settings:
-        assert Path(settings["distillation"]["teacher"]) == EXPERIMENTS / f"{family}_finetuned.yaml"
+        assert settings["distillation"]["teacher"] == str(COMPOSITIONS[family, "finetuned"])
         assert 1 / settings["distillation"]["alpha"] == pytest.approx(1 + 5, rel=1e-6)
     assert ("pretrained" in settings) == (arm == "finetuned")
     if "pretrained" in settings:
-        assert Path(settings["pretrained"]["model"]) == EXPERIMENTS / f"{family}_teacher.yaml"
-
-
-def test_every_set_has_every_arm() -> None:
-    assert {path.stem for path in FILES} == {f"{name}_{arm}" for name in SETS for arm in SYSTEMS}
+        assert settings["pretrained"]["model"] == str(COMPOSITIONS[family, "spike_teacher"])

@@ -17,7 +17,7 @@ from blend_pl.systems import NeuralSystem, PopulationSystem, Student, Teacher
 
 BACKBONES = [NDT, STNDT, LFADS]
 CONFIGS = sorted((REPOSITORY / "configs" / "model").glob("*.yaml"))
-ELSEWHERE = ("student", "teacher", "neuprint", "lfp", "spike", "single_session", "unmasked", "causal", "multimodal")
+ELSEWHERE = ("student", "neuprint", "gaussian", "lfp", "spike", "unmasked", "causal", "half_width")
 NETWORKS = [path for path in CONFIGS if not path.stem.startswith(ELSEWHERE)]
 """Of spikes; NeuPRINT's, of calcium, and those of the LFP are tried with the experiments that use them."""
 
@@ -71,7 +71,7 @@ def teacher_of(network: str, folder: Path) -> Path:
     parts = [configs / f"{name}.yaml" for name in names]
     (folder / f"{network}.yaml").write_text(f"base: {[str(part) for part in parts]}")
     teacher = folder / f"{network}_teacher.yaml"
-    teacher.write_text(f"base: [{network}.yaml, {configs / 'model/teacher.yaml'}]")
+    teacher.write_text(f"base: [{network}.yaml, {configs / 'arm/teacher.yaml'}]")
     root = [f"--data.root={folder}", f"--output={folder}"]
     return call("fit", "--config", teacher, *SIMULATION, *root, "--trainer.max_epochs=2").run_dir
 
@@ -81,7 +81,7 @@ def teacher_of(network: str, folder: Path) -> Path:
 @pytest.mark.parametrize("network", ["stndt_small", "lfads_small"])
 def test_a_backbone_is_distilled_from_its_own_teacher(network: str, strategy: str, folder: Path) -> None:
     teacher, distilled = teacher_of(network, folder), folder / f"{network}_{strategy}.yaml"
-    loss = REPOSITORY / f"configs/distillation/{strategy}.yaml"
+    loss = REPOSITORY / f"configs/arm/{strategy}.yaml"
     distilled.write_text(f"base: [{network}.yaml, {loss}]\ndistillation: {{teacher: {teacher}}}")
     root = [f"--data.root={folder}", f"--output={folder}"]
     cli = call("fit", "--config", distilled, *SIMULATION, *root, "--trainer.fast_dev_run=true")

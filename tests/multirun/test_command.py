@@ -200,17 +200,17 @@ def test_other_architectures_train_one_after_another(data: str, tmp_path: Path, 
 def test_spatiotemporal_students_are_those_of_fit(data: str, tmp_path: Path) -> None:
     points = [{}, {"model.optimizer.lr": 0.001, "model.backbone.context_forward": 1}]
     shared = [*EXACT, data, "--model.backbone.contrast.weight=0"]
-    together = many("simulated_stndt_baseline", tmp_path, points, *shared)
+    together = many("simulated_stndt_small_baseline", tmp_path, points, *shared)
     assert [Results.read(run_dir).cost.members for run_dir in together.values()] == [2, 2]
     for point in points:
         options = [f"--{name}={value}" for name, value in point.items()]
-        alone = fit("simulated_stndt_baseline", tmp_path / "alone", *shared, "--seed_everything=1", *options)
+        alone = fit("simulated_stndt_small_baseline", tmp_path / "alone", *shared, "--seed_everything=1", *options)
         alike(together[alone.name], alone)
 
 
 @pytest.mark.slow
 def test_members_that_draw_chance_repeat_themselves_and_no_other(data: str, tmp_path: Path) -> None:
-    runs = [many("simulated_stndt_baseline", tmp_path / part, [{}], *EXACT, data, seeds=[1, 2]) for part in "ab"]
+    runs = [many("simulated_stndt_small_baseline", tmp_path / part, [{}], *EXACT, data, seeds=[1, 2]) for part in "ab"]
     first, second = ([weights(run_dir, "best.ckpt") for run_dir in each.values()] for each in runs)
     assert all(Results.read(run_dir).cost.members == 2 for run_dir in runs[0].values())
     torch.testing.assert_close(first, second, rtol=0, atol=0)
@@ -220,9 +220,9 @@ def test_members_that_draw_chance_repeat_themselves_and_no_other(data: str, tmp_
 @pytest.mark.slow
 def test_what_cannot_be_stacked_trains_one_after_another(data: str, tmp_path: Path) -> None:
     exact = [argument for argument in EXACT if not argument.startswith("--model.backbone.dropout_")]
-    runs = many("simulated_lfads_baseline", tmp_path, [{}], *exact, data, seeds=[1, 2])
+    runs = many("simulated_lfads_small_baseline", tmp_path, [{}], *exact, data, seeds=[1, 2])
     assert len(runs) == 2
-    alone = fit("simulated_lfads_baseline", tmp_path / "alone", *exact, data, "--seed_everything=2")
+    alone = fit("simulated_lfads_small_baseline", tmp_path / "alone", *exact, data, "--seed_everything=2")
     assert Results.read(runs[alone.name]).scores == Results.read(alone).scores
 
 

@@ -31,21 +31,25 @@ SWEEPS = EXPERIMENTS / "sweeps"
 FILES = sorted(SWEEPS.glob("*.yaml"))
 SETS = ("area2_bump", "dmfc_rsg", "mc_maze", "mc_maze_large", "mc_maze_medium", "mc_maze_small", "mc_rtt", "simulated")
 ARMS = ("baseline", "distilled")
-
-
-def stem(path: Path) -> str:
-    return path.stem
+over_sets = pytest.mark.parametrize("name", SETS)
+over_files = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 
 @pytest.fixture(autouse=True)
 def checkout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands name experiments relative to the checkout."""
+    """Commands name experiments relative to the checkout, of the simulated set."""
     monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setenv("SET", "simulated")
 
 
-@pytest.mark.parametrize("path", FILES, ids=stem)
-def test_a_trial_is_run_as_the_agent_would_run_it(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@over_sets
+@over_files
+def test_trial_command_equals_that_of_wandb_agent(
+    path: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SET", name)
     sweep = read_sweep(path)
+    assert sweep.name == f"{name}_{path.stem}"
     values = drawn(sweep, 0)
     command = vector_of_the_agent(path, values, tmp_path, monkeypatch)
     assert command[:5] == ["/usr/bin/env", "python", "-m", "blend_pl", "fit"]
@@ -74,8 +78,10 @@ def flat(settings: Any, prefix: str = "") -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", FILES, ids=stem)
-def test_a_sweep_file_is_understood(path: Path, parser: Any) -> None:
+@over_sets
+@over_files
+def test_parameters_reach_the_parser(path: Path, name: str, parser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SET", name)
     sweep = read_sweep(path)
     values = drawn(sweep, 0)
     parsed = flat(parser.parse_args(compose_arguments(sweep.build_command(values)[3:])[1:]).as_dict())
@@ -86,30 +92,26 @@ def test_a_sweep_file_is_understood(path: Path, parser: Any) -> None:
         assert {name: parsed[name] for name in wanted} == wanted
 
 
-def test_every_set_is_swept_in_the_same_way() -> None:
-    assert list(map(stem, FILES)) == [f"{name}_{arm}" for name in SETS for arm in ARMS]
-    for arm in ARMS:
-        contents = []
-        for name in SETS:
-            text = (SWEEPS / f"{name}_{arm}.yaml").read_text()
-            contents.append(text.replace(f"experiments/{name}_", "experiments/SET_"))
-        assert len(set(contents)) == 1
+def test_there_is_one_file_an_arm() -> None:
+    assert [path.stem for path in FILES] == list(ARMS)
 
 
-def test_both_arms_draw_the_network_alike() -> None:
-    baseline, distilled = (yaml.safe_load((SWEEPS / f"simulated_{arm}.yaml").read_text()) for arm in ARMS)
+def test_both_arms_draw_the_same_parameters_of_the_network() -> None:
+    baseline, distilled = (yaml.safe_load((SWEEPS / f"{arm}.yaml").read_text()) for arm in ARMS)
     more = {name: entry for name, entry in distilled["parameters"].items() if name.startswith("distillation.")}
     assert distilled["parameters"] == {**more, **baseline["parameters"]}
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("teachers_here")
-@pytest.mark.parametrize("path", FILES, ids=stem)
-def test_a_trial_of_every_sweep_trains(
-    path: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@over_sets
+@over_files
+def test_trial_of_every_sweep_trains(
+    path: Path, name: str, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path_factory.getbasetemp() / "sweeps" / path.stem.rpartition("_")[0]
-    data = write_set(experiment(f"{path.stem.rpartition('_')[0]}_baseline"), folder)
+    monkeypatch.setenv("SET", name)
+    folder = tmp_path_factory.getbasetemp() / "sweeps" / name
+    data = write_set(experiment(f"{name}_baseline"), folder)
     sweep = read_sweep(path)
     run = fit(vector_of_the_agent(path, drawn(sweep, 1), tmp_path, monkeypatch), folder, *data).run_dir
     assert sweep.metric in json.loads((run / "results.json").read_text())["selected"]
@@ -117,27 +119,27 @@ def test_a_trial_of_every_sweep_trains(
 
 @pytest.mark.slow
 def test_the_command_sweeps_with_real_trials(tmp_path: Path) -> None:
-    content = yaml.safe_load((SWEEPS / "simulated_distilled.yaml").read_text())
+    content = yaml.safe_load((SWEEPS / "distilled.yaml").read_text())
     content["command"][-1:-1] = [*SIMULATION, f"--data.root={tmp_path}", *TINY, teacher_args()]
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(content))
     output = tmp_path / "runs"
     finish(start("sweep", tmp_path / "small.yaml", "--trials", "3", "--workers", "2", "--output", output))
-    runs = sorted((output / "sweeps" / "small").glob("trial-*/results.json"))
+    runs = sorted((output / "sweeps" / "simulated_small").glob("trial-*/results.json"))
     assert len(runs) == 3
     results = [json.loads(run.read_text()) for run in runs]
     assert len({teacher for result in results for teacher in result["teachers"]}) == 1, "one teacher for all"
-    assert "3 trials finished, 0 failed" in (output / "sweeps" / "small" / "sweep.md").read_text()
+    assert "3 trials finished, 0 failed" in (output / "sweeps" / "simulated_small" / "sweep.md").read_text()
 
 
 @pytest.mark.slow
 def test_a_killed_sweep_goes_on_with_its_trial(tmp_path: Path) -> None:
-    content = yaml.safe_load((SWEEPS / "simulated_baseline.yaml").read_text())
+    content = yaml.safe_load((SWEEPS / "baseline.yaml").read_text())
     content["command"][-1:-1] = [*SIMULATION, f"--data.root={tmp_path}", *TINY, "--trainer.max_epochs=150"]
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(content))
     output = tmp_path / "runs"
     words = ["sweep", tmp_path / "small.yaml", "--trials", "1", "--output", output]
     killed = start(*words)
-    run = output / "sweeps" / "small" / "trial-0000"
+    run = output / "sweeps" / "simulated_small" / "trial-0000"
     end = time.monotonic() + 100
     while not (run / "checkpoints" / "last.ckpt").exists():
         assert time.monotonic() < end, (run / "log.txt").read_text()
@@ -174,7 +176,7 @@ def test_a_killed_sweep_goes_on_with_its_trial(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_sweep_is_refused_on_one_line(changes: dict[str, Any], complaint: str, tmp_path: Path) -> None:
-    content = yaml.safe_load((SWEEPS / "simulated_baseline.yaml").read_text())
+    content = yaml.safe_load((SWEEPS / "baseline.yaml").read_text())
     path = tmp_path / "bad.yaml"
     path.write_text(yaml.safe_dump({**content, **changes}))
     with pytest.raises(ConfigError) as error:
@@ -193,10 +195,24 @@ def test_what_is_no_sweep_is_refused(text: str, complaint: str, tmp_path: Path) 
         read_sweep(tmp_path / "x.yaml")
 
 
-def test_a_variable_of_the_environment_chooses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = yaml.safe_load((SWEEPS / "simulated_baseline.yaml").read_text())
-    content["command"][6] = "experiments/${envvar:SET}_baseline.yaml"
+def test_environment_variable_chooses_the_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
+    sweeps = {}
+    for name in ("mc_rtt", "mc_maze"):
+        monkeypatch.setenv("SET", name)
+        sweeps[name] = read_sweep(SWEEPS / "baseline.yaml")
+        assert f"experiments/{name}_baseline.yaml" in sweeps[name].command
+    assert sweeps["mc_rtt"].name != sweeps["mc_maze"].name
+    monkeypatch.delenv("SET")
+    with pytest.raises(ConfigError, match="environment variable SET is not set"):
+        read_sweep(SWEEPS / "baseline.yaml")
+
+
+def test_trials_that_share_a_process_name_their_composition_once(tmp_path: Path) -> None:
+    content = yaml.safe_load((SWEEPS / "baseline.yaml").read_text())
+    content["command"][-1:-1] = ["--config=configs/model/causal.yaml", "--data.bin_ms=20"]
     path = tmp_path / "any.yaml"
     path.write_text(yaml.safe_dump(content))
-    monkeypatch.setenv("SET", "mc_rtt")
-    assert "experiments/mc_rtt_baseline.yaml" in read_sweep(path).command
+    program, reference, fit_args = read_sweep(path).split_command()
+    assert program == [sys.executable, "-m", "blend_pl"]
+    assert reference == "experiments/simulated_baseline.yaml+configs/model/causal.yaml"
+    assert fit_args == ["--data.bin_ms=20"]
