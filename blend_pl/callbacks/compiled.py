@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
+from blend_pl.data.base import datamodule_of
 from blend_pl.systems.base import NeuralSystem
 from blend_pl.utils.buffers import preserve_buffers
 
@@ -56,7 +57,7 @@ class Compiled(L.Callback):
     def _check_compiled(self, trainer: L.Trainer, system: NeuralSystem) -> str | None:
         """Why the compiled network is of no use; None if it is."""
         network = system.backbone
-        batch = next(iter(trainer.datamodule.calibration_dataloader())).to(system.device)  # type: ignore[attr-defined]
+        batch = next(iter(datamodule_of(trainer).calibration_dataloader())).to(system.device)
         was_training, devices = system.training, [system.device] if system.device.type == "cuda" else []
 
         def predict() -> Tensor:

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from blend_pl.callbacks.distillation import Distillation
 from blend_pl.callbacks.evaluation import Evaluation
+from blend_pl.data.base import datamodule_of
 from blend_pl.data.lfp.batches import SessionBatch
+from blend_pl.data.lfp.module import MultiSessionDataModule
 from blend_pl.data.signature import MultiSessionSignature
 from blend_pl.errors import ConfigError
 from blend_pl.metrics.alignment import linear_cka, retrieval_accuracy
@@ -40,8 +42,8 @@ class DecodingEvaluation(Evaluation):
         Raises:
             ConfigError: the model or the data are not of sessions with LFP.
         """
-        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if not (isinstance(pl_module, MultiSessionSystem) and hasattr(datamodule, "segment_dataloader")):
+        datamodule = datamodule_of(trainer)
+        if not (isinstance(pl_module, MultiSessionSystem) and isinstance(datamodule, MultiSessionDataModule)):
             raise ConfigError(
                 f"DecodingEvaluation needs a model and data of sessions with LFP, not {type(pl_module).__name__} and "
                 f"{type(datamodule).__name__}; take it out of trainer.callbacks"
@@ -68,7 +70,7 @@ class DecodingEvaluation(Evaluation):
 
 @torch.no_grad()
 def embed_session(
-    system: MultiSessionSystem, datamodule: Any, name: str
+    system: MultiSessionSystem, datamodule: MultiSessionDataModule, name: str
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Latents and velocity of a session, whether or not the model knows it.
 

@@ -1,11 +1,13 @@
 """Distillation as a callback: it loads frozen teachers and gives the student the mixed objective."""
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 
+from blend_pl.data.base import NeuralDataModule, datamodule_of
 from blend_pl.distillation.ensemble import TeacherEnsemble
 from blend_pl.distillation.losses import DistillationLoss, HardLoss
 from blend_pl.distillation.objective import MixedObjective
@@ -54,7 +56,7 @@ class Distillation(L.Callback):
         if stage != "fit" or self.teachers:
             return
         assert isinstance(pl_module, NeuralSystem)
-        signature = trainer.datamodule.signature  # type: ignore[attr-defined]
+        signature = datamodule_of(trainer).signature
         # Before the teacher draws numbers: a student starts from the weights of the baseline of its seed.
         pl_module.build(signature)
         for path in self.teacher_paths:
@@ -69,11 +71,11 @@ class Distillation(L.Callback):
                     "train a teacher on the student's session"
                 )
             self.teachers.append(teacher.requires_grad_(False))
-        self.loss.check_compatible(*self._example_encodings(pl_module, trainer.datamodule))  # type: ignore[attr-defined]
+        self.loss.check_compatible(*self._example_encodings(pl_module, datamodule_of(trainer)))
         self.objective = MixedObjective(pl_module.objective, self.loss, self.teacher_ensemble, self.alpha.value_at(0.0))
         pl_module.objective = self.objective
 
-    def _example_encodings(self, student: NeuralSystem, datamodule: Any) -> tuple[Encoding, Encoding]:
+    def _example_encodings(self, student: NeuralSystem, datamodule: NeuralDataModule) -> tuple[Encoding, Encoding]:
         batch = next(iter(datamodule.calibration_dataloader())).to("cpu")
         was_training = student.training
         with torch.no_grad():
@@ -87,7 +89,7 @@ class Distillation(L.Callback):
             teacher.to(pl_module.device, pl_module.dtype)
         encodings = []
         with torch.no_grad():
-            for batch, _ in zip(trainer.datamodule.calibration_dataloader(), range(CALIBRATION_BATCHES), strict=False):  # type: ignore[attr-defined]
+            for batch in islice(datamodule_of(trainer).calibration_dataloader(), CALIBRATION_BATCHES):
                 encodings.append(
                     self.teacher_ensemble(trainer.precision_plugin.convert_input(batch.to(pl_module.device)))
                 )

@@ -5,7 +5,10 @@ from typing import Any
 
 import lightning as L
 
+from blend_pl.data.base import datamodule_of
 from blend_pl.data.batch import Batch
+from blend_pl.data.nlb.module import NLBDataModule
+from blend_pl.errors import ConfigError
 from blend_pl.metrics.nlb import NLBScores, evaluate_rates
 
 
@@ -69,9 +72,14 @@ class NLBEvaluation(Evaluation):
         self.scores = self.nlb_scores.compute()
         for name, value in self.scores.items():
             pl_module.log(f"eval/{name}", value)
-        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
-        true_rates = [datamodule.true_rates(subset) for subset in ("train", "eval")]
-        if all(rates is not None for rates in true_rates):
+        datamodule = datamodule_of(trainer)
+        if not isinstance(datamodule, NLBDataModule):
+            raise ConfigError(
+                f"NLBEvaluation needs trials of an NLBDataModule, not {type(datamodule).__name__}; remove it from "
+                "trainer.callbacks"
+            )
+        train_rates, eval_rates = (datamodule.true_rates(subset) for subset in ("train", "eval"))
+        if train_rates is not None and eval_rates is not None:
             self.oracle = evaluate_rates(
-                datamodule.subsets["train"], datamodule.subsets["eval"], (true_rates[0], true_rates[1])
+                datamodule.subsets["train"], datamodule.subsets["eval"], (train_rates, eval_rates)
             )

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import numpy as np
@@ -11,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from blend_pl.callbacks.evaluation import Evaluation
+from blend_pl.data.base import datamodule_of
 from blend_pl.data.calcium.batches import CalciumBatch
 from blend_pl.data.calcium.cells import TEST, TRAIN
+from blend_pl.data.calcium.module import CalciumDataModule
 from blend_pl.errors import ConfigError
 from blend_pl.probes import EmbeddingFitConfig, FittedEmbeddings, fit_embeddings, probe_scores
 from blend_pl.probes.embeddings import CellEmbeddings
@@ -59,8 +60,8 @@ class IdentityEvaluation(Evaluation):
             ConfigError: the data have no cells, or the network no embedding of them.
         """
         assert isinstance(pl_module, NeuralSystem)
-        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if not hasattr(datamodule, "all_cell_batches"):
+        datamodule = datamodule_of(trainer)
+        if not isinstance(datamodule, CalciumDataModule):
             raise ConfigError(
                 f"IdentityEvaluation needs cells with types, which {type(datamodule).__name__} has not; take it out of "
                 "trainer.callbacks"
@@ -96,7 +97,7 @@ def identity_scores(cells: CellEmbeddings, seed: int) -> dict[str, float]:
     return scores
 
 
-def _to_cell_embeddings(fitted: FittedEmbeddings, datamodule: Any) -> CellEmbeddings:
+def _to_cell_embeddings(fitted: FittedEmbeddings, datamodule: CalciumDataModule) -> CellEmbeddings:
     cells = datamodule.cells
     return CellEmbeddings(
         vectors=fitted.vectors.cpu().numpy(),

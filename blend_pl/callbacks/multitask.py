@@ -3,6 +3,7 @@
 import lightning as L
 import torch
 
+from blend_pl.data.base import datamodule_of
 from blend_pl.distillation.multitask import MultitaskObjective
 from blend_pl.errors import ConfigError
 from blend_pl.systems.base import NeuralSystem
@@ -30,7 +31,7 @@ class Multitask(L.Callback):
         if stage != "fit":
             return
         assert isinstance(pl_module, NeuralSystem)
-        datamodule = trainer.datamodule  # type: ignore[attr-defined]
+        datamodule = datamodule_of(trainer)
         signature = datamodule.signature
         if signature.n_privileged == 0:
             raise ConfigError(f"multitask needs behaviour to decode, and {signature} has none; name it in data.spec")

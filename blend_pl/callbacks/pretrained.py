@@ -4,6 +4,7 @@ from pathlib import Path
 
 import lightning as L
 
+from blend_pl.data.base import datamodule_of
 from blend_pl.errors import ConfigError
 from blend_pl.systems import MultiSessionSystem
 from blend_pl.systems.checkpoint import load_system
@@ -42,6 +43,6 @@ class Pretrained(L.Callback):
                 f"{type(pl_module).__name__} cannot begin as the {type(pretrained).__name__} of {self.path}; name a model "
                 "of the same kind"
             )
-        pl_module.build(trainer.datamodule.signature)  # type: ignore[attr-defined]
+        pl_module.build(datamodule_of(trainer).signature)
         pl_module.network.init_from(pretrained.network)
         self.weights_loaded = True

@@ -8,7 +8,11 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from blend_pl.data.base import datamodule_of
 from blend_pl.data.batch import Batch
+from blend_pl.data.nlb.module import NLBDataModule
+from blend_pl.data.nlb.session import SessionTensors
+from blend_pl.errors import ConfigError
 from blend_pl.utils.files import atomic_file
 
 
@@ -36,7 +40,7 @@ class RatesWriter(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         if self.rates is None:
-            n_trials = len(trainer.datamodule.subsets["eval"])  # type: ignore[attr-defined]
+            n_trials = len(_evaluated_session(trainer))
             self.rates = outputs.new_zeros((n_trials, *outputs.shape[1:]))
         self.rates[batch.index] = outputs
 
@@ -46,7 +50,7 @@ class RatesWriter(L.Callback):
         rates = torch.as_tensor(trainer.strategy.reduce(self.rates, reduce_op="sum")).cpu().numpy()
         if not trainer.is_global_zero:
             return
-        session = trainer.datamodule.subsets["eval"]  # type: ignore[attr-defined]
+        session = _evaluated_session(trainer)
         bins, heldin = session.n_observed, session.n_heldin
         with atomic_file(self.path) as path, h5py.File(path, "w") as file:
             file["trial_id"] = session.trial_id.numpy()
@@ -55,3 +59,10 @@ class RatesWriter(L.Callback):
             file["eval_rates_heldin_forward"] = rates[:, bins:, :heldin]
             file["eval_rates_heldout_forward"] = rates[:, bins:, heldin:]
         print(f"rates of {len(rates)} trials: {self.path}")
+
+
+def _evaluated_session(trainer: L.Trainer) -> SessionTensors:
+    datamodule = datamodule_of(trainer)
+    if not isinstance(datamodule, NLBDataModule):
+        raise ConfigError(f"rates are those of an NLBDataModule's trials, not of {type(datamodule).__name__}")
+    return datamodule.subsets["eval"]

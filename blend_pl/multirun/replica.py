@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 
 from blend_pl.callbacks import Distillation
+from blend_pl.data.base import datamodule_of
 from blend_pl.data.batch import Batch
 from blend_pl.models import NDT
 from blend_pl.multirun.checkpoint_selector import CheckpointSelector
@@ -67,7 +68,7 @@ class Replica:
         torch.manual_seed(self.seed)
         for callback in self.callbacks:
             callback.setup(trainer, self.system, "fit")
-        self.system.build(trainer.datamodule.signature)  # type: ignore[attr-defined]
+        self.system.build(datamodule_of(trainer).signature)
         self.system.seed = self.seed
 
     @property

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 from typing_extensions import TypeVar
 
+from blend_pl.data.base import datamodule_of
 from blend_pl.data.batch import Batch
 from blend_pl.data.signature import MultiSessionSignature, Signature
 from blend_pl.distillation.objective import MaskedReconstruction
@@ -95,7 +96,7 @@ class NeuralSystem(L.LightningModule, ABC, Generic[BatchT, DimsT]):
         Raises:
             DataError: the network was built for other sizes.
         """
-        data_signature: Signature = self.trainer.datamodule.signature  # type: ignore[attr-defined]
+        data_signature = datamodule_of(self.trainer).signature
         self.build(data_signature)
         assert self.signature is not None
         if not self.signature.is_compatible_with(data_signature):
