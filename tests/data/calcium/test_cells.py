@@ -60,7 +60,7 @@ def test_a_seed_gives_the_same_sides_whatever_the_order_of_the_recordings() -> N
 
 def test_a_cell_seen_on_two_days_is_one_cell() -> None:
     whole = many(80)
-    names = ("cell", "label", "position", "identified")
+    names = ("cell_id", "label", "position", "identified")
     later = replace(whole, **{name: getattr(whole, name)[40:] for name in names})
     cells = split_cells([whole, later], CellSplit(0.6, 0.2), TYPES)
     assert len(cells) == 80
@@ -119,7 +119,7 @@ def test_a_cell_on_two_sides_would_be_found() -> None:
     same[recording.cell_id == cells.cell_id[second]] = cells.cell_id[first]
 
     class Confused(CellMetadata):
-        def rows(self, recording: CalciumRecording) -> np.ndarray:
+        def rows_of_recording(self, recording: CalciumRecording) -> np.ndarray:
             return cells.rows_of_recording(many(60))
 
     confused = Confused(cells.cell_id, cells.mouse, cells.label, cells.split)
