@@ -1,4 +1,4 @@
-"""A simulated tree of calcium recordings small enough to train on within a test."""
+"""Small calcium recordings, data modules and networks for tests."""
 
 import json
 from functools import partial
@@ -23,14 +23,8 @@ SESSION, RUN = Path("SB025/2019-10-01"), Path("SB025/2019-10-01/Blank/01")
 NETWORK: dict[str, Any] = {"size": 6, "dim_feedforward": 8, "dropout": 0.0}
 
 
-def tree_of(root: Path) -> Path:
-    """The folder of the tiny tree below a data root where a module has written it."""
-    (folder,) = (root / "simulated").glob("tree-*")
-    return folder
-
-
 def tiny_calcium(root: Path, **changes: Any) -> BugeonDataModule:
-    """A data module of the tiny tree below `root`, set up."""
+    """Returns a data module of the tiny simulated tree below `root`, after setup."""
     settings: dict[str, Any] = {
         "spec": SPEC,
         "simulation": TINY,
@@ -46,11 +40,11 @@ def tiny_calcium(root: Path, **changes: Any) -> BugeonDataModule:
 
 
 def neuprint(
-    kind: type[PopulationSystem] = Student, signature: Signature | None = None, **network: Any
+    system_class: type[PopulationSystem] = Student, signature: Signature | None = None, **network: Any
 ) -> PopulationSystem:
-    """A small student or teacher, built for recordings if their signature is given."""
+    """Returns a small student or teacher, built if a signature is given."""
     torch.manual_seed(0)
-    system = kind(
+    system = system_class(
         partial(NeuPRINT, **{**NETWORK, **network}),
         Masking(0.25, "full", zero_ratio=0.8, random_ratio=0.5),
         UnitGaussian(),
@@ -62,16 +56,16 @@ def neuprint(
 
 
 def neuprint_teacher(signature: Signature) -> Teacher:
-    """A small teacher, built for recordings."""
+    """Returns a small teacher that is built."""
     teacher = neuprint(Teacher, signature)
     assert isinstance(teacher, Teacher)
     return teacher
 
 
-def recording_of(
+def make_recording(
     cells: list[str], labels: list[str] | None = None, mouse: str = "SB025", frames: int = 60, **changes: Any
 ) -> CalciumRecording:
-    """A recording of random activity, with running, pupil and three states; every cell far from the others."""
+    """Returns a recording of random activity, with running, pupil, three states and distant cells."""
     rng = np.random.default_rng(len(cells))
     n = len(cells)
     behavior = np.concatenate(
@@ -92,8 +86,8 @@ def recording_of(
     return CalciumRecording(**{**values, **changes})
 
 
-def fit_arguments(*more: str) -> list[str]:
-    """Arguments for a small simulated tree and a network that trains in a moment."""
+def fit_arguments(*arguments: str) -> list[str]:
+    """Returns arguments of `fit` for a small simulated tree and a small network."""
     identity = {"class_path": "blend_pl.callbacks.IdentityEvaluation", "init_args": {"fit": {"max_steps": 3}}}
     return [
         *("--model.backbone.size=4", "--model.backbone.dim_feedforward=8", "--model.backbone.dropout=0"),
@@ -101,5 +95,5 @@ def fit_arguments(*more: str) -> list[str]:
         *("--data.simulation.n_cells=40", "--data.simulation.n_sessions=1", "--trainer.max_epochs=2"),
         *("--trainer.check_val_every_n_epoch=1", "--trainer.accelerator=cpu"),
         f"--trainer.callbacks={json.dumps([identity])}",
-        *more,
+        *arguments,
     ]

@@ -1,4 +1,4 @@
-"""Calcium recordings in NWB files, written by pynwb."""
+"""Writer of calcium recordings in NWB files, with pynwb."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,20 +22,20 @@ def write_calcium(
     seed: int = 0,
     **changes: Any,
 ) -> dict[str, np.ndarray]:
-    """Writes one session: a RoiResponseSeries over some of the ROIs, in another order, with behaviour beside it.
+    """Writes one session: a RoiResponseSeries of some of the ROIs in random order, and behavior.
 
     Args:
         path: the file.
         mouse: subject id.
-        frames: T.
+        frames: T, number of frames.
         rois: N + 2; the first two ROIs of the table have no activity.
-        ids: write a column of ids, with a gap.
+        ids: adds a column of ids, one of them missing.
         masks: "image", "pixel" or "column".
-        seed: seed of what is written.
-        changes: arrays to write in the place of those drawn.
+        seed: seed of the drawn arrays.
+        changes: arrays that replace the drawn ones, by name.
 
     Returns:
-        What was written: activity (T, N), times, speed and its times, state, label, id and position of the N cells.
+        The written arrays: activity (T, N), times, speed, state and their times, label, id and position of the N cells.
     """
     rng = np.random.default_rng(seed)
     rows = rng.permutation(np.arange(2, rois))
@@ -60,7 +60,7 @@ def write_calcium(
     ophys = file.create_processing_module("ophys", "imaging")
     ophys.add(DfOverF(roi_response_series=series))
     for name in ("speed", "state"):
-        file.add_acquisition(TimeSeries(name, written[name], unit="cm/s", timestamps=written["speed_times"]))
+        file.add_acquisition(TimeSeries(name=name, data=written[name], unit="cm/s", timestamps=written["speed_times"]))
     path.parent.mkdir(parents=True, exist_ok=True)
     with NWBHDF5IO(path, "w") as io:
         io.write(file)
@@ -81,18 +81,18 @@ def _segmentation(file: NWBFile, rois: int, ids: bool, masks: str, written: dict
     segmentation = ImageSegmentation()
     file.create_processing_module("segmentation", "cells").add(segmentation)
     table = segmentation.create_plane_segmentation("cells", plane, "PlaneSegmentation")
-    centres = written["position"][:, :2].round().astype(int)
-    for centre in centres:
+    centers = written["position"][:, :2].round().astype(int)
+    for center in centers:
         if masks == "image":
             image = np.zeros((24, 24))
-            image[centre[0] : centre[0] + 3, centre[1] : centre[1] + 3] = 1
+            image[center[0] : center[0] + 3, center[1] : center[1] + 3] = 1
             table.add_roi(image_mask=image)
         else:
-            pixels = [(int(centre[0]) + i, int(centre[1]) + j, 1.0) for i in range(3) for j in range(3)]
+            pixels = [(int(center[0]) + i, int(center[1]) + j, 1.0) for i in range(3) for j in range(3)]
             table.add_roi(pixel_mask=pixels)
     table.add_column("cell_type", "transcriptomic type", data=written["label"].tolist())
     if ids:
         table.add_column("cell_id", "id over days", data=written["id"])
     if masks == "column":
-        table.add_column("place", "where the cell lies", data=written["position"])
+        table.add_column("place", "position of the cell", data=written["position"])
     return table

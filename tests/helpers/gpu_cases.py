@@ -18,7 +18,7 @@ from unittest.mock import patch
 import lightning as L
 import torch
 from helpers import gpu
-from helpers.calcium import SPEC, recording_of
+from helpers.calcium import SPEC, make_recording
 from helpers.lfp import in_memory, make_lfp
 from helpers.sessions import session_of
 from helpers.specs import MC_MAZE
@@ -87,7 +87,7 @@ class Recordings(CalciumDataModule):
         super().__init__(SPEC, window=10, n_steps=3, n_cells=8)
 
     def read(self) -> list[Any]:
-        return [recording_of([f"{mouse}-{cell}" for cell in range(20)], mouse=mouse) for mouse in ("SB025", "SB026")]
+        return [make_recording([f"{mouse}-{cell}" for cell in range(20)], mouse=mouse) for mouse in ("SB025", "SB026")]
 
 
 class Sink(nn.Module):

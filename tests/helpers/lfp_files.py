@@ -1,4 +1,4 @@
-"""Sessions in the layouts of Makin, Flint and NWB, written without the package, of waveforms that are known."""
+"""Writers of sessions with known waveforms in the layouts of Makin, Flint and NWB, independent of the package."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,14 +16,14 @@ OMEGA = 2 * np.pi
 
 
 def tones(times: np.ndarray, n_channels: int) -> np.ndarray:
-    """(samples, C): between 3 and 12 Hz, in pairs of opposite sign, so that their mean is 0."""
+    """Returns (samples, C) sines between 3 and 12 Hz, in pairs of opposite sign, so that their mean is 0."""
     hertz = 3 + 9 * (np.arange(n_channels) // 2) / n_channels
     sign = np.where(np.arange(n_channels) % 2, -1.0, 1.0)
     return sign * np.sin(OMEGA * hertz * times[:, None])
 
 
 def unit_times(n_units: int, start: float, stop: float, rate: float = 5.0) -> list[np.ndarray]:
-    """Spikes in equal steps; unit k is k ms later than the first."""
+    """Returns equally spaced spike times; those of unit k are k ms later than those of unit 0."""
     return [np.arange(start + 0.003 + 0.001 * k, stop, 1 / rate) for k in range(n_units)]
 
 
@@ -39,12 +39,12 @@ def write_makin(
     start: float = 100.0,
     broadband_start: float = 90.0,
 ) -> dict[str, np.ndarray]:
-    """Writes both files; units 1.. are on the first channels, unsorted spikes on all, everything else is empty.
+    """Writes both files; sorted units are on the first channels, unsorted spikes on all, other cells are empty.
 
-    The broadband begins and ends at other times than the behaviour, has an offset, mains and a tone at 700 Hz.
+    The broadband starts and ends at other times than the behavior, and has an offset, line noise and a fast tone.
 
     Returns:
-        times of the behaviour and its velocity (k, 2) mm/s.
+        Times of the behavior, s, and its velocity (k, 2), mm/s.
     """
     folder.mkdir(parents=True, exist_ok=True)
     times = start + np.arange(int(seconds * 250)) / 250
@@ -82,7 +82,7 @@ def write_makin(
 def flint_trials(
     spans: Sequence[tuple[float, float]], n: int = 4, rate: float = 2000.0, missing: Sequence[int] = ()
 ) -> list[dict[str, Any]]:
-    """Trials of `n` electrodes, those in `missing` without a waveform and without spikes."""
+    """Returns trials of `n` electrodes; those in `missing` have no waveform and no spikes."""
     trials = []
     for start, stop in spans:
         times = start + np.arange(round((stop - start) * 100)) / 100
@@ -111,31 +111,31 @@ EMPTY_TRIAL = {name: np.zeros((0, 0)) for name in ("Time", "HandVel", "Condition
 
 
 def write_flint_v5(path: Path, subjects: Sequence[Sequence[dict[str, Any]]], compress: bool = True) -> None:
-    """A file as MATLAB's `save -v7` writes it."""
+    """Writes a file in the format of MATLAB's `save -v7`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     savemat(path, {"Subject": _structs([{"Trial": trials} for trials in subjects])}, do_compression=compress)
 
 
 def write_flint_v73(path: Path, subjects: Sequence[Sequence[dict[str, Any]]]) -> None:
-    """A file as MATLAB's `save -v7.3` writes it."""
+    """Writes a file in the format of MATLAB's `save -v7.3`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         _hdf5_structs(file, file, "Subject", [{"Trial": list(trials)} for trials in subjects])
 
 
-def write_own(
+def write_lfp_nwb(
     path: Path,
     lfp_rate: float = 1250.0,
     behavior_rate: float = 90.0,
     n_channels: int = 4,
     n_units: int = 3,
-    stamps: bool = False,
+    timestamps: bool = False,
     seconds: float = 40.0,
     behavior_start: float = 2.0,
     subject: str | None = "M7",
     velocity: str = "vel",
 ) -> None:
-    """A lab's own file: potentials in the acquisition, a position and a velocity by its name, units or none."""
+    """Writes an NWB file with an ElectricalSeries `potentials`, a position `pos`, a velocity, and units if any."""
     file = NWBFile("a session", path.stem, datetime(2026, 1, 1, tzinfo=UTC))
     if subject:
         file.subject = Subject(subject_id=subject)
@@ -144,7 +144,7 @@ def write_own(
         file.add_electrode(group=group, location="M1")
     region = file.create_electrode_table_region(list(range(1, n_channels + 1)), "all but the first")
     samples = np.arange(int(seconds * lfp_rate)) / lfp_rate
-    clock: dict[str, Any] = {"timestamps": samples} if stamps else {"starting_time": 0.0, "rate": lfp_rate}
+    clock: dict[str, Any] = {"timestamps": samples} if timestamps else {"starting_time": 0.0, "rate": lfp_rate}
     file.add_acquisition(
         ElectricalSeries(
             name="potentials", data=tones(samples, n_channels) * 7, electrodes=region, conversion=1e-6, **clock
@@ -184,9 +184,9 @@ def _hdf5_structs(file: h5py.File, parent: h5py.Group, name: str, elements: list
             continue
         references = group.create_dataset(field, (len(elements), 1), dtype=h5py.ref_dtype)
         for k, element in enumerate(elements):
-            held = f"#refs#/{len(file.require_group('#refs#'))}"
-            _hdf5_value(file, file, held, element[field])
-            references[k, 0] = file[held].ref
+            referenced = f"#refs#/{len(file.require_group('#refs#'))}"
+            _hdf5_value(file, file, referenced, element[field])
+            references[k, 0] = file[referenced].ref
 
 
 def _hdf5_value(file: h5py.File, parent: h5py.Group, name: str, value: Any) -> None:

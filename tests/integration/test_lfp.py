@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers.cli import EXPERIMENTS, call, checkpoint, differing, experiment, settings_of, weights
 from helpers.lfp import NETWORK, small_stages
-from helpers.lfp_files import write_own
+from helpers.lfp_files import write_lfp_nwb
 
 from blend_pl.errors import ConfigError, TeacherError
 from blend_pl.report import report
@@ -150,7 +150,7 @@ def test_own_files_go_through_all_stages(tmp_path: Path) -> None:
     """By the command in configs/data/own_lfp.yaml, on files that pynwb wrote."""
     example = EXPERIMENTS.parent / "configs/data/own_lfp.yaml"
     for name in ("day1", "day2", "my_last_session"):
-        write_own(tmp_path / f"data/{name}.nwb", seconds=60, velocity="hand_vel", lfp_rate=1000.0)
+        write_lfp_nwb(tmp_path / f"data/{name}.nwb", seconds=60, velocity="hand_vel", lfp_rate=1000.0)
     small = [f"--model.backbone.{key}={value}" for key, value in {**NETWORK, "d_model": 64, "patch": 64}.items()]
     small += ["--trainer.max_epochs=1", "--trainer.accelerator=cpu"]
     before = json.dumps([*small, f"--teacher_args={json.dumps(small)}"])

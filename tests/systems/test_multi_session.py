@@ -70,7 +70,7 @@ def test_a_teacher_sees_spikes_and_nothing_else(data: InMemory, batch: SessionBa
     assert torch.equal(teacher.latents(batch), teacher.latents(blind))
     assert batch.privileged is not None
     assert not torch.allclose(teacher.latents(batch), teacher.latents(replace(batch, privileged=batch.privileged + 1)))
-    with pytest.raises(TeacherError, match="this batch carries none"):
+    with pytest.raises(TeacherError, match="this batch has none"):
         teacher.encode(batch.without_privileged())
 
 

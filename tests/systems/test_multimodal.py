@@ -31,7 +31,7 @@ def test_it_sees_spikes_and_lfp(system: Multimodal, batch: SessionBatch) -> None
     more = torch.where(batch.privileged_valid, batch.privileged + 1, 0.0)  # type: ignore[arg-type]
     assert not torch.allclose(latents, system.latents(replace(batch, privileged=more)))
     assert not torch.allclose(latents, system.latents(replace(batch, observed=batch.observed + 1)))
-    with pytest.raises(TeacherError, match="needs spikes beside the LFP, and this batch carries none; predict with a"):
+    with pytest.raises(TeacherError, match="needs spikes and LFP, but this batch has no spikes; predict with a"):
         system.encode(batch.without_privileged())
 
 

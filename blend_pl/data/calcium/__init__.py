@@ -1,4 +1,4 @@
-"""Calcium imaging with transcriptomic labels: spec, readers, simulated trees, batches and the data modules."""
+"""Calcium imaging with transcriptomic labels: specs, readers, simulation, batches and data modules."""
 
 from blend_pl.data.calcium.batches import CalciumBatch
 from blend_pl.data.calcium.module import BugeonDataModule, CalciumDataModule

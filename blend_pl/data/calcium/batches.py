@@ -1,4 +1,4 @@
-"""Batches of calcium activity: windows of one recording x some of its cells."""
+"""Batches of calcium activity: windows of some cells of one recording."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,30 +15,30 @@ from blend_pl.utils.device import to_device_async
 
 @dataclass(kw_only=True)
 class CalciumBatch(Batch):
-    """B windows of T frames of N cells; everything is observed and everything is a target.
+    """B windows of T frames of N cells; the activity is both observed and the target.
 
     Attributes:
-        embedding_index: (N,) int64, rows of the cells in the table of embeddings.
-        population_context: (B, T, N, 4) float, what each cell is surrounded by, without the cell itself.
+        embedding_index: (N,) int64, rows of the cells in the embedding table.
+        population_context: (B, T, N, 4) float, statistics of the other cells and of the neighbors of each cell.
     """
 
     embedding_index: Tensor
     population_context: Tensor
 
     def inputs(self) -> tuple[Tensor, ...]:
-        """Activity, rows of the cells, and surroundings."""
+        """Returns the activity, the embedding rows and the population context."""
         return self.observed, self.embedding_index, self.population_context
 
 
 @dataclass(frozen=True)
 class WindowBatchIndex:
-    """Where one batch is cut from.
+    """Recording, cells and windows of one batch.
 
     Attributes:
-        session: which population.
+        session: index of the recording.
         cells: (N,) int64 columns of its activity.
-        starts: (B,) int64 first frames of this rank's windows.
-        global_rows: (B,) int64 their positions among the windows of all ranks.
+        starts: (B,) int64 first frames of the windows of this rank.
+        global_rows: (B,) int64 positions of these windows among the windows of all ranks.
         global_size: number of windows of all ranks.
     """
 
@@ -50,16 +50,16 @@ class WindowBatchIndex:
 
 
 class RandomWindowSampler:
-    """Random windows of a random recording, and a random sample of its cells, for each step.
+    """Draws random windows of a random recording and a random sample of its cells for each step.
 
     Args:
-        start_ranges: (first, last) frame at which a window of each recording may start.
-        cells: columns of each recording that may be drawn.
-        n_steps: batches an epoch.
-        n_windows: windows a batch, per rank.
-        n_cells: cells a batch, at most.
-        seed: the run's seed, equal on all ranks.
-        rank: this process.
+        start_ranges: (first, last) start frame of a window, for each recording.
+        cells: columns to draw from, for each recording; recordings without any are skipped.
+        n_steps: batches per epoch.
+        n_windows: windows per batch and rank.
+        n_cells: maximum number of cells per batch.
+        seed: seed of the run, equal on all ranks.
+        rank: rank of this process.
         world_size: number of processes.
     """
 
@@ -100,15 +100,15 @@ class RandomWindowSampler:
 
 
 class SequentialWindowSampler(FixedBatchSampler[WindowBatchIndex]):
-    """Windows side by side through all recordings, and all cells, in order.
+    """Goes through the adjacent windows of all cells of all recordings in order.
 
     Args:
-        start_ranges: (first, last) frame at which a window of each recording may start.
-        cells: columns of each recording that are wanted.
-        window: frames of a window.
-        n_windows: windows a batch, per rank, at most.
-        n_cells: cells a batch, at most.
-        rank: this process.
+        start_ranges: (first, last) start frame of a window, for each recording.
+        cells: columns to include, for each recording.
+        window: frames per window.
+        n_windows: maximum number of windows per batch and rank.
+        n_cells: maximum number of cells per batch.
+        rank: rank of this process.
         world_size: number of processes.
     """
 
@@ -132,13 +132,13 @@ class SequentialWindowSampler(FixedBatchSampler[WindowBatchIndex]):
 
 
 class CalciumLoader(BatchLoader[WindowBatchIndex, CalciumBatch]):
-    """Iterates over `CalciumBatch`es on the device where the populations lie.
+    """Iterates over `CalciumBatch`es on the device of the sessions.
 
     Args:
         sessions: the recordings.
-        sampler: which batches there are. Lightning sets its epoch.
-        window: frames of a window.
-        embedding_index: (C,) row of each cell of the data set in the table of embeddings.
+        sampler: yields the index of each batch. Lightning sets its epoch.
+        window: frames per window.
+        embedding_index: (C,) row of each cell of the data set in the embedding table.
     """
 
     def __init__(
@@ -159,7 +159,14 @@ class CalciumLoader(BatchLoader[WindowBatchIndex, CalciumBatch]):
 def gather_windows(
     session: CalciumSession, batch_index: WindowBatchIndex, window: int, embedding_index: Tensor
 ) -> CalciumBatch:
-    """Cuts one batch out of a recording."""
+    """Gathers one batch of a recording.
+
+    Args:
+        session: the recording.
+        batch_index: windows and cells of the batch.
+        window: frames per window.
+        embedding_index: (C,) row of each cell of the data set in the embedding table, on the session's device.
+    """
     device = session.activity.device
     starts, cells, rows = (
         to_device_async(values, device) for values in (batch_index.starts, batch_index.cells, batch_index.global_rows)

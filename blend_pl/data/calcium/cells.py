@@ -1,4 +1,4 @@
-"""All cells of a data set, and the side of the split that each is on."""
+"""Cells of a data set and their division into train, val and test."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ class CellMetadata:
     Attributes:
         cell_id: (C,) str ids, sorted.
         mouse: (C,) str.
-        label: (C,) str; "" where recordings contradict one another.
-        split: (C,) str, train, val or test.
+        label: (C,) str; "" where recordings disagree.
+        split: (C,) str, "train", "val" or "test".
     """
 
     cell_id: np.ndarray
@@ -36,15 +36,15 @@ class CellMetadata:
         return len(self.cell_id)
 
     def rows_in_split(self, split: str) -> np.ndarray:
-        """Rows of the cells on a side."""
+        """Returns the rows of the cells of a split."""
         return np.flatnonzero(self.split == split)
 
     def rows_of_recording(self, recording: CalciumRecording) -> np.ndarray:
-        """(N,) rows of a recording's cells."""
+        """Returns the (N,) rows of a recording's cells."""
         return np.searchsorted(self.cell_id, recording.cell_id)
 
     def class_labels(self, types: CellTypes) -> dict[str, np.ndarray]:
-        """(C,) names of classes, "" for cells without one, for each task: "ei" and "subclass"."""
+        """Returns the (C,) class names of the tasks "ei" and "subclass", "" for cells without a class."""
         labels_or_none = [label if label else None for label in self.label]
         return {
             "ei": np.array(["" if label is None else ei_class(label, types) for label in labels_or_none]),
@@ -53,18 +53,18 @@ class CellMetadata:
 
 
 def split_cells(recordings: Sequence[CalciumRecording], split_spec: CellSplit, types: CellTypes) -> CellMetadata:
-    """Finds the cells of all recordings and puts each on one side.
+    """Collects the cells of all recordings and assigns each to train, val or test.
 
-    Labels are divided in the same shares. All that may be one physical cell comes to one side: recordings that share
-    an id, and cells without one that lie in the same place on different days.
+    Each label is divided in the same proportions. Entries that may be one physical cell share a split: entries with
+    the same id, and entries without an id at the same position on different days.
 
     Args:
-        recordings: at least one.
-        split_spec: shares of the sides.
-        types: the labels that there are.
+        recordings: at least one recording.
+        split_spec: fractions of the splits.
+        types: the known labels.
 
     Raises:
-        DataError: an unknown label, a test mouse without recordings, or a side that would be empty.
+        DataError: a label is unknown, a test mouse has no recordings, or a split would be empty.
     """
     for recording in recordings:
         require_known_labels(recording.label.tolist(), types, recording.name)
@@ -74,30 +74,30 @@ def split_cells(recordings: Sequence[CalciumRecording], split_spec: CellSplit, t
     label = _consistent_labels(cell_id, recordings)
     for name in split_spec.test_mice:
         if name not in mouse:
-            raise DataError(f"data.spec.cells.test_mice names {name}, of which there is no recording; correct it")
+            raise DataError(f"data.spec.cells.test_mice names {name}, which has no recording; correct it")
     group = _group_matching_cells(cell_id, recordings, split_spec.max_match_distance)
     split = _assign_splits(label, group, np.isin(mouse, split_spec.test_mice), split_spec)
     for name in CELL_SPLITS[:: 1 if split_spec.val else 2]:
         if name not in split:
             raise DataError(
-                f"the {len(cell_id)} cells leave none for {name} (one in {len(set(group))} groups that may be one cell "
-                "each); change data.spec.cells"
+                f"the {name} split of the {len(cell_id)} cells would be empty (they form {len(set(group))} groups that "
+                "may be one cell each); change data.spec.cells"
             )
     return CellMetadata(cell_id, mouse, label, split)
 
 
 def require_disjoint_splits(cells: CellMetadata, recordings: Sequence[CalciumRecording]) -> None:
-    """Checks, on the recordings themselves, that no cell is on two sides.
+    """Checks on the recordings themselves that no cell is in two splits.
 
     Raises:
-        DataError: a cell with one id is on two sides.
+        DataError: a cell id is in two splits.
     """
     split_of_cell: dict[str, str] = {}
     for recording in recordings:
         for cell_id, split in zip(recording.cell_id, cells.split[cells.rows_of_recording(recording)], strict=True):
             if split_of_cell.setdefault(str(cell_id), str(split)) != split:
                 raise DataError(
-                    f"cell {cell_id} of {recording.name} is on two sides, {split_of_cell[str(cell_id)]} and {split}"
+                    f"cell {cell_id} of {recording.name} is in two splits, {split_of_cell[str(cell_id)]} and {split}"
                 )
 
 
@@ -112,7 +112,10 @@ def _consistent_labels(cell_id: np.ndarray, recordings: Sequence[CalciumRecordin
 def _group_matching_cells(
     cell_id: np.ndarray, recordings: Sequence[CalciumRecording], max_distance: float
 ) -> np.ndarray:
-    """(C,) numbers, equal for cells that may be one: nearest to each other, both without an id, on two days."""
+    """Returns (C,) group numbers, equal for entries that may be one cell.
+
+    These are entries without an id in two recordings of a mouse that are each other's nearest neighbor.
+    """
     pairs: list[np.ndarray] = []
     for index, first in enumerate(recordings):
         for second in recordings[:index]:
@@ -150,7 +153,7 @@ def _assign_splits(label: np.ndarray, group: np.ndarray, is_test: np.ndarray, sp
     is_assignable = ~is_test[first_row]
     for label_name in np.unique(label[first_row]):
         label_groups = rng.permutation(np.flatnonzero((label[first_row] == label_name) & is_assignable))
-        # A group of many cells goes where its middle falls.
+        # A group of several cells goes to the split that contains its midpoint.
         midpoint = np.cumsum(group_size[label_groups]) - group_size[label_groups] / 2
         split_indices = np.searchsorted(shares.cumsum()[:2] * group_size[label_groups].sum(), midpoint, side="right")
         for group_number, split_index in zip(label_groups, split_indices, strict=True):

@@ -1,4 +1,4 @@
-"""Calcium recordings in NWB files: a RoiResponseSeries, behaviour, and a cell-type column of the plane segmentation."""
+"""Reader of NWB files: a RoiResponseSeries, behavior, and a cell-type column of the plane segmentation."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +16,15 @@ from blend_pl.errors import ConfigError, DataError
 
 @dataclass(frozen=True)
 class CalciumNWBNames:
-    """What things are called in the files.
+    """Names of series and columns in NWB files of calcium recordings.
 
     Attributes:
-        activity: the RoiResponseSeries, or as much of its path as makes it the only one; null where there is one only.
+        activity: name of the RoiResponseSeries, or enough of the end of its path to make it unique; null if there is
+            only one.
         cell_type: column of the plane segmentation with the labels.
-        cell_id: column with ids that hold on other days too; null where cells are known in their own file alone.
-        position: column with 2 or 3 coordinates of each cell; null to take the centres of the masks.
-        state: time series of the behavioural state; null for none.
+        cell_id: column with ids that are the same on all days; null if ids hold within one file only.
+        position: column with 2 or 3 coordinates of each cell; null for the centers of the masks.
+        state: time series of the behavioral state; null for none.
     """
 
     activity: str | None = None
@@ -34,13 +35,13 @@ class CalciumNWBNames:
 
 
 class CalciumNWBDataModule(CalciumDataModule):
-    """A lab's own calcium recordings, one NWB file each, with a cell type for every ROI.
+    """Custom calcium recordings, one NWB file each, with a cell type for every ROI.
 
     Args:
-        spec: what the data set is made of; `recordings` are glob patterns of files below `root`, `behavior` names of
-            time series, and `mice` subject ids (empty for all).
+        spec: the data set; `recordings` are glob patterns of files below `root`, `behavior` names of time series, and
+            `mice` subject ids (empty for all).
         root: data folder.
-        names: what things are called in the files.
+        names: names of series and columns in the files.
         window: see `CalciumDataModule`.
         n_windows: see `CalciumDataModule`.
         n_cells: see `CalciumDataModule`.
@@ -63,28 +64,33 @@ class CalciumNWBDataModule(CalciumDataModule):
         self.names = names
         if spec.state != (names.state is not None):
             raise ConfigError(
-                f"data.spec.state is {str(spec.state).lower()} and data.names.state {names.state}; name a series of "
-                "states 0, 1 and 2, or set data.spec.state to false"
+                f"data.spec.state is {str(spec.state).lower()} and data.names.state is {names.state}; set "
+                "data.names.state to a series of states 0, 1 and 2, or set data.spec.state to false"
             )
 
     def read(self) -> list[CalciumRecording]:
-        """The files that the spec's patterns match, ordered by path."""
+        """Reads the files that match the patterns of the spec, ordered by path."""
         paths = sorted({path for pattern in self.spec.recordings for path in self.root.glob(pattern)})
         selected_paths = [path for path in paths if not self.spec.mice or _read_subject_id(path) in self.spec.mice]
         if not selected_paths:
             raise DataError(
-                f"no file {' or '.join(self.spec.recordings)} in {self.root} is of a mouse that is wanted; correct "
+                f"no file in {self.root} matches {' or '.join(self.spec.recordings)} and the mice of the spec; correct "
                 "data.root, data.spec.recordings or data.spec.mice"
             )
         return [read_calcium_nwb(path, self.spec, self.names) for path in selected_paths]
 
 
 def read_calcium_nwb(path: Path, spec: CalciumSpec, names: CalciumNWBNames) -> CalciumRecording:
-    """One file, behaviour brought onto its frames.
+    """Reads one file and interpolates behavior onto its frames.
+
+    Args:
+        path: the file.
+        spec: specifies the behavior.
+        names: names of series and columns in the file.
 
     Raises:
-        DataError: the file is damaged, or lacks a series or a column; numbers of ROIs that do not fit; time stamps out
-            of order; unknown states.
+        DataError: the file is damaged, or lacks a series or a column; numbers of ROIs disagree; timestamps are out of
+            order; states are unknown.
     """
     mouse = _read_subject_id(path)
     with open_nwb(path) as file:
@@ -135,10 +141,10 @@ def _find_response_series(file: h5py.File, name: str | None) -> h5py.Group:
 
 
 def _read_plane_segmentation(file: h5py.File, series: h5py.Group, n_rois: int) -> tuple[h5py.Group, np.ndarray]:
-    """The plane segmentation and the rows of the series' ROIs in it."""
+    """Returns the plane segmentation and the rows of the series' ROIs in it."""
     region = series.get("rois")
     if region is None or "table" not in region.attrs:
-        raise DataError(f"{series.name} in {file.filename} names no ROIs; write its rois")
+        raise DataError(f"{series.name} in {file.filename} references no ROIs; add its rois")
     rows = region[()].astype(np.int64)
     if len(rows) != n_rois:
         raise DataError(f"{series.name} in {file.filename} has {n_rois} columns and {len(rows)} ROIs; repair the file")
@@ -149,8 +155,8 @@ def _read_column(table: h5py.Group, name: str, setting: str) -> np.ndarray:
     if name not in table:
         available = ", ".join(key for key, item in table.items() if isinstance(item, h5py.Dataset))
         raise DataError(
-            f"the plane segmentation of {table.file.filename} has no column {name!r}; set {setting} to one it has: "
-            f"{available}"
+            f"the plane segmentation of {table.file.filename} has no column {name!r}; set {setting} to one of its "
+            f"columns: {available}"
         )
     dataset = table[name]
     return dataset.asstr()[()] if h5py.check_string_dtype(dataset.dtype) else dataset[()]
@@ -164,16 +170,16 @@ def _read_cell_ids(
     ids = _read_column(table, column, "data.names.cell_id")[rows]
     has_id = np.isfinite(ids) if ids.dtype.kind == "f" else np.array([str(value) != "" for value in ids])
     cell_id = [
-        f"{mouse}/{int(value) if ids.dtype.kind == 'f' else value}" if is_known else f"{mouse}/{path.stem}/row{row}"
-        for value, row, is_known in zip(ids, rows, has_id, strict=True)
+        f"{mouse}/{int(value) if ids.dtype.kind == 'f' else value}" if identified else f"{mouse}/{path.stem}/row{row}"
+        for value, row, identified in zip(ids, rows, has_id, strict=True)
     ]
     if len(set(cell_id)) < len(cell_id):
-        raise DataError(f"{path} has a {column} twice; give every ROI its own, or set data.names.cell_id to null")
+        raise DataError(f"{path} has a {column} twice; make it unique, or set data.names.cell_id to null")
     return np.array(cell_id), has_id
 
 
 def _read_positions(table: h5py.Group, column: str | None) -> np.ndarray:
-    """(ROIs, 2 or 3); NaN where the file does not say."""
+    """Returns (ROIs, 2 or 3) positions, NaN where missing."""
     if column is not None:
         return np.asarray(_read_column(table, column, "data.names.position"), dtype=np.float32)
     if "image_mask" in table:
@@ -197,7 +203,7 @@ def _interpolate_nwb_series(file: h5py.File, name: str, frame_times: np.ndarray)
 
 
 def _read_subject_id(path: Path) -> str:
-    """The subject, or the file's name where it says none."""
+    """Returns the subject id, or the file's stem without one."""
     with open_nwb(path) as file:
         subject = file.get("general/subject/subject_id")
         return subject.asstr()[()] if isinstance(subject, h5py.Dataset) else path.stem

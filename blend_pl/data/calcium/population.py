@@ -1,4 +1,4 @@
-"""A recording as tensors: z-scored on training time alone, with what surrounds each cell."""
+"""Tensors of a recording, z-scored on training time, with the population context of each cell."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -12,20 +12,20 @@ from blend_pl.data.calcium.recording import CalciumRecording
 from blend_pl.data.standardize import Standardizer
 
 POPULATION_CONTEXT_DIM = 4
-"""Mean and standard deviation of the population, and of the neighbours, without the cell itself."""
+"""Mean and standard deviation over all other cells, and over the neighbors of a cell."""
 
 
 @dataclass(frozen=True)
 class CalciumSession:
-    """T frames of N cells, the first `n_train_frames` of them training time.
+    """T frames of N cells; the first `n_train_frames` frames are training time.
 
     Attributes:
-        name: the recording.
-        activity: (T, N) float32, z-scored; 0 where missing and for cells that never change.
+        name: name of the recording.
+        activity: (T, N) float32, z-scored; 0 where missing and for constant cells.
         valid: (T, N) bool, where activity was recorded.
         population_context: (T, N, 4) float32, see `POPULATION_CONTEXT_DIM`.
         behavior: (T, D) float32, continuous channels z-scored, states 0 or 1; 0 where missing.
-        behavior_valid: (T, D) bool.
+        behavior_valid: (T, D) bool, where behavior was recorded.
         cell_index: (N,) int64, rows of the cells in the data set.
         n_train_frames: number of frames of training time.
     """
@@ -40,7 +40,7 @@ class CalciumSession:
     n_train_frames: int
 
     def to(self, device: torch.device) -> "CalciumSession":
-        """The same population on another device."""
+        """Returns a copy on another device."""
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         values.update({name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)})
         return CalciumSession(**values)
@@ -49,13 +49,13 @@ class CalciumSession:
 def build_calcium_session(
     recording: CalciumRecording, cell_index: np.ndarray, train_time: float, radius: float
 ) -> CalciumSession:
-    """Brings a recording into the form that windows are cut from.
+    """Converts a recording to tensors and z-scores it.
 
     Args:
-        recording: as it was read.
+        recording: the recording.
         cell_index: (N,) rows of its cells in the data set.
-        train_time: share of the frames, from the start, that mean and deviation are taken from.
-        radius: cells closer than this are neighbours.
+        train_time: fraction of the frames, from the start, that mean and standard deviation are fitted on.
+        radius: maximum distance of neighbors, in the unit of the positions.
     """
     n_train_frames = round(len(recording.times) * train_time)
     activity, valid = _standardize(torch.from_numpy(recording.activity), n_train_frames)
@@ -75,14 +75,17 @@ def build_calcium_session(
 
 
 def _standardize(values: Tensor, n_train_frames: int) -> tuple[Tensor, Tensor]:
-    """z-scored columns with 0 where missing, and where they were measured."""
+    """Returns z-scored columns, 0 where missing, and the mask of measured values."""
     valid = values.isfinite()
     standardizer = Standardizer.fit(values[:n_train_frames])
     return torch.where(valid, standardizer.transform(values), 0.0), valid
 
 
 def neighbor_adjacency(position: np.ndarray, radius: float) -> Tensor:
-    """Who is near whom: (N, N) float32, 1 for cells closer than `radius`, 0 for the cell itself."""
+    """Returns the (N, N) float32 adjacency: 1 for cells closer than `radius`, else 0.
+
+    The diagonal, and cells without a position (NaN), are 0.
+    """
     located_cells = np.flatnonzero(np.isfinite(position).all(axis=1))
     adjacency = torch.zeros(len(position), len(position))
     pairs = cKDTree(position[located_cells]).query_pairs(radius, output_type="ndarray")
@@ -94,14 +97,16 @@ def neighbor_adjacency(position: np.ndarray, radius: float) -> Tensor:
 
 
 def compute_population_context(activity: Tensor, adjacency: Tensor) -> Tensor:
-    """What each cell is surrounded by; never a cell's own activity, which would give away what is masked.
+    """Computes statistics of the activity around each cell.
+
+    A cell's own activity is excluded, because it would reveal masked values.
 
     Args:
         activity: (T, N).
-        adjacency: (N, N), see `neighbours`.
+        adjacency: (N, N), see `neighbor_adjacency`.
 
     Returns:
-        (T, N, 4): mean and standard deviation over all other cells and over the neighbours; 0 without any.
+        (T, N, 4): mean and standard deviation over all other cells and over the neighbors; 0 without any.
     """
     return torch.stack(
         [

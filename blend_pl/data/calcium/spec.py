@@ -1,14 +1,14 @@
-"""What a calcium data set is made of, as data: which recordings, which behaviour, which cells on which side."""
+"""Specification of a calcium data set: recordings, behavior, cell split and cell types."""
 
 from dataclasses import dataclass, field
 
 from blend_pl.errors import ConfigError
 
 BEHAVIOR_SERIES = {"running": "running.speed", "pupil": "eye.size", "eye_x": "eye.xPos", "eye_y": "eye.yPos"}
-"""Continuous behaviour by the name it has here, and the file of the published tree that holds it."""
+"""Names of continuous behavior and the file of the published tree that holds each."""
 
 BEHAVIOR_STATES = ("running", "stationary desynchronised", "stationary synchronised")
-"""Behavioural states 0, 1 and 2 (Bugeon et al., 2022); a category, never a number."""
+"""Behavioral states 0, 1 and 2 (Bugeon et al., 2022), a categorical variable."""
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class FigshareArchive:
 
     Attributes:
         article: number of the article.
-        version: its version; versions differ in their sessions.
-        md5: digest of each file by its name, checked beside the archive's own; empty to rely on the archive's.
+        version: version of the article; versions differ in their sessions.
+        md5: MD5 digests by file name, checked in addition to those of the archive; empty for none.
     """
 
     article: int
@@ -28,13 +28,13 @@ class FigshareArchive:
 
 @dataclass(frozen=True)
 class CellTypes:
-    """How labels become classes. A subclass is the text before the first "-" of a label.
+    """Mapping of labels to classes. A subclass is the text before the first "-" of a label.
 
     Attributes:
         excitatory: labels of excitatory cells; all others are inhibitory.
-        untyped: labels of cells that have no subclass.
-        subclasses: subclasses that are told apart.
-        merged: subclass by the one it counts as; null leaves its cells out of the subclass scores.
+        untyped: labels of cells without a subclass.
+        subclasses: the subclasses to classify.
+        merged: further subclasses and the subclass that each counts as; null leaves its cells out of the scores.
     """
 
     excitatory: list[str] = field(default_factory=lambda: ["EC"])
@@ -45,16 +45,16 @@ class CellTypes:
 
 @dataclass(frozen=True)
 class CellSplit:
-    """How cells are divided; all recordings of a cell are on one side.
+    """Division of the cells into train, val and test; all recordings of a cell are in one split.
 
     Attributes:
-        train: share of the cells that train the network, of each label.
-        val: share of the validation cells; what remains are the test cells.
-        test_mice: mice whose cells are all test cells; the cells of the others are then train and val alone, in
-            proportion to the shares above.
-        seed: seed of the draw, the same in every run, so that seeds and arms can be compared.
-        max_match_distance: cells without an id that lie this close on two days of one mouse may be one physical
-            cell, and come to the same side; in the unit of their positions.
+        train: fraction of the training cells, of each label.
+        val: fraction of the validation cells; the remaining cells are test cells.
+        test_mice: mice with test cells only; cells of the other mice are then divided into train and val only, in
+            proportion to the fractions above.
+        seed: seed of the split, the same in every run, so that seeds and arms can be compared.
+        max_match_distance: cells without an id within this distance on two days of one mouse may be one physical
+            cell, and share a split; in the unit of the positions.
     """
 
     train: float = 0.8
@@ -66,27 +66,28 @@ class CellSplit:
     def __post_init__(self) -> None:
         if not (0 < self.train < 1 and 0 <= self.val < 1 and self.train + self.val <= 1):
             raise ConfigError(
-                f"data.spec.cells divides the cells into {self.train} train and {self.val} val; write shares that add "
-                "up to at most 1"
+                f"data.spec.cells has the fractions train {self.train} and val {self.val}; write fractions that add "
+                "up to at most 1, with train between 0 and 1"
             )
 
 
 @dataclass(frozen=True)
 class CalciumSpec:
-    """A set of calcium recordings with cell types (Bugeon et al., 2022, or a lab's own).
+    """A set of calcium recordings with cell types (Bugeon et al., 2022, or custom files).
 
     Attributes:
         name: name of the set.
-        mice: mice whose recordings are read; empty for all.
-        recordings: glob patterns: of the runs below a session's folder in the published tree ("Blank/01"), or of NWB
+        mice: mice to read; empty for all.
+        recordings: glob patterns of the runs below a session's folder in the published tree ("Blank/01"), or of NWB
             files below the data root.
-        behavior: continuous behaviour, any of `BEHAVIOR_SERIES` in the published tree, names of time series in NWB files.
-        state: whether the behavioural state is privileged input too, one channel a state.
-        train_time: share of a recording, from its start, that trains; the rest validates.
-        radius: cells closer than this are neighbours (Mi et al., 2023), in the unit of the positions.
-        cells: how cells are divided.
-        types: how labels become classes.
-        archive: where a missing tree comes from; None for one's own.
+        behavior: continuous behavior: keys of `BEHAVIOR_SERIES` in the published tree, names of time series in NWB
+            files.
+        state: adds the behavioral state to the privileged input, one channel per state.
+        train_time: fraction of a recording, from its start, for training; the rest is for validation.
+        radius: maximum distance of neighbors (Mi et al., 2023), in the unit of the positions.
+        cells: division of the cells.
+        types: mapping of labels to classes.
+        archive: source of a missing tree; None for no download.
     """
 
     name: str
@@ -102,4 +103,4 @@ class CalciumSpec:
 
     def __post_init__(self) -> None:
         if not 0 < self.train_time < 1:
-            raise ConfigError(f"data.spec.train_time is {self.train_time}; it is a share between 0 and 1")
+            raise ConfigError(f"data.spec.train_time is {self.train_time}; it must be a fraction between 0 and 1")

@@ -1,4 +1,4 @@
-"""Reader of the published file tree (Bugeon et al., 2022): `.npy` and `.txt` files below mouse, date, stimulus, run."""
+"""Reader of the published file tree (Bugeon et al., 2022): `.npy` and `.txt` files in MOUSE/DATE/STIMULUS/RUN."""
 
 import re
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ CELL_TYPES_FILE = "neuron.ttype.txt"
 
 @dataclass(frozen=True)
 class SessionCellTable:
-    """The N cells of one session (mouse and date), which all its runs share."""
+    """The N cells of one session (mouse and date), shared by all its runs; see `CalciumRecording` for the fields."""
 
     cell_id: np.ndarray
     identified: np.ndarray
@@ -29,19 +29,19 @@ class SessionCellTable:
 
 
 def read_bugeon_dataset(spec: CalciumSpec, root: Path) -> list[CalciumRecording]:
-    """Reads the runs that the spec names, of the mice that it names.
+    """Reads the runs and mice of a spec.
 
     Args:
-        spec: says which recordings and which behaviour.
-        root: folder that holds the mice's folders.
+        spec: specifies recordings and behavior.
+        root: folder that contains the folders of the mice.
 
     Returns:
         The recordings, ordered by mouse, date and run.
 
     Raises:
         DataError: nothing matches; a file is missing, damaged or of the wrong length; a run does not fit the cell
-            table; time stamps out of order; a cell id that appears twice in a session.
-        ConfigError: behaviour that the tree does not have.
+            table; timestamps are out of order; a cell id appears twice in a session.
+        ConfigError: the tree does not have the behavior.
     """
     for name in spec.behavior:
         if name not in BEHAVIOR_SERIES:
@@ -49,8 +49,8 @@ def read_bugeon_dataset(spec: CalciumSpec, root: Path) -> list[CalciumRecording]
     runs = [(session, run) for session in _find_sessions(spec, root) for run in _find_runs(spec, session)]
     if not runs:
         raise DataError(
-            f"no session in {root} has a run {' or '.join(spec.recordings)}; correct data.spec.recordings, as in "
-            "'Blank/01' or '*/01'"
+            f"no session in {root} has a run {' or '.join(spec.recordings)}; correct data.spec.recordings, for example "
+            "to 'Blank/01' or '*/01'"
         )
     return [read_bugeon_run(spec, session, run) for session, run in runs]
 
@@ -61,10 +61,10 @@ def _find_sessions(spec: CalciumSpec, root: Path) -> list[Path]:
     for mouse in mice:
         if not any(session.parent.name == mouse for session in sessions):
             raise DataError(
-                f"{root / mouse} holds no session with {CELL_TYPES_FILE}; correct data.root or data.spec.mice"
+                f"{root / mouse} contains no session with {CELL_TYPES_FILE}; correct data.root or data.spec.mice"
             )
     if not sessions:
-        raise DataError(f"{root} holds no folder of a mouse such as SB025; correct data.root")
+        raise DataError(f"{root} contains no folder of a mouse such as SB025; correct data.root")
     return sessions
 
 
@@ -73,9 +73,9 @@ def _find_runs(spec: CalciumSpec, session: Path) -> list[Path]:
 
 
 def read_cell_table(session: Path) -> SessionCellTable:
-    """The cell table of a session.
+    """Reads the cell table of a session.
 
-    A cell with a UniqueID is known by it and its mouse; others are known in this session alone.
+    The id of a cell with a UniqueID consists of this and the mouse; the ids of other cells hold for this session only.
 
     Raises:
         DataError: see `read_bugeon_dataset`.
@@ -83,7 +83,7 @@ def read_cell_table(session: Path) -> SessionCellTable:
     try:
         label = np.array((session / CELL_TYPES_FILE).read_text().split("\n"))
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {session / CELL_TYPES_FILE}: {error}; fetch the tree again") from error
+        raise DataError(f"cannot read {session / CELL_TYPES_FILE}: {error}; download the tree again") from error
     label = np.char.strip(label[: len(label) - (label[-1].strip() == "")])
     unique_id = _load_array(session / "neuron.UniqueID.npy", len(label), "cells")
     position = _load_array(session / "neuron.stackPosCorrected.npy", len(label), "cells", n_columns=None)
@@ -92,7 +92,7 @@ def read_cell_table(session: Path) -> SessionCellTable:
     identified = np.isfinite(unique_id)
     ids, counts = np.unique(unique_id[identified], return_counts=True)
     if (counts > 1).any():
-        raise DataError(f"{session} has the UniqueID {int(ids[counts > 1][0])} twice; give every cell one row")
+        raise DataError(f"{session} has the UniqueID {int(ids[counts > 1][0])} twice; keep one row per cell")
     mouse, date = session.parent.name, session.name
     cell_id = [
         f"{mouse}/{int(value)}" if has_id else f"{mouse}/{date}/row{row}"
@@ -102,7 +102,7 @@ def read_cell_table(session: Path) -> SessionCellTable:
 
 
 def read_bugeon_run(spec: CalciumSpec, session: Path, run: Path) -> CalciumRecording:
-    """One run of a session, behaviour brought onto its frames.
+    """Reads one run of a session and interpolates behavior onto its frames.
 
     Raises:
         DataError: see `read_bugeon_dataset`.
@@ -111,8 +111,8 @@ def read_bugeon_run(spec: CalciumSpec, session: Path, run: Path) -> CalciumRecor
     activity = _load_array(run / "frame.neuralActivity.npy", None, "frames", n_columns=None)
     if activity.shape[1] != len(cell_table):
         raise DataError(
-            f"{run} has {activity.shape[1]} neurons, the cell table of {session} has {len(cell_table)}; leave this run out "
-            "of data.spec.recordings"
+            f"{run} has {activity.shape[1]} neurons, the cell table of {session} has {len(cell_table)}; leave this run "
+            "out of data.spec.recordings"
         )
     frame_times = _load_array(run / "frame.times.npy", len(activity), "frames")
     require_increasing(frame_times, str(run / "frame.times.npy"))
@@ -144,20 +144,20 @@ def _interpolate_npy_series(run: Path, series: str, frame_times: np.ndarray) -> 
 
 
 def _load_array(path: Path, n_rows: int | None, row_kind: str, n_columns: int | None = 1) -> np.ndarray:
-    """An array of numbers: (rows,) for width 1, else (rows, any width)."""
+    """Loads an array of numbers: (rows,) for `n_columns` 1, else (rows, columns)."""
     try:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:
-        raise DataError(f"there is no file {path}; fetch the tree again, or leave this recording out") from None
+        raise DataError(f"there is no file {path}; download the tree again, or leave this recording out") from None
     except (OSError, ValueError, EOFError) as error:
         reason = " ".join(str(error).split())
-        raise DataError(f"cannot read {path} ({reason}); it is damaged: fetch it again") from error
+        raise DataError(f"cannot read {path} ({reason}); it is damaged: download it again") from error
     if array.dtype.kind not in "biuf":
-        raise DataError(f"{path} holds {array.dtype}; an array of numbers is needed")
+        raise DataError(f"{path} contains {array.dtype}; an array of numbers is required")
     if n_columns == 1:
         array = array.astype(np.float64).reshape(-1)
     elif array.ndim != 2:
-        raise DataError(f"{path} has shape {array.shape}; a table of two dimensions is needed")
+        raise DataError(f"{path} has shape {array.shape}; a two-dimensional array is required")
     if n_rows is not None and len(array) != n_rows:
-        raise DataError(f"{path} has {len(array)} rows, there are {n_rows} {row_kind}; fetch the tree again")
+        raise DataError(f"{path} has {len(array)} rows, there are {n_rows} {row_kind}; download the tree again")
     return array

@@ -1,4 +1,4 @@
-"""From transcriptomic labels to the classes that are told apart."""
+"""Cell classes of transcriptomic labels."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,12 @@ EXCITATORY, INHIBITORY = "EC", "IN"
 
 
 def ei_class(label: str, types: CellTypes) -> str:
-    """Excitatory or inhibitory."""
+    """Returns `EXCITATORY` or `INHIBITORY`."""
     return EXCITATORY if label in types.excitatory else INHIBITORY
 
 
 def subclass(label: str, types: CellTypes) -> str | None:
-    """The inhibitory subclass; None for cells that have none or whose subclass is left out."""
+    """Returns the inhibitory subclass; None for cells without one and for subclasses left out by `types.merged`."""
     if label in types.excitatory or label in types.untyped:
         return None
     name = label.split("-")[0]
@@ -22,16 +22,16 @@ def subclass(label: str, types: CellTypes) -> str | None:
 
 
 def require_known_labels(labels: Sequence[str], types: CellTypes, source: str) -> None:
-    """Checks that every label can be understood.
+    """Checks that every label has a class.
 
     Raises:
-        DataError: a label whose subclass is not named in `types`.
+        DataError: the subclass of a label is not in `types`.
     """
     known_labels = {*types.excitatory, *types.untyped}
     subclasses = {*types.subclasses, *types.merged}
     for label in labels:
         if label not in known_labels and label.split("-")[0] not in subclasses:
             raise DataError(
-                f"{source} has a cell of type {label!r}; known are {', '.join(sorted(known_labels | subclasses))}: name it in "
-                "data.spec.types"
+                f"{source} has a cell of the unknown type {label!r}; add it to data.spec.types, which has "
+                f"{', '.join(sorted(known_labels | subclasses))}"
             )

@@ -1,4 +1,4 @@
-"""Simulated recordings on disk: written once, whole, whoever comes first."""
+"""Atomic, one-time writes of simulated recordings."""
 
 import hashlib
 import json
@@ -17,26 +17,26 @@ SETTINGS_FILE = "simulation.json"
 
 
 def write_once(folder: Path, description: str, is_complete: Callable[[], bool], write: Callable[[Path], None]) -> None:
-    """Writes a folder all at once, unless it holds already what is wanted; safe in many processes at once.
+    """Writes a folder atomically unless it is already complete; safe across processes.
 
     Args:
-        folder: missing, empty or holding what is wanted.
-        description: to call it, as in "this simulated session".
-        is_complete: whether the folder holds it.
-        write: writes it into a folder.
+        folder: a folder that is missing, empty or complete.
+        description: description of the content for errors, for example "this simulated session".
+        is_complete: returns whether the folder has the content.
+        write: writes the content into a folder.
 
     Raises:
-        DataError: the folder cannot be written or holds something else.
+        DataError: the folder cannot be written or contains something else.
     """
     if is_complete():
         return
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise DataError(f"{folder} holds something other than {description}; choose another folder or delete it")
+        raise DataError(f"{folder} contains something other than {description}; choose another folder or delete it")
     try:
         with atomic_folder(folder) as temporary:
             write(temporary)
     except DataError:
-        # Another process may have finished the same first.
+        # Another process may have written the same content first.
         if not is_complete():
             raise
 
@@ -44,7 +44,17 @@ def write_once(folder: Path, description: str, is_complete: Callable[[], bool], 
 def write_simulation_once(
     simulation: "DataclassInstance", folder: Path, description: str, write: Callable[[Path], None]
 ) -> None:
-    """The same for what is made of a simulation's parameters alone, which are written beside it; see `write_once`."""
+    """Writes simulated recordings and their parameters, as `SETTINGS_FILE`, into a folder; see `write_once`.
+
+    Args:
+        simulation: the parameters.
+        folder: a folder that is missing, empty or contains the recordings of equal parameters.
+        description: description of the content for errors, for example "this simulated session".
+        write: writes the recordings into a folder.
+
+    Raises:
+        DataError: the folder cannot be written or contains something else.
+    """
     settings = settings_json(simulation)
 
     def is_complete() -> bool:
@@ -55,23 +65,23 @@ def write_simulation_once(
 
     def write_with_settings(temporary: Path) -> None:
         write(temporary)
-        # Written last: all is complete where this file is.
+        # Written last, because its presence marks the folder as complete.
         (temporary / SETTINGS_FILE).write_text(settings)
 
     write_once(folder, description, is_complete, write_with_settings)
 
 
 def settings_json(simulation: "DataclassInstance") -> str:
-    """JSON of a simulation's parameters."""
+    """Returns the JSON of a simulation's parameters, equal for equal parameters."""
     return json.dumps(asdict(simulation), sort_keys=True)
 
 
 def simulation_folder(root: Path, settings: str, prefix: str = "") -> Path:
-    """The folder below a data folder of what is simulated with these settings.
+    """Returns the folder of simulated recordings below a data folder, named by the hash of its settings.
 
     Args:
         root: the data folder.
-        settings: equal for equal simulations.
-        prefix: what the folder's name begins with.
+        settings: settings as text, equal for equal simulations.
+        prefix: start of the folder's name.
     """
     return root / "simulated" / f"{prefix}{hashlib.sha256(settings.encode()).hexdigest()[:12]}"

@@ -1,4 +1,4 @@
-"""Spikes with field potentials: recordings of both, from which a student learns to do with the latter alone."""
+"""Recordings of spikes and local field potentials (LFP): specs, readers, simulation, batches and the data module."""
 
 from blend_pl.data.lfp.batches import SessionBatch
 from blend_pl.data.lfp.module import MultiSessionDataModule

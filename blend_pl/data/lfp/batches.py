@@ -1,4 +1,4 @@
-"""Batches of segments of several sessions, balanced between sessions."""
+"""Batches of segments of several sessions, balanced across sessions."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -21,15 +21,15 @@ from blend_pl.utils.device import to_device_async
 class SessionBatch(Batch):
     """B segments of T bins, each of one session; C LFP channels and N units in the widest session.
 
-    Channels that a session has not are behind its own, 0 and not valid. The LFP is observed and the target, spikes are
-    privileged. Segments of one session are neighbours.
+    The channels of a session come first; the remaining columns are 0 and not valid. The LFP is both observed and the
+    target, spikes are privileged. Segments of one session are contiguous.
 
     Attributes:
         sessions: name of each segment's session.
-        behavior: (B, T, D) float, z-scored velocity, 0 where missing; no model's input.
-        behavior_valid: (B, T, D) bool, where it was measured.
-        patch_mask: (B, T, P) bool, patches that a network must not see; None for none.
-        n_masked: how many patches of each segment are, where the host knows.
+        behavior: (B, T, D) float, z-scored velocity, 0 where missing; never a model input.
+        behavior_valid: (B, T, D) bool, where velocity was measured.
+        patch_mask: (B, T, P) bool, patches that are masked from the network; None for none.
+        n_masked: number of masked patches of each segment; None if the host does not have it.
     """
 
     sessions: tuple[str, ...]
@@ -39,31 +39,31 @@ class SessionBatch(Batch):
     n_masked: tuple[int, ...] | None = None
 
     def inputs(self) -> tuple[Any, ...]:
-        """Values, sessions, hidden patches and their numbers."""
+        """Returns values, sessions, the mask of patches and the numbers of masked patches."""
         return self.observed, self.sessions, self.patch_mask, self.n_masked
 
     def spikes_only(self) -> "SpikeBatch":
-        """The same segments with spikes in the place of the LFP, of which nothing is hidden.
+        """Returns the same segments with unmasked spikes instead of the LFP.
 
         Raises:
-            TeacherError: the batch carries no spikes.
+            TeacherError: the batch has no spikes.
         """
         if self.privileged is None or self.privileged_valid is None:
-            raise TeacherError("a spike teacher needs spikes, and this batch carries none; predict with a student")
+            raise TeacherError("a spike teacher needs spikes, but this batch has none; predict with a student")
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values.update(observed=self.privileged, target=self.privileged, target_valid=self.privileged_valid)
         values.update(patch_mask=None, n_masked=None)
         return SpikeBatch(**{**values, "privileged": None, "privileged_valid": None})
 
     def with_spikes(self) -> "JointBatch":
-        """The same segments with spikes before the LFP, of which nothing is hidden.
+        """Returns the same segments with unmasked spikes, in the first columns, and the unmasked LFP.
 
         Raises:
-            TeacherError: the batch carries no spikes.
+            TeacherError: the batch has no spikes.
         """
         if self.privileged is None or self.privileged_valid is None:
             raise TeacherError(
-                "a multimodal network needs spikes beside the LFP, and this batch carries none; predict with a student"
+                "a multimodal network needs spikes and LFP, but this batch has no spikes; predict with a student"
             )
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         spikes_and_lfp = torch.cat([self.privileged, self.observed], -1)
@@ -81,44 +81,44 @@ class SessionBatch(Batch):
 
 @dataclass(kw_only=True)
 class SpikeBatch(SessionBatch):
-    """Segments of which spikes are observed."""
+    """Segments with spikes as the observed activity and the target."""
 
     def spikes_only(self) -> "SpikeBatch":
-        """Itself."""
+        """Returns the batch itself."""
         return self
 
 
 @dataclass(kw_only=True)
 class JointBatch(SessionBatch):
-    """Segments of which spikes and LFP are observed.
+    """Segments with spikes and LFP as the observed activity and the target.
 
     Attributes:
-        n_units: N, how many columns are spikes; the LFP is behind them, patches in `hidden` alike.
+        n_units: N, number of columns with spikes; the columns of the LFP follow.
     """
 
     n_units: int
 
     def with_spikes(self) -> "JointBatch":
-        """Itself."""
+        """Returns the batch itself."""
         return self
 
     def inputs(self) -> tuple[Any, ...]:
-        """Values, sessions, hidden patches, how many values are counts, and how many patches are hidden."""
+        """Returns values, sessions, the mask of patches, the number of units and the numbers of masked patches."""
         *inputs, n_masked = super().inputs()
         return *inputs, self.n_units, n_masked
 
 
 @dataclass(frozen=True)
 class LFPSession:
-    """A session as tensors: T bins, C channels, N units, D channels of behaviour.
+    """Tensors of a session: T bins, C channels, N units, D channels of behavior.
 
     Attributes:
-        info: who it is.
+        info: name, subject and ids of channels and units.
         lfp: (T, C) float32, z-scored, 0 where missing.
         lfp_valid: (T, C) bool.
         spikes: (T, N) uint8.
         behavior: (T, D) float32, z-scored, NaN where missing.
-        segments: start bins by part, int64: train, val and test.
+        segments: start bins of the train, val and test segments.
     """
 
     info: SessionInfo
@@ -130,7 +130,14 @@ class LFPSession:
 
     @classmethod
     def from_recording(cls, recording: CrossModalRecording, length: int, split: str, seed: int) -> "LFPSession":
-        """Cuts and standardises a recording; z-scores are those of its training segments."""
+        """Splits a recording into segments and z-scores it on the training segments.
+
+        Args:
+            recording: the recording.
+            length: bins per segment.
+            split: "random" or "blocks", see `split_segments`.
+            seed: seed of the split.
+        """
         split_starts = split_segments(recording.n_bins, length, split, seed)  # type: ignore[arg-type]
         lfp, behavior = (
             torch.from_numpy(standardize_channels(values, split_starts.train, length))
@@ -146,23 +153,23 @@ class LFPSession:
         )
 
     def segment_starts(self, subset: str) -> np.ndarray:
-        """Start bins of the segments of a part."""
+        """Returns the start bins of the segments of a split."""
         return getattr(self.segments, subset)
 
     def to(self, device: torch.device) -> "LFPSession":
-        """The same session on another device."""
+        """Returns a copy on another device."""
         names = ("lfp", "lfp_valid", "spikes", "behavior")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 @dataclass(frozen=True)
 class SegmentBatchIndex:
-    """Where one batch is cut from.
+    """Sessions and start bins of the segments of one batch.
 
     Attributes:
-        sessions: number of the session of each of this rank's segments, in rising order.
-        starts: their first bins.
-        rows: their positions in the global batch.
+        sessions: (B,) index of the session of each segment of this rank, in increasing order.
+        starts: (B,) first bins of the segments.
+        rows: (B,) positions of the segments in the global batch.
         global_size: number of segments of all ranks.
     """
 
@@ -173,23 +180,23 @@ class SegmentBatchIndex:
 
     @classmethod
     def for_rank(cls, sessions: np.ndarray, starts: np.ndarray, rank: int, world_size: int) -> "SegmentBatchIndex":
-        """A rank's share of a global batch."""
+        """Returns the part of a global batch that belongs to a rank."""
         order = np.argsort(sessions, kind="stable")
         rows = np.arange(len(order))[rank::world_size]
         return cls(sessions[order][rows], starts[order][rows], rows, len(order))
 
 
 class BalancedSessionSampler:
-    """As many segments of every session, in an order drawn anew each epoch.
+    """Draws equally many segments of every session, in a new order each epoch.
 
-    An epoch has as many batches as all segments fill. A session with fewer segments than its share begins again in
-    another order; of one with more, some wait for another epoch.
+    The number of batches per epoch is that of all segments together. A session with fewer segments than its share is
+    repeated in another order; one with more segments contributes a random subset.
 
     Args:
-        starts: first bins of the segments of each session.
-        batch_size: segments a batch, per rank.
-        seed: the run's seed, equal on all ranks.
-        rank: this process.
+        starts: first bins of the segments, for each session.
+        batch_size: segments per batch and rank.
+        seed: seed of the run, equal on all ranks.
+        rank: rank of this process.
         world_size: number of processes.
     """
 
@@ -210,7 +217,7 @@ class BalancedSessionSampler:
         rng = np.random.default_rng((self.seed, self.epoch))
         n_sessions = len(self.starts)
         n_drawn = len(self) * self.global_batch_size
-        # Whichever sessions get one segment more than others in a batch, others do in the next.
+        # Cycling through the sessions rotates which of them have one segment more in a batch.
         session_index = np.arange(n_drawn) % n_sessions
         segment_starts = np.empty(n_drawn, np.int64)
         for session, starts in enumerate(self.starts):
@@ -225,12 +232,12 @@ class BalancedSessionSampler:
 
 
 class SequentialSegmentSampler(FixedBatchSampler[SegmentBatchIndex]):
-    """Every segment once, in order.
+    """Goes through every segment once, in order.
 
     Args:
-        starts: first bins of the segments of each session.
-        batch_size: segments a batch, per rank, at most.
-        rank: this process.
+        starts: first bins of the segments, for each session.
+        batch_size: maximum number of segments per batch and rank.
+        rank: rank of this process.
         world_size: number of processes.
     """
 
@@ -250,14 +257,14 @@ class SequentialSegmentSampler(FixedBatchSampler[SegmentBatchIndex]):
 
 
 class SegmentLoader(BatchLoader[SegmentBatchIndex, SessionBatch]):
-    """Iterates over `SessionBatch`es on the device where the sessions lie.
+    """Iterates over `SessionBatch`es on the device of the sessions.
 
     Args:
-        sessions: the sessions that the plan counts.
-        sampler: which batches there are. Lightning sets its epoch.
-        length: T, bins of a segment.
-        n_channels: C, at least those of the widest session.
-        n_units: N, at least those of the widest session.
+        sessions: the sessions, in the order of the sampler.
+        sampler: yields the index of each batch. Lightning sets its epoch.
+        length: T, bins per segment.
+        n_channels: C, at least the number of channels of the widest session.
+        n_units: N, at least the number of units of the widest session.
     """
 
     def __init__(

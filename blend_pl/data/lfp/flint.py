@@ -1,4 +1,4 @@
-"""Sessions of Flint et al. (2012; CRCNS, DREAM): trials of velocity, spikes and field potentials in `.mat` files."""
+"""Reader of Flint et al. (2012; CRCNS, DREAM): trials of velocity, spikes and field potentials in `.mat` files."""
 
 import re
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from blend_pl.errors import DataError
 
 FLINT_SUBJECT = "C"
 N_VELOCITY_AXES = 2
-"""Columns of HandVel that are used."""
+"""Number of columns of HandVel that are used."""
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """Times (k,) s, velocity (k, 2), and for each electrode its spike times, s, and waveform, empty where missing."""
+    """Times (k,) s, velocity (k, 2), and for each electrode spike times, s, and waveform, empty where missing."""
 
     times: np.ndarray
     velocity: np.ndarray
@@ -39,41 +39,43 @@ class _Trial:
 
 
 def parse_flint_session(session: str) -> tuple[str, int]:
-    """Name of the file that holds a session, and which of its Subjects it is, from 0.
+    """Returns the name of a session's file and the index of its Subject, from 0.
 
     Raises:
-        DataError: no such name.
+        DataError: the name is not of this form.
     """
     match = re.fullmatch(r"(e\d+)_([1-9]\d*)", session)
     if match is None:
-        raise DataError(f"there is no Flint session {session!r}; write the file and the Subject, as in e1_1")
+        raise DataError(f"there is no Flint session {session!r}; write the file and the Subject, for example e1_1")
     return f"Flint_2012_{match[1]}.mat", int(match[2]) - 1
 
 
 def read_flint(session: str, path: Path, min_rate_hz: float) -> CrossModalRecording:
-    """One session: its trials one after the other.
+    """Reads one session and concatenates its trials.
 
-    Trials that follow each other without a pause are filtered together. Empty trials and electrodes without a waveform
-    are left out. The rate of the waveform is its number of samples over the time they took.
+    Contiguous trials are filtered together. Empty trials and electrodes without a waveform are left out. The sampling
+    rate of the waveform is its number of samples divided by its duration.
 
     Args:
-        session: e.g. "e1_1".
-        path: `Flint_2012_e1.mat`.
-        min_rate_hz: units that fire less are left out.
+        session: name of the session, e.g. "e1_1".
+        path: the file, e.g. `Flint_2012_e1.mat`.
+        min_rate_hz: minimum firing rate of the units to keep.
 
     Raises:
-        DataError: the file is damaged or lacks something; there are units, and all of them fire too rarely.
+        DataError: the file is damaged or incomplete, or all of its units fire too rarely.
     """
     where = f"{session} in {path}"
     with open_mat(path) as file:
         subjects = file.elements("Subject")
         subject_index = parse_flint_session(session)[1]
         if subject_index >= len(subjects):
-            raise DataError(f"{path} has {len(subjects)} Subjects, so there is no session {session}; correct data.spec")
+            raise DataError(
+                f"{path} has {len(subjects)} Subjects, so there is no session {session}; correct data.spec.flint"
+            )
         trials = [_read_trial(trial, where) for trial in subjects[subject_index].elements("Trial")]
     valid_trials = sorted((trial for trial in trials if trial is not None), key=lambda trial: trial.times[0])
     if not valid_trials:
-        raise DataError(f"{where} has no trial with Time, HandVel and LFP; fetch the file again")
+        raise DataError(f"{where} has no trial with Time, HandVel and LFP; download the file again")
     electrodes = range(min(len(trial.lfp) for trial in valid_trials))
     channels = [k for k in electrodes if all(trial.lfp[k].size for trial in valid_trials)]
     if not channels:
@@ -96,7 +98,7 @@ def read_flint(session: str, path: Path, min_rate_hz: float) -> CrossModalRecord
 
 
 def _read_trial(trial: MatStruct, where: str) -> _Trial | None:
-    """None for a trial that lacks something."""
+    """Reads a trial; None for an incomplete one."""
     times, velocity = trial.matrix("Time"), trial.matrix("HandVel")
     electrodes = trial.elements("Neuron")
     if times is None or velocity is None or times.size < 2 or not electrodes:
@@ -117,7 +119,7 @@ def _flatten(values: np.ndarray | None) -> np.ndarray:
 
 
 def _group_contiguous(trials: list[_Trial]) -> list[list[_Trial]]:
-    """Trials that follow each other without a pause."""
+    """Groups trials that follow each other without a pause."""
     groups = [[trials[0]]]
     for previous, trial in pairwise(trials):
         if abs(trial.times[0] - previous.stop) < previous.sampling_interval / 2:
@@ -130,7 +132,7 @@ def _group_contiguous(trials: list[_Trial]) -> list[list[_Trial]]:
 def _bin_trials(
     trials: list[_Trial], channels: list[int], units: list[int], where: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Counts, field potentials and velocity of one run."""
+    """Returns binned counts, field potentials and velocity of contiguous trials."""
     start, duration = float(trials[0].times[0]), trials[-1].stop - trials[0].times[0]
     n_bins = int(duration * 1000 / BIN_MS + 1e-6)
     waveform = _concatenate_waveforms(trials, channels, duration, where)
@@ -147,10 +149,10 @@ def _bin_trials(
 
 
 def _concatenate_waveforms(trials: list[_Trial], channels: list[int], duration: float, where: str) -> Waveform:
-    """The waveforms of a run, one after the other, without a copy of all of them."""
+    """Concatenates the waveforms of contiguous trials lazily."""
     for trial in trials:
         if len({len(trial.lfp[k]) for k in channels}) > 1:
-            raise DataError(f"{where} has a trial with waveforms of different lengths; fetch the file again")
+            raise DataError(f"{where} has a trial with waveforms of different lengths; download the file again")
     stops = np.cumsum([len(trial.lfp[channels[0]]) for trial in trials])
     starts = np.concatenate([[0], stops[:-1]])
 

@@ -1,4 +1,4 @@
-"""Sessions of O'Doherty et al. (2017; Zenodo 3854034): spikes and cursor in a `.mat`, broadband in an NWB 1.0 file."""
+"""Reader of O'Doherty et al. (2017; Zenodo 3854034): spikes and cursor in a `.mat`, broadband in an NWB 1.0 file."""
 
 import re
 from pathlib import Path
@@ -26,20 +26,19 @@ MAKIN_SUBJECTS = {"indy": "I", "loco": "L"}
 def read_makin(
     session: str, mat_path: Path, broadband_path: Path, min_rate_hz: float, unsorted: bool
 ) -> CrossModalRecording:
-    """One session, as long as both files last.
+    """Reads the time of one session that is in both files.
 
     The velocity is that of the cursor, in mm/s; unit "c12/2" is the second sorted unit of the channel in row 12.
 
     Args:
-        session: e.g. "indy_20160622_01".
+        session: name of the session, e.g. "indy_20160622_01".
         mat_path: the `.mat` file.
         broadband_path: the NWB 1.0 file.
-        min_rate_hz: units that fire less are left out.
-        unsorted: whether spikes that no unit was found for count as unit 0 of their channel.
+        min_rate_hz: minimum firing rate of the units to keep.
+        unsorted: include unsorted spikes, as unit 0 of their channel.
 
     Raises:
-        DataError: a file is damaged, lacks something or is of another session; the clocks do not agree; there are
-            units, and all of them fire too rarely.
+        DataError: a file is damaged, incomplete or of another session; the clocks disagree; all units fire too rarely.
     """
     with open_nwb(broadband_path) as file:
         _check_session_name(file, session, broadband_path)
@@ -64,13 +63,13 @@ def read_makin(
 
 
 def _check_session_name(file: h5py.File, session: str, path: Path) -> None:
-    """The file may name its session; then it must be this one."""
+    """Checks the session in the identifier or session id, if there is one."""
     for name in ("identifier", "general/session_id"):
         dataset = file.get(name)
         if isinstance(dataset, h5py.Dataset) and h5py.check_string_dtype(dataset.dtype) and dataset.shape == ():
             match = re.search(r"(indy|loco)_\d{8}_\d{2}", dataset.asstr()[()])
             if match and match[0] != session:
-                raise DataError(f"{path} is of {match[0]}, not of {session}; fetch the broadband file of {session}")
+                raise DataError(f"{path} is of {match[0]}, not of {session}; download the broadband file of {session}")
 
 
 def _read_broadband(file: h5py.File, path: Path) -> tuple[Waveform, tuple[str, ...]]:
@@ -80,8 +79,8 @@ def _read_broadband(file: h5py.File, path: Path) -> tuple[Waveform, tuple[str, .
     )
     if data.ndim != 2 or data.dtype.kind not in "iuf" or timestamps.size != len(data) or len(data) < 2:
         raise DataError(
-            f"{path} has broadband data of {data.dtype}, shape {data.shape}, and {timestamps.size} time stamps; samples by "
-            "channels are needed: fetch it again"
+            f"{path} has broadband data of {data.dtype}, shape {data.shape}, and {timestamps.size} timestamps; samples "
+            "by channels are required: download it again"
         )
     start, rate = check_regular_sampling(timestamps, str(path))
     names = file.get(f"{BROADBAND_GROUP}/electrode_names")
@@ -97,24 +96,24 @@ def _read_broadband(file: h5py.File, path: Path) -> tuple[Waveform, tuple[str, .
 
 
 def _read_cursor(mat: h5py.File, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(k,) s and (k, 2) mm."""
+    """Returns the times (k,) in s and the cursor position (k, 2) in mm."""
     times = _dataset(mat, "t", path)[()].astype(np.float64).reshape(-1)
     position = _dataset(mat, "cursor_pos", path)[()]
     if position.ndim != 2 or position.shape[1] != len(times) or len(times) < 2:
         raise DataError(
-            f"{path} has {len(times)} times and a cursor_pos of shape {position.shape[::-1]}; fetch it again"
+            f"{path} has {len(times)} times and a cursor_pos of shape {position.shape[::-1]}; download it again"
         )
     require_increasing(times, f"the behavior of {path}")
     return times, position.T
 
 
 def _read_spike_times(mat: h5py.File, path: Path, unsorted: bool) -> tuple[list[np.ndarray], list[str]]:
-    """Spike times and names of all units that have any."""
+    """Returns spike times and names of all units that have spikes."""
     cells = _dataset(mat, "spikes", path)
     if cells.dtype != h5py.ref_dtype or cells.ndim != 2:
-        raise DataError(f"{path} has no cells of spike times in spikes; fetch it again")
+        raise DataError(f"{path} has no cell array of spike times in spikes; download it again")
     times, names = [], []
-    # A MATLAB array is stored transposed: a row for each unit, the first for the unsorted spikes, a column a channel.
+    # MATLAB arrays are stored transposed: one row per unit, the first for unsorted spikes, and one column per channel.
     for unit, row in enumerate(cells[()]):
         if unit == 0 and not unsorted:
             continue
@@ -129,5 +128,5 @@ def _read_spike_times(mat: h5py.File, path: Path, unsorted: bool) -> tuple[list[
 def _dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
     dataset = file.get(name)
     if not isinstance(dataset, h5py.Dataset):
-        raise DataError(f"{path} has no {name}; it is not of the layout of Zenodo 3854034: fetch it again")
+        raise DataError(f"{path} has no {name}; it does not have the layout of Zenodo 3854034: download it again")
     return dataset

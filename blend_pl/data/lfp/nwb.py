@@ -1,4 +1,4 @@
-"""A lab's own sessions in NWB files: an ElectricalSeries with field potentials, Units, and a behavioural TimeSeries."""
+"""Reader of NWB files: an ElectricalSeries with field potentials, Units, and a behavioral TimeSeries."""
 
 from pathlib import Path
 
@@ -21,16 +21,16 @@ from blend_pl.errors import DataError
 
 
 def read_nwb(path: Path, names: LFPSeriesNames, min_rate_hz: float) -> CrossModalRecording:
-    """One file, as long as field potentials and behaviour both last; sampling rates are the file's.
+    """Reads the time of one file that has both field potentials and behavior; sampling rates are those of the file.
 
     Args:
         path: the file.
-        names: what things are called in it.
-        min_rate_hz: units that fire less are left out.
+        names: names of the series in the file.
+        min_rate_hz: minimum firing rate of the units to keep.
 
     Raises:
-        DataError: the file is damaged or lacks a series; series that do not overlap or pause; there are units, and all
-            of them fire too rarely.
+        DataError: the file is damaged or lacks a series; series do not overlap or have pauses; all units fire too
+            rarely.
     """
     with open_nwb(path) as file:
         waveform, channels = _find_lfp(file, names.lfp, path)
@@ -38,7 +38,8 @@ def read_nwb(path: Path, names: LFPSeriesNames, min_rate_hz: float) -> CrossModa
         columns = list(range(series.data.shape[1])) if names.columns is None else names.columns
         if not columns or max(columns) >= series.data.shape[1] or min(columns) < 0:
             raise DataError(
-                f"{series.name} of {path} has {series.data.shape[1]} columns; correct data.spec.names.columns, from 0"
+                f"{series.name} of {path} has {series.data.shape[1]} columns; correct data.spec.names.columns, counted "
+                "from 0"
             )
         time_spans = (series.timestamps[0], series.timestamps[-1]), (waveform.start, waveform.stop)
         start, n_bins = overlapping_bins(*time_spans, (series.name, waveform.name))
@@ -59,7 +60,7 @@ def read_nwb(path: Path, names: LFPSeriesNames, min_rate_hz: float) -> CrossModa
 
 
 def _find_lfp(file: h5py.File, name: str | None, path: Path) -> tuple[Waveform, tuple[str, ...]]:
-    """The waveform and names of its channels."""
+    """Returns the waveform and the names of its channels."""
     candidates: list[h5py.Group] = []
 
     def visit(_: str, item: h5py.Group | h5py.Dataset) -> None:
@@ -77,7 +78,7 @@ def _find_lfp(file: h5py.File, name: str | None, path: Path) -> tuple[Waveform, 
     series = matches[0]
     where, data = f"{series.name.removeprefix('/')} of {path}", series["data"]
     if data.ndim not in (1, 2) or data.dtype.kind not in "iuf" or len(data) < 2:
-        raise DataError(f"{where} is {data.dtype} of shape {data.shape}; samples by channels are needed")
+        raise DataError(f"{where} is {data.dtype} of shape {data.shape}; samples by channels are required")
     n_channels = 1 if data.ndim == 1 else data.shape[1]
     if "starting_time" in series:
         starting_time = series["starting_time"]
@@ -85,7 +86,7 @@ def _find_lfp(file: h5py.File, name: str | None, path: Path) -> tuple[Waveform, 
     elif "timestamps" in series and series["timestamps"].size == len(data):
         start, rate = check_regular_sampling(series["timestamps"], where)
     else:
-        raise DataError(f"{where} has {len(data)} samples without times; write a starting_time and a rate")
+        raise DataError(f"{where} has {len(data)} samples without times; add a starting_time and a rate to the file")
 
     def read(first: int, last: int) -> np.ndarray:
         return data[first:last].reshape(last - first, n_channels)
@@ -100,7 +101,7 @@ def _find_lfp(file: h5py.File, name: str | None, path: Path) -> tuple[Waveform, 
 
 
 def _read_spike_times(file: h5py.File) -> tuple[list[np.ndarray], tuple[str, ...]]:
-    """Spike times and names; none in a file without a units table."""
+    """Returns spike times and names of the units; none for a file without a units table."""
     if "units" not in file:
         return [], ()
     units = read_units(file)
@@ -108,6 +109,6 @@ def _read_spike_times(file: h5py.File) -> tuple[list[np.ndarray], tuple[str, ...
 
 
 def _read_subject(file: h5py.File, path: Path) -> str:
-    """The subject, or the file's name where it says none."""
+    """Returns the subject id, or the file's stem without one."""
     subject = file.get("general/subject/subject_id")
     return str(subject.asstr()[()]) if isinstance(subject, h5py.Dataset) else path.stem

@@ -1,9 +1,9 @@
-"""From a waveform at any rate to field potentials in bins: the chains of Erturk et al. (2025), streamed.
+"""Binned field potentials of a waveform of any rate: the filter chains of Erturk et al. (2025), streamed.
 
-The filters are linear and do not change in time, so that their order matters at the ends of a recording alone. The
-first is done on blocks: a finite impulse response sees the same samples wherever blocks end. What remains, a few
-hundred hertz, is filtered in stretches with margins in which the filters forget where a stretch began; only what is in
-bins, a hundred hertz, is held as a whole.
+The filters are linear and time-invariant, so their order matters at the ends of a recording only. The anti-aliasing
+filter has a finite impulse response and runs on blocks without a change of its result. Its output, at a few hundred
+hertz, is filtered in chunks with margins that are long enough for the filters' transients to decay. Only the binned
+signal, at a hundred hertz, is held in memory as a whole.
 """
 
 import math
@@ -17,33 +17,33 @@ from blend_pl.data.lfp.recording import BIN_MS
 from blend_pl.errors import DataError
 
 INTERMEDIATE_HZ = 763.0
-"""Rate of what is filtered, about."""
+"""Approximate rate after decimation."""
 
 PASSBAND_HZ = 60.0
-"""The anti-aliasing filter leaves frequencies below as they are, and lets nothing through that would fold onto them."""
+"""The anti-aliasing filter passes lower frequencies and removes those that would alias onto them."""
 
 STOPBAND_DB = 80.0
 NOTCH_Q = 30.0
 BLOCK_BYTES = 1 << 25
 CHANNELS_PER_BLOCK = 8
 CHUNK_S, MARGIN_S = 120.0, 4.0
-"""What is filtered at once, and how much more on either side; the notches, the slowest filters here, lose a factor of e
+"""Length of a chunk and of its margins; the transients of the notches, the slowest filters here, decay by a factor of e
 every 0.16 s."""
 
 
 @dataclass(frozen=True)
 class Waveform:
-    """A regularly sampled signal that need not fit into memory.
+    """A regularly sampled signal that is read in blocks.
 
     Attributes:
-        name: what to call it in errors.
-        read: returns the samples start..stop, (stop - start, C) numbers.
-        n_samples: how many there are.
+        name: name for errors.
+        read: returns the (stop - start, C) samples from start to stop.
+        n_samples: number of samples.
         n_channels: C.
-        rate: samples a second.
+        rate: samples per second.
         start: time of the first sample, s.
-        scale: what a sample is multiplied by.
-        storage_chunk: samples that are stored together, and so are best read together.
+        scale: factor from stored values to the signal's unit.
+        storage_chunk: number of samples that are stored, and best read, together.
     """
 
     name: str
@@ -57,18 +57,18 @@ class Waveform:
 
     @property
     def stop(self) -> float:
-        """Time at which the last sample ends, s."""
+        """End of the last sample, s."""
         return self.start + self.n_samples / self.rate
 
 
 @dataclass(frozen=True)
 class FilterChain:
-    """What is done between anti-aliasing and bins.
+    """Filters between anti-aliasing and binning.
 
     Attributes:
-        line_hz: the mains, notched out with its harmonics (Q 30); None to leave them.
-        highpass_hz: corner of the Butterworth high-pass; None for none.
-        lowpass_hz: corner of the Butterworth low-pass.
+        line_hz: frequency of the line noise, notched with its harmonics (Q 30); None for no notches.
+        highpass_hz: corner frequency of the Butterworth high-pass; None for no high-pass.
+        lowpass_hz: corner frequency of the Butterworth low-pass.
     """
 
     line_hz: float | None = 60.0
@@ -83,43 +83,44 @@ FLINT_FILTERS = FilterChain(line_hz=None, highpass_hz=None)
 def bin_lfp(
     waveform: Waveform, filters: FilterChain, start: float, n_bins: int, block_samples: int | None = None
 ) -> np.ndarray:
-    """Field potentials at the centres of bins.
+    """Filters a waveform and samples it at the centers of bins.
 
-    Anti-aliasing and decimation to about 763 Hz, mean removed, notches, low-pass, cubic interpolation at the bins'
-    centres, high-pass, common average removed (with more than one channel). All filters are zero-phase; Butterworth
-    filters are of order 2 and run forwards and backwards (the low-pass is of order 4, because bins follow at 100 Hz).
+    The steps are anti-aliasing and decimation to about 763 Hz, removal of the mean, notches, low-pass, cubic
+    interpolation at the bin centers, high-pass, and removal of the common average (with more than one channel). All
+    filters are zero-phase; Butterworth filters are of order 2 and run forwards and backwards (the low-pass is of order
+    4, because bins follow at 100 Hz).
 
     Args:
         waveform: the signal.
-        filters: its corners.
-        start: s, where the first bin starts; all bins lie within the waveform.
+        filters: the filters.
+        start: start of the first bin, s; all bins are within the waveform.
         n_bins: T.
-        block_samples: samples that are read at once; None for 32 MB of them. The result does not depend on it.
+        block_samples: samples to read at once; None for 32 MB. The result does not depend on it.
 
     Returns:
         (T, C) float32.
 
     Raises:
-        DataError: the rate is too low for the band, or samples are not finite.
+        DataError: the sampling rate is too low for the low-pass, or samples are not finite.
     """
     if waveform.rate < 2 * filters.lowpass_hz:
         raise DataError(
-            f"{waveform.name} has {waveform.rate:g} samples a second; its waveform up to {filters.lowpass_hz:g} Hz is "
-            f"needed: choose a recording with at least {2 * filters.lowpass_hz:g}"
+            f"{waveform.name} has {waveform.rate:g} samples per second, too few for frequencies up to "
+            f"{filters.lowpass_hz:g} Hz; choose a recording with at least {2 * filters.lowpass_hz:g}"
         )
     factor = max(1, round(waveform.rate / INTERMEDIATE_HZ))
-    # The slow high-pass sees all of the waveform, so that its ends are far from the bins wherever there is more.
+    # The slow high-pass runs on the whole waveform to keep its edge effects away from the bins.
     n_bins_before = int((start - waveform.start) * 1000 / BIN_MS)
     n_bins_after = max(0, int((waveform.stop - start) * 1000 / BIN_MS) - n_bins)
-    centres = start - waveform.start + (np.arange(-n_bins_before, n_bins + n_bins_after) + 0.5) * BIN_MS / 1000
-    binned = _filter_and_interpolate(_decimate(waveform, factor, block_samples), waveform, factor, filters, centres)
+    centers = start - waveform.start + (np.arange(-n_bins_before, n_bins + n_bins_after) + 0.5) * BIN_MS / 1000
+    binned = _filter_and_interpolate(_decimate(waveform, factor, block_samples), waveform, factor, filters, centers)
     highpass = _highpass_sos(filters)
     for first in range(0, waveform.n_channels, CHANNELS_PER_BLOCK):
         channels = slice(first, first + CHANNELS_PER_BLOCK)
         signals = binned[:, channels].T.astype(np.float64)
         signals -= signals.mean(1, keepdims=True)
         if highpass is not None:
-            # Without its line the signal can be mirrored; a point reflection, at the crest of a wave, would be a step.
+            # Even padding needs a signal without a trend; odd padding would add a step where a wave peaks at the end.
             signals = sosfiltfilt(
                 highpass, detrend(signals), padtype="even", padlen=min(signals.shape[1] - 1, 20_000 // BIN_MS)
             )
@@ -131,12 +132,12 @@ def bin_lfp(
 
 
 def _filter_and_interpolate(
-    blocks: Iterable[np.ndarray], waveform: Waveform, factor: int, filters: FilterChain, centres: np.ndarray
+    blocks: Iterable[np.ndarray], waveform: Waveform, factor: int, filters: FilterChain, centers: np.ndarray
 ) -> np.ndarray:
-    """(bins, C) float32 values at `centres`, s from the start, of a decimated waveform, notched and low-passed."""
+    """Applies notches and low-pass to a decimated waveform; returns (bins, C) float32 values at `centers`, s."""
     rate = waveform.rate / factor
-    notch_lowpass, positions = _notch_lowpass_sos(filters, rate), centres * rate
-    binned = np.empty((len(centres), waveform.n_channels), dtype=np.float32)
+    notch_lowpass, positions = _notch_lowpass_sos(filters, rate), centers * rate
+    binned = np.empty((len(centers), waveform.n_channels), dtype=np.float32)
     n_samples = -(-waveform.n_samples // factor)
     for signal, first, begin, end in _chunks_with_margin(
         blocks, n_samples, round(CHUNK_S * rate), round(MARGIN_S * rate)
@@ -155,16 +156,16 @@ def _filter_and_interpolate(
 def _chunks_with_margin(
     blocks: Iterable[np.ndarray], n_samples: int, chunk_samples: int, margin_samples: int
 ) -> Iterator[tuple[np.ndarray, int, int, int]]:
-    """Stretches of a signal that comes in pieces, the same whatever the pieces.
+    """Regroups the blocks of a signal into chunks with margins, independent of the block sizes.
 
     Args:
-        blocks: (n, C) samples each, `n_samples` together.
+        blocks: blocks of (n, C) samples, `n_samples` in total.
         n_samples: number of samples.
-        chunk_samples: samples of a stretch; the last one takes up to a margin more.
-        margin_samples: samples on either side of it, fewer at the ends of the signal.
+        chunk_samples: samples per chunk; the last one has up to a margin more.
+        margin_samples: samples on either side of a chunk, fewer at the ends of the signal.
 
     Yields:
-        The samples of a stretch with its margins, the number of the first of them, and the stretch's begin and end.
+        The samples of a chunk with its margins, the index of the first of them, and begin and end of the chunk.
     """
     buffer: list[np.ndarray] = []
     first = begin = stop = 0
@@ -180,20 +181,20 @@ def _chunks_with_margin(
 
 
 def _decimate(waveform: Waveform, factor: int, block_samples: int | None) -> Iterator[np.ndarray]:
-    """(samples, C) float32 pieces at a whole fraction of the rate."""
+    """Yields (samples, C) float32 blocks of the signal, filtered and decimated by `factor`."""
     taps = _anti_aliasing_taps(waveform.rate, factor)
     half_length, n_outputs = len(taps) // 2, -(-waveform.n_samples // factor)
     n_phases = -(-len(taps) // factor)
     weights = np.zeros((n_phases, factor), dtype=np.float32)
     weights.reshape(-1)[: len(taps)] = taps * waveform.scale
     n_read = block_samples or max(factor, BLOCK_BYTES // (4 * waveform.n_channels))
-    # Whole pieces of what is stored together, so that none is unpacked twice.
+    # Blocks are multiples of storage chunks, so that no chunk is decompressed twice.
     n_read = max(n_read - n_read % waveform.storage_chunk, min(n_read, waveform.storage_chunk))
     buffer, n_written = np.empty((0, waveform.n_channels), dtype=np.float32), 0
     for start in range(0, waveform.n_samples, n_read):
         stop = min(start + n_read, waveform.n_samples)
         new_samples = waveform.read(start, stop).astype(np.float32)
-        # Beyond its ends the signal goes on with its first and its last sample.
+        # The signal is padded with its first and its last sample.
         padding = (half_length if start == 0 else 0, n_phases * factor if stop == waveform.n_samples else 0)
         buffer = np.concatenate([buffer, np.pad(new_samples, (padding, (0, 0)), mode="edge")])
         n_new = min(n_outputs - n_written, len(buffer) // factor - n_phases + 1)
@@ -209,7 +210,7 @@ def _decimate(waveform: Waveform, factor: int, block_samples: int | None) -> Ite
 
 
 def _anti_aliasing_taps(rate: float, factor: int) -> np.ndarray:
-    """(odd,) symmetric impulse response of gain 1; a single 1 where nothing is decimated."""
+    """Returns a symmetric impulse response of odd length and gain 1; a single 1 without decimation."""
     if factor == 1:
         return np.ones(1)
     stopband_hz = rate / factor - PASSBAND_HZ
@@ -218,7 +219,7 @@ def _anti_aliasing_taps(rate: float, factor: int) -> np.ndarray:
 
 
 def _polyphase_convolve(signal: np.ndarray, weights: np.ndarray, result: np.ndarray) -> None:
-    """Fills (outputs, C) from (samples, C) by the weights (phases, factor), `factor` samples from output to output."""
+    """Fills `result` (outputs, C): (samples, C) convolved with the weights (phases, factor), decimated by `factor`."""
     products = weights @ signal.reshape(-1, weights.shape[1], signal.shape[1])
     np.copyto(result, products[: len(result), 0])
     for phase in range(1, len(weights)):
@@ -226,7 +227,7 @@ def _polyphase_convolve(signal: np.ndarray, weights: np.ndarray, result: np.ndar
 
 
 def _notch_lowpass_sos(filters: FilterChain, rate: float) -> np.ndarray | None:
-    """Second-order sections of notches and low-pass; None where the rate allows nothing above the band."""
+    """Returns the second-order sections of notches and low-pass; None if the rate is too low for any of them."""
     sections = []
     if filters.line_hz is not None:
         harmonics = math.ceil(rate / 2 / filters.line_hz)
@@ -243,7 +244,7 @@ def _highpass_sos(filters: FilterChain) -> np.ndarray | None:
 
 
 def _interpolate_cubic(signal: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """(C, T) values of (C, samples) at `positions`, in samples, by cubic polynomials through the four samples around."""
+    """Interpolates (C, samples) at T `positions`, in samples, by cubics through the four nearest samples."""
     if signal.shape[1] < 4:
         signal = np.pad(signal, ((0, 0), (0, 4 - signal.shape[1])), mode="edge")
     first = np.clip(np.floor(positions).astype(np.int64) - 1, 0, signal.shape[1] - 4)

@@ -1,4 +1,4 @@
-"""Sessions of any layout: found or simulated, read once, and kept by the content of their files."""
+"""Reading of sessions in any layout, from files or a simulation, with a cache."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -19,7 +19,7 @@ from blend_pl.data.lfp.simulation import LFPSimulation, write_sessions
 from blend_pl.data.lfp.spec import LFPSpec
 
 CACHE_VERSION = 1
-"""Raised whenever reading makes another recording than before of the same files and settings."""
+"""Must be incremented when the readers change the recording of the same files and settings."""
 
 ARRAY_FIELDS = ("spikes", "lfp", "behavior")
 
@@ -31,19 +31,19 @@ def read_sessions(
     simulation: LFPSimulation = LFPSimulation(),  # noqa: B008
     cache_dir: Path | None = None,
 ) -> list[CrossModalRecording]:
-    """The sessions that the spec names: those of Makin, of Flint, then NWB files ordered by path.
+    """Reads the sessions of a spec: those of Makin, those of Flint, then NWB files ordered by path.
 
-    Each is read once for the same contents of its files; safe in many processes at once.
+    Recordings are cached by the contents of their files; safe across processes.
 
     Args:
-        spec: which sessions.
+        spec: specifies the sessions.
         root: data folder; files are searched at any depth below it, and downloaded or simulated into it.
-        source: "files" for recordings; "simulated" writes those of `simulation` first and reads them.
+        source: "files" reads recordings; "simulated" first writes those of `simulation`.
         simulation: parameters of the simulated set.
-        cache_dir: folder of what was read; None for `root`/cache.
+        cache_dir: cache folder; None for `root`/cache.
 
     Raises:
-        DataError: a session is missing and cannot be fetched, or cannot be used.
+        DataError: a session is missing and cannot be downloaded, or cannot be used.
     """
     cache = cache_dir or root / "cache"
     if source == "simulated":
@@ -69,7 +69,7 @@ def write_simulated_sessions(simulation: LFPSimulation, root: Path) -> Path:
 
 @dataclass(frozen=True)
 class _SessionSource:
-    """A session's files, what else decides how it is read, and how."""
+    """A session's files, the settings that its recording depends on, and its reader."""
 
     files: list[Path]
     settings: dict[str, Any]

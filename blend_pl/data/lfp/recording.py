@@ -1,4 +1,4 @@
-"""One recording of spikes, field potentials and behaviour, on one clock of equal bins."""
+"""One recording of spikes, field potentials and behavior in common time bins."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 from blend_pl.data.signature import SessionInfo
 
 BIN_MS = 10
-"""Bins of every chain of preprocessing (Erturk et al., 2025)."""
+"""Bin width of all readers (Erturk et al., 2025)."""
 
 
 @dataclass(frozen=True)
@@ -15,14 +15,14 @@ class CrossModalRecording:
     """T bins of N units and C channels.
 
     Attributes:
-        name: session, e.g. "indy_20160622_01".
+        name: name of the session, e.g. "indy_20160622_01".
         subject: the animal, e.g. "I".
-        spikes: (T, N) uint8, spikes a bin; N is 0 in a recording without units.
-        lfp: (T, C) float32, waveform between 0.05 and 50 Hz at the bins' rate, in the file's unit, not z-scored.
-        behavior: (T, D) float32, velocity in the file's unit a second; NaN where missing.
+        spikes: (T, N) uint8, spikes per bin; N is 0 in a recording without units.
+        lfp: (T, C) float32, field potentials between 0.05 and 50 Hz, in the file's unit, not z-scored.
+        behavior: (T, D) float32, velocity in the file's unit per second; NaN where missing.
         unit_id: name of each unit in the file.
         channel_id: name of each channel in the file.
-        bin_ms: length of a bin.
+        bin_ms: bin width.
     """
 
     name: str
@@ -36,7 +36,7 @@ class CrossModalRecording:
 
     @property
     def n_bins(self) -> int:
-        """T."""
+        """T, number of bins."""
         return len(self.lfp)
 
     @property

@@ -1,4 +1,4 @@
-"""How a recording is cut and divided, and z-scores that know its training part alone."""
+"""Division of a recording into train, val and test segments, and z-scores of its training segments."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,12 +9,12 @@ from blend_pl.data.standardize import Standardizer
 from blend_pl.errors import ConfigError, DataError
 
 PARENT_SEGMENT_BINS = 1000
-"""Whole parents of 10 s are drawn, so that splits agree across lengths of segments (Erturk et al., 2025)."""
+"""Parent segments of 10 s are split, so that splits agree across segment lengths (Erturk et al., 2025)."""
 
 
 @dataclass(frozen=True)
 class SegmentSplit:
-    """Start bins of the segments on each side, in the order of time.
+    """Start bins of the segments of each split, in temporal order.
 
     Attributes:
         train: (segments,) int64.
@@ -34,38 +34,40 @@ def split_segments(
     seed: int = 42,
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
 ) -> SegmentSplit:
-    """Cuts a recording into segments without overlap and divides them into train, val and test.
+    """Divides a recording into train, val and test segments without overlap.
 
-    What remains at the recording's end, shorter than a parent of 10 s, belongs to no side.
+    The end of the recording, shorter than a parent segment of 10 s, is in no split.
 
     Args:
         n_bins: bins of the recording.
-        length: bins of a segment; divides 1000.
-        split: "random" draws parents at random, as published, so that training surrounds what is scored; "blocks" takes
-            one stretch of time a side, train before val before test, and leaves out a parent between them.
-        seed: seed of the draw.
-        fractions: shares of train, val and test. Val and test are rounded, one parent at least; train gets the others.
+        length: bins per segment, a divisor of 1000.
+        split: "random" draws parent segments at random, as published, so that training segments surround test
+            segments; "blocks" takes one contiguous block per split, train before val before test, and leaves out a
+            parent segment between them.
+        seed: seed of the random split.
+        fractions: fractions of train, val and test. Val and test are rounded, to at least one parent segment; train
+            has the rest.
 
     Raises:
-        ConfigError: a length that does not divide a parent, or fractions that do not add up to 1.
-        DataError: a recording too short for three sides.
+        ConfigError: the length does not divide a parent segment, or the fractions do not add up to 1.
+        DataError: the recording is too short for three splits.
     """
     if length < 1 or PARENT_SEGMENT_BINS % length:
         raise ConfigError(
-            f"segments have {length} bins; choose a length that divides {PARENT_SEGMENT_BINS}, such as 100 or 500"
+            f"segments have {length} bins; set data.length to a divisor of {PARENT_SEGMENT_BINS}, such as 100 or 500"
         )
     if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise ConfigError(f"segments are divided by {fractions}; write three shares above 0 that add up to 1")
+        raise ConfigError(f"segments are divided by {fractions}; use three fractions above 0 that add up to 1")
     n_parents, n_gap = n_bins // PARENT_SEGMENT_BINS, int(split == "blocks")
     n_val, n_test = (max(1, round(fraction * n_parents)) for fraction in fractions[1:])
     n_train = n_parents - n_val - n_test - 2 * n_gap
     if n_train < 1:
         raise DataError(
-            f"a recording of {n_bins} bins has {n_parents} parents of {PARENT_SEGMENT_BINS}, too few for train, val and test "
-            f"by {split}; choose a longer one"
+            f"a recording of {n_bins} bins has {n_parents} parent segments of {PARENT_SEGMENT_BINS} bins, too few for "
+            f"train, val and test by {split}; choose a longer one"
         )
     order = np.arange(n_parents) if split == "blocks" else np.random.default_rng(seed).permutation(n_parents)
-    # The order of time puts val between the others; left out are the parents on its both sides.
+    # Val is between train and test; a gap of `n_gap` parent segments is left out on both of its sides.
     val_start, test_start = n_train + n_gap, n_train + n_val + 2 * n_gap
     subsets = order[:n_train], order[val_start : val_start + n_val], order[test_start:]
     offsets = np.arange(0, PARENT_SEGMENT_BINS, length)

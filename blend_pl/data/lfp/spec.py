@@ -1,4 +1,4 @@
-"""What a set of sessions is made of, as data: which sessions of which layout, and where they come from."""
+"""Specification of a set of sessions: layouts, names and archive."""
 
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ class ZenodoArchive:
     """Zenodo records from which missing Makin files are downloaded.
 
     Attributes:
-        records: numbers of the records, searched in this order: the one of all `.mat` files, and one a broadband file.
+        records: numbers of the records in the order of search: one with all `.mat` files, and one per broadband file.
     """
 
     records: list[int]
@@ -18,14 +18,15 @@ class ZenodoArchive:
 
 @dataclass(frozen=True)
 class LFPSeriesNames:
-    """What things are called in NWB files.
+    """Names of the series in NWB files.
 
     Attributes:
-        lfp: the ElectricalSeries, or as much of its path as makes it the only one; null where there is one only.
-        velocity: time series of the velocity; null where there is a position instead.
-        position: time series of the position, whose velocity is taken; null where there is a velocity.
-        columns: which columns of that series to use; null for all.
-        line_hz: frequency of the mains, which is taken out; null to leave it.
+        lfp: name of the ElectricalSeries, or enough of the end of its path to make it unique; null if there is only
+            one.
+        velocity: time series of the velocity; null if there is a position instead.
+        position: time series of the position, which is differentiated; null if there is a velocity.
+        columns: columns of this series to use; null for all.
+        line_hz: frequency of the line noise to remove; null for none.
     """
 
     lfp: str | None = None
@@ -37,17 +38,17 @@ class LFPSeriesNames:
 
 @dataclass(frozen=True)
 class LFPSpec:
-    """Sessions of spikes, field potentials and behaviour; several layouts may be in one set.
+    """A set of sessions of spikes, field potentials and behavior, in one or more layouts.
 
     Attributes:
         name: name of the set.
         makin: sessions of O'Doherty et al. (2017), e.g. "indy_20160622_01".
         flint: sessions of Flint et al. (2012): "e1_2" is the second Subject of `Flint_2012_e1.mat`.
-        nwb: glob patterns of NWB files below the data root, each file a session that is named like it.
-        names: what things are called in these NWB files.
-        min_rate_hz: units that fire less are left out.
-        unsorted: whether spikes that no unit was found for count as a unit of their channel (Makin).
-        archive: where missing Makin files come from; None to have them put there by hand.
+        nwb: glob patterns of NWB files below the data root; each file is a session with the file's stem as its name.
+        names: names of the series in these NWB files.
+        min_rate_hz: minimum firing rate of the units to keep.
+        unsorted: include unsorted spikes, as one more unit of their channel (Makin).
+        archive: source of missing Makin files; None for no download.
     """
 
     name: str
@@ -61,8 +62,8 @@ class LFPSpec:
 
     def __post_init__(self) -> None:
         if not (self.makin or self.flint or self.nwb):
-            raise ConfigError("data.spec names no session; list some in makin, flint or nwb")
+            raise ConfigError("data.spec lists no session; add some to makin, flint or nwb")
         if self.nwb and (self.names.velocity is None) == (self.names.position is None):
             raise ConfigError(
-                "data.spec.names must name either the velocity or the position; set one to a time series of the files"
+                "data.spec.names must have either a velocity or a position; set one to a time series of the files"
             )

@@ -1,3 +1,5 @@
+"""Tests of the data modules of calcium recordings."""
+
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,24 +22,24 @@ def module(root: Path) -> BugeonDataModule:
     return tiny_calcium(root)
 
 
-def test_no_cell_is_on_two_sides(module: BugeonDataModule) -> None:
-    """Nor anything that may be the same cell, in any batch that a side is served in."""
+def test_no_cell_is_in_two_splits(module: BugeonDataModule) -> None:
+
     recordings = module.read()
-    sides = {side: set() for side in CELL_SPLITS}
+    cells_by_split = {split: set() for split in CELL_SPLITS}
     for recording in recordings:
-        for cell, side in zip(
+        for cell, split in zip(
             recording.cell_id, module.cells.split[module.cells.rows_of_recording(recording)], strict=True
         ):
-            sides[side].add(cell)
-    assert all(sides.values())
-    assert len(set.union(*sides.values())) == sum(map(len, sides.values())) == len(module.cells)
-    trained = {int(row) for batch in module.train_dataloader() for row in batch.embedding_index}
-    validated = {int(row) for batch in module.val_dataloader() for row in batch.embedding_index}
-    assert trained <= validated == set(range(module.signature.n_units))
-    assert set(module.signature.unit_id) == sides[TRAIN]
+            cells_by_split[split].add(cell)
+    assert all(cells_by_split.values())
+    assert len(set.union(*cells_by_split.values())) == sum(map(len, cells_by_split.values())) == len(module.cells)
+    train_rows = {int(row) for batch in module.train_dataloader() for row in batch.embedding_index}
+    val_rows = {int(row) for batch in module.val_dataloader() for row in batch.embedding_index}
+    assert train_rows <= val_rows == set(range(module.signature.n_units))
+    assert set(module.signature.unit_id) == cells_by_split[TRAIN]
 
 
-def test_training_never_sees_validation_time(module: BugeonDataModule) -> None:
+def test_training_windows_exclude_validation_time(module: BugeonDataModule) -> None:
     module.n_steps = 200
     try:
         last = max(int(batch.index.max()) for batch in module.train_dataloader())
@@ -47,18 +49,18 @@ def test_training_never_sees_validation_time(module: BugeonDataModule) -> None:
     assert 470 < last + module.window <= module.sessions[0].n_train_frames == first == 480
 
 
-def test_held_out_cells_are_served_for_fitting_only(module: BugeonDataModule) -> None:
+def test_all_cell_batches_include_held_out_cells(module: BugeonDataModule) -> None:
     device = torch.device("cpu")
-    for part in ("train", "val"):
-        blocks = module.all_cell_batches(part, device)  # type: ignore[arg-type]
-        rows = {int(row) for block in blocks for batch in block for row in batch.embedding_index}
+    for subset in ("train", "val"):
+        groups = module.all_cell_batches(subset, device)  # type: ignore[arg-type]
+        rows = {int(row) for group in groups for batch in group for row in batch.embedding_index}
         assert rows == set(range(len(module.cells)))
-        for block in blocks:
-            assert all(torch.equal(batch.embedding_index, block[0].embedding_index) for batch in block)
+        for group in groups:
+            assert all(torch.equal(batch.embedding_index, group[0].embedding_index) for batch in group)
     assert len(module.cells.rows_in_split(TEST)) > 0
 
 
-def test_the_signature_says_what_was_read(module: BugeonDataModule) -> None:
+def test_signature_describes_the_recordings(module: BugeonDataModule) -> None:
     signature = module.signature
     assert (signature.name, signature.bin_ms, signature.n_observed, signature.n_forward) == ("tiny", 233, 40, 0)
     assert signature.n_privileged == 5
@@ -66,7 +68,7 @@ def test_the_signature_says_what_was_read(module: BugeonDataModule) -> None:
     assert module.selection == "reconstruction in validation time (16 windows)"
 
 
-def test_calibration_serves_the_same_cells_throughout(module: BugeonDataModule) -> None:
+def test_calibration_batches_have_the_same_cells(module: BugeonDataModule) -> None:
     batches = list(module.calibration_dataloader())
     assert len(batches) > 1
     assert all(torch.equal(batch.embedding_index, batches[0].embedding_index) for batch in batches)
@@ -74,12 +76,12 @@ def test_calibration_serves_the_same_cells_throughout(module: BugeonDataModule) 
     assert max(int(batch.index.max()) for batch in batches) + module.window <= module.sessions[0].n_train_frames
 
 
-def test_recordings_shorter_than_two_windows_are_refused(root: Path) -> None:
+def test_recording_shorter_than_two_windows_raises(root: Path) -> None:
     with pytest.raises(DataError, match=r"480 frames of training time and 160 after them, a window 200; lower data"):
         tiny_calcium(root, window=200)
 
 
-def test_the_tree_is_written_once(root: Path) -> None:
+def test_simulated_tree_is_written_once(root: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*.npy")}
     assert before
     tiny_calcium(root)
@@ -88,7 +90,7 @@ def test_the_tree_is_written_once(root: Path) -> None:
     assert len(list((root / "simulated").iterdir())) == 2
 
 
-def test_a_published_tree_needs_nothing_else(root: Path) -> None:
+def test_tree_on_disk_is_read_without_download(root: Path) -> None:
     (tree,) = (path for path in (root / "simulated").iterdir() if (path / "SB026").exists())
     module = BugeonDataModule(SPEC, str(tree), window=40)
     module.setup("fit")

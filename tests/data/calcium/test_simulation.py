@@ -1,3 +1,5 @@
+"""Tests of the simulated calcium recordings."""
+
 import json
 from dataclasses import replace
 from multiprocessing import get_context
@@ -20,7 +22,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_layout_is_the_published_one(tree: Path) -> None:
+def test_layout_equals_the_published_tree(tree: Path) -> None:
     assert {path.name for path in tree.glob("*.txt")} == {"ttypes.names.txt", "genes.names.txt", "states.names.txt"}
     n = round(TINY.n_cells * TINY.visible_fraction)
     cells = {path.name: np.load(path).shape for path in (tree / SESSION).glob("*.npy")}
@@ -38,12 +40,12 @@ def test_the_layout_is_the_published_one(tree: Path) -> None:
     assert (tree / SESSION / "neuron.ttype.txt").read_text().count("\n") == n
 
 
-def test_what_makes_reading_hard_is_there(tree: Path) -> None:
+def test_tree_contains_difficult_cases_for_readers(tree: Path) -> None:
     labels = [path.read_text().split() for path in sorted(tree.glob("*/*/neuron.ttype.txt"))]
     assert any(label.startswith("Serpinf1") for session in labels for label in session)
     assert any("IN" in session for session in labels)
-    unique = np.load(tree / SESSION / "neuron.UniqueID.npy")
-    assert 0 < np.isnan(unique).mean() < 1
+    unique_id = np.load(tree / SESSION / "neuron.UniqueID.npy")
+    assert 0 < np.isnan(unique_id).mean() < 1
     activity = [np.load(path) for path in tree.glob("*/*/Blank/01/frame.neuralActivity.npy")]
     assert any((values.std(0) == 0).any() for values in activity)
     assert np.load(tree / SESSION / "Blank/02/frame.neuralActivity.npy").shape[1] != len(labels[0])
@@ -59,10 +61,10 @@ def test_equal_parameters_give_equal_trees(tree: Path, tmp_path: Path) -> None:
     assert (tree / activity).read_bytes() != (tmp_path / "other" / activity).read_bytes()
 
 
-def test_several_processes_write_one_tree(tmp_path: Path) -> None:
-    small = replace(TINY, n_mice=1, n_sessions=1, n_frames=50)
+def test_concurrent_processes_write_one_tree(tmp_path: Path) -> None:
+    simulation = replace(TINY, n_mice=1, n_sessions=1, n_frames=50)
     processes = [
-        get_context("fork").Process(target=write_bugeon_dataset, args=(small, tmp_path / "tree")) for _ in range(4)
+        get_context("fork").Process(target=write_bugeon_dataset, args=(simulation, tmp_path / "tree")) for _ in range(4)
     ]
     for process in processes:
         process.start()
@@ -72,8 +74,8 @@ def test_several_processes_write_one_tree(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["tree"]
 
 
-def test_other_folders_are_left_alone(tree: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds something other than this simulated tree"):
+def test_folder_with_other_content_raises(tree: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="contains something other than this simulated tree"):
         write_bugeon_dataset(replace(TINY, seed=1), tree)
     (tmp_path / "diary.txt").write_text("mine")
     with pytest.raises(DataError, match="choose another folder"):
@@ -81,33 +83,33 @@ def test_other_folders_are_left_alone(tree: Path, tmp_path: Path) -> None:
     assert json.loads((tree / "simulation.json").read_text())["seed"] == TINY.seed
 
 
-def test_states_are_what_they_are_called() -> None:
-    animal = draw_behavior(4000, np.random.default_rng(0))
-    speed = np.interp(animal.frame_times, animal.times, animal.speed)
-    assert set(animal.state) == {0, 1, 2}
-    assert speed[animal.state == 0].min() > speed[animal.state != 0].max()
-    np.testing.assert_allclose(animal.factors.mean(0), 0, atol=1e-9)
-    np.testing.assert_allclose(animal.factors.std(0), 1)
+def test_states_agree_with_speed() -> None:
+    behavior = draw_behavior(4000, np.random.default_rng(0))
+    speed = np.interp(behavior.frame_times, behavior.times, behavior.speed)
+    assert set(behavior.state) == {0, 1, 2}
+    assert speed[behavior.state == 0].min() > speed[behavior.state != 0].max()
+    np.testing.assert_allclose(behavior.factors.mean(0), 0, atol=1e-9)
+    np.testing.assert_allclose(behavior.factors.std(0), 1)
 
 
-def test_cells_follow_behaviour_as_their_type_does(tmp_path: Path) -> None:
+def test_activity_follows_running_by_subclass(tmp_path: Path) -> None:
     write_bugeon_dataset(BugeonSimulation(n_mice=1, n_sessions=1, n_cells=120, n_frames=3000), tmp_path / "tree")
     names = (tmp_path / "tree" / SESSION / "neuron.ttype.txt").read_text().split()
     label = np.array([name.split("-")[0] for name in names])
     activity = np.load(tmp_path / "tree" / RUN / "frame.neuralActivity.npy")
     times, speed = (np.load(tmp_path / "tree" / RUN / f"running.{name}.npy")[:, 0] for name in ("times", "speed"))
     running = np.interp(np.load(tmp_path / "tree" / RUN / "frame.times.npy")[:, 0], times, speed)
-    moving = activity.std(0) > 0
-    follows = np.zeros(len(label))
-    follows[moving] = [np.corrcoef(running, cell)[0, 1] for cell in activity[:, moving].T]
-    mean = {name: follows[(label == name) & moving].mean() for name in ("Sst", "Vip", "Lamp5", "EC")}
+    is_active = activity.std(0) > 0
+    correlation = np.zeros(len(label))
+    correlation[is_active] = [np.corrcoef(running, cell)[0, 1] for cell in activity[:, is_active].T]
+    mean = {name: correlation[(label == name) & is_active].mean() for name in ("Sst", "Vip", "Lamp5", "EC")}
     assert mean["Sst"] > 0.2
     assert mean["Vip"] > 0.2
     assert mean["Lamp5"] < -0.1
     assert mean["Lamp5"] < mean["EC"] < mean["Sst"]
 
 
-def test_every_subclass_is_tuned() -> None:
+def test_every_subclass_has_weights() -> None:
     assert TUNING.keys() == {"EC", *SUBTYPES}
     assert all(len(weights) == len(FACTORS) for weights in TUNING.values())
 
@@ -124,6 +126,6 @@ def test_every_subclass_is_tuned() -> None:
         {"stimuli": ()},
     ],
 )
-def test_impossible_simulations_are_refused(changes: dict[str, float]) -> None:
+def test_invalid_parameters_raise(changes: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=rf"simulation: {next(iter(changes))}"):
         BugeonSimulation(**changes)  # type: ignore[arg-type]

@@ -1,3 +1,5 @@
+"""Tests of the reader of the published file tree."""
+
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,8 +24,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def own(tree: Path, tmp_path: Path) -> Path:
-    """A copy that a test may break."""
+def tree_copy(tree: Path, tmp_path: Path) -> Path:
+    """Returns a copy of the tree that a test may change."""
     return Path(shutil.copytree(tree, tmp_path / "tree"))
 
 
@@ -33,7 +35,7 @@ def test_all_sessions_of_all_mice_are_read(tree: Path) -> None:
     assert [r.mouse for r in recordings] == ["SB025"] * 2 + ["SB026"] * 2
 
 
-def test_a_recording_is_what_the_files_hold(tree: Path) -> None:
+def test_recording_equals_the_content_of_the_files(tree: Path) -> None:
     recording = read_bugeon_dataset(SPEC, tree)[0]
     assert np.array_equal(recording.activity, np.load(tree / RUN / "frame.neuralActivity.npy"))
     assert np.array_equal(recording.times, np.load(tree / RUN / "frame.times.npy")[:, 0])
@@ -44,7 +46,7 @@ def test_a_recording_is_what_the_files_hold(tree: Path) -> None:
     assert recording.n_states == 3
 
 
-def test_behaviour_is_read_at_the_frames(tree: Path) -> None:
+def test_behavior_is_interpolated_to_the_frames(tree: Path) -> None:
     recording = read_bugeon_dataset(SPEC, tree)[1]
     session = tree / "SB025/2019-10-02/Blank/01"
     for channel, (name, clock) in enumerate([("running.speed", "running"), ("eye.size", "eye")]):
@@ -53,7 +55,7 @@ def test_behaviour_is_read_at_the_frames(tree: Path) -> None:
         np.testing.assert_allclose(recording.behavior[:, channel], expected, rtol=1e-5)
 
 
-def test_a_blink_is_bridged_and_a_closed_eye_is_missing(tree: Path) -> None:
+def test_short_gap_is_interpolated_and_long_gap_is_missing(tree: Path) -> None:
     recording = read_bugeon_dataset(SPEC, tree)[0]
     missing = recording.times[np.isnan(recording.behavior[:, 1])]
     clock, pupil = (np.load(tree / RUN / f"eye.{name}.npy")[:, 0] for name in ("times", "size"))
@@ -63,11 +65,11 @@ def test_a_blink_is_bridged_and_a_closed_eye_is_missing(tree: Path) -> None:
     assert np.isfinite(recording.behavior[:, 0]).all()
 
 
-def test_cells_keep_their_name_over_days_if_they_have_an_id(tree: Path) -> None:
+def test_cells_with_an_id_have_the_same_id_on_all_days(tree: Path) -> None:
     first, second = read_bugeon_dataset(SPEC, tree)[:2]
-    unique = np.load(tree / SESSION / "neuron.UniqueID.npy")[:, 0]
-    assert np.array_equal(first.identified, np.isfinite(unique))
-    assert all(first.cell_id[first.identified] == [f"SB025/{int(u)}" for u in unique[np.isfinite(unique)]])
+    unique_id = np.load(tree / SESSION / "neuron.UniqueID.npy")[:, 0]
+    assert np.array_equal(first.identified, np.isfinite(unique_id))
+    assert all(first.cell_id[first.identified] == [f"SB025/{int(u)}" for u in unique_id[np.isfinite(unique_id)]])
     shared = set(first.cell_id) & set(second.cell_id)
     assert shared
     assert shared <= set(first.cell_id[first.identified])
@@ -76,7 +78,7 @@ def test_cells_keep_their_name_over_days_if_they_have_an_id(tree: Path) -> None:
     assert len(set(first.cell_id)) == len(first.cell_id)
 
 
-def test_mice_stimuli_and_channels_can_be_chosen(tmp_path: Path) -> None:
+def test_spec_selects_mice_stimuli_and_channels(tmp_path: Path) -> None:
     write_bugeon_dataset(replace(TINY, n_sessions=1, stimuli=("Blank", "Natural Scenes")), tmp_path / "tree")
     spec = replace(SPEC, mice=["SB026"], recordings=["*/01"], behavior=["eye_x"], state=False)
     recordings = read_bugeon_dataset(spec, tmp_path / "tree")
@@ -85,7 +87,7 @@ def test_mice_stimuli_and_channels_can_be_chosen(tmp_path: Path) -> None:
     assert np.array_equal(recordings[0].cell_id, recordings[1].cell_id)
 
 
-def test_a_run_that_does_not_fit_its_cell_table_is_refused(tree: Path) -> None:
+def test_run_that_does_not_fit_its_cell_table_raises(tree: Path) -> None:
     n = len((tree / SESSION / "neuron.ttype.txt").read_text().split())
     with pytest.raises(
         DataError, match=rf"Blank/02 has {n + N_EXTRA_CELLS} neurons, the cell table of .* has {n}; leave"
@@ -94,33 +96,33 @@ def test_a_run_that_does_not_fit_its_cell_table_is_refused(tree: Path) -> None:
 
 
 def _rewrite(name: str, change: Callable[[np.ndarray], np.ndarray], folder: Path = RUN) -> Callable[[Path], None]:
-    def broken(tree: Path) -> None:
+    def break_file(tree: Path) -> None:
         path = tree / folder / name
         np.save(path, change(np.load(path)))
 
-    return broken
+    return break_file
 
 
-def _label(text: str) -> Callable[[Path], None]:
-    def broken(tree: Path) -> None:
+def _replace_label(text: str) -> Callable[[Path], None]:
+    def break_file(tree: Path) -> None:
         path = tree / SESSION / "neuron.ttype.txt"
         path.write_text("\n".join([text, *path.read_text().split("\n")[1:]]))
 
-    return broken
+    return break_file
 
 
-def _swap(times: np.ndarray) -> np.ndarray:
+def _swap_samples(times: np.ndarray) -> np.ndarray:
     times[[5, 6]] = times[[6, 5]]
     return times
 
 
-def _twice(ids: np.ndarray) -> np.ndarray:
+def _duplicate_id(ids: np.ndarray) -> np.ndarray:
     ids[:2] = 7
     return ids
 
 
-BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
-    "missing file": (lambda t: (t / RUN / "eye.size.npy").unlink(), r"there is no file .*eye\.size\.npy; fetch"),
+BREAKAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing file": (lambda t: (t / RUN / "eye.size.npy").unlink(), r"there is no file .*eye\.size\.npy; download"),
     "missing activity": (
         lambda t: (t / RUN / "frame.neuralActivity.npy").unlink(),
         "there is no file .*neuralActivity",
@@ -130,63 +132,66 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty file": (lambda t: (t / RUN / "running.speed.npy").write_bytes(b""), r"cannot read .*running\.speed\.npy"),
     "wrong length": (_rewrite("frame.states.npy", lambda x: x[:-1]), r"frame\.states\.npy has 639 rows, .* 640 frames"),
     "wrong length of times": (_rewrite("frame.times.npy", lambda x: x[:-1]), r"has 639 rows, there are 640 frames"),
-    "wrong length of behaviour": (_rewrite("eye.size.npy", lambda x: x[:-9]), r"samples of eye\.times\.npy"),
+    "wrong length of behavior": (_rewrite("eye.size.npy", lambda x: x[:-9]), r"samples of eye\.times\.npy"),
     "wrong number of ids": (
         _rewrite("neuron.UniqueID.npy", lambda x: x[:-1], SESSION),
         "has 35 rows, there are 36 cells",
     ),
-    "text for numbers": (_rewrite("frame.states.npy", lambda x: x.astype(str)), "an array of numbers is needed"),
+    "text for numbers": (_rewrite("frame.states.npy", lambda x: x.astype(str)), "an array of numbers is required"),
     "pickled": (_rewrite("frame.states.npy", lambda x: x.astype(object)), r"cannot read .*frame\.states\.npy"),
-    "one dimension": (_rewrite("frame.neuralActivity.npy", lambda x: x[:, 0]), "a table of two dimensions is needed"),
+    "one dimension": (_rewrite("frame.neuralActivity.npy", lambda x: x[:, 0]), "a two-dimensional array is required"),
     "frames out of order": (
-        _rewrite("frame.times.npy", _swap),
+        _rewrite("frame.times.npy", _swap_samples),
         r"frame\.times\.npy has timestamps that are out of order",
     ),
-    "behaviour out of order": (
-        _rewrite("running.times.npy", _swap),
+    "behavior out of order": (
+        _rewrite("running.times.npy", _swap_samples),
         r"running\.times\.npy has timestamps that are out of order",
     ),
-    "strange state": (_rewrite("frame.states.npy", lambda x: x + 1), r"frame\.states\.npy has the state 3"),
-    "an id twice": (_rewrite("neuron.UniqueID.npy", _twice, SESSION), "has the UniqueID 7 twice"),
-    "unknown label": (_label("Chandelier-1"), r"Blank/01 has a cell of type 'Chandelier-1'; known are EC, IN"),
-    "a label too few": (_label(""), "neurons|cell of type ''"),
-    "no cell table": (lambda t: shutil.rmtree(t / "SB025"), "holds no session with neuron.ttype.txt"),
+    "unknown state": (_rewrite("frame.states.npy", lambda x: x + 1), r"frame\.states\.npy has the state 3"),
+    "duplicate id": (_rewrite("neuron.UniqueID.npy", _duplicate_id, SESSION), "has the UniqueID 7 twice"),
+    "unknown label": (
+        _replace_label("Chandelier-1"),
+        r"Blank/01 has a cell of the unknown type 'Chandelier-1'; add it to data\.spec\.types, which has EC, IN",
+    ),
+    "missing label": (_replace_label(""), "neurons|cell of the unknown type ''"),
+    "no cell table": (lambda t: shutil.rmtree(t / "SB025"), "contains no session with neuron.ttype.txt"),
 }
 
 
-@pytest.mark.parametrize(("breakage", "message"), BROKEN.values(), ids=BROKEN)
-def test_a_broken_tree_is_refused_in_one_line(own: Path, breakage: Callable[[Path], object], message: str) -> None:
-    breakage(own)
+@pytest.mark.parametrize(("breakage", "message"), BREAKAGES.values(), ids=BREAKAGES)
+def test_broken_tree_raises_one_line(tree_copy: Path, breakage: Callable[[Path], object], message: str) -> None:
+    breakage(tree_copy)
     spec = replace(SPEC, mice=["SB025", "SB026"])
-    with pytest.raises(DataError, match=message) as raised:
-        split_cells(read_bugeon_dataset(spec, own), spec.cells, spec.types)
-    assert "\n" not in str(raised.value)
+    with pytest.raises(DataError, match=message) as error:
+        split_cells(read_bugeon_dataset(spec, tree_copy), spec.cells, spec.types)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"recordings": ["Blanc/01"]}, r"has a run Blanc/01; correct data\.spec\.recordings"),
-        ({"mice": ["SB999"]}, r"SB999 holds no session .*data\.spec\.mice"),
+        ({"mice": ["SB999"]}, r"SB999 contains no session .*data\.spec\.mice"),
     ],
 )
-def test_a_spec_that_matches_nothing_is_refused(tree: Path, changes: dict[str, list[str]], message: str) -> None:
+def test_spec_without_a_match_raises(tree: Path, changes: dict[str, list[str]], message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_bugeon_dataset(replace(SPEC, **changes), tree)  # type: ignore[arg-type]
 
 
-def test_a_folder_without_mice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"holds no folder of a mouse"):
+def test_folder_without_mice_raises(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"contains no folder of a mouse"):
         read_bugeon_dataset(SPEC, tmp_path)
 
 
-def test_unknown_behaviour_is_refused(tree: Path) -> None:
+def test_unknown_behavior_raises(tree: Path) -> None:
     with pytest.raises(ConfigError, match=r"names 'whisking'; the published tree has running, pupil"):
         read_bugeon_dataset(replace(SPEC, behavior=["whisking"]), tree)
 
 
-def test_two_dimensional_positions_get_their_depth(own: Path) -> None:
-    path = own / SESSION / "neuron.stackPosCorrected.npy"
-    whole = np.load(path)
-    np.save(path, whole[:, :2])
-    assert np.array_equal(read_bugeon_dataset(SPEC, own)[0].position, whole.astype("f4"))
+def test_depth_is_appended_to_two_dimensional_positions(tree_copy: Path) -> None:
+    path = tree_copy / SESSION / "neuron.stackPosCorrected.npy"
+    position = np.load(path)
+    np.save(path, position[:, :2])
+    assert np.array_equal(read_bugeon_dataset(SPEC, tree_copy)[0].position, position.astype("f4"))

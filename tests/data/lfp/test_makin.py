@@ -1,3 +1,5 @@
+"""Tests of the reader of O'Doherty et al. (2017)."""
+
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ LAYOUTS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_recording_is_what_the_files_hold(tmp_path: Path, layout: dict[str, Any]) -> None:
+def test_recording_equals_the_content_of_the_files(tmp_path: Path, layout: dict[str, Any]) -> None:
     written = write_makin(tmp_path, **layout)
     recording = read(tmp_path)
     n_channels, n_units = layout.get("n_channels", 4), layout.get("n_units", 3)
@@ -45,29 +47,29 @@ def test_a_recording_is_what_the_files_hold(tmp_path: Path, layout: dict[str, An
     assert len(recording.channel_id) == n_channels
 
 
-def test_unsorted_spikes_count_only_when_asked(tmp_path: Path) -> None:
+def test_unsorted_spikes_are_optional(tmp_path: Path) -> None:
     write_makin(tmp_path)
     recording = read(tmp_path, unsorted=True)
     assert recording.unit_id[:4] == ("c1/0", "c2/0", "c3/0", "c4/0")
     assert recording.spikes[:, 0].max() == 200
 
 
-def test_only_the_time_of_both_files_counts(tmp_path: Path) -> None:
+def test_recording_has_the_time_common_to_both_files(tmp_path: Path) -> None:
     write_makin(tmp_path, broadband_start=104.0)
     recording = read(tmp_path)
     assert recording.n_bins == pytest.approx(3600, abs=1)
-    first = unit_times(1, 100.0, 140.0)[0]
+    spike_times = unit_times(1, 100.0, 140.0)[0]
     assert np.array_equal(
-        np.flatnonzero(recording.spikes[:, 0])[:3], np.floor((first[first > 104][:3] - 104) * 100 + 1e-6)
+        np.flatnonzero(recording.spikes[:, 0])[:3], np.floor((spike_times[spike_times > 104][:3] - 104) * 100 + 1e-6)
     )
 
 
-def test_a_session_without_units_has_none(tmp_path: Path) -> None:
+def test_session_without_units_has_no_spikes(tmp_path: Path) -> None:
     write_makin(tmp_path, n_units=0)
     assert read(tmp_path).spikes.shape == (3999, 0)
 
 
-def test_gaps_of_behaviour_stay_gaps(tmp_path: Path) -> None:
+def test_gaps_of_behavior_are_missing(tmp_path: Path) -> None:
     write_makin(tmp_path)
     with h5py.File(tmp_path / f"{SESSION}.mat", "r+") as mat:
         mat["cursor_pos"][:, 1000:1500] = np.nan
@@ -77,26 +79,26 @@ def test_gaps_of_behaviour_stay_gaps(tmp_path: Path) -> None:
     assert not missing[605:].any()
 
 
-def test_files_that_cannot_be_used(tmp_path: Path) -> None:
-    def after(change: Any, ending: str = "mat", **layout: Any) -> CrossModalRecording:
+def test_unusable_files_raise(tmp_path: Path) -> None:
+    def read_after(change: Any, suffix: str = "mat", **layout: Any) -> CrossModalRecording:
         write_makin(tmp_path, seconds=10, **layout)
-        with h5py.File(tmp_path / f"{SESSION}.{ending}", "r+") as file:
+        with h5py.File(tmp_path / f"{SESSION}.{suffix}", "r+") as file:
             change(file)
         return read(tmp_path)
 
-    def nothing(_: h5py.File) -> None:
+    def no_change(_: h5py.File) -> None:
         return None
 
-    def drop(*names: str) -> Any:
+    def delete(*names: str) -> Any:
         def change(file: h5py.File) -> None:
             for name in names:
                 del file[name]
 
         return change
 
-    def assign(name: str, values: Any, places: Any = ...) -> Any:
+    def assign(name: str, values: Any, indices: Any = ...) -> Any:
         def change(file: h5py.File) -> None:
-            file[name][places] = values
+            file[name][indices] = values
 
         return change
 
@@ -105,35 +107,35 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
 
     broadband = "acquisition/timeseries/broadband"
     cases: list[tuple[str, Any, str, dict[str, Any]]] = [
-        (r"mat has no cursor_pos; .*fetch it again", drop("cursor_pos"), "mat", {}),
-        (r"mat has no spikes;", drop("spikes"), "mat", {}),
-        (r"nwb has no acquisition/timeseries/broadband/timestamps", drop(f"{broadband}/timestamps"), "nwb", {}),
+        (r"mat has no cursor_pos; .*download it again", delete("cursor_pos"), "mat", {}),
+        (r"mat has no spikes;", delete("spikes"), "mat", {}),
+        (r"nwb has no acquisition/timeseries/broadband/timestamps", delete(f"{broadband}/timestamps"), "nwb", {}),
         (r"is of indy_20160411_01, not of indy_20160407_02", other_session, "nwb", {}),
-        (r"the clocks of .*mat \(100\.0 to 110\.0 s\) .* do not agree", nothing, "mat", {"broadband_start": 5000.0}),
+        (r"the clocks of .*mat \(100\.0 to 110\.0 s\) .* do not agree", no_change, "mat", {"broadband_start": 5000.0}),
         (r"unequal steps \(.* s off\)", assign(f"{broadband}/timestamps", 500.0, slice(30_000, None)), "nwb", {}),
         (r"unequal steps \(inf s off\)", assign(f"{broadband}/timestamps", np.nan, 0), "nwb", {}),
         (r"has no behaviour .* only NaN", assign("cursor_pos", np.nan), "mat", {}),
         (r"the behavior of .*mat has timestamps that are out of order", assign("t", 3.0, (0, 100)), "mat", {}),
         (r"the behavior of .*mat has timestamps that are not finite", assign("t", np.nan, (0, 0)), "mat", {}),
     ]
-    for message, change, ending, layout in cases:
-        with pytest.raises(DataError, match=message) as caught:
-            after(change, ending, **layout)
-        assert "\n" not in str(caught.value)
+    for message, change, suffix, layout in cases:
+        with pytest.raises(DataError, match=message) as error:
+            read_after(change, suffix, **layout)
+        assert "\n" not in str(error.value)
 
 
-def test_units_that_all_fire_too_rarely(tmp_path: Path) -> None:
+def test_session_of_inactive_units_raises(tmp_path: Path) -> None:
     write_makin(tmp_path)
     with pytest.raises(DataError, match=r"has 3 units, none above 9 Hz; lower data\.spec\.min_rate_hz"):
         read(tmp_path, min_rate_hz=9.0)
 
 
-@pytest.mark.parametrize("ending", ["mat", "nwb"])
-def test_truncated_files(tmp_path: Path, ending: str) -> None:
+@pytest.mark.parametrize("suffix", ["mat", "nwb"])
+def test_truncated_files_raise(tmp_path: Path, suffix: str) -> None:
     write_makin(tmp_path, seconds=10, chunks=(500, 4), compression="gzip")
-    path = tmp_path / f"{SESSION}.{ending}"
-    whole = path.read_bytes()
-    for content in (whole[: len(whole) // 2], b"", b"MATLAB 5.0 MAT-file" * 50):
+    path = tmp_path / f"{SESSION}.{suffix}"
+    file_content = path.read_bytes()
+    for content in (file_content[: len(file_content) // 2], b"", b"MATLAB 5.0 MAT-file" * 50):
         path.write_bytes(content)
-        with pytest.raises(DataError, match=rf"cannot read .*{ending} \(.*damaged or incomplete: fetch it again"):
+        with pytest.raises(DataError, match=rf"cannot read .*{suffix} \(.*damaged or incomplete: fetch it again"):
             read(tmp_path)

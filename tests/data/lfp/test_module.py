@@ -1,4 +1,4 @@
-"""Many sessions as a data module: which are trained on, which are scored, z-scores of the training segments alone."""
+"""Tests of the data module of several sessions."""
 
 from dataclasses import replace
 
@@ -9,26 +9,26 @@ from helpers.lfp import InMemory, in_memory, recording
 from blend_pl.errors import ConfigError, DataError
 
 
-def test_sessions_that_are_held_out_are_scored_and_not_trained_on() -> None:
+def test_held_out_sessions_are_evaluated_but_not_trained_on() -> None:
     data = in_memory(held_out=["b2"])
     assert data.training_sessions == ["a1", "a2", "b1"]
     assert data.evaluation_sessions == ["a1", "a2", "b1", "b2"]
-    assert [member.name for member in data.signature.sessions] == data.training_sessions
-    seen = {
+    assert [session.name for session in data.signature.sessions] == data.training_sessions
+    loaded = {
         name for batches in (data.train_dataloader(), data.val_dataloader()) for b in batches for name in b.sessions
     }
-    assert seen == set(data.training_sessions)
+    assert loaded == set(data.training_sessions)
     assert next(iter(data.segment_dataloader("b2", "test"))).sessions[0] == "b2"
 
 
-def test_a_baseline_may_train_on_all_or_on_one() -> None:
+def test_train_on_selects_the_training_sessions() -> None:
     assert in_memory(held_out=["b2"], train_on="all").training_sessions == ["a1", "a2", "b1", "b2"]
     one = in_memory(held_out=["b2"], train_on=["a2"])
     assert (one.training_sessions, one.evaluation_sessions) == (["a2"], ["a2", "b2"])
 
 
 @pytest.mark.parametrize("split", ["random", "blocks"])
-def test_scores_of_z_are_those_of_training_segments(split: str) -> None:
+def test_z_scores_are_fitted_on_training_segments(split: str) -> None:
     changed = recording("a1", 8000)
     data = InMemory([changed], split=split)
     data.setup("fit")
@@ -44,12 +44,12 @@ def test_scores_of_z_are_those_of_training_segments(split: str) -> None:
     assert np.array_equal(other.sessions["a1"].lfp[train], session.lfp[train])
 
 
-def test_missing_samples_are_no_targets() -> None:
-    broken = recording("a1", 8000)
-    lfp, behavior = broken.lfp.copy(), broken.behavior.copy()
+def test_missing_samples_are_not_targets() -> None:
+    source = recording("a1", 8000)
+    lfp, behavior = source.lfp.copy(), source.behavior.copy()
     lfp[:4000, 2] = np.nan
     behavior[:, 0] = np.nan
-    data = InMemory([replace(broken, lfp=lfp, behavior=behavior)])
+    data = InMemory([replace(source, lfp=lfp, behavior=behavior)])
     data.setup("fit")
     for batch in data.train_dataloader():
         assert batch.observed.isfinite().all()
@@ -70,12 +70,12 @@ def test_missing_samples_are_no_targets() -> None:
         ({"held_out": ["a1", "a2", "b1", "b2"]}, "every session is held out"),
     ],
 )
-def test_settings_that_contradict_the_sessions(settings: dict[str, object], message: str) -> None:
+def test_settings_that_contradict_the_sessions_raise(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         in_memory(**settings)
 
 
-def test_sessions_that_cannot_be_one_set() -> None:
+def test_incompatible_sessions_raise() -> None:
     with pytest.raises(DataError, match="two recordings have one name"):
         InMemory([recording("a1", 3000)] * 2).setup("fit")
     with pytest.raises(DataError, match="bins of 10, 20 ms"):

@@ -1,10 +1,12 @@
+"""Tests of sessions in NWB files."""
+
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
-from helpers.lfp_files import tones, unit_times, write_own
+from helpers.lfp_files import tones, unit_times, write_lfp_nwb
 
 from blend_pl.data.lfp.nwb import read_nwb
 from blend_pl.data.lfp.spec import LFPSeriesNames
@@ -18,12 +20,12 @@ VELOCITY = LFPSeriesNames(velocity="vel")
     [
         {},
         {"lfp_rate": 24414.0625, "behavior_rate": 60.0, "n_channels": 2},
-        {"lfp_rate": 500.0, "behavior_rate": 1000.0, "stamps": True, "n_units": 0},
+        {"lfp_rate": 500.0, "behavior_rate": 1000.0, "timestamps": True, "n_units": 0},
         {"lfp_rate": 200.0, "behavior_rate": 30.0, "n_channels": 64, "n_units": 90},
     ],
 )
-def test_a_recording_is_what_the_file_holds_at_any_rate(tmp_path: Path, layout: dict[str, Any]) -> None:
-    write_own(tmp_path / "day1.nwb", **layout)
+def test_recording_equals_the_content_of_the_file_at_any_rate(tmp_path: Path, layout: dict[str, Any]) -> None:
+    write_lfp_nwb(tmp_path / "day1.nwb", **layout)
     recording = read_nwb(tmp_path / "day1.nwb", VELOCITY, 1.0)
     n_channels, n_units = layout.get("n_channels", 4), layout.get("n_units", 3)
     assert (recording.name, recording.subject) == ("day1", "M7")
@@ -34,20 +36,20 @@ def test_a_recording_is_what_the_file_holds_at_any_rate(tmp_path: Path, layout: 
     np.testing.assert_allclose(recording.behavior[:, 0], np.cos(centres), atol=2e-3)
     assert recording.spikes.shape[1] == len(recording.unit_id) == n_units
     for column, times in enumerate(unit_times(n_units, 0.0, 2 + recording.n_bins / 100 - 1e-6)):
-        places = np.floor((times[times >= 2] - 2) * 100 + 1e-6)
-        assert np.array_equal(np.flatnonzero(recording.spikes[:, column]), places)
+        spike_bins = np.floor((times[times >= 2] - 2) * 100 + 1e-6)
+        assert np.array_equal(np.flatnonzero(recording.spikes[:, column]), spike_bins)
     assert recording.channel_id[:2] == ("e1", "e2")
 
 
-def test_velocity_of_a_position_and_of_some_columns(tmp_path: Path) -> None:
-    write_own(tmp_path / "day1.nwb", behavior_rate=200.0)
+def test_velocity_is_computed_from_selected_columns_of_a_position(tmp_path: Path) -> None:
+    write_lfp_nwb(tmp_path / "day1.nwb", behavior_rate=200.0)
     recording = read_nwb(tmp_path / "day1.nwb", LFPSeriesNames(position="pos", columns=[1, 0]), 1.0)
     centres = 2 + (np.arange(recording.n_bins) + 0.5) / 100
     np.testing.assert_allclose(recording.behavior, np.stack([0 * centres + 1, np.cos(centres)], 1), atol=5e-3)
 
 
-def test_a_file_that_names_no_subject(tmp_path: Path) -> None:
-    write_own(tmp_path / "day1.nwb", subject=None)
+def test_subject_defaults_to_the_stem_of_the_file(tmp_path: Path) -> None:
+    write_lfp_nwb(tmp_path / "day1.nwb", subject=None)
     assert read_nwb(tmp_path / "day1.nwb", VELOCITY, 1.0).subject == "day1"
 
 
@@ -57,38 +59,38 @@ def test_a_file_that_names_no_subject(tmp_path: Path) -> None:
         ({}, LFPSeriesNames(velocity="speed"), "has no time series 'speed'.* it has: .*pos"),
         ({}, LFPSeriesNames(velocity="vel", lfp="other"), "one ElectricalSeries other, it has: acquisition/potentials"),
         ({}, LFPSeriesNames(velocity="vel", columns=[0, 2]), r"has 2 columns; correct data\.spec\.names\.columns"),
-        ({"lfp_rate": 60.0}, VELOCITY, "has 60 samples a second"),
+        ({"lfp_rate": 60.0}, VELOCITY, "has 60 samples per second"),
         ({"seconds": 40.0, "behavior_start": 39.5}, LFPSeriesNames(velocity="vel"), None),
     ],
 )
-def test_files_that_do_not_fit_their_names(
+def test_names_that_do_not_fit_the_file_raise(
     tmp_path: Path, layout: dict[str, Any], names: LFPSeriesNames, message: str | None
 ) -> None:
-    write_own(tmp_path / "day1.nwb", **layout)
+    write_lfp_nwb(tmp_path / "day1.nwb", **layout)
     if message is None:
         assert read_nwb(tmp_path / "day1.nwb", names, 1.0).n_bins < 60
         return
-    with pytest.raises(DataError, match=message) as caught:
+    with pytest.raises(DataError, match=message) as error:
         read_nwb(tmp_path / "day1.nwb", names, 1.0)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
-def test_clocks_that_do_not_agree_and_series_without_one(tmp_path: Path) -> None:
+def test_disagreeing_and_missing_clocks_raise(tmp_path: Path) -> None:
     path = tmp_path / "day1.nwb"
-    write_own(path)
+    write_lfp_nwb(path)
     with h5py.File(path, "r+") as file:
         file["acquisition/potentials/starting_time"][()] = 900.0
     with pytest.raises(DataError, match=r"the clocks of vel .* and acquisition/potentials of .* do not agree"):
         read_nwb(path, VELOCITY, 1.0)
     with h5py.File(path, "r+") as file:
         del file["acquisition/potentials/starting_time"]
-    with pytest.raises(DataError, match="without times; write a starting_time"):
+    with pytest.raises(DataError, match="without times; add a starting_time"):
         read_nwb(path, VELOCITY, 1.0)
 
 
-def test_truncated_file(tmp_path: Path) -> None:
+def test_truncated_file_raises(tmp_path: Path) -> None:
     path = tmp_path / "day1.nwb"
-    write_own(path)
+    write_lfp_nwb(path)
     path.write_bytes(path.read_bytes()[:50_000])
     with pytest.raises(DataError, match="damaged or incomplete"):
         read_nwb(path, VELOCITY, 1.0)

@@ -1,3 +1,5 @@
+"""Tests of the filter chains of field potentials."""
+
 import numpy as np
 import pytest
 from helpers.lfp_files import OMEGA, tones
@@ -19,46 +21,52 @@ def waveform(data: np.ndarray, rate: float, start: float = 0.0, **settings: floa
     return Waveform("it", lambda a, b: data[a:b], *data.shape, rate, start, **settings)
 
 
-def described(data: np.ndarray, rate: float, start: float, n_bins: int) -> np.ndarray:
-    """The chain as the paper describes it, in one piece and in double precision."""
+def reference_chain(data: np.ndarray, rate: float, start: float, n_bins: int) -> np.ndarray:
+    """Applies the chain as described in the paper, in one block and in double precision."""
     data = filtfilt(*butter(2, rate / 64, fs=rate), data, axis=0)[::32]
-    slow = rate / 32
+    rate_decimated = rate / 32
     data = data - data.mean(0)
-    for harmonic in range(60, int(slow / 2), 60):
-        data = filtfilt(*iirnotch(harmonic, 30, slow), data, axis=0)
-    data = filtfilt(*butter(2, 0.05, "highpass", fs=slow), data, axis=0)
-    data = filtfilt(*butter(4, 50, fs=slow), data, axis=0)
+    for harmonic in range(60, int(rate_decimated / 2), 60):
+        data = filtfilt(*iirnotch(harmonic, 30, rate_decimated), data, axis=0)
+    data = filtfilt(*butter(2, 0.05, "highpass", fs=rate_decimated), data, axis=0)
+    data = filtfilt(*butter(4, 50, fs=rate_decimated), data, axis=0)
     data = data - data.mean(1, keepdims=True)
-    centres = start + (np.arange(n_bins) + 0.5) / 100
-    return np.stack([np.interp(centres, np.arange(len(data)) / slow, column) for column in data.T], axis=1)
+    centers = start + (np.arange(n_bins) + 0.5) / 100
+    return np.stack([np.interp(centers, np.arange(len(data)) / rate_decimated, column) for column in data.T], axis=1)
 
 
 @pytest.fixture(scope="module")
-def brown() -> np.ndarray:
+def broadband() -> np.ndarray:
     rng = np.random.default_rng(0)
     walk = np.cumsum(rng.standard_normal((24414 * 100, 3)), axis=0)
     return walk + 300 * rng.standard_normal(walk.shape)
 
 
-def test_equals_the_described_chain_in_one_piece(brown: np.ndarray) -> None:
-    ours = bin_lfp(waveform(brown, 24414.0625), MAKIN_FILTERS, 0.0, 9900, block_samples=50_000)
-    theirs = described(brown, 24414.0625, 0.0, 9900)
-    inside = slice(3000, 7000)
-    error = (ours - theirs)[inside].std(0) / theirs[inside].std(0)
+def test_streamed_chain_equals_the_reference_chain(broadband: np.ndarray) -> None:
+    result = bin_lfp(waveform(broadband, 24414.0625), MAKIN_FILTERS, 0.0, 9900, block_samples=50_000)
+    expected = reference_chain(broadband, 24414.0625, 0.0, 9900)
+    inner = slice(3000, 7000)
+    error = (result - expected)[inner].std(0) / expected[inner].std(0)
     assert error.max() < 0.02
-    assert np.abs(ours - theirs)[inside].max() < 0.1 * theirs[inside].std()
+    assert np.abs(result - expected)[inner].max() < 0.1 * expected[inner].std()
 
 
-@pytest.mark.parametrize(("rate", "rows"), [(24414.0625, 1), (24414.0625, 1000), (2000.0, 1), (1000.0, 64), (130.0, 7)])
-def test_no_edges_at_the_borders_of_blocks(brown: np.ndarray, rate: float, rows: int) -> None:
-    data = brown[: int(rate * 20)].astype(np.float32)
-    whole = bin_lfp(waveform(data, rate, storage_chunk=rows), MAKIN_FILTERS, 0.0, 1900, block_samples=10**9)
-    for block in (97, 5001, 33 * 32):
-        parts = bin_lfp(waveform(data, rate, storage_chunk=rows), MAKIN_FILTERS, 0.0, 1900, block_samples=block)
-        assert np.abs(parts - whole).max() < 1e-4 * whole.std()
+@pytest.mark.parametrize(
+    ("rate", "storage_chunk"), [(24414.0625, 1), (24414.0625, 1000), (2000.0, 1), (1000.0, 64), (130.0, 7)]
+)
+def test_result_does_not_depend_on_the_block_size(broadband: np.ndarray, rate: float, storage_chunk: int) -> None:
+    data = broadband[: int(rate * 20)].astype(np.float32)
+    single_block = bin_lfp(
+        waveform(data, rate, storage_chunk=storage_chunk), MAKIN_FILTERS, 0.0, 1900, block_samples=10**9
+    )
+    for block_samples in (97, 5001, 33 * 32):
+        parts = bin_lfp(
+            waveform(data, rate, storage_chunk=storage_chunk), MAKIN_FILTERS, 0.0, 1900, block_samples=block_samples
+        )
+        assert np.abs(parts - single_block).max() < 1e-4 * single_block.std()
 
 
-def test_pieces_that_are_stored_together_are_read_once() -> None:
+def test_storage_chunks_are_read_once() -> None:
     data, reads = np.ones((40_000, 2), dtype=np.int16), []
 
     def read(a: int, b: int) -> np.ndarray:
@@ -72,20 +80,20 @@ def test_pieces_that_are_stored_together_are_read_once() -> None:
 
 
 @pytest.mark.parametrize("rate", [24414.0625, 30_000.0, 2000.0, 1250.0, 500.0, 250.0])
-def test_the_band_is_kept_and_all_else_goes(rate: float) -> None:
+def test_passband_is_kept_and_other_frequencies_are_removed(rate: float) -> None:
     times = 7.0 + np.arange(int(30 * rate)) / rate
-    kept = tones(times, 4)
-    added = 5 * np.sin(OMEGA * 60 * times) + 100 + (times - times[0])
-    fast = np.sin(OMEGA * 0.45 * rate * times) if rate > 250 else 0 * times
-    data = kept + (added + 3 * fast)[:, None] * np.array([1.0, 2.0, 3.0, 4.0])
+    passband = tones(times, 4)
+    offset_and_line = 5 * np.sin(OMEGA * 60 * times) + 100 + (times - times[0])
+    high_frequency = np.sin(OMEGA * 0.45 * rate * times) if rate > 250 else 0 * times
+    data = passband + (offset_and_line + 3 * high_frequency)[:, None] * np.array([1.0, 2.0, 3.0, 4.0])
     result = bin_lfp(waveform(data, rate, 7.0), MAKIN_FILTERS, 8.0, 2800)
     expected = tones(8.0 + (np.arange(2800) + 0.5) / 100, 4)
-    # The corner of the high-pass leaves the ends of a slow trend.
-    inside = slice(1000, 1800)
-    assert np.abs(result - expected)[inside].max() < 0.03
+    # The high-pass distorts a slow trend at its ends.
+    inner = slice(1000, 1800)
+    assert np.abs(result - expected)[inner].max() < 0.03
 
 
-def test_counts_are_scaled_and_what_all_electrodes_share_is_removed() -> None:
+def test_counts_are_scaled_and_the_common_average_is_removed() -> None:
     times = np.arange(20_000) / 1000
     data = np.stack([np.sin(OMEGA * 5 * times), -np.sin(OMEGA * 5 * times)], axis=1) * 1000
     shared = 5000 * np.sin(OMEGA * 9 * times)[:, None]
@@ -94,7 +102,7 @@ def test_counts_are_scaled_and_what_all_electrodes_share_is_removed() -> None:
     assert np.allclose(result.sum(1), 0, atol=1e-5)
 
 
-def test_flint_keeps_slow_waves() -> None:
+def test_flint_filters_keep_slow_waves() -> None:
     times = np.arange(40_000) / 2000
     data = np.sin(OMEGA * 0.1 * times)[:, None] * [1.0, -1.0]
     result = bin_lfp(waveform(data, 2000.0), FLINT_FILTERS, 0.0, 2000)
@@ -102,14 +110,14 @@ def test_flint_keeps_slow_waves() -> None:
     assert np.abs(result[:, 0] - expected)[100:1900].max() < 0.01
 
 
-def test_a_single_channel_is_not_taken_from_itself() -> None:
+def test_common_average_of_a_single_channel_is_not_removed() -> None:
     times = np.arange(20_000) / 1000
     result = bin_lfp(waveform(np.sin(OMEGA * 5 * times)[:, None], 1000.0), MAKIN_FILTERS, 0.0, 2000)
     assert result[500:1500].std() == pytest.approx(0.5**0.5, rel=0.02)
 
 
-def test_waveforms_that_cannot_be_used() -> None:
-    with pytest.raises(DataError, match=r"it has 80 samples a second; .* at least 100"):
+def test_unusable_waveforms_raise() -> None:
+    with pytest.raises(DataError, match=r"it has 80 samples per second, .* at least 100"):
         bin_lfp(waveform(np.ones((800, 1)), 80.0), MAKIN_FILTERS, 0.0, 100)
     data = np.ones((20_000, 2))
     data[7000, 1] = np.nan
@@ -118,8 +126,7 @@ def test_waveforms_that_cannot_be_used() -> None:
 
 
 @pytest.mark.parametrize("chain", [MAKIN_FILTERS, FLINT_FILTERS])
-def test_no_edges_at_the_borders_of_stretches(chain: FilterChain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a signal that wanders and hums, as broadband does."""
+def test_result_does_not_depend_on_the_chunk_length(chain: FilterChain, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     times = np.arange(60_000) / 500
     data = np.cumsum(rng.standard_normal((len(times), 3)), axis=0)
@@ -133,13 +140,13 @@ def test_no_edges_at_the_borders_of_stretches(chain: FilterChain, monkeypatch: p
 
 
 @pytest.mark.parametrize("sizes", [[100], [1] * 100, [7] * 14 + [2], [60, 40]])
-def test_stretches_are_the_same_whatever_the_pieces(sizes: list[int]) -> None:
+def test_chunks_do_not_depend_on_the_block_sizes(sizes: list[int]) -> None:
     signal = np.arange(100.0)[:, None]
     pieces = np.split(signal, np.cumsum(sizes)[:-1])
-    found = list(_chunks_with_margin(pieces, 100, 20, 5))
-    assert [(first, begin, end) for _, first, begin, end in found] == [
+    chunks = list(_chunks_with_margin(pieces, 100, 20, 5))
+    assert [(first, begin, end) for _, first, begin, end in chunks] == [
         *((max(0, k - 5), k, k + 20) for k in (0, 20, 40, 60)),
         (75, 80, 100),
     ]
-    for samples, first, _, end in found:
+    for samples, first, _, end in chunks:
         assert np.array_equal(samples[:, 0], np.arange(first, min(100, end + 5)))

@@ -1,10 +1,12 @@
+"""Tests of reading and caching sessions of all layouts."""
+
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock, patch
 
 import numpy as np
 import pytest
-from helpers.lfp_files import flint_trials, write_flint_v5, write_makin, write_own
+from helpers.lfp_files import flint_trials, write_flint_v5, write_lfp_nwb, write_makin
 
 from blend_pl.data.lfp import reading
 from blend_pl.data.lfp.reading import read_sessions
@@ -21,25 +23,29 @@ SPEC = LFPSpec(
 def root(tmp_path: Path) -> Path:
     write_makin(tmp_path, seconds=10)
     write_flint_v5(tmp_path / "Flint_2012_e1.mat", [flint_trials([(0.0, 3.0)]), flint_trials([(0.0, 5.0)])])
-    write_own(tmp_path / "own/day1.nwb", seconds=10)
+    write_lfp_nwb(tmp_path / "own/day1.nwb", seconds=10)
     return tmp_path
 
 
-def test_all_layouts_are_read_once(root: Path) -> None:
+def test_all_layouts_are_read_once_and_cached(root: Path) -> None:
     first = read_sessions(SPEC, root)
     assert [recording.name for recording in first] == ["indy_20160407_02", "e1_2", "day1"]
     assert [recording.subject for recording in first] == ["I", "C", "M7"]
-    never = Mock(side_effect=AssertionError("read again"))
-    with patch.multiple(reading, read_makin=never, read_flint=never, read_nwb=never):
-        again = read_sessions(SPEC, root)
-    for ours, theirs in zip(again, first, strict=True):
+    must_not_read = Mock(side_effect=AssertionError("read again"))
+    with patch.multiple(reading, read_makin=must_not_read, read_flint=must_not_read, read_nwb=must_not_read):
+        cached = read_sessions(SPEC, root)
+    for recording, expected in zip(cached, first, strict=True):
         for name in ("spikes", "lfp", "behavior"):
-            np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
-        assert (ours.unit_id, ours.channel_id, ours.bin_ms) == (theirs.unit_id, theirs.channel_id, theirs.bin_ms)
-        assert isinstance(ours.unit_id, tuple)
+            np.testing.assert_array_equal(getattr(recording, name), getattr(expected, name))
+        assert (recording.unit_id, recording.channel_id, recording.bin_ms) == (
+            expected.unit_id,
+            expected.channel_id,
+            expected.bin_ms,
+        )
+        assert isinstance(recording.unit_id, tuple)
 
 
-def test_other_contents_or_settings_are_read_anew(root: Path) -> None:
+def test_changed_contents_or_settings_are_read_again(root: Path) -> None:
     before = read_sessions(SPEC, root)
     write_makin(root, seconds=12)
     after = read_sessions(SPEC, root)
@@ -50,13 +56,13 @@ def test_other_contents_or_settings_are_read_anew(root: Path) -> None:
     assert not np.array_equal(other[2].behavior, after[2].behavior)
 
 
-def test_the_cache_may_lie_elsewhere(root: Path, tmp_path: Path) -> None:
-    read_sessions(SPEC, root, cache_dir=tmp_path / "elsewhere")
-    assert len(list((tmp_path / "elsewhere").glob("*.pt"))) == 3
+def test_cache_dir_replaces_the_default_cache(root: Path, tmp_path: Path) -> None:
+    read_sessions(SPEC, root, cache_dir=tmp_path / "other_cache")
+    assert len(list((tmp_path / "other_cache").glob("*.pt"))) == 3
     assert not (root / "cache").exists()
 
 
-def test_a_simulated_set_is_read_from_its_files(tmp_path: Path) -> None:
+def test_simulated_sessions_are_read_from_their_files(tmp_path: Path) -> None:
     simulation = LFPSimulation(n_makin=1, n_flint=2, n_nwb=1, seconds=12, n_units=(5, 6), n_channels=(3, 4))
     spec = LFPSpec(
         "simulated",
@@ -73,9 +79,9 @@ def test_a_simulated_set_is_read_from_its_files(tmp_path: Path) -> None:
         read_sessions(replace(spec, makin=["indy_20160624_03"]), tmp_path, "simulated", simulation)
 
 
-def test_specs_that_contradict_themselves() -> None:
-    with pytest.raises(ConfigError, match="names no session"):
+def test_contradictory_specs_raise() -> None:
+    with pytest.raises(ConfigError, match="lists no session"):
         LFPSpec("none")
     for names in (LFPSeriesNames(), LFPSeriesNames(velocity="v", position="p")):
-        with pytest.raises(ConfigError, match="either the velocity or the position"):
+        with pytest.raises(ConfigError, match="either a velocity or a position"):
             LFPSpec("own", nwb=["*.nwb"], names=names)

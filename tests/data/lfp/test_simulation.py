@@ -1,3 +1,5 @@
+"""Tests of the simulated sessions of spikes and field potentials."""
+
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -28,14 +30,14 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[CrossModalRecor
     return read_sessions(spec, root, "simulated", LFPSimulation(n_makin=2, n_flint=1))
 
 
-def sides(recording: CrossModalRecording) -> tuple[np.ndarray, np.ndarray]:
-    divided = split_segments(recording.n_bins, 500, "random")
-    ends = np.concatenate([divided.val, divided.test])
-    train, test = ((starts[:, None] + np.arange(500)).reshape(-1) for starts in (divided.train, ends))
+def train_and_test_bins(recording: CrossModalRecording) -> tuple[np.ndarray, np.ndarray]:
+    segments = split_segments(recording.n_bins, 500, "random")
+    held_out_starts = np.concatenate([segments.val, segments.test])
+    train, test = ((starts[:, None] + np.arange(500)).reshape(-1) for starts in (segments.train, held_out_starts))
     return train, test
 
 
-def weights(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def ridge_weights(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     x = np.column_stack([x, np.ones(len(x))])
     return np.linalg.solve(x.T @ x + 1000 * np.eye(x.shape[1]), x.T @ y)
 
@@ -45,33 +47,36 @@ def r2(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> float:
     return float(np.mean(1 - error / ((y - y.mean(0)) ** 2).sum(0)))
 
 
-def decoded(recording: CrossModalRecording, x: np.ndarray) -> float:
-    train, test = sides(recording)
+def decoding_r2(recording: CrossModalRecording, x: np.ndarray) -> float:
+    train, test = train_and_test_bins(recording)
     x = (x - x[train].mean(0)) / x[train].std(0)
-    return r2(x[test], recording.behavior[test], weights(x[train], recording.behavior[train]))
+    return r2(x[test], recording.behavior[test], ridge_weights(x[train], recording.behavior[train]))
 
 
-def with_context(values: np.ndarray) -> np.ndarray:
+def add_temporal_context(values: np.ndarray) -> np.ndarray:
     smooth = gaussian_filter1d(values.astype(float), 4, axis=0)
     return np.concatenate([np.roll(smooth, lag, axis=0) for lag in LAGS], axis=1)
 
 
-def test_spikes_say_more_of_the_movement_than_field_potentials(recordings: list[CrossModalRecording]) -> None:
+def test_spikes_decode_velocity_better_than_field_potentials(recordings: list[CrossModalRecording]) -> None:
     for recording in recordings:
-        spikes = decoded(recording, with_context(recording.spikes))
-        alone, long = decoded(recording, recording.lfp), decoded(recording, with_context(recording.lfp))
+        spikes = decoding_r2(recording, add_temporal_context(recording.spikes))
+        lfp, lfp_with_context = (
+            decoding_r2(recording, recording.lfp),
+            decoding_r2(recording, add_temporal_context(recording.lfp)),
+        )
         assert spikes > 0.8
-        assert 0.2 < alone < 0.55
-        assert alone + 0.15 < long < spikes - 0.08
+        assert 0.2 < lfp < 0.55
+        assert lfp + 0.15 < lfp_with_context < spikes - 0.08
 
 
-def test_what_an_electrode_says_is_much_the_same_on_another_day(recordings: list[CrossModalRecording]) -> None:
-    one, other, stranger = recordings
+def test_decoder_transfers_to_another_day_but_not_to_another_animal(recordings: list[CrossModalRecording]) -> None:
+    first_day, second_day, other_animal = recordings
     n = min(r.lfp.shape[1] for r in recordings)
     lfp = [r.lfp[:, :n] / r.lfp[:, :n].std(0) for r in recordings]
-    learnt = weights(lfp[1], other.behavior)
-    assert r2(lfp[0], one.behavior, learnt) > 0.6 * r2(lfp[1], other.behavior, learnt)
-    assert r2(lfp[2], stranger.behavior, learnt) < 0.05
+    decoder = ridge_weights(lfp[1], second_day.behavior)
+    assert r2(lfp[0], first_day.behavior, decoder) > 0.6 * r2(lfp[1], second_day.behavior, decoder)
+    assert r2(lfp[2], other_animal.behavior, decoder) < 0.05
 
 
 def test_sessions_differ_in_units_and_channels(recordings: list[CrossModalRecording]) -> None:
@@ -84,7 +89,7 @@ def test_sessions_differ_in_units_and_channels(recordings: list[CrossModalRecord
         assert 10 < rate < 40
 
 
-def test_latents_are_smooth_and_as_large_as_said() -> None:
+def test_latents_are_smooth_and_velocity_is_bounded() -> None:
     latents = draw_rotational_latents(20_000, np.random.default_rng(0))
     np.testing.assert_allclose(latents.std(0), 1, rtol=1e-6)
     assert np.diff(latents, axis=0).std(0).max() < 0.2
@@ -93,7 +98,7 @@ def test_latents_are_smooth_and_as_large_as_said() -> None:
     assert speed.mean() > 20
 
 
-def test_files_are_those_of_the_layouts(tmp_path: Path) -> None:
+def test_files_have_the_published_layouts(tmp_path: Path) -> None:
     write_sessions(TINY, tmp_path / "set")
     names = {path.name for path in (tmp_path / "set").iterdir()}
     assert names == {"indy_20160622_01.mat", "indy_20160622_01.nwb", "Flint_2012_e1.mat", "simulation.json"}
@@ -119,34 +124,34 @@ def test_files_are_those_of_the_layouts(tmp_path: Path) -> None:
     assert {electrode.LFP.size > 0 for electrode in trial.Neuron.ravel()} == {True, False}
 
 
-def test_equal_parameters_give_equal_sessions_and_others_do_not(tmp_path: Path) -> None:
+def test_sessions_depend_on_the_parameters_only(tmp_path: Path) -> None:
     spec = LFPSpec("tiny", makin=MAKIN[:1])
-    one, again, other = (
+    session, equal_session, other_session = (
         read_sessions(spec, tmp_path / str(k), "simulated", simulation)[0]
         for k, simulation in enumerate([TINY, TINY, replace(TINY, seed=1)])
     )
-    assert np.array_equal(one.spikes, again.spikes)
-    assert np.array_equal(one.lfp, again.lfp)
-    assert not np.array_equal(one.behavior, other.behavior)
+    assert np.array_equal(session.spikes, equal_session.spikes)
+    assert np.array_equal(session.lfp, equal_session.lfp)
+    assert not np.array_equal(session.behavior, other_session.behavior)
 
 
-def test_many_processes_write_one_set(tmp_path: Path) -> None:
+def test_concurrent_processes_write_one_set(tmp_path: Path) -> None:
     with get_context("fork").Pool(3) as pool:
         pool.starmap(write_sessions, [(TINY, tmp_path / "set")] * 3)
     write_sessions(TINY, tmp_path / "set")
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
-def test_folders_and_parameters_that_cannot_be_used(tmp_path: Path) -> None:
+def test_invalid_folders_and_parameters_raise(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").touch()
-    with pytest.raises(DataError, match="holds something other than these sessions"):
+    with pytest.raises(DataError, match="contains something other than these sessions"):
         write_sessions(TINY, tmp_path)
     for settings, message in [
-        ({"n_makin": 9}, "n_makin is 9; there are names for up to 5"),
+        ({"n_makin": 9}, "n_makin is 9; it must be between 0 and 5"),
         ({"n_makin": 0, "n_flint": 0}, "there are no sessions"),
         ({"seconds": 1.0}, "seconds is 1.0; it must be at least 10"),
         ({"n_units": (5, 2)}, r"n_units is \[5, 2\]"),
-        ({"day_change": 2.0}, "day_change is 2.0; it is a share"),
+        ({"day_change": 2.0}, "day_change is 2.0; it must be a fraction"),
         ({"rate_hz": 10.0}, "rate_hz is 10.0"),
         ({"mean_rate_hz": 0.0}, "mean_rate_hz is 0.0"),
     ]:

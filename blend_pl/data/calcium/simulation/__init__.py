@@ -1,4 +1,4 @@
-"""A simulated tree of calcium recordings: parameters, the animal's states, the cells' activity, and the files."""
+"""Simulated calcium recordings in the layout of the published tree (Bugeon et al., 2022)."""
 
 from blend_pl.data.calcium.simulation.files import write_bugeon_dataset
 from blend_pl.data.calcium.simulation.parameters import BugeonSimulation

@@ -1,4 +1,4 @@
-"""What the animal does: running in bouts, arousal, the pupil, and the state of the cortex."""
+"""Simulated behavior: running in bouts, arousal, pupil, and cortical state."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from scipy.signal import lfilter
 from blend_pl.data.calcium.simulation.parameters import FRAME_S
 
 BEHAVIOR_HZ = 30.0
-"""Sampling rate of wheel and camera."""
+"""Sampling rate of the wheel and the camera."""
 
 RUNNING, DESYNCHRONISED, SYNCHRONISED = 0, 1, 2
 
@@ -37,7 +37,7 @@ class SimulatedBehavior:
 
 
 def draw_behavior(n_frames: int, rng: np.random.Generator) -> SimulatedBehavior:
-    """Draws what an animal does in a run of so many frames."""
+    """Draws the behavior of a run of `n_frames` frames."""
     times = np.arange(-1.0, n_frames * FRAME_S + 1.0, 1 / BEHAVIOR_HZ)
     running_drive = smooth_noise(len(times), 8.0, rng)
     running = smooth_step((running_drive - 0.6) * 4)
@@ -70,24 +70,31 @@ def draw_behavior(n_frames: int, rng: np.random.Generator) -> SimulatedBehavior:
 def smooth_noise(
     n_samples: int, time_constant_s: float, rng: np.random.Generator, rate_hz: float = BEHAVIOR_HZ
 ) -> np.ndarray:
-    """(n,) stationary noise of variance 1 that forgets exponentially within `time_constant_s`."""
+    """Draws (n_samples,) stationary noise of variance 1 with an exponential autocorrelation.
+
+    Args:
+        n_samples: number of samples.
+        time_constant_s: time constant of the autocorrelation, s.
+        rng: source of the draw.
+        rate_hz: sampling rate.
+    """
     decay = np.exp(-1 / (rate_hz * time_constant_s))
     filter_state = rng.standard_normal(1) * decay
     return lfilter([1.0], [1.0, -decay], np.sqrt(1 - decay**2) * rng.standard_normal(n_samples), zi=filter_state)[0]
 
 
 def exponential_average(values: np.ndarray, time_constant_s: float) -> np.ndarray:
-    """Exponentially weighted mean of the past."""
+    """Returns the exponentially weighted mean of the past at `BEHAVIOR_HZ`."""
     decay = np.exp(-1 / (BEHAVIOR_HZ * time_constant_s))
     return lfilter([1 - decay], [1.0, -decay], values)
 
 
 def smooth_step(values: np.ndarray) -> np.ndarray:
-    """From 0 to 1 around 0."""
+    """Returns a sigmoid from 0 to 1, centered at 0."""
     return 0.5 * (1 + np.tanh(values))
 
 
 def zscore(values: np.ndarray) -> np.ndarray:
-    """Mean 0 and variance 1; 0 where nothing changes."""
+    """Scales values to mean 0 and variance 1; constant values become 0."""
     std = values.std()
     return (values - values.mean()) / (std if std > 0 else 1.0)

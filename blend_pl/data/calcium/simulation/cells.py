@@ -1,4 +1,4 @@
-"""The cells of a mouse, and what they do in a run."""
+"""Simulated cells of a mouse and their activity."""
 
 from dataclasses import dataclass, fields
 
@@ -18,10 +18,10 @@ class MouseCells:
 
     Attributes:
         label: (N,) str.
-        unique_id: (N,) float, NaN for excitatory and untyped cells and a few others.
-        weights: (N, factors).
-        position: (N, 3) micrometres.
-        silent: (N,) bool, cells that never change.
+        unique_id: (N,) float, NaN for excitatory and untyped cells and about 5% of the others.
+        weights: (N, factors) weights of `FACTORS`.
+        position: (N, 3) micrometers.
+        silent: (N,) bool, cells with constant activity.
     """
 
     label: np.ndarray
@@ -31,12 +31,12 @@ class MouseCells:
     silent: np.ndarray
 
     def select(self, rows: np.ndarray) -> "MouseCells":
-        """The cells in these rows."""
+        """Returns the cells in these rows."""
         return MouseCells(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
 def draw_cells(simulation: BugeonSimulation, rng: np.random.Generator) -> MouseCells:
-    """Draws a mouse's cells; one is of the rare subclass Serpinf1, one never changes."""
+    """Draws the cells of a mouse, among them one of the rare subclass Serpinf1 and one with constant activity."""
     n_cells = simulation.n_cells
     n_excitatory = round(n_cells * simulation.excitatory)
     common_subclasses = [name for name in SUBTYPES if name != "Serpinf1"]
@@ -66,10 +66,10 @@ def draw_cells(simulation: BugeonSimulation, rng: np.random.Generator) -> MouseC
 def draw_activity(
     simulation: BugeonSimulation, cells: MouseCells, behavior: SimulatedBehavior, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draws fluorescence.
+    """Draws the fluorescence of a run.
 
-    The shared fluctuation is larger while the cortex is synchronised. What drives a cell, and a private fluctuation,
-    pass the calcium indicator; noise of the recording comes on top.
+    The shared fluctuation is larger while the cortex is synchronised. The drive of a cell, which includes a private
+    fluctuation, passes a model of the calcium indicator; then recording noise is added.
 
     Returns:
         (T, N) float32.

@@ -1,4 +1,4 @@
-"""Simulated trees on disk, in the layout of the published one (Bugeon et al., 2022)."""
+"""Files of simulated recordings, in the layout of the published tree (Bugeon et al., 2022)."""
 
 from dataclasses import replace
 from functools import partial
@@ -14,22 +14,21 @@ from blend_pl.data.io.generated import write_simulation_once
 
 N_GENES, N_PLANES = 72, 7
 N_EXTRA_CELLS = 3
-"""How many cells the run that does not fit its cell table has too many."""
+"""Number of surplus cells in the run that does not fit its cell table."""
 
 
 def write_bugeon_dataset(simulation: BugeonSimulation, folder: Path) -> None:
-    """Simulates recordings and writes them into `folder`, all at once.
+    """Simulates recordings and writes them into a folder; see `write_simulation_once`.
 
-    Beside ordinary cells every mouse has one of the rare subclass Serpinf1, one that never changes, and many without a
-    UniqueID; the first session has a run `02` that does not fit its cell table, and gaps in the pupil. Where the folder
-    already holds this tree nothing is done, and several processes may write it at the same time.
+    To test readers, every mouse has one cell of the rare subclass Serpinf1, one with constant activity, and many
+    without a UniqueID; the first session has a run `02` that does not fit its cell table, and gaps in the pupil.
 
     Args:
-        simulation: what to simulate.
-        folder: missing, empty or holding this tree.
+        simulation: the parameters.
+        folder: a folder that is missing, empty or contains this tree.
 
     Raises:
-        DataError: the folder cannot be written or holds something else.
+        DataError: the folder cannot be written or contains something else.
     """
     write_simulation_once(simulation, folder, "this simulated tree", partial(_write_dataset, simulation))
 
@@ -57,7 +56,7 @@ def _write_dataset(simulation: BugeonSimulation, folder: Path) -> None:
 
 
 def _select_visible_cells(simulation: BugeonSimulation, cells: MouseCells, rng: np.random.Generator) -> MouseCells:
-    """The cells that a session shows, in an order of its own, at nearly the same places."""
+    """Returns the cells that are visible in a session, in random order and slightly displaced."""
     n_cells = len(cells.label)
     visible_cells = cells.select(rng.permutation(n_cells)[: max(1, round(n_cells * simulation.visible_fraction))])
     return replace(visible_cells, position=visible_cells.position + rng.standard_normal(visible_cells.position.shape))
@@ -94,7 +93,7 @@ def _write_run(
     np.save(run / "frame.neuralActivity.npy", draw_activity(simulation, cells, behavior, rng))
     pupil = behavior.pupil.copy()
     if with_gaps:
-        # A blink, which is bridged, and a stretch in which the eye was closed, which is not.
+        # A blink, which readers interpolate, and a longer period with the eye closed, which they do not.
         pupil[100:110] = pupil[300:420] = np.nan
     for name, values in _behavior_arrays(behavior, pupil).items():
         np.save(run / f"{name}.npy", values[:, None])

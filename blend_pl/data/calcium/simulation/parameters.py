@@ -1,8 +1,8 @@
-"""What a simulated tree is: the parameters of the generative model.
+"""Parameters of the generative model of calcium recordings.
 
-Cell types differ in how they follow running, pupil, behavioural state and the population (`TUNING`), as the subtypes of
-Bugeon et al. (2022) do; single cells scatter around their type. Population activity is driven by the same behaviour and
-by fluctuations of its own, so that it shows behaviour, but not one to one.
+Cell types differ in their tuning to running, pupil, behavioral state and population activity (`TUNING`), as the
+subtypes of Bugeon et al. (2022) do; single cells vary around their type. Population activity is driven by the same
+behavior and by independent fluctuations, so that it reveals behavior only in part.
 """
 
 import math
@@ -17,7 +17,7 @@ FRAME_S = 0.23344
 MICE = ("SB025", "SB026", "SB028", "SB030")
 
 FACTORS = ("running", "pupil", "desynchronised", "synchronised", "shared", "slow")
-"""What drives cells: behaviour, then fluctuations of the population that behaviour does not show."""
+"""Factors that drive cells: four of behavior, then two fluctuations of the population independent of it."""
 
 TUNING = {
     "EC": (0.2, 0.1, 0.0, 0.2, 0.9, 0.2),
@@ -28,7 +28,7 @@ TUNING = {
     "Sncg": (0.0, 0.9, 0.5, -0.3, 0.3, -0.4),
     "Serpinf1": (0.6, 0.6, 0.0, -0.3, 0.2, 0.3),
 }
-"""Mean weight of each factor by subclass."""
+"""Mean weights of `FACTORS` by subclass."""
 
 SUBTYPES = {
     "Pvalb": ("Pvalb-Tac1", "Pvalb-Vipr2"),
@@ -46,19 +46,19 @@ class BugeonSimulation:
     """Parameters of a simulated tree; equal parameters give equal trees.
 
     Attributes:
-        n_mice: mice, named as the published ones.
-        n_sessions: sessions (dates) of each mouse.
-        n_frames: frames of a run.
-        n_cells: cells of each mouse.
-        visible_fraction: share of a mouse's cells that each session shows.
-        excitatory: share of excitatory cells.
-        untyped: share of the inhibitory cells whose subclass is not known.
+        n_mice: number of mice, with the names of the published ones.
+        n_sessions: sessions (dates) per mouse.
+        n_frames: frames per run.
+        n_cells: cells per mouse.
+        visible_fraction: fraction of a mouse's cells that are visible in a session.
+        excitatory: fraction of excitatory cells.
+        untyped: fraction of inhibitory cells without a known subclass.
         stimuli: stimuli of each session.
         scatter: standard deviation of a cell's weights around those of its type.
-        gain: how strongly all factors together drive a cell, relative to its private fluctuations.
-        noise: standard deviation of the recording's noise, relative to that of the private fluctuations.
-        decay_s: decay time of the calcium signal.
-        seed: seed of every draw.
+        gain: strength of the factors relative to a cell's private fluctuations.
+        noise: standard deviation of the recording noise relative to that of the private fluctuations.
+        decay_s: decay time of the calcium signal, s.
+        seed: seed of all draws.
     """
 
     n_mice: int = 2
@@ -82,17 +82,17 @@ class BugeonSimulation:
 
     def _problems(self) -> Iterator[str]:
         if not 1 <= self.n_mice <= len(MICE):
-            yield f"n_mice is {self.n_mice}; there are names for 1 to {len(MICE)}"
+            yield f"n_mice is {self.n_mice}; it must be between 1 and {len(MICE)}"
         for name in ("n_sessions", "n_frames", "n_cells"):
             if getattr(self, name) < 1:
                 yield f"{name} is {getattr(self, name)}; it must be at least 1"
         for name in ("excitatory", "untyped"):
             if not 0 <= getattr(self, name) <= 1:
-                yield f"{name} is {getattr(self, name)}; it is a share between 0 and 1"
+                yield f"{name} is {getattr(self, name)}; it must be a fraction between 0 and 1"
         if not 0 < self.visible_fraction <= 1:
-            yield f"visible_fraction is {self.visible_fraction}; it is a share above 0 and at most 1"
+            yield f"visible_fraction is {self.visible_fraction}; it must be above 0 and at most 1"
         for name in ("scatter", "gain", "noise", "decay_s", "seed"):
             if not 0 <= getattr(self, name) < math.inf:
                 yield f"{name} is {getattr(self, name)}; it must be 0 or more"
         if not self.stimuli:
-            yield "stimuli is empty; name at least one, as in [Blank]"
+            yield "stimuli is empty; list at least one, for example [Blank]"

@@ -1,4 +1,4 @@
-"""A simulated set of sessions of several animals: parameters, what the brain does, what is recorded, and the files."""
+"""Simulated sessions of spikes and field potentials of several animals."""
 
 from blend_pl.data.lfp.simulation.files import write_sessions
 from blend_pl.data.lfp.simulation.parameters import LFPSimulation

@@ -1,4 +1,4 @@
-"""One animal's electrodes: how units are tuned to its latents, and what each electrode picks up of them."""
+"""Simulated electrode array of an animal: tuning of the units and mixing of latents into field potentials."""
 
 from dataclasses import dataclass
 
@@ -8,21 +8,21 @@ from blend_pl.data.lfp.simulation.latents import N_LATENTS
 from blend_pl.data.lfp.simulation.parameters import LFPSimulation
 
 N_SHARED_SOURCES = 4
-"""Rhythms and slow activity that electrodes share."""
+"""Number of rhythms and slow signals that are shared by electrodes."""
 
 CORRELATION_LENGTH = 0.35
-"""Electrodes so close to each other, in sides of the array, pick up much the same."""
+"""Distance over which the mixing of electrodes is correlated, in side lengths of the array."""
 
 
 @dataclass(frozen=True)
 class ElectrodeArray:
-    """What stays from day to day; one row or column for each unit and electrode it can have.
+    """Parameters of an animal's units and channels that are stable across days.
 
     Attributes:
-        tuning: (N_LATENTS, units), of length 1 each.
-        log_rate: (units,) log of the mean rate relative to that of all.
-        mixing: (N_LATENTS, channels) of latents into field potentials, smooth over the array.
-        shared: (N_SHARED, channels) of shared activity, smooth over the array.
+        tuning: (N_LATENTS, units) weights, columns of norm 1.
+        log_rate: (units,) log of a unit's mean rate relative to the average unit.
+        mixing: (N_LATENTS, channels) weights of the latents in field potentials, smooth over the array.
+        shared: (N_SHARED_SOURCES, channels) weights of shared activity, smooth over the array.
     """
 
     tuning: np.ndarray
@@ -31,7 +31,7 @@ class ElectrodeArray:
     shared: np.ndarray
 
     def with_drift(self, drift_fraction: float, rng: np.random.Generator) -> "ElectrodeArray":
-        """The same electrodes, a share `drift_fraction` of whose variance is drawn anew."""
+        """Returns a copy with a fraction `drift_fraction` of the variance of its weights redrawn."""
         old_weight, new_weight = np.sqrt(1 - drift_fraction), np.sqrt(drift_fraction)
 
         def mix_with_noise(values: np.ndarray) -> np.ndarray:
@@ -46,9 +46,9 @@ class ElectrodeArray:
 
 
 def draw_electrode_array(simulation: LFPSimulation, rng: np.random.Generator) -> ElectrodeArray:
-    """An animal with as many units and electrodes as any of its sessions can have."""
+    """Draws an animal's array with the maximum number of units and channels of its sessions."""
     n_units, n_channels = simulation.n_units[1], simulation.n_channels[1]
-    # Latents are turned at random; animals differ in it.
+    # Animals differ in a random rotation of the latents.
     rotation = np.linalg.qr(rng.standard_normal((N_LATENTS, N_LATENTS)))[0]
     positions = rng.random((n_channels, 2))
     return ElectrodeArray(
@@ -60,7 +60,7 @@ def draw_electrode_array(simulation: LFPSimulation, rng: np.random.Generator) ->
 
 
 def _smooth_fields(n: int, positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(n, channels) of variance 1: random fields over the array."""
+    """Draws (n, channels) random fields of variance 1 over the array."""
     squared_distances = ((positions[:, None] - positions) ** 2).sum(-1)
     cholesky_factor = np.linalg.cholesky(
         np.exp(-squared_distances / (2 * CORRELATION_LENGTH**2)) + 1e-6 * np.eye(len(positions))

@@ -1,4 +1,4 @@
-"""A simulated set of sessions on disk."""
+"""Files of simulated sessions."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,16 +16,14 @@ from blend_pl.data.lfp.simulation.session import SimulatedSession, draw_session
 
 
 def write_sessions(simulation: LFPSimulation, folder: Path) -> None:
-    """Simulates sessions and writes them into `folder`, all at once.
-
-    Where the folder already holds this set nothing is done, and several processes may write it at the same time.
+    """Simulates sessions and writes them into a folder; see `write_simulation_once`.
 
     Args:
-        simulation: what to simulate.
-        folder: missing, empty or holding this set.
+        simulation: the parameters.
+        folder: a folder that is missing, empty or contains these sessions.
 
     Raises:
-        DataError: the folder cannot be written or holds something else.
+        DataError: the folder cannot be written or contains something else.
     """
     write_simulation_once(simulation, folder, "these sessions", partial(_write_files, simulation))
 
@@ -48,6 +46,6 @@ def _write_files(simulation: LFPSimulation, folder: Path) -> None:
 def _draw_sessions(
     simulation: LFPSimulation, names: Sequence[str], rng: np.random.Generator
 ) -> list[tuple[str, SimulatedSession]]:
-    """The sessions of one animal, one a day."""
+    """Draws the sessions of one animal, one per day."""
     electrode_array = draw_electrode_array(simulation, rng)
     return [(name, draw_session(simulation, electrode_array, rng)) for name in names]

@@ -1,4 +1,4 @@
-"""A simulated session in each layout."""
+"""Writers of simulated sessions in each layout."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,19 +13,19 @@ from blend_pl.data.lfp.simulation.session import SimulatedSession
 BEHAVIOR_HZ = 250
 FLINT_BEHAVIOR_HZ = 100
 CLOCK_OFFSET_S, BROADBAND_LEAD_S = 1288.0, 4.0
-"""When behaviour starts on the clock of a session, and how much earlier the broadband does."""
+"""Start of behavior on the clock of a session, and lead of the broadband recording before it."""
 
 VOLTS_PER_COUNT = 2.5e-7
-"""Volt a count."""
+"""Resolution of the stored broadband, V per count."""
 
 TRIAL_DURATION_RANGE_S = (2.0, 5.0)
-"""Shortest and longest trial of the Flint layout."""
+"""Minimum and maximum duration of a trial in the Flint layout."""
 
 _RECORDING_DATE = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def write_makin(session: SimulatedSession, rate_hz: float, name: str, folder: Path, rng: np.random.Generator) -> None:
-    """`NAME.mat` as MATLAB 7.3 stores it, with some of the spikes in units and the others unsorted, and `NAME.nwb`."""
+    """Writes `NAME.mat` in MATLAB 7.3 format, with sorted units and unsorted spikes, and the broadband `NAME.nwb`."""
     times = np.arange(round((len(session.velocity) - 1) * BIN_MS / 1000 * BEHAVIOR_HZ) + 1) / BEHAVIOR_HZ
     position = _integrate_velocity(session.velocity, times)
     n_channels = session.lfp.shape[1]
@@ -47,16 +47,16 @@ def write_makin(session: SimulatedSession, rate_hz: float, name: str, folder: Pa
 
 
 def write_flint(sessions: list[SimulatedSession], rate_hz: float, path: Path, rng: np.random.Generator) -> None:
-    """One `.mat` of several Subjects; each session is cut into trials that follow each other."""
+    """Writes one `.mat` with one Subject per session, divided into contiguous trials."""
     subjects = np.zeros(len(sessions), dtype=[("Trial", object)])
     for subject, session in zip(subjects, sessions, strict=True):
         subject["Trial"] = _trial_structs(session, rate_hz, rng)
-    # Version 5 stores what it is given in single precision so.
+    # MATLAB 5 format keeps the single precision of the LFP.
     savemat(path, {"Subject": subjects})
 
 
 def write_lfp_nwb(session: SimulatedSession, rate_hz: float, subject: str, path: Path) -> None:
-    """An NWB 2 file: an ElectricalSeries `lfp`, Units, and a TimeSeries `hand_vel`."""
+    """Writes an NWB 2 file with an ElectricalSeries `lfp`, Units, and a TimeSeries `hand_vel`."""
     from pynwb import NWBHDF5IO, NWBFile, TimeSeries
     from pynwb.ecephys import LFP, ElectricalSeries
     from pynwb.file import Subject
@@ -83,7 +83,7 @@ def write_lfp_nwb(session: SimulatedSession, rate_hz: float, subject: str, path:
 
 
 def _integrate_velocity(velocity: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """(samples, 2) mm at some times, from (T, 2) mm/s at the starts of bins."""
+    """Integrates the velocity (T, 2), mm/s at the starts of bins, to positions (samples, 2), mm at `times`."""
     bin_times = np.arange(len(velocity)) * BIN_MS / 1000
     bin_positions = np.concatenate(
         [np.zeros((1, 2)), np.cumsum((velocity[1:] + velocity[:-1]) / 2 * BIN_MS / 1000, axis=0)]
@@ -92,7 +92,7 @@ def _integrate_velocity(velocity: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def _write_cells(mat: h5py.File, spikes: list[np.ndarray], n_channels: int, rng: np.random.Generator) -> None:
-    """Cells of spike times, units by channels: up to two sorted units and some unsorted spikes on each channel."""
+    """Writes the cell array of spike times, units by channels: unsorted spikes and sorted units of each channel."""
     units_per_channel = -(-len(spikes) // n_channels)
     cells = np.zeros((units_per_channel + 1, n_channels), dtype=h5py.ref_dtype)
     names = np.zeros((1, n_channels), dtype=h5py.ref_dtype)
@@ -137,7 +137,7 @@ def _trial_structs(session: SimulatedSession, rate_hz: float, rng: np.random.Gen
 
 
 def _electrode_structs(session: SimulatedSession, rate_hz: float, start: float, stop: float) -> np.ndarray:
-    """As many as there are units or channels; what the others lack is empty."""
+    """Returns one struct per unit or channel, whichever are more, with empty fields for those without spikes or LFP."""
     n = max(len(session.spikes), session.lfp.shape[1])
     result = np.zeros(n, dtype=[("Spike", object), ("LFP", object)])
     empty = np.zeros((0, 0))

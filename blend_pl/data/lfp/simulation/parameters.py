@@ -1,4 +1,4 @@
-"""Parameters of a simulated set of sessions."""
+"""Parameters of the generative model of spikes and field potentials."""
 
 import math
 from collections.abc import Iterator
@@ -15,25 +15,25 @@ NWB_SESSIONS = ("own_1", "own_2", "own_3")
 class LFPSimulation:
     """Parameters of a simulated set; equal parameters give equal files.
 
-    Each layout is one animal, with the layout's published session names. Sessions of an animal share its electrodes:
-    units and field potentials of a session are those of the first ones, and change a little from day to day. All
-    animals share the dynamics of the latents; how an animal's latents are turned and mixed is its own.
+    Each layout is one animal, with published session names. Sessions of an animal share its electrode array: a session
+    has the first units and channels of the array, with a small drift from day to day. All animals share the dynamics of
+    the latents, but differ in their rotation and mixing.
 
     Attributes:
         n_makin: sessions in the layout of O'Doherty et al. (animal I).
         n_flint: sessions in the layout of Flint et al. (animal C).
         n_nwb: sessions in NWB 2 files (animal N).
-        seconds: length of a session.
-        n_units: fewest and most units of a session.
-        n_channels: fewest and most channels of a session's field potentials.
-        rate_hz: samples a second of the field potentials (24414 in the recordings of O'Doherty et al.).
+        seconds: duration of a session, s.
+        n_units: minimum and maximum number of units of a session.
+        n_channels: minimum and maximum number of LFP channels of a session.
+        rate_hz: sampling rate of the field potentials (24414 in the recordings of O'Doherty et al.).
         gain: standard deviation of a unit's log rate.
-        mean_rate_hz: mean rate of the units, about.
-        day_change: share of the variance of tuning and mixing that is new every day.
-        private: standard deviation of the field potentials' own noise, slower and faster, relative to what the latents
-            cause.
-        shared: the same for rhythms and slow activity that neighbouring electrodes share and that do not move the hand.
-        seed: seed of every draw.
+        mean_rate_hz: approximate mean rate of the units.
+        day_change: fraction of the variance of tuning and mixing that is redrawn every day.
+        private: standard deviation of the private noise of a channel, relative to the part caused by the latents.
+        shared: standard deviation of rhythms and slow activity that neighboring electrodes share and that are
+            independent of movement, relative to the part caused by the latents.
+        seed: seed of all draws.
     """
 
     n_makin: int = 3
@@ -60,7 +60,7 @@ class LFPSimulation:
         names = {"n_makin": MAKIN_SESSIONS, "n_flint": FLINT_SESSIONS, "n_nwb": NWB_SESSIONS}
         for name, sessions in names.items():
             if not 0 <= getattr(self, name) <= len(sessions):
-                yield f"{name} is {getattr(self, name)}; there are names for up to {len(sessions)}"
+                yield f"{name} is {getattr(self, name)}; it must be between 0 and {len(sessions)}"
         if not (self.n_makin or self.n_flint or self.n_nwb):
             yield "there are no sessions; set n_makin, n_flint or n_nwb"
         if not 10 <= self.seconds < math.inf:
@@ -70,11 +70,11 @@ class LFPSimulation:
         for name, maximum in (("n_units", 3000), ("n_channels", 1000)):
             low, high = getattr(self, name)
             if not 1 <= low <= high <= maximum:
-                yield f"{name} is {[low, high]}; write the fewest and the most, from 1 to {maximum}"
+                yield f"{name} is {[low, high]}; write the minimum and the maximum, between 1 and {maximum}"
         for name in ("gain", "private", "shared", "seed"):
             if not 0 <= getattr(self, name) < math.inf:
                 yield f"{name} is {getattr(self, name)}; it must be 0 or more"
         if not 0 < self.mean_rate_hz < math.inf:
             yield f"mean_rate_hz is {self.mean_rate_hz}; it must be above 0"
         if not 0 <= self.day_change <= 1:
-            yield f"day_change is {self.day_change}; it is a share between 0 and 1"
+            yield f"day_change is {self.day_change}; it must be a fraction between 0 and 1"

@@ -1,4 +1,4 @@
-"""One simulated session: spikes from the latents, field potentials from them and from much else, and the movement."""
+"""One simulated session: spikes, field potentials and movement of common latents."""
 
 from dataclasses import dataclass
 
@@ -11,27 +11,27 @@ from blend_pl.data.lfp.simulation.latents import STEP_HZ, draw_rotational_latent
 from blend_pl.data.lfp.simulation.parameters import LFPSimulation
 
 LFP_TIME_CONSTANT_S = 0.06
-"""Memory of the low-pass between latents and field potentials."""
+"""Time constant of the low-pass between latents and field potentials."""
 
 BETA_HZ = (14.0, 26.0)
 LINE_HZ = 60.0
 DRIFT_HZ = 0.02
 COMMON_SD, LINE_SD, DRIFT_SD = 2.0, 0.5, 4.0
-"""Standard deviation of what all electrodes pick up, of the mains, and of slow drift, relative to the latents."""
+"""Standard deviation of noise common to all electrodes, of line noise, and of slow drift, relative to the latents."""
 
 LFP_SD_UV = 40.0
-"""Standard deviation of what the latents cause."""
+"""Standard deviation of the part of the field potentials that is caused by the latents."""
 
 MAX_RATE_HZ = 200.0
 
 
 @dataclass(frozen=True)
 class SimulatedSession:
-    """What is recorded.
+    """Recorded signals of a session.
 
     Attributes:
-        spikes: for each unit its sorted spike times, s from the start.
-        lfp: (samples, C) float32 microvolt, at the simulation's rate.
+        spikes: sorted spike times of each unit, s from the start.
+        lfp: (samples, C) float32, microvolts, at the simulation's rate.
         velocity: (T, 2) mm/s, at the starts of bins.
     """
 
@@ -43,7 +43,7 @@ class SimulatedSession:
 def draw_session(
     simulation: LFPSimulation, electrode_array: ElectrodeArray, rng: np.random.Generator
 ) -> SimulatedSession:
-    """Draws a day of an animal, with the first of its units and electrodes."""
+    """Draws one day of an animal, with the first units and channels of its array."""
     drifted_array = electrode_array.with_drift(simulation.day_change, rng)
     n_units, n_channels = (
         int(rng.integers(low, high + 1)) for low, high in (simulation.n_units, simulation.n_channels)
@@ -76,7 +76,7 @@ def _draw_lfp(
     n_channels: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """(samples, C) float32; all that lies below 50 Hz is drawn in bins and brought to the rate."""
+    """Draws (samples, C) float32; frequencies below 50 Hz are drawn in bins and interpolated to the rate."""
     n = len(latents)
     decay = np.exp(-1 / (LFP_TIME_CONSTANT_S * STEP_HZ))
     filtered = lfilter([1 - decay], [1.0, -decay], latents, axis=0)
@@ -86,11 +86,11 @@ def _draw_lfp(
     low_frequency += COMMON_SD * _pink_noise(n, 1, rng) + DRIFT_SD * _drift_noise(n, n_channels, rng)
     times = np.arange(round(simulation.seconds * simulation.rate_hz)) / simulation.rate_hz
     positions = times * STEP_HZ
-    left = np.minimum(positions.astype(np.int64), n - 2)
-    weight = (positions - left).astype(np.float32)[:, None]
+    first_bin = np.minimum(positions.astype(np.int64), n - 2)
+    weight = (positions - first_bin).astype(np.float32)[:, None]
     low_frequency = low_frequency.astype(np.float32)
-    lfp = low_frequency[left]
-    lfp += weight * (low_frequency[left + 1] - lfp)
+    lfp = low_frequency[first_bin]
+    lfp += weight * (low_frequency[first_bin + 1] - lfp)
     line_noise = LINE_SD * np.sin(2 * np.pi * LINE_HZ * times[:, None] + rng.uniform(0, 2 * np.pi, n_channels))
     lfp += line_noise.astype(np.float32)
     lfp += 0.3 * rng.standard_normal(lfp.shape, dtype=np.float32)
@@ -98,7 +98,7 @@ def _draw_lfp(
 
 
 def _draw_shared_sources(n: int, rng: np.random.Generator) -> np.ndarray:
-    """(n, N_SHARED): beta rhythm that comes and goes, and activity as slow as the latents."""
+    """Draws (n, N_SHARED_SOURCES): bursts of beta rhythm, and activity as slow as the latents."""
     beta = sosfilt(
         butter(2, BETA_HZ, "bandpass", fs=STEP_HZ, output="sos"), rng.standard_normal((n, N_SHARED_SOURCES // 2)), 0
     )
@@ -109,7 +109,7 @@ def _draw_shared_sources(n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _pink_noise(n: int, columns: int, rng: np.random.Generator) -> np.ndarray:
-    """(n, columns) of variance 1 whose power falls with the frequency, from 0.3 Hz on."""
+    """Draws (n, columns) noise of variance 1 with power inversely proportional to the frequency above 0.3 Hz."""
     spectrum = np.fft.rfft(rng.standard_normal((n, columns)), axis=0)
     frequency = np.fft.rfftfreq(n, 1 / STEP_HZ)
     return _standardize(np.fft.irfft(spectrum / np.sqrt(np.maximum(frequency, 0.3))[:, None], n, axis=0))

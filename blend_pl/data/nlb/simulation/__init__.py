@@ -1,4 +1,4 @@
-"""A simulated delayed-reach session: parameters, the hand, the population, its spikes, and the files they go into."""
+"""Simulated delayed-reach sessions in the layout of the Neural Latents Benchmark '21."""
 
 from blend_pl.data.nlb.simulation.parameters import PRESETS, NLBSimulation
 

@@ -1,4 +1,4 @@
-"""Simulated sessions on disk: NWB files in the layout of MC_Maze, with the ground truth beside them."""
+"""Files of simulated sessions: NWB files in the layout of MC_Maze, and the ground truth."""
 
 import hashlib
 from functools import partial
@@ -27,16 +27,14 @@ GROUND_TRUTH_FILE = "ground_truth.h5"
 
 
 def write_session(simulation: NLBSimulation, folder: Path) -> None:
-    """Simulates a session and writes it into `folder`, all at once.
-
-    Where the folder already holds this session nothing is done, and several processes may write it at the same time.
+    """Simulates a session and writes `TRAIN_FILE`, `TEST_FILE` and `GROUND_TRUTH_FILE` into a folder; see `write_once`.
 
     Args:
-        simulation: what to simulate.
-        folder: receives `TRAIN_FILE`, `TEST_FILE` and `GROUND_TRUTH_FILE`; missing, empty or holding this session.
+        simulation: the parameters.
+        folder: a folder that is missing, empty or contains this session.
 
     Raises:
-        DataError: the folder cannot be written or holds something else.
+        DataError: the folder cannot be written or contains something else.
     """
     write_once(
         folder, "this simulated session", lambda: _holds_session(folder, simulation), partial(_write_files, simulation)
@@ -49,7 +47,7 @@ def _holds_session(folder: Path, simulation: NLBSimulation) -> bool:
 
 
 def _write_files(simulation: NLBSimulation, folder: Path) -> None:
-    # A stream for each part, so that e.g. the number of units does not change the hand.
+    # Independent random streams, so that for example the number of units does not change the hand.
     seeds = np.random.SeedSequence(simulation.seed).spawn(6)
     trials_rng, hand_rng, latents_rng, tuning_rng, spikes_rng, missing_rng = map(np.random.default_rng, seeds)
     trials = draw_trials(simulation, trials_rng)
@@ -109,7 +107,7 @@ def _write_train_file(
 
 
 def _draw_has_behavior(trials: Trials, missing_fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """(trials,) bool, whether the hand was recorded."""
+    """Draws (trials,) bool, whether the hand was recorded."""
     train_trials = np.flatnonzero(trials.split == "train")
     has_behavior = np.ones(len(trials.split), dtype=bool)
     has_behavior[rng.choice(train_trials, round(missing_fraction * len(train_trials)), replace=False)] = False
@@ -130,7 +128,7 @@ def _write_test_file(
     write_nlb_nwb(
         path,
         identifier=_identifier(simulation, "test"),
-        description="Simulated delayed reaches: what a model may see of the test trials.",
+        description="Simulated delayed reaches: held-in spikes in the observed windows of the test trials.",
         trials=trial_columns,
         units=UnitsTable(
             units.unit_id[heldin_units],

@@ -1,13 +1,13 @@
-"""What a simulated session knows beyond its recording: true rates of every trial, targets of the test trials.
+"""Ground truth of a simulated session: true rates of all trials and targets of the test trials.
 
-`ground_truth.h5` holds the latents of each trial and the tuning that turns them into rates: far less than the rates
-themselves, which are computed on reading:
+`ground_truth.h5` contains the latents of each trial and the tuning of the units. The rates are computed from them on
+reading, because they would take much more space:
 
     rate[trial, bin, unit] = min(exp(latents[trial, bin] @ weights[:, unit] + log_base[unit]), max_rate_hz)
 
 Bins are 5 ms wide; units are in the order of `SessionTensors` (held-in first), trials in the order of the trials
-tables, the train file's before the test file's. Latents reach beyond the forward bins, so that windows on coarser grids
-can be cut.
+tables, the train file's before the test file's. Latents extend beyond the forward bins, so that windows on coarser
+grids can be read.
 """
 
 import json
@@ -24,16 +24,16 @@ from blend_pl.data.nlb.simulation.parameters import BIN_MS, FORWARD_MS, LEAD_MS,
 from blend_pl.errors import ConfigError, DataError
 
 GENERATOR_VERSION = 1
-"""Counted up whenever equal parameters would no longer give equal sessions."""
+"""Must be incremented when equal parameters no longer give equal sessions."""
 
 BIN_GRID_MS = 100
-"""Bins may have any multiple of 5 ms that divides this (and so the window and the forward stretch)."""
+"""Bin widths are the multiples of 5 ms that divide this (and so the window and the forward period)."""
 
 SUPPORT_MS = WINDOW_MS[1] - WINDOW_MS[0] + FORWARD_MS + BIN_GRID_MS
-"""Length of the stretch of each trial for which latents are kept."""
+"""Duration of the latents that are stored for each trial."""
 
 VELOCITY_MS = (-200, 1100)
-"""Velocity kept for test trials, from the start of the window: the lagged window and 300 ms on either side."""
+"""Stored velocity of test trials, from the start of the window: the lagged window and 300 ms on each side."""
 
 _OBSERVED_MS = WINDOW_MS[1] - WINDOW_MS[0]
 _TRIALS_PER_CHUNK = 256
@@ -41,16 +41,16 @@ _TRIALS_PER_CHUNK = 256
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """Content of the file; S = SUPPORT_MS / 5 bins, L latents, N units (held-in first).
+    """Content of `ground_truth.h5`; S = SUPPORT_MS / 5 bins, L latents, N units (held-in first).
 
     Attributes:
         simulation: parameters of the session.
-        latents: (trials, S, L) float32 from `support_start_ms` on.
+        latents: (trials, S, L) float32, starting at `support_start_ms`.
         weights: (L, N) float32.
         log_base: (N,) float32, log of Hz.
         has_window: (trials,) bool; False for trials without movement onset.
         window_start_ms: (trials,) start of the observed window in the time of the trial's file.
-        support_start_ms: (trials,) the same, rounded up to 5 ms.
+        support_start_ms: (trials,) start of the stored latents: `window_start_ms` rounded up to 5 ms.
         test_spikes: (test trials, observed and forward bins of 5 ms, N) uint8.
         test_velocity: (test trials, VELOCITY_MS at 1 kHz, 2) mm/s.
     """
@@ -78,12 +78,12 @@ def write_ground_truth(path: Path, ground_truth: GroundTruth) -> None:
 
 
 def simulation_fingerprint(simulation: NLBSimulation) -> str:
-    """JSON of the parameters and the generator's version: equal for sessions that are equal."""
+    """Returns the JSON of the parameters and the generator's version, equal for equal sessions."""
     return json.dumps({"generator": GENERATOR_VERSION, **asdict(simulation)}, sort_keys=True)
 
 
 def is_ground_truth_of(path: Path, simulation: NLBSimulation) -> bool:
-    """Whether `path` is the ground truth of the session with these parameters."""
+    """Returns whether `path` is the ground truth of the session with these parameters."""
     try:
         with h5py.File(path) as file:
             return bool(file.attrs.get("simulation") == simulation_fingerprint(simulation))
@@ -92,7 +92,7 @@ def is_ground_truth_of(path: Path, simulation: NLBSimulation) -> bool:
 
 
 def read_rates(path: Path, trial_id: Tensor | np.ndarray, bin_ms: int) -> Tensor:
-    """True expected spike counts in exactly the bins that the reader cuts for these trials.
+    """Reads the true expected spike counts in the bins of `blend_pl.data.nlb.reading` for the same trials.
 
     Args:
         path: a `ground_truth.h5`.
@@ -103,7 +103,7 @@ def read_rates(path: Path, trial_id: Tensor | np.ndarray, bin_ms: int) -> Tensor
         (trials, T + F, N) float32 expected counts per bin, held-in units first.
 
     Raises:
-        ConfigError: the bins are no multiple of 5 ms or do not divide the window.
+        ConfigError: the bin width is not a multiple of 5 ms or does not divide the window.
         DataError: the file cannot be read, or a trial does not exist or has no window.
     """
     _check_bins(bin_ms)
@@ -128,7 +128,7 @@ def read_rates(path: Path, trial_id: Tensor | np.ndarray, bin_ms: int) -> Tensor
 
 
 def read_test_targets(path: Path, bin_ms: int = BIN_MS) -> dict[str, np.ndarray]:
-    """The test trials' targets, which the test file withholds, under the benchmark's names and in its binning.
+    """Reads the targets of the test trials, which the test file lacks, with the names and binning of the benchmark.
 
     Args:
         path: a `ground_truth.h5`.
@@ -137,10 +137,10 @@ def read_test_targets(path: Path, bin_ms: int = BIN_MS) -> dict[str, np.ndarray]
     Returns:
         eval_spikes_heldout (trials, T, held-out), eval_spikes_heldin_forward (trials, F, held-in) and
         eval_spikes_heldout_forward (trials, F, held-out), float64 counts; eval_behavior (trials, T, 2), hand velocity
-        in mm/s, read 100 ms later and decimated as a recording's is.
+        in mm/s, 100 ms later than the bins and decimated like that of a recording.
 
     Raises:
-        ConfigError: the bins are no multiple of 5 ms or do not divide the window.
+        ConfigError: the bin width is not a multiple of 5 ms or does not divide the window.
         DataError: the file cannot be read.
     """
     _check_bins(bin_ms)
@@ -170,19 +170,19 @@ def _open_ground_truth(path: Path) -> h5py.File:
 
 def _check_bins(bin_ms: int) -> None:
     if bin_ms < BIN_MS or bin_ms % BIN_MS or BIN_GRID_MS % bin_ms:
-        raise ConfigError(f"true rates have no bins of {bin_ms} ms; use 5, 10, 20, 25, 50 or 100 ms")
+        raise ConfigError(f"true rates cannot be read in bins of {bin_ms} ms; use 5, 10, 20, 25, 50 or 100 ms")
 
 
 def _check_trials(path: Path, trials: np.ndarray, has_window: np.ndarray) -> None:
     is_unknown = (trials < 0) | (trials >= len(has_window))
     if is_unknown.any():
-        raise DataError(f"{path} has no trial {trials[is_unknown][0]}; it holds trials 0 to {len(has_window) - 1}")
+        raise DataError(f"{path} has no trial {trials[is_unknown][0]}; its trials are 0 to {len(has_window) - 1}")
     if not has_window[trials].all():
         missing = trials[~has_window[trials]][0]
-        raise DataError(f"trial {missing} in {path} has no movement onset and so no window; leave it out")
+        raise DataError(f"trial {missing} in {path} has no movement onset and therefore no window; leave it out")
 
 
 def _first_bin(file: h5py.File, bin_ms: int) -> np.ndarray:
-    """(trials,) index of the first window bin in the support, windows starting at the next multiple of `bin_ms`."""
+    """Returns the (trials,) index of the first window bin in the latents; windows start at a multiple of `bin_ms`."""
     start_ms = -(-file["window_start_ms"][:] // bin_ms) * bin_ms
     return (start_ms - file["support_start_ms"][:]) // BIN_MS

@@ -1,4 +1,4 @@
-"""An NWB file in the layout of the Neural Latents Benchmark '21, from plain arrays."""
+"""Writer of NWB files in the layout of the Neural Latents Benchmark '21."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,8 +34,8 @@ class UnitsTable:
     Attributes:
         unit_id: (N,) ids.
         heldout: (N,) bool.
-        spike_times: for each unit its sorted times, seconds.
-        obs_intervals: (intervals, 2) start and stop of what was recorded, the same for all units, seconds.
+        spike_times: sorted spike times of each unit, s.
+        obs_intervals: (intervals, 2) start and stop of the recorded intervals, the same for all units, s.
     """
 
     unit_id: np.ndarray
@@ -46,10 +46,10 @@ class UnitsTable:
 
 @dataclass(frozen=True)
 class BehaviorSeries:
-    """A two-dimensional behavioural time series.
+    """A two-dimensional behavioral time series.
 
     Attributes:
-        name: e.g. "hand_vel".
+        name: name in the file, e.g. "hand_vel".
         data: (samples, 2), columns x and y.
         unit: unit of the data.
     """
@@ -68,16 +68,16 @@ def write_nlb_nwb(
     timestamps: np.ndarray | None = None,
     series: Sequence[BehaviorSeries] = (),
 ) -> None:
-    """Writes one file; whole columns at once, because pynwb's row-wise methods take minutes at MC_Maze's size.
+    """Writes one file, with whole columns at once, because pynwb's row-wise methods take minutes at MC_Maze's size.
 
     Args:
-        path: where to.
+        path: the file.
         identifier: identifier of the file.
-        description: what the session is.
-        trials: columns of the trials table; `start_time`, `stop_time` and others that this module describes.
+        description: description of the session.
+        trials: columns of the trials table, any of `_COLUMN_DESCRIPTIONS`; `start_time` and `stop_time` are required.
         units: the units table.
-        timestamps: (samples,) times of all series; needed with `series`.
-        series: behaviour, written to processing/behavior; the second and later ones link to the first one's timestamps.
+        timestamps: (samples,) times of all series, s; required with `series`.
+        series: behavior, in processing/behavior; the second and later series link to the timestamps of the first.
     """
     from pynwb import NWBHDF5IO, NWBFile
     from pynwb.file import Subject

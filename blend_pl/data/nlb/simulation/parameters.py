@@ -1,9 +1,8 @@
-"""What a simulated session is: the parameters of the generative model, and sessions of useful sizes.
+"""Parameters of the generative model of delayed-reach sessions, with presets.
 
 The task is a delayed reach, recorded as MC_Maze of the Neural Latents Benchmark '21 (Pei et al., 2021): a target
-appears, a go cue follows after a delay, the hand moves. `reach` draws the trials and the hand,
-`population` what drives the units, `spikes` when they fire; `files` writes the NWB files, and
-`ground_truth` what no recording shows.
+appears, a go cue follows after a delay, the hand moves. `reach` draws the trials and the hand, `population` the latents
+and the units, `spikes` the spikes; `files` writes the NWB files, and `ground_truth` the true rates and test targets.
 """
 
 import math
@@ -13,51 +12,51 @@ from dataclasses import dataclass
 from blend_pl.errors import ConfigError
 
 BIN_MS = 5
-"""Width of the bins in which rates are constant; the finest grid on which true rates can be read."""
+"""Width of the bins with constant rates; the finest bin width of true rates."""
 
 WINDOW_MS = (-250, 450)
 """Observed window around movement onset, as in MC_Maze."""
 
 FORWARD_MS = 200
-"""Length of the forward-prediction stretch, as in MC_Maze."""
+"""Length of the forward-prediction period, as in MC_Maze."""
 
 LEAD_MS = 100
-"""Neural activity leads velocity by this much, so that MC_Maze's decoding lag is the right one."""
+"""Time by which neural activity leads velocity, equal to the decoding lag of MC_Maze."""
 
 
 @dataclass(frozen=True)
 class NLBSimulation:
     """Parameters of one simulated session; equal parameters give equal sessions.
 
-    The defaults are a small session in which privileged distillation has an effect. Trials vary in ways that
-    behaviour reveals (angle, vigour, duration, curvature, true onset) and in ways that it does not (`private_share`):
-    without the first a teacher would have nothing to add, without the second it would know everything.
+    The defaults are a small session in which privileged distillation has an effect. Trials vary in features that
+    behavior reveals (angle, vigor, duration, curvature, true onset) and in others that it does not (`private_share`).
+    Without the first, behavior would not help a teacher; without the second, it would determine all rates.
 
     Attributes:
         n_train: training trials.
         n_val: validation trials.
-        n_test: test trials, written without behaviour, held-out units or forward bins.
-        n_none: trials of the train file whose movement onset is missing (NaN) and which belong to no split.
-        n_units: all units.
-        n_heldout: units among them that a model must predict (a quarter, as in the benchmark).
-        mean_rate_hz: mean over units in the observed window. MC_Maze has 3 to 5 Hz there; the default makes up a
-            little for the small number of units.
+        n_test: test trials, written without behavior, held-out units or forward bins.
+        n_none: trials of the train file without a movement onset (NaN), which belong to no split.
+        n_units: number of all units.
+        n_heldout: number of held-out units, which a model must predict (a quarter, as in the benchmark).
+        mean_rate_hz: mean over units in the observed window. It is 3 to 5 Hz in MC_Maze; the default is higher to
+            compensate for the small number of units.
         rate_spread: standard deviation of the units' log base rate (that of the mean rates in MC_Maze_Small is 1.3).
-        max_rate_hz: no unit fires faster than this.
-        gain: median over units of the log rate's standard deviation: how deeply a unit is modulated.
+        max_rate_hz: upper limit of the rates.
+        gain: depth of modulation: median over units of the standard deviation of the log rate.
         gain_spread: standard deviation over units of the log gain.
-        private_share: share of a unit's log-rate variance that behaviour does not reveal, in [0, 1).
+        private_share: fraction of a unit's log-rate variance that behavior does not reveal, in [0, 1).
         n_directions: reach directions, evenly spaced over the circle.
-        distances_mm: reach distances; the first is about that of MC_Maze.
+        distances_mm: reach distances; the first is approximately that of MC_Maze.
         angle_sd: scatter of the reach direction, radians.
         vigor_sd: scatter of the log reach length.
         duration_sd: scatter of the log movement duration.
         curvature_sd: scatter of the angle by which the heading turns during a reach, radians.
-        onset_error_s: scatter of the recorded movement onset around the start of the movement, seconds. Without it
-            windows are aligned so well that behaviour has little timing left to reveal.
-        delay_s: shortest and longest time from target to go cue, seconds.
-        missing_behavior: share of the training trials in which the hand was not recorded, in [0, 1).
-        seed: seed of every draw.
+        onset_error_s: scatter of the recorded movement onset around the start of the movement, s. Without it the
+            windows are aligned to the movement, and behavior reveals little about timing.
+        delay_s: minimum and maximum time from target to go cue, s.
+        missing_behavior: fraction of the training trials without a recorded hand, in [0, 1).
+        seed: seed of all draws.
     """
 
     n_train: int = 120
@@ -102,20 +101,20 @@ class NLBSimulation:
         if self.n_units <= self.n_heldout:
             yield f"n_units is {self.n_units} and n_heldout {self.n_heldout}; at least one unit must be held in"
         if not 0 < self.mean_rate_hz <= self.max_rate_hz / 2:
-            yield f"mean_rate_hz is {self.mean_rate_hz}; it must lie above 0 and at most at half of max_rate_hz"
+            yield f"mean_rate_hz is {self.mean_rate_hz}; it must be above 0 and at most half of max_rate_hz"
         if self.max_rate_hz > 1000:
             yield f"max_rate_hz is {self.max_rate_hz}; it must be at most 1000"
         for name in ("private_share", "missing_behavior"):
             if not 0 <= getattr(self, name) < 1:
                 yield f"{name} is {getattr(self, name)}; it must be at least 0 and less than 1"
         if not self.distances_mm or not all(0 < distance < math.inf for distance in self.distances_mm):
-            yield f"distances_mm is {self.distances_mm}; give one or more distances above 0"
+            yield f"distances_mm is {self.distances_mm}; list one or more distances above 0"
         if len(self.delay_s) != 2 or not 0 <= self.delay_s[0] <= self.delay_s[1] < math.inf:
-            yield f"delay_s is {self.delay_s}; give the shortest and the longest delay in seconds"
+            yield f"delay_s is {self.delay_s}; list the minimum and the maximum delay in seconds"
 
     @property
     def n_heldin(self) -> int:
-        """Number of units that a model may observe."""
+        """Number of held-in units, which a model observes."""
         return self.n_units - self.n_heldout
 
     @property
@@ -134,7 +133,9 @@ PRESETS = {
         n_train=1721, n_val=574, n_test=574, n_units=182, n_heldout=45, mean_rate_hz=4.4, rate_spread=1.2
     ),
 }
-"""Sessions by name: `small` is the default, the others fire as the held-in units in MC_Maze_Small's test file do.
+"""Simulations by name. All but `small`, the default, have the mean rate of the held-in units in MC_Maze_Small's test
+file.
 
-`demo` trains in a minute a model; the other two have the size, and nearly the spread of rates, of a benchmark set.
+A model trains on `demo` in a minute; `mc_maze_small` and `mc_maze` have the size, and nearly the spread of rates, of
+the benchmark sets.
 """

@@ -1,4 +1,4 @@
-"""A population of units driven by a few latents: what moves the rates and how units are tuned."""
+"""Latents of a simulated population and the tuning of its units."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,16 @@ from blend_pl.data.nlb.simulation.parameters import BIN_MS, LEAD_MS, WINDOW_MS, 
 from blend_pl.data.nlb.simulation.reach import DURATION_S, Trials, reach_velocity
 
 N_BEHAVIORAL = 10
-"""Latents that behaviour reveals; they come first."""
+"""Number of latents that behavior reveals; they come first."""
 
 N_PRIVATE = 3
-"""Latents that behaviour does not show: two Ornstein-Uhlenbeck processes and one constant a trial."""
+"""Number of latents that behavior does not reveal: two Ornstein-Uhlenbeck processes and one constant per trial."""
 
 PRIVATE_TIME_CONSTANT_MS = 150
 """Correlation time of the Ornstein-Uhlenbeck processes: slower than a spike, faster than a trial."""
 
 PREPARATION_DELAY_MS, PREPARATION_END_LEAD_MS = 80, 50
-"""Preparation starts this long after the target and ends this long before movement."""
+"""Start of preparation after the target, and its end before movement."""
 
 ROTATIONS = ((1.8, 0.22), (1.0, 0.35))
 """The two rotational planes: frequency in Hz and time constant of the decay in seconds."""
@@ -38,7 +38,7 @@ class SimulatedUnits:
         heldout: (N,) bool.
         weights: (N_BEHAVIORAL + N_PRIVATE, N) float32.
         log_base: (N,) float32, log of Hz.
-        max_rate_hz: the limit.
+        max_rate_hz: upper limit of the rates, Hz.
     """
 
     unit_id: np.ndarray
@@ -48,17 +48,21 @@ class SimulatedUnits:
     max_rate_hz: float
 
     def rates(self, latents: np.ndarray, units: slice = slice(None)) -> np.ndarray:
-        """Rates in Hz, (bins, units), of latents (bins, N_BEHAVIORAL + N_PRIVATE)."""
+        """Returns the rates (bins, units), in Hz, of latents (bins, N_BEHAVIORAL + N_PRIVATE)."""
         log_rate = latents @ self.weights[:, units] + self.log_base[units]
         return np.exp(np.minimum(log_rate, np.float32(np.log(self.max_rate_hz))))
 
 
 def draw_trial_latents(trials: Trials, rng: np.random.Generator) -> np.ndarray:
-    """All latents in bins of `PUBLISHED_BIN_MS`, trials laid end to end.
+    """Draws all latents in bins of `BIN_MS`, with concatenated trials.
 
-    Behavioural latents, all set by the kinematics of the single trial: a preparatory plane (2), two rotational planes
+    The behavioral latents depend on the kinematics of the single trial: a preparatory plane (2), two rotational planes
     released `LEAD_MS` before movement (4; Churchland et al., 2012), a condition-invariant trigger (1), the velocity
-    `LEAD_MS` later (2) and its magnitude (1). Each is evaluated at the centre of the bin.
+    `LEAD_MS` later (2) and its magnitude (1). Each is evaluated at the center of the bin.
+
+    Args:
+        trials: timing and kinematics.
+        rng: source of the draw of private latents.
 
     Returns:
         (bins, N_BEHAVIORAL + N_PRIVATE) float32, each with mean 0 and variance 1 over the observed windows.
@@ -73,7 +77,7 @@ def draw_trial_latents(trials: Trials, rng: np.random.Generator) -> np.ndarray:
 
 
 def in_observed_window(trials: Trials, trial: np.ndarray, start_ms: np.ndarray) -> np.ndarray:
-    """Whether a bin begins in the observed window of its trial; all arrays (bins,)."""
+    """Returns whether bins start in the observed window of their trial; all arrays are (bins,)."""
     from_onset_ms = start_ms - trials.onset_ms[trial]
     return (from_onset_ms >= WINDOW_MS[0]) & (from_onset_ms < WINDOW_MS[1])
 
@@ -81,7 +85,16 @@ def in_observed_window(trials: Trials, trial: np.ndarray, start_ms: np.ndarray) 
 def draw_units(
     simulation: NLBSimulation, trials: Trials, latents: np.ndarray, rng: np.random.Generator
 ) -> SimulatedUnits:
-    """Draws ids, held-out units and tuning; base rates give the wanted mean rate in the windows."""
+    """Draws ids, held-out units and tuning.
+
+    Base rates are set so that the mean rate in the observed windows is that of the simulation.
+
+    Args:
+        simulation: the parameters.
+        trials: timing of the trials.
+        latents: (bins, N_BEHAVIORAL + N_PRIVATE) of concatenated trials.
+        rng: source of the draw.
+    """
     n_units = simulation.n_units
     trial, start_ms, _ = trials.time_grid(BIN_MS)
     window_bins = np.flatnonzero(in_observed_window(trials, trial, start_ms))
@@ -138,7 +151,7 @@ def _behavioral_latents(trials: Trials, trial: np.ndarray, time_ms: np.ndarray) 
 
 
 def _private_latents(n_trials: int, trial: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Slow fluctuations that run on from trial to trial, and the constants."""
+    """Draws the slow fluctuations, continuous across trials, and the constant of each trial."""
     decay = np.exp(-BIN_MS / PRIVATE_TIME_CONSTANT_MS)
     filter_state = rng.standard_normal((1, N_PRIVATE - 1)) * decay
     noise = np.sqrt(1 - decay**2) * rng.standard_normal((len(trial), N_PRIVATE - 1))
@@ -147,18 +160,18 @@ def _private_latents(n_trials: int, trial: np.ndarray, rng: np.random.Generator)
 
 
 def _smooth_step(time_ms: np.ndarray, width_ms: float) -> np.ndarray:
-    """A smooth step from 0 to 1 at time 0."""
+    """Returns a smooth step from 0 to 1 at time 0."""
     return 0.5 * (1 + np.tanh(time_ms / (2 * width_ms)))
 
 
 def _normalize_drive(weights: np.ndarray, latents: np.ndarray) -> np.ndarray:
-    """Scales each unit's weights (latents, N) so that what they make of `latents` (rows, latents) has variance 1."""
+    """Scales the weights (latents, N) so that `latents @ weights` has variance 1, for latents (rows, latents)."""
     covariance = np.cov(latents, rowvar=False)
     return weights / np.sqrt(np.einsum("in,ij,jn->n", weights, covariance, weights))
 
 
 def _fit_log_rate_offset(simulation: NLBSimulation, log_rate: np.ndarray) -> float:
-    """What to add to the log rates (rows, N) so that the mean of the limited rates is the wanted one."""
+    """Returns the offset of the log rates (rows, N) for which the mean of the limited rates is `mean_rate_hz`."""
     offset = 0.0
     for _ in range(30):
         mean_rate = np.minimum(np.exp(log_rate + offset), simulation.max_rate_hz).mean()

@@ -1,4 +1,4 @@
-"""Delayed reaches: when things happen in each trial, and where the hand is."""
+"""Simulated delayed reaches: timing of the trials and kinematics of the hand."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,45 +9,45 @@ from scipy.signal import lfilter
 from blend_pl.data.nlb.simulation.parameters import BIN_MS, WINDOW_MS, NLBSimulation
 
 BEFORE_TARGET_MS = 450
-"""Recorded before the target appears, so that the window and a filter's margin are recorded after any delay."""
+"""Time recorded before the target appears, enough for the window and a filter's margin after any delay."""
 
 AFTER_ONSET_MS = 900
-"""Recorded from movement onset on, at least: window, forward stretch, decoding lag and margin."""
+"""Minimum time recorded after movement onset: window, forward period, decoding lag and margin."""
 
 TRIAL_GRID_MS = 100
-"""Trials start and end on this grid, as in MC_Maze, so that bins of 5, 10, 20 or 25 ms begin with the trial."""
+"""Grid of the starts and ends of trials, as in MC_Maze, so that bins of 5, 10, 20 or 25 ms start with the trial."""
 
 TEST_PERIOD_MS = 800
 """Distance between the windows of the test file, as in MC_Maze."""
 
 REACTION_TIME_S = (0.25, 0.06, 0.10, 0.45)
-"""Reaction time: mean, standard deviation and limits, seconds."""
+"""Reaction time: mean, standard deviation, minimum and maximum, s."""
 
 MAX_ONSET_ERROR_SD = 2.5
 MIN_ONSET_MS = 50
-"""The recorded onset errs by at most so many standard deviations, and never comes sooner than this after the go cue."""
+"""Maximum error of the recorded onset, in standard deviations, and minimum time from the go cue to the onset."""
 
 DURATION_S = 0.40
-"""Duration of a reach of the first distance, seconds."""
+"""Duration of a reach of the first distance, s."""
 
 DURATION_EXPONENT = 0.3
-"""Duration grows with this power of the distance: between constant duration (0) and constant speed (1)."""
+"""Exponent of the duration's dependence on distance: 0 is constant duration, 1 is constant speed."""
 
 REST_SPEED_MM_S = 3.0
 REST_TIME_CONSTANT_MS = 50
-"""Smooth velocity noise of the resting hand: standard deviation and memory. MC_Maze's hand rests at 2 to 4 mm/s."""
+"""Smooth velocity noise of the resting hand: standard deviation and time constant. It is 2 to 4 mm/s in MC_Maze."""
 
 START_POSITION_MM = (0.0, -30.0)
 START_POSITION_SD_MM = 3.0
-"""The hand starts near this point, with this scatter."""
+"""Mean and standard deviation of the hand's start position."""
 
 CURSOR_OFFSET_MM = (0.0, 30.0)
-"""Cursor minus hand."""
+"""Position of the cursor minus that of the hand."""
 
 
 @dataclass(frozen=True)
 class Trials:
-    """All trials, those of the train file first; each has its own time in ms from its start, all arrays (trials,).
+    """All trials, those of the train file first; all arrays are (trials,), times are in ms from the start of the trial.
 
     Attributes:
         split: "train", "val", "none" or "test".
@@ -58,9 +58,9 @@ class Trials:
         true_onset_ms: start of the movement.
         onset_ms: movement onset as recorded, around which windows are cut.
         length_ms: length of the trial, a multiple of `TRIAL_GRID_MS`.
-        file_offset_ms: what to add to get to the time of the file the trial is written to.
-        angle: direction to the end point, radians.
-        reach_mm: distance to the end point along the path.
+        file_offset_ms: start of the trial in the time of its file.
+        angle: direction of the end point, radians.
+        reach_mm: length of the path to the end point.
         duration_s: duration of the movement.
         curvature: angle by which the heading turns during the movement, radians.
     """
@@ -84,16 +84,16 @@ class Trials:
 
     @cached_property
     def is_test(self) -> np.ndarray:
-        """(trials,) bool: trials of the test file."""
+        """(trials,) bool, trials of the test file."""
         return self.split == "test"
 
     @cached_property
     def window_start_ms(self) -> np.ndarray:
-        """(trials,) start of the observed window."""
+        """(trials,) start of the observed window, ms."""
         return self.onset_ms + WINDOW_MS[0]
 
     def time_grid(self, step_ms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All trials cut into steps and laid end to end.
+        """Divides all trials into steps and concatenates them.
 
         Args:
             step_ms: length of a step, a divisor of `TRIAL_GRID_MS`.
@@ -109,7 +109,7 @@ class Trials:
 
 @dataclass(frozen=True)
 class HandKinematics:
-    """The hand at 1 kHz, all trials end to end.
+    """Kinematics of the hand at 1 kHz, with concatenated trials.
 
     Attributes:
         velocity: (samples, 2) mm/s.
@@ -125,10 +125,10 @@ class HandKinematics:
 
 
 def draw_trials(simulation: NLBSimulation, rng: np.random.Generator) -> Trials:
-    """Draws conditions, timing and kinematics of every trial and lays the trials out in their files.
+    """Draws conditions, timing and kinematics of every trial and places the trials in their files.
 
     Conditions are balanced within each split. Trials of the train file follow one another with gaps of 100 to 300 ms;
-    test trials have their observed windows on a grid of 800 ms: the file holds 0 to 0.7 s, 0.8 to 1.5 s and so on.
+    test trials have their observed windows on a grid of 800 ms: the file contains 0 to 0.7 s, 0.8 to 1.5 s and so on.
     """
     n_train_file_trials = {"train": simulation.n_train, "val": simulation.n_val, "none": simulation.n_none}
     split = np.concatenate(
@@ -153,7 +153,7 @@ def draw_trials(simulation: NLBSimulation, rng: np.random.Generator) -> Trials:
         rng.standard_normal(n_trials), -MAX_ONSET_ERROR_SD, MAX_ONSET_ERROR_SD
     )
     onset = np.maximum(true_onset + _round_to_ms(onset_error), go_cue + MIN_ONSET_MS)
-    # The windows of the test file lie on its grid, so the bins of these trials must begin with the window.
+    # The windows of the test file are on its grid, so the bins of these trials must start with the window.
     onset = np.where(is_test, -(-onset // BIN_MS) * BIN_MS, onset)
     length = -(-(onset + AFTER_ONSET_MS) // TRIAL_GRID_MS) * TRIAL_GRID_MS
     period = length + rng.integers(1, 4, n_trials) * TRIAL_GRID_MS
@@ -180,15 +180,15 @@ def draw_trials(simulation: NLBSimulation, rng: np.random.Generator) -> Trials:
 
 
 def reach_velocity(trials: Trials, trial: np.ndarray, time_ms: np.ndarray) -> np.ndarray:
-    """The velocity of a reach without noise: a minimum-jerk speed profile (Flash and Hogan, 1985) whose heading turns.
+    """Returns the noiseless velocity of reaches, with minimum-jerk speed (Flash and Hogan, 1985) and a turning heading.
 
     Args:
         trials: kinematics.
-        trial: (times,) trial of each time.
-        time_ms: (times,) time in the trial; any real number.
+        trial: (times,) index of the trial of each time.
+        time_ms: (times,) time in the trial, not necessarily on a grid.
 
     Returns:
-        (times, 2) mm/s; 0 outside the movement.
+        (times, 2) velocity, mm/s; 0 outside the movement.
     """
     duration = trials.duration_s[trial]
     progress = np.clip((time_ms - trials.true_onset_ms[trial]) / 1000 / duration, 0, 1)
@@ -198,7 +198,7 @@ def reach_velocity(trials: Trials, trial: np.ndarray, time_ms: np.ndarray) -> np
 
 
 def draw_hand(trials: Trials, rng: np.random.Generator) -> HandKinematics:
-    """The hand's velocity with resting noise, and the positions it leads to."""
+    """Draws the velocity of the hand, with resting noise, and integrates it to positions."""
     trial, time_ms, first_sample = trials.time_grid(1)
     velocity = reach_velocity(trials, trial, time_ms) + _smooth_noise(rng, len(trial))
     displacement = np.cumsum(velocity, axis=0) / 1000
@@ -214,7 +214,7 @@ def _round_to_ms(seconds: np.ndarray) -> np.ndarray:
 
 
 def _smooth_noise(rng: np.random.Generator, n_samples: int) -> np.ndarray:
-    """(n, 2) mm/s: white noise through two equal first-order low-pass filters."""
+    """Draws (n_samples, 2) noise, mm/s: white noise through two equal first-order low-pass filters."""
     decay = np.exp(-1 / REST_TIME_CONSTANT_MS)
     response_power = (1 - decay**2) ** 3 / (1 + decay**2)
     noise = lfilter([1.0], [1.0, -2 * decay, decay**2], rng.standard_normal((n_samples, 2)), axis=0)

@@ -1,4 +1,4 @@
-"""When simulated units fire, in the times of the train and the test file."""
+"""Simulated spikes in the times of the train and the test file."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from blend_pl.data.nlb.simulation.population import SimulatedUnits
 from blend_pl.data.nlb.simulation.reach import Trials
 
 SAMPLES_PER_MS = 30
-"""Spike times lie on a clock of 30 kHz and are stored to the microsecond, as in MC_Maze."""
+"""Samples of the 30 kHz clock per ms; spike times are rounded to the microsecond, as in MC_Maze."""
 
 _SAMPLES_PER_BIN = BIN_MS * SAMPLES_PER_MS
 _OBSERVED_BINS = (WINDOW_MS[1] - WINDOW_MS[0]) // BIN_MS
@@ -22,8 +22,8 @@ class SimulatedSpikes:
     """Spikes of all units, in the order of the population.
 
     Attributes:
-        train_times: for each unit its sorted times in the train file, seconds.
-        test_times: for each unit its sorted times in the observed windows of the test file, seconds.
+        train_times: sorted spike times of each unit in the train file, s.
+        test_times: sorted spike times of each unit in the observed windows of the test file, s.
         test_counts: (test trials, observed and forward bins of 5 ms, N) uint8.
     """
 
@@ -38,9 +38,9 @@ def simulate_spikes(
     """Draws the spikes of all trials, unit by unit.
 
     Args:
-        trials: timing.
-        units: tuning.
-        latents: (bins, latents) of all trials end to end.
+        trials: timing of the trials.
+        units: tuning of the units.
+        latents: (bins, latents) of concatenated trials.
         rng: source of the draws.
     """
     trial, _, first_bin = trials.time_grid(BIN_MS)
@@ -68,16 +68,16 @@ def simulate_spikes(
 
 
 def draw_spikes(rates_hz: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One unit's spikes: a Poisson process of piecewise constant rate, without refractory period.
+    """Draws the spikes of one unit: a Poisson process of piecewise constant rate, without a refractory period.
 
-    So a unit may fire twice within a millisecond, as a Poisson likelihood assumes (a recorded unit does not).
+    Unlike a recorded unit, a simulated one can fire twice within a millisecond, as a Poisson likelihood assumes.
 
     Args:
-        rates_hz: (bins,) rate in each bin of `PUBLISHED_BIN_MS`.
+        rates_hz: (bins,) rate in each bin of `BIN_MS`.
         rng: source of the draw.
 
     Returns:
-        (spikes,) int64, not decreasing: samples of the 30 kHz clock since the first bin's start.
+        (spikes,) int64 in increasing order: samples of the 30 kHz clock from the start of the first bin.
     """
     cumulative_count = np.concatenate([[0.0], np.cumsum(rates_hz, dtype=np.float64) * (BIN_MS / 1000)])
     spike_counts = np.sort(rng.random(rng.poisson(cumulative_count[-1]))) * cumulative_count[-1]
