@@ -24,9 +24,9 @@ def main() -> int:
         goes_on = options.get("--resume") == "true" and (run / LAST).exists()
         return fit(arguments, str(run / LAST) if goes_on else "new", output, run)
     # What `many` does for all points, with the arguments of each as it would hand them to `fit`.
-    assert (sys.argv[1], sys.argv[2]) == ("many", "x.yaml")
+    assert (sys.argv[1], sys.argv[2]) == ("multirun", "x.yaml")
     assert json.loads(arguments["fit_args"]) == ["--config", "x.yaml"]
-    points = json.loads(arguments["points"])
+    points = json.loads(arguments["overrides"])
     return max(fit(point, f"{len(points)}-together", output, Path(point["run_dir"])) for point in points)
 
 

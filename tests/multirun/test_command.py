@@ -144,7 +144,7 @@ def test_all_have_stopped_and_the_command_is_ended(data: str, tmp_path: Path, mo
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("setting", "is_stackable"),
+    ("setting", "stackable"),
     [
         ("--model.optimizer.lr=0.1", True),
         ("--trainer.gradient_clip_val=1.0", True),
@@ -190,7 +190,11 @@ def test_seeds_are_the_experiments_own(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_other_architectures_train_one_after_another(data: str, tmp_path: Path, capsys: Any) -> None:
     runs = many(
-        "simulated_baseline", tmp_path, [{"model.backbone.layers": 1}, {"model.backbone.layers": 2}], *EXACT, data
+        "simulated_baseline",
+        tmp_path,
+        [{"model.backbone.num_layers": 1}, {"model.backbone.num_layers": 2}],
+        *EXACT,
+        data,
     )
     assert len(runs) == 2
     assert all(Results.read(run_dir).cost.members is None for run_dir in runs.values())
@@ -253,7 +257,7 @@ def test_an_ended_command_goes_on(data: str, tmp_path: Path, monkeypatch: pytest
 
     class Ended(training.LastCheckpoint):
         def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-            self._asked = trainer.current_epoch == 1
+            self._stop_requested = trainer.current_epoch == 1
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "LastCheckpoint", Ended)
