@@ -1,7 +1,7 @@
 """What a parameter of a sweep is drawn from: W&B's distributions, drawn by Optuna.
 
-Every distribution of https://docs.wandb.ai/guides/sweeps/sweep-config-keys is known but nested parameters. Drawing
-twice for one trial gives the same value: a trial that was killed keeps its parameters.
+The supported ones of https://docs.wandb.ai/guides/sweeps/sweep-config-keys are in `DISTRIBUTIONS`; the others are refused.
+Drawing twice for one trial gives the same value: a trial that was killed keeps its parameters.
 """
 
 import json
@@ -11,12 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy.special import betaincinv, ndtri
-
 from blend_pl.errors import ConfigError
-
-TAIL_PROBABILITY = 1e-4
-"""Share of an unbounded distribution that is left out at either end."""
 
 
 class Distribution(ABC):
@@ -88,18 +83,6 @@ class QUniform(Distribution):
         return range(self.low, self.high + 1)
 
 
-@dataclass(frozen=True)
-class InverseCDF(Distribution):
-    """Any other distribution, by its quantile function; rounded to multiples of `step` where there is one."""
-
-    quantile: Callable[[float], Any]
-    step: float | None = None
-
-    def draw(self, name: str, trial: Any) -> Any:
-        value = self.quantile(trial.suggest_float(name, TAIL_PROBABILITY, 1 - TAIL_PROBABILITY))
-        return value if self.step is None else _multiply(round(value / self.step), self.step)
-
-
 def _multiply(number: int, step: float) -> float:
     # Without the noise of binary fractions: 3 * 0.1 is 0.3.
     return float(f"{number * step:.12g}")
@@ -120,10 +103,11 @@ def parse_distribution(name: str, entry: Any) -> Distribution:
     kind = entry.get("distribution") or _infer_kind(name, entry)
     if kind not in DISTRIBUTIONS:
         raise ConfigError(
-            f"parameter {name} has the unknown distribution {kind!r}; take one of {', '.join(DISTRIBUTIONS)}"
+            f"parameter {name} has the distribution {kind!r}, which `sweep` does not support; "
+            f"use one of {', '.join(DISTRIBUTIONS)}"
         )
-    factory, required, optional = DISTRIBUTIONS[kind]
-    unknown = sorted(set(entry) - {"distribution", *required, *optional})
+    factory, required = DISTRIBUTIONS[kind]
+    unknown = sorted(set(entry) - {"distribution", *required})
     if unknown:
         raise ConfigError(f"parameter {name} ({kind}) does not take {', '.join(unknown)}; remove what is too much")
     missing = [key for key in required if key not in entry]
@@ -153,28 +137,14 @@ def _constant(value: Any) -> Distribution:
     return _categorical([value])
 
 
-def _categorical(values: Sequence[Any], probabilities: Sequence[float] | None = None) -> Distribution:
+def _categorical(values: Sequence[Any]) -> Distribution:
     if not isinstance(values, list) or not values:
         raise ValueError("`values` is a list of at least one")
     if any(value is None for value in values):
         raise ValueError('a null reaches the program as the text None; write the string "null"')
     if len({json.dumps(value) for value in values}) < len(values):
         raise ValueError("a value is there twice")
-    if probabilities is None:
-        return Categorical(tuple(values))
-    if len(probabilities) != len(values) or min(probabilities) < 0 or not math.isclose(sum(probabilities), 1):
-        raise ValueError("`probabilities` are one for each value, and together 1")
-
-    def quantile(level: float) -> Any:
-        value_probabilities = iter(zip(values, probabilities, strict=True))
-        cumulative = 0.0
-        for value, probability in value_probabilities:
-            cumulative += probability
-            if level < cumulative:
-                return value
-        return values[-1]
-
-    return InverseCDF(quantile)
+    return Categorical(tuple(values))
 
 
 def _int_uniform(min: int, max: int) -> Distribution:
@@ -204,64 +174,18 @@ def _q_uniform(min: float, max: float, q: float, log: bool = False) -> Distribut
     return QUniform(low, high, float(q), log)
 
 
-def _normal(mu: float = 0.0, sigma: float = 1.0, q: float | None = None) -> Distribution:
-    _require_positive(sigma=sigma, q=q)
-    return InverseCDF(lambda level: float(mu + sigma * ndtri(level)), q)
-
-
-def _log_normal(mu: float = 0.0, sigma: float = 1.0, q: float | None = None) -> Distribution:
-    _require_positive(sigma=sigma, q=q)
-    return InverseCDF(lambda level: float(math.exp(mu + sigma * ndtri(level))), q)
-
-
-def _beta(a: float, b: float, q: float | None = None) -> Distribution:
-    _require_positive(a=a, b=b, q=q)
-    return InverseCDF(lambda level: float(betaincinv(a, b, level)), q)
-
-
-def _require_positive(**numbers: float | None) -> None:
-    for name, number in numbers.items():
-        if number is not None and not float(number) > 0:
-            raise ValueError(f"{name} is above 0, not {number}")
-
-
-def _with_exponent_bounds(factory: Callable[..., Distribution], sign: int = 1) -> Callable[..., Distribution]:
-    """The same between powers of e, as W&B gives the bounds of its older distributions."""
-
-    def exponent_factory(min: float, max: float, q: float | None = None) -> Distribution:
-        low, high = sorted((math.exp(sign * min), math.exp(sign * max)))
-        return factory(low, high, log=True) if q is None else factory(low, high, q, log=True)
-
-    return exponent_factory
-
-
 def _with_log_scale(factory: Callable[..., Distribution]) -> Callable[..., Distribution]:
     return lambda **numbers: factory(**numbers, log=True)
 
 
 BOUNDS, BOUNDS_AND_STEP = ("min", "max"), ("min", "max", "q")
-MU_AND_SIGMA = ("mu", "sigma")
-DISTRIBUTIONS: dict[str, tuple[Callable[..., Distribution], tuple[str, ...], tuple[str, ...]]] = {
-    "constant": (_constant, ("value",), ()),
-    "categorical": (_categorical, ("values",), ("probabilities",)),
-    "categorical_w_probabilities": (_categorical, ("values", "probabilities"), ()),
-    "int_uniform": (_int_uniform, BOUNDS, ()),
-    "uniform": (_uniform, BOUNDS, ()),
-    "q_uniform": (_q_uniform, BOUNDS_AND_STEP, ()),
-    "log_uniform": (_with_exponent_bounds(_uniform), BOUNDS, ()),
-    "log_uniform_values": (_with_log_scale(_uniform), BOUNDS, ()),
-    "q_log_uniform": (_with_exponent_bounds(_q_uniform), BOUNDS_AND_STEP, ()),
-    "q_log_uniform_values": (_with_log_scale(_q_uniform), BOUNDS_AND_STEP, ()),
-    "inv_log_uniform": (_with_exponent_bounds(_uniform, sign=-1), BOUNDS, ()),
-    "inv_log_uniform_values": (_with_log_scale(_uniform), BOUNDS, ()),
-    "normal": (_normal, (), MU_AND_SIGMA),
-    "q_normal": (_normal, ("q",), MU_AND_SIGMA),
-    "log_normal": (_log_normal, (), MU_AND_SIGMA),
-    "q_log_normal": (_log_normal, ("q",), MU_AND_SIGMA),
-    "beta": (_beta, ("a", "b"), ()),
-    "q_beta": (_beta, ("a", "b", "q"), ()),
+DISTRIBUTIONS: dict[str, tuple[Callable[..., Distribution], tuple[str, ...]]] = {
+    "constant": (_constant, ("value",)),
+    "categorical": (_categorical, ("values",)),
+    "int_uniform": (_int_uniform, BOUNDS),
+    "uniform": (_uniform, BOUNDS),
+    "q_uniform": (_q_uniform, BOUNDS_AND_STEP),
+    "log_uniform_values": (_with_log_scale(_uniform), BOUNDS),
+    "q_log_uniform_values": (_with_log_scale(_q_uniform), BOUNDS_AND_STEP),
 }
-"""Of each distribution of W&B: what makes it, the keys that it needs, and those that it may have.
-
-The logarithm of an inverse is uniform where that of the number is: `inv_log_uniform_values` is `log_uniform_values`.
-"""
+"""For each supported distribution of W&B, its constructor and the keys that it needs."""

@@ -161,9 +161,8 @@ def _draw_parallel_plot(journal: Journal, complete: list[Any], notes: list[str])
 
 def _axis_positions(values: list[Any], distribution: Distribution) -> tuple[list[float], list[tuple[float, str]]]:
     """Heights between 0 and 1, and what is written at which: choices in the file's order, numbers by their size."""
-    numbers = all(isinstance(value, int | float) for value in values)
-    if isinstance(distribution, Categorical) or not numbers:
-        choices = distribution.values if isinstance(distribution, Categorical) else sorted(values, key=str)
+    if isinstance(distribution, Categorical):
+        choices = distribution.values
         present = [
             choice for number, choice in enumerate(choices) if choice in values and choice not in choices[:number]
         ]

@@ -78,7 +78,7 @@ def wait_until(happened: Any, seconds: float = 20.0) -> None:
 
 
 def test_a_sweep_finds_the_best_and_reports_on_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    more = {"n": {"values": [3, 1]}, "w": {"values": ["u", "v"], "probabilities": [0.5, 0.5]}, "c": {"value": True}}
+    more = {"n": {"values": [3, 1]}, "w": {"values": ["u", "v"]}, "c": {"value": True}}
     file = write(folder / "s.yaml", method="bayes", parameters={**SWEEP["parameters"], **more})
     sweep(str(file), trials=6, workers=2)
     done = trials(folder)
