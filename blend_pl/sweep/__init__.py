@@ -1,4 +1,4 @@
-"""Sweeps over settings without an account: W&B's sweep files, drawn by Optuna, run by as many machines as there are."""
+"""Hyperparameter sweeps without a W&B account: W&B sweep files, sampled by Optuna, shared by any number of machines."""
 
 from blend_pl.sweep.command import sweep
 

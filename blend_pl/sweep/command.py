@@ -1,4 +1,4 @@
-"""`python -m blend_pl sweep FILE`."""
+"""Command `sweep`: runs the trials of a sweep file in worker processes."""
 
 import signal
 from collections.abc import Sequence
@@ -20,30 +20,33 @@ from blend_pl.utils.signals import TERMINATION_SIGNALS, handle_signals
 
 SWEEPS = "sweeps"
 MAX_CONSECUTIVE_FAILURES = 3
-"""So many failures without a success between them end a command."""
+"""Number of consecutive failed trials after which the command ends."""
 LOG_TAIL_LINES = 20
 
 
 def sweep(file: str, trials: int = 20, workers: int = 1, max_parallel: int = 1, output: str = "runs") -> None:
-    """Runs a W&B sweep file without an account: draws settings, trains with each, and reports which were best.
+    """Runs a W&B sweep file without an account: draws settings, trains with each, and reports the best ones.
 
-    Any number of these commands, also on other machines that share the disk, work on one sweep together; one that was
-    killed is started again and loses nothing, and tries again what had failed.
+    Several commands, also on machines that share a disk, can work on one sweep at the same time. A restarted command
+    resumes interrupted trials and retries failed ones.
 
     Args:
         file: sweep file, as in experiments/sweeps.
-        trials: how many trials the sweep shall have, over all commands and restarts.
-        workers: how many processes this command runs at a time; several share the GPUs.
-        max_parallel: how many trials a process has, which on a GPU train at once where their settings allow; see `many`.
-        output: folder of all runs; the sweep's own is sweeps/NAME inside.
+        trials: number of trials of the sweep, over all commands and restarts.
+        workers: number of processes that this command runs at a time; the GPUs are divided among them.
+        max_parallel: number of trials per process. On a GPU they train at once where their settings allow it; see
+            `multirun`.
+        output: folder of all runs; the sweep's folder is sweeps/NAME inside it.
 
     Raises:
-        ConfigError: the file is no sweep, Optuna is missing, or several trials failed in a row.
+        ConfigError: the file is not a valid sweep, Optuna is missing, or several trials failed in a row.
         DataError: the folder cannot be written.
-        Stopped: it or one of its trials was told to end, or a trial was killed.
+        TrainingInterrupted: a signal ended the command or one of its trials.
     """
     if min(trials, workers, max_parallel) < 1:
-        raise ConfigError(f"--trials {trials} --workers {workers} --max_parallel {max_parallel}: all are at least 1")
+        raise ConfigError(
+            f"--trials {trials} --workers {workers} --max_parallel {max_parallel}: each must be at least 1"
+        )
     sweep_file = read_sweep(Path(file))
     journal = Journal(Path(output) / SWEEPS / sweep_file.name, sweep_file)
     worker_pool = WorkerPool(journal, trials, max_parallel, Path(output))
@@ -57,25 +60,25 @@ def sweep(file: str, trials: int = 20, workers: int = 1, max_parallel: int = 1, 
     write_summary(journal)
     if worker_pool.failed_log:
         raise ConfigError(
-            f"{MAX_CONSECUTIVE_FAILURES} trials in a row failed, see {worker_pool.failed_log}; mend the cause and start the same command again, "
-            f"or mend the sweep and remove {journal.folder}"
+            f"{MAX_CONSECUTIVE_FAILURES} trials in a row failed, see {worker_pool.failed_log}; fix the cause and run "
+            f"the same command again, or fix the sweep file and delete {journal.folder}"
         )
     if worker_pool.stop.is_set():
-        raise TrainingInterrupted("the sweep was ended by a signal; the same command goes on where it was")
+        raise TrainingInterrupted("a signal ended the sweep; run the same command again to resume it")
 
 
 class WorkerPool:
-    """Workers of one process.
+    """The workers of one command; each runs trials in child processes.
 
     Args:
-        journal: the sweep.
-        n_trials: how many trials it shall have.
-        max_parallel: how many of them a process has.
+        journal: journal of the sweep.
+        n_trials: number of trials of the sweep.
+        max_parallel: number of trials per child process.
         output: folder of all runs.
 
     Attributes:
-        stop: set when all shall end.
-        failed_log: the log of the last trial that failed, if as many before it did as end the command.
+        stop: event that ends all workers.
+        failed_log: log of the trial with which `MAX_CONSECUTIVE_FAILURES` was reached; None before.
     """
 
     def __init__(self, journal: Journal, n_trials: int, max_parallel: int, output: Path) -> None:
@@ -86,14 +89,14 @@ class WorkerPool:
         self.consecutive_failures = 0
 
     def run_worker(self, environment: dict[str, str]) -> None:
-        """Runs trials until none is left to run, here or elsewhere."""
+        """Runs trials until none is left to claim and none is running, here or on other machines."""
         try:
             while not self.stop.is_set():
                 claims = [*islice(iter(lambda: self.journal.claim(self.n_trials), None), self.max_parallel)]
                 if claims:
                     self._run_claims(claims, environment)
                 elif self.journal.has_pending():
-                    # Its owner may yet be lost.
+                    # A trial that runs elsewhere may be abandoned and has to be taken over then.
                     self.stop.wait(HEARTBEAT_S)
                 else:
                     return
@@ -129,7 +132,7 @@ class WorkerPool:
 
 
 def _worker_environment(worker_index: int, n_workers: int) -> dict[str, str]:
-    """The variables of a worker's processes: where there are several workers, each has one GPU."""
+    """Returns the environment of a worker's processes; with several workers, each sees one GPU."""
     import torch
 
     environment = clean_environment()

@@ -1,7 +1,7 @@
-"""What a parameter of a sweep is drawn from: W&B's distributions, drawn by Optuna.
+"""Distributions of sweep parameters: W&B's definitions, sampled by Optuna.
 
-The supported ones of https://docs.wandb.ai/guides/sweeps/sweep-config-keys are in `DISTRIBUTIONS`; the others are refused.
-Drawing twice for one trial gives the same value: a trial that was killed keeps its parameters.
+`DISTRIBUTIONS` lists the supported ones of https://docs.wandb.ai/guides/sweeps/sweep-config-keys; all others raise.
+Drawing twice for one trial returns the same value, so a restarted trial keeps its parameters.
 """
 
 import json
@@ -15,20 +15,20 @@ from blend_pl.errors import ConfigError
 
 
 class Distribution(ABC):
-    """Base class of what parameters are drawn from."""
+    """Base class of the distributions."""
 
     @abstractmethod
     def draw(self, name: str, trial: Any) -> Any:
-        """The value of this parameter in an `optuna.Trial`."""
+        """Returns the value of parameter `name` in an `optuna.Trial`."""
 
     def grid_values(self) -> Sequence[Any] | None:
-        """What Optuna is told to draw, once for each value; None for a distribution that is no grid."""
+        """Returns the values of a grid search, as Optuna stores them; None for a continuous distribution."""
         return None
 
 
 @dataclass(frozen=True)
 class Categorical(Distribution):
-    """One of several values, with equal chances; they may be of any type, and Optuna sees them as JSON."""
+    """One of several values of any type, with equal probabilities. Optuna stores them as JSON."""
 
     values: tuple[Any, ...]
 
@@ -43,7 +43,7 @@ class Categorical(Distribution):
 
 @dataclass(frozen=True)
 class IntUniform(Distribution):
-    """A whole number from `low` to `high`."""
+    """An integer from `low` to `high`, both included."""
 
     low: int
     high: int
@@ -57,7 +57,7 @@ class IntUniform(Distribution):
 
 @dataclass(frozen=True)
 class Uniform(Distribution):
-    """A number from `low` to `high`, uniform itself or in its logarithm."""
+    """A float from `low` to `high`, uniform or, with `log`, uniform in its logarithm."""
 
     low: float
     high: float
@@ -69,7 +69,7 @@ class Uniform(Distribution):
 
 @dataclass(frozen=True)
 class QUniform(Distribution):
-    """A multiple of `step` from `low` to `high` times it, uniform itself or in its logarithm; a float, as in W&B."""
+    """An integer from `low` to `high` times `step`; a float, as in W&B. With `log`, the integer is log-uniform."""
 
     low: int
     high: int
@@ -77,26 +77,23 @@ class QUniform(Distribution):
     log: bool = False
 
     def draw(self, name: str, trial: Any) -> float:
-        return _multiply(trial.suggest_int(name, self.low, self.high, log=self.log), self.step)
+        multiple = trial.suggest_int(name, self.low, self.high, log=self.log)
+        # Rounded to 12 digits, so that 3 * 0.1 is 0.3.
+        return float(f"{multiple * self.step:.12g}")
 
     def grid_values(self) -> Sequence[int]:
         return range(self.low, self.high + 1)
 
 
-def _multiply(number: int, step: float) -> float:
-    # Without the noise of binary fractions: 3 * 0.1 is 0.3.
-    return float(f"{number * step:.12g}")
-
-
 def parse_distribution(name: str, entry: Any) -> Distribution:
-    """What an entry of a sweep's `parameters` stands for.
+    """Parses one entry of `parameters` in a sweep file.
 
     Args:
-        name: the parameter.
-        entry: the mapping that the file holds for it.
+        name: name of the parameter.
+        entry: value of the entry in the file.
 
     Raises:
-        ConfigError: the entry is none that W&B knows, or cannot be drawn from.
+        ConfigError: the entry is no supported distribution, or its numbers are invalid.
     """
     if not isinstance(entry, Mapping):
         raise ConfigError(f"parameter {name} is {entry!r}; write `value: ...`, `values: [...]` or a distribution")
@@ -109,17 +106,20 @@ def parse_distribution(name: str, entry: Any) -> Distribution:
     factory, required = DISTRIBUTIONS[kind]
     unknown = sorted(set(entry) - {"distribution", *required})
     if unknown:
-        raise ConfigError(f"parameter {name} ({kind}) does not take {', '.join(unknown)}; remove what is too much")
+        raise ConfigError(f"parameter {name} ({kind}) does not take {', '.join(unknown)}; remove it")
     missing = [key for key in required if key not in entry]
     if missing:
-        raise ConfigError(f"parameter {name} ({kind}) lacks {', '.join(missing)}")
+        raise ConfigError(f"parameter {name} ({kind}) lacks {', '.join(missing)}; add it")
     for key, number in entry.items():
         if isinstance(number, str) and key != "distribution" and "value" not in key:
-            raise ConfigError(f"{key} of parameter {name} is the text {number!r}; YAML wants 1e-3 written as 1.0e-3")
+            raise ConfigError(
+                f"{key} of parameter {name} is the string {number!r}; use a number (YAML reads 1e-3 as a string, "
+                "write 1.0e-3)"
+            )
     try:
-        return factory(**{key: entry[key] for key in entry if key != "distribution"})
+        return factory(**{key: entry[key] for key in required})
     except (ValueError, TypeError, OverflowError, ZeroDivisionError) as error:
-        raise ConfigError(f"parameter {name} ({kind}) cannot be drawn: {error}") from error
+        raise ConfigError(f"parameter {name} ({kind}) is invalid: {error}") from error
 
 
 def _infer_kind(name: str, entry: Mapping[str, Any]) -> str:
@@ -139,38 +139,37 @@ def _constant(value: Any) -> Distribution:
 
 def _categorical(values: Sequence[Any]) -> Distribution:
     if not isinstance(values, list) or not values:
-        raise ValueError("`values` is a list of at least one")
+        raise ValueError("`values` must be a list of at least one value")
     if any(value is None for value in values):
         raise ValueError('a null reaches the program as the text None; write the string "null"')
     if len({json.dumps(value) for value in values}) < len(values):
-        raise ValueError("a value is there twice")
+        raise ValueError("`values` contains a value twice")
     return Categorical(tuple(values))
 
 
 def _int_uniform(min: int, max: int) -> Distribution:
     if int(min) != min or int(max) != max or min > max:
-        raise ValueError("min and max are whole numbers, in this order")
+        raise ValueError(f"min and max must be integers with min <= max, not {min!r} and {max!r}")
     return IntUniform(int(min), int(max))
 
 
-def _uniform(min: float, max: float, log: bool = False) -> Distribution:
+def _uniform(min: float, max: float, log: bool = False) -> Uniform:
     low, high = float(min), float(max)
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-        raise ValueError(f"min and max are numbers, in this order, not {min!r} and {max!r}")
+        raise ValueError(f"min and max must be finite with min <= max, not {min!r} and {max!r}")
     if log and low <= 0:
-        raise ValueError("the smallest value of a logarithmic distribution is above 0")
+        raise ValueError("min of a logarithmic distribution must be above 0")
     return Uniform(low, high, log)
 
 
 def _q_uniform(min: float, max: float, q: float, log: bool = False) -> Distribution:
     bounds = _uniform(min, max, log)
-    assert isinstance(bounds, Uniform)
     if q <= 0:
-        raise ValueError("q is above 0")
-    # A bound that is a multiple but for the noise of binary fractions belongs to them.
+        raise ValueError("q must be above 0")
+    # The tolerance includes bounds that are multiples of q up to floating-point error.
     low, high = math.ceil(bounds.low / q - 1e-9), math.floor(bounds.high / q + 1e-9)
     if low > high:
-        raise ValueError(f"no multiple of {q} lies between {min} and {max}")
+        raise ValueError(f"there is no multiple of {q} between {min} and {max}")
     return QUniform(low, high, float(q), log)
 
 
@@ -188,4 +187,4 @@ DISTRIBUTIONS: dict[str, tuple[Callable[..., Distribution], tuple[str, ...]]] = 
     "log_uniform_values": (_with_log_scale(_uniform), BOUNDS),
     "q_log_uniform_values": (_with_log_scale(_q_uniform), BOUNDS_AND_STEP),
 }
-"""For each supported distribution of W&B, its constructor and the keys that it needs."""
+"""Constructor and keys of each supported distribution of W&B."""

@@ -1,4 +1,4 @@
-"""The journal of a sweep: which trials there are, who runs them, what came out."""
+"""Journal of a sweep: its trials, their owners and their scores."""
 
 import os
 import warnings
@@ -21,11 +21,11 @@ STUDY = "sweep"
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial that is the holder's to run.
+    """A trial that this process has claimed.
 
     Attributes:
-        number: of the trial, from 0.
-        values: its parameters.
+        number: number of the trial, from 0.
+        values: values of its parameters.
         trial: the `optuna.Trial`.
     """
 
@@ -35,21 +35,21 @@ class Claim:
 
 
 class Journal:
-    """Trials of a sweep in a file that threads, processes and machines on a shared disk may use together.
+    """Trials of a sweep in an Optuna journal file, shared by threads, processes and machines with a common disk.
 
-    A trial is made, or taken over from an owner who is gone, under a lock: nobody runs one that another runs. It keeps
-    its number, its parameters and its folder, whoever runs it. One that has failed is nobody's and is tried again, once
-    by each later journal of the folder, so that no moment's trouble costs a sweep its trials.
+    Claims are made under a lock, so that every trial has one owner. An abandoned trial is claimed by another process
+    and keeps its number, parameters and folder. A failed trial has no owner; each later `Journal` of the folder
+    retries it once, so that a temporary fault does not cost a sweep its trials.
 
-    Locks are files that are made exclusively, which network disks can do (NFS from version 3), unlike locks on files;
-    one that was left behind by a kill lapses after 30 s.
+    Locks are exclusively created files, which network disks support (NFS from version 3), unlike file locks; one left
+    by a killed process expires after 30 s.
 
     Args:
-        folder: of the sweep; made if missing.
-        sweep: what is drawn. The folder's own sweep must be the same.
+        folder: folder of the sweep; created if missing.
+        sweep: the sweep; the folder must not contain another one.
 
     Raises:
-        ConfigError: Optuna is not installed, or the folder holds another sweep.
+        ConfigError: Optuna is not installed, or the folder contains another sweep.
         DataError: the folder cannot be written.
     """
 
@@ -82,33 +82,36 @@ class Journal:
             raise write_error(folder, error) from error
         if stored_identity is not None and stored_identity != sweep.identity:
             raise ConfigError(
-                f"{folder} holds trials of another {sweep.name}, for the file has changed since; choose another "
-                "--output, or another name for the file"
+                f"{folder} contains trials of another {sweep.name}: the file or the version of blend_pl has changed "
+                "since; use another --output, or rename the file"
             )
         self.initial_failure_counts = {
             trial.number: len(self.failure_reasons(trial)) for trial in self.trials() if self.is_failed(trial)
         }
 
     def trials(self) -> list[Any]:
-        """All trials, as `optuna.trial.FrozenTrial`."""
+        """Returns all trials, as `optuna.trial.FrozenTrial`."""
         return self.study.get_trials(deepcopy=False)
 
     def trial_dir(self, number: int) -> Path:
-        """The folder of a trial."""
+        """Returns the folder of a trial."""
         return self.folder / f"trial-{number:04d}"
 
     def heartbeat_file(self, number: int) -> Path:
-        """The file that is touched as long as a trial runs."""
+        """Returns the file that is touched while a trial runs."""
         return self.trial_dir(number) / ".alive"
 
     def claim(self, n_trials: int) -> Claim | None:
-        """The next trial for this process.
+        """Claims the next trial for this process.
 
-        That is one whose owner is gone; else a new one if fewer than `n_trials` are there; else one that had failed when
-        this journal was opened.
+        In this order: an abandoned trial, a new trial if there are fewer than `n_trials`, a trial that had
+        failed before this journal was opened.
+
+        Args:
+            n_trials: number of trials of the sweep.
 
         Returns:
-            The trial, or None if there is none now; see `open`.
+            The claim; None if there is no trial to claim now, see `has_pending`.
         """
         import optuna
 
@@ -120,7 +123,7 @@ class Journal:
                 if trial is None:
                     return None
             self.study.sampler = self._make_sampler(len(trials) if trial is None else trial.number)
-            # Asked again, Optuna draws for a trial what it has drawn before.
+            # For an existing trial Optuna returns the stored values.
             optuna_trial = self.study.ask() if trial is None else optuna.trial.Trial(self.study, trial._trial_id)
             values = self.sweep.draw(optuna_trial)
             self.trial_dir(optuna_trial.number).mkdir(exist_ok=True)
@@ -136,19 +139,19 @@ class Journal:
         return owners is None or self.heartbeat_monitor.is_stale(owners, self.heartbeat_file(trial.number))
 
     def _next_retry(self, trials: list[Any]) -> Any:
-        """The trial that failed least often of those that this journal may try again; None if there is none."""
+        """Returns the trial with the fewest failures that this journal may retry; None if there is none."""
         retryable = [
             trial
             for trial in trials
             if self.is_failed(trial)
             and self.initial_failure_counts.get(trial.number) == len(self.failure_reasons(trial))
-            # A finished run would only be read once more.
+            # Results without the metric do not change on a retry.
             and not (self.trial_dir(trial.number) / RESULTS_FILE).exists()
         ]
         return min(retryable, key=lambda trial: len(self.failure_reasons(trial)), default=None)
 
     def _make_sampler(self, number: int) -> Any:
-        """Seeded by the trial's number, no two processes draw the same, and one alone draws the same each time."""
+        """Returns a sampler seeded by the trial's number, so that a sweep with one worker is reproducible."""
         from optuna.exceptions import ExperimentalWarning
         from optuna.samplers import PartialFixedSampler, RandomSampler, TPESampler
 
@@ -162,33 +165,33 @@ class Journal:
             return PartialFixedSampler(self.sweep.grid_point(number), random)
 
     def add_owner(self, claim: Claim, pid: int) -> None:
-        """Says who else runs a trial: as long as that process lives, nobody takes the trial over."""
+        """Adds the process `pid` to a trial's owners; while it runs, no other process claims the trial."""
         claim.trial.set_user_attr(OWNERS, [current_owner(os.getpid()), current_owner(pid)])
 
     def finish(self, claim: Claim, value: float) -> None:
-        """Writes down what came out of a trial."""
+        """Stores the score of a trial."""
         self.study.tell(claim.number, value, skip_if_finished=True)
 
     def fail(self, claim: Claim, reason: str) -> None:
-        """Writes down that a trial has failed, and why; whoever has taken it over meanwhile decides instead."""
+        """Stores the reason of a failure, unless another process has claimed the trial since."""
         with _locked(self.claim_lock):
             trial = self.trials()[claim.number]
             if trial.state.is_finished() or current_owner(os.getpid()) not in trial.user_attrs[OWNERS]:
                 return
-            # Optuna never runs again what it was told has failed.
+            # Optuna cannot restart a trial of state FAIL, so failures are user attributes.
             claim.trial.set_user_attr(REASONS, [*self.failure_reasons(trial), reason])
             claim.trial.set_user_attr(OWNERS, [])
 
     def is_failed(self, trial: Any) -> bool:
-        """Whether a trial has failed and nobody tries it again now."""
+        """Returns whether a trial has failed and is not being retried."""
         return not trial.state.is_finished() and trial.user_attrs.get(OWNERS) == []
 
     def failure_reasons(self, trial: Any) -> list[str]:
-        """Why a trial failed, each time that it did."""
+        """Returns the reason of each failure of a trial."""
         return list(trial.user_attrs.get(REASONS, []))
 
     def has_pending(self) -> bool:
-        """Whether any trial is still to end."""
+        """Returns whether any trial is neither finished nor failed."""
         return any(not (trial.state.is_finished() or self.is_failed(trial)) for trial in self.trials())
 
 
@@ -202,7 +205,7 @@ def _locked(lock: Any) -> Iterator[None]:
 
 
 def _truncate_partial_line(path: Path) -> None:
-    """Cuts off a line that a full disk or a power cut left half written; whatever came after would be unreadable."""
+    """Removes an incomplete last line, left by a full disk or a power cut; lines after it would be unreadable."""
     if not path.exists():
         return
     with path.open("rb+") as file:

@@ -1,4 +1,4 @@
-"""Whose a trial is, and whether its owner is still there, on this machine or on another that shares the disk."""
+"""Owners of trials: processes on this machine or on others that share the disk, and whether they still run."""
 
 import os
 import socket
@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 
 STALE_AFTER_S = 180.0
-"""Seconds without a sign after which an owner on another machine is gone; network disks show signs a minute late."""
+"""Seconds without a heartbeat after which an owner on another machine is gone; network disks delay it by up to 60 s."""
 
 
 def host_id() -> str | None:
-    """Where process numbers mean the same as here, until the next start of the machine; None if it cannot be told."""
+    """Returns a string that identifies this machine since its last boot and its PID namespace; None if unknown."""
     try:
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{socket.gethostname()} {boot_id} {os.readlink('/proc/self/ns/pid')}"
@@ -19,7 +19,7 @@ def host_id() -> str | None:
 
 
 def process_id(pid: int) -> str | None:
-    """What tells a process from a later one with the same number; None if there is none, or only its remains."""
+    """Returns PID and start time of a process, unique until the next boot; None if it is gone or a zombie."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -28,15 +28,18 @@ def process_id(pid: int) -> str | None:
 
 
 def current_owner(pid: int) -> list[str | None]:
-    """An owner, as it is written down: a place and a process."""
+    """Returns the owner record of a process of this machine: `host_id` and `process_id`."""
     return [host_id(), process_id(pid)]
 
 
 class HeartbeatMonitor:
-    """Signs of life, read by whoever waits.
+    """Tells whether owners still run.
 
-    An owner in this place is asked for directly. Of any other only a file is seen that changes as long as it lives: it
-    is gone when this process has seen no change for `stale_after_s` seconds. So the clocks of machines need not agree.
+    An owner on this machine is looked up by its PID. An owner on another machine touches a heartbeat file; it is gone
+    if this process has seen no change of the file for `stale_after_s` seconds, so clocks need not agree.
+
+    Args:
+        stale_after_s: seconds without a heartbeat after which an owner on another machine is gone.
     """
 
     def __init__(self, stale_after_s: float = STALE_AFTER_S) -> None:
@@ -44,11 +47,11 @@ class HeartbeatMonitor:
         self.last_changes: dict[Path, tuple[int | None, float]] = {}
 
     def is_stale(self, owners: list[list[str | None]], heartbeat_file: Path) -> bool:
-        """Whether none of the owners is there.
+        """Returns whether none of the owners still runs.
 
         Args:
-            owners: what `here` gave them.
-            heartbeat_file: the file that they touch.
+            owners: records of `current_owner`.
+            heartbeat_file: file that they touch.
         """
         if host_id() is not None and all(owner[0] == host_id() for owner in owners):
             return not any(

@@ -1,4 +1,4 @@
-"""What a sweep found: the best trials, which parameters mattered, and all trials in one figure."""
+"""Summary of a sweep: the best trials, parameter importance, and a figure of all trials."""
 
 import math
 from html import escape
@@ -17,13 +17,16 @@ from blend_pl.utils.files import atomic_file
 
 MARKDOWN, HTML, PARALLEL_PLOT = "sweep.md", "sweep.html", "parallel.png"
 TOP_TRIALS = 10
-"""Trials in the table."""
+"""Number of trials in the table."""
 MIN_TRIALS_IMPORTANCE = 4
-"""Trials from which the importance of parameters can be told at all."""
+"""Minimum number of finished trials for which parameter importance is computed."""
 
 
 def write_summary(journal: Journal) -> None:
-    """Writes sweep.md and sweep.html into the sweep's folder and says where they are; nothing without a finished trial.
+    """Writes sweep.md and sweep.html into the sweep's folder and prints their path; without a finished trial, neither.
+
+    Args:
+        journal: journal of the sweep.
 
     Raises:
         DataError: the folder cannot be written.
@@ -39,7 +42,7 @@ def write_summary(journal: Journal) -> None:
         return
     best = journal.trial_dir(complete[0].number)
     best_note = (
-        f"Best: trial {complete[0].number}, {sweep.metric} {complete[0].value:.4f}. Its settings with another seed: "
+        f"Best: trial {complete[0].number}, {sweep.metric} {complete[0].value:.4f}. To repeat it with another seed: "
         f"python -m blend_pl fit --config {best / CONFIG_FILE} --seed_everything 1"
     )
     tables = [("Best trials", _best_trials_table(journal, complete[:TOP_TRIALS]))]
@@ -51,7 +54,7 @@ def write_summary(journal: Journal) -> None:
     if len(complete) >= MIN_TRIALS_IMPORTANCE:
         tables += [("Importance: share of the score's variance (fANOVA)", _importance_table(journal))]
     else:
-        notes.append(f"Fewer than {MIN_TRIALS_IMPORTANCE} trials, too few to say which parameters matter.")
+        notes.append(f"Parameter importance needs at least {MIN_TRIALS_IMPORTANCE} finished trials.")
     pictures = _draw_parallel_plot(journal, complete, notes)
     title = f"Sweep {sweep.name}"
     markdown = [f"# {title}", *notes]
@@ -69,7 +72,7 @@ def write_summary(journal: Journal) -> None:
 
 
 def format_setting(value: Any) -> str:
-    """A value as people read it: a class by its own name and arguments."""
+    """Formats a parameter value; a class is shown by its name and arguments."""
     if isinstance(value, float):
         return f"{value:.4g}"
     settings = yaml.safe_load(value) if isinstance(value, str) and value.startswith("{") else value
@@ -83,7 +86,7 @@ def format_setting(value: Any) -> str:
 
 
 def _varying_parameters(journal: Journal, complete: list[Any]) -> dict[str, list[Any]]:
-    """Values of the parameters that differ between trials."""
+    """Returns the values, one per trial, of each parameter that differs between trials."""
     values_per_trial = [journal.sweep.draw(trial) for trial in complete]
     columns = {name: [values[name] for values in values_per_trial] for name in journal.sweep.parameters}
     return {name: values for name, values in columns.items() if len({str(value) for value in values}) > 1}
@@ -108,17 +111,17 @@ def _importance_table(journal: Journal) -> Table:
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     try:
         shares = optuna.importance.get_param_importances(journal.study, evaluator=evaluator)
-    except (RuntimeError, ValueError):  # All trials score the same.
+    except (RuntimeError, ValueError):  # All trials have the same score.
         shares = {}
     return Table(["parameter", "importance"], [[name, f"{share:.2f}"] for name, share in shares.items()])
 
 
 def _draw_parallel_plot(journal: Journal, complete: list[Any], notes: list[str]) -> list[Picture]:
-    """A line for each trial through its parameters and its score."""
+    """Draws a parallel-coordinates plot: one line per trial through its parameters and its score."""
     try:
         from blend_pl.report.figures import style
     except ImportError:
-        notes.append('No figure, for matplotlib is not installed; run pip install "blend-pl[viz]".')
+        notes.append('No figure, because matplotlib is not installed; run pip install "blend-pl[viz]".')
         return []
     sweep, columns = journal.sweep, _varying_parameters(journal, complete)
     scores = [trial.value for trial in complete]
@@ -132,11 +135,11 @@ def _draw_parallel_plot(journal: Journal, complete: list[Any], notes: list[str])
     column_heights, column_ticks = _min_max_scaled(scores)
     heights.append(column_heights)
     ticks.append(column_ticks)
-    # The best lines come last, on top of the others.
+    # The best trial is drawn last, on top of the others.
     for index in reversed(range(len(complete))):
         share = 1 - index / max(len(complete) - 1, 1)
-        colour = style.SCORE_CMAP(share)
-        axis.plot([column[index] for column in heights], color=colour, linewidth=2.4 if index == 0 else 1.2)
+        color = style.SCORE_CMAP(share)
+        axis.plot([column[index] for column in heights], color=color, linewidth=2.4 if index == 0 else 1.2)
     for column_index, column_ticks in enumerate(ticks):
         axis.axvline(column_index, color="#999999", linewidth=0.8, zorder=0)
         for height, text in column_ticks:
@@ -155,12 +158,12 @@ def _draw_parallel_plot(journal: Journal, complete: list[Any], notes: list[str])
     axis.margins(x=0.08)
     path = journal.folder / PARALLEL_PLOT
     style.save_figure(figure, path)
-    caption = "A line for each trial, through its parameters to its score; the better, the darker, the best is thick."
+    caption = "One line per trial, through its parameters to its score; darker is better, the best trial is thick."
     return [Picture(Path(path), caption)]
 
 
 def _axis_positions(values: list[Any], distribution: Distribution) -> tuple[list[float], list[tuple[float, str]]]:
-    """Heights between 0 and 1, and what is written at which: choices in the file's order, numbers by their size."""
+    """Returns the height of each value, in [0, 1], and the labeled ticks; choices are in the order of the file."""
     if isinstance(distribution, Categorical):
         choices = distribution.values
         present = [

@@ -1,4 +1,4 @@
-"""Trials of a sweep: a process for one or for several, a folder for each."""
+"""Trials of a sweep as child processes."""
 
 import json
 import math
@@ -18,9 +18,9 @@ from blend_pl.utils.signals import TERMINATION_SIGNALS
 
 LOG = "log.txt"
 TERMINATE_TIMEOUT_S = 60.0
-"""Seconds that a process may take to end when it is told to."""
+"""Seconds between SIGTERM and SIGKILL for a child process."""
 KILL_SIGNALS = (*TERMINATION_SIGNALS, signal.SIGINT, signal.SIGKILL)
-"""SIGKILL is what a system that runs out of memory sends; none says anything of the trial's settings."""
+"""Signals that interrupt a trial from outside; SIGKILL is sent when the system runs out of memory."""
 INTERRUPTED_STATUSES = (
     TrainingInterrupted.status,
     *(-number for number in KILL_SIGNALS),
@@ -29,30 +29,30 @@ INTERRUPTED_STATUSES = (
 
 
 class TrialFailed(Exception):
-    """A trial that gave no score; says why."""
+    """A trial ended without a score; the message is the reason."""
 
 
 class TrialInterrupted(Exception):
-    """A trial that was told to end, and is to go on some other time."""
+    """A trial was interrupted by a signal and can be resumed."""
 
 
 def run_trials(
     claims: Sequence[Claim], journal: Journal, output: Path, environment: Mapping[str, str], stop: Event
 ) -> list[float | TrialFailed]:
-    """Runs trials in one process, from where they were; those that have results already are not run again.
+    """Runs trials in one child process, resuming interrupted ones; trials with results are not run again.
 
     Args:
-        claims: the trials.
-        journal: the sweep that they belong to.
-        output: folder of all runs, for teachers.
-        environment: variables of the process.
-        stop: set when the trials are to end.
+        claims: claims of the trials.
+        journal: journal of the sweep.
+        output: folder of all runs, where teachers are found or trained.
+        environment: environment variables of the child process.
+        stop: event that ends the trials.
 
     Returns:
-        The score of the best checkpoint of each, or why there is none.
+        For each trial the score of its best checkpoint, or the reason of its failure.
 
     Raises:
-        Interrupted: the process, or this one, was told to end or killed.
+        TrialInterrupted: a signal ended the child process or this one.
     """
     unfinished = [claim for claim in claims if not (journal.trial_dir(claim.number) / RESULTS_FILE).exists()]
     status = 0
@@ -66,7 +66,7 @@ def run_trials(
 
 
 def _trial_command(claims: Sequence[Claim], journal: Journal, output: Path) -> list[str]:
-    """A `fit_args` for one trial, `many` for several."""
+    """Returns the command of the child process: `fit` for one trial, `multirun` for several."""
     common_args = ["--output", str(output)]
     if len(claims) == 1:
         run_dir = journal.trial_dir(claims[0].number)
@@ -94,14 +94,14 @@ def _outcome(claim: Claim, journal: Journal, status: int) -> float | TrialFailed
     try:
         value = float(Results.read(journal.trial_dir(claim.number)).selected[journal.sweep.metric])
     except (DataError, KeyError):
-        return TrialFailed(f"exit status {status}" if status else f"it left no results with {journal.sweep.metric}")
+        return TrialFailed(f"exit status {status}" if status else f"it wrote no results with {journal.sweep.metric}")
     return value if math.isfinite(value) else TrialFailed(f"its {journal.sweep.metric} is {value}")
 
 
 def _run_with_heartbeat(
     command: list[str], claims: Sequence[Claim], journal: Journal, environment: Mapping[str, str], stop: Event
 ) -> int:
-    """Runs a command to its end, which shows meanwhile that its trials are alive."""
+    """Runs a command that touches the heartbeat files of its trials, and returns its exit status."""
     python_module = [sys.executable, "-m"]
     heartbeat_files = [str(journal.heartbeat_file(claim.number)) for claim in claims]
     child_command = [
@@ -116,9 +116,9 @@ def _run_with_heartbeat(
     ]
     first_log, *other_logs = (journal.trial_dir(claim.number) / LOG for claim in claims)
     for other_log in other_logs:
-        other_log.write_text(f"trained together with others; see {first_log}\n")
+        other_log.write_text(f"trained in the process of another trial; see {first_log}\n")
     with first_log.open("ab") as log:
-        # In a session of its own: an interrupt from the keyboard reaches this process alone.
+        # In a new session, so that Ctrl-C reaches only this process, which then ends the child.
         process = subprocess.Popen(
             child_command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )

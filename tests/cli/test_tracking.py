@@ -1,4 +1,4 @@
-"""What W&B is told of a run, without an account and without a network."""
+"""Tests of the W&B logger, offline and without an account."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 import torch
 import wandb
 import yaml
-from helpers.agent import drawn, vector_of_the_agent
+from helpers.agent import agent_command, draw_values
 from helpers.cli import (
     EXPERIMENTS,
     REPOSITORY,
@@ -43,7 +43,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         for name, value in variables.items():
             patch.setenv(name, value)
         yield variables
-        # Its threads would hang whoever forks this process later.
+        # Its threads would hang later forks of this process.
         wandb.teardown()
 
 
@@ -52,62 +52,62 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("tracked")
 
 
-def options(output: Path) -> list[str | Path]:
-    return [*LOGGER, *session(output)]
+def logger_args(output: Path) -> list[str | Path]:
+    return [*LOGGER, *data_args(output)]
 
 
-def session(output: Path) -> list[str]:
+def data_args(output: Path) -> list[str]:
     return [f"--data.root={output / 'data'}", *SIMULATION]
 
 
 @pytest.fixture(scope="module")
 def run(output: Path, environment: dict[str, str]) -> Path:
-    """A trial of a sweep, run by the words and in the sweep that W&B's agent runs it with."""
+    """Runs a trial of a sweep with the command and the environment of W&B's agent."""
     path = EXPERIMENTS / "sweeps" / "baseline.yaml"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SET", "simulated")
         patch.chdir(REPOSITORY)
         patch.setenv("WANDB_SWEEP_ID", "agentssweep")
-        command = vector_of_the_agent(path, drawn(read_sweep(path), 0), output, patch)
-        trial = call(*command[4:], f"--output={output}", *TINY, *session(output)).run_dir
-    # W&B would give the id that the agent chose to every later run of this process.
+        command = agent_command(path, draw_values(read_sweep(path), 0), output, patch)
+        trial = call(*command[4:], f"--output={output}", *TINY, *data_args(output)).run_dir
+    # Otherwise W&B gives the run id of the agent to every later run of this process.
     wandb.teardown()
     return trial
 
 
 def log_of(run: Path) -> Path:
-    """The only W&B run of a run."""
+    """Returns the file of the only W&B run in a run folder."""
     (log,) = run.glob("wandb/offline-run-*/*.wandb")
     return log
 
 
-def test_a_trial_trains_with_what_was_drawn_and_leaves_its_score(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trial_uses_drawn_values_and_writes_its_score(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SET", "simulated")
     sweep = read_sweep(EXPERIMENTS / "sweeps" / "baseline.yaml")
     results = json.loads((run / "results.json").read_text())
     assert results["selected"].keys() == {sweep.metric}
     masking = results["config"]["model"]["init_args"]["masking"]
-    wanted = drawn(sweep, 0)
-    assert all(masking[name] == wanted[f"model.masking.{name}"] for name in ("mode", "ratio"))
+    values = draw_values(sweep, 0)
+    assert all(masking[name] == values[f"model.masking.{name}"] for name in ("mode", "ratio"))
 
 
-def models(run: Path) -> list[Any]:
-    """The artifacts that are models."""
+def model_artifacts(run: Path) -> list[Any]:
+    """Returns the artifacts of type model."""
     return [artifact for artifact in of_kind(log_of(run), "artifact") if artifact.type == "model"]
 
 
-def test_wandb_has_settings_metrics_and_scores(run: Path) -> None:
+def test_settings_metrics_and_scores_are_logged(run: Path) -> None:
     log = log_of(run)
-    (begun,) = of_kind(log, "run")[:1]
-    assert (begun.sweep_id, begun.display_name) == ("agentssweep", f"simulated_baseline/{run.name}")
-    told = {item.key: json.loads(item.value_json) for record in of_kind(log, "config") for item in record.update}
-    told |= {item.key: json.loads(item.value_json) for item in begun.config.update}
+    (start_record,) = of_kind(log, "run")[:1]
+    assert (start_record.sweep_id, start_record.display_name) == ("agentssweep", f"simulated_baseline/{run.name}")
+    logged = {item.key: json.loads(item.value_json) for record in of_kind(log, "config") for item in record.update}
+    logged |= {item.key: json.loads(item.value_json) for item in start_record.config.update}
     settings = yaml.safe_load((run / "config.yaml").read_text())
-    assert {key: told[key] for key in ("name", "seed_everything")} == {
+    assert {key: logged[key] for key in ("name", "seed_everything")} == {
         "name": "simulated_baseline",
         "seed_everything": 0,
     }
-    assert told["data"]["init_args"]["bin_ms"] == settings["data"]["init_args"]["bin_ms"] == 20
+    assert logged["data"]["init_args"]["bin_ms"] == settings["data"]["init_args"]["bin_ms"] == 20
     history: dict[str, list[Any]] = {}
     for record in of_kind(log, "history"):
         for item in record.item:
@@ -124,8 +124,8 @@ def test_wandb_has_settings_metrics_and_scores(run: Path) -> None:
     assert [row[1] for row in rows] == [pytest.approx(score) for score in results["scores"].values()]
 
 
-def test_the_best_checkpoint_is_an_artifact(run: Path) -> None:
-    (artifact,) = models(run)
+def test_best_checkpoint_is_an_artifact(run: Path) -> None:
+    (artifact,) = model_artifacts(run)
     assert (artifact.type, artifact.name) == ("model", "simulated_baseline")
     assert sorted(artifact.aliases) == ["latest", run.name]
     files = {entry.path: Path(entry.local_path) for entry in artifact.manifest.contents}
@@ -133,7 +133,7 @@ def test_the_best_checkpoint_is_an_artifact(run: Path) -> None:
     assert torch.load(files["best.ckpt"], weights_only=True)["global_step"] > 0
 
 
-def test_no_token_is_written_anywhere(run: Path) -> None:
+def test_no_file_contains_a_token(run: Path) -> None:
     files = [path for path in run.rglob("*") if path.is_file()]
     assert len(files) > 10
     for path in files:
@@ -142,7 +142,7 @@ def test_no_token_is_written_anywhere(run: Path) -> None:
             assert token.encode() not in content, path
 
 
-def test_without_wandb_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_wandb_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("blend_pl.cli.tracking.find_spec", lambda name: None)
     logger = Namespace(class_path="lightning.pytorch.loggers.WandbLogger", init_args=Namespace())
     for loggers in (logger, [Namespace(class_path="other"), logger]):
@@ -150,17 +150,17 @@ def test_without_wandb_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_p
             configure_wandb(loggers, tmp_path, "x", resumed=False)
 
 
-@pytest.mark.parametrize("named", [False, True, [], Namespace(class_path="other")])
-def test_an_agent_changes_no_choice(named: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    without = select_logger(named, tmp_path)
+@pytest.mark.parametrize("logger", [False, True, [], Namespace(class_path="other")])
+def test_agent_changes_only_the_default_logger(logger: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_agent = select_logger(logger, tmp_path)
     monkeypatch.setenv("WANDB_SWEEP_ID", "agentssweep")
-    assert select_logger(named, tmp_path) == without != select_logger(None, tmp_path)
+    assert select_logger(logger, tmp_path) == without_agent != select_logger(None, tmp_path)
 
 
 @pytest.mark.slow
-def test_fits_of_one_folder_are_runs_of_their_own(run: Path, output: Path) -> None:
-    first, second = (fit("simulated_baseline", output, *options(output)) for _ in range(2))
-    third = fit("simulated_baseline", output, *options(output), f"--run_dir={first}")
+def test_each_fit_is_a_separate_wandb_run(run: Path, output: Path) -> None:
+    first, second = (fit("simulated_baseline", output, *logger_args(output)) for _ in range(2))
+    third = fit("simulated_baseline", output, *logger_args(output), f"--run_dir={first}")
     assert second.name == f"{first.name}-2"
     assert third == first != run
     ids = {path.stem for path in output.glob("simulated_baseline/*/wandb/offline-run-*/*.wandb")}
@@ -168,40 +168,47 @@ def test_fits_of_one_folder_are_runs_of_their_own(run: Path, output: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["ckpt_path", "resume"])
-def test_a_resumed_fit_goes_on_in_its_run(way: str, output: Path, environment: dict[str, str]) -> None:
-    run = output / f"resumed-{way}"
-    killed = {"epoch": 1, "batch": 0, "how": "raise", "mark": output / way}
-    command = ["--config", experiment("simulated_baseline"), *TINY, *options(output), f"--run_dir={run}"]
+@pytest.mark.parametrize("option", ["ckpt_path", "resume"])
+def test_resumed_fit_continues_its_wandb_run(option: str, output: Path, environment: dict[str, str]) -> None:
+    run = output / f"resumed-{option}"
+    killed = {"epoch": 1, "batch": 0, "how": "raise", "mark": output / option}
+    command = ["--config", experiment("simulated_baseline"), *TINY, *logger_args(output), f"--run_dir={run}"]
     command += ["--trainer.callbacks+=helpers.kill.Kill", *(f"--trainer.callbacks.{k}={v}" for k, v in killed.items())]
     with pytest.raises(Interrupted):
         call("fit", *command)
-    # As the end of its process would.
+    # As at the end of its process.
     wandb.finish(exit_code=1)
-    call("fit", *command, {"ckpt_path": f"--ckpt_path={run}/checkpoints/last.ckpt", "resume": "--resume=true"}[way])
+    call("fit", *command, {"ckpt_path": f"--ckpt_path={run}/checkpoints/last.ckpt", "resume": "--resume=true"}[option])
     logs = sorted(run.glob("wandb/offline-run-*/*.wandb"))
     assert len(logs) == 2
     assert len({log.stem for log in logs}) == 1
 
 
 @pytest.mark.slow
-def test_an_agents_student_and_its_teacher_are_two_runs(output: Path, environment: dict[str, str]) -> None:
-    where = output / "agent"
-    given = ["--config", experiment("simulated_hard"), f"--output={where}", *TINY, teacher_args(), *options(output)]
-    finish(start("fit", *given, WANDB_RUN_ID="agentsrun", WANDB_SWEEP_ID="agentssweep", **environment))
-    (student,) = where.glob("simulated_hard/seed*")
-    (teacher,) = where.glob("simulated_teacher/seed*")
+def test_student_of_agent_and_its_teacher_are_two_wandb_runs(output: Path, environment: dict[str, str]) -> None:
+    runs = output / "agent"
+    arguments = [
+        "--config",
+        experiment("simulated_hard"),
+        f"--output={runs}",
+        *TINY,
+        teacher_args(),
+        *logger_args(output),
+    ]
+    finish(start("fit", *arguments, WANDB_RUN_ID="agentsrun", WANDB_SWEEP_ID="agentssweep", **environment))
+    (student,) = runs.glob("simulated_hard/seed*")
+    (teacher,) = runs.glob("simulated_teacher/seed*")
     assert log_of(student).stem == "run-agentsrun"
     assert log_of(teacher).stem != "run-agentsrun"
     assert of_kind(log_of(student), "run")[0].sweep_id == "agentssweep"
-    (begun,) = of_kind(log_of(teacher), "run")[:1]
-    assert (begun.sweep_id, begun.project) == ("", "blend_pl")
+    (start_record,) = of_kind(log_of(teacher), "run")[:1]
+    assert (start_record.sweep_id, start_record.project) == ("", "blend_pl")
 
 
 @pytest.mark.slow
-def test_two_ranks_are_one_run(output: Path, environment: dict[str, str]) -> None:
-    where = output / "ranks"
-    given = ["--config", experiment("simulated_baseline"), f"--output={where}", *TINY, *options(output)]
-    finish(start("fit", *given, "--trainer.devices=2", "--trainer.strategy=ddp", **environment))
-    (run,) = where.glob("simulated_baseline/seed*")
-    assert len(models(run)) == 1
+def test_two_ranks_write_one_wandb_run(output: Path, environment: dict[str, str]) -> None:
+    runs = output / "ranks"
+    arguments = ["--config", experiment("simulated_baseline"), f"--output={runs}", *TINY, *logger_args(output)]
+    finish(start("fit", *arguments, "--trainer.devices=2", "--trainer.strategy=ddp", **environment))
+    (run,) = runs.glob("simulated_baseline/seed*")
+    assert len(model_artifacts(run)) == 1

@@ -1,4 +1,4 @@
-"""Trials as W&B's own agent runs them."""
+"""Commands of trials as W&B's agent builds them."""
 
 from pathlib import Path
 from typing import Any
@@ -11,20 +11,18 @@ from wandb.sdk.launch.sweeps.utils import load_sweep_config
 from blend_pl.sweep.file import SweepFile
 
 
-def drawn(sweep: SweepFile, seed: int) -> dict[str, Any]:
+def draw_values(sweep: SweepFile, seed: int) -> dict[str, Any]:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     return sweep.draw(study.ask())
 
 
-def vector_of_the_agent(
-    path: Path, values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> list[str]:
-    """What the installed W&B's agent runs when its server sends these parameters."""
-    built: list[list[str]] = []
+def agent_command(path: Path, values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Returns the command that the installed W&B agent runs for these parameters."""
+    commands: list[list[str]] = []
 
     class Recorder:
         def __init__(self, env: dict[str, str], command: list[str], forward_signals: bool) -> None:
-            built.append(command)
+            commands.append(command)
 
     monkeypatch.setattr(wandb_agent, "AgentProcess", Recorder)
     for name in ("WANDB_DIR", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH"):
@@ -35,5 +33,5 @@ def vector_of_the_agent(
     agent._sweep_command = content["command"]
     arguments = {name: {"value": value} for name, value in values.items()}
     agent._command_run({"type": "run", "run_id": "x", "program": content["program"], "args": arguments})
-    (command,) = built
+    (command,) = commands
     return command

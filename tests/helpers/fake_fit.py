@@ -1,7 +1,8 @@
-"""`python -m helpers.fake_fit fit --x=...`: what a sweep sees of a `fit`, without training anything.
+"""Replacement of `fit` and `multirun` for tests of sweeps: `python -m helpers.fake_fit fit --x=...`.
 
-It appends a line to attempts.txt of its run for every start, sleeps, and writes results. Files named `fail`, `quiet` or
-`slow` in the folder of all runs make trials fail, end without a score, or last; those named as a signal end them by it.
+Appends a line to attempts.txt of the run at each start and writes results without training. The files `fail`, `quiet`
+and `slow` in the folder of all runs make trials fail, end without a score, or take 60 s; a file named after a signal
+ends them with that signal.
 """
 
 import json
@@ -21,18 +22,18 @@ def main() -> int:
     arguments = dict(word.lstrip("-").split("=", 1) for word in sys.argv[1:] if "=" in word)
     if sys.argv[1] == "fit":
         run = Path(options["--run_dir"])
-        goes_on = options.get("--resume") == "true" and (run / LAST).exists()
-        return fit(arguments, str(run / LAST) if goes_on else "new", output, run)
-    # What `many` does for all points, with the arguments of each as it would hand them to `fit`.
+        resumed = options.get("--resume") == "true" and (run / LAST).exists()
+        return fit(arguments, str(run / LAST) if resumed else "new", output, run)
+    # As `multirun`, which passes each mapping of --overrides to `fit`.
     assert (sys.argv[1], sys.argv[2]) == ("multirun", "x.yaml")
     assert json.loads(arguments["fit_args"]) == ["--config", "x.yaml"]
-    points = json.loads(arguments["overrides"])
-    return max(fit(point, f"{len(points)}-together", output, Path(point["run_dir"])) for point in points)
+    overrides = json.loads(arguments["overrides"])
+    return max(fit(values, f"{len(overrides)}-parallel", output, Path(values["run_dir"])) for values in overrides)
 
 
-def fit(arguments: dict[str, Any], begins: str, output: Path, run: Path) -> int:
+def fit(arguments: dict[str, Any], checkpoint: str, output: Path, run: Path) -> int:
     with (run / "attempts.txt").open("a") as file:
-        file.write(f"{begins} {json.dumps(arguments)}\n")
+        file.write(f"{checkpoint} {json.dumps(arguments)}\n")
     print("fake fit of", run)
     if (output / "fail").exists():
         print("the reason why")

@@ -1,4 +1,4 @@
-"""A plain training loop of NDT, as it is commonly written, to measure against."""
+"""A plain training loop of NDT, as commonly written: the reference of the benchmarks."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from blend_pl.models.layers.attention import window_mask
 
 
 class Trials(Dataset[tuple[Tensor, Tensor]]):
-    """Trials one by one: counts (T', N), and behaviour (T', D)."""
+    """Dataset of single trials: counts (T', N) and behavior (T', D)."""
 
     def __init__(self, counts: Tensor, behavior: Tensor) -> None:
         self.counts, self.behavior = counts, behavior
@@ -24,7 +24,7 @@ class Trials(Dataset[tuple[Tensor, Tensor]]):
 
 
 class PlainLayer(nn.TransformerEncoderLayer):
-    """A layer that returns its attention weights, as the released loops have it."""
+    """A layer that returns its attention weights, as in released code."""
 
     def forward(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         normed = self.norm1(tokens)
@@ -35,14 +35,14 @@ class PlainLayer(nn.TransformerEncoderLayer):
 
 
 class PlainNDT(nn.Module):
-    """NDT at the sizes of `blend_pl.models.NDT`, written with torch's own layer."""
+    """NDT of the size of `blend_pl.models.NDT`, built from `nn.TransformerEncoderLayer`."""
 
-    def __init__(self, neurons: int, bins: int, context: int = 0, heads: int = 2) -> None:
+    def __init__(self, neurons: int, bins: int, context: int = 0, num_heads: int = 2) -> None:
         super().__init__()
-        width = neurons + context
-        self.position = nn.Embedding(bins, width)
-        self.layers = nn.ModuleList(PlainLayer(width, heads, 128, 0.1, batch_first=True) for _ in range(4))
-        self.norm, self.readout = nn.LayerNorm(width), nn.Linear(width, neurons)
+        d_model = neurons + context
+        self.position = nn.Embedding(bins, d_model)
+        self.layers = nn.ModuleList(PlainLayer(d_model, num_heads, 128, 0.1, batch_first=True) for _ in range(4))
+        self.norm, self.readout = nn.LayerNorm(d_model), nn.Linear(d_model, neurons)
         self.drop_in, self.drop_out = nn.Dropout(0.2), nn.Dropout(0.2)
         allowed = window_mask(bins, 4, 8)
         assert allowed is not None
@@ -52,33 +52,33 @@ class PlainNDT(nn.Module):
         tokens = counts * counts.shape[-1] ** 0.5
         if behavior is not None:
             tokens = torch.cat([tokens, behavior], -1)
-        tokens, kept = self.drop_in(tokens + self.position.weight), []
+        tokens, layer_weights = self.drop_in(tokens + self.position.weight), []
         for layer in self.layers:
             tokens, weights = layer(tokens, self.mask)
-            kept.append(weights)
-        return self.readout(self.drop_out(self.norm(tokens))), kept
+            layer_weights.append(weights)
+        return self.readout(self.drop_out(self.norm(tokens))), layer_weights
 
 
 def plain_steps(
     trials: Trials, student: PlainNDT, teacher: PlainNDT | None, batch: int, observed: tuple[int, int]
 ) -> Iterator[None]:
-    """Trains, a step at a time: masked modelling, and the mean squared distance to the teacher's log-rates."""
+    """Trains by masked modeling and, with a teacher, the mean squared error to its log-rates; yields after a step."""
     device = student.readout.weight.device
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-3, foreach=False)
     while True:
         for counts, behavior in DataLoader(trials, batch, shuffle=True):
             counts, behavior = counts.to(device), behavior.to(device)
             bins, channels = observed
-            seen = torch.zeros_like(counts)
-            hidden = torch.rand(len(counts), bins, 1, device=device) < 0.25
-            seen[:, :bins, :channels] = counts[:, :bins, :channels].masked_fill(hidden, 0.0)
+            student_input = torch.zeros_like(counts)
+            masked = torch.rand(len(counts), bins, 1, device=device) < 0.25
+            student_input[:, :bins, :channels] = counts[:, :bins, :channels].masked_fill(masked, 0.0)
             labels = torch.ones_like(counts, dtype=torch.bool)
-            labels[:, :bins, :channels] = hidden
+            labels[:, :bins, :channels] = masked
             optimizer.zero_grad()
-            rates, _ = student(seen)
+            rates, _ = student(student_input)
             loss = F.poisson_nll_loss(rates[labels], counts[labels])
             if teacher is not None:
-                target, _ = teacher(seen, behavior)
+                target, _ = teacher(student_input, behavior)
                 loss = 0.5 * loss + 0.5 * F.mse_loss(rates, target.detach())
             loss.backward()
             nn.utils.clip_grad_norm_(student.parameters(), 200.0)

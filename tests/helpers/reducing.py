@@ -1,4 +1,4 @@
-"""A mean over ranks, in processes of their own."""
+"""Child processes that compute a mean over ranks."""
 
 from pathlib import Path
 
@@ -10,15 +10,15 @@ from blend_pl.utils.distributed import distributed_mean
 
 WORLD = 2
 SHARES = ((0, 5), (5, 7))
-"""Entries of each rank: unequal, so that a mean of means would be wrong."""
+"""Range of entries of each rank; unequal, so that a mean of the ranks' means is wrong."""
 
 
 def entries() -> torch.Tensor:
     return torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
 
 
-def loss(linear: nn.Linear, part: torch.Tensor) -> torch.Tensor:
-    values = linear(part).square()
+def loss(linear: nn.Linear, inputs: torch.Tensor) -> torch.Tensor:
+    values = linear(inputs).square()
     return distributed_mean(values.sum(), values.numel())
 
 
@@ -34,10 +34,10 @@ def rank_process(rank: int, port: int, folder: str) -> None:
     start, stop = SHARES[rank]
     mean = loss(model, entries()[start:stop])  # type: ignore[arg-type]
     mean.backward()
-    shared = mean.detach().clone()
-    dist.all_reduce(shared)
+    total = mean.detach().clone()
+    dist.all_reduce(total)
     empty = distributed_mean(torch.tensor(2.0 * rank), rank * 4)
     dist.all_reduce(empty)
     gradients = [parameter.grad for parameter in model.parameters()]
-    torch.save({"mean": shared / WORLD, "empty": empty / WORLD, "gradients": gradients}, Path(folder) / f"{rank}.pt")
+    torch.save({"mean": total / WORLD, "empty": empty / WORLD, "gradients": gradients}, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()

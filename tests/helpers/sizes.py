@@ -1,4 +1,4 @@
-"""Networks of any size, with weights of any value."""
+"""Random sizes and weights of networks, for property tests."""
 
 from typing import Any, TypeVar
 
@@ -13,19 +13,26 @@ Model = TypeVar("Model", bound=nn.Module)
 
 @st.composite
 def any_dims(draw: Any, observed: tuple[int, int] = (1, 5), forward: int = 3, context: int = 3) -> Dims:
-    """Sizes of a session: fewest and most observed bins, most forward bins, and the widest context."""
+    """Draws the sizes of a session.
+
+    Args:
+        draw: draws from a strategy; passed by Hypothesis.
+        observed: minimum and maximum number of observed bins.
+        forward: maximum number of forward bins.
+        context: maximum number of context channels.
+    """
     channels, bins = draw(st.integers(1, 6)), draw(st.integers(*observed))
-    heldout, ahead, wide = (draw(st.integers(0, most)) for most in (3, forward, context))
-    return Dims(channels, channels + heldout, bins, bins + ahead, wide)
+    n_heldout, n_forward, n_context = (draw(st.integers(0, maximum)) for maximum in (3, forward, context))
+    return Dims(channels, channels + n_heldout, bins, bins + n_forward, n_context)
 
 
 def behavior_of(dims: Dims, trials: int) -> torch.Tensor | None:
-    """Random behaviour (trials, T', D), where a network of these sizes takes some."""
+    """Returns random behavior (trials, T', D); None for a network without context."""
     return torch.randn(trials, dims.bins, dims.context) if dims.context else None
 
 
 def shaken(model: Model, by: float = 0.05) -> Model:
-    """The same model with no weight left at a special value."""
+    """Adds noise to all weights, so that none keeps a special initial value."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(by * torch.randn_like(parameter))

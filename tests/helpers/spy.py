@@ -1,4 +1,4 @@
-"""A callback that writes down what every rank sees."""
+"""A callback that records losses, gradients and weights of every rank."""
 
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,10 @@ from blend_pl.callbacks import Distillation
 
 
 class Spy(L.Callback):
-    """Keeps loss and gradients of every step, and the weights of student and teachers, in a file for each rank.
+    """Saves loss and gradients of every step and the final weights of student and teachers, in one file per rank.
 
     Args:
-        folder: where the files go.
+        folder: folder of the files.
     """
 
     def __init__(self, folder: str) -> None:
@@ -22,8 +22,8 @@ class Spy(L.Callback):
         self.gradients: list[dict[str, torch.Tensor]] = []
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        named = pl_module.named_parameters()
-        self.gradients.append({name: p.grad.clone() for name, p in named if p.grad is not None})
+        named_parameters = pl_module.named_parameters()
+        self.gradients.append({name: p.grad.clone() for name, p in named_parameters if p.grad is not None})
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -33,11 +33,11 @@ class Spy(L.Callback):
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         distillations = [c for c in trainer.callbacks if isinstance(c, Distillation)]  # type: ignore[attr-defined]
         teachers = [teacher.state_dict() for distillation in distillations for teacher in distillation.teachers]
-        seen = {
+        record = {
             "losses": torch.tensor(self.losses),
             "gradients": self.gradients,
             "teachers": teachers,
             "student": pl_module.state_dict(),
         }
         self.folder.mkdir(parents=True, exist_ok=True)
-        torch.save(seen, self.folder / f"rank{trainer.global_rank}.pt")
+        torch.save(record, self.folder / f"rank{trainer.global_rank}.pt")

@@ -1,4 +1,4 @@
-"""What the tests of sweeps run in processes of their own."""
+"""Functions that tests of sweeps run in child processes."""
 
 import os
 import sys
@@ -10,13 +10,13 @@ from blend_pl.sweep.file import read_sweep
 from blend_pl.sweep.journal import Journal
 
 
-def command(words: list[str], environment: Mapping[str, str]) -> None:
-    """A command line to its exit status."""
+def run_main(argv: list[str], environment: Mapping[str, str]) -> None:
+    """Runs a command line and exits with its status."""
     os.environ.update(environment)
-    sys.argv = words
+    sys.argv = argv
     sys.exit(main())
 
 
-def claim(folder: Path, file: Path) -> None:
-    """Takes the first trial of a sweep and is gone."""
+def claim_first_trial(folder: Path, file: Path) -> None:
+    """Claims the first trial of a sweep without running it."""
     Journal(folder, read_sweep(file)).claim(1)

@@ -1,4 +1,4 @@
-"""What an offline run of W&B has written down, to be sent later."""
+"""Reader of the .wandb file of an offline W&B run."""
 
 import struct
 from pathlib import Path
@@ -6,29 +6,32 @@ from typing import Any
 
 from wandb.proto import wandb_internal_pb2
 
-BLOCK, HEAD = 32768, 7
+BLOCK_SIZE, HEADER_SIZE = 32768, 7
+FULL_CHUNK, LAST_CHUNK = 1, 4
+"""Types of the chunks that complete a record."""
 
 
 def records(file: Path) -> list[Any]:
-    """The records of a .wandb file: 7 bytes of its own, then a log as LevelDB writes it."""
+    """Returns the records of a .wandb file: a header of 7 bytes, then a log in LevelDB's format."""
     content = file.read_bytes()
-    found, parts, place = [], b"", HEAD
-    while place + HEAD <= len(content):
-        left = BLOCK - place % BLOCK
-        if left < HEAD:
-            place += left
+    log_records, payload, position = [], b"", HEADER_SIZE
+    while position + HEADER_SIZE <= len(content):
+        n_left_in_block = BLOCK_SIZE - position % BLOCK_SIZE
+        if n_left_in_block < HEADER_SIZE:
+            position += n_left_in_block
             continue
-        _, length, kind = struct.unpack("<IHB", content[place : place + HEAD])
-        parts += content[place + HEAD : place + HEAD + length]
-        place += HEAD + length
-        if kind in (1, 4):  # Whole, or the last part.
+        start = position + HEADER_SIZE
+        _, length, kind = struct.unpack("<IHB", content[position:start])
+        payload += content[start : start + length]
+        position = start + length
+        if kind in (FULL_CHUNK, LAST_CHUNK):
             record = wandb_internal_pb2.Record()
-            record.ParseFromString(parts)
-            found.append(record)
-            parts = b""
-    return found
+            record.ParseFromString(payload)
+            log_records.append(record)
+            payload = b""
+    return log_records
 
 
 def of_kind(file: Path, kind: str) -> list[Any]:
-    """The records of one kind, as `run`, `history` or `artifact`."""
+    """Returns the records of one kind, such as `run`, `history` or `artifact`."""
     return [getattr(record, kind) for record in records(file) if record.WhichOneof("record_type") == kind]

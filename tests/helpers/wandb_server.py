@@ -1,4 +1,4 @@
-"""As much of W&B's server as its public API asks for one artifact."""
+"""A local server with the part of W&B's API that downloads one artifact."""
 
 import base64
 import gzip
@@ -14,15 +14,15 @@ CREATED = "2026-01-01T00:00:00"
 
 
 class Server(LocalServer):
-    """Serves lab/proj/teacher.
+    """Serves the artifact lab/proj/teacher.
 
     Attributes:
         files: content of the artifact's files.
-        version: of the artifact.
-        requests: what was asked for.
-        spoil: whether files arrive damaged.
-        missing: whether no file is found.
-        known: whether the API key is anybody's.
+        version: version of the artifact.
+        requests: names of the queries and paths of the files requested so far.
+        spoil: whether files are sent damaged.
+        missing: whether requests for files get status 404.
+        known: whether the API key is valid.
     """
 
     def __init__(self) -> None:
@@ -33,9 +33,9 @@ class Server(LocalServer):
         self.spoil, self.missing, self.known = False, False, True
 
     def artifact(self) -> dict[str, Any]:
-        nothing = ("description", "updatedAt", "historyStep")
+        null_fields = ("description", "updatedAt", "historyStep")
         return {
-            **dict.fromkeys(nothing),
+            **dict.fromkeys(null_fields),
             "ttlDurationSeconds": -2,
             "ttlIsInherited": True,
             "__typename": "Artifact",
@@ -67,8 +67,8 @@ class Server(LocalServer):
                 "artifact": self.artifact(),
             }
             name, _, alias = variables["name"].partition(":")
-            found = name == "teacher" and alias in ("latest", f"v{self.version}")
-            return {"project": {**PROJECT, "artifactCollectionMembership": membership if found else None}}
+            exists = name == "teacher" and alias in ("latest", f"v{self.version}")
+            return {"project": {**PROJECT, "artifactCollectionMembership": membership if exists else None}}
         if "viewer" in query:
             viewer = {"id": "x", "username": "me", "entity": "lab", "email": "", "flags": "{}", "teams": {"edges": []}}
             return {"viewer": viewer if self.known else None}
@@ -98,9 +98,9 @@ class Handler(LocalAnswer):
         if self.path != "/graphql":
             self._send(b"{}")
             return
-        asked = json.loads(body)
-        self.server.requests.append(asked["query"].split("(")[0].split("{")[0].strip())
-        self._send(json.dumps({"data": self.server.answer(asked["query"], asked.get("variables") or {})}).encode())
+        request = json.loads(body)
+        self.server.requests.append(request["query"].split("(")[0].split("{")[0].strip())
+        self._send(json.dumps({"data": self.server.answer(request["query"], request.get("variables") or {})}).encode())
 
     def do_GET(self) -> None:
         self.server.requests.append(self.path)
