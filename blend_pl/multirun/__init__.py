@@ -1,4 +1,4 @@
-"""Many models at once: seeds, or points of a search, of one experiment on one device."""
+"""Several seeds and settings of one experiment in one process, trained at once on a GPU."""
 
 from blend_pl.multirun.command import multirun
 

@@ -1,4 +1,4 @@
-"""Which checkpoint is kept, and when to stop: for each of several models that train together."""
+"""Checkpoint selection and early stopping of one replica in a stack."""
 
 import math
 from typing import Any
@@ -7,19 +7,19 @@ from blend_pl.errors import ConfigError
 
 
 class CheckpointSelector:
-    """Follows one model's score, as Lightning's ModelCheckpoint and EarlyStopping do.
+    """Tracks the scores of one replica, as Lightning's ModelCheckpoint and EarlyStopping do for a trainer.
 
     Args:
-        checkpoint_monitor: name of the score that chooses the checkpoint, and "min" or "max".
-        stopping_monitor: the same of the score that ends training.
-        patience: validations without a better score after which training ends.
-        min_delta: how much better a score must be to count for this.
+        checkpoint_monitor: name of the score that selects the checkpoint, and its mode, "min" or "max".
+        stopping_monitor: name and mode of the score for early stopping.
+        patience: number of validations without improvement after which training stops.
+        min_delta: minimum change that counts as an improvement for early stopping.
 
     Attributes:
-        best: the best score so far; NaN before there is any.
-        epoch: how many epochs were trained when training ended.
-        stopped: whether it has.
-        failure: why the run has failed; empty otherwise.
+        best: best score so far; NaN before the first validation.
+        epoch: number of epochs trained at the last validation.
+        stopped: whether training of the replica has stopped.
+        failure: reason why the run failed; empty otherwise.
     """
 
     def __init__(
@@ -32,35 +32,35 @@ class CheckpointSelector:
         self.failure = ""
 
     def update(self, scores: dict[str, float], epoch: int) -> bool:
-        """Takes the scores of a validation.
+        """Updates the state with the scores of a validation.
 
         Args:
-            scores: by name.
-            epoch: epochs trained so far.
+            scores: scores by name.
+            epoch: number of epochs trained so far.
 
         Returns:
             Whether the model is the best so far.
 
         Raises:
-            ConfigError: there is no such score.
+            ConfigError: a monitored score is missing.
         """
         for name in (self.checkpoint_monitor[0], self.stopping_monitor[0]):
             if name not in scores:
-                raise ConfigError(f"there is no {name} to monitor, but {', '.join(scores)}; monitor one of them")
+                raise ConfigError(f"the monitored score {name} is not computed; monitor one of {', '.join(scores)}")
         self.epoch = epoch
         self._update_stopping(scores[self.stopping_monitor[0]])
         score = scores[self.checkpoint_monitor[0]]
-        better = math.isfinite(score) and _is_improvement(self.checkpoint_monitor, self.best, score, 0.0)
-        if better:
+        improved = math.isfinite(score) and _is_improvement(self.checkpoint_monitor, self.best, score, 0.0)
+        if improved:
             self.best = score
-        return better
+        return improved
 
     def fail(self, reason: str) -> None:
-        """Ends training without a result."""
+        """Stops training without a result."""
         self.failure, self.stopped = self.failure or reason, True
 
     def _update_stopping(self, score: float) -> None:
-        # A score that is no number never gets better again.
+        # Stops on NaN or infinity, like EarlyStopping(check_finite=True).
         self.stopped = not math.isfinite(score)
         if _is_improvement(self.stopping_monitor, self.stopping_best, score, self.min_delta):
             self.stopping_best, self.wait_count = score, 0
@@ -69,13 +69,13 @@ class CheckpointSelector:
         self.stopped = self.stopped or self.wait_count >= self.patience
 
     def state_dict(self) -> dict[str, Any]:
-        """What changes over training."""
+        """Returns the state that changes during training."""
         return {
             name: getattr(self, name) for name in ("best", "stopping_best", "wait_count", "epoch", "stopped", "failure")
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up what `state_dict` gave."""
+        """Restores the state returned by `state_dict`."""
         vars(self).update(state)
 
 

@@ -1,4 +1,4 @@
-"""The optimisers of several models as one."""
+"""Optimizers and schedules of all replicas as one optimizer."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,15 +11,17 @@ from torch.optim.lr_scheduler import LRScheduler
 from blend_pl.multirun.stacked_adam import StackedAdam
 from blend_pl.multirun.stacking import ModuleStack
 
+REPLICAS = "replicas"
+
 
 class StackedOptimizer(Optimizer):
-    """Steps the optimiser and the learning rate of every model that still trains: all at once if that is possible.
+    """Steps optimizer and learning-rate schedule of every active replica, by `StackedAdam` where it supports them.
 
     Args:
-        optimizers_and_schedules: optimiser and schedule of each model.
+        optimizers_and_schedules: optimizer and schedule of each replica.
 
     Attributes:
-        gradients: (K, P) of the stack's values, after the closure of a step.
+        gradients: (K, P) gradients of the stack's `flat_parameters`, set by the closure of a step.
     """
 
     gradients: Tensor
@@ -30,11 +32,11 @@ class StackedOptimizer(Optimizer):
         super().__init__([group for optimizer, _ in optimizers_and_schedules for group in optimizer.param_groups], {})
 
     def set_active(self, active: Sequence[int], stack: ModuleStack) -> None:
-        """Chooses who is trained from now on.
+        """Sets the replicas that the next steps train.
 
         Args:
-            active: places of the models.
-            stack: of them.
+            active: indices of the replicas.
+            stack: stack of their modules.
         """
         self._release_adam()
         self.active, self.stack = active, stack
@@ -48,7 +50,7 @@ class StackedOptimizer(Optimizer):
         self.adam = None
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """One step of each, after `closure`, whose value is returned."""
+        """Steps each active replica after calling `closure`, and returns its value."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -65,7 +67,7 @@ class StackedOptimizer(Optimizer):
         return loss
 
     def clip(self, limit: float, by_value: bool) -> None:
-        """Clips the gradients of each model, as `nn.utils.clip_grad_norm_` or `clip_grad_value_` does those of one."""
+        """Clips the gradients of each replica like `clip_grad_norm_` or, with `by_value`, `clip_grad_value_` of torch."""
         if by_value:
             self.gradients.clamp_(-limit, limit)
             return
@@ -73,17 +75,17 @@ class StackedOptimizer(Optimizer):
         self.gradients.mul_((limit / (norms + 1e-6)).clamp(max=1.0))
 
     def state_dict(self) -> dict[str, Any]:
-        """Those of all models."""
+        """Returns the states of the optimizers and schedules of all replicas."""
         if self.adam is not None:
             self.adam.export_state()
         return {
-            "members": [
+            REPLICAS: [
                 (optimizer.state_dict(), schedule.state_dict()) for optimizer, schedule in self.optimizers_and_schedules
             ]
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up what `state_dict` gave."""
-        for (optimizer, schedule), state in zip(self.optimizers_and_schedules, state_dict["members"], strict=True):
+        """Restores the state returned by `state_dict`."""
+        for (optimizer, schedule), state in zip(self.optimizers_and_schedules, state_dict[REPLICAS], strict=True):
             optimizer.load_state_dict(state[0])
             schedule.load_state_dict(state[1])

@@ -1,4 +1,4 @@
-"""One of several models that train together."""
+"""Replica: one of several models that train as a stack."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +19,15 @@ from blend_pl.systems import NeuralSystem, PopulationSystem, Student, Teacher
 STACKABLE_SYSTEMS = (Student, Teacher)
 
 IGNORED_ATTRIBUTES = frozenset(vars(Student(NDT))) - {"_modules", "_parameters", "_buffers", "likelihood"}
-"""What every system has beside its modules and its likelihood is no part of what it computes."""
+"""Attributes of systems that do not affect what they compute: all but their modules and their likelihood."""
 
 
 class DistillationStep(nn.Module):
-    """A model and whoever teaches it, as one module: all that a step computes with.
+    """A system and its teachers as one module, which computes the losses of a step.
 
     Args:
-        system: the model, built.
-        teachers: its teachers.
+        system: the system, built.
+        teachers: teachers of the system.
     """
 
     def __init__(self, system: PopulationSystem, teachers: list[NeuralSystem]) -> None:
@@ -35,21 +35,21 @@ class DistillationStep(nn.Module):
         self.system, self.teachers = system, nn.ModuleList(teachers)
 
     def forward(self, batch: Batch, labels: Tensor) -> dict[str, Tensor]:
-        """The objective's terms for a masked batch."""
+        """Returns the terms of the objective for a masked batch and its labels (B, T', N)."""
         return self.system.objective(self.system.encode(batch), labels, batch)
 
 
 @dataclass
 class Replica:
-    """A model, its chance, what chooses its checkpoint, and where it writes.
+    """One of the models of a stack.
 
     Attributes:
-        system: the model.
-        seed: of its run.
-        callbacks: those of a run that change what is minimised.
-        selector: follows its score.
-        checkpoint: where its best weights are kept.
-        loggers: who is told of it.
+        system: system to train.
+        seed: seed of its run.
+        callbacks: callbacks of the run that change the objective.
+        selector: selects the checkpoint and stops training.
+        checkpoint: file of the best weights.
+        loggers: loggers of the run.
     """
 
     system: PopulationSystem
@@ -60,10 +60,10 @@ class Replica:
     loggers: list[Logger]
 
     def build(self, trainer: L.Trainer) -> None:
-        """Makes the network and its objective, by the same chance as `fit` does.
+        """Builds the network and the objective with the same random numbers as `fit`.
 
         Args:
-            trainer: has the data module, set up; no other part of it is needed.
+            trainer: trainer of the run; only its data module, set up for fitting, is used.
         """
         torch.manual_seed(self.seed)
         for callback in self.callbacks:
@@ -73,7 +73,7 @@ class Replica:
 
     @property
     def distillation_step(self) -> DistillationStep:
-        """The model with its teachers."""
+        """The system with its teachers."""
         teachers = [
             teacher
             for callback in self.callbacks
@@ -84,5 +84,5 @@ class Replica:
 
     @property
     def architecture(self) -> str:
-        """Equal for members that can train together."""
+        """Description that is equal for replicas that can be stacked; see `describe_architecture`."""
         return describe_architecture(self.distillation_step, IGNORED_ATTRIBUTES)

@@ -1,4 +1,4 @@
-"""Adam for several models at once."""
+"""Adam and AdamW for all replicas of a stack at once."""
 
 from collections.abc import Sequence
 
@@ -10,19 +10,19 @@ from blend_pl.multirun.stacking import ModuleStack
 from blend_pl.utils.device import to_device_async
 
 REQUIRED_OPTIONS = {"amsgrad": False, "maximize": False, "differentiable": False}
-"""Settings under which the update is the one below."""
+"""Options that `StackedAdam` requires."""
 STEP, EXP_AVG, EXP_AVG_SQ = "step", "exp_avg", "exp_avg_sq"
-"""Names in the state of torch's optimisers."""
+"""Keys of the state of torch's optimizers."""
 
 
 class StackedAdam:
-    """What each member's `torch.optim.Adam` or `AdamW` would do, in a few operations on the values of all.
+    """Computes the update of each replica's `torch.optim.Adam` or `AdamW` by operations on the flat parameters.
 
-    Members may differ in learning rate, betas, eps and weight decay (Kingma & Ba, 2015; Loshchilov & Hutter, 2019).
+    Replicas may differ in learning rate, betas, eps and weight decay (Kingma & Ba, 2015; Loshchilov & Hutter, 2019).
 
     Args:
-        optimizers: of the members of the stack, for which `supports` holds. Their settings are read at each step.
-        stack: what they train.
+        optimizers: optimizers of the replicas, for which `supports` returns True. Their options are read at each step.
+        stack: stack of the modules that they train.
     """
 
     def __init__(self, optimizers: Sequence[Optimizer], stack: ModuleStack) -> None:
@@ -43,7 +43,7 @@ class StackedAdam:
 
     @staticmethod
     def supports(optimizers: Sequence[Optimizer], stack: ModuleStack) -> bool:
-        """Whether the optimisers are such, and have made as many steps with every parameter."""
+        """Returns whether the optimizers are of one supported type and all parameters have the same number of steps."""
         if any(type(optimizer) not in (Adam, AdamW) or len(optimizer.param_groups) > 1 for optimizer in optimizers):
             return False
         groups = [optimizer.param_groups[0] for optimizer in optimizers]
@@ -68,10 +68,10 @@ class StackedAdam:
         )
 
     def step(self, gradients: Tensor) -> None:
-        """One step of all.
+        """Updates the parameters of all replicas.
 
         Args:
-            gradients: (K, P) of the stack's values.
+            gradients: (K, P) gradients of the stack's `flat_parameters`.
         """
         self.steps += 1
         flat_parameters, exp_avg, exp_avg_sq = self.stack.flat_parameters, self.exp_avg, self.exp_avg_sq
@@ -101,7 +101,7 @@ class StackedAdam:
         flat_parameters.addcdiv_(exp_avg * negative_step_size, exp_avg_sq.sqrt().div_(bias_correction2_sqrt).add_(eps))
 
     def export_state(self) -> None:
-        """Gives the optimisers their state, as if they had made the steps."""
+        """Writes the state into the replicas' optimizers, as if they had made the steps."""
         if not self.steps:
             return
         moments = [self.stack.unflatten_parameters(values) for values in (self.exp_avg, self.exp_avg_sq)]
@@ -120,6 +120,6 @@ class StackedAdam:
 
 
 def _is_decoupled(optimizer: Optimizer) -> bool:
-    """Whether weights decay apart from the gradients; torch 2.6 does not say so."""
+    """Returns whether weight decay is decoupled from the gradients; torch 2.6 has no option for it."""
     group = optimizer.param_groups[0]
     return bool(group.get("decoupled_weight_decay", isinstance(optimizer, AdamW)))

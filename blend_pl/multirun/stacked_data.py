@@ -1,4 +1,4 @@
-"""Batches of several models, gathered at once."""
+"""Batches of all replicas, gathered at once."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,16 +10,17 @@ from blend_pl.data.loader import BatchLoader
 from blend_pl.data.nlb.batches import TrialLoader, TrialSampler
 
 StackedBatchIndex = tuple[Tensor, Tensor, int]
+"""Trials (K * B,), their rows in the batch of their replica (K * B,), and the size B of a replica's batch."""
 
 
 class StackedSampler:
-    """Which batches an epoch consists of, for those models that still train.
+    """Samples the batches of all active replicas.
 
     Args:
-        samplers: of the models, each with its own order of equally many trials.
+        samplers: sampler of each replica; they differ only in the order of the trials.
 
     Attributes:
-        active: places of those that still train.
+        active: indices of the replicas that still train.
     """
 
     def __init__(self, samplers: Sequence[TrialSampler]) -> None:
@@ -27,7 +28,7 @@ class StackedSampler:
         self.active: Sequence[int] = range(len(samplers))
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch of all; Lightning calls this."""
+        """Sets the epoch of all samplers; called by Lightning."""
         for sampler in self.samplers:
             sampler.set_epoch(epoch)
 
@@ -35,17 +36,17 @@ class StackedSampler:
         return len(self.samplers[0])
 
     def __iter__(self) -> Iterator[StackedBatchIndex]:
-        """Yields (trials, their positions in their model's batch, size of that), the models one behind another."""
+        """Yields the index of each batch, replica after replica."""
         for indices in zip(*(self.samplers[index] for index in self.active), strict=True):
             trials, rows, sizes = zip(*indices, strict=True)
             yield torch.cat(trials), torch.cat(rows), sizes[0]
 
 
 class StackedLoader(BatchLoader[StackedBatchIndex, Batch]):
-    """Batches of K models on the same session: K * B trials each, the models one behind another.
+    """Loads batches of K replicas on one session: K * B trials, replica after replica.
 
     Args:
-        loaders: of the models.
+        loaders: loader of each replica.
     """
 
     sampler: StackedSampler

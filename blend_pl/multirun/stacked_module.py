@@ -1,4 +1,4 @@
-"""Several models of one architecture, trained in lockstep as one LightningModule."""
+"""LightningModule that trains several replicas of one architecture in lockstep."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -17,22 +17,20 @@ from blend_pl.data.nlb.module import NLBDataModule
 from blend_pl.data.signature import Signature
 from blend_pl.errors import BlendError, DataError
 from blend_pl.metrics.nlb import NLBScores
-from blend_pl.multirun.optimizers import StackedOptimizer
+from blend_pl.multirun.optimizers import REPLICAS, StackedOptimizer
 from blend_pl.multirun.replica import Replica
 from blend_pl.multirun.stacked_data import StackedLoader
 from blend_pl.multirun.stacked_step import StackedStep
 from blend_pl.systems.checkpoint import save_weights
 from blend_pl.systems.seeding import derive_seed
 
-REPLICAS = "members"
-
 
 class StackedDataModule(L.LightningDataModule):
-    """One session for several models: each has its own order of the training trials.
+    """Data of one session for several replicas, each with its own order of the training trials.
 
     Args:
-        datamodule: the session.
-        seeds: of the models.
+        datamodule: data module of the session.
+        seeds: seed of each replica.
     """
 
     def __init__(self, datamodule: NLBDataModule, seeds: Sequence[int]) -> None:
@@ -41,15 +39,15 @@ class StackedDataModule(L.LightningDataModule):
 
     @property
     def signature(self) -> Signature:
-        """What the models must agree with."""
+        """Signature of the session."""
         return self.datamodule.signature
 
     def setup(self, stage: str) -> None:
-        # It serves batches on the trainer's device.
+        # The inner data module loads batches to the device of its trainer.
         self.datamodule.trainer = self.trainer
 
     def train_dataloader(self) -> StackedLoader:
-        """Those of the models, side by side."""
+        """Returns a loader of the training batches of all replicas."""
         loaders = []
         for seed in self.seeds:
             torch.manual_seed(seed)
@@ -65,12 +63,13 @@ class StackedDataModule(L.LightningDataModule):
 
 
 class StackedModule(L.LightningModule):
-    """Trains members as `fit` would train each: own weights, order, masks, learning rate, selection and stop.
+    """Trains replicas as `fit` trains each of them, up to rounding.
 
-    Chance in dropout is another than that of a model that trains alone.
+    Every replica has its own weights, order of trials, masks, learning rate, checkpoint selection and early stopping.
+    Only dropout draws other random numbers than in `fit`.
 
     Args:
-        replicas: the models, built, of one architecture.
+        replicas: replicas of one architecture, built.
     """
 
     def __init__(self, replicas: Sequence[Replica]) -> None:
@@ -97,14 +96,14 @@ class StackedModule(L.LightningModule):
                 callback.on_fit_start(self.trainer, replica.system)
 
     def on_train_start(self) -> None:
-        # Ended before its runs were scored, it goes on when nobody trains any more.
+        # All replicas of a resumed stack may have stopped before the interruption.
         self._stop_when_all_stopped()
 
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(derive_seed(*(replica.seed for replica in self.replicas), self.current_epoch))
         active = [index for index, replica in enumerate(self.replicas) if not replica.selector.stopped]
         if active != self.active:
-            # Who has stopped costs nothing any more.
+            # Drop replicas that stopped early from the stack.
             self.active = active
             self.stacked_step = StackedStep([self.replicas[index] for index in active])
             self.optimizer.set_active(active, self.stacked_step.stack)
@@ -145,7 +144,7 @@ class StackedModule(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         rates, entry_losses, labels = self.stacked_step.predict_with_loss(batch, batch_idx)
-        # As torchmetrics' MeanMetric does, which leaves out what is no number.
+        # Skips NaN, like MeanMetric of torchmetrics.
         not_nan = ~entry_losses.isnan()
         self.loss_sum += torch.where(not_nan, entry_losses, 0.0).flatten(1).sum(1)
         self.n_labels += (labels & not_nan).flatten(1).sum(1)
@@ -190,11 +189,10 @@ class StackedModule(L.LightningModule):
 
 @contextmanager
 def _record_failure(replica: Replica) -> Iterator[None]:
-    """What ends the training of one member, such as rates that are no numbers, ends that of no other."""
+    """Stops only this replica on an error, such as NaN rates; a full or read-only disk stops all replicas."""
     try:
         yield
     except DataError:
-        # The disk is everyone's.
         raise
     except BlendError as error:
         replica.selector.fail(str(error))

@@ -1,4 +1,4 @@
-"""What several members compute, at once."""
+"""Training and validation step of all replicas at once."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,13 +15,13 @@ from blend_pl.utils.buffers import preserve_buffers
 
 
 class StackedStep:
-    """The lessons of several members as one computation.
+    """Computes the distillation steps of several replicas at once.
 
     Args:
-        replicas: the models, built, of one architecture.
+        replicas: replicas of one architecture, built.
 
     Attributes:
-        stack: of their lessons.
+        stack: stack of their distillation steps.
     """
 
     def __init__(self, replicas: Sequence[Replica]) -> None:
@@ -29,17 +29,17 @@ class StackedStep:
         self.stack = ModuleStack([replica.distillation_step for replica in replicas], IGNORED_ATTRIBUTES)
 
     def losses(self, batch: Batch, seeds: Sequence[int], epoch: int) -> dict[str, Tensor]:
-        """The objective's terms, (K,) each; this process has all trials of a batch.
+        """Computes the terms of the objective, (K,) each.
 
         Args:
-            batch: K * B trials, the members one behind another.
-            seeds: of the members' masks.
+            batch: K * B trials, replica after replica, on this process only (no data parallelism).
+            seeds: seed of each replica's masks.
             epoch: training epoch; see `NeuralSystem.mask`.
         """
         n_replicas, (_, bins, channels) = len(self.systems), batch.observed.shape
         size = batch.global_size, bins, channels
         mask_samples = [system.sample_mask(size, seed, epoch) for system, seed in zip(self.systems, seeds, strict=True)]
-        # What they draw differs, what is made of it does not.
+        # The replicas differ in the masks that they draw, not in how masks are applied.
         masked, labels = self.systems[0].apply_mask(batch, concatenate_mask_samples(mask_samples))
 
         def step(module: DistillationStep, tensors: dict[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
@@ -49,10 +49,14 @@ class StackedStep:
         return self.stack(step, tensors, labels.unflatten(0, (n_replicas, -1)))
 
     def predict_with_loss(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
-        """What `PopulationSystem.predict_with_loss` makes of trials, the same for all members.
+        """Predicts one validation batch by all replicas; see `PopulationSystem.predict_with_loss`.
+
+        Args:
+            batch: B trials.
+            batch_idx: index of the batch, which seeds its masks.
 
         Returns:
-            Expected counts per bin, losses of the entries, and which entries count: (K, B, T', N) each.
+            Expected counts per bin, losses of the entries, and the mask of entries in the loss, (K, B, T', N) each.
         """
         system_of_masking = {repr(system.masking): system for system in self.systems}
         batch_of_masking = {
@@ -73,7 +77,7 @@ class StackedStep:
 
     @contextmanager
     def _eval_mode(self) -> Iterator[None]:
-        """Puts the stack into evaluation mode."""
+        """Puts the stack into evaluation mode and restores the modes on exit."""
         modes = [(module, module.training) for module in self.stack.template.modules()]
         self.stack.template.eval()
         try:
@@ -84,11 +88,11 @@ class StackedStep:
 
 
 def stacking_unsupported_reason(replicas: Sequence[Replica], batch: Batch) -> str | None:
-    """Why models of one architecture cannot train at once, as `torch.func.vmap` says; None where they can.
+    """Tries a step and returns why replicas cannot be stacked (an error of `torch.func.vmap`), or None.
 
     Args:
-        replicas: the models, built; two of them are tried.
-        batch: any trials; two of them are used.
+        replicas: replicas of one architecture, built; the first two are tried.
+        batch: any batch; its first two trials are used.
     """
     rows = torch.arange(len(batch), device=batch.global_rows.device)[:2]
     size = len(rows)
@@ -110,7 +114,7 @@ def stacking_unsupported_reason(replicas: Sequence[Replica], batch: Batch) -> st
 
 
 def _stack_or_expand(tensors: Sequence[Tensor]) -> Tensor:
-    """Tensors of the members, (K, ...); nothing is copied where all have the same one."""
+    """Returns the replicas' tensors as (K, ...), without a copy if all are the same tensor."""
     first = tensors[0]
     same = all(tensor is first for tensor in tensors)
     return first.expand(len(tensors), *first.shape) if same else torch.stack([*tensors])

@@ -1,4 +1,4 @@
-"""Several networks of one architecture, computed at once."""
+"""Stacks modules of one architecture, computed at once by `torch.func.vmap`."""
 
 import copy
 import functools
@@ -18,17 +18,17 @@ from blend_pl.models.layers.padded_linear import PaddedLinear, padded_linear
 
 TENSOR_ATTRIBUTES = {"_parameters", "_buffers", "_modules"}
 SWAPPED_ATTRIBUTES = {"_parameters", "_buffers"}
-"""What is exchanged from member to member; of other tensors all members have those of the first."""
+"""Tensors that differ between replicas; all other tensors are those of the first replica."""
 ALIGNMENT = 8
-"""Every parameter begins at a multiple of so many entries, which processors like."""
+"""Every parameter starts at a multiple of this number of entries, for aligned memory access."""
 LITERAL_TYPES = (bool, int, float, str, bytes, type(None), torch.dtype, torch.device)
 
 
 class VmapLinear(nn.Module):
-    """`PaddedLinear` in functions that vmap knows itself: those with a backward of their own cost it much time.
+    """`PaddedLinear` without a custom autograd function, which is slow under vmap.
 
     Args:
-        linear: the linear map of one member, whose parameters are shared.
+        linear: layer of one replica; its parameters are shared.
     """
 
     def __init__(self, linear: PaddedLinear) -> None:
@@ -38,15 +38,15 @@ class VmapLinear(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features)."""
         out = padded_linear(tokens, self.weight, None)
-        # Under vmap a bias of another type would widen what mixed precision has made narrow.
+        # Under vmap a bias of float32 would promote an output of mixed precision.
         return out if self.bias is None else out + self.bias.to(out.dtype)
 
 
 class VmapDropout(nn.Module):
-    """`nn.Dropout` whose p is a tensor, so that it may differ between the members of a stack.
+    """`nn.Dropout` with p as a buffer, so that p can differ between the replicas of a stack.
 
     Args:
-        p: share that is dropped.
+        p: dropout probability.
     """
 
     p: Tensor
@@ -55,7 +55,7 @@ class VmapDropout(nn.Module):
     def __init__(self, p: float) -> None:
         super().__init__()
         self.register_buffer("p", torch.tensor(p), persistent=False)
-        # Where everything is dropped, zeros are divided by one.
+        # With p = 1 all outputs are zero, and a finite scale avoids NaN.
         self.register_buffer("scale", torch.tensor(1.0 if p == 1 else 1 / (1 - p)), persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -67,10 +67,10 @@ class VmapDropout(nn.Module):
 
 
 class VmapWindow(nn.Module):
-    """`Window` as one bias for all pairs of bins, so that its reach may differ between the members of a stack.
+    """`AttentionWindow` as a bias buffer (T', T'), so that the window can differ between the replicas of a stack.
 
     Args:
-        window: of one member.
+        window: window of one replica.
     """
 
     bias: Tensor
@@ -84,10 +84,10 @@ class VmapWindow(nn.Module):
 
 
 class VmapAttention(nn.Module):
-    """`SelfAttention` with the dropout and the window of a member.
+    """`SelfAttention` with `VmapDropout` and `VmapWindow`.
 
     Args:
-        attention: the attention of one member, whose projections are shared.
+        attention: layer of one replica; its projections are shared.
     """
 
     def __init__(self, attention: SelfAttention) -> None:
@@ -97,7 +97,7 @@ class VmapAttention(nn.Module):
         self.training = self.dropout.training = attention.training
 
     def forward(self, tokens: Tensor, window: VmapWindow | None = None) -> Tensor:
-        """Tokens (B, T', width), and where they may look, None for anywhere -> (B, T', width)."""
+        """Tokens (B, T', d_model) and their attention window, None for no limit -> (B, T', d_model)."""
         q, k, v = (
             projection.transpose(1, 2)
             for projection in self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
@@ -108,23 +108,23 @@ class VmapAttention(nn.Module):
 
 
 def to_vmappable(module: nn.Module, ignore: Collection[str] = ()) -> nn.Module:
-    """A copy that shares all tensors, in which dropouts and windows hold tensors instead of numbers.
+    """Copies a module, sharing its tensors, with dropout probabilities and attention windows as buffers.
 
     Args:
-        module: of any kind.
-        ignore: names of attributes that are shared too.
+        module: any module.
+        ignore: names of attributes that are shared with the copy too.
     """
     shared = [*module.parameters(), *module.buffers()]
     shared += [vars(submodule)[name] for submodule in module.modules() for name in ignore if name in vars(submodule)]
-    # What is in the memo is not copied.
+    # deepcopy does not copy objects in its memo.
     vmappable = _replace_layers(copy.deepcopy(module, {id(value): value for value in shared}))
     tensor = next(itertools.chain(module.parameters(), module.buffers()), None)
-    # What is new was made on the CPU.
+    # New buffers are created on the CPU.
     return vmappable if tensor is None else vmappable.to(tensor.device)
 
 
 def _replace_layers(module: nn.Module) -> nn.Module:
-    # What is new is in training mode.
+    # New modules are created in training mode.
     if isinstance(module, nn.Dropout):
         return VmapDropout(module.p).train(module.training)
     if isinstance(module, AttentionWindow):
@@ -133,7 +133,7 @@ def _replace_layers(module: nn.Module) -> nn.Module:
         return VmapLinear(module)
     if isinstance(module, SelfAttention):
         module = VmapAttention(module)
-    # One that has two names is named once by `named_children`.
+    # `named_children` yields a module with two names only once.
     for name, child in [*module._modules.items()]:
         replacement = child and _replace_layers(child)
         if replacement is not child:
@@ -142,24 +142,24 @@ def _replace_layers(module: nn.Module) -> nn.Module:
 
 
 class ModuleStack:
-    """K modules of one architecture whose parameters lie side by side, computed by `torch.func.vmap`.
+    """K modules of one architecture with stacked parameters, computed at once by `torch.func.vmap`.
 
-    The modules' own parameters and buffers become views of the stacked ones: an optimiser of one member's parameters
-    trains the stack, and whoever writes to a member's buffer in place writes to the stack's. Chance differs between
-    members; it is not what a member would draw on its own.
+    The modules' parameters and buffers become views of the stacked tensors, so that an optimizer of one replica's
+    parameters trains the stack, and in-place changes of a replica's buffer change the stack's. Random numbers differ
+    between replicas and from those of a replica alone.
 
     Args:
-        modules: the members, on one device and of one `architecture`.
-        ignore: attributes that no computation needs, as in `architecture`.
+        modules: modules on one device with equal `describe_architecture`.
+        ignore: names of attributes that do not affect the computation, as in `describe_architecture`.
 
     Attributes:
-        template: a module that computes with the tensors of whichever member; its mode is that of all.
-        parameters: those of all members, (K, ...) each.
-        flat_parameters: (K, P) all that is trained, a row for each member; the trained parameters are views of it.
-        replica_parameters: parameters of each.
+        template: module that is called with the tensors of each replica; its training mode is that of all.
+        parameters: stacked parameters by name, (K, ...) each.
+        flat_parameters: trainable parameters of each replica, (K, P); the trainable `parameters` are views of it.
+        replica_parameters: parameters of each replica by name.
 
     Raises:
-        RuntimeError: what is trained is of several types.
+        RuntimeError: the trainable parameters have several dtypes.
     """
 
     def __init__(self, modules: Sequence[nn.Module], ignore: Collection[str] = ()) -> None:
@@ -178,7 +178,7 @@ class ModuleStack:
             if name not in self.trainable_names
         }
         if len({template_parameters[name].dtype for name in self.trainable_names}) > 1:
-            raise RuntimeError("parameters of several types cannot be trained at once")
+            raise RuntimeError("trainable parameters of several dtypes cannot be stacked")
         padded_sizes = [-(-template_parameters[name].numel() // ALIGNMENT) * ALIGNMENT for name in self.trainable_names]
         self.padded_sizes = dict(zip(self.trainable_names, padded_sizes, strict=True))
         trainable_tensors = [template_parameters[name].detach() for name in self.trainable_names] or [torch.empty(0)]
@@ -186,7 +186,7 @@ class ModuleStack:
         self._alias_parameters()
 
     def _alias_parameters(self) -> None:
-        """Makes the trained parameters views of the values."""
+        """Makes the trainable parameters views of `flat_parameters`."""
         for name, stacked in self.unflatten_parameters(self.flat_parameters).items():
             for named_parameters, view in zip(self.replica_parameters, stacked, strict=True):
                 view.copy_(named_parameters[name].detach())
@@ -194,20 +194,20 @@ class ModuleStack:
             self.parameters[name] = stacked.requires_grad_()
 
     def unflatten_parameters(self, flat_values: Tensor) -> dict[str, Tensor]:
-        """What belongs to each trained parameter, (K, ...), in anything that is laid out as the values are; views."""
+        """Returns views, (K, ...) per trainable parameter, of values (K, P) in the layout of `flat_parameters`."""
         columns_by_name = zip(self.trainable_names, flat_values.split([*self.padded_sizes.values()], 1), strict=True)
         shapes = {name: self.replica_parameters[0][name].shape for name in self.trainable_names}
         return {name: columns[:, : shapes[name].numel()].view(-1, *shapes[name]) for name, columns in columns_by_name}
 
     def __call__(self, compute: Callable[..., Any], *arguments: Any) -> Any:
-        """Calls a function of the skeleton for all members at once.
+        """Calls a function of a module for all replicas at once.
 
         Args:
-            compute: called with the arguments of one member while the skeleton has that member's tensors.
+            compute: function of the module, with the tensors of one replica, and of the replica's arguments.
             arguments: trees (dict, list, tuple) of tensors, (K, ...) each.
 
         Returns:
-            What `compute` returns, a tree of tensors, (K, ...) each.
+            Outputs of `compute`, a tree of tensors, (K, ...) each.
         """
         function_module = _FunctionModule(self.template, compute)
 
@@ -219,11 +219,11 @@ class ModuleStack:
 
     @property
     def has_all_gradients(self) -> bool:
-        """Whether all that is trained has a gradient."""
+        """Whether all trainable parameters have a gradient."""
         return all(self.parameters[name].grad is not None for name in self.trainable_names)
 
     def flat_gradients(self) -> Tensor:
-        """(K, P) of the values; zero where there is none."""
+        """Returns the gradients of `flat_parameters`, (K, P); zero for parameters without one."""
         n_replicas, pieces = len(self.replica_parameters), []
         zero = self.flat_parameters.new_zeros(())
         for name, padded_size in self.padded_sizes.items():
@@ -236,19 +236,19 @@ class ModuleStack:
         return torch.cat(pieces, 1)
 
     def scatter_gradients(self, gradients: Tensor) -> None:
-        """Gives each member's parameters their part of gradients, (K, P), unless the stack's have none."""
+        """Sets the gradients of each replica's parameters from (K, P); None where the stacked parameter has none."""
         for name, stacked in self.unflatten_parameters(gradients).items():
             for named_parameters, replica_gradient in zip(self.replica_parameters, stacked, strict=True):
                 named_parameters[name].grad = None if self.parameters[name].grad is None else replica_gradient
 
     def zero_grad(self) -> None:
-        """Forgets all gradients."""
+        """Resets all gradients to None."""
         for parameter in self.parameters.values():
             parameter.grad = None
 
 
 class _FunctionModule(nn.Module):
-    """A function of a module as a module, so that its tensors can be exchanged while it runs."""
+    """Wraps a function of a module in a module, as `functional_call` requires."""
 
     def __init__(self, module: nn.Module, compute: Callable[..., Any]) -> None:
         super().__init__()
@@ -259,7 +259,7 @@ class _FunctionModule(nn.Module):
 
 
 def _stack_and_alias(tensors: Sequence[Tensor]) -> Tensor:
-    """The tensors in one, of which they become views."""
+    """Stacks tensors and makes them views of the result."""
     stacked = torch.stack([tensor.detach() for tensor in tensors])
     for tensor, view in zip(tensors, stacked, strict=True):
         tensor.data = view
@@ -267,13 +267,13 @@ def _stack_and_alias(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def describe_architecture(module: nn.Module, ignore: Collection[str] = ()) -> str:
-    """All of a module but the values of its tensors, the shares of its dropouts and the reach of its windows.
+    """Describes a module except for its tensors' values, dropout probabilities and attention windows.
 
-    Modules with equal texts can be stacked.
+    Modules with equal descriptions can be stacked.
 
     Args:
-        module: of any kind.
-        ignore: names of attributes that say nothing of what is computed, in whatever they are.
+        module: any module.
+        ignore: names of attributes, of any object in the module, that do not affect the computation.
     """
     return repr(
         _StructureDescriber({*vars(nn.Module())} - TENSOR_ATTRIBUTES | {*ignore}).describe(to_vmappable(module, ignore))
@@ -281,11 +281,11 @@ def describe_architecture(module: nn.Module, ignore: Collection[str] = ()) -> st
 
 
 class _StructureDescriber:
-    """What a value is, down to numbers and names; an object that was met before stands for itself by its number."""
+    """Describes a value recursively by numbers and names; an object that occurs again is described by its number."""
 
     def __init__(self, ignore: set[str]) -> None:
         self.ignore = ignore
-        # With the objects themselves: once one is gone, another may have its id.
+        # Holds the objects too, because the id of a deleted object can be reused.
         self.seen: dict[int, tuple[int, Any]] = {}
 
     def describe(self, value: Any, swapped: bool = False) -> Any:
@@ -313,7 +313,7 @@ class _StructureDescriber:
         if isinstance(value, FunctionType):
             cells = [cell.cell_contents for cell in value.__closure__ or ()]
             bound = (value.__defaults__, value.__kwdefaults__, cells)
-            # Functions of one name may be others, as two lambdas of a line are.
+            # Two functions can have one name, such as two lambdas in one line.
             return [
                 value.__module__,
                 value.__qualname__,
@@ -330,5 +330,5 @@ class _StructureDescriber:
             return name
         if hasattr(value, "__dict__"):
             return [name, self.describe(vars(value))]
-        # Of what has no attributes, such as a set or an array: what a copy would be made from.
+        # Objects without attributes, such as sets and arrays, are described by their pickled state.
         return [name, self.describe(value.__reduce_ex__(2)[1:])]

@@ -1,3 +1,5 @@
+"""Tests of the stacked optimizer and of StackedAdam."""
+
 from collections.abc import Sequence
 from copy import deepcopy
 from functools import partial
@@ -12,13 +14,13 @@ from torch.optim.lr_scheduler import ExponentialLR, LRScheduler
 from blend_pl.multirun.optimizers import StackedOptimizer
 from blend_pl.multirun.stacking import ModuleStack
 
-Kind = partial[Optimizer]
+OptimizerFactory = partial[Optimizer]
 ADAMS = [
     partial(AdamW, lr=0.1),
     partial(AdamW, lr=0.01, betas=(0.8, 0.9), weight_decay=0.5),
     partial(AdamW, lr=0.3, eps=0.1, weight_decay=0.0),
 ]
-OTHERS = [
+UNSUPPORTED = [
     [partial(SGD, lr=0.1), partial(SGD, lr=0.2)],
     [partial(SGD, lr=0.1), partial(AdamW, lr=0.2)],
     [partial(AdamW, lr=0.1), partial(Adam, lr=0.1)],
@@ -28,7 +30,7 @@ OTHERS = [
 
 
 class Network(nn.Module):
-    """Parameters of several shapes, one of which has a gradient only if it is used."""
+    """Has parameters of training shapes; with `idle`, one of them gets no gradient."""
 
     def __init__(self, seed: int, idle: bool = False) -> None:
         super().__init__()
@@ -42,20 +44,21 @@ class Network(nn.Module):
         return (y if self.idle else y + self.unused.sum()).square().sum()
 
 
-def pair(kind: Kind, network: nn.Module) -> tuple[Optimizer, LRScheduler]:
-    optimizer = kind(network.parameters())
+def optimizer_and_schedule(factory: OptimizerFactory, network: nn.Module) -> tuple[Optimizer, LRScheduler]:
+    optimizer = factory(network.parameters())
     return optimizer, ExponentialLR(optimizer, 0.5)
 
 
-class Several:
-    """Networks of some seeds with an optimiser of each kind, trained together."""
+class StackedTraining:
+    """Trains one network per optimizer factory in a stack; their seeds are 0, 1, ..."""
 
-    def __init__(self, kinds: Sequence[Kind], idle: bool = False) -> None:
-        self.networks = [Network(seed, idle) for seed in range(len(kinds))]
-        self.optimizer = StackedOptimizer([pair(kind, net) for kind, net in zip(kinds, self.networks, strict=True)])
-        self.train(range(len(kinds)))
+    def __init__(self, factories: Sequence[OptimizerFactory], idle: bool = False) -> None:
+        self.networks = [Network(seed, idle) for seed in range(len(factories))]
+        pairs = zip(factories, self.networks, strict=True)
+        self.optimizer = StackedOptimizer([optimizer_and_schedule(factory, network) for factory, network in pairs])
+        self.set_active(range(len(factories)))
 
-    def train(self, active: Sequence[int]) -> None:
+    def set_active(self, active: Sequence[int]) -> None:
         self.stack = ModuleStack([self.networks[index] for index in active])
         self.optimizer.set_active(active, self.stack)
 
@@ -75,9 +78,11 @@ class Several:
         return [deepcopy(network.state_dict()) for network in self.networks]
 
 
-def alone(kind: Kind, seed: int, inputs: Sequence[torch.Tensor], idle: bool = False) -> dict[str, Any]:
+def train_single(
+    factory: OptimizerFactory, seed: int, inputs: Sequence[torch.Tensor], idle: bool = False
+) -> dict[str, Any]:
     network = Network(seed, idle)
-    optimizer, schedule = pair(kind, network)
+    optimizer, schedule = optimizer_and_schedule(factory, network)
     for x in inputs:
         optimizer.zero_grad()
         network(x).backward()
@@ -92,93 +97,98 @@ def inputs() -> list[torch.Tensor]:
 
 
 @pytest.fixture(autouse=True)
-def _double() -> Any:
+def _float64() -> Any:
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("kinds", [ADAMS, [partial(Adam, lr=0.1, weight_decay=w) for w in (0.0, 0.4)], *OTHERS])
+@pytest.mark.parametrize(
+    "factories", [ADAMS, [partial(Adam, lr=0.1, weight_decay=w) for w in (0.0, 0.4)], *UNSUPPORTED]
+)
 @pytest.mark.parametrize("idle", [False, True])
-def test_each_steps_as_it_would_alone(kinds: list[Kind], idle: bool, inputs: list[torch.Tensor]) -> None:
-    several = Several(kinds, idle)
+def test_steps_equal_those_of_single_optimizers(
+    factories: list[OptimizerFactory], idle: bool, inputs: list[torch.Tensor]
+) -> None:
+    training = StackedTraining(factories, idle)
     for x in inputs:
-        several.step(x)
-    assert (several.optimizer.adam is not None) == (kinds not in OTHERS and not idle)
-    for seed, (kind, found) in enumerate(zip(kinds, several.weights(), strict=True)):
-        torch.testing.assert_close(found, alone(kind, seed, inputs, idle), rtol=1e-9, atol=1e-12)
-    rates = [group["lr"] for group in several.optimizer.param_groups]
-    assert rates == [kind.keywords["lr"] / 2 ** len(inputs) for kind in kinds]
+        training.step(x)
+    assert (training.optimizer.adam is not None) == (factories not in UNSUPPORTED and not idle)
+    for seed, (factory, weights) in enumerate(zip(factories, training.weights(), strict=True)):
+        torch.testing.assert_close(weights, train_single(factory, seed, inputs, idle), rtol=1e-9, atol=1e-12)
+    learning_rates = [group["lr"] for group in training.optimizer.param_groups]
+    assert learning_rates == [factory.keywords["lr"] / 2 ** len(inputs) for factory in factories]
 
 
-@pytest.mark.parametrize("kinds", [ADAMS[:2], OTHERS[0]])
-def test_who_has_stopped_does_not_move(kinds: list[Kind], inputs: list[torch.Tensor]) -> None:
-    several = Several(kinds)
-    several.step(inputs[0])
-    before = several.weights()
-    several.train([1])
-    several.step(inputs[1])
-    after = several.weights()
+@pytest.mark.parametrize("factories", [ADAMS[:2], UNSUPPORTED[0]])
+def test_inactive_replica_is_not_updated(factories: list[OptimizerFactory], inputs: list[torch.Tensor]) -> None:
+    training = StackedTraining(factories)
+    training.step(inputs[0])
+    before = training.weights()
+    training.set_active([1])
+    training.step(inputs[1])
+    after = training.weights()
     torch.testing.assert_close(after[0], before[0], rtol=0, atol=0)
-    torch.testing.assert_close(after[1], alone(kinds[1], 1, inputs[:2]), rtol=1e-9, atol=1e-12)
-    rates = [group["lr"] for group in several.optimizer.param_groups]
-    assert rates == [kind.keywords["lr"] / 2**steps for kind, steps in zip(kinds, (1, 2), strict=True)]
+    torch.testing.assert_close(after[1], train_single(factories[1], 1, inputs[:2]), rtol=1e-9, atol=1e-12)
+    learning_rates = [group["lr"] for group in training.optimizer.param_groups]
+    expected = [factory.keywords["lr"] / 2**steps for factory, steps in zip(factories, (1, 2), strict=True)]
+    assert learning_rates == expected
 
 
-@pytest.mark.parametrize("kinds", [ADAMS, OTHERS[1]])
-def test_goes_on_where_it_was(kinds: list[Kind], inputs: list[torch.Tensor]) -> None:
-    several, resumed = Several(kinds), Several(kinds)
-    several.step(inputs[0])
-    state, weights = deepcopy(several.optimizer.state_dict()), several.weights()
-    several.step(inputs[1])
-    for network, own in zip(resumed.networks, weights, strict=True):
-        network.load_state_dict(own)
+@pytest.mark.parametrize("factories", [ADAMS, UNSUPPORTED[1]])
+def test_state_dict_restores_training(factories: list[OptimizerFactory], inputs: list[torch.Tensor]) -> None:
+    training, resumed = StackedTraining(factories), StackedTraining(factories)
+    training.step(inputs[0])
+    state, weights = deepcopy(training.optimizer.state_dict()), training.weights()
+    training.step(inputs[1])
+    for network, network_weights in zip(resumed.networks, weights, strict=True):
+        network.load_state_dict(network_weights)
     resumed.optimizer.load_state_dict(state)
-    resumed.train(range(len(kinds)))
+    resumed.set_active(range(len(factories)))
     resumed.step(inputs[1])
-    torch.testing.assert_close(resumed.weights(), several.weights(), rtol=0, atol=0)
+    torch.testing.assert_close(resumed.weights(), training.weights(), rtol=0, atol=0)
 
 
-def test_one_whose_parameters_find_a_gradient_later(inputs: list[torch.Tensor]) -> None:
-    several = Several(ADAMS[:2])
-    several.step(inputs[0])
-    several.stack.template.idle = True  # type: ignore[assignment]
-    several.step(inputs[1])
-    assert several.optimizer.adam is None
+def test_parameter_without_gradient_falls_back_to_single_optimizers(inputs: list[torch.Tensor]) -> None:
+    training = StackedTraining(ADAMS[:2])
+    training.step(inputs[0])
+    training.stack.template.idle = True  # type: ignore[assignment]
+    training.step(inputs[1])
+    assert training.optimizer.adam is None
     expected = Network(0)
-    optimizer, schedule = pair(ADAMS[0], expected)
+    optimizer, schedule = optimizer_and_schedule(ADAMS[0], expected)
     for x, expected.idle in zip(inputs[:2], (False, True), strict=True):
         optimizer.zero_grad()
         expected(x).backward()
         optimizer.step()
         schedule.step()
-    torch.testing.assert_close(several.weights()[0], expected.state_dict(), rtol=1e-9, atol=1e-12)
-    # By now they have not made as many steps with every parameter.
-    several.train([0, 1])
-    assert several.optimizer.adam is None
+    torch.testing.assert_close(training.weights()[0], expected.state_dict(), rtol=1e-9, atol=1e-12)
+    # Its parameters differ in their number of steps now.
+    training.set_active([0, 1])
+    assert training.optimizer.adam is None
 
 
-def test_a_number_that_is_none_stays_with_its_model(inputs: list[torch.Tensor]) -> None:
-    several = Several(ADAMS[:2])
+def test_nan_stays_in_its_replica(inputs: list[torch.Tensor]) -> None:
+    training = StackedTraining(ADAMS[:2])
     with torch.no_grad():
-        several.networks[0].linear.weight.fill_(torch.nan)
-    several.step(inputs[0])
-    assert several.networks[0].linear.weight.isnan().all()
-    torch.testing.assert_close(several.weights()[1], alone(ADAMS[1], 1, inputs[:1]), rtol=1e-9, atol=1e-12)
+        training.networks[0].linear.weight.fill_(torch.nan)
+    training.step(inputs[0])
+    assert training.networks[0].linear.weight.isnan().all()
+    torch.testing.assert_close(training.weights()[1], train_single(ADAMS[1], 1, inputs[:1]), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("by_value", [False, True])
 @pytest.mark.parametrize("limit", [1e-3, 5.0, 1e6])
-def test_gradients_are_clipped_as_those_of_each_alone(by_value: bool, limit: float, inputs: list[torch.Tensor]) -> None:
-    several = Several(ADAMS)
-    several.step(inputs[0])
+def test_clipping_equals_that_of_each_network(by_value: bool, limit: float, inputs: list[torch.Tensor]) -> None:
+    training = StackedTraining(ADAMS)
+    training.step(inputs[0])
     clip = nn.utils.clip_grad_value_ if by_value else nn.utils.clip_grad_norm_
-    several.stack.scatter_gradients(several.optimizer.gradients.clone())
-    for network in several.networks:
+    training.stack.scatter_gradients(training.optimizer.gradients.clone())
+    for network in training.networks:
         clip(network.parameters(), limit)
-    expected = [[parameter.grad for parameter in network.parameters()] for network in several.networks]
-    several.optimizer.clip(limit, by_value)
-    several.stack.scatter_gradients(several.optimizer.gradients)
-    found = [[parameter.grad for parameter in network.parameters()] for network in several.networks]
-    torch.testing.assert_close(found, expected)
+    expected = [[parameter.grad for parameter in network.parameters()] for network in training.networks]
+    training.optimizer.clip(limit, by_value)
+    training.stack.scatter_gradients(training.optimizer.gradients)
+    clipped = [[parameter.grad for parameter in network.parameters()] for network in training.networks]
+    torch.testing.assert_close(clipped, expected)

@@ -1,3 +1,5 @@
+"""Tests of the stacked training and validation step."""
+
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -31,25 +33,29 @@ MASKINGS = [
 
 
 @pytest.fixture(autouse=True)
-def _double() -> Iterator[None]:
+def _float64() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
 
 
-def members(session: SessionTensors, kind: type[PopulationSystem], maskings: Sequence[Masking]) -> list[Replica]:
-    made = []
+def make_replicas(session: SessionTensors, kind: type[PopulationSystem], maskings: Sequence[Masking]) -> list[Replica]:
+    replicas = []
     for seed, masking in enumerate(maskings):
         torch.manual_seed(seed)
         system = make(kind, session_signature("any", session), masking=masking)
-        # Dropout draws other numbers in a stack.
+        # Dropout draws other random numbers in a stack.
         system.backbone.eval()
-        chosen = CheckpointSelector(("val/loss", "min"), ("val/loss", "min"), 1, 0.0)
-        made.append(Replica(system.double(), seed, [], chosen, Path(), []))
-    return made
+        replicas.append(make_replica(system, seed))
+    return replicas
 
 
-def loaders(session: SessionTensors, count: int) -> list[TrialLoader]:
+def make_replica(system: PopulationSystem, seed: int) -> Replica:
+    selector = CheckpointSelector(("val/loss", "min"), ("val/loss", "min"), 1, 0.0)
+    return Replica(system.double(), seed, [], selector, Path(), [])
+
+
+def make_loaders(session: SessionTensors, count: int) -> list[TrialLoader]:
     scale = Standardizer.fit(session.behavior)
     return [TrialLoader(session, scale, TrialSampler(len(session), 4, True, seed)) for seed in range(count)]
 
@@ -57,64 +63,66 @@ def loaders(session: SessionTensors, count: int) -> list[TrialLoader]:
 def double(batch: Batch) -> Batch:
     assert batch.privileged is not None
     batch.observed, batch.target, batch.privileged = (
-        part.double() for part in (batch.observed, batch.target, batch.privileged)
+        tensor.double() for tensor in (batch.observed, batch.target, batch.privileged)
     )
     return batch
 
 
 @pytest.mark.parametrize("kind", [Student, Teacher])
-def test_terms_are_those_of_each_alone(kind: type[PopulationSystem]) -> None:
+def test_losses_equal_those_of_each_replica(kind: type[PopulationSystem]) -> None:
     session = session_of(trials=10)
     session.observed[2, :, 1] = False
-    several, own = members(session, kind, MASKINGS), loaders(session, len(MASKINGS))
-    together = StackedLoader(own)
-    together.sampler.set_epoch(3)
-    steps = [*zip(together, *own, strict=True)]
-    assert len(steps) == len(together) == 3
+    replicas, loaders = make_replicas(session, kind, MASKINGS), make_loaders(session, len(MASKINGS))
+    stacked_loader = StackedLoader(loaders)
+    stacked_loader.sampler.set_epoch(3)
+    steps = [*zip(stacked_loader, *loaders, strict=True)]
+    assert len(steps) == len(stacked_loader) == 3
     for batch, *batches in steps:
-        assert [len(each) for each in batches] == [len(batch) // len(MASKINGS)] * len(MASKINGS)
-        terms = StackedStep(several).losses(double(batch), [7, 8, 9, 10], 2)
-        for place, (member, single) in enumerate(zip(several, batches, strict=True)):
-            masked, labels = member.system.mask(double(single), 7 + place, 2)
-            expected = member.distillation_step(masked, labels)
-            assert terms.keys() == expected.keys()
+        assert [len(replica_batch) for replica_batch in batches] == [len(batch) // len(MASKINGS)] * len(MASKINGS)
+        losses = StackedStep(replicas).losses(double(batch), [7, 8, 9, 10], 2)
+        for index, (replica, replica_batch) in enumerate(zip(replicas, batches, strict=True)):
+            masked, labels = replica.system.mask(double(replica_batch), 7 + index, 2)
+            expected = replica.distillation_step(masked, labels)
+            assert losses.keys() == expected.keys()
             for name, value in expected.items():
-                torch.testing.assert_close(terms[name][place], value, rtol=1e-9, atol=1e-12)
+                torch.testing.assert_close(losses[name][index], value, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("active", [[1], [0, 2]])
-def test_who_has_stopped_gets_no_batches(active: list[int]) -> None:
+def test_stopped_replicas_get_no_batches(active: list[int]) -> None:
     session = session_of(trials=10)
-    own = loaders(session, 3)
-    together = StackedLoader(own)
-    together.sampler.active = active
-    for batch, *batches in zip(together, *(own[index] for index in active), strict=True):
-        assert batch.index.tolist() == [trial for each in batches for trial in each.index.tolist()]
-        assert batch.rows.tolist() == [row for each in batches for row in each.rows.tolist()]
+    loaders = make_loaders(session, 3)
+    stacked_loader = StackedLoader(loaders)
+    stacked_loader.sampler.active = active
+    for batch, *batches in zip(stacked_loader, *(loaders[index] for index in active), strict=True):
+        assert batch.index.tolist() == [trial for replica_batch in batches for trial in replica_batch.index.tolist()]
+        assert batch.global_rows.tolist() == [
+            row for replica_batch in batches for row in replica_batch.global_rows.tolist()
+        ]
         assert batch.global_size == len(batches[0])
 
 
 @pytest.mark.parametrize("sizes", [{}, {"forward": 0, "heldout": 0}])
-def test_answers_are_those_of_each_alone(sizes: dict[str, int]) -> None:
+def test_predictions_equal_those_of_each_replica(sizes: dict[str, int]) -> None:
     session = session_of(trials=10, **sizes)
-    several = members(session, Student, MASKINGS)
+    replicas = make_replicas(session, Student, MASKINGS)
     (batch,) = TrialLoader(session, Standardizer.fit(session.behavior), TrialSampler(10, 10, False))
     double(batch)
-    lessons = StackedStep(several)
-    modes = [module.training for module in lessons.stack.template.modules()]
+    stacked_step = StackedStep(replicas)
+    modes = [module.training for module in stacked_step.stack.template.modules()]
     with torch.inference_mode():
-        rates, entries, labels = lessons.predict_with_loss(batch, 5)
-        for place, member in enumerate(several):
-            member.system.eval()
-            asked, known = member.system.validation_batch(batch, 5)
-            expected: tuple[Any, ...] = (*member.system.predict_with_loss(asked, known), known)
-            torch.testing.assert_close((rates[place], entries[place], labels[place]), expected, rtol=1e-9, atol=1e-12)
-    assert [module.training for module in lessons.stack.template.modules()] == modes
+        rates, losses, labels = stacked_step.predict_with_loss(batch, 5)
+        for index, replica in enumerate(replicas):
+            replica.system.eval()
+            masked, replica_labels = replica.system.validation_batch(batch, 5)
+            expected: tuple[Any, ...] = (*replica.system.predict_with_loss(masked, replica_labels), replica_labels)
+            torch.testing.assert_close((rates[index], losses[index], labels[index]), expected, rtol=1e-9, atol=1e-12)
+    assert [module.training for module in stacked_step.stack.template.modules()] == modes
     assert any(modes)
 
 
-class Counting(NDT):
-    """Counts its steps."""
+class CountingNDT(NDT):
+    """Counts its training steps in a buffer."""
 
     steps: Tensor
 
@@ -128,47 +136,46 @@ class Counting(NDT):
         return super().forward(observed, context)
 
 
-class Deciding(Counting):
-    """Does what depends on a number."""
+class BranchingNDT(CountingNDT):
+    """Has control flow that depends on data, which vmap does not support."""
 
     def forward(self, observed: Tensor, context: Tensor | None = None) -> Encoding:
         return super().forward(observed if observed.sum().item() else observed + 1, context)
 
 
-@pytest.mark.parametrize(("network", "reason"), [(Counting, None), (Deciding, "vmap")])
-def test_a_trial_says_what_keeps_models_apart_and_counts_no_step(network: type[NDT], reason: str | None) -> None:
-    session, several = session_of(trials=10), []
+@pytest.mark.parametrize(("network", "expected"), [(CountingNDT, None), (BranchingNDT, "vmap")])
+def test_unsupported_reason_does_not_advance_step_counters(network: type[NDT], expected: str | None) -> None:
+    session, replicas = session_of(trials=10), []
     for seed in range(2):
         system = Student(partial(network, **NETWORK))
         system.build(session_signature("any", session))
-        chosen = CheckpointSelector(("val/loss", "min"), ("val/loss", "min"), 1, 0.0)
-        several.append(Replica(system.double(), seed, [], chosen, Path(), []))
-    found = stacking_unsupported_reason(several, double(next(iter(loaders(session, 1)[0]))))
-    assert (reason is None and found is None) or (reason is not None and reason in str(found))
-    assert [float(member.system.backbone.steps) for member in several] == [0, 0]
+        replicas.append(make_replica(system, seed))
+    reason = stacking_unsupported_reason(replicas, double(next(iter(make_loaders(session, 1)[0]))))
+    assert (expected is None and reason is None) or (expected is not None and expected in str(reason))
+    assert [float(replica.system.backbone.steps) for replica in replicas] == [0, 0]
 
 
-def test_other_likelihoods_are_another_architecture() -> None:
+def test_likelihood_is_part_of_the_architecture() -> None:
     session = session_of(trials=10)
-    first, second, third = members(session, Student, MASKINGS[:3])
+    first, second, third = make_replicas(session, Student, MASKINGS[:3])
     second.system = make(Student, session_signature("any", session), likelihood=UnitGaussian())
     second.system.double().backbone.eval()
     assert first.architecture == third.architecture
     assert first.architecture != second.architecture
 
 
-def test_mixed_precision_is_as_narrow_as_alone() -> None:
+def test_mixed_precision_readout_is_bfloat16() -> None:
     torch.set_default_dtype(torch.float32)
     session = session_of(trials=10)
-    several = members(session, Student, MASKINGS[:2])
-    batch = next(iter(StackedLoader(loaders(session, 2))))
-    for member in several:
-        member.system.float()
-    lessons = StackedStep(several)
-    widths: set[torch.dtype] = set()
-    lessons.stack.template.get_submodule("system.backbone.readout").register_forward_hook(
-        lambda module, inputs, out: widths.add(out.dtype)
+    replicas = make_replicas(session, Student, MASKINGS[:2])
+    batch = next(iter(StackedLoader(make_loaders(session, 2))))
+    for replica in replicas:
+        replica.system.float()
+    stacked_step = StackedStep(replicas)
+    output_dtypes: set[torch.dtype] = set()
+    stacked_step.stack.template.get_submodule("system.backbone.readout").register_forward_hook(
+        lambda module, inputs, output: output_dtypes.add(output.dtype)
     )
     with torch.autocast("cpu", torch.bfloat16):
-        lessons.losses(batch, [1, 2], 0)
-    assert widths == {torch.bfloat16}
+        stacked_step.losses(batch, [1, 2], 0)
+    assert output_dtypes == {torch.bfloat16}
