@@ -69,7 +69,7 @@ bench: $(READY) ## speed and memory, as ratios against a reference in the same r
 	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s
 
 bench-gpu: $(READY) ## the same on a GPU: a training step, and several models at once
-	$(BIN)/python -m pytest tests/benchmarks/test_step.py tests/benchmarks/test_many.py -m benchmark -s
+	$(BIN)/python -m pytest tests/benchmarks/test_step.py tests/benchmarks/test_multirun.py -m benchmark -s
 
 bench-full: $(READY) ## teacher and student of MC_Maze's size, from NWB to scored rates; stops after 10 minutes on a GPU
 	$(BIN)/python -m pytest tests/benchmarks/test_full.py -m benchmark -s
