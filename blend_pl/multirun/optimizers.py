@@ -67,7 +67,7 @@ class StackedOptimizer(Optimizer):
         return loss
 
     def clip(self, limit: float, by_value: bool) -> None:
-        """Clips the gradients of each replica like `clip_grad_norm_` or, with `by_value`, `clip_grad_value_` of torch."""
+        """Clips the gradients of each replica like `nn.utils.clip_grad_norm_`, or `clip_grad_value_` if `by_value`."""
         if by_value:
             self.gradients.clamp_(-limit, limit)
             return

@@ -1,4 +1,4 @@
-"""Time and peak memory of a function in a process of its own, and time of one on the device."""
+"""Measures of time and memory: of a function in a child process, and of calls on the device."""
 
 import multiprocessing
 import resource
@@ -14,12 +14,12 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 @dataclass(frozen=True)
 class Cost:
-    """What a call cost.
+    """Cost of a call.
 
     Attributes:
-        seconds: by the clock on the wall.
-        processor: seconds of all cores, of the process and its children; other work on the machine matters less to it.
-        megabytes: what the process grew by at its peak.
+        seconds: wall-clock time in seconds.
+        processor: CPU time in seconds, of the process and its children; less affected by other work on the machine.
+        megabytes: growth of the process's peak memory in MB.
     """
 
     seconds: float
@@ -35,7 +35,7 @@ def _peak_mb() -> float:
 
 
 def _processor() -> float:
-    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    usages = (resource.getrusage(scope) for scope in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
@@ -46,7 +46,7 @@ def _call(function: Callable[[], object], pipe: Connection) -> None:
 
 
 def cost(function: Callable[[], object]) -> Cost:
-    """Runs a function in a forked process and returns what it cost."""
+    """Runs a function in a forked process and returns its cost."""
     receive, send = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("fork").Process(target=_call, args=(function, send))
     process.start()
@@ -57,13 +57,13 @@ def cost(function: Callable[[], object]) -> Cost:
 
 
 def seconds(function: Callable[[], object], times: int = 3) -> float:
-    """Of the fastest of a few calls after one to warm up; processor time on a CPU, where other work would count too."""
+    """Returns the seconds of the fastest call after a warm-up call; CPU time on a CPU, wall-clock time on a GPU."""
     clock = time.perf_counter if DEVICE == "cuda" else time.process_time
-    taken = []
+    durations = []
     for _ in range(times + 1):
         start = clock()
         function()
         if DEVICE == "cuda":
             torch.cuda.synchronize()
-        taken.append(clock() - start)
-    return min(taken[1:])
+        durations.append(clock() - start)
+    return min(durations[1:])

@@ -1,4 +1,4 @@
-"""Reading calcium recordings, and fitting embeddings of held-out cells beside the original schedule in the same run."""
+"""Reading of calcium recordings, and fitting of held-out cells' embeddings compared with the original schedule."""
 
 import time
 from functools import partial
@@ -27,11 +27,11 @@ SESSION = BugeonSimulation(n_mice=1, n_sessions=1, n_frames=3000, n_cells=556)
 
 SMALL = BugeonSimulation(n_mice=1, n_sessions=1, n_frames=640, n_cells=30)
 EPOCHS, PASSES = 100, 100
-"""The original schedule of one fit: so many epochs of so many full passes (Mi et al., 2023, released code)."""
+"""Original schedule of one fit: epochs, and full passes per epoch (Mi et al., 2023, released code)."""
 
 EVALUATIONS = 9
 MASKS = 20
-"""Masks that a reconstruction is averaged over, the same for both fits."""
+"""Number of masks that a reconstruction error is averaged over, the same for both fits."""
 
 
 def test_reading_a_session(tmp_path: Path) -> None:
@@ -41,11 +41,11 @@ def test_reading_a_session(tmp_path: Path) -> None:
         BugeonDataModule(CalciumSpec("big"), str(tmp_path / "tree")).setup("fit")
 
     ours = cost(read)
-    print(f"\n3000 frames x 500 cells, files -> z-scored tensors with surroundings: {ours}")
+    print(f"\n3000 frames x 500 cells, files -> z-scored tensors with population context: {ours}")
     assert ours.seconds < 1
 
 
-def trained(module: BugeonDataModule) -> Student:
+def train_student(module: BugeonDataModule) -> Student:
     torch.manual_seed(0)
     network = partial(NeuPRINT, size=16, std=0.3, dim_feedforward=64, dropout=0.0)
     student = Student(network, Masking(0.25, "full", 0.8, 0.5), UnitGaussian())
@@ -59,8 +59,8 @@ def trained(module: BugeonDataModule) -> Student:
     return student.eval()
 
 
-def original(vectors: Tensor, losses: CellLossFn, train: CellBatches) -> float:
-    """Fits from random embeddings by Adam at 1e-3, every step a pass over all the training time; seconds."""
+def fit_by_original_schedule(vectors: Tensor, losses: CellLossFn, train: CellBatches) -> float:
+    """Fits random embeddings by Adam at 1e-3, with one pass over all training time per step; returns seconds."""
     torch.nn.init.normal_(vectors, generator=torch.Generator().manual_seed(0))
     optimizer = torch.optim.Adam([vectors], 1e-3)
     start = time.perf_counter()
@@ -75,33 +75,33 @@ def original(vectors: Tensor, losses: CellLossFn, train: CellBatches) -> float:
 
 
 @torch.no_grad()
-def reconstruction(losses: CellLossFn, blocks: CellBatches) -> float:
-    """Mean over cells and masks."""
+def reconstruction_error(losses: CellLossFn, blocks: CellBatches) -> float:
+    """Returns the mean over cells and masks."""
     sums = [losses(batch, 10**6 + seed) for block in blocks for batch in block for seed in range(MASKS)]
     return float((sum(total for total, _ in sums) / sum(entries for _, entries in sums)).mean())
 
 
-def test_fitting_beside_the_original_schedule(tmp_path: Path) -> None:
+def test_embedding_fit_compared_with_original_schedule(tmp_path: Path) -> None:
     module = BugeonDataModule(
         CalciumSpec("small", cells=CellSplit(0.6, 0.1)), str(tmp_path), "simulated", SMALL, 40, 1, 64, 800, 1
     )
     module.setup("fit")
-    student = trained(module)
+    student = train_student(module)
     cpu = torch.device("cpu")
     train, later = module.all_cell_batches("train", cpu), module.all_cell_batches("val", cpu)
-    # One half stops the fit, the other is time that neither fit has met.
+    # One half stops the fit, the other is unseen by both fits.
     validation, unseen = [block[0::2] for block in later], [block[1::2] for block in later]
     n_cells, losses = len(module.cells), make_cell_loss(student)
     with temporary_embeddings(student, n_cells) as embedding:
-        reference = original(embedding.weight, losses, train)
-        theirs = reconstruction(losses, unseen), reconstruction(losses, train)
+        reference = fit_by_original_schedule(embedding.weight, losses, train)
+        theirs = reconstruction_error(losses, unseen), reconstruction_error(losses, train)
     with temporary_embeddings(student, n_cells) as embedding:
         start = time.perf_counter()
         fitted = fit_embeddings(embedding, losses, train, validation, EmbeddingFitConfig())
         seconds = time.perf_counter() - start
         with torch.no_grad():
             embedding.weight.copy_(fitted.vectors)
-        ours = reconstruction(losses, unseen), reconstruction(losses, train)
+        ours = reconstruction_error(losses, unseen), reconstruction_error(losses, train)
     ratio = reference / seconds
     print(f"\n{n_cells} cells: ours {seconds:.1f} s ({fitted.steps} steps), original {reference:.0f} s")
     print(

@@ -1,4 +1,4 @@
-"""A bin of the MC_Maze student in real time: 5 ms bins, 137 of 182 units held in, 140 observed bins."""
+"""Latency of a bin of the exported MC_Maze student: 5 ms bins, 137 of 182 units held in, 140 observed bins."""
 
 from functools import partial
 from pathlib import Path
@@ -18,17 +18,17 @@ pytestmark = pytest.mark.benchmark
 
 MC_MAZE = Signature("mc_maze", 5, 140, 40, 137, 2, tuple(range(182)))
 BOUND = 1.0
-"""Milliseconds of the processor that 99 of 100 bins may take."""
+"""Bound of the 99th percentile of the CPU time of a bin, in ms."""
 STEPS, ROUNDS = 2000, 20
 
 
 def quietest(rounds: list[Latency]) -> Latency:
-    """The round that other work on the machine disturbed least."""
-    return min(rounds, key=lambda each: each.p99)
+    """Returns the round that other work on the machine disturbed least."""
+    return min(rounds, key=lambda latency: latency.p99)
 
 
 @pytest.mark.parametrize("backward", [8, -1], ids=["8 bins back", "the whole trial back"])
-def test_a_bin_beside_the_whole_window(backward: int, tmp_path: Path) -> None:
+def test_bin_compared_with_whole_window(backward: int, tmp_path: Path) -> None:
     torch.manual_seed(0)
     student = Student(partial(NDT, context_forward=0, context_backward=backward))
     student.build(MC_MAZE)
@@ -46,13 +46,13 @@ def test_a_bin_beside_the_whole_window(backward: int, tmp_path: Path) -> None:
     by_onnx = quietest([measure_onnx_latency(file, step, counts[0], STEPS) for _ in range(ROUNDS)])
     by_torch = quietest([measure_torch_latency(step, counts[0], STEPS) for _ in range(ROUNDS // 4)])
     session, window = create_onnx_session(tmp_path / "student.onnx"), {"spikes": counts[:1, :140].numpy()}
-    naive = measure_latency(lambda number: session.run(None, window), STEPS // 10)
+    whole_window = measure_latency(lambda number: session.run(None, window), STEPS // 10)
     print()
-    for what, taken in (("a bin", by_onnx), ("the whole window", naive), ("a bin in torch", by_torch)):
+    for name, latency in (("a bin", by_onnx), ("the whole window", whole_window), ("a bin in torch", by_torch)):
         print(
-            f"{what}: median {taken.median:.3f} ms, p99 {taken.p99:.3f} ms ({taken.processor_p99:.3f} ms of the "
-            f"processor), max {taken.max:.3f} ms"
+            f"{name}: median {latency.median:.3f} ms, p99 {latency.p99:.3f} ms ({latency.processor_p99:.3f} ms of "
+            f"CPU time), max {latency.max:.3f} ms"
         )
-    print(f"ratio of the medians: {naive.median / by_onnx.median:.0f} x")
-    # By the clock on the wall it is the machine's other work that is measured, unless there is none.
+    print(f"ratio of the medians: {whole_window.median / by_onnx.median:.0f} x")
+    # Wall-clock time would include waiting for other work on the machine.
     assert by_onnx.processor_p99 < BOUND

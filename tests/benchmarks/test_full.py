@@ -1,4 +1,4 @@
-"""A student of MC_Maze's size with its teacher, from NWB files to scored rates: one command, as a user gives it."""
+"""One command from NWB files to scored rates: a student of MC_Maze's size and its teacher."""
 
 import json
 import os
@@ -22,31 +22,31 @@ FULL = PRESETS["mc_maze"]
 SHORT = replace(FULL, n_train=192, n_val=64, n_test=2)
 SHORT_TRAINING = ["--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=1"]
 COMPILED = REPOSITORY / "configs/trainer/compiled.yaml"
-"""On a GPU the networks are compiled."""
+"""Config that compiles the networks."""
 BOUND = 600.0
-"""Seconds on one H100 for both trainings, with the budget that the experiment has; then it is given up."""
+"""Timeout in seconds of both trainings, with the experiment's budget, on one H100."""
 
 
 def test_from_files_to_scored_rates(tmp_path: Path) -> None:
-    whole = DEVICE == "cuda"
-    write_session(FULL if whole else SHORT, tmp_path / "data")
+    full_size = DEVICE == "cuda"
+    write_session(FULL if full_size else SHORT, tmp_path / "data")
     files = json.dumps({"train": TRAIN_FILE, "test": TEST_FILE})
-    training = [f"--config={COMPILED}", *([] if whole else SHORT_TRAINING)]
+    training = [f"--config={COMPILED}", *([] if full_size else SHORT_TRAINING)]
     command = ["fit", "--config", experiment("mc_maze_hard"), f"--data.root={tmp_path / 'data'}"]
     command += [f"--output={tmp_path / 'runs'}", f"--data.spec.files={files}", *training]
     command += [f"--teacher_args={json.dumps(training)}"]
-    began = time.perf_counter()
+    start = time.perf_counter()
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "blend_pl", *command], env=environment, capture_output=True, text=True, timeout=BOUND
     )
-    took = time.perf_counter() - began
-    assert done.returncode == 0, done.stderr[-3000:]
+    duration = time.perf_counter() - start
+    assert process.returncode == 0, process.stderr[-3000:]
     assert len([*(tmp_path / "runs").glob("mc_maze_teacher/*/results.json")]) == 1
     (results,) = (json.loads(path.read_text()) for path in (tmp_path / "runs").glob("mc_maze_hard/*/results.json"))
-    budget = "the experiment's budget" if whole else "SHORTENED, for there is no GPU: 256 trials, 2 epochs"
-    where = torch.cuda.get_device_name() if whole else "a CPU"
+    budget = "the experiment's budget" if full_size else "SHORTENED because there is no GPU: 256 trials, 2 epochs"
+    device = torch.cuda.get_device_name() if full_size else "a CPU"
     print(
-        f"\nteacher and student on {where}, {budget}: {took:.0f} s, student {results['epoch']} epochs, "
+        f"\nteacher and student on {device}, {budget}: {duration:.0f} s, student {results['epoch']} epochs, "
         f"{1000 * results['cost']['seconds_per_step']:.1f} ms a step, co-bps {results['scores']['co_bps']:.4f}"
     )

@@ -1,4 +1,4 @@
-"""The patch transformer at its published size: what masking saves, what raggedness wastes, what attention keeps."""
+"""The patch transformer at its published size: time saved by masking, padding of ragged sessions, attention memory."""
 
 from functools import partial
 from typing import Any
@@ -22,14 +22,14 @@ BINS = 500
 """5 s at 10 ms."""
 
 
-def dropped(patches: list[int], ratio: float = 0.6) -> Tensor | None:
+def draw_mask(patches: list[int], ratio: float = 0.6) -> Tensor | None:
     rows = torch.arange(len(patches), device=DEVICE)
     generator = torch.Generator(DEVICE).manual_seed(0)
     return TokenMasking(ratio).draw_mask(patches, BINS, max(patches), rows, len(patches), generator)
 
 
 @pytest.mark.parametrize("kind", ["spikes", "lfp"])
-def test_a_step_with_most_tokens_masked_costs_at_most_half(kind: str) -> None:
+def test_masked_step_costs_at_most_half(kind: str) -> None:
     torch.manual_seed(0)
     patch, channels = (64, 192) if kind == "spikes" else (32, 96)
     make = partial(PatchAutoencoder, patch=patch, **({"embedding": CountPatches} if kind == "spikes" else {}))
@@ -37,18 +37,18 @@ def test_a_step_with_most_tokens_masked_costs_at_most_half(kind: str) -> None:
     batch = 1 if DEVICE == "cpu" else 16
     values = torch.poisson(torch.full((batch, BINS, channels), 0.2, device=DEVICE))
 
-    def step(hidden: Tensor | None) -> None:
-        encoding = model(values, ["a"] * batch, hidden)
+    def step(token_mask: Tensor | None) -> None:
+        encoding = model(values, ["a"] * batch, token_mask)
         encoding.prediction.square().mean().backward()
 
-    masked, whole = seconds(partial(step, dropped([3] * batch))), seconds(partial(step, None))
-    print(f"\n{kind} on {DEVICE}: masked {masked:.2f} s, unmasked {whole:.2f} s, {batch} segment(s) of 3 patches")
-    print(f"ratio: {masked / whole:.2f}")
-    assert masked <= 0.5 * whole
+    masked, unmasked = seconds(partial(step, draw_mask([3] * batch))), seconds(partial(step, None))
+    print(f"\n{kind} on {DEVICE}: masked {masked:.2f} s, unmasked {unmasked:.2f} s, {batch} segment(s) of 3 patches")
+    print(f"ratio: {masked / unmasked:.2f}")
+    assert masked <= 0.5 * unmasked
 
 
-class Tokens(nn.Module):
-    """Counts the tokens that an encoder is given."""
+class TokenCounter(nn.Module):
+    """Counts the tokens that are passed to an encoder."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -60,16 +60,16 @@ class Tokens(nn.Module):
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.6])
-def test_ragged_sessions_waste_no_tokens(ratio: float) -> None:
-    """Monkey I has 96 or 192 channels, its units fill 1 to 6 patches; monkey C's are in between."""
+def test_ragged_sessions_need_no_padding(ratio: float) -> None:
+    """Monkey I has 96 or 192 channels, and units that fill 1 to 6 patches; monkey C is in between."""
     rng = np.random.default_rng(0)
     sessions = {str(number): int(units) for number, units in enumerate(rng.integers(40, 380, 27))}
     model = PatchAutoencoder(SessionDims.from_sessions(sessions, BINS), patch=64, embedding=CountPatches, num_layers=1)
-    model.encoder, model.predictor = Tokens(model.encoder), Tokens(model.predictor)
-    plan = BalancedSessionSampler([np.arange(80)] * len(sessions), 64)
-    names = [str(number) for number in next(iter(plan)).sessions]
+    model.encoder, model.predictor = TokenCounter(model.encoder), TokenCounter(model.predictor)
+    sampler = BalancedSessionSampler([np.arange(80)] * len(sessions), 64)
+    names = [str(number) for number in next(iter(sampler)).sessions]
     patches = [model.n_patches(name) for name in names]
-    model(torch.zeros(64, BINS, max(sessions.values())), names, dropped(patches, ratio))
+    model(torch.zeros(64, BINS, max(sessions.values())), names, draw_mask(patches, ratio))
     needed = sum(BINS * p - round(ratio * BINS * p) for p in patches)
     padded = len(patches) * (BINS * max(patches) - round(ratio * BINS * max(patches)))
     print(f"\n64 segments of {len(set(names))} sessions, {min(patches)} to {max(patches)} patches, ratio {ratio}")
@@ -79,27 +79,27 @@ def test_ragged_sessions_waste_no_tokens(ratio: float) -> None:
     assert model.predictor.count < 1.05 * BINS * sum(patches)
 
 
-class Largest(TorchDispatchMode):
-    """The number of elements of the largest tensor that is made."""
+class LargestTensor(TorchDispatchMode):
+    """Records the number of elements of the largest tensor created."""
 
-    elements = 0
+    n_elements = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for made in out if isinstance(out, tuple) else (out,):
-            if isinstance(made, Tensor):
-                self.elements = max(self.elements, made.numel())
-        return out
+        outputs = func(*args, **(kwargs or {}))
+        for output in outputs if isinstance(outputs, tuple) else (outputs,):
+            if isinstance(output, Tensor):
+                self.n_elements = max(self.n_elements, output.numel())
+        return outputs
 
 
-def test_attention_makes_no_matrix_of_all_pairs() -> None:
+def test_attention_creates_no_matrix_of_all_pairs() -> None:
     torch.manual_seed(0)
     model = PatchAutoencoder(SessionDims.from_sessions({"a": 192}, BINS), num_layers=1, predictor_num_layers=1).to(
         DEVICE
     )
-    with Largest() as largest:
+    with LargestTensor() as largest:
         model(torch.randn(1, BINS, 192, device=DEVICE), ["a"]).prediction.sum().backward()
     pairs = (6 * BINS) ** 2
-    print(f"\n{6 * BINS} tokens: the largest tensor has {largest.elements} elements, all pairs of one head {pairs}")
-    print(f"ratio: {largest.elements / pairs:.2f}")
-    assert largest.elements < pairs
+    print(f"\n{6 * BINS} tokens: the largest tensor has {largest.n_elements} elements, all pairs of one head {pairs}")
+    print(f"ratio: {largest.n_elements / pairs:.2f}")
+    assert largest.n_elements < pairs

@@ -1,4 +1,4 @@
-"""Preprocessing of broadband recordings: speed beside the time that was recorded, and memory beside the file's size."""
+"""Preprocessing of broadband recordings: speed relative to real time, and memory."""
 
 import zlib
 from pathlib import Path
@@ -19,16 +19,18 @@ RATE, N_CHANNELS, SECONDS = 24414.0625, 96, 600
 ROWS = 4096
 
 
-def write(folder: Path, compressed: bool) -> int:
-    """A session of 10 minutes, its broadband one stored piece over and over; returns its size as float64."""
+def write_session(folder: Path, compressed: bool) -> int:
+    """Writes a session of 10 minutes with one repeated piece of broadband; returns its size as float64 in bytes."""
     rng = np.random.default_rng(0)
     slow = np.cumsum(rng.standard_normal((ROWS, N_CHANNELS)), axis=0)
     piece = (10 * (slow - slow.mean(0)) + 30 * rng.standard_normal(slow.shape)).astype(np.int16)
     n = int(RATE * SECONDS) // ROWS * ROWS
     with h5py.File(folder / f"{SESSION}.nwb", "w") as nwb:
         group = nwb.create_group("acquisition/timeseries/broadband")
-        packing = "gzip" if compressed else None
-        data = group.create_dataset("data", (n, N_CHANNELS), np.int16, chunks=(ROWS, N_CHANNELS), compression=packing)
+        compression = "gzip" if compressed else None
+        data = group.create_dataset(
+            "data", (n, N_CHANNELS), np.int16, chunks=(ROWS, N_CHANNELS), compression=compression
+        )
         data.attrs["conversion"] = 2.5e-7
         stored = zlib.compress(piece.tobytes(), 4) if compressed else piece.tobytes()
         for start in range(0, n, ROWS):
@@ -46,7 +48,7 @@ def write(folder: Path, compressed: bool) -> int:
 
 @pytest.mark.parametrize("compressed", [False, True])
 def test_reading_ten_minutes_of_broadband(tmp_path: Path, compressed: bool) -> None:
-    size = write(tmp_path, compressed)
+    size = write_session(tmp_path, compressed)
 
     def read() -> None:
         recording = read_makin(SESSION, tmp_path / f"{SESSION}.mat", tmp_path / f"{SESSION}.nwb", 1.0, False)
@@ -54,15 +56,15 @@ def test_reading_ten_minutes_of_broadband(tmp_path: Path, compressed: bool) -> N
 
     ours = cost(read)
     stored = "gzip" if compressed else "plain"
-    what = f"{SECONDS} s x {N_CHANNELS} channels x {RATE} Hz ({size / 1e9:.1f} GB as float64), {stored}"
-    print(f"\n{what} -> bins: {ours}, {SECONDS / ours.processor:.0f} x real time of one core")
-    # Of one core: other work on the machine does not count, a second core could only help.
+    description = f"{SECONDS} s x {N_CHANNELS} channels x {RATE} Hz ({size / 1e9:.1f} GB as float64), {stored}"
+    print(f"\n{description} -> bins: {ours}, {SECONDS / ours.processor:.0f} x real time of one core")
+    # CPU time: a second core could only shorten the wall-clock time.
     assert ours.processor < SECONDS / 20
     assert ours.megabytes < 2000
 
 
-def test_an_hour_of_192_channels_fits_into_memory() -> None:
-    """The longest sessions; what is held as a whole is in bins. Stored nowhere: one piece is read over and over."""
+def test_hour_of_192_channels_fits_into_memory() -> None:
+    """Preprocesses a recording of the longest sessions' size, made of one repeated piece in memory."""
     n_channels, seconds = 192, 3600
     piece = np.random.default_rng(0).integers(-300, 300, (ROWS, n_channels), dtype=np.int16)
 

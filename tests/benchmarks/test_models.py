@@ -19,7 +19,7 @@ TRIALS = 64
 
 
 class Kernels(TorchDispatchMode):
-    """Counts what is computed, views aside: each is a kernel to start on a GPU, a call on a CPU."""
+    """Counts operators that are not views: each is a kernel launch on a GPU, a call on a CPU."""
 
     count = 0
 
@@ -28,12 +28,12 @@ class Kernels(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def cost(function: Callable[[], object], times: int = 5) -> tuple[float, int]:
-    """Seconds of the fastest of a few calls, see `seconds`, and number of kernels."""
-    taken = seconds(function, times)
+def measure(function: Callable[[], object], times: int = 5) -> tuple[float, int]:
+    """Returns the seconds of the fastest call, see `seconds`, and the number of kernels."""
+    duration = seconds(function, times)
     with Kernels() as kernels:
         function()
-    return taken, kernels.count
+    return duration, kernels.count
 
 
 def counts() -> torch.Tensor:
@@ -41,7 +41,7 @@ def counts() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("context", [0, 2], ids=["student", "teacher"])
-def test_lfads_beside_a_loop_over_cells(context: int) -> None:
+def test_lfads_compared_with_loop_over_cells(context: int) -> None:
     torch.manual_seed(0)
     model = LFADS(replace(MC_MAZE, context=context), dropout=0.0).to(DEVICE)
     naive = NaiveLFADS(model).to(DEVICE)
@@ -56,43 +56,49 @@ def test_lfads_beside_a_loop_over_cells(context: int) -> None:
         rates, _, *inferred = naive(observed, behavior, *noise)
         (rates.exp().mean() + model.input_prior.kl_divergence(*inferred).mean()).backward()
 
-    (step, few), (reference, many) = cost(ours), cost(theirs)
-    print(f"\nLFADS step on {DEVICE}: {step:.3f} s, {few} kernels; loops over cells {reference:.3f} s, {many} kernels")
-    print(f"ratio: {reference / step:.1f} x the time, {many / few:.1f} x the kernels")
+    (step, n_kernels), (reference, n_reference_kernels) = measure(ours), measure(theirs)
+    print(
+        f"\nLFADS step on {DEVICE}: {step:.3f} s, {n_kernels} kernels; "
+        f"loops over cells {reference:.3f} s, {n_reference_kernels} kernels"
+    )
+    print(f"ratio: {reference / step:.1f} x the time, {n_reference_kernels / n_kernels:.1f} x the kernels")
 
 
-def test_controller_and_generator_alone() -> None:
-    """Without the encoders, which on a GPU are one kernel each way and on a CPU are loops inside torch."""
+def test_controller_and_generator() -> None:
+    """Excludes the encoders: one kernel per direction on a GPU, a loop inside torch on a CPU."""
     torch.manual_seed(0)
     model = LFADS(replace(MC_MAZE, bins=140), dropout=0.0).to(DEVICE)
     naive = NaiveLFADS(model).to(DEVICE)
-    heard, first = (
+    encoded_inputs, initial_state = (
         torch.randn(size, device=DEVICE, requires_grad=True) for size in ((TRIALS, 140, 128), (TRIALS, 200))
     )
     keep, noise = torch.ones(141, TRIALS, 200, device=DEVICE), torch.randn(140, TRIALS, 4, device=DEVICE)
 
     def ours() -> None:
-        sum(part.sum() for part in model._generate(heard, first, keep)).backward()
+        sum(output.sum() for output in model._generate(encoded_inputs, initial_state, keep)).backward()
 
     def theirs() -> None:
-        state, control, total = first, model.controller_state.repeat(TRIALS, 1), torch.zeros((), device=DEVICE)
+        state, control, total = initial_state, model.controller_state.repeat(TRIALS, 1), torch.zeros((), device=DEVICE)
         loadings = torch.nn.functional.normalize(model.factors.weight, dim=1)
         for t in range(140):
-            heard_now = torch.cat([heard[:, t], state @ loadings.T], 1)
-            control = naive.controller(heard_now, control).clamp(-5, 5)
+            controller_input = torch.cat([encoded_inputs[:, t], state @ loadings.T], 1)
+            control = naive.controller(controller_input, control).clamp(-5, 5)
             mean, log_variance = model.input_posterior(control).chunk(2, 1)
             sample = mean + (log_variance / 2).exp() * noise[t]
             state = naive.generator(sample, state).clamp(-5, 5)
             total = total + state.sum() + sample.sum()
         total.backward()
 
-    (step, few), (reference, many) = cost(ours), cost(theirs)
-    print(f"\ncontroller and generator: {step:.3f} s, {few} kernels; cells {reference:.3f} s, {many} kernels")
-    print(f"ratio: {reference / step:.1f} x the time, {many / few:.1f} x the kernels")
+    (step, n_kernels), (reference, n_reference_kernels) = measure(ours), measure(theirs)
+    print(
+        f"\ncontroller and generator: {step:.3f} s, {n_kernels} kernels; "
+        f"loops over cells {reference:.3f} s, {n_reference_kernels} kernels"
+    )
+    print(f"ratio: {reference / step:.1f} x the time, {n_reference_kernels / n_kernels:.1f} x the kernels")
 
 
 @pytest.mark.parametrize("kind", [NDT, STNDT, LFADS])
-def test_a_step_of_each_backbone(kind: type[torch.nn.Module]) -> None:
+def test_step_of_each_backbone(kind: type[torch.nn.Module]) -> None:
     torch.manual_seed(0)
     model, observed = kind(MC_MAZE).to(DEVICE), counts()
 
@@ -102,4 +108,4 @@ def test_a_step_of_each_backbone(kind: type[torch.nn.Module]) -> None:
         (loss if encoding.penalty is None else loss + encoding.penalty.mean()).backward()
 
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    print(f"\n{kind.__name__} on {DEVICE}: {cost(step)[0]:.3f} s a step, {parameters} parameters")
+    print(f"\n{kind.__name__} on {DEVICE}: {measure(step)[0]:.3f} s a step, {parameters} parameters")

@@ -1,4 +1,4 @@
-"""A step of K models at once beside a step of one: where arithmetic costs, and where launching it does."""
+"""A step of K stacked models compared with a step of one, for large networks and for launch-bound ones."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,12 +30,12 @@ from blend_pl.systems import Student
 
 pytestmark = pytest.mark.benchmark
 
-MEMBERS = (1, 4, 16)
+STACK_SIZES = (1, 4, 16)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network and the trials of its batches."""
+    """A network and the size of its batches."""
 
     network: Callable[..., nn.Module]
     sizes: dict[str, int]
@@ -51,7 +51,7 @@ CASES = {
         16,
         8,
     ),
-    # So small that a processor is busy with calls alone, as it is when it launches what a GPU soon has done.
+    # So small that calls take most of the time, as kernel launches do for small networks on a GPU.
     "hardly any": Case(
         partial(NDT, num_layers=2, dim_feedforward=8, embedding=partial(LinearEmbedding, d_model=8)),
         {"bins": 10, "heldin": 6, "heldout": 2},
@@ -62,24 +62,24 @@ CASES = {
 
 
 class Trials(L.LightningDataModule):
-    """Trials that lie on the device, for one model, or in an order of its own for each of several."""
+    """Trials on the device, for one model, or for `n_replicas` models with different orders."""
 
-    def __init__(self, session: SessionTensors, batch: int, members: int | None = None) -> None:
+    def __init__(self, session: SessionTensors, batch: int, n_replicas: int | None = None) -> None:
         super().__init__()
-        self.session, self.batch, self.members = session, batch, members
+        self.session, self.batch, self.n_replicas = session, batch, n_replicas
         self.signature = session_signature("simulated", session)
 
     def train_dataloader(self) -> TrialLoader | StackedLoader:
-        loaders = [self._loader(seed) for seed in range(self.members or 1)]
-        return loaders[0] if self.members is None else StackedLoader(loaders)
+        loaders = [self._loader(seed) for seed in range(self.n_replicas or 1)]
+        return loaders[0] if self.n_replicas is None else StackedLoader(loaders)
 
     def _loader(self, seed: int) -> TrialLoader:
         scale = Standardizer.fit(self.session.behavior)
         return TrialLoader(self.session, scale, TrialSampler(len(self.session), self.batch, True, seed))
 
 
-class Counter(L.Callback):
-    """Counts the kernels of one step."""
+class KernelCounter(L.Callback):
+    """Counts the kernels of the third step."""
 
     def __init__(self) -> None:
         self.kernels, self.steps = Kernels(), 0
@@ -92,40 +92,44 @@ class Counter(L.Callback):
             self.kernels.__exit__(None, None, None)
 
 
-def step(module: Callable[[], L.LightningModule], data: L.LightningDataModule, folder: Path) -> tuple[float, int]:
-    """Seconds of the fastest step, and the number of kernels of a step."""
+def measure_step(
+    make_module: Callable[[], L.LightningModule], data: L.LightningDataModule, folder: Path
+) -> tuple[float, int]:
+    """Returns the seconds of the fastest step and the number of kernels of a step."""
     settings = {"accelerator": "auto", "devices": 1, "gradient_clip_val": 200.0}
-    clock, counter = Clock(), Counter()
+    clock, counter = Clock(), KernelCounter()
     for callback in (clock, counter):
         torch.manual_seed(0)
-        trainer(folder, 1, callback, **settings).fit(module(), datamodule=data)
+        trainer(folder, 1, callback, **settings).fit(make_module(), datamodule=data)
     return fastest(clock.marks), counter.kernels.count
 
 
 @pytest.mark.parametrize(
     "name", ["MC_Maze's size", "hardly any"] if DEVICE == "cuda" else ["the demo's size", "hardly any"]
 )
-def test_many(name: str, tmp_path: Path) -> None:
+def test_stacked_step(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     session = session_of(trials=case.batch * case.steps, **case.sizes).to(torch.device(DEVICE))
-    # As is usual on a GPU; on a CPU every parameter would count.
+    # foreach is the default on a GPU; without it, kernels would grow with the number of parameters.
     student = partial(Student, case.network, optimizer=partial(AdamW, foreach=True))
 
-    def crowd(seeds: Sequence[int]) -> StackedModule:
-        members = []
+    def make_stack(seeds: Sequence[int]) -> StackedModule:
+        replicas = []
         for seed in seeds:
             system = student()
             system.build(session_signature("simulated", session))
-            chosen = CheckpointSelector(("val/loss", "min"), ("val/loss", "min"), 1, 0.0)
-            members.append(Replica(system, seed, [], chosen, tmp_path / "best.ckpt", []))
-        return StackedModule(members)
+            selector = CheckpointSelector(("val/loss", "min"), ("val/loss", "min"), 1, 0.0)
+            replicas.append(Replica(system, seed, [], selector, tmp_path / "best.ckpt", []))
+        return StackedModule(replicas)
 
-    alone, few = step(student, Trials(session, case.batch), tmp_path)
-    print(f"\n{name} on {DEVICE}, {torch.get_num_threads()} threads: one model {alone:.4f} s a step, {few} kernels")
-    for count in MEMBERS:
+    single, n_kernels = measure_step(student, Trials(session, case.batch), tmp_path)
+    print(
+        f"\n{name} on {DEVICE}, {torch.get_num_threads()} threads: one model {single:.4f} s a step, {n_kernels} kernels"
+    )
+    for count in STACK_SIZES:
         data = Trials(session, case.batch, count)
-        together, many = step(partial(crowd, range(count)), data, tmp_path)
+        stacked, n_stacked_kernels = measure_step(partial(make_stack, range(count)), data, tmp_path)
         print(
-            f"{count} at once: {together:.4f} s, {together / alone:.2f} of one's (goal for 16 on an H100: 2); "
-            f"{many} kernels, {many / few:.2f} of one's"
+            f"{count} at once: {stacked:.4f} s, {stacked / single:.2f} x one step (goal for 16 on an H100: 2); "
+            f"{n_stacked_kernels} kernels, {n_stacked_kernels / n_kernels:.2f} x those of one"
         )

@@ -1,4 +1,4 @@
-"""Scoring a prediction of MC_Maze's size, beside nlb_tools in the same run."""
+"""Scoring of a prediction of MC_Maze's size, compared with nlb_tools."""
 
 import time
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.benchmark
 BINS, FORWARD, UNITS, HELDIN, CONDITIONS = 140, 40, 182, 137, 108
 
 
-def session(trials: int, generator: torch.Generator) -> tuple[SessionTensors, torch.Tensor]:
+def make_session(trials: int, generator: torch.Generator) -> tuple[SessionTensors, torch.Tensor]:
     rates = torch.rand((trials, BINS + FORWARD, UNITS), generator=generator) * 0.04 + 1e-3
     velocity = rates[:, :, :2] * 1e4 + torch.randn((trials, BINS + FORWARD, 2), generator=generator) * 100
     values = SessionTensors(
@@ -38,10 +38,10 @@ def session(trials: int, generator: torch.Generator) -> tuple[SessionTensors, to
     return values, rates
 
 
-def test_scoring_beside_nlb_tools() -> None:
+def test_scoring_compared_with_nlb_tools() -> None:
     evaluation = pytest.importorskip("nlb_tools.evaluation")
     generator = torch.Generator().manual_seed(0)
-    (train, train_rates), (val, val_rates) = session(1721, generator), session(574, generator)
+    (train, train_rates), (val, val_rates) = make_session(1721, generator), make_session(574, generator)
     start = time.perf_counter()
     ours = evaluate_rates(train, val, (train_rates, val_rates))
     seconds = time.perf_counter() - start
@@ -78,7 +78,7 @@ def test_scoring_beside_nlb_tools() -> None:
 
 
 class _Readable:
-    """An array that is read like a dataset of a file, as nlb_tools expects."""
+    """An array with the interface of an h5py dataset, as nlb_tools expects."""
 
     def __init__(self, values: np.ndarray) -> None:
         self.values = values
