@@ -74,7 +74,8 @@ class UnitGaussian(Likelihood):
 
     def noise(self, uniform: Tensor, observed: Tensor) -> Tensor:
         """Standard normal values."""
-        return torch.special.ndtri(uniform.clamp(1e-6, 1 - 1e-6))
+        quantiles: Tensor = torch.special.ndtri(uniform.clamp(1e-6, 1 - 1e-6))
+        return quantiles
 
 
 class Gaussian(UnitGaussian):

@@ -131,7 +131,8 @@ class Masking:
         # Stretches overlap: a bin is spared if none of the `width` that could cover it begins.
         probability = 1 - (1 - self.ratio) ** (1 / span)
         span_starts = _uniform(shape[self.mode], generator, device) < probability
-        return (span_starts.unfold(1, span, 1).any(-1) if span > 1 else span_starts).expand(size)
+        covered: Tensor = span_starts.unfold(1, span, 1).any(-1) if span > 1 else span_starts
+        return covered.expand(size)
 
     def draw_privileged_dropout(
         self, n_trials: int, generator: torch.Generator | None, device: torch.device | None = None
@@ -232,4 +233,5 @@ class TokenMasking:
         padding = torch.arange(max_patches, device=device) >= count[:, None, None]
         order = uniform.masked_fill(padding, 2.0).flatten(1).argsort(1).argsort(1)
         n_dropped = to_device_async(self.n_dropped(n_patches, bins), device)
-        return (order < n_dropped[:, None]).unflatten(1, (bins, max_patches))
+        dropped = order < n_dropped[:, None]
+        return torch.unflatten(dropped, 1, (bins, max_patches))

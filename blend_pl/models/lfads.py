@@ -150,7 +150,8 @@ class LFADS(nn.Module):
             F.pad(forward_outputs[:, :-1], (0, 0, 1, 0)),
             F.pad(backward_outputs[:, 1:], (0, 0, 0, 1)),
         )
-        return self.dropout(torch.cat([forward_outputs, backward_outputs], -1))
+        controller_inputs: Tensor = self.dropout(torch.cat([forward_outputs, backward_outputs], -1))
+        return controller_inputs
 
     def _generate(
         self, controller_inputs: Tensor, generator_state: Tensor, keep_mask: Tensor

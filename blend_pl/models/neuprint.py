@@ -131,7 +131,8 @@ class LocalAttention(SelfAttention):
         for lag in lags:
             weighted_values = weights[:, lag:, :, lag, None] * v[:, : v.shape[1] - lag]
             attended = attended + nn.functional.pad(weighted_values, (0, 0, 0, 0, lag, 0))
-        return self.out_proj(attended.flatten(-2))
+        projected: Tensor = self.out_proj(attended.flatten(-2))
+        return projected
 
 
 def _lag_scores(q: Tensor, k: Tensor, lag: int) -> Tensor:

@@ -23,8 +23,7 @@ class PerSessionNetworks(SessionNetwork):
     def __init__(self, dims: SessionDims, build_network: Callable[[SessionDims], nn.Module]) -> None:
         super().__init__()
         self.networks = nn.ModuleList(build_network(dims.for_session(name)) for name in dims.channels_per_session)
-        first_network = self.networks[0]
-        assert isinstance(first_network, PatchAutoencoder)
+        first_network = self._network_at(0)
         self.patch, self.d_model = first_network.patch, first_network.d_model
         self.network_indices = {name: index for index, name in enumerate(dims.channels_per_session)}
 
@@ -34,7 +33,10 @@ class PerSessionNetworks(SessionNetwork):
         Raises:
             DataError: the session was never registered.
         """
-        network = self.networks[self._network_index(session)]
+        return self._network_at(self._network_index(session))
+
+    def _network_at(self, index: int) -> PatchAutoencoder:
+        network = self.networks[index]
         assert isinstance(network, PatchAutoencoder)
         return network
 
@@ -75,10 +77,12 @@ class PerSessionNetworks(SessionNetwork):
     ) -> Encoding:
         """Encodes segments; see `PatchAutoencoder.forward`."""
         if not len(observed):
-            return self.networks[0](observed, sessions)
+            empty: Encoding = self.networks[0](observed, sessions)
+            return empty
         groups = group_rows(self._network_index(name) for name in sessions)
 
         def encode_group(index: int, *group: Any) -> Encoding:
-            return self.networks[index](*group)
+            encoding: Encoding = self.networks[index](*group)
+            return encoding
 
         return encode_in_groups(groups, encode_group, observed, sessions, patch_mask, n_masked)

@@ -39,7 +39,8 @@ class SpatialAttention(nn.Module):
     def forward(self, spatial_tokens: Tensor) -> Tensor:
         """Columns (B, width, T') -> weights (B, width, width), rows adding to 1, averaged over heads."""
         q, k = self.qk(spatial_tokens).unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        return (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(-1).mean(1)
+        weights: Tensor = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(-1).mean(1)
+        return weights
 
 
 class SpatiotemporalLayer(nn.Module):
@@ -68,7 +69,8 @@ class SpatiotemporalLayer(nn.Module):
         tokens = self.temporal(tokens, window)
         weights = self.spatial(self.norm_spatial(spatial_tokens))
         tokens = tokens + self.dropout(self.norm(tokens) @ weights.transpose(1, 2))
-        return self.feedforward(tokens)
+        transformed: Tensor = self.feedforward(tokens)
+        return transformed
 
 
 class STNDT(nn.Module):
@@ -155,7 +157,8 @@ class STNDT(nn.Module):
         return Encoding(self.readout(self.dropout_rates(latents)), features, latents, self._penalty(observed))
 
     def _embed_spatial(self, counts: Tensor) -> Tensor:
-        return self.embedding_spatial(counts.transpose(1, 2)) * self.scale_spatial
+        tokens: Tensor = self.embedding_spatial(counts.transpose(1, 2)) * self.scale_spatial
+        return tokens
 
     def _penalty(self, observed: Tensor) -> Tensor | None:
         if not (self.training and self.contrast.weight):

@@ -1,7 +1,7 @@
 """Self-attention over bins, for any width and number of heads, within a window."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -71,10 +71,9 @@ class AttentionWindow(nn.Module):
         if self.bias is None or qkv.device.type != "cpu" or torch.compiler.is_compiling():
             return dense_attention(qkv, self.allowed, p)
         shape = (len(qkv), self.n_blocks, qkv.shape[3], self.block_size, self.keys_per_block)
-        attended, *_ = _BlockwiseAttention.apply(
-            qkv, self.bias, dropout_mask(qkv, shape, p) if p else None, self.block_slices
-        )
-        return attended  # type: ignore[no-any-return]
+        mask = dropout_mask(qkv, shape, p) if p else None
+        apply: Callable[..., tuple[Tensor, ...]] = _BlockwiseAttention.apply
+        return apply(qkv, self.bias, mask, self.block_slices)[0]
 
     def _build_block_slices(self) -> list["BlockSlices"]:
         block_slices, previous_stop = [], 0
@@ -139,7 +138,7 @@ class _BlockwiseAttention(torch.autograd.Function):
         ctx.save_for_backward(qkv, mask, *output[1:])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
         if grad is None:
             return None, None, None, None
         qkv, mask, *saved_weights = ctx.saved_tensors
@@ -227,4 +226,5 @@ class SelfAttention(nn.Module):
         qkv = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1))
         p = self.dropout if self.training else 0.0
         attended = window(qkv, p) if window else dense_attention(qkv, None, p)
-        return self.out_proj(attended.flatten(-2))
+        projected: Tensor = self.out_proj(attended.flatten(-2))
+        return projected

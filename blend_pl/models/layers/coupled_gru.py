@@ -82,7 +82,7 @@ def run_controller_generator(
     if getattr(torch.compiler, "is_exporting", bool)():
         return _scan(*full_precision)
     with torch.autocast(inputs.device.type, enabled=False):
-        return CoupledGRUOutput(*_CoupledGRU.apply(*full_precision))
+        return CoupledGRUOutput(*_CoupledGRU.apply(*full_precision))  # type: ignore[no-untyped-call]
 
 
 def _scan(

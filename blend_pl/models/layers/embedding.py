@@ -41,7 +41,8 @@ class LinearEmbedding(TokenEmbedding):
 
     def forward(self, counts: Tensor) -> Tensor:
         """(B, T, N) -> (B, T, width)."""
-        return self.linear(counts)
+        tokens: Tensor = self.linear(counts)
+        return tokens
 
 
 class CountEmbedding(TokenEmbedding):
@@ -61,7 +62,8 @@ class CountEmbedding(TokenEmbedding):
 
     def forward(self, counts: Tensor) -> Tensor:
         """(B, T, N) -> (B, T, N * size)."""
-        return self.embedding(counts.long().clamp(0, self.max_count)).flatten(-2)
+        tokens: Tensor = self.embedding(counts.long().clamp(0, self.max_count)).flatten(-2)
+        return tokens
 
 
 class LearnedPositions(nn.Module):

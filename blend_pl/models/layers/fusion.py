@@ -55,7 +55,8 @@ class Additive(Fusion):
 
     def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
         """Tokens (B, T', tokens) and context (B, T', D) -> (B, T', tokens)."""
-        return tokens + self.embedding(context) * self.scale
+        fused: Tensor = tokens + self.embedding(context) * self.scale
+        return fused
 
 
 class FiLM(Fusion):
@@ -76,7 +77,8 @@ class FiLM(Fusion):
 
     def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
         """Tokens (B, T', tokens) and context (B, T', D) -> (B, T', tokens)."""
-        return tokens * (1 + self.scale(context)) + self.shift(context)
+        fused: Tensor = tokens * (1 + self.scale(context)) + self.shift(context)
+        return fused
 
 
 class CrossAttention(Fusion):
@@ -106,4 +108,5 @@ class CrossAttention(Fusion):
         projections = self.query(self.norm(tokens) + positions), self.key(behavior + positions), self.value(behavior)
         q, k, v = (projection.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for projection in projections)
         attended = F.scaled_dot_product_attention(q, k, v)
-        return tokens + self.out_proj(attended.transpose(1, 2).flatten(-2))
+        fused: Tensor = tokens + self.out_proj(attended.transpose(1, 2).flatten(-2))
+        return fused

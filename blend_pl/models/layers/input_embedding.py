@@ -41,7 +41,8 @@ class InputEmbedding(nn.Module):
 
     def embed(self, counts: Tensor) -> Tensor:
         """Counts (B, T', N) -> neural tokens (B, T', d)."""
-        return self.embedding(counts) * self.scale
+        tokens: Tensor = self.embedding(counts) * self.scale
+        return tokens
 
     def fuse(self, tokens: Tensor, context: Tensor | None) -> Tensor:
         """Neural tokens (B, T', d), and context (B, T', D) if built for it -> tokens (B, T', width)."""

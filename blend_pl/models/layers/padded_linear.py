@@ -42,7 +42,8 @@ class PaddedLinear(nn.Linear):
             if torch.is_autocast_enabled("cpu"):
                 # Products in bfloat16 are as fast at any width.
                 return F.linear(tokens, self.weight, self.bias)
-            return _PaddedLinearFunction.apply(tokens, self.weight, self.bias)  # type: ignore[no-any-return]
+            out: Tensor = _PaddedLinearFunction.apply(tokens, self.weight, self.bias)  # type: ignore[no-untyped-call]
+            return out
         return padded_linear(tokens, self.weight, self.bias)
 
 
@@ -64,7 +65,7 @@ class _PaddedLinearFunction(torch.autograd.Function):
         ctx.save_for_backward(*inputs[:2])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         tokens, weight = ctx.saved_tensors
         rows = grad.flatten(0, -2)
         return (

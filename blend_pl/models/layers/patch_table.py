@@ -82,7 +82,8 @@ class PatchTable(nn.Module):
         """(B, P, patch) bool, where sessions with equally many patches have a channel."""
         channels = to_device_async([self.channels[name] for name in sessions], self.weight.device)
         channel_indices = torch.arange(self.n_patches(sessions[0]) * self.patch, device=channels.device)
-        return (channel_indices < channels[:, None]).unflatten(1, (-1, self.patch))
+        mask = channel_indices < channels[:, None]
+        return torch.unflatten(mask, 1, (-1, self.patch))
 
     def rows_by_n_patches(self, sessions: Sequence[str]) -> dict[int, list[int]]:
         """Rows of a batch by the number of patches of their session, so that each group stacks without padding."""

@@ -40,7 +40,8 @@ class CountPatches(ValueEmbedding):
     def forward(self, values: Tensor, channel_mask: Tensor) -> Tensor:
         """Embeds counts; see `ValueEmbedding.forward`."""
         counts = values.long().clamp(0, self.max_count)
-        return self.embedding(counts.masked_fill(~channel_mask[:, None], self.max_count + 1)).flatten(-2)
+        tokens: Tensor = self.embedding(counts.masked_fill(~channel_mask[:, None], self.max_count + 1)).flatten(-2)
+        return tokens
 
 
 class WaveformPatches(ValueEmbedding):
@@ -62,8 +63,8 @@ class WaveformPatches(ValueEmbedding):
         """Embeds waveforms; see `ValueEmbedding.forward`."""
         batch, _, n_patches, _ = values.shape
         series = values.masked_fill(~channel_mask[:, None], 0.0).permute(0, 2, 3, 1).flatten(0, 1)
-        tokens = self.convolution(F.pad(series, (self.causal_padding, 0)))
-        return tokens.unflatten(0, (batch, n_patches)).permute(0, 3, 1, 2)
+        tokens: Tensor = self.convolution(F.pad(series, (self.causal_padding, 0)))
+        return torch.unflatten(tokens, 0, (batch, n_patches)).permute(0, 3, 1, 2)
 
 
 def patchify(values: Tensor, patch: int, n_patches: int, patch_mask: Tensor | None) -> Tensor:

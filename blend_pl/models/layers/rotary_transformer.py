@@ -28,7 +28,8 @@ class RotaryAttention(nn.Module):
         q, k = apply_rotary(qk, cosine, sine).chunk(2, 1)
         # Dropout of the weights or a mask would bring the whole matrix back on a CPU.
         attended = F.scaled_dot_product_attention(q, k, v)
-        return self.out(attended.transpose(1, 2).flatten(-2))
+        projected: Tensor = self.out(attended.transpose(1, 2).flatten(-2))
+        return projected
 
 
 class GatedMLP(nn.Module):
@@ -48,7 +49,8 @@ class GatedMLP(nn.Module):
         """(..., width) -> (..., width)."""
         # Two products rather than a half each of one: its gradient would have to be put together from halves.
         gate, value = (F.linear(tokens, weight) for weight in self.up.weight.chunk(2))
-        return self.down(F.silu(gate) * value)
+        projected: Tensor = self.down(F.silu(gate) * value)
+        return projected
 
 
 class RotaryTransformerLayer(nn.Module):
@@ -70,7 +72,8 @@ class RotaryTransformerLayer(nn.Module):
     def forward(self, tokens: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
         """See `RotaryAttention.forward`."""
         tokens = tokens + self.dropout(self.attention(self.norm1(tokens), cosine, sine))
-        return tokens + self.dropout(self.mlp(self.norm2(tokens)))
+        transformed: Tensor = tokens + self.dropout(self.mlp(self.norm2(tokens)))
+        return transformed
 
 
 class RotaryTransformer(nn.Module):
@@ -107,4 +110,5 @@ class RotaryTransformer(nn.Module):
             cosine, sine = (angles[:, None] for angles in rotary_cos_sin(times, self.head_dim, self.rope_base))
         for layer in self.layers:
             tokens = layer(tokens, cosine, sine)
-        return self.norm(tokens)
+        normalized: Tensor = self.norm(tokens)
+        return normalized

@@ -26,7 +26,8 @@ class FeedForward(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, T', width) -> (B, T', width)."""
         hidden = self.dropout(self.linear1(self.norm(tokens)).relu())
-        return tokens + self.dropout(self.linear2(hidden))
+        transformed: Tensor = tokens + self.dropout(self.linear2(hidden))
+        return transformed
 
 
 class TransformerLayer(nn.Module):
@@ -49,7 +50,8 @@ class TransformerLayer(nn.Module):
     def forward(self, tokens: Tensor, window: AttentionWindow | None = None) -> Tensor:
         """Tokens (B, T', width), and where they may look, None for anywhere -> (B, T', width)."""
         tokens = tokens + self.dropout(self.attention(self.norm(tokens), window))
-        return self.feedforward(tokens)
+        transformed: Tensor = self.feedforward(tokens)
+        return transformed
 
     @torch.no_grad()
     def scale_fixup(self, num_layers: int) -> None:
