@@ -49,7 +49,7 @@ class StackedOptimizer(Optimizer):
             self.adam.export_state()
         self.adam = None
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Steps each active replica after calling `closure`, and returns its value."""
         loss = None
         if closure is not None:

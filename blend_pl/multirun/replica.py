@@ -36,7 +36,8 @@ class DistillationStep(nn.Module):
 
     def forward(self, batch: Batch, labels: Tensor) -> dict[str, Tensor]:
         """Returns the terms of the objective for a masked batch and its labels (B, T', N)."""
-        return self.system.objective(self.system.encode(batch), labels, batch)
+        losses: dict[str, Tensor] = self.system.objective(self.system.encode(batch), labels, batch)
+        return losses
 
 
 @dataclass

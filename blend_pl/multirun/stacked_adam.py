@@ -31,8 +31,9 @@ class StackedAdam:
         states = [state for optimizer in optimizers for state in optimizer.state.values()]
         self.steps = int(states[0][STEP]) if states else 0
         for optimizer in optimizers:
-            # Or a schedule would complain of having been stepped before it.
-            optimizer._opt_called = True  # type: ignore[attr-defined]
+            # A step without gradients has no effect, except that schedules warn if there is no step before theirs.
+            optimizer.zero_grad()
+            optimizer.step()
         for name, moments in ((EXP_AVG, self.exp_avg), (EXP_AVG_SQ, self.exp_avg_sq)):
             for parameter, stacked_moment in stack.unflatten_parameters(moments).items():
                 for optimizer, replica_parameters, replica_moment in zip(

@@ -43,10 +43,12 @@ class StackedStep:
         masked, labels = self.systems[0].apply_mask(batch, concatenate_mask_samples(mask_samples))
 
         def step(module: DistillationStep, tensors: dict[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
-            return module(Batch(**tensors, global_size=size[0]), labels)
+            replica_losses: dict[str, Tensor] = module(Batch(**tensors, global_size=size[0]), labels)
+            return replica_losses
 
         tensors = {name: tensor.unflatten(0, (n_replicas, -1)) for name, tensor in _tensor_fields(masked).items()}
-        return self.stack(step, tensors, labels.unflatten(0, (n_replicas, -1)))
+        losses: dict[str, Tensor] = self.stack(step, tensors, labels.unflatten(0, (n_replicas, -1)))
+        return losses
 
     def predict_with_loss(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
         """Predicts one validation batch by all replicas; see `PopulationSystem.predict_with_loss`.

@@ -104,7 +104,8 @@ class VmapAttention(nn.Module):
         )
         scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.transpose(-1, -2)
         weights = self.dropout((scores if window is None else scores + window.bias).softmax(-1).to(v.dtype))
-        return self.out_proj((weights @ v).transpose(1, 2).flatten(-2))
+        outputs: Tensor = self.out_proj((weights @ v).transpose(1, 2).flatten(-2))
+        return outputs
 
 
 def to_vmappable(module: nn.Module, ignore: Collection[str] = ()) -> nn.Module:
@@ -124,21 +125,26 @@ def to_vmappable(module: nn.Module, ignore: Collection[str] = ()) -> nn.Module:
 
 
 def _replace_layers(module: nn.Module) -> nn.Module:
-    # New modules are created in training mode.
-    if isinstance(module, nn.Dropout):
-        return VmapDropout(module.p).train(module.training)
-    if isinstance(module, AttentionWindow):
-        return VmapWindow(module)
-    if isinstance(module, PaddedLinear):
-        return VmapLinear(module)
-    if isinstance(module, SelfAttention):
-        module = VmapAttention(module)
-    # `named_children` yields a module with two names only once.
-    for name, child in [*module._modules.items()]:
-        replacement = child and _replace_layers(child)
-        if replacement is not child:
-            setattr(module, name, replacement)
+    # Children come before their parents, and a module with two names comes twice.
+    for name, layer in reversed([*module.named_modules(remove_duplicate=False)]):
+        replacement = _vmap_layer(layer)
+        if replacement is not None and not name:
+            return replacement
+        if replacement is not None:
+            module.set_submodule(name, replacement)
     return module
+
+
+def _vmap_layer(layer: nn.Module) -> nn.Module | None:
+    """Returns the replacement of a layer; None if it needs none."""
+    if isinstance(layer, nn.Dropout):
+        # New modules are created in training mode.
+        return VmapDropout(layer.p).train(layer.training)
+    if isinstance(layer, AttentionWindow):
+        return VmapWindow(layer)
+    if isinstance(layer, PaddedLinear):
+        return VmapLinear(layer)
+    return VmapAttention(layer) if isinstance(layer, SelfAttention) else None
 
 
 class ModuleStack:

@@ -69,9 +69,10 @@ class Journal:
             with _locked(self.claim_lock):
                 with _locked(lock):
                     _truncate_partial_line(path)
+                self.storage = optuna.storages.JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
                 self.study = optuna.create_study(
                     study_name=STUDY,
-                    storage=optuna.storages.JournalStorage(JournalFileBackend(str(path), lock_obj=lock)),
+                    storage=self.storage,
                     direction="maximize" if sweep.maximize else "minimize",
                     load_if_exists=True,
                 )
@@ -124,13 +125,19 @@ class Journal:
                     return None
             self.study.sampler = self._make_sampler(len(trials) if trial is None else trial.number)
             # For an existing trial Optuna returns the stored values.
-            optuna_trial = self.study.ask() if trial is None else optuna.trial.Trial(self.study, trial._trial_id)
+            optuna_trial = (
+                self.study.ask() if trial is None else optuna.trial.Trial(self.study, self._trial_id(trial.number))
+            )
             values = self.sweep.draw(optuna_trial)
             self.trial_dir(optuna_trial.number).mkdir(exist_ok=True)
             self.heartbeat_file(optuna_trial.number).touch()
             claim = Claim(optuna_trial.number, values, optuna_trial)
             optuna_trial.set_user_attr(OWNERS, [current_owner(os.getpid())])
             return claim
+
+    def _trial_id(self, number: int) -> int:
+        study_id = self.storage.get_study_id_from_name(STUDY)
+        return self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
 
     def _is_abandoned(self, trial: Any) -> bool:
         owners = trial.user_attrs.get(OWNERS)
