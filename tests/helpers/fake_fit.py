@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from helpers.results import make_results
+
 LAST = Path("checkpoints", "last.ckpt")
 
 
@@ -46,7 +48,7 @@ def fit(arguments: dict[str, Any], checkpoint: str, output: Path, run: Path) -> 
     if (output / "slow").exists():
         time.sleep(60)
     selected = {} if (output / "quiet").exists() else {"best/val/co_bps": -((float(arguments["x"]) - 0.3) ** 2)}
-    (run / "results.json").write_text(json.dumps({"selected": selected}))
+    make_results(selected=selected).write(run)
     return 0
 
 

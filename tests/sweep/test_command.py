@@ -12,6 +12,7 @@ import pytest
 import yaml
 from helpers import sweeping
 from helpers.cli import REPOSITORY
+from helpers.results import make_results
 from optuna.trial import TrialState
 
 from blend_pl.errors import ConfigError, TrainingInterrupted
@@ -189,7 +190,7 @@ def test_trial_with_results_is_not_rerun(folder: Path) -> None:
     process.start()
     process.join()
     run = folder / "runs" / "sweeps" / "s" / "trial-0000"
-    (run / "results.json").write_text(json.dumps({"selected": {"best/val/co_bps": 0.5}}))
+    make_results(selected={"best/val/co_bps": 0.5}).write(run)
     sweep(str(file), trials=1)
     assert [trial.value for trial in trials(folder)] == [0.5]
     assert attempts(folder) == []
