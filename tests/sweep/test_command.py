@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ from blend_pl.errors import ConfigError, TrainingInterrupted
 from blend_pl.sweep import command, sweep
 from blend_pl.sweep.file import read_sweep
 from blend_pl.sweep.journal import JOURNAL, Journal
+from blend_pl.sweep.owner import HeartbeatMonitor
 
 FORKSERVER = multiprocessing.get_context("forkserver")
 """A fork of this process would not contain the threads that other tests have started."""
@@ -322,3 +324,18 @@ def test_partial_last_line_of_journal_is_ignored(folder: Path) -> None:
         journal.write('{"op_code": 4, "work')
     sweep(str(file), trials=2)
     assert [trial.state for trial in trials(folder)] == [TrialState.COMPLETE] * 2
+
+
+def test_journal_of_version_0_1_is_continued(folder: Path) -> None:
+    sweep_dir = folder / "runs" / "sweeps" / "s"
+    sweep_dir.mkdir(parents=True)
+    shutil.copy(Path(__file__).parent / "journal_0.1.log", sweep_dir / JOURNAL)
+    journal = Journal(sweep_dir, read_sweep(write_sweep(folder / "s.yaml")))
+    journal.heartbeat_monitor = HeartbeatMonitor(stale_after_s=-1)
+    assert [trial.value for trial in journal.trials()] == [0.25, None, None]
+    assert failed_trials(folder) == [1]
+    claims = [journal.claim(3), journal.claim(3)]
+    assert [(claim.number, claim.values) for claim in claims if claim is not None] == [
+        (2, {"x": 0.43599490214200376, "kind": "b"}),
+        (1, {"x": 0.417022004702574, "kind": "a"}),
+    ]
