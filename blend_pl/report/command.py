@@ -13,17 +13,7 @@ from rich.text import Text
 from blend_pl.errors import BlendError
 from blend_pl.prediction import predict
 from blend_pl.probes.embeddings import EMBEDDINGS_FILE, CellEmbeddings
-from blend_pl.report.comparison import (
-    BASELINE,
-    OTHER,
-    SELF_DISTILLED,
-    STUDENT,
-    TEACHER,
-    Comparison,
-    ExperimentResults,
-    FinishedRun,
-    compare_runs,
-)
+from blend_pl.report.comparison import Comparison, ExperimentResults, FinishedRun, compare_runs
 from blend_pl.report.markdown_update import update_markdown_block
 from blend_pl.report.pages import Picture, Section, TitledTable, markdown_tables, render_html, render_markdown
 from blend_pl.report.published import find_published_scores, published_elsewhere_note
@@ -44,6 +34,7 @@ from blend_pl.report.tables import (
     published_table,
     score_table,
 )
+from blend_pl.runs.results import BASELINE, CONTROL, STUDENT, TEACHER
 from blend_pl.utils.files import atomic_file
 
 MARKDOWN_FILE, HTML_FILE = "report.md", "report.html"
@@ -75,8 +66,8 @@ def print_scores(name: str, scores: dict[str, float], oracle: dict[str, float] |
 def report(runs: list[str], output: str | None = None, update_doc: str | None = None) -> None:
     """Compares finished runs: prints a table, and writes it with figures as report.md and report.html.
 
-    An experiment whose name ends in `_baseline` or `_teacher` is what the others are held against, `_self` is the
-    self-distilled control. Only what was scored on the same trials and selected in the same way shares a table.
+    Students and controls are compared with the baseline and the teacher, by the role that each run has. Only runs that
+    are scored on the same trials and selected in the same way share a table.
 
     Args:
         runs: folders of runs, of experiments (which hold a run for each seed) or of several experiments.
@@ -233,7 +224,7 @@ def _draw_figures(comparison: Comparison, folder: Path, stem: str, notes: list[s
         )
     if not variants:
         return pictures
-    students = [variant for variant in variants if variant.role in (STUDENT, OTHER)]
+    students = [variant for variant in variants if variant.role == STUDENT]
     best_student = max(students, key=lambda variant: variant.scores.get("co_bps", 0.0), default=None)
     key_variants = [variant for variant in variants if variant.role in (BASELINE, TEACHER) or variant is best_student]
     seed_note = f"Seed {seed}; of several students the one with the highest co-bps on that seed."
@@ -285,5 +276,7 @@ def _drawn_experiments(comparison: Comparison, seed: int) -> list[ExperimentResu
     available = [
         e for e in comparison.experiments if any(run.seed == seed and run.results.has_network for run in e.runs)
     ]
-    control = [experiment for experiment in available if experiment.role == SELF_DISTILLED][:1]
-    return [e for e in available if e.role != SELF_DISTILLED][: MAX_VARIANTS - len(control)] + control
+    controls = [experiment for experiment in available if experiment.role == CONTROL]
+    others = [experiment for experiment in available if experiment.role != CONTROL]
+    others = others[: MAX_VARIANTS - len(controls[:1])]
+    return others + controls[: MAX_VARIANTS - len(others)]

@@ -10,18 +10,7 @@ from pathlib import Path
 from blend_pl.errors import DataError
 from blend_pl.report.test_scores import SCORE_TEST_COMMAND, ReleasedScores, read_test_scores
 from blend_pl.runs.folder import find_runs
-from blend_pl.runs.results import DATA_SETTINGS, Results
-
-BASELINE, TEACHER, PRIVILEGED, STUDENT, SELF_DISTILLED, OTHER = ROLES = (
-    *("baseline", "teacher", "reference", "student", "self", "other"),
-)
-"""What an experiment is to the others, in the order of the table."""
-
-PRIVILEGED_SUFFIXES = ("finetuned", "multimodal")
-"""Last words of experiments whose models need what is privileged wherever they run, and are not the teacher itself."""
-
-SINGLE_SESSION_SUFFIX = "_lfp_single_session"
-"""What experiments on many sessions are held against: a network for each, on its own LFP."""
+from blend_pl.runs.results import DATA_SETTINGS, PRIVILEGED_SYSTEMS, ROLES, TEACHER, Results
 
 
 @dataclass(frozen=True)
@@ -58,30 +47,22 @@ class ExperimentResults:
     """Runs that differ in their seed alone.
 
     Attributes:
-        name: its name; by its last word it is a `baseline` (`lfp_single_session` too), a `teacher`, a reference from above
-            (`finetuned`, `multimodal`) or a `self`-distilled control (mc_maze_baseline), else by its results a
-            student, if it had a teacher, or something other.
-        runs: one run a seed.
+        name: name of the experiment.
+        runs: one run per seed.
     """
 
     name: str
     runs: tuple[FinishedRun, ...]
 
     @property
-    def base_name(self) -> str:
-        """The name without its last word."""
-        return self.name.rpartition("_")[0]
+    def results(self) -> Results:
+        """Results of the first run, whose settings are those of all runs but for the seed."""
+        return self.runs[0].results
 
     @property
     def role(self) -> str:
-        suffix = self.name.rpartition("_")[2]
-        if self.name.endswith(SINGLE_SESSION_SUFFIX):
-            return BASELINE
-        if suffix in (BASELINE, TEACHER, SELF_DISTILLED):
-            return suffix
-        if suffix in PRIVILEGED_SUFFIXES:
-            return PRIVILEGED
-        return STUDENT if self.runs[0].results.teachers else OTHER
+        """Role in the comparison, one of `ROLES`."""
+        return self.results.role
 
     @property
     def n_scored_seeds(self) -> int:
@@ -126,7 +107,7 @@ class Comparison:
     @property
     def simulated(self) -> bool:
         """Whether the session is simulated, whatever its name."""
-        return self.experiments[0].runs[0].results.is_simulated
+        return self.experiments[0].results.is_simulated
 
     def display_name(self, experiment: ExperimentResults) -> str:
         """An experiment's name without the words that all begin with; its last word is always kept."""
@@ -135,15 +116,30 @@ class Comparison:
         return "_".join(experiment.name.split("_")[n_shared:])
 
     def reference_for(self, experiment: ExperimentResults, role: str) -> ExperimentResults | None:
-        """The baseline or teacher that an experiment is held against: of several, that of the nearest family.
+        """Returns the baseline or teacher that an experiment is compared with.
 
-        A family is nearer the more of its words the experiment's own begins with: x_small_hard is held against
-        x_small_baseline, or else against x_baseline.
+        Of several with a network, it is the one with the same class of backbone that shares the most settings of the
+        model with the experiment.
+
+        Args:
+            experiment: an experiment of this comparison.
+            role: `BASELINE` or `TEACHER`.
+
+        Returns:
+            The reference, which is `experiment` itself for a baseline; None if none has the same class of backbone.
         """
         candidates = [candidate for candidate in self.experiments if candidate.role == role]
+        candidates = [
+            candidate
+            for candidate in candidates
+            if candidate.results.has_network and _system_rank(candidate) == _system_rank(candidates[0])
+        ]
+        if experiment in candidates:
+            return experiment
         if len(candidates) > 1:
-            candidates = [c for c in candidates if f"{experiment.base_name}_".startswith(f"{c.base_name}_")]
-        return max(candidates, key=lambda candidate: len(candidate.base_name), default=None)
+            backbone = experiment.results.backbone_class_path
+            candidates = [c for c in candidates if c.results.backbone_class_path == backbone]
+        return max(candidates, key=lambda candidate: _n_shared_settings(candidate, experiment), default=None)
 
 
 def compare_runs(folders: Sequence[Path]) -> list[Comparison]:
@@ -173,7 +169,7 @@ def _build_comparison(runs: list[FinishedRun]) -> Comparison:
         by_name.setdefault(run.results.name, []).append(run)
     notes: list[str] = []
     experiments = [_build_experiment(name, named_runs, notes) for name, named_runs in by_name.items()]
-    experiments.sort(key=lambda experiment: ROLES.index(experiment.role))
+    experiments.sort(key=_table_order)
     notes += _test_score_notes(experiments)
     results = runs[0].results
     return Comparison(
@@ -184,6 +180,24 @@ def _build_comparison(runs: list[FinishedRun]) -> Comparison:
         tuple(experiments),
         tuple(notes),
     )
+
+
+def _table_order(experiment: ExperimentResults) -> tuple[bool, int, int, bool]:
+    """Returns the sort key of an experiment's row: baselines without a network last, controls with a teacher first."""
+    results = experiment.results
+    return not results.has_network, ROLES.index(results.role), _system_rank(experiment), not results.teachers
+
+
+def _system_rank(experiment: ExperimentResults) -> int:
+    """Returns the position of the system in `PRIVILEGED_SYSTEMS`; 0 for other systems."""
+    system = experiment.results.system_class
+    return PRIVILEGED_SYSTEMS.index(system) if system in PRIVILEGED_SYSTEMS else 0
+
+
+def _n_shared_settings(first: ExperimentResults, second: ExperimentResults) -> int:
+    """Returns the number of model settings that have the same value in two experiments."""
+    first_settings, second_settings = first.results.model_settings, second.results.model_settings
+    return sum(first_settings[name] == second_settings[name] for name in first_settings.keys() & second_settings.keys())
 
 
 def _test_score_notes(experiments: Sequence[ExperimentResults]) -> Iterable[str]:
@@ -226,7 +240,7 @@ def _note_duplicates(comparison: Comparison, earlier: list[Comparison]) -> Compa
     duplicate = next((other for other in earlier if other.title == comparison.title), None)
     if duplicate is None:
         return comparison
-    data_settings = [other.experiments[0].runs[0].results.data_settings for other in (comparison, duplicate)]
+    data_settings = [other.experiments[0].results.data_settings for other in (comparison, duplicate)]
     differing_keys = ", ".join(key for key in DATA_SETTINGS if data_settings[0][key] != data_settings[1][key])
     note = f"Not comparable with the table of the same title above, for data settings differ: {differing_keys}."
     return replace(comparison, notes=(note, *comparison.notes))

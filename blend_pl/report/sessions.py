@@ -39,7 +39,7 @@ def scored_sessions(comparison: Comparison) -> list[str]:
 
 def held_out_sessions(comparison: Comparison) -> tuple[str, ...]:
     """Names of the sessions that no distillation has met."""
-    return comparison.experiments[0].runs[0].results.held_out_sessions
+    return comparison.experiments[0].results.held_out_sessions
 
 
 def session_table(comparison: Comparison) -> Table:
@@ -64,7 +64,7 @@ def session_table(comparison: Comparison) -> Table:
 
 
 def _model_input(experiment: ExperimentResults) -> str:
-    return MODEL_INPUTS.get(experiment.runs[0].results.system_class, "LFP")
+    return MODEL_INPUTS.get(experiment.results.system_class, "LFP")
 
 
 def _mean_over_sessions(experiment: ExperimentResults, sessions: list[str]) -> str:
@@ -91,7 +91,7 @@ def session_caveats(comparison: Comparison) -> Iterator[str]:
     """How sessions are divided, which decides how optimistic scores are."""
     if not scored_sessions(comparison):
         return
-    if comparison.experiments[0].runs[0].results.has_random_split:
+    if comparison.experiments[0].results.has_random_split:
         yield (
             "Segments were divided at random, as published: training segments surround those that are scored. "
             "--data.split blocks scores a stretch of time without training neighbours."

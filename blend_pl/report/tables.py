@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
-from blend_pl.report.comparison import BASELINE, PRIVILEGED, TEACHER, Comparison, ExperimentResults
+from blend_pl.report.comparison import Comparison, ExperimentResults
 from blend_pl.report.statistics import PairedDifference, SeedSummary, gap_closed
+from blend_pl.runs.results import BASELINE, TEACHER
 
 SCORE_LABELS = {
     "co_bps": "co-bps",
@@ -144,10 +145,8 @@ def _difference_cell(comparison: Comparison, experiment: ExperimentResults, key:
 
 
 def _gap_cell(comparison: Comparison, experiment: ExperimentResults, key: str) -> str:
-    if experiment.role in (BASELINE, TEACHER, PRIVILEGED):
-        return ""
     baseline, teacher = (comparison.reference_for(experiment, role) for role in (BASELINE, TEACHER))
-    if baseline is None or teacher is None:
+    if baseline is None or teacher is None or baseline is experiment or experiment.role == TEACHER:
         return ""
     fraction = gap_closed(*(_higher_is_better(compared, key) for compared in (experiment, baseline, teacher)))
     return "" if fraction is None else _percent(fraction)

@@ -6,27 +6,46 @@ from helpers.results import write_run
 
 from blend_pl.errors import DataError
 from blend_pl.report.comparison import compare_runs
+from blend_pl.runs.results import BASELINE, CONTROL, STUDENT, TEACHER
 
 
 def names(comparison: Any) -> list[str]:
     return [experiment.name for experiment in comparison.experiments]
 
 
-def test_experiments_come_in_the_order_of_their_roles(tmp_path: Path) -> None:
-    for name, teachers in [
-        ("a_self", ["t"]),
-        ("a_hard", ["t"]),
-        ("a_multimodal", []),
-        ("a_finetuned", []),
-        ("a_wide", []),
-        ("a_teacher", []),
-        ("a_baseline", []),
+def model(system: str = "Student", backbone: str = "NDT", **settings: Any) -> dict[str, Any]:
+    """Returns the model settings of a run."""
+    backbone_config = {"class_path": f"blend_pl.models.{backbone}", "init_args": settings}
+    return {"class_path": f"blend_pl.systems.{system}", "init_args": {"backbone": backbone_config}}
+
+
+def test_experiments_are_ordered_by_role(tmp_path: Path) -> None:
+    for name, role, system, teachers, checkpoint in [
+        ("a_glm", BASELINE, "", (), None),
+        ("a_self", CONTROL, "Student", ("t",), "best.ckpt"),
+        ("a_hard", STUDENT, "Student", ("t",), "best.ckpt"),
+        ("a_multimodal", TEACHER, "Multimodal", (), "best.ckpt"),
+        ("a_finetuned", TEACHER, "SingleSessionTeacher", (), "best.ckpt"),
+        ("a_multitask", CONTROL, "Student", (), "best.ckpt"),
+        ("a_teacher", TEACHER, "SpikeTeacher", (), "best.ckpt"),
+        ("a_baseline", BASELINE, "Student", (), "best.ckpt"),
     ]:
-        write_run(tmp_path, name, teachers=teachers)
+        write_run(tmp_path, name, role=role, model=model(system), teachers=teachers, checkpoint=checkpoint)
     (comparison,) = compare_runs([tmp_path])
     assert names(comparison) == [
-        *("a_baseline", "a_teacher", "a_finetuned", "a_multimodal", "a_hard", "a_self", "a_wide"),
+        *("a_baseline", "a_teacher", "a_finetuned", "a_multimodal", "a_hard", "a_self", "a_multitask", "a_glm"),
     ]
+
+
+def test_roles_do_not_depend_on_names(tmp_path: Path) -> None:
+    for name, role in [("a", BASELINE), ("b_baseline", STUDENT), ("c_hard", TEACHER), ("d_teacher", CONTROL)]:
+        write_run(tmp_path, name, role=role)
+    (comparison,) = compare_runs([tmp_path])
+    assert names(comparison) == ["a", "c_hard", "b_baseline", "d_teacher"]
+    first, second, *others = comparison.experiments
+    for experiment in others:
+        assert comparison.reference_for(experiment, BASELINE) is first
+        assert comparison.reference_for(experiment, TEACHER) is second
 
 
 @pytest.mark.parametrize("given", [["."], ["x_hard", "x_soft"], ["x_hard/seed0", "x_hard/seed1", "x_soft/seed0"]])
@@ -86,24 +105,45 @@ def test_runs_of_older_settings_and_older_runs_of_a_seed_are_left_out_and_named(
 
 
 @pytest.mark.parametrize(
-    ("experiment", "baseline"),
+    ("settings", "baseline"),
     [
-        ("x_hard", "x_baseline"),
-        ("x_lfads_hard", "x_lfads_baseline"),
-        ("x_lfads_from_ndt_hard", "x_lfads_baseline"),
-        ("x_small_hard", "x_baseline"),
-        ("xx_hard", None),
-        ("own_hard", None),
+        ({"backbone": "NDT", "num_layers": 2, "d_model": 64}, "x_baseline"),
+        ({"backbone": "NDT", "num_layers": 2, "d_model": 32}, "x_baseline"),
+        ({"backbone": "NDT", "num_layers": 4, "d_model": 64}, "x_deep_baseline"),
+        ({"backbone": "LFADS", "gen_dim": 64}, "x_lfads_baseline"),
+        ({"backbone": "LFADS", "gen_dim": 32}, "x_lfads_baseline"),
+        ({"backbone": "STNDT", "num_layers": 2, "d_model": 64}, None),
     ],
 )
-def test_of_several_baselines_that_of_the_nearest_family_counts(
-    tmp_path: Path, experiment: str, baseline: str | None
+def test_reference_among_several_baselines_has_the_most_similar_model(
+    tmp_path: Path, settings: dict[str, Any], baseline: str | None
 ) -> None:
-    for name in ("x_baseline", "x_lfads_baseline", experiment):
-        write_run(tmp_path, name)
+    write_run(tmp_path, "x_baseline", model=model(num_layers=2, d_model=64))
+    write_run(tmp_path, "x_deep_baseline", model=model(num_layers=4, d_model=64))
+    write_run(tmp_path, "x_lfads_baseline", model=model(backbone="LFADS", gen_dim=64))
+    write_run(tmp_path, "y", model=model(**settings))
     (comparison,) = compare_runs([tmp_path])
     experiments = {e.name: e for e in comparison.experiments}
-    assert comparison.reference_for(experiments[experiment], "baseline") is experiments.get(baseline)  # type: ignore[arg-type]
+    reference = comparison.reference_for(experiments["y"], BASELINE)
+    assert (reference.name if reference else None) == baseline
+
+
+def test_reference_teacher_is_the_one_that_is_not_fine_tuned(tmp_path: Path) -> None:
+    write_run(tmp_path, "x_finetuned", role=TEACHER, model=model("SingleSessionTeacher", num_layers=2))
+    write_run(tmp_path, "x_multimodal", role=TEACHER, model=model("Multimodal", num_layers=2))
+    write_run(tmp_path, "x_spikes", role=TEACHER, model=model("SpikeTeacher", num_layers=4))
+    write_run(tmp_path, "x_distilled", model=model("SingleSessionStudent", num_layers=2))
+    (comparison,) = compare_runs([tmp_path])
+    reference = comparison.reference_for(comparison.experiments[-1], TEACHER)
+    assert reference is not None
+    assert reference.name == "x_spikes"
+
+
+def test_baseline_without_a_network_is_no_reference(tmp_path: Path) -> None:
+    write_run(tmp_path, "x_glm", role=BASELINE, model={"plain": "glm"}, checkpoint=None)
+    write_run(tmp_path, "x_hard")
+    (comparison,) = compare_runs([tmp_path])
+    assert comparison.reference_for(comparison.experiments[0], BASELINE) is None
 
 
 def test_folders_without_a_finished_run_are_refused(tmp_path: Path) -> None:

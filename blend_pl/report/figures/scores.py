@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from blend_pl.report.comparison import BASELINE, Comparison
+from blend_pl.report.comparison import Comparison
 from blend_pl.report.figures import style
 from blend_pl.report.figures.style import ROLE_COLORS, TRUTH_COLOR, colors_for_roles, subplots
+from blend_pl.runs.results import BASELINE, CONTROL
 
 
 def draw_scores(comparison: Comparison, path: Path) -> bool:
@@ -23,7 +24,8 @@ def draw_scores(comparison: Comparison, path: Path) -> bool:
         return False
     experiments = comparison.experiments
     figure, axes = subplots(1, len(keys), height=0.9 + 0.34 * len(experiments), sharex=False)
-    colors = colors_for_roles([experiment.role for experiment in experiments])
+    # Only the baseline that others are compared with has the baseline's color.
+    colors = colors_for_roles([e.role if e.results.has_network else CONTROL for e in experiments])
     for axis, key in zip(axes[0], keys, strict=True):
         baseline = next((e for e in experiments if e.role == BASELINE and e.scores_by_seed(key)), None)
         if baseline:

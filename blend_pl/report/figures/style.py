@@ -1,6 +1,7 @@
 """What all figures have in common: size, colours, axes, and the way to the disk."""
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from blend_pl.report.comparison import BASELINE, SELF_DISTILLED, STUDENT, TEACHER
+from blend_pl.runs.results import BASELINE, STUDENT, TEACHER
 from blend_pl.utils.files import atomic_file
 
 TRUTH_COLOR = "#262626"
-ROLE_COLORS = {TEACHER: "#009E73", BASELINE: "#0072B2", STUDENT: "#D55E00", SELF_DISTILLED: "#CC79A7"}
+ROLE_COLORS = {TEACHER: "#009E73", BASELINE: "#0072B2", STUDENT: "#D55E00"}
 """Okabe and Ito's palette, told apart with any kind of colour vision."""
-OTHER_COLORS = ("#E69F00", "#56B4E9")
+CONTROL_COLORS = ("#CC79A7", "#E69F00", "#56B4E9")
 
 SCORE_CMAP = LinearSegmentedColormap.from_list("shades", ("#D8DEE6", "#56B4E9", "#0072B2", "#0B2A45"))
 """From the worst to the best of many."""
@@ -64,6 +65,6 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def colors_for_roles(roles: Sequence[str]) -> list[str]:
-    """A colour for each role."""
-    other_colors = iter(OTHER_COLORS * len(roles))
-    return [ROLE_COLORS.get(role) or next(other_colors) for role in roles]
+    """Returns a color for each role; several controls get different colors."""
+    control_colors = cycle(CONTROL_COLORS)
+    return [ROLE_COLORS.get(role) or next(control_colors) for role in roles]
