@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from blend_pl.compat import upgrade_arguments, upgrade_config
 from blend_pl.errors import ConfigError
 
 Config = dict[str, Any]
@@ -100,10 +101,11 @@ def compose_arguments(arguments: Sequence[str]) -> list[str]:
             paths += split_reference(value if equals else next(remaining, ""))
         else:
             other_arguments.append(argument)
-    if not paths:
+    config = compose_experiment(paths) if paths else {}
+    other_arguments = upgrade_arguments(other_arguments, config)
+    if not config:
         return other_arguments
-    config = yaml.safe_dump(compose_experiment(paths), sort_keys=False)
-    return [*other_arguments[:1], "--config", config, *other_arguments[1:]]
+    return [*other_arguments[:1], "--config", yaml.safe_dump(config, sort_keys=False), *other_arguments[1:]]
 
 
 def split_reference(reference: str) -> list[Path]:
@@ -230,7 +232,7 @@ class _Composition:
             for section in (settings, *arms.values()):
                 _resolve_references(section, path.parent, before or bases)
         self.arms = merge(self.arms, arms)
-        self.config = merge(merge(self.config, settings), self.arms.get(path.stem, {}))
+        self.config = upgrade_config(merge(merge(self.config, settings), self.arms.get(path.stem, {})))
 
 
 def _pop_bases(settings: Config, path: Path) -> list[Path]:

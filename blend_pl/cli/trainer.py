@@ -26,6 +26,7 @@ from blend_pl.callbacks import (
     TrainingCost,
 )
 from blend_pl.cli import tracking
+from blend_pl.compat import upgrade_config
 from blend_pl.config import compose_arguments
 from blend_pl.errors import ConfigError, TrainingInterrupted, first_parser_error
 from blend_pl.report import print_scores
@@ -113,10 +114,16 @@ class BlendCLI(LightningCLI):
             self.config = Namespace({"subcommand": command, command: self._parser(command).parse_args(options)})
         else:
             self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        # A private method of LightningCLI, without a public hook. Lightning's own knows neither the names of version
+        # 0.1 nor a message for a bad checkpoint.
         checkpoint = self.config[self.config.subcommand].get("ckpt_path")
         if checkpoint:
-            # Lightning reads it next, and would not say what to do about a bad one.
-            read_checkpoint(Path(checkpoint))
+            settings = dict(read_checkpoint(Path(checkpoint))["hyper_parameters"])
+            settings.pop("_instantiator")
+            model = {"class_path": settings.pop("_class_path"), "dict_kwargs": settings}
+            self.config = self.parser.parse_object({self.config.subcommand: {"model": model}}, self.config)
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
@@ -160,7 +167,10 @@ class BlendCLI(LightningCLI):
     def _find_resume_checkpoint(self) -> str | None:
         """The run's last checkpoint; None where it has none yet. Where nothing is left to do, the command ends."""
         config_path, last = self.run_dir / CONFIG_FILE, self.run_dir / CHECKPOINT_DIR / LAST_CHECKPOINT
-        if config_path.exists() and config_fingerprint(yaml.safe_load(config_path.read_text())) != self.fingerprint:
+        if (
+            config_path.exists()
+            and config_fingerprint(upgrade_config(yaml.safe_load(config_path.read_text()))) != self.fingerprint
+        ):
             raise ConfigError(
                 f"{self.run_dir} is a run of other settings; go on with --config {config_path}, or choose another --run_dir"
             )

@@ -6,6 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from blend_pl.compat import RENAMED_EMBEDDING_FIELDS
 from blend_pl.errors import DataError
 from blend_pl.utils.files import atomic_file
 
@@ -56,7 +57,9 @@ class CellEmbeddings:
             with h5py.File(path) as file:
                 return cls(
                     **{
-                        name: dataset.asstr()[()].astype(str) if h5py.check_string_dtype(dataset.dtype) else dataset[()]
+                        RENAMED_EMBEDDING_FIELDS.get(name, name): dataset.asstr()[()].astype(str)
+                        if h5py.check_string_dtype(dataset.dtype)
+                        else dataset[()]
                         for name, dataset in file.items()
                     }
                 )

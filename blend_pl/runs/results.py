@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from blend_pl.compat import upgrade_config
 from blend_pl.errors import DataError
 from blend_pl.utils.files import atomic_file
 
@@ -213,6 +214,8 @@ class Results:
             raise ValueError(f"its version is {entries['version']}, and this blend-pl reads 1 to {RESULTS_VERSION}")
         for name, types in _JSON_TYPES.items():
             _check_type(name, entries[name], types)
+        if entries["version"] == 1:
+            entries["config"] = upgrade_config(entries["config"])
         for name in _NUMBERS_BY_NAME:
             for key, value in (entries[name] or {}).items():
                 _check_type(f"{name}.{key}", value, (int, float))

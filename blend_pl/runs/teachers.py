@@ -10,6 +10,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from blend_pl.compat import upgrade_arguments
 from blend_pl.config import (
     YAML_SUFFIXES,
     Config,
@@ -105,7 +106,7 @@ def resolve_teacher(
         shared["trainer"] = {"logger": student["trainer"]["logger"]}
     config = merge(experiment, shared)
     name = config["name"]
-    fit_arguments = ["--config", json.dumps(config), *arguments]
+    fit_arguments = ["--config", json.dumps(config), *upgrade_arguments(arguments, config)]
     fingerprint = config_fingerprint(resolve_config(fit_arguments))
     experiment_dir = output / name
     try:

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 from typing_extensions import TypeVar
 
+from blend_pl.compat import upgrade_state_dict
 from blend_pl.data.base import datamodule_of
 from blend_pl.data.batch import Batch
 from blend_pl.data.signature import MultiSessionSignature, Signature
@@ -183,7 +184,8 @@ class NeuralSystem(L.LightningModule, ABC, Generic[BatchT, DimsT]):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.build(stored_signature(checkpoint))
         # Only a resumed distillation has projectors; all other uses of the checkpoint ignore them.
-        expected_keys, state = self.state_dict(), checkpoint["state_dict"]
+        expected_keys = self.state_dict().keys()
+        state = upgrade_state_dict(checkpoint["state_dict"], expected_keys)
         checkpoint["state_dict"] = {
             k: v for k, v in state.items() if k in expected_keys or not k.startswith(OBJECTIVE_PREFIX)
         }
