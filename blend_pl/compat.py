@@ -133,6 +133,10 @@ RENAMED_EMBEDDING_FIELDS = {"side": "split"}
 """New name of each dataset in the embeddings.h5 of a run."""
 
 
+REMOVED_SETTINGS = ("optimizer", "lr_scheduler")
+"""Settings that version 0.1 wrote into each config.yaml as null."""
+
+
 def upgrade_config(config: T) -> T:
     """Returns settings with the class paths and argument names of this version.
 
@@ -142,6 +146,9 @@ def upgrade_config(config: T) -> T:
     Args:
         config: any part of a config: mappings, lists and values. It is not modified.
     """
+    if isinstance(config, dict):
+        settings = {key: value for key, value in config.items() if value is not None or key not in REMOVED_SETTINGS}
+        return _upgrade(settings, None)
     return _upgrade(config, None)
 
 

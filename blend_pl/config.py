@@ -90,7 +90,10 @@ def compose_arguments(arguments: Sequence[str]) -> list[str]:
     """Replaces all `--config FILE` options by one with their composed settings.
 
     Args:
-        arguments: Command line, the command first. FILE may also join several files by `+`.
+        arguments: Options of a command. FILE may also join several files by `+`.
+
+    Returns:
+        The options; the composed settings come first, so that other options change them.
     """
     other_arguments: list[str] = []
     paths: list[Path] = []
@@ -105,7 +108,7 @@ def compose_arguments(arguments: Sequence[str]) -> list[str]:
     other_arguments = upgrade_arguments(other_arguments, config)
     if not config:
         return other_arguments
-    return [*other_arguments[:1], "--config", yaml.safe_dump(config, sort_keys=False), *other_arguments[1:]]
+    return ["--config", yaml.safe_dump(config, sort_keys=False), *other_arguments]
 
 
 def split_reference(reference: str) -> list[Path]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from blend_pl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from blend_pl.cli.trainer import BlendCLI
+    from blend_pl.experiment import Experiment
+    from blend_pl.experiment.parser import Command
 
 TRAINER_COMMANDS = {
     "fit": "trains an experiment, and its teacher where that is missing, and scores it",
@@ -31,14 +32,14 @@ FUNCTION_COMMANDS = {
 HELP_FLAGS = ("-h", "--help")
 
 
-def run_command(arguments: Sequence[str]) -> "BlendCLI | None":
+def run_command(arguments: Sequence[str]) -> "Experiment | None":
     """Runs one command.
 
     Args:
         arguments: the command line without the program's name.
 
     Returns:
-        What a command of the trainer left behind.
+        The experiment of a command of the trainer; None for other commands.
 
     Raises:
         BlendError: something that the user can mend.
@@ -47,7 +48,7 @@ def run_command(arguments: Sequence[str]) -> "BlendCLI | None":
     if name in HELP_FLAGS:
         print(format_help())
         return None
-    if name is None or (not name.startswith("-") and name not in (*TRAINER_COMMANDS, *FUNCTION_COMMANDS)):
+    if name not in (*TRAINER_COMMANDS, *FUNCTION_COMMANDS):
         raise ConfigError(
             f"{'no command is named' if name is None else f'there is no command {name}'}; choose from "
             f"{', '.join((*TRAINER_COMMANDS, *FUNCTION_COMMANDS))}; see `python -m blend_pl COMMAND --help`"
@@ -59,7 +60,7 @@ def run_command(arguments: Sequence[str]) -> "BlendCLI | None":
         return None
     from blend_pl.cli.trainer import run_trainer
 
-    return run_trainer(arguments)
+    return run_trainer(cast("Command", name), arguments[1:])
 
 
 def format_help() -> str:

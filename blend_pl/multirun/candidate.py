@@ -12,10 +12,11 @@ from lightning.pytorch.loggers import CSVLogger
 
 from blend_pl.callbacks import Compiled, Distillation, Multitask, NLBEvaluation, TrainingCost
 from blend_pl.data.nlb.module import NLBDataModule
-from blend_pl.multirun.build import BuiltExperiment
+from blend_pl.experiment import Experiment
 from blend_pl.multirun.checkpoint_selector import CheckpointSelector
 from blend_pl.multirun.replica import STACKABLE_SYSTEMS, Replica
 from blend_pl.runs.folder import BEST_CHECKPOINT, CHECKPOINT_DIR, DEFAULT_MONITOR
+from blend_pl.systems import PopulationSystem
 
 PER_RUN_SETTINGS = ("logger", "callbacks", "default_root_dir")
 """Settings of the trainer that every run has for itself."""
@@ -49,7 +50,7 @@ class Candidate:
     """
 
     arguments: list[str]
-    experiment: BuiltExperiment
+    experiment: Experiment
     locks: ExitStack
 
     @property
@@ -76,7 +77,7 @@ class Candidate:
             and not any(isinstance(value, dict | list) for value in self.trainer_settings.values())
             and self._has_supported_settings
             # A checkpoint that it goes on from: it was begun alone.
-            and not experiment.config["fit"].ckpt_path
+            and experiment.checkpoint is None
         )
 
     @property
@@ -109,6 +110,7 @@ class Candidate:
         callbacks = self.experiment.trainer.callbacks
         early_stopping = next(callback for callback in callbacks if isinstance(callback, EarlyStopping))
         model_checkpoint = self.experiment.trainer.checkpoint_callback
+        assert isinstance(self.experiment.model, PopulationSystem)
         return Replica(
             system=self.experiment.model,
             seed=self.experiment.settings["seed_everything"],

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 import yaml
 
-from blend_pl.cli.trainer import run_trainer
 from blend_pl.errors import BlendError, ConfigError
-from blend_pl.multirun.training import collect_failures, ignore_finished, train_stacked
+from blend_pl.experiment import Experiment
+from blend_pl.multirun.training import collect_failures, train_stacked
 
 
 def multirun(
@@ -56,8 +56,8 @@ def multirun(
     if torch.cuda.is_available() if stack is None else stack:
         runs, failures = train_stacked(runs, max_parallel, Path(output))
     for arguments in runs:
-        with collect_failures(failures), ignore_finished():
-            run_trainer(["fit", *arguments])
+        with collect_failures(failures):
+            Experiment(arguments).fit()
     if len(failures) == 1:
         raise failures[0]
     if failures:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from blend_pl.errors import DataError
-from blend_pl.multirun.build import BuiltExperiment
+from blend_pl.experiment import Experiment
 from blend_pl.multirun.replica import Replica
 from blend_pl.runs.folder import BEST_CHECKPOINT, CHECKPOINT_DIR
 from blend_pl.utils.files import atomic_file, write_error
@@ -38,7 +38,7 @@ def write_marker(run_dir: Path, replica: Replica, cost: dict[str, float | int] |
         raise write_error(run_dir, error) from error
 
 
-def finalize(experiment: BuiltExperiment) -> None:
+def finalize(experiment: Experiment) -> None:
     """Scores a run that was trained with others and writes its results."""
     marker = read_marker(experiment.run_dir)
     assert marker is not None

@@ -16,7 +16,7 @@ import torch
 from blend_pl.callbacks import LastCheckpoint, TrainingCost
 from blend_pl.callbacks.training_cost import count_parameters
 from blend_pl.errors import BlendError, TrainingInterrupted
-from blend_pl.multirun.build import build_experiment
+from blend_pl.experiment import Experiment
 from blend_pl.multirun.candidate import Candidate
 from blend_pl.multirun.marker import finalize, read_marker, write_marker
 from blend_pl.multirun.replica import Replica
@@ -28,16 +28,6 @@ from blend_pl.utils.exceptions import translate_oom
 from blend_pl.utils.files import write_error
 
 STACKED_DIR = "multirun"
-
-
-@contextmanager
-def ignore_finished() -> Iterator[None]:
-    """Goes on after a run that has nothing left to do, which would end the program."""
-    try:
-        yield
-    except SystemExit as system_exit:
-        if system_exit.code:
-            raise
 
 
 @contextmanager
@@ -74,8 +64,10 @@ def train_stacked(
             locks = exit_stack.enter_context(ExitStack())
             errors: list[BlendError] = []
             # Among those that are refused are doubles: by the time that they are trained alone they have finished.
-            with collect_failures(errors), ignore_finished():
-                candidates.append(Candidate(arguments, build_experiment(arguments, locks), locks))
+            with collect_failures(errors):
+                experiment = Experiment(arguments)
+                if experiment.build(locks):
+                    candidates.append(Candidate(arguments, experiment, locks))
             if errors:
                 unstacked.append(arguments)
         trained = [candidate for candidate in candidates if read_marker(candidate.experiment.run_dir) is not None]

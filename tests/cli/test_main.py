@@ -8,14 +8,14 @@ from blend_pl.cli.main import FUNCTION_COMMANDS, HELP_FLAGS, TRAINER_COMMANDS, f
 
 
 @pytest.mark.parametrize("name", FUNCTION_COMMANDS)
-def test_a_command_is_a_function_of_its_name(name: str) -> None:
-    assert resolve_name(FUNCTION_COMMANDS[name][0]).__name__ == name
+def test_function_commands_resolve_to_functions(name: str) -> None:
+    assert callable(resolve_name(FUNCTION_COMMANDS[name][0]))
 
 
 def test_commands_of_the_trainer() -> None:
-    from blend_pl.cli.trainer import BlendCLI
+    from lightning.pytorch.cli import LightningCLI
 
-    assert set(TRAINER_COMMANDS) == set(BlendCLI.subcommands())
+    assert set(TRAINER_COMMANDS) == set(LightningCLI.subcommands())
 
 
 @pytest.mark.parametrize("flag", HELP_FLAGS)
@@ -27,7 +27,7 @@ def test_overview(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_help_needs_none_of_the_heavy_packages() -> None:
-    code = "import sys; from blend_pl.cli.main import run; run(['--help']); print(*sys.modules)"
+    code = "import sys; from blend_pl.cli.main import run_command; run_command(['--help']); print(*sys.modules)"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "python -m blend_pl COMMAND" in printed
     assert not {"torch", "lightning", "numpy"} & set(printed.splitlines()[-1].split())

@@ -12,8 +12,8 @@ from helpers.nwb_files import write_bump, write_dmfc, write_maze, write_rtt
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from blend_pl.cli.main import run_command
-from blend_pl.cli.trainer import BlendCLI
 from blend_pl.config import Config, compose_experiment, join_reference, split_reference, suggest_composition
+from blend_pl.experiment import Experiment
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIGS = REPOSITORY / "configs"
@@ -83,11 +83,11 @@ def write_set(path: Path, folder: Path) -> list[str]:
     return root
 
 
-def call(command: str, *arguments: str | Path) -> BlendCLI:
+def call(command: str, *arguments: str | Path) -> Experiment:
     """Runs a command in this process."""
-    cli = run_command([command, *(str(argument) for argument in arguments)])
-    assert cli is not None
-    return cli
+    result = run_command([command, *(str(argument) for argument in arguments)])
+    assert result is not None
+    return result
 
 
 def backbone_of(path: Path) -> str:
@@ -95,7 +95,7 @@ def backbone_of(path: Path) -> str:
     return str(settings_of(path)["model"]["init_args"]["backbone"]["class_path"]).rpartition(".")[2]
 
 
-def fit_tiny(name: str | Path, output: Path, *arguments: str | Path) -> BlendCLI:
+def fit_tiny(name: str | Path, output: Path, *arguments: str | Path) -> Experiment:
     """Fits an experiment, by name or reference, in this process with a tiny network."""
     path = name if isinstance(name, Path) else experiment(name)
     network = tiny_network(backbone_of(path))

@@ -26,10 +26,11 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch.callbacks import ProgressBar
 
 from blend_pl.callbacks import Distillation, distillation
-from blend_pl.cli.trainer import BlendCLI
 from blend_pl.config import Config, compose, compose_experiment, merge, split_reference
 from blend_pl.data import NLBDataModule
 from blend_pl.data.nlb.reading import check_spec
+from blend_pl.experiment import Experiment
+from blend_pl.experiment.parser import make_parser
 from blend_pl.systems import NeuralSystem, Student
 
 settings_of = cache(settings_of)
@@ -81,7 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @cache
-def whole(path: Path, folder: Path) -> BlendCLI:
+def whole(path: Path, folder: Path) -> Experiment:
     """Trains an experiment without a teacher by the command line, once for all tests of this process."""
     return fit_tiny(path, folder / "runs", *write_set(path, folder / data_of(path)), "--trainer.max_epochs=1")
 
@@ -106,7 +107,7 @@ def step(path: Path, folder: Path, changes: Config) -> tuple[NeuralSystem, L.Tra
     if settings["data"]["init_args"].get("source") == "simulated":
         tiny["data"]["init_args"]["simulation"] = SIMULATED
     tiny_settings = merge(merge(settings, tiny), changes)
-    parser = whole(experiment("simulated", "baseline"), folder)._parser("fit")
+    parser = make_parser()
     built = parser.instantiate_classes(parser.parse_args(["--config", yaml.safe_dump(tiny_settings)]))
     configured_callbacks = [*built.trainer.callbacks, built.distillation, built.multitask]
     callbacks = [c for c in configured_callbacks if c is not None and not isinstance(c, ProgressBar)]

@@ -1,6 +1,7 @@
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -9,8 +10,8 @@ from helpers.cli import SIMULATION, TINY_TRAINING, backbone_of, experiment, fit,
 
 from blend_pl.cli.main import run_command
 from blend_pl.errors import ConfigError, TrainingInterrupted
+from blend_pl.experiment import Experiment
 from blend_pl.multirun import training
-from blend_pl.multirun.build import build_experiment
 from blend_pl.multirun.candidate import Candidate
 from blend_pl.runs.folder import find_runs
 from blend_pl.runs.results import Results
@@ -164,21 +165,25 @@ def test_all_have_stopped_and_the_command_is_ended(data: str, tmp_path: Path, mo
 def test_settings_that_only_one_heeds(setting: str, stackable: bool, data: str, tmp_path: Path) -> None:
     with ExitStack() as claims:
         words = ["--config", str(experiment("simulated_baseline")), f"--output={tmp_path}", *EXACT, data, setting]
-        assert Candidate(words, build_experiment(words, claims), claims).is_stackable == stackable
+        built = Experiment(words)
+        assert built.build(claims)
+        assert Candidate(words, built, claims).is_stackable == stackable
 
 
 def test_what_is_made_to_be_trained_with_others_is_not_tracked(
     data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("blend_pl.cli.tracking.log_settings", lambda *_: pytest.fail("W&B was told"))
+    monkeypatch.setattr("blend_pl.experiment.tracking.log_settings", lambda *_: pytest.fail("W&B was told"))
     with ExitStack() as claims:
         words = ["--config", str(experiment("simulated_baseline")), f"--output={tmp_path}", *EXACT, data]
-        assert (build_experiment(words, claims).run_dir / "config.yaml").exists()
+        built = Experiment(words)
+        assert built.build(claims)
+        assert (built.run_dir / "config.yaml").exists()
 
 
 def test_seeds_are_the_experiments_own(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[list[str]] = []
-    monkeypatch.setattr("blend_pl.multirun.command.run_trainer", called.append)
+    monkeypatch.setattr("blend_pl.multirun.command.Experiment", lambda words: called.append(words) or MagicMock())
     for seeds in ([], ["--seeds=[3,3]"]):
         run_command(["multirun", "x.yaml", "--fit_args=[--seed_everything=7]", "--stack=false", *seeds])
     assert [[word for word in words if "seed" in word] for words in called] == [

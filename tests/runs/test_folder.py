@@ -14,7 +14,7 @@ SETTINGS: dict[str, Any] = {
     "output": "runs",
     "run_dir": None,
     "ckpt_path": None,
-    "model": {"init_args": {"layers": 2, "heads": 4}},
+    "model": {"init_args": {"num_layers": 2, "num_heads": 4}},
 }
 
 
@@ -34,14 +34,14 @@ def test_where_a_run_writes_does_not_change_its_fingerprint(change: dict[str, An
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed_everything": 1}, {"model": {"init_args": {"layers": 3, "heads": 4}}}, {"new": None}]
+    "change", [{"seed_everything": 1}, {"model": {"init_args": {"num_layers": 3, "num_heads": 4}}}, {"new": None}]
 )
 def test_what_a_run_is_changes_its_fingerprint(change: dict[str, Any]) -> None:
     assert config_fingerprint({**SETTINGS, **change}) != config_fingerprint(SETTINGS)
 
 
 def test_fingerprint_does_not_depend_on_the_order_of_settings() -> None:
-    turned = dict(reversed(SETTINGS.items())) | {"model": {"init_args": {"heads": 4, "layers": 2}}}
+    turned = dict(reversed(SETTINGS.items())) | {"model": {"init_args": {"num_heads": 4, "num_layers": 2}}}
     assert config_fingerprint(turned) == config_fingerprint(SETTINGS)
     assert re.fullmatch("[0-9a-f]{8}", config_fingerprint(SETTINGS))
 

@@ -22,9 +22,10 @@ from helpers.cli import (
     write_set,
 )
 
-from blend_pl.cli.trainer import BlendCLI
 from blend_pl.config import compose_arguments
 from blend_pl.errors import ConfigError
+from blend_pl.experiment import Experiment
+from blend_pl.experiment.parser import make_parser
 from blend_pl.sweep.file import read_sweep
 
 SWEEPS = EXPERIMENTS / "sweeps"
@@ -56,18 +57,16 @@ def test_trial_command_equals_that_of_wandb_agent(
     assert sweep.build_command(values) == [sys.executable, *command[2:]]
 
 
-def fit(command: list[str], folder: Path, *extra_args: str) -> BlendCLI:
+def fit(command: list[str], folder: Path, *extra_args: str) -> Experiment:
     return call(
         *command[4:], f"--output={folder / 'runs'}", f"--data.root={folder}", *TINY, teacher_args(), *extra_args
     )
 
 
 @pytest.fixture(scope="module")
-def parser(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def parser() -> Any:
     """Returns the parser of `fit`."""
-    folder = tmp_path_factory.mktemp("parser")
-    words = ["--config", str(experiment("simulated_baseline")), *SIMULATION]
-    return fit(["", "", "", "", "fit", *words], folder)._parser("fit")
+    return make_parser()
 
 
 def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
@@ -86,7 +85,7 @@ def test_parameters_reach_the_parser(path: Path, name: str, parser: Any, monkeyp
     monkeypatch.setenv("SET", name)
     sweep = read_sweep(path)
     values = draw_values(sweep, 0)
-    parsed = flatten(parser.parse_args(compose_arguments(sweep.build_command(values)[3:])[1:]).as_dict())
+    parsed = flatten(parser.parse_args(compose_arguments(sweep.build_command(values)[4:])).as_dict())
     loss = yaml.safe_load(values.pop("distillation.loss", "null"))
     assert {name: parsed[name] for name in values} == values
     if loss:

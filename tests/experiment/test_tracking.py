@@ -26,8 +26,8 @@ from helpers.kill import Interrupted
 from helpers.wandb_files import of_kind
 from jsonargparse import Namespace
 
-from blend_pl.cli.tracking import configure_wandb, select_logger
 from blend_pl.errors import ConfigError
+from blend_pl.experiment.tracking import configure_wandb, select_logger
 from blend_pl.sweep.file import read_sweep
 
 LOGGER = ["--config", REPOSITORY / "configs" / "logger" / "wandb.yaml"]
@@ -143,7 +143,7 @@ def test_no_file_contains_a_token(run: Path) -> None:
 
 
 def test_missing_wandb_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("blend_pl.cli.tracking.find_spec", lambda name: None)
+    monkeypatch.setattr("blend_pl.experiment.tracking.find_spec", lambda name: None)
     logger = Namespace(class_path="lightning.pytorch.loggers.WandbLogger", init_args=Namespace())
     for loggers in (logger, [Namespace(class_path="other"), logger]):
         with pytest.raises(ConfigError, match=r"blend-pl\[wandb\]"):

@@ -1,0 +1,380 @@
+"""The life of one experiment: from settings to a trained and scored model."""
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from jsonargparse import Namespace
+from lightning.pytorch import seed_everything
+
+# Lightning's own command line alone sets the hyperparameters that a module saves; there is no public way.
+from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters_context
+from lightning.pytorch.utilities import rank_zero_only
+
+from blend_pl.callbacks import Evaluation, LastCheckpoint, RatesWriter, TrainingCost
+from blend_pl.compat import upgrade_config
+from blend_pl.errors import ConfigError, TrainingInterrupted, first_parser_error
+from blend_pl.experiment import tracking
+from blend_pl.experiment.parser import Command, ExperimentConfig, make_parser, parse_settings, to_arguments, to_dict
+from blend_pl.experiment.trainer import make_trainer
+from blend_pl.report import print_scores
+from blend_pl.runs.folder import (
+    BEST_CHECKPOINT,
+    CHECKPOINT_DIR,
+    CONFIG_FILE,
+    LAST_CHECKPOINT,
+    best_score_key,
+    config_fingerprint,
+    create_run_dir,
+    is_finished,
+    lock_run,
+    run_dir_of,
+)
+from blend_pl.runs.results import RESULTS_FILE, Cost, Results, derive_role
+from blend_pl.runs.teachers import resolve_teachers
+from blend_pl.systems import NeuralSystem
+from blend_pl.systems.base import stored_signature
+from blend_pl.systems.checkpoint import INSTANTIATOR, read_checkpoint
+from blend_pl.utils.exceptions import user_errors
+from blend_pl.utils.files import atomic_file
+
+CallbackType = TypeVar("CallbackType")
+ClassType = TypeVar("ClassType")
+
+
+class Experiment:
+    """One experiment: the settings of a run, and, once it is built, its data, model, trainer and run folder.
+
+    `Experiment("experiments/simulated_baseline.yaml").fit().results` trains, scores and returns the results. The
+    methods `fit`, `validate`, `test` and `predict` are the commands of the same names.
+
+    Args:
+        config: path of an experiment file, a mapping of settings, or command-line arguments, which may begin with paths
+            of experiment files.
+        command: the method that is called later. All but `fit` need the setting `ckpt_path`.
+
+    Attributes:
+        settings: the resolved settings as plain data.
+        fingerprint: equal for equal settings; see `config_fingerprint`.
+        run_dir: the run's folder; set by `build`.
+        checkpoint: the checkpoint that is loaded, or None; set by `build`.
+        teachers: checkpoints of the teachers; set by `build`.
+        datamodule: the data; set by `build`.
+        model: the system; set by `build`.
+        trainer: the trainer; set by `build`.
+
+    Raises:
+        ConfigError: a setting is unknown or has a value that is not allowed.
+        TeacherError: the checkpoint cannot be used.
+    """
+
+    run_dir: Path
+    checkpoint: Path | None
+    teachers: list[str]
+    datamodule: Any
+    model: NeuralSystem
+    trainer: Any
+
+    def __init__(self, config: ExperimentConfig, command: Command = "fit") -> None:
+        self.command = command
+        self.parser = make_parser(command)
+        with user_errors(command):
+            self.config = parse_settings(self.parser, to_arguments(config))
+        if self.config.seed_everything is True:
+            self.config.seed_everything = seed_everything(workers=True)
+        # The settings of this call: the same settings elsewhere are another run.
+        per_call = {"run_dir": None, "ckpt_path": None, "resume": False}
+        self.settings = {**to_dict(self.parser, self.config), **per_call}
+        self.fingerprint = config_fingerprint(self.settings)
+
+    @property
+    def results(self) -> Results:
+        """The results of the run.
+
+        Raises:
+            DataError: there are none, or they cannot be read.
+        """
+        return Results.read(self.run_dir)
+
+    def fit(self) -> "Experiment":
+        """Trains, trains missing teachers first, scores the best checkpoint and writes the results.
+
+        A run that has finished already is left as it is if the setting `resume` is true.
+
+        Raises:
+            BlendError: a setting, the data or a teacher cannot be used, or a signal ended training.
+        """
+        with ExitStack() as locks, user_errors(self.command):
+            if not self.build(locks):
+                return self
+            if self.trainer.is_global_zero:
+                tracking.log_settings(self.trainer.loggers, self.settings)
+            self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=self.checkpoint, weights_only=True)
+            if not self.trainer.fast_dev_run:
+                self._finish_fit()
+        return self
+
+    def validate(self) -> "Experiment":
+        """Scores a checkpoint by the score that chooses checkpoints."""
+        self._build_trained()
+        with user_errors(self.command):
+            self.trainer.validate(
+                self.model,
+                datamodule=self.datamodule,
+                ckpt_path=self.checkpoint,
+                verbose=self.config.verbose,
+                weights_only=True,
+            )
+        return self
+
+    def test(self) -> "Experiment":
+        """Scores a checkpoint as the benchmark does and prints the scores; the results of the run stay as they are."""
+        self._build_trained()
+        with user_errors(self.command):
+            self.trainer.test(
+                self.model,
+                datamodule=self.datamodule,
+                ckpt_path=self.checkpoint,
+                verbose=self.config.verbose,
+                weights_only=True,
+            )
+            self._print_scores()
+        return self
+
+    def predict(self) -> "Experiment":
+        """Writes the rates that a checkpoint predicts into the run's folder."""
+        self._build_trained()
+        with user_errors(self.command):
+            self.trainer.callbacks.append(RatesWriter(self.run_dir / f"rates_{self.datamodule.phase}.h5"))
+            self.trainer.predict(
+                self.model,
+                datamodule=self.datamodule,
+                return_predictions=self.config.return_predictions,
+                ckpt_path=self.checkpoint,
+                weights_only=True,
+            )
+        return self
+
+    def build(self, locks: ExitStack) -> bool:
+        """Makes all that training needs: the run's folder, teachers, data, model and trainer.
+
+        Args:
+            locks: holds the run's folder for this process until it is closed.
+
+        Returns:
+            Whether there is anything to do. False if a run that was to be resumed has finished; nothing is made then.
+
+        Raises:
+            BlendError: see `fit`.
+        """
+        with user_errors(self.command):
+            config = self.config.clone()
+            if config.seed_everything is not False:
+                seed_everything(config.seed_everything, workers=True)
+            self._claim_run_dir(config, locks)
+            if config.resume and self.command == "fit" and not config.ckpt_path:
+                if self._has_finished():
+                    rank_zero_only(print)(f"{self.run_dir} has finished; there is nothing to resume")
+                    return False
+                self.checkpoint = self._last_checkpoint()
+            self._fill_in_run(config)
+            self._instantiate(config)
+            if self.command == "fit":
+                self._init_run_dir()
+        return True
+
+    def evaluate_and_save(
+        self, checkpoint: Path, epoch: int, selection_score: float, cost: dict[str, float | int] | None
+    ) -> None:
+        """Scores a trained model and writes its results.
+
+        Args:
+            checkpoint: the selected checkpoint.
+            epoch: number of epochs of training.
+            selection_score: the score that selected it.
+            cost: as returned by `TrainingCost.summary`.
+        """
+        scores: dict[str, float] = {}
+        oracle = None
+        if self.model.has_required_inputs(self.datamodule.eval_has_behavior):
+            self.trainer.test(
+                self.model, datamodule=self.datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True
+            )
+            evaluation = self._print_scores()
+            if evaluation is None:
+                return
+            scores, oracle = evaluation.scores, evaluation.oracle
+            evaluation.save(self.run_dir)
+        if not self.trainer.is_global_zero:
+            return
+        settings = self.settings
+        results = Results(
+            name=settings["name"],
+            role=derive_role(settings),
+            session=settings["data"]["init_args"]["spec"]["name"],
+            seed=settings["seed_everything"],
+            fingerprint=self.fingerprint,
+            phase=self.datamodule.phase,
+            selection=self.datamodule.selection,
+            teachers=tuple(self.teachers),
+            checkpoint=f"{CHECKPOINT_DIR}/{checkpoint.name}",
+            epoch=epoch,
+            selected={best_score_key(self.trainer.checkpoint_callback.monitor): selection_score},
+            scores=scores,
+            oracle=oracle,
+            cost=Cost.from_json(cost) if cost else None,
+            config=settings,
+        )
+        results.write(self.run_dir)
+        tracking.log_results(self.trainer.loggers, self.run_dir)
+
+    def _claim_run_dir(self, config: Namespace, locks: ExitStack) -> None:
+        """Sets the run's folder and the checkpoint; the first process of a `fit` makes the folder and locks it."""
+        self.checkpoint = Path(config.ckpt_path) if config.ckpt_path else None
+        if config.run_dir:
+            self.run_dir = Path(config.run_dir)
+        elif self.checkpoint:
+            self.run_dir = run_dir_of(self.checkpoint)
+        elif self.command != "fit":
+            raise ConfigError(
+                f"{self.command} needs a trained model; add --ckpt_path RUN/{CHECKPOINT_DIR}/{BEST_CHECKPOINT}"
+            )
+        else:
+            self.run_dir = Path(config.output) / config.name / f"seed{config.seed_everything}-{self.fingerprint}"
+            if _is_main_process() and not config.resume:
+                self.run_dir = create_run_dir(self.run_dir)
+        if self.command == "fit" and _is_main_process():
+            locks.callback(lock_run(self.run_dir).release)
+
+    def _has_finished(self) -> bool:
+        """Whether the run that is to be resumed has nothing left to do.
+
+        Raises:
+            ConfigError: the folder is of a run with other settings.
+        """
+        config_path = self.run_dir / CONFIG_FILE
+        if config_path.exists() and _stored_fingerprint(config_path) != self.fingerprint:
+            raise ConfigError(
+                f"{self.run_dir} is a run with other settings; resume it with --config {config_path}, or choose another "
+                "--run_dir"
+            )
+        return is_finished(self.run_dir)
+
+    def _last_checkpoint(self) -> Path | None:
+        """The checkpoint from which a run is resumed; None if it has none yet."""
+        last = self.run_dir / CHECKPOINT_DIR / LAST_CHECKPOINT
+        if not last.exists():
+            return None
+        read_checkpoint(last)
+        return last
+
+    def _fill_in_run(self, config: Namespace) -> None:
+        """Sets what follows from the run's folder: paths, loggers, checkpoints of teachers."""
+        config.run_dir = str(self.run_dir)
+        config.checkpoint.dirpath = str(self.run_dir / CHECKPOINT_DIR)
+        config.trainer.default_root_dir = str(self.run_dir)
+        config.trainer.logger = tracking.select_logger(config.trainer.logger, self.run_dir)
+        tracking.configure_wandb(config.trainer.logger, self.run_dir, config.name, resumed=self.checkpoint is not None)
+        self.teachers = []
+        if self.command == "fit" and config.pretrained:
+            (config.pretrained.init_args.model,) = self._resolve_checkpoints(config, config.pretrained.init_args.model)
+        if self.command == "fit" and config.distillation:
+            self.teachers = self._resolve_checkpoints(config, config.distillation.init_args.teacher)
+            config.distillation.init_args.teacher = self.teachers
+
+    def _resolve_checkpoints(self, config: Namespace, references: str | list[str]) -> list[str]:
+        """Checkpoints of other models, each trained first where it is missing."""
+        paths = resolve_teachers(
+            references,
+            self.settings,
+            config.teacher_args,
+            Path(config.output),
+            lambda arguments: to_dict(self.parser, self.parser.parse_args(arguments)),
+            rank_zero_only(print),
+        )
+        return [str(path) for path in paths]
+
+    def _instantiate(self, config: Namespace) -> None:
+        base_class: type = NeuralSystem
+        self.parser.add_instantiator(self._instantiate_model, base_class, subclasses=True)
+        try:
+            instances = self.parser.instantiate_classes(config)
+        except ValueError as error:
+            # The parser wraps whatever a class says of its arguments.
+            raise ConfigError(first_parser_error(str(error))) from error
+        self.datamodule, self.model = instances.data, instances.model
+        self.trainer = make_trainer(instances, self.model, self.run_dir)
+
+    def _instantiate_model(self, class_type: type[ClassType], *args: Any, **kwargs: Any) -> ClassType:
+        """Creates a system that saves its settings, not the instances made from them, in its checkpoints."""
+        settings = self.settings["model"]
+        hyper_parameters = {
+            "_class_path": settings["class_path"],
+            **settings.get("init_args", {}),
+            **settings.get("dict_kwargs", {}),
+        }
+        with _given_hyperparameters_context(hparams=hyper_parameters, instantiator=INSTANTIATOR):
+            return class_type(*args, **kwargs)
+
+    def _build_trained(self) -> None:
+        """Builds the experiment; a trained model keeps its sizes, whatever part of a session it runs on."""
+        self.build(ExitStack())
+        assert self.checkpoint is not None
+        self.model.build(stored_signature(read_checkpoint(self.checkpoint)))
+
+    def _init_run_dir(self) -> None:
+        """Writes the settings into the run's folder and removes results of earlier weights."""
+        if self.trainer.is_global_zero:
+            if not self.trainer.fast_dev_run:
+                # They would be taken for results of this training if it is killed.
+                (self.run_dir / RESULTS_FILE).unlink(missing_ok=True)
+            with atomic_file(self.run_dir / CONFIG_FILE) as path:
+                path.write_text(yaml.safe_dump(self.settings, sort_keys=False))
+
+    def _finish_fit(self) -> None:
+        """Scores the best checkpoint of a training that has ended."""
+        if self._callback(LastCheckpoint).interrupted:
+            if self.trainer.is_global_zero:
+                raise TrainingInterrupted(
+                    f"{self.run_dir} was ended by a signal after epoch {self.trainer.current_epoch}; the same command "
+                    "with --resume true goes on"
+                )
+            return
+        model_checkpoint = self.trainer.checkpoint_callback
+        if not model_checkpoint.best_model_path:
+            raise ConfigError(
+                "training ended before its first validation, so that no checkpoint was chosen; lower "
+                "trainer.check_val_every_n_epoch or train for longer"
+            )
+        self.evaluate_and_save(
+            Path(model_checkpoint.best_model_path),
+            self.trainer.current_epoch,
+            float(model_checkpoint.best_model_score),
+            self._callback(TrainingCost).summary(),
+        )
+
+    def _print_scores(self) -> Evaluation | None:
+        """Prints the scores of the last test; returns None on other ranks and without a callback that scores."""
+        evaluation = next((callback for callback in self.trainer.callbacks if isinstance(callback, Evaluation)), None)
+        if evaluation is None or not self.trainer.is_global_zero:
+            return None
+        print_scores(self.settings["name"], evaluation.scores, evaluation.oracle, self.run_dir)
+        return evaluation
+
+    def _callback(self, cls: type[CallbackType]) -> CallbackType:
+        return next(callback for callback in self.trainer.callbacks if isinstance(callback, cls))
+
+
+def _stored_fingerprint(config_path: Path) -> str:
+    return config_fingerprint(upgrade_config(yaml.safe_load(config_path.read_text())))
+
+
+def _is_main_process() -> bool:
+    """Whether this is the first of all processes, before they know of each other.
+
+    Lightning's own launcher starts one process by hand on each node, which does not know its rank but its node.
+    """
+    node_rank = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
+    return rank_zero_only.rank == 0 and node_rank == "0"  # type: ignore[attr-defined]
