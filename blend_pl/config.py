@@ -82,8 +82,7 @@ def compose_experiment(paths: Sequence[Path]) -> Config:
         The merged settings with `name`.
     """
     name = reduce(_extend_name, paths, "")
-    settings = {key: value for key, value in compose(*paths).items() if key != ROLE_KEY}
-    return {**settings, "name": name}
+    return {**compose(*paths), "name": name}
 
 
 def compose_arguments(arguments: Sequence[str]) -> list[str]:

@@ -212,7 +212,7 @@ class Experiment:
         settings = self.settings
         results = Results(
             name=settings["name"],
-            role=derive_role(settings),
+            role=settings["role"] or derive_role(settings),
             session=settings["data"]["init_args"]["spec"]["name"],
             seed=settings["seed_everything"],
             fingerprint=self.fingerprint,

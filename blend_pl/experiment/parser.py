@@ -15,6 +15,7 @@ from blend_pl.callbacks import Distillation, Multitask, Pretrained
 from blend_pl.compat import upgrade_config
 from blend_pl.config import compose_arguments
 from blend_pl.runs.folder import BEST_CHECKPOINT, DEFAULT_MODE, DEFAULT_MONITOR
+from blend_pl.runs.results import ROLES
 from blend_pl.systems import NeuralSystem
 from blend_pl.systems.checkpoint import read_checkpoint
 
@@ -49,6 +50,12 @@ def make_parser(command: Command = "fit") -> LightningArgumentParser:
     parser.add_lightning_class_args(NeuralSystem, "model", subclass_mode=True)
     parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
     parser.add_argument("--name", type=str, default="run", help="name of the experiment")
+    parser.add_argument(
+        "--role",
+        type=Literal[ROLES] | None,
+        default=None,
+        help="role in a comparison; default: derived from the settings",
+    )
     parser.add_argument("--output", type=str, default="runs", help="folder of all runs")
     parser.add_argument("--run_dir", type=str | None, default=None, help="folder of this run; default: a new one")
     parser.add_argument(
