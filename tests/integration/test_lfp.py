@@ -156,7 +156,7 @@ def test_own_files_go_through_all_stages(tmp_path: Path) -> None:
     before = json.dumps([*small, f"--teacher_args={json.dumps(small)}"])
     arguments = [*small, f"--teacher_args={before}", f"--data.root={tmp_path / 'data'}", f"--output={tmp_path}"]
     call("fit", "--config", experiment("makin_distilled_multi_session"), "--config", str(example), *arguments)
-    (results,) = tmp_path.glob("makin_distilled_multi_session/*/results.json")
+    (results,) = tmp_path.glob("makin_distilled_multi_session_own_lfp/*/results.json")
     scores = json.loads(results.read_text())["scores"]
     assert {name for name in scores if "/" in name} == {"r2/day1", "r2/day2", "r2/my_last_session"}
     assert all(math.isfinite(score) for score in scores.values())

@@ -1,4 +1,4 @@
-"""A recording of one's own, without a trials table: a data file of a few lines and any experiment."""
+"""A user's recording without a trials table, with a data file of a few lines and any experiment."""
 
 import json
 from pathlib import Path
@@ -21,14 +21,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.fixture(scope="module")
 def student(data: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A distilled student, whose teacher is trained on the way."""
+    """A distilled student; its teacher is trained first."""
     arguments = ["--config", experiment("mc_maze_hard"), "--config", OWN, *data, *TINY, teacher_args()]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("blend_pl.runs.teachers._run_subprocess", run_here)
         return call("fit", *arguments, f"--output={tmp_path_factory.mktemp('runs')}").run_dir
 
 
-def test_student_and_teacher_are_trained(student: Path) -> None:
+def test_student_and_teacher_are_trained_on_the_recording(student: Path) -> None:
     results = json.loads((student / "results.json").read_text())
     assert results["session"] == "own_session"
     assert results["scores"].keys() == {"co_bps", "vel_r2", "fp_bps"}
@@ -38,7 +38,7 @@ def test_student_and_teacher_are_trained(student: Path) -> None:
     assert teacher["config"]["model"]["class_path"] == "blend_pl.systems.Teacher"
 
 
-def test_rates_of_the_test_block(student: Path) -> None:
+def test_predict_writes_rates_of_the_test_block(student: Path) -> None:
     best = student / "checkpoints" / "best.ckpt"
     cli = call("predict", "--config", student / "config.yaml", "--ckpt_path", best, "--data.phase=test")
     bins, forward = 600 // 20, 200 // 20
@@ -57,9 +57,9 @@ def test_rates_of_the_test_block(student: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["simulated_baseline", "dmfc_rsg_baseline", "area2_bump_teacher"])
-def test_any_experiment_runs_on_it(name: str, data: list[str], tmp_path: Path) -> None:
+def test_any_experiment_runs_on_the_recording(name: str, data: list[str], tmp_path: Path) -> None:
     arguments = ["--config", experiment(name), "--config", OWN, *data, *TINY, "--trainer.max_epochs=1"]
     run = call("fit", *arguments, f"--output={tmp_path}").run_dir
     results = json.loads((run / "results.json").read_text())
-    assert (results["name"], results["session"], results["oracle"]) == (name, "own_session", None)
+    assert (results["name"], results["session"], results["oracle"]) == (f"{name}_own_session", "own_session", None)
     assert not (Path(results["config"]["data"]["init_args"]["root"]) / "simulated").exists()
