@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from blend_pl.data.batch import Batch
-from blend_pl.data.loader import BatchLoader
-from blend_pl.data.nlb.batches import TrialLoader, TrialSampler
+from blend_pl.data.loader import BatchLoader, BatchSampler
+from blend_pl.data.nlb.batches import TrialLoader
 
 StackedBatchIndex = tuple[Tensor, Tensor, int]
 """Trials (K * B,), their rows in the batch of their replica (K * B,), and the size B of a replica's batch."""
@@ -23,7 +23,7 @@ class StackedSampler:
         active: indices of the replicas that still train.
     """
 
-    def __init__(self, samplers: Sequence[TrialSampler]) -> None:
+    def __init__(self, samplers: Sequence[BatchSampler[StackedBatchIndex]]) -> None:
         self.samplers = samplers
         self.active: Sequence[int] = range(len(samplers))
 
@@ -52,7 +52,7 @@ class StackedLoader(BatchLoader[StackedBatchIndex, Batch]):
     sampler: StackedSampler
 
     def __init__(self, loaders: Sequence[TrialLoader]) -> None:
-        super().__init__(StackedSampler([loader.sampler for loader in loaders]))  # type: ignore[misc]
+        super().__init__(StackedSampler([loader.sampler for loader in loaders]))
         self.loader = loaders[0]
 
     def gather(self, index: StackedBatchIndex) -> Batch:
