@@ -1,4 +1,4 @@
-"""`python -m blend_pl many EXPERIMENT`."""
+"""Command `multirun`: fits several seeds and settings of one experiment."""
 
 from pathlib import Path
 from typing import Any
@@ -20,29 +20,29 @@ def multirun(
     max_parallel: int = 16,
     stack: bool | None = None,
 ) -> None:
-    """Runs `fit` for several seeds, or several points of a search, in one process; those that have finished are left.
+    """Runs `fit` for several seeds and settings in one process; finished runs are skipped.
 
-    Each run is found where `fit` would have written it, with the same fingerprint. On a GPU models of one architecture
-    train at once: they may differ in seed, masks, optimiser, schedule, alpha, tau, dropouts and the reach of attention.
-    All others train one after another.
+    Each run has the same folder and fingerprint as with `fit`. On a GPU, models of one architecture train at once; they
+    may differ in seed, masks, optimizer, schedule, alpha, tau, dropouts and attention window. All others train one
+    after another.
 
     Args:
         experiment: experiment file.
-        seeds: seeds of the runs; by default the experiment's own.
-        overrides: a list in YAML, or a YAML file with one, of mappings from options of `fit` to values, each run
-            with each seed; by default the experiment as it is.
+        seeds: seeds of the runs; by default the seed of the experiment.
+        overrides: list of mappings from options of `fit` to values, as YAML text or as a YAML file. Each mapping is
+            run with each seed; by default the experiment is run without overrides.
         output: folder of all runs.
-        fit_args: more arguments of `fit`, for all runs.
-        max_parallel: at most so many models train at once.
-        stack: whether models train at once; by default if there is a GPU. On a CPU small ones gain by it and large
-            ones lose.
+        fit_args: further arguments of `fit` for all runs.
+        max_parallel: maximum number of models that train at once.
+        stack: whether models train at once; by default only on a GPU. On a CPU it is faster for small models and
+            slower for large ones.
 
     Raises:
-        ConfigError: the points are none, or several runs failed; all others have finished.
-        BlendError: whatever `fit` raises for one.
+        ConfigError: the overrides are invalid, or several runs failed; all others have finished.
+        BlendError: one run failed; the error is that of `fit`.
     """
     if seeds == [] or max_parallel < 1:
-        raise ConfigError(f"--seeds {seeds} --max_parallel {max_parallel}: name at least one seed and one model")
+        raise ConfigError(f"--seeds {seeds} --max_parallel {max_parallel}: use at least one seed and one model")
     common_args = ["--config", experiment, "--output", output, "--resume", "true", *fit_args]
     seed_options = (
         [[]] if seeds is None else [[f"--seed_everything={seed_option}"] for seed_option in dict.fromkeys(seeds)]
@@ -71,14 +71,15 @@ def _read_overrides(source: str | None) -> list[dict[str, Any]]:
         text = Path(source).read_text() if Path(source).suffix in (".yaml", ".yml") else source
         content = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read the points {source}: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"cannot read the overrides {source}: {' '.join(str(error).split())}") from error
     if not (isinstance(content, list) and content and all(isinstance(override, dict) for override in content)):
         raise ConfigError(
-            f"{source} is no list of points; write e.g. [{{distillation.alpha: 0.3}}, {{distillation.alpha: 0.7}}]"
+            f"--overrides {source} is not a list of mappings; write e.g. [{{distillation.alpha: 0.3}}, "
+            "{distillation.alpha: 0.7}]"
         )
     return content
 
 
 def _to_cli_string(value: Any) -> str:
-    """A value as the command line has it."""
+    """Formats a value for the command line."""
     return value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True).split("\n...")[0].strip()

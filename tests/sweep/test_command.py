@@ -329,7 +329,7 @@ def test_partial_last_line_of_journal_is_ignored(folder: Path) -> None:
 def test_journal_of_version_0_1_is_continued(folder: Path) -> None:
     sweep_dir = folder / "runs" / "sweeps" / "s"
     sweep_dir.mkdir(parents=True)
-    shutil.copy(Path(__file__).parent / "journal_0.1.log", sweep_dir / JOURNAL)
+    shutil.copy(REPOSITORY / "tests" / "fixtures" / "v0_1" / "sweep_journal.log", sweep_dir / JOURNAL)
     journal = Journal(sweep_dir, read_sweep(write_sweep(folder / "s.yaml")))
     journal.heartbeat_monitor = HeartbeatMonitor(stale_after_s=-1)
     assert [trial.value for trial in journal.trials()] == [0.25, None, None]
