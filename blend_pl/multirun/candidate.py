@@ -1,4 +1,4 @@
-"""A `fit` that may be trained with others, and whether it can be."""
+"""Candidates for stacked training, and which of them can be stacked."""
 
 import inspect
 import json
@@ -19,34 +19,34 @@ from blend_pl.runs.folder import BEST_CHECKPOINT, CHECKPOINT_DIR, DEFAULT_MONITO
 from blend_pl.systems import PopulationSystem
 
 PER_RUN_SETTINGS = ("logger", "callbacks", "default_root_dir")
-"""Settings of the trainer that every run has for itself."""
+"""Trainer settings that may differ between stacked runs."""
 UNSUPPORTED_TRAINER_SETTINGS = (
     *("fast_dev_run", "overfit_batches", "reload_dataloaders_every_n_epochs", "barebones"),
     *("min_epochs", "min_steps", "max_time", "val_check_interval"),
 )
-"""Settings of the trainer that, unless they are left as they are, say when one model stops or is scored."""
+"""Trainer settings that must have their defaults, because they change when a single model stops or is validated."""
 SUPPORTED_CALLBACK_SETTINGS = {
     "checkpoint": (ModelCheckpoint, ("monitor", "mode", "dirpath", "filename", "verbose", "enable_version_counter")),
     "early_stopping": (EarlyStopping, ("monitor", "mode", "patience", "min_delta", "verbose", "log_rank_zero_only")),
 }
-"""What `CheckpointSelector` knows of the settings of Lightning's callbacks, or need not know."""
+"""Callbacks replaced by `CheckpointSelector`, with the settings that it supports or can ignore."""
 AVAILABLE_METRICS = {"val/loss", DEFAULT_MONITOR}
-"""What a `StackedModule` can tell."""
+"""Metrics that `StackedModule` computes."""
 SUPPORTED_CALLBACKS = (
     *(ProgressBar, ModelSummary, NLBEvaluation, EarlyStopping, ModelCheckpoint),
     *(TrainingCost, Distillation, Multitask, Compiled),
 )
-"""Callbacks that a `StackedModule` does without or takes the part of."""
+"""Callbacks that stacked training supports, replaces or does not need."""
 
 
 @dataclass
 class Candidate:
-    """A run that may be trained with others.
+    """A run that may be trained in a stack.
 
     Attributes:
-        arguments: of `fit`.
-        experiment: made from them.
-        locks: holds the run's folder.
+        arguments: arguments of `fit`.
+        experiment: experiment built from them.
+        locks: exit stack that holds the lock of the run's folder.
     """
 
     arguments: list[str]
@@ -55,19 +55,19 @@ class Candidate:
 
     @property
     def trainer_settings(self) -> dict[str, Any]:
-        """Settings of the trainer that runs must share to train together."""
+        """Trainer settings that stacked runs must share."""
         return {
             name: value for name, value in self.experiment.settings["trainer"].items() if name not in PER_RUN_SETTINGS
         }
 
     @property
     def group_key(self) -> str:
-        """Equal for runs on the same data by the same budget."""
+        """Key that is equal for runs with the same data and trainer settings."""
         return json.dumps([self.experiment.settings["data"], self.trainer_settings], sort_keys=True)
 
     @property
     def is_stackable(self) -> bool:
-        """Whether this kind of run can be trained with others at all."""
+        """Whether stacked training supports this run."""
         experiment = self.experiment
         return (
             type(experiment.model) in STACKABLE_SYSTEMS
@@ -76,13 +76,13 @@ class Candidate:
             and all(isinstance(logger, CSVLogger) for logger in experiment.trainer.loggers)
             and not any(isinstance(value, dict | list) for value in self.trainer_settings.values())
             and self._has_supported_settings
-            # A checkpoint that it goes on from: it was begun alone.
+            # A run with a checkpoint was started by `fit` and is resumed by it.
             and experiment.checkpoint is None
         )
 
     @property
     def _has_supported_settings(self) -> bool:
-        """Whether all that its settings ask for is heeded by those who train several."""
+        """Whether stacked training supports all settings of the run."""
         trainer, settings = self.experiment.trainer, self.experiment.settings
         values_and_defaults = [
             (settings["trainer"][name], default_arguments(L.Trainer)[name]) for name in UNSUPPORTED_TRAINER_SETTINGS
@@ -99,14 +99,14 @@ class Candidate:
             and len(trainer.early_stopping_callbacks) == 1
             and {callback.monitor for callback in trainer.early_stopping_callbacks} <= AVAILABLE_METRICS
             and trainer.checkpoint_callback.monitor in AVAILABLE_METRICS
-            # The one that chooses, and the last.
+            # The best and the last checkpoint.
             and len(trainer.checkpoint_callbacks) == 2
-            # One whose gradients overflow would hold up all.
+            # With a gradient scaler, an overflow of one model would skip the step of all.
             and getattr(trainer.precision_plugin, "scaler", None) is None
         )
 
     def make_replica(self) -> Replica:
-        """What trains."""
+        """Creates the replica that is trained in a stack."""
         callbacks = self.experiment.trainer.callbacks
         early_stopping = next(callback for callback in callbacks if isinstance(callback, EarlyStopping))
         model_checkpoint = self.experiment.trainer.checkpoint_callback
@@ -127,5 +127,5 @@ class Candidate:
 
 
 def default_arguments(cls: type) -> dict[str, Any]:
-    """What a class is made with where nothing is said."""
+    """Returns the default arguments of a class."""
     return {name: parameter.default for name, parameter in inspect.signature(cls).parameters.items()}

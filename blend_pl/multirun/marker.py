@@ -1,4 +1,4 @@
-"""What is kept of a run that was trained with others, until it is scored."""
+"""Marker of a run that is trained but not yet evaluated."""
 
 import json
 import math
@@ -15,16 +15,24 @@ TRAINED_MARKER = "trained.json"
 
 
 def write_marker(run_dir: Path, replica: Replica, cost: dict[str, float | int] | None) -> None:
-    """Writes into a run's folder that it was trained, so that it is not trained again if its scoring is ended.
+    """Marks a run as trained, so that an interrupted evaluation does not train it again.
+
+    Args:
+        run_dir: folder of the run.
+        replica: trained replica of the run.
+        cost: cost of training; None if no step was made.
 
     Raises:
-        DataError: it has failed, or the folder cannot be written.
+        DataError: training of the replica failed, or the folder cannot be written.
     """
     selector = replica.selector
     if selector.failure:
         raise DataError(f"{run_dir}: {selector.failure}")
     if math.isnan(selector.best):
-        raise DataError(f"{run_dir}: no {selector.checkpoint_monitor[0]} was ever a number; lower the learning rate")
+        raise DataError(
+            f"{run_dir}: {selector.checkpoint_monitor[0]} was NaN or infinite at every validation; "
+            "lower the learning rate"
+        )
     content = {
         "epoch": selector.epoch,
         "selected": selector.best,
@@ -39,7 +47,7 @@ def write_marker(run_dir: Path, replica: Replica, cost: dict[str, float | int] |
 
 
 def finalize(experiment: Experiment) -> None:
-    """Scores a run that was trained with others and writes its results."""
+    """Evaluates a run with a marker, writes its results and deletes the marker."""
     marker = read_marker(experiment.run_dir)
     assert marker is not None
     experiment.evaluate_and_save(
@@ -49,7 +57,7 @@ def finalize(experiment: Experiment) -> None:
 
 
 def read_marker(run_dir: Path) -> dict[str, Any] | None:
-    """What `note` wrote, if the checkpoint is still the one that it is of."""
+    """Returns the marker of a run; None if there is none or the checkpoint has changed since."""
     try:
         marker: dict[str, Any] = json.loads((run_dir / TRAINED_MARKER).read_text())
         return marker if marker["written"] == _checkpoint_mtime_ns(run_dir) else None
@@ -58,5 +66,5 @@ def read_marker(run_dir: Path) -> dict[str, Any] | None:
 
 
 def _checkpoint_mtime_ns(run_dir: Path) -> int:
-    """When the chosen checkpoint was written."""
+    """Returns the modification time of the best checkpoint."""
     return (run_dir / CHECKPOINT_DIR / BEST_CHECKPOINT).stat().st_mtime_ns

@@ -1,4 +1,4 @@
-"""From command lines of `fit` to runs that were trained at once."""
+"""Stacked training of several runs of `fit`."""
 
 import copy
 import gc
@@ -32,7 +32,7 @@ STACKED_DIR = "multirun"
 
 @contextmanager
 def collect_failures(failures: list[BlendError]) -> Iterator[None]:
-    """Keeps for later what ends one run; a signal ends all."""
+    """Collects the error of one run, so that the others continue; a signal ends all runs."""
     try:
         yield
     except TrainingInterrupted:
@@ -44,18 +44,18 @@ def collect_failures(failures: list[BlendError]) -> Iterator[None]:
 def train_stacked(
     fit_arguments: Sequence[list[str]], max_parallel: int, output: Path
 ) -> tuple[list[list[str]], list[BlendError]]:
-    """Trains those runs at once that can be.
+    """Trains all runs that can be stacked.
 
     Args:
-        fit_arguments: arguments of `fit`, each with `--resume true`.
-        max_parallel: at most so many at once.
+        fit_arguments: arguments of `fit` for each run, with `--resume true`.
+        max_parallel: maximum number of runs that train at once.
         output: folder of all runs.
 
     Returns:
-        Arguments of those that are still to be trained alone, which may fail by themselves, and why others have failed.
+        Arguments of the runs that remain to be trained one after another, and the errors of failed runs.
 
     Raises:
-        Stopped: a signal ended training.
+        TrainingInterrupted: a signal ended training.
     """
     failures: list[BlendError] = []
     with ExitStack() as exit_stack:
@@ -63,7 +63,7 @@ def train_stacked(
         for arguments in fit_arguments:
             locks = exit_stack.enter_context(ExitStack())
             errors: list[BlendError] = []
-            # Among those that are refused are doubles: by the time that they are trained alone they have finished.
+            # The second of two equal runs is refused by the lock of the first, which has finished when it is retried.
             with collect_failures(errors):
                 experiment = Experiment(arguments)
                 if experiment.build(locks):
@@ -94,7 +94,7 @@ def _group_by_key(items: Sequence[Any], key: Callable[[Any], str]) -> list[list[
 def _train_group(
     candidates: Sequence[Candidate], max_parallel: int, output: Path
 ) -> tuple[list[Candidate], list[BlendError]]:
-    """Trains entries with equal settings of data and trainer; returns those that have no like, and what failed."""
+    """Trains candidates with equal data and trainer settings; returns those that cannot be stacked, and the errors."""
     datamodule = candidates[0].experiment.datamodule
     failures: list[BlendError] = []
     errors: list[BlendError] = []
@@ -111,7 +111,7 @@ def _train_group(
             replica.build(candidate.experiment.trainer)
             built.append((candidate, replica, replica.architecture))
         if errors:
-            # Alone, it says why.
+            # It raises the error again when it is trained on its own.
             unstacked.append(candidate)
             errors.clear()
     for group in _group_by_key(built, lambda item: item[2]):
@@ -135,10 +135,10 @@ def _train_group(
 def _train_halving_on_oom(
     chunk: Sequence[tuple[Candidate, Replica]], output: Path
 ) -> tuple[list[Candidate], list[BlendError]]:
-    """Trains a crowd; one for which the memory does not suffice begins again as two halves.
+    """Trains a stack; if the memory does not suffice, restarts it in two halves.
 
     Returns:
-        Who is left to be trained alone, and what some have failed by.
+        Candidates that remain to be trained one after another, and the errors of failed runs.
     """
     candidates, replicas = [candidate for candidate, _ in chunk], [replica for _, replica in chunk]
     if len(chunk) == 1:
@@ -149,15 +149,15 @@ def _train_halving_on_oom(
     try:
         return [], _train_stack(candidates, replicas, output)
     except torch.OutOfMemoryError:
-        print(f"there is no memory for {len(chunk)} models at once; they begin again, half of them at a time")
+        print(f"not enough memory for {len(chunk)} models at once; training is restarted in two halves")
     for replica, (weights, selector_state) in zip(replicas, initial_states, strict=True):
-        # It holds the whole crowd.
+        # The trainer holds references to the whole stack.
         replica.system.trainer = None
         replica.system.load_state_dict(weights)
         replica.system.validation_loss.reset()
         replica.selector.load_state_dict(selector_state)
     shutil.rmtree(_stack_dir(candidates, output), ignore_errors=True)
-    # The error held on to what filled the memory.
+    # The traceback of the error held references to the tensors.
     gc.collect()
     torch.cuda.empty_cache()
     middle = len(chunk) // 2
@@ -168,16 +168,16 @@ def _train_halving_on_oom(
 
 
 def _stack_dir(candidates: Sequence[Candidate], output: Path) -> Path:
-    """Where those who train together keep what they go on from."""
+    """Returns the folder of a stack's resume checkpoint."""
     run_dirs = " ".join(str(candidate.experiment.run_dir) for candidate in candidates)
     return output / STACKED_DIR / hashlib.sha256(run_dirs.encode()).hexdigest()[:8]
 
 
 def _train_stack(candidates: Sequence[Candidate], replicas: Sequence[Replica], output: Path) -> list[BlendError]:
-    """Trains members and scores them; returns what some have failed by."""
+    """Trains and evaluates a stack; returns the errors of failed runs."""
     experiments, folder = [candidate.experiment for candidate in candidates], _stack_dir(candidates, output)
     cost, last_callback = TrainingCost(), LastCheckpoint(folder / CHECKPOINT_DIR)
-    # Nobody is to choose a checkpoint by what an untrained model is worth.
+    # A sanity check would select a checkpoint of the untrained models.
     trainer_overrides = {
         "num_sanity_val_steps": 0,
         "logger": False,
@@ -195,7 +195,9 @@ def _train_stack(candidates: Sequence[Candidate], replicas: Sequence[Replica], o
         weights_only=True,
     )
     if last_callback.interrupted:
-        raise TrainingInterrupted(f"ended by a signal after epoch {trainer.current_epoch}; the same command goes on")
+        raise TrainingInterrupted(
+            f"a signal ended training after epoch {trainer.current_epoch}; run the same command again to resume it"
+        )
     failures: list[BlendError] = []
     for experiment, replica in zip(experiments, replicas, strict=True):
         with collect_failures(failures):
@@ -212,7 +214,7 @@ def _train_stack(candidates: Sequence[Candidate], replicas: Sequence[Replica], o
 
 
 def _cost_per_replica(cost: TrainingCost, replica: Replica, n_replicas: int) -> dict[str, float | int] | None:
-    """What one of several cost; the memory is that of all."""
+    """Returns the cost of one replica; the memory is that of the whole stack."""
     total = cost.summary()
     if total is None:
         return None

@@ -170,9 +170,10 @@ def test_command_killed_after_training_resumes_evaluation(
 )
 def test_is_stackable(setting: str, stackable: bool, data: str, tmp_path: Path) -> None:
     with ExitStack() as locks:
-        built = Experiment([*baseline_arguments(data, tmp_path), setting])
+        arguments = [*baseline_arguments(data, tmp_path), setting]
+        built = Experiment(arguments)
         assert built.build(locks)
-        assert Candidate(built.arguments, built, locks).is_stackable == stackable
+        assert Candidate(arguments, built, locks).is_stackable == stackable
 
 
 def test_built_experiment_is_not_logged_to_wandb(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +186,6 @@ def test_built_experiment_is_not_logged_to_wandb(data: str, tmp_path: Path, monk
 
 def baseline_arguments(data: str, output: Path) -> list[str]:
     return ["--config", str(experiment("simulated_baseline")), f"--output={output}", *EXACT, data]
-
 
 
 def test_default_seed_is_that_of_the_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +259,10 @@ def test_stack_out_of_memory_trains_in_halves(
     runs = run_multirun("simulated_baseline", tmp_path, [{}], *EXACT, data, seeds=[1, 2, 3])
     costs = [Results.read(run_dir).cost.members or 1 for run_dir in runs.values()]
     assert sorted(costs) == [1, 2, 2]
-    assert capsys.readouterr().out.count("there is no memory for 3 models at once; they begin again") == 1
+    assert (
+        capsys.readouterr().out.count("not enough memory for 3 models at once; training is restarted in two halves")
+        == 1
+    )
     assert not [*tmp_path.glob("multirun/*")]
     for seed in (1, 3):
         single = fit("simulated_baseline", tmp_path / "single", *EXACT, data, f"--seed_everything={seed}")
@@ -276,7 +279,7 @@ def test_interrupted_command_resumes(data: str, tmp_path: Path, monkeypatch: pyt
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "LastCheckpoint", InterruptingCheckpoint)
-        with pytest.raises(TrainingInterrupted, match="the same command goes on"):
+        with pytest.raises(TrainingInterrupted, match="run the same command again to resume it"):
             run_multirun("simulated_baseline", tmp_path / "resumed", [{}], *EXACT, data, seeds=[1, 2])
     resumed = run_multirun("simulated_baseline", tmp_path / "resumed", [{}], *EXACT, data, seeds=[1, 2])
     for name, run_dir in uninterrupted.items():
