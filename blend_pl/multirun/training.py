@@ -15,7 +15,7 @@ import torch
 
 from blend_pl.callbacks import LastCheckpoint, TrainingCost
 from blend_pl.callbacks.training_cost import count_parameters
-from blend_pl.errors import BlendError, TrainingInterrupted
+from blend_pl.errors import BlendError, ConfigError, TrainingInterrupted
 from blend_pl.experiment import Experiment
 from blend_pl.multirun.candidate import Candidate
 from blend_pl.multirun.marker import finalize, read_marker, write_marker
@@ -28,6 +28,8 @@ from blend_pl.utils.exceptions import translate_oom
 from blend_pl.utils.files import write_error
 
 STACKED_DIR = "multirun"
+OLD_STACKED_DIR = "many"
+"""Folder of resume checkpoints in version 0.1."""
 
 
 @contextmanager
@@ -55,8 +57,10 @@ def train_stacked(
         Arguments of the runs that remain to be trained one after another, and the errors of failed runs.
 
     Raises:
+        ConfigError: the output folder contains a resume checkpoint of version 0.1.
         TrainingInterrupted: a signal ended training.
     """
+    _check_old_stacks(output)
     failures: list[BlendError] = []
     with ExitStack() as exit_stack:
         candidates, unstacked = [], []
@@ -85,6 +89,17 @@ def train_stacked(
             unstacked += [candidate.arguments for candidate in remaining]
             failures += group_failures
     return unstacked, failures
+
+
+def _check_old_stacks(output: Path) -> None:
+    """Raises ConfigError if a stack of version 0.1 was interrupted; its checkpoint cannot be resumed."""
+    folder = output / OLD_STACKED_DIR
+    # The names of these folders are eight hexadecimal digits; those of run folders are longer.
+    if any(folder.glob(f"{'[0-9a-f]' * 8}/{CHECKPOINT_DIR}/{LAST_CHECKPOINT}")):
+        raise ConfigError(
+            f"{folder} contains interrupted stacked training of version 0.1, which this version cannot resume; finish "
+            "it with version 0.1, or delete the folder to train those runs again"
+        )
 
 
 def _group_by_key(items: Sequence[Any], key: Callable[[Any], str]) -> list[list[Any]]:

@@ -315,3 +315,14 @@ def test_missing_overrides_file_raises(tmp_path: Path) -> None:
 def test_empty_seeds_or_stack_raise(option: str) -> None:
     with pytest.raises(ConfigError, match="at least one"):
         run_command(["multirun", str(experiment("simulated_baseline")), option])
+
+
+def test_interrupted_stack_of_version_0_1_raises(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "many" / "0123abcd" / "checkpoints" / "last.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    with pytest.raises(
+        ConfigError, match=r"many contains interrupted stacked training of version 0\.1, .* delete"
+    ) as error:
+        run_command(["multirun", str(experiment("simulated_baseline")), f"--output={tmp_path}", "--stack=true"])
+    assert "\n" not in str(error.value)
