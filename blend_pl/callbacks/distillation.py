@@ -71,7 +71,9 @@ class Distillation(L.Callback):
                     "train a teacher on the student's session"
                 )
             self.teachers.append(teacher.requires_grad_(False))
-        self.loss.check_compatible(*self._example_encodings(pl_module, datamodule_of(trainer)))
+        examples = self._example_encodings(pl_module, datamodule_of(trainer))
+        self.loss.check_compatible(*examples)
+        self.loss.build(*examples)
         self.objective = MixedObjective(pl_module.objective, self.loss, self.teacher_ensemble, self.alpha.value_at(0.0))
         pl_module.objective = self.objective
 

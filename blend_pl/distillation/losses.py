@@ -27,7 +27,7 @@ class DistillationLoss(nn.Module):
         self.register_buffer("scale", torch.ones(()))
 
     def check_compatible(self, student: Encoding, teacher: Encoding) -> None:
-        """Prepares for the two models from one example encoding of each, before the optimiser is built.
+        """Checks from one example encoding of each model whether the loss can compare them.
 
         Raises:
             TeacherError: the two cannot be compared.
@@ -37,6 +37,12 @@ class DistillationLoss(nn.Module):
                 f"the teacher predicts (bins, neurons) = {tuple(teacher.prediction.shape[1:])}, the student "
                 f"{tuple(student.prediction.shape[1:])}; train the teacher on the student's session and bins"
             )
+
+    def build(self, student: Encoding, teacher: Encoding) -> None:
+        """Creates the trained modules of the loss, if it has any, from example encodings of compatible models.
+
+        It is called before the optimizer is built.
+        """
 
     def fit_scale(self, teacher: Encoding) -> None:
         """Takes as unit the distance of a student that knows only the teacher's mean.
@@ -132,16 +138,17 @@ class FeatureLoss(DistillationLoss):
             raise TeacherError(
                 "feature distillation needs a student and a single teacher that return their layers' outputs"
             )
-        n_student_layers, n_teacher_layers = len(student.features), len(teacher.features)
-        self.teacher_layers = [
-            math.ceil((layer + 1) * n_teacher_layers / n_student_layers) - 1 for layer in range(n_student_layers)
-        ]
+        for s, i in zip(student.features, _layers_of_same_depth(student, teacher), strict=True):
+            if s.shape[1] != teacher.features[i].shape[1]:
+                raise TeacherError(
+                    f"the teacher's layers have {teacher.features[i].shape[1]} bins, the student's {s.shape[1]}"
+                )
+
+    def build(self, student: Encoding, teacher: Encoding) -> None:
+        self.teacher_layers = _layers_of_same_depth(student, teacher)
         pairs = [(s, teacher.features[i]) for s, i in zip(student.features, self.teacher_layers, strict=True)]
-        for s, t in pairs:
-            if s.shape[1] != t.shape[1]:
-                raise TeacherError(f"the teacher's layers have {t.shape[1]} bins, the student's {s.shape[1]}")
         self.projectors = nn.ModuleList(nn.Linear(s.shape[-1], t.shape[-1]) for s, t in pairs).to(self.scale.device)
-        self.scale = torch.ones(n_student_layers, device=self.scale.device)
+        self.scale = torch.ones(len(pairs), device=self.scale.device)
 
     def fit_scale(self, teacher: Encoding) -> None:
         variances = [teacher.features[i].flatten(0, 1).var(0, correction=0).mean() for i in self.teacher_layers]
@@ -153,6 +160,12 @@ class FeatureLoss(DistillationLoss):
             for project, s, i in zip(self.projectors, student.features, self.teacher_layers, strict=True)
         ]
         return (torch.stack(errors, dim=-1) / self.scale).mean(-1)
+
+
+def _layers_of_same_depth(student: Encoding, teacher: Encoding) -> list[int]:
+    """Returns the index of the teacher's layer at the relative depth of each layer of the student."""
+    n_student_layers, n_teacher_layers = len(student.features), len(teacher.features)
+    return [math.ceil((layer + 1) * n_teacher_layers / n_student_layers) - 1 for layer in range(n_student_layers)]
 
 
 class CorrelationLoss(DistillationLoss):

@@ -34,6 +34,7 @@ def matched(name: str, student: Encoding, teacher: Encoding) -> DistillationLoss
     torch.manual_seed(0)
     loss = LOSSES[name]()
     loss.check_compatible(student, teacher)
+    loss.build(student, teacher)
     loss.fit_scale(teacher)
     return loss
 
@@ -207,7 +208,7 @@ def test_teacher_that_never_changes_gives_no_nan(name: str) -> None:
 )
 def test_layers_are_compared_at_the_same_depth(depth: int, reference: int, expected: list[int] | None) -> None:
     loss = FeatureLoss()
-    loss.check_compatible(encode(widths=(3,) * depth), encode(widths=(4,) * reference))
+    loss.build(encode(widths=(3,) * depth), encode(widths=(4,) * reference))
     expected = expected or [math.ceil((i + 1) * reference / depth) - 1 for i in range(depth)]
     assert loss.teacher_layers == expected
     assert loss.teacher_layers[-1] == reference - 1
@@ -249,7 +250,7 @@ def test_unit_and_projectors_are_stored_to_resume(name: str) -> None:
     student, teacher = encode(seed=1), encode(seed=2)
     loss = matched(name, student, teacher)
     other = LOSSES[name]()
-    other.check_compatible(student, teacher)
+    other.build(student, teacher)
     assert not torch.equal(other(student, teacher), loss(student, teacher))
     other.load_state_dict(loss.state_dict())
     assert torch.equal(other(student, teacher), loss(student, teacher))

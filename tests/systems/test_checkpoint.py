@@ -25,7 +25,7 @@ def distilled() -> PopulationSystem:
     """A student with the projectors of feature distillation."""
     student, loss = make(Student, SIGNATURE), FeatureLoss()
     example = student.eval().encode(batch_of(session_of()))
-    loss.check_compatible(example, example)
+    loss.build(example, example)
     student.objective = MixedObjective(student.objective, loss, student.encode, 0.5)
     return student
 
