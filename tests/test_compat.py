@@ -56,10 +56,12 @@ def copy_run(name: str, folder: Path, root: Path) -> Path:
     source = fixture(name)
     run_dir = folder / "runs" / name / source.name
     shutil.copytree(source, run_dir)
-    for file in ("config.yaml", "results.json"):
+    for file, old, new in (
+        ("config.yaml", "root: data\n", f"root: {root}\n"),
+        ("results.json", '"root": "data"', f'"root": "{root}"'),
+    ):
         path = run_dir / file
-        text = path.read_text().replace("root: data\n", f"root: {root}\n").replace('"root": "data"', f'"root": "{root}"')
-        path.write_text(text)
+        path.write_text(path.read_text().replace(old, new))
     return run_dir
 
 
@@ -120,7 +122,12 @@ def test_old_name_in_a_later_file_overrides_the_new_name(tmp_path: Path) -> None
 def test_command_line_options_are_renamed_by_the_class_in_the_config(tmp_path: Path) -> None:
     config = yaml.safe_load((fixture("simulated_hard") / "config.yaml").read_text())
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    options = ["--model.backbone.layers", "3", "--data.spec.scored=null", "--model.init_args.masking.behavior_ratio=0.5"]
+    options = [
+        "--model.backbone.layers",
+        "3",
+        "--data.spec.scored=null",
+        "--model.init_args.masking.behavior_ratio=0.5",
+    ]
     upgraded = compose_arguments(["fit", "--config", str(tmp_path / "config.yaml"), *options])[3:]
     assert upgraded == [
         *("--model.backbone.num_layers", "3", "--data.spec.scoring_window=null"),
