@@ -1,45 +1,88 @@
 """The trainer of an experiment and its callbacks."""
 
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
-from lightning.pytorch.plugins.environments import SLURMEnvironment
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator
+from lightning.pytorch.plugins import CheckpointIO
+from lightning.pytorch.plugins.environments import ClusterEnvironment, SLURMEnvironment, TorchElasticEnvironment
 
 from blend_pl.callbacks import LastCheckpoint, TrainingCost
 from blend_pl.runs.folder import CHECKPOINT_DIR
 from blend_pl.systems import NeuralSystem
 from blend_pl.systems.checkpoint import AtomicCheckpointIO
 
+DDP_STRATEGIES = ("ddp", "ddp_spawn", "ddp_fork", "ddp_notebook")
+
 
 def make_trainer(config: Namespace, model: NeuralSystem, run_dir: Path) -> Trainer:
-    """Returns the trainer that an experiment asks for.
+    """Returns the trainer of an experiment.
 
     Args:
         config: settings of the experiment, with instances instead of class paths.
         model: the system to train.
-        run_dir: the run's folder.
+        run_dir: folder of the run.
     """
     settings = dict(config.trainer)
-    callbacks = settings["callbacks"] or []
-    settings["callbacks"] = [
-        *(callbacks if isinstance(callbacks, list) else [callbacks]),
-        config.checkpoint,
-        config.early_stopping,
-    ]
+    callbacks, plugins = _to_list(settings["callbacks"]), _to_list(settings["plugins"])
+    settings["callbacks"] = [*callbacks, config.checkpoint, config.early_stopping]
+    settings["plugins"] = [*plugins, *_missing_plugins(plugins)]
+    settings["strategy"] = _select_strategy(settings, model)
     trainer: Any = Trainer(**settings)
-    trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+    # Appended, because the constructor moves checkpoint callbacks behind all others.
     trainer.callbacks += [
         callback for callback in (config.pretrained, config.distillation, config.multitask) if callback is not None
     ]
     trainer.callbacks += [TrainingCost(), LastCheckpoint(run_dir / CHECKPOINT_DIR)]
-    if isinstance(trainer.strategy, DDPStrategy):
-        # There is no other way to say so once Lightning has chosen the strategy.
-        trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", model.has_unused_parameters)
-    environment = trainer._accelerator_connector.cluster_environment
-    if isinstance(environment, SLURMEnvironment):
-        # Lightning's way keeps a checkpoint of the middle of an epoch; `LastCheckpoint` one of its end.
-        environment.auto_requeue = False
     return trainer
+
+
+def _to_list(value: Any) -> list[Any]:
+    """Returns a setting that may be None, one instance or a list as a list."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _missing_plugins(plugins: Iterable[Any]) -> list[Any]:
+    """Returns plugins for atomic checkpoints and for SLURM, unless the settings name plugins of the same kind.
+
+    Lightning's own requeue on SLURM would save a checkpoint in the middle of an epoch; `LastCheckpoint` saves one at its
+    end.
+    """
+    missing: list[Any] = []
+    if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+        missing.append(AtomicCheckpointIO())
+    # Like Lightning, which prefers torchrun inside a SLURM job.
+    is_slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
+    if is_slurm and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
+        missing.append(SLURMEnvironment(auto_requeue=False))
+    return missing
+
+
+def _select_strategy(settings: dict[str, Any], model: NeuralSystem) -> Any:
+    """Returns the strategy; DDP searches for unused parameters if the model may have some in a step."""
+    strategy = settings["strategy"]
+    if not model.has_unused_parameters:
+        return strategy
+    if strategy == "auto" and (
+        settings["num_nodes"] > 1 or _n_devices(settings["accelerator"], settings["devices"]) > 1
+    ):
+        # The choice of Lightning.
+        strategy = "ddp_fork" if settings["num_nodes"] == 1 and hasattr(sys, "ps1") else "ddp"
+    return f"{strategy}_find_unused_parameters_true" if strategy in DDP_STRATEGIES else strategy
+
+
+def _n_devices(accelerator: Any, devices: Any) -> int:
+    """Returns the number of devices of this node that settings of the trainer ask for."""
+    if accelerator in ("auto", "gpu", "cuda") and CUDAAccelerator.is_available():
+        if devices == "auto":
+            return CUDAAccelerator.auto_device_count()
+        return len(CUDAAccelerator.parse_devices(devices) or [])
+    if accelerator in ("auto", "cpu"):
+        return CPUAccelerator.auto_device_count() if devices == "auto" else CPUAccelerator.parse_devices(devices)
+    return 1
