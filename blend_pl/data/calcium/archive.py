@@ -3,14 +3,13 @@
 import shutil
 import tarfile
 import zipfile
-from functools import partial
 from pathlib import Path
 
 from blend_pl.data.calcium.spec import CalciumSpec, FigshareArchive
 from blend_pl.data.calcium.tree import CELL_TYPES_FILE
-from blend_pl.data.io.download import TIMEOUT_S, describe_failure, download_file, download_lock, stream_url
+from blend_pl.data.io.download import download_lock, download_url, get_json, translate_download_errors
 from blend_pl.errors import DataError
-from blend_pl.utils.files import atomic_folder, md5
+from blend_pl.utils.files import atomic_folder
 
 API_URL = "https://api.figshare.com/v2"
 
@@ -59,30 +58,22 @@ def _find_dataset_root(folder: Path) -> Path | None:
 
 
 def _download_article(archive: FigshareArchive, folder: Path, api_url: str) -> None:
-    import requests
-
     article_name = f"figshare article {archive.article}, version {archive.version}"
     url = f"{api_url}/articles/{archive.article}/versions/{archive.version}"
     partial_folder = folder.with_name(f".{folder.name}.part")
-    try:
-        response = requests.get(url, timeout=TIMEOUT_S)
-        response.raise_for_status()
-        files = response.json()["files"]
+    with translate_download_errors(article_name, url, f"put the tree into {folder} by hand"):
+        files = get_json(url)["files"]
         for file in files:
             published_md5, pinned_md5 = file["computed_md5"], archive.md5.get(file["name"])
             if pinned_md5 not in (None, published_md5):
                 raise DataError(
-                    f"{file['name']} of {article_name} has the MD5 digest {published_md5}, not {pinned_md5}; correct data.spec.archive"
+                    f"{file['name']} of {article_name} has the MD5 digest {published_md5}, not {pinned_md5}; correct "
+                    "data.spec.archive"
                 )
             path = partial_folder / Path(file["name"]).name
             if not path.exists():
-                read_from = partial(stream_url, file["download_url"])
-                download_file(read_from, file["size"], published_md5, path, f"{file['name']} of {article_name}", md5)
-    except requests.RequestException as error:
-        raise DataError(
-            f"cannot download {article_name}: {describe_failure(error)} at {url}; run again once it can be reached, or put the tree into "
-            f"{folder} by hand"
-        ) from error
+                label = f"{file['name']} of {article_name}"
+                download_url(file["download_url"], file["size"], published_md5, path, label)
     with atomic_folder(folder) as temporary:
         for file in files:
             _unpack(partial_folder / Path(file["name"]).name, temporary)

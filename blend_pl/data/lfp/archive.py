@@ -1,13 +1,11 @@
 """Where sessions lie: found on disk, or fetched once from Zenodo."""
 
-from functools import partial
 from pathlib import Path
 
-from blend_pl.data.io.download import TIMEOUT_S, describe_failure, download_file, download_lock, stream_url
+from blend_pl.data.io.download import download_lock, download_url, find_file, get_json, translate_download_errors
 from blend_pl.data.lfp.flint import parse_flint_session
 from blend_pl.data.lfp.spec import ZenodoArchive
 from blend_pl.errors import DataError
-from blend_pl.utils.files import md5
 
 API_URL = "https://zenodo.org/api"
 FLINT_URL = "https://crcns.org/data-sets/movements/dream"
@@ -78,32 +76,19 @@ def _makin_path(name: str, root: Path, archive: ZenodoArchive | None, api_url: s
 
 
 def _find_file(name: str, root: Path) -> Path | None:
-    """The file of that name at any depth; simulated ones are found in their own folder alone."""
-    matches = [path for path in sorted(root.rglob(name)) if "simulated" not in path.relative_to(root).parts]
-    if len(matches) > 1:
-        listing = ", ".join(str(path) for path in matches)
-        raise DataError(f"several files are named {name}: {listing}; move all but one away")
-    return matches[0] if matches else None
+    """Returns the file of that name at any depth below `root`, outside the folders of simulated sessions."""
+    return find_file(name, root, lambda parts: "simulated" in parts)
 
 
 def _download(name: str, root: Path, archive: ZenodoArchive, api_url: str) -> Path:
-    import requests
-
-    manual_hint = f"or put it into {root} by hand"
-    try:
+    manual_hint = f"put it into {root} by hand"
+    with translate_download_errors(name, api_url, manual_hint):
         for record in archive.records:
-            response = requests.get(f"{api_url}/records/{record}", timeout=TIMEOUT_S)
-            response.raise_for_status()
-            for file in response.json()["files"]:
+            for file in get_json(f"{api_url}/records/{record}")["files"]:
                 if file["key"] == name:
-                    path = root / f"zenodo-{record}" / name
-                    digest = file["checksum"].removeprefix("md5:")
-                    stream = partial(stream_url, file["links"]["self"])
-                    download_file(stream, file["size"], digest, path, f"{name} of Zenodo record {record}", md5)
+                    path, label = root / f"zenodo-{record}" / name, f"{name} of Zenodo record {record}"
+                    expected_md5 = file["checksum"].removeprefix("md5:")
+                    download_url(file["links"]["self"], file["size"], expected_md5, path, label)
                     return path
-    except requests.RequestException as error:
-        raise DataError(
-            f"cannot download {name}: {describe_failure(error)} at {api_url}; run again later, {manual_hint}"
-        ) from error
     records = ", ".join(map(str, archive.records))
-    raise DataError(f"none of the Zenodo records {records} has {name}; correct data.spec.archive, {manual_hint}")
+    raise DataError(f"none of the Zenodo records {records} has {name}; correct data.spec.archive, or {manual_hint}")

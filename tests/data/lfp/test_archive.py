@@ -91,7 +91,7 @@ def test_what_cannot_be_found_is_told_with_what_to_do(zenodo: Zenodo, tmp_path: 
         (lambda: makin_paths(SESSION, tmp_path, ZenodoArchive([99]), zenodo.url), "HTTP status 404"),
         (lambda: makin_paths(SESSION, tmp_path, ARCHIVE, "http://127.0.0.1:9/api"), "ConnectionError .* by hand"),
         (lambda: flint_path("e2_1", tmp_path), r"there is no Flint_2012_e2\.mat in .*crcns\.org.*put it there"),
-        (lambda: flint_path("e1_1", tmp_path), r"several files are named Flint_2012_e1\.mat"),
+        (lambda: flint_path("e1_1", tmp_path), r"several files match Flint_2012_e1\.mat"),
         (lambda: nwb_paths(["x/*.nwb"], tmp_path), r"no file matches x/\*\.nwb"),
         (lambda: nwb_paths(["/x/*.nwb"], tmp_path), r"data\.spec\.nwb has '/x/\*\.nwb': .*below data\.root"),
     ]
