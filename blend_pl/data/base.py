@@ -107,7 +107,7 @@ def datamodule_of(trainer: L.Trainer) -> NeuralDataModule:
     Raises:
         ConfigError: the trainer has none.
     """
-    datamodule = getattr(trainer, "datamodule", None)
+    datamodule: NeuralDataModule | None = getattr(trainer, "datamodule", None)
     if datamodule is None:
         raise ConfigError("the trainer has no data module; pass one, as in trainer.fit(system, datamodule=...)")
     return datamodule

@@ -1,4 +1,4 @@
-"""The one thing that data modules hand to systems: a batch of trials."""
+"""The batch that data modules pass to systems."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -6,23 +6,22 @@ import torch
 from torch import Tensor
 
 
-# Lightning converts batches in place where --trainer.precision says so.
+# Not frozen: Lightning converts the precision of batches in place.
 @dataclass
 class Batch:
     """B trials; T observed of T' bins, C observed of N neurons, D privileged channels.
 
-    The observed block is the top left of the target: `observed[:, t, c]` is what a model may see of `target[:, t, c]`;
-    held-out neurons and forward bins are in the target alone.
+    `observed[:, t, c]` corresponds to `target[:, t, c]`; held-out neurons and forward bins are in the target alone.
 
     Attributes:
-        observed: (B, T, C) float, what every model may see.
-        target: (B, T', N) float, what is reconstructed and predicted.
+        observed: (B, T, C) float, input of every model.
+        target: (B, T', N) float, activity to reconstruct and predict.
         target_valid: (B, T', N) bool, entries that were recorded.
         index: (B,) int64, rows of the trials in their split.
-        global_rows: (B,) int64, positions of the trials in the global batch, before it was divided over ranks.
+        global_rows: (B,) int64, positions of the trials in the global batch, which is divided over ranks.
         global_size: number of trials in the global batch.
-        privileged: (B, T', D) float, z-scored, 0 where missing; None once it is taken away.
-        privileged_valid: (B, T', D) bool, where `privileged` was measured.
+        privileged: (B, T', D) float, z-scored, 0 where missing; None in a student's batch.
+        privileged_valid: (B, T', D) bool, entries of `privileged` that were measured.
     """
 
     observed: Tensor
@@ -38,15 +37,15 @@ class Batch:
         return len(self.observed)
 
     def without_privileged(self) -> "Batch":
-        """The batch without privileged information: all that a student's code path receives."""
+        """Returns the batch without privileged input, as a student receives it."""
         return replace(self, privileged=None, privileged_valid=None)
 
     def inputs(self) -> tuple[Tensor, ...]:
-        """What a backbone is called with, privileged context apart."""
+        """Returns the positional arguments of a backbone, without privileged context."""
         return (self.observed,)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
-        """The batch on another device."""
+        """Returns the batch on another device."""
         tensors = {
             field.name: getattr(self, field.name)
             for field in fields(self)

@@ -1,4 +1,4 @@
-"""Which batches an epoch consists of, and how they are served, for recordings of every kind."""
+"""Samplers of batch indices, and the loader that gathers batches from tensors in memory."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,16 +7,16 @@ from typing import Generic, Protocol, TypeVar
 from blend_pl.data.batch import Batch
 
 BatchIndexT = TypeVar("BatchIndexT")
-"""What says where one batch is cut from."""
+"""Index of one batch in the recordings."""
 BatchIndexT_co = TypeVar("BatchIndexT_co", covariant=True)
 BatchT_co = TypeVar("BatchT_co", bound=Batch, covariant=True)
 
 
 class BatchSampler(Protocol[BatchIndexT_co]):
-    """Which batches an epoch consists of."""
+    """Yields the index of each batch of an epoch."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch; Lightning calls this."""
+        """Sets the epoch; called by Lightning."""
 
     def __len__(self) -> int: ...
 
@@ -24,17 +24,17 @@ class BatchSampler(Protocol[BatchIndexT_co]):
 
 
 class FixedBatchSampler(Generic[BatchIndexT]):
-    """The same batches in every epoch.
+    """Yields the same batch indices in every epoch.
 
     Args:
-        batch_indices: where they are cut from.
+        batch_indices: the indices.
     """
 
     def __init__(self, batch_indices: Sequence[BatchIndexT]) -> None:
         self.batch_indices = batch_indices
 
     def set_epoch(self, epoch: int) -> None:
-        """Every epoch is the same."""
+        """Does nothing: all epochs are the same."""
 
     def __len__(self) -> int:
         return len(self.batch_indices)
@@ -44,14 +44,14 @@ class FixedBatchSampler(Generic[BatchIndexT]):
 
 
 class BatchLoader(Iterable[BatchT_co], Generic[BatchIndexT, BatchT_co], ABC):
-    """Iterates over batches on the device where the recordings lie; a subclass cuts them.
+    """Iterates over batches on the device of the recordings; a subclass gathers them.
 
     Args:
-        sampler: which batches there are. Lightning sets its epoch.
+        sampler: yields the batch indices; Lightning sets its epoch.
     """
 
     def __init__(self, sampler: BatchSampler[BatchIndexT]) -> None:
-        # Under these names Lightning looks for what draws anew each epoch.
+        # Lightning sets the epoch of the sampler that it finds under either name.
         self.sampler = self.batch_sampler = sampler
 
     def __len__(self) -> int:
@@ -62,4 +62,4 @@ class BatchLoader(Iterable[BatchT_co], Generic[BatchIndexT, BatchT_co], ABC):
 
     @abstractmethod
     def gather(self, batch_index: BatchIndexT) -> BatchT_co:
-        """One batch."""
+        """Returns the batch at an index."""

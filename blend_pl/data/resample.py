@@ -48,4 +48,4 @@ def interpolate_to_frames(times: np.ndarray, values: np.ndarray, frame_times: np
     next_sample = np.searchsorted(times, frame_times).clip(max=len(times) - 1)
     previous_sample = (np.searchsorted(times, frame_times, side="right") - 1).clip(min=0)
     interpolated[times[next_sample] - times[previous_sample] > MAX_GAP_S] = np.nan
-    return interpolated.astype(np.float32)
+    return np.asarray(interpolated, dtype=np.float32)

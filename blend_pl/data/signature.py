@@ -7,14 +7,14 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class Signature:
-    """What must agree between a session and a model trained on it; plain values, fit for a checkpoint.
+    """Sizes and ids on which a session and a model trained on it must agree; stored in checkpoints.
 
     Attributes:
-        name: name of the set.
+        name: name of the data set.
         bin_ms: bin width.
-        n_observed: T, bins a model sees.
-        n_forward: F, bins after them that it predicts.
-        n_heldin: C, units a model sees.
+        n_observed: T, bins in a model's input.
+        n_forward: F, bins after the input that it predicts.
+        n_heldin: C, units in a model's input.
         n_privileged: D, privileged channels.
         unit_id: ids of all N units, held-in first.
     """
@@ -29,11 +29,11 @@ class Signature:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """A signature as `values` wrote it."""
+        """Restores a signature from the result of `to_dict`."""
         return cls(**{**values, "unit_id": tuple(values["unit_id"])})
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a checkpoint."""
+        """Returns plain values for a checkpoint."""
         return {**asdict(self), "unit_id": list(self.unit_id)}
 
     @property
@@ -42,11 +42,11 @@ class Signature:
         return len(self.unit_id)
 
     def can_teach(self, student: "Signature") -> bool:
-        """Whether a teacher of this signature can teach a student of another: here, of the very same one."""
+        """Whether a teacher of this signature can teach a student of another; here they must be equal."""
         return self == student
 
     def is_compatible_with(self, session: "Signature") -> bool:
-        """Whether a model of this signature can run on a session: same bins, and as many units to look at."""
+        """Whether a model of this signature can run on a session: equal bins and equally many held-in units."""
         sizes = ("bin_ms", "n_observed", "n_forward", "n_heldin")
         return all(getattr(self, size) == getattr(session, size) for size in sizes)
 
@@ -59,10 +59,10 @@ class Signature:
 
 @dataclass(frozen=True)
 class SessionInfo:
-    """One session of a set.
+    """One session of a data set.
 
     Attributes:
-        name: its name.
+        name: name of the session.
         subject: the animal.
         channel_id: ids of the LFP channels.
         unit_id: ids of the units.
@@ -76,13 +76,13 @@ class SessionInfo:
 
 @dataclass(frozen=True)
 class MultiSessionSignature(Signature):
-    """Several sessions of different channels; what is observed is the LFP, what is privileged the spikes.
+    """Several sessions with different channels; the LFP is observed and the spikes are privileged.
 
-    `n_heldin` and `n_privileged` are those of the widest session, and `unit_id` is empty: each session has its own.
+    `n_heldin` and `n_privileged` are those of the widest session, and `unit_id` is empty: ids are in `sessions`.
 
     Attributes:
         sessions: the sessions.
-        n_behavior: channels of behaviour.
+        n_behavior: channels of behavior.
     """
 
     sessions: tuple[SessionInfo, ...] = ()
@@ -92,7 +92,7 @@ class MultiSessionSignature(Signature):
     def from_sessions(
         cls, name: str, bin_ms: int, length: int, sessions: Sequence[SessionInfo], n_behavior: int
     ) -> Self:
-        """A set of sessions, cut into segments of `length` bins."""
+        """Returns the signature of sessions that are divided into segments of `length` bins."""
         channels, units = (max(len(getattr(session, ids)) for session in sessions) for ids in ("channel_id", "unit_id"))
         return cls(name, bin_ms, length, 0, channels, units, (), tuple(sessions), n_behavior)
 
@@ -112,9 +112,9 @@ class MultiSessionSignature(Signature):
         return {**vars(self), "unit_id": [], "sessions": sessions}
 
     def is_compatible_with(self, other: Signature) -> bool:
-        """Whether a model of these sessions can run on others: equal bins, and of those in both, equal channels.
+        """Whether a model of these sessions can run on others: equal bins, and equal channels in common sessions.
 
-        Segments may have another length, and sessions that the model does not know may be registered.
+        The length of segments may differ, and sessions that are new to the model can be registered.
         """
         return (
             isinstance(other, MultiSessionSignature)
@@ -123,7 +123,7 @@ class MultiSessionSignature(Signature):
         )
 
     def can_teach(self, student: Signature) -> bool:
-        """Whether a teacher of these sessions knows every one of a student's."""
+        """Whether a teacher was trained on every session of a student."""
         if not (isinstance(student, MultiSessionSignature) and self.is_compatible_with(student)):
             return False
         return {session.name for session in student.sessions} <= {session.name for session in self.sessions}

@@ -62,4 +62,5 @@ class Standardizer(Generic[ArrayT]):
 
     def transform(self, values: ArrayT) -> ArrayT:
         """Returns z-scores of (..., D) values; NaN stays NaN."""
-        return (values - self.mean) / self.std
+        z_scores: ArrayT = (values - self.mean) / self.std
+        return z_scores

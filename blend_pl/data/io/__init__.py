@@ -1,1 +1,1 @@
-"""Input and output that the three kinds of recordings share: NWB, MATLAB, cache, download, generated files."""
+"""File access shared by all recordings: NWB, MATLAB, cache, downloads, generated files."""

@@ -1,4 +1,4 @@
-"""Binned sessions on disk, found again by the content of the recordings they were made from."""
+"""Cache of preprocessed recordings on disk, addressed by the content of the source files."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from blend_pl.utils.files import atomic_file, sha256, write_error
 from blend_pl.utils.tensors import atomic_save
 
 CACHE_FORMAT = 3
-"""Raised whenever reading makes other tensors than before from the same recording and settings."""
+"""To be increased whenever reading gives other tensors for the same recording and settings."""
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ RestoredT = TypeVar("RestoredT")
 
 
 CacheEntry = dict[str, dict[str, Any]]
-"""What a file of the cache holds: by name, tensors and plain values by name."""
+"""Content of a cache file: section name to tensors and plain values by name."""
 
 
 def cached_entry(
@@ -35,20 +35,21 @@ def cached_entry(
     build: Callable[[], CacheEntry],
     restore: Callable[[CacheEntry], RestoredT],
 ) -> RestoredT:
-    """What `build` returns, made once for the same file contents and settings and read from `folder` ever after.
+    """Returns the restored result of `build`, which is called once for the same file contents and settings.
 
-    Tensors that are read are mapped into memory, so that processes share them; changing them does not change the file.
-    Of several processes one makes the entry and the others wait for it. An entry that cannot be read is made anew.
+    Tensors are memory-mapped, so that processes share them; changing them does not change the file. One of several
+    processes writes the entry while the others wait. An unreadable entry is built again.
 
     Args:
-        folder: the cache folder; it may be read-only when it holds the entry.
-        files: the recordings, in a fixed order. Their content counts, neither their path nor their time.
-        settings: what else decides the result, e.g. `{"spec": spec, "bin_ms": 5}`: JSON values and dataclasses of them.
+        folder: cache folder; may be read-only if it contains the entry.
+        files: recordings in a fixed order; their content is part of the key, their paths and times are not.
+        settings: everything else that determines the result, e.g. `{"spec": spec, "bin_ms": 5}`: JSON values and
+            dataclasses of them.
         build: reads and bins the recordings.
-        restore: builds of the entry what is wanted; an entry that it fails on is made anew.
+        restore: converts an entry to the result; an entry on which it fails is built again.
 
     Returns:
-        What `restore` returns.
+        The result of `restore`.
 
     Raises:
         DataError: a recording cannot be read, or the entry is missing and the folder cannot be written.
@@ -81,12 +82,12 @@ def _read_entry(path: Path, restore: Callable[[CacheEntry], RestoredT]) -> Resto
     except (FileNotFoundError, NotADirectoryError):
         return None
     except Exception as error:
-        log.warning("cannot read the cache entry %s (%s); making it anew", path, str(error).partition("\n")[0])
+        log.warning("cannot read the cache entry %s (%s); building it again", path, str(error).partition("\n")[0])
         return None
 
 
 def _write_entry(entry: CacheEntry, path: Path) -> None:
-    # A view would be stored with all of its base.
+    # torch.save stores the whole storage of a view.
     contiguous = {
         section: {name: value.clone() if isinstance(value, Tensor) else value for name, value in fields.items()}
         for section, fields in entry.items()
@@ -98,7 +99,7 @@ def _write_entry(entry: CacheEntry, path: Path) -> None:
 
 
 def _file_digests(files: Sequence[Path], folder: Path) -> list[str]:
-    """SHA-256 digests of the files' content, remembered in the folder for as long as the files keep their stamp."""
+    """Returns the SHA-256 digests of files; the folder's index avoids hashing unchanged files again."""
     index_path = folder / "digests.json"
     cached_digests = _read_digest_index(index_path)
     new_digests: dict[str, str] = {}
@@ -110,14 +111,16 @@ def _file_digests(files: Sequence[Path], folder: Path) -> list[str]:
             if file_stamp not in cached_digests:
                 new_digests[file_stamp] = sha256(file)
         except OSError as error:
-            raise DataError(f"cannot read {file}: {error.strerror}; choose another file or mend its rights") from error
+            raise DataError(
+                f"cannot read {file}: {error.strerror}; choose another file or correct its permissions"
+            ) from error
         digests.append((cached_digests | new_digests)[file_stamp])
     if new_digests:
         try:
             with atomic_file(index_path) as temporary:
                 temporary.write_text(json.dumps(_read_digest_index(index_path) | new_digests))
         except DataError as error:
-            log.info("the recordings' digests are not remembered: %s", error)
+            log.info("the digests of the recordings are not stored: %s", error)
     return digests
 
 

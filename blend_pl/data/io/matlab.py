@@ -1,4 +1,4 @@
-"""MATLAB structures in files of version 5 to 7 (scipy) and 7.3 (HDF5), seen as one."""
+"""One interface to MATLAB structures in files of version 5 to 7 (scipy) and 7.3 (HDF5)."""
 
 import zlib
 from collections.abc import Iterator
@@ -14,27 +14,27 @@ from scipy.io.matlab import MatReadError
 from blend_pl.errors import DataError
 
 READ_ERRORS = (OSError, ValueError, TypeError, EOFError, IndexError, NotImplementedError, MatReadError, zlib.error)
-"""What the readers raise on files that are cut off or of another kind."""
+"""Exceptions of the readers on truncated files and files in another format."""
 
 
 class MatStruct(Protocol):
     """One element of a structure array."""
 
     def elements(self, field: str) -> list["MatStruct"]:
-        """A field's structure array; empty where it has no elements or the field is missing."""
+        """Returns a field's structure array, or an empty list if the field is empty or missing."""
         ...
 
     def matrix(self, field: str) -> np.ndarray | None:
-        """A field's matrix as MATLAB shows it, (0, 0) where empty; None where missing or no numbers."""
+        """Returns a field's matrix as displayed by MATLAB, (0, 0) if empty, or None if missing or not numeric."""
         ...
 
 
 @contextmanager
 def open_mat(path: Path) -> Iterator[MatStruct]:
-    """The variables of a file, as fields.
+    """Opens a file; its variables are the fields of the yielded structure.
 
     Raises:
-        DataError: the file is missing, damaged or of another kind.
+        DataError: the file is missing, damaged or in another format.
     """
     if not path.is_file():
         raise DataError(f"there is no file {path}; put it there or set data.root to its folder")
@@ -46,7 +46,7 @@ def open_mat(path: Path) -> Iterator[MatStruct]:
             yield _SciPyStruct(loadmat(path, struct_as_record=False, squeeze_me=False))
     except READ_ERRORS as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise DataError(f"cannot read {path} ({reason}); it is damaged or no MATLAB file: fetch it again") from error
+        raise DataError(f"cannot read {path} ({reason}); it is damaged or not a MATLAB file: fetch it again") from error
 
 
 class _SciPyStruct:
@@ -74,7 +74,7 @@ class _HDF5Struct:
             return []
         if not all(self._is_reference(item) for item in value.values()):
             return [_HDF5Struct(self._file, dict(value.items()))]
-        # A structure array keeps, for each field, references to what its elements hold.
+        # A structure array stores, for each field, one reference per element.
         columns = {name: item[()].reshape(-1) for name, item in value.items()}
         n_elements = min(len(column) for column in columns.values())
         return [
@@ -90,5 +90,5 @@ class _HDF5Struct:
 
     @staticmethod
     def _is_reference(item: h5py.Group | h5py.Dataset) -> bool:
-        # A cell array consists of references too, but says so.
+        # A cell array also consists of references, but has the attribute MATLAB_class.
         return isinstance(item, h5py.Dataset) and item.dtype == h5py.ref_dtype and "MATLAB_class" not in item.attrs

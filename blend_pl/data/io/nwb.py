@@ -1,4 +1,4 @@
-"""What an NWB file holds, as numpy arrays: units, trials and time series, read with h5py alone."""
+"""Units, trials and time series of NWB files as numpy arrays, read with h5py alone."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ import numpy as np
 from blend_pl.errors import DataError
 
 Columns = dict[str, np.ndarray]
-"""A table: its one-dimensional columns by name, strings decoded."""
+"""One-dimensional columns of a table by name, strings decoded."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class Units:
 
     Attributes:
         id: (N,) int64.
-        columns: plain columns such as "heldout".
-        times: (spikes,) float64 s, the spike times of all units, unit after unit.
-        time_stops: (N,) where each unit's spikes end in `times`.
-        intervals: (rows, 2) float64 s, start and end of recorded stretches, unit after unit; None if the file has none.
-        interval_stops: (N,) where each unit's rows end in `intervals`.
+        columns: one-dimensional columns such as "heldout".
+        times: (spikes,) float64 s, the concatenated spike times of all units.
+        time_stops: (N,) end of each unit's spikes in `times`.
+        intervals: (rows, 2) float64 s, the concatenated observation intervals of all units; None if the file has none.
+        interval_stops: (N,) end of each unit's rows in `intervals`.
     """
 
     id: np.ndarray
@@ -38,11 +38,11 @@ class Units:
         return len(self.id)
 
     def spike_times(self, unit: int) -> np.ndarray:
-        """(spikes,) float64 s of the unit in this row."""
+        """Returns the (spikes,) float64 s of the unit in this row."""
         return self.times[_ragged_slice(self.time_stops, unit)]
 
     def obs_intervals(self, unit: int) -> np.ndarray | None:
-        """(stretches, 2) float64 s in which the unit in this row was recorded; None if the file does not say."""
+        """Returns the (intervals, 2) float64 s in which the unit in this row was recorded; None if not in the file."""
         if self.intervals is None or self.interval_stops is None:
             return None
         return self.intervals[_ragged_slice(self.interval_stops, unit)]
@@ -56,7 +56,7 @@ class TimeSeries:
         name: name in the file.
         timestamps: (samples,) float64 s, strictly increasing.
         data: (samples, D) floating point, in the file's unit.
-        columns: names of the D columns, empty if the file gives none.
+        columns: names of the D columns, empty if not in the file.
     """
 
     name: str
@@ -70,7 +70,7 @@ def open_nwb(path: Path) -> Iterator[h5py.File]:
     """Opens an NWB file for reading.
 
     Raises:
-        DataError: the file is missing, is not HDF5, or is truncated (also when that shows only later, while reading).
+        DataError: the file is missing, is not HDF5, or is truncated; also raised while reading in the block.
     """
     try:
         with h5py.File(path, "r") as file:
@@ -83,7 +83,7 @@ def open_nwb(path: Path) -> Iterator[h5py.File]:
 
 
 def read_units(file: h5py.File) -> Units:
-    """The units table.
+    """Reads the units table.
 
     Raises:
         DataError: no units table, no spike times, or spike times that are not finite.
@@ -107,7 +107,7 @@ def read_units(file: h5py.File) -> Units:
 
 
 def read_trials(file: h5py.File) -> Columns | None:
-    """The plain columns of the trials table; None without one."""
+    """Reads the one-dimensional columns of the trials table; None without a table."""
     table = file.get("intervals/trials")
     return _columns(table) if isinstance(table, h5py.Group) else None
 
@@ -118,11 +118,11 @@ def has_time_series(file: h5py.File, name: str) -> bool:
 
 
 def read_time_series(file: h5py.File, name: str) -> TimeSeries:
-    """A time series, wherever in the file it lies.
+    """Reads a time series anywhere in the file.
 
     Args:
         file: the open file.
-        name: its name, or as much of its path as makes it the only one, e.g. "Position/hand".
+        name: its name, or the last parts of its path that identify it, e.g. "Position/hand".
 
     Raises:
         DataError: no such series or several; data that are not numbers in one or two dimensions; fewer than two
@@ -151,25 +151,25 @@ def read_time_series(file: h5py.File, name: str) -> TimeSeries:
         )
     increasing = np.diff(timestamps) > 0
     if not increasing.all() or not np.isfinite(timestamps[[0, -1]]).all():
-        first_unordered = int(np.argmin(increasing))
+        sample = int(np.argmin(increasing))
         raise DataError(
-            f"{name} in {file.filename} has timestamps out of order or repeated (sample {first_unordered + 1} at {timestamps[first_unordered + 1]} s "
-            f"follows {timestamps[first_unordered]} s); sort and deduplicate them"
+            f"{name} in {file.filename} has timestamps out of order or repeated (sample {sample + 1} at "
+            f"{timestamps[sample + 1]} s follows {timestamps[sample]} s); sort and deduplicate them"
         )
     return TimeSeries(name, timestamps, data.reshape(len(data), -1), _column_names(group))
 
 
 def require_column(columns: Columns, name: str, setting: str, table_label: str) -> np.ndarray:
-    """A column that the specification names.
+    """Returns a column that a setting names.
 
     Args:
         columns: the table.
-        name: the column.
-        setting: the setting that names it, for the error.
-        table_label: the table and file, for the error.
+        name: name of the column.
+        setting: name of the setting, for the error message.
+        table_label: table and file, for the error message.
 
     Raises:
-        DataError: no such column; the message lists those that exist.
+        DataError: no such column; the message lists the existing ones.
     """
     if name not in columns:
         raise DataError(
@@ -212,7 +212,8 @@ def _matching_paths(file: h5py.File, name: str) -> list[str]:
 
 def _read_timestamps(group: h5py.Group, n_samples: int) -> np.ndarray:
     if "timestamps" in group:
-        return group["timestamps"][()].astype(np.float64)
+        timestamps: np.ndarray = group["timestamps"][()]
+        return timestamps.astype(np.float64)
     start = group["starting_time"]
     return np.arange(n_samples) / float(start.attrs["rate"]) + float(start[()])
 

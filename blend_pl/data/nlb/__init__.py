@@ -1,1 +1,1 @@
-"""Sessions in the form of NLB'21: spec, reading, batches, simulated sessions and the data module."""
+"""Sessions in the format of NLB'21: spec, reading, batches, simulated sessions and the data module."""

@@ -1,4 +1,4 @@
-"""Batches gathered straight from the session's tensors: no workers, no collation, exact under any division."""
+"""Sampling of trials, and batches gathered from the session's tensors without workers or collation."""
 
 from collections.abc import Iterator
 
@@ -14,12 +14,12 @@ from blend_pl.utils.device import to_device_async
 
 
 class TrialSampler:
-    """Divides trials into global batches and hands each rank its share; every trial once per epoch.
+    """Divides trials into global batches and each batch over the ranks; every trial occurs once per epoch.
 
     Args:
         n_trials: number of trials.
         batch_size: trials a batch, per rank.
-        shuffle: draw a new order each epoch, from `seed` and the epoch alone.
+        shuffle: draw an order for each epoch, which depends only on `seed` and the epoch.
         seed: the run's seed, equal on all ranks.
         rank: this process.
         world_size: number of processes.
@@ -32,13 +32,13 @@ class TrialSampler:
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
         starts = list(range(0, n_trials, batch_size * world_size))
-        # A last global batch too small to give every rank a trial would leave ranks waiting for one another.
+        # Without a trial for every rank in the last global batch, ranks would wait for one another forever.
         if len(starts) > 1 and n_trials - starts[-1] < world_size:
             starts.pop()
         self.batch_bounds = [*starts, n_trials]
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch whose order is drawn; Lightning calls this."""
+        """Sets the epoch, which determines the order; called by Lightning."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -55,12 +55,12 @@ class TrialSampler:
 
 
 class TrialLoader(BatchLoader[tuple[Tensor, Tensor, int], Batch]):
-    """Iterates over a session's trials as `Batch`es on the device where the session lies.
+    """Iterates over a session's trials as `Batch`es on the session's device.
 
     Args:
-        session: the trials.
+        session: tensors of the trials.
         standardizer: z-score of the privileged series.
-        sampler: order and division of the trials. Lightning sets its epoch.
+        sampler: orders and divides the trials; Lightning sets its epoch.
     """
 
     def __init__(self, session: SessionTensors, standardizer: Standardizer[Tensor], sampler: TrialSampler) -> None:

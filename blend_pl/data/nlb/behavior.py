@@ -1,7 +1,7 @@
-"""The privileged time series on the bins of a session: gaps filled, low-passed, decimated, cut, and gaps restored.
+"""Resampling of a behavioral time series to the bins of a session.
 
 A series sampled at 1 kHz on whole milliseconds, as in every set of the Neural Latents Benchmark '21 (Pei et al., 2021),
-is treated exactly as nlb_tools does. A series of any other rate is brought onto the millisecond grid first.
+is processed exactly as in nlb_tools. A series of any other rate is resampled to the millisecond grid first.
 """
 
 import numpy as np
@@ -18,17 +18,17 @@ _MAX_GAP_SAMPLES = 3.5
 
 
 def bin_behavior(series: TimeSeries, behavior: BehaviorSpec, n_ms: int, bin_ms: int) -> np.ndarray:
-    """Samples of the whole recording, one a bin.
+    """Resamples the whole recording to one sample per bin.
 
-    Gaps are bridged linearly, the continuous series is low-passed by an FIR filter of order 500 and decimated, and a
-    bin is NaN again where the series has no value in the bin's first millisecond. Other rates come onto the
+    Gaps are interpolated linearly, the series is low-passed by an FIR filter of order 500 and decimated, and bins are
+    set to NaN where the series has no value in the bin's first millisecond. Other rates are resampled to the
     millisecond grid by linear interpolation (not across gaps longer than three samples) or, above 1 kHz, by averaging
-    the samples around each millisecond; the low-pass keeps frequencies above the bins' Nyquist from folding back.
-    As in nlb_tools the filter meets zeros beyond the recording, which its first and last 250 ms feel.
+    the samples around each millisecond; the low-pass prevents aliasing of frequencies above the bins' Nyquist
+    frequency. As in nlb_tools the recording is padded with zeros, which affects its first and last 250 ms.
 
     Args:
-        series: the series as it is in the file.
-        behavior: says which columns are used.
+        series: the series of the file.
+        behavior: selects the columns.
         n_ms: length of the recording.
         bin_ms: bin width.
 
@@ -36,8 +36,8 @@ def bin_behavior(series: TimeSeries, behavior: BehaviorSpec, n_ms: int, bin_ms: 
         (bins, D) floating point, in the file's unit; column order as in `behavior.columns`.
 
     Raises:
-        ConfigError: a column that the series does not have.
-        DataError: a column without any value in the recording.
+        ConfigError: a selected column does not exist.
+        DataError: a column has no value during the recording.
     """
     samples = _resample_to_ms(series.timestamps, _select_columns(series, behavior), n_ms)
     missing = np.isnan(samples)
@@ -45,8 +45,9 @@ def bin_behavior(series: TimeSeries, behavior: BehaviorSpec, n_ms: int, bin_ms: 
     if len(empty_columns):
         columns = behavior.columns or list(range(samples.shape[1]))
         raise DataError(
-            f"{series.name} has no value in column {columns[empty_columns[0]]} during the recording of {n_ms / 1000:g} s; set "
-            "behavior.columns to columns that were recorded, or behavior.series to another series"
+            f"{series.name} has no value in column {columns[empty_columns[0]]} during the recording of "
+            f"{n_ms / 1000:g} s; set behavior.columns to columns that were recorded, or behavior.series to another "
+            "series"
         )
     if bin_ms == 1:
         return samples
@@ -55,20 +56,20 @@ def bin_behavior(series: TimeSeries, behavior: BehaviorSpec, n_ms: int, bin_ms: 
         missing_samples = np.flatnonzero(missing[:, column])
         valid = np.flatnonzero(~missing[:, column])
         samples[missing_samples, column] = np.interp(missing_samples, valid, samples[valid, column])
-    binned = decimate(samples, bin_ms, n=_FILTER_ORDER, ftype="fir", axis=0)
+    binned: np.ndarray = decimate(samples, bin_ms, n=_FILTER_ORDER, ftype="fir", axis=0)
     binned[missing_bins] = np.nan
     return binned
 
 
 def slice_behavior(binned: np.ndarray, windows: Windows) -> np.ndarray:
-    """Cuts lagged windows, forward bins included.
+    """Gathers lagged windows, including forward bins.
 
     Args:
         binned: (bins, D) of the whole recording.
         windows: n windows of T + F bins.
 
     Returns:
-        (n, T + F, D) float32; NaN beyond the recording.
+        (n, T + F, D) float32; NaN outside the recording.
     """
     index = windows.behavior_start[:, None] + np.arange(windows.shape.n_bins)
     inside = (index >= 0) & (index < len(binned))
@@ -90,7 +91,7 @@ def _select_columns(series: TimeSeries, behavior: BehaviorSpec) -> np.ndarray:
 
 
 def _resample_to_ms(times: np.ndarray, data: np.ndarray, n_ms: int) -> np.ndarray:
-    """(n_ms, D), NaN where the series has no finite value."""
+    """Returns (n_ms, D) samples, NaN where the series has no finite value."""
     resampled = np.full((n_ms, data.shape[1]), np.nan, dtype=data.dtype)
     sample_interval_ms = float(np.median(np.diff(times))) * 1000.0
     ms = np.rint(times * 1000.0).astype(np.int64)
@@ -118,7 +119,7 @@ def _average_per_ms(ms: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.
 
 def _interpolate_to_ms(sample_ms: np.ndarray, samples: np.ndarray, n_ms: int, max_gap_ms: float) -> np.ndarray:
     grid = np.arange(n_ms, dtype=np.float64)
-    values = np.interp(grid, sample_ms, samples, left=np.nan, right=np.nan)
+    values: np.ndarray = np.interp(grid, sample_ms, samples, left=np.nan, right=np.nan)
     next_sample = np.minimum(np.searchsorted(sample_ms, grid, side="left"), len(sample_ms) - 1)
     previous_sample = np.maximum(np.searchsorted(sample_ms, grid, side="right") - 1, 0)
     values[sample_ms[next_sample] - sample_ms[previous_sample] > max_gap_ms] = np.nan

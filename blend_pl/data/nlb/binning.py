@@ -1,7 +1,7 @@
-"""Exact binning of spike times: sort, searchsorted, count; no table of the whole recording.
+"""Binning of spike times in windows by searchsorted, without a table of the whole recording.
 
-Time is counted in whole milliseconds and in bins of the session grid, whose edges are the multiples of the bin width
-from t = 0. All rounding is that of nlb_tools (Pei et al., 2021), so that counts equal its counts entry by entry.
+Times are whole milliseconds or bins of the session grid. The grid starts at t = 0 and its edges are the multiples of
+the bin width. Rounding is that of nlb_tools (Pei et al., 2021), so that all counts are equal.
 """
 
 from dataclasses import dataclass
@@ -14,30 +14,30 @@ NS_PER_MS = 1_000_000
 
 
 def to_ms(seconds: np.ndarray) -> np.ndarray:
-    """Millisecond in which each time lies: `seconds * 1000`, rounded at the sixth decimal and truncated."""
+    """Returns the millisecond of each time: `seconds * 1000`, rounded to six decimals and truncated."""
     return np.round(seconds * 1000.0, 6).astype(np.int64)
 
 
 def to_ns(seconds: np.ndarray) -> np.ndarray:
-    """Whole nanoseconds; the fraction is rounded at the ninth decimal and then truncated, as pandas converts times."""
+    """Returns whole nanoseconds; fractions are rounded to nine decimals and then truncated, as in pandas."""
     whole_seconds = seconds.astype(np.int64)
     fraction = np.round(seconds - whole_seconds, 9)
     return whole_seconds * 1_000_000_000 + (fraction * 1e9).astype(np.int64)
 
 
 def ceil_to_bin(ns: np.ndarray, bin_ms: int) -> np.ndarray:
-    """First bin of the session grid that starts at or after each time."""
+    """Returns the first bin of the session grid that starts at or after each time."""
     return -(-ns // (bin_ms * NS_PER_MS))
 
 
 @dataclass(frozen=True)
 class Intervals:
-    """When units were recorded: sorted, disjoint, never touching half-open stretches of milliseconds.
+    """Sorted, disjoint half-open intervals of milliseconds, with gaps between them, in which units were recorded.
 
     Attributes:
         starts: (S,) int64 ms, inclusive.
         stops: (S,) int64 ms, exclusive.
-        unmerged_stops: sorted ms at which the intervals of the file end, also those that touch the next one.
+        unmerged_stops: sorted ms at which the file's intervals end, before touching ones were merged.
     """
 
     starts: np.ndarray
@@ -46,7 +46,7 @@ class Intervals:
 
     @classmethod
     def from_intervals(cls, intervals: np.ndarray | None, n_ms: int) -> "Intervals":
-        """Rounds intervals inwards to whole milliseconds and merges those that touch.
+        """Rounds intervals inwards to whole milliseconds and merges touching ones.
 
         Args:
             intervals: (rows, 2) s; None means that everything was recorded.
@@ -65,39 +65,39 @@ class Intervals:
         return cls(starts[starts_new], max_stop[ends_merged], np.sort(stops))
 
     def index(self, ms: np.ndarray) -> np.ndarray:
-        """Index of the stretch that each millisecond lies in, -1 where it lies in none."""
+        """Returns the index of the interval that contains each millisecond, or -1."""
         if not len(self.starts):
             return np.full(np.shape(ms), -1)
         index = np.searchsorted(self.starts, ms, side="right") - 1
         return np.where((index >= 0) & (ms < self.stops[index]), index, -1)
 
     def first_ending_after(self, ms: np.ndarray | int) -> np.ndarray:
-        """Index of the first stretch that ends after each millisecond."""
+        """Returns the index of the first interval that ends after each millisecond."""
         return np.searchsorted(self.stops, ms, side="right")
 
     def overlapping(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """Starts and stops of the stretches that reach into the milliseconds start..stop."""
+        """Returns starts and stops of the intervals that overlap the milliseconds start..stop."""
         overlap = slice(int(self.first_ending_after(start)), int(np.searchsorted(self.starts, stop)))
         return list(zip(self.starts[overlap].tolist(), self.stops[overlap].tolist(), strict=True))
 
     def after_interval_end(self, start_bins: np.ndarray, n_bins: int, bin_ms: int) -> np.ndarray:
-        """(n, n_bins) bool: bins of windows that start after an interval of the file has ended within the window."""
+        """Returns (n, n_bins) bool, bins of windows after the end of an interval of the file within the window."""
         ms = (start_bins[:, None] + np.arange(n_bins)) * bin_ms
         n_ended = np.searchsorted(self.unmerged_stops, ms, side="right")
         return n_ended > n_ended[:, :1]
 
     def contains(self, ms: np.ndarray) -> np.ndarray:
-        """Whether each millisecond was recorded."""
+        """Returns whether each millisecond was recorded."""
         return self.index(ms) >= 0
 
 
 @dataclass(frozen=True)
 class SpikeTrains:
-    """The spikes of N units that were recorded together.
+    """Spikes of N units that were recorded together.
 
     Attributes:
         unit_id: (N,) int64 ids of the units in the file.
-        spike_keys: (spikes,) sorted int64, `unit * n_ms + ms`; only spikes of recorded milliseconds.
+        spike_keys: (spikes,) sorted int64, `unit * n_ms + ms`; only spikes in recorded milliseconds.
         n_ms: length of the recording.
         obs_intervals: when the units were recorded.
     """
@@ -109,7 +109,7 @@ class SpikeTrains:
 
     @classmethod
     def from_units(cls, units: Units, unit_mask: np.ndarray, n_ms: int) -> "SpikeTrains":
-        """Takes units in the order of their ids; the first in the file says when all were recorded, as in nlb_tools.
+        """Selects units, ordered by id; all get the intervals of the file's first selected unit, as in nlb_tools.
 
         Args:
             units: the units table.
@@ -127,7 +127,7 @@ class SpikeTrains:
 
     @classmethod
     def unrecorded(cls, unit_id: np.ndarray) -> "SpikeTrains":
-        """Units that exist but were not recorded."""
+        """Returns units that exist but were never recorded."""
         empty = np.empty(0, dtype=np.int64)
         return cls(unit_id, empty, 0, Intervals(empty, empty, empty))
 
@@ -137,14 +137,14 @@ class SpikeTrains:
         return len(self.unit_id)
 
     def spikes_in_windows(self, starts_ms: np.ndarray, length_ms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Finds the spikes of stretches of equal length, which may overlap and reach beyond the recording.
+        """Finds the spikes in windows of equal length, which may overlap and extend outside the recording.
 
         Args:
             starts_ms: (n,) ms.
             length_ms: ms.
 
         Returns:
-            Three arrays with one entry a spike: the stretch, the unit, and the ms from the stretch's start.
+            Three arrays with one entry per spike: the window, the unit, and the ms since the window's start.
         """
         unit_keys = np.arange(self.n_units)[:, None] * self.n_ms
         first_spike = np.searchsorted(self.spike_keys, unit_keys + np.clip(starts_ms, 0, self.n_ms)).ravel()
@@ -156,7 +156,7 @@ class SpikeTrains:
         return window, unit, self.spike_keys[spike] - unit * self.n_ms - starts_ms[window]
 
     def counts(self, start_bins: np.ndarray, n_bins: int, bin_ms: int) -> np.ndarray:
-        """Spike counts of windows.
+        """Counts the spikes of windows in bins.
 
         Args:
             start_bins: (n,) first bin of each window on the session grid.
@@ -164,7 +164,7 @@ class SpikeTrains:
             bin_ms: bin width.
 
         Returns:
-            (n, n_bins, N) of the smallest unsigned type that holds them; 0 in bins that do not count as recorded.
+            (n, n_bins, N) counts in the smallest sufficient unsigned type; 0 in bins that were not recorded.
         """
         window, unit, ms = self.spikes_in_windows(start_bins * bin_ms, n_bins * bin_ms)
         flat_index, count = np.unique((window * n_bins + ms // bin_ms) * self.n_units + unit, return_counts=True)
@@ -174,5 +174,5 @@ class SpikeTrains:
         return result
 
     def observed(self, start_bins: np.ndarray, n_bins: int, bin_ms: int) -> np.ndarray:
-        """(n, n_bins) bool: whether the first millisecond of each bin was recorded, which decides for the whole bin."""
+        """Returns (n, n_bins) bool, bins that were recorded: those with a recorded first millisecond."""
         return self.obs_intervals.contains((start_bins[:, None] + np.arange(n_bins)) * bin_ms)

@@ -1,4 +1,4 @@
-"""Which units of a recording are held out."""
+"""Selection of the held-out units."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from blend_pl.errors import ConfigError, DataError
 
 
 def check_held_out(held_out: HeldOutSpec) -> None:
-    """Refuses settings that contradict one another.
+    """Checks that settings do not contradict one another.
 
     Raises:
         ConfigError: not exactly one of column, units and fraction, or a fraction outside 0..1.
@@ -20,22 +20,22 @@ def check_held_out(held_out: HeldOutSpec) -> None:
             f"{listed} given; set one of held_out.column, held_out.units and held_out.fraction, and the others to null"
         )
     if held_out.fraction is not None and not 0 < held_out.fraction < 1:
-        raise ConfigError(f"held_out.fraction is {held_out.fraction}; it must lie between 0 and 1")
+        raise ConfigError(f"held_out.fraction is {held_out.fraction}; it must be between 0 and 1")
 
 
 def held_out_units(units: Units, held_out: HeldOutSpec, path: str) -> np.ndarray:
-    """Chooses the held-out units.
+    """Returns the mask of the held-out units.
 
     Args:
         units: the units table.
-        held_out: the one way in which they are chosen.
-        path: the file, for errors.
+        held_out: selects the units.
+        path: the file, for error messages.
 
     Returns:
         (N,) bool in the order of the table.
 
     Raises:
-        DataError: no such column or ids; or no unit is left on one of the two sides.
+        DataError: no such column or ids, or all units or none are held out.
     """
     if held_out.column is not None:
         if held_out.column not in units.columns:
@@ -73,6 +73,6 @@ def held_out_units(units: Units, held_out: HeldOutSpec, path: str) -> np.ndarray
 
 
 def format_ids(unit_ids: np.ndarray) -> str:
-    """The ids for a message, shortened in the middle."""
+    """Returns the ids for a message, shortened in the middle."""
     texts = [str(unit) for unit in unit_ids.tolist()]
     return ", ".join(texts if len(texts) <= 8 else [*texts[:4], "...", *texts[-3:]]) or "none"

@@ -1,4 +1,4 @@
-"""Random shifts of windows, drawn as nlb_tools draws them (Pei et al., 2021)."""
+"""Random shifts of windows, equal to those of nlb_tools (Pei et al., 2021)."""
 
 import numpy as np
 
@@ -7,10 +7,10 @@ from blend_pl.data.nlb.spec import WindowSpec
 from blend_pl.data.nlb.windows import Windows
 
 JitterGroups = tuple[tuple[str, ...], ...]
-"""Splits whose shifts are drawn together, in the order of the recording; other splits are not shifted."""
+"""Groups of splits with one random draw each, in recording order; other splits are not shifted."""
 
 JITTER_GROUPS: dict[str, JitterGroups] = {"val": (("train",), ("val",)), "test": (("train", "val"),)}
-"""By phase."""
+"""Groups for each phase of the data module."""
 
 
 def apply_jitter(
@@ -21,15 +21,15 @@ def apply_jitter(
     jitter_groups: JitterGroups,
     table_label: str,
 ) -> Windows:
-    """Shifts windows later, each as far as its interval before the event allows.
+    """Shifts windows later by at most the time left by the interval before the event.
 
     Args:
-        window: says how windows are shifted; without `jitter` they stay.
+        window: its `jitter` describes the shifts; None for no shifts.
         windows: n windows.
-        labels: (n,) split of each.
+        labels: (n,) split of each window.
         trials: the trials table.
-        jitter_groups: splits whose shifts are drawn together.
-        table_label: the table and file, for errors.
+        jitter_groups: groups of splits with one random draw each.
+        table_label: table and file, for error messages.
 
     Raises:
         DataError: the table lacks the column of intervals.
@@ -44,7 +44,7 @@ def apply_jitter(
     shift_bins = np.zeros(len(windows))
     for splits in jitter_groups:
         in_group = np.isin(labels, splits)
-        # nlb_tools seeds numpy's own generator anew for each draw.
+        # nlb_tools seeds the legacy generator of NumPy for each draw.
         shift_bins[in_group] = (
             np.random.RandomState(window.jitter.seed).random_sample(in_group.sum()) * max_shift_bins[in_group]
         )

@@ -1,4 +1,4 @@
-"""A session in the form of NLB'21 as a LightningDataModule: found or made, binned once, served as batches."""
+"""Data module of one session in the format of NLB'21."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,24 +24,24 @@ from blend_pl.errors import ConfigError, DataError
 
 
 class NLBDataModule(NeuralDataModule):
-    """One session, a benchmark set or a user's own, as its spec says.
+    """Data module of one session: a benchmark set or a recording of the user.
 
-    After `setup` the parts are: "fit" (trials that gradients come from), "selection" (trials that choose the
-    checkpoint), "train" (all trials that a decoder may be fitted on) and "eval" (trials that are reported).
+    After `setup`, `subsets` contains "fit" (trials used for gradients), "selection" (trials that select the
+    checkpoint), "train" (all trials on which decoders may be fitted) and "eval" (trials whose scores are reported).
 
     Args:
-        spec: what the session is made of.
+        spec: describes the session.
         root: data folder; files are searched below it, and downloaded or simulated into it.
         bin_ms: bin width, 5 or 20 in the benchmark.
-        phase: "val" trains on train and evaluates on val; "test" trains on train and val and predicts test, whose
-            held-out neurons and behaviour are absent.
+        phase: "val" trains on train and evaluates on val; "test" trains on train and val and predicts test, without
+            its held-out neurons and behavior.
         source: "files" reads recordings; "simulated" writes a session of `simulation` first and reads that.
         simulation: parameters of the simulated session.
         batch_size: trials a training batch, per process.
-        eval_batch_size: trials a batch when nothing is trained.
-        selection_split: trials that choose the checkpoint: "train_holdout", a fixed inner split of the training trials, or
-            "val", the reported trials themselves, as other code does.
-        holdout: share of the training trials in the inner split.
+        eval_batch_size: trials a batch outside of training.
+        selection_split: trials that select the checkpoint: "train_holdout", a fixed part of the training trials, or
+            "val", the reported trials themselves, as in other implementations.
+        holdout: fraction of the training trials that selects the checkpoint.
         cache_dir: folder of binned tensors; None for `root`/cache.
     """
 
@@ -92,12 +92,12 @@ class NLBDataModule(NeuralDataModule):
                 self._locate_recordings()
 
     def setup(self, stage: str) -> None:
-        """Finds, downloads or simulates the session, and divides its trials; safe in many processes at once.
+        """Reads the session and divides its trials; safe in many processes at once.
 
-        To predict the test trials, the test file alone is enough.
+        To predict the test trials, the test file alone is read.
 
         Raises:
-            DataError: a file is missing or damaged, or a part would be empty.
+            DataError: a file is missing or damaged, or a subset would be empty.
         """
         if self.subsets:
             return
@@ -119,22 +119,22 @@ class NLBDataModule(NeuralDataModule):
 
     @property
     def signature(self) -> Signature:
-        """What a model must agree with to run on this session."""
+        """Sizes and ids on which a model must agree to run on this session."""
         subsets = self.subsets
         return session_signature(self.spec.name, subsets["train"] if "train" in subsets else subsets["eval"])
 
     @property
     def selection(self) -> str:
-        """How the checkpoint is chosen, for the record."""
+        """Describes how the checkpoint is selected, for the results."""
         return f"{self.selection_split} ({len(self.subsets['selection'])} trials)"
 
     @property
     def eval_has_behavior(self) -> bool:
-        """Whether the reported trials have behaviour, which a teacher must see."""
+        """Whether the reported trials have behavior, which a teacher needs as input."""
         return bool(self.subsets["eval"].behavior.isfinite().any())
 
     def true_rates(self, subset: str) -> Tensor | None:
-        """Expected counts per bin that generated the spikes, (trials, T', N); None for real recordings."""
+        """Returns the (trials, T', N) expected counts per bin that generated the spikes; None for real recordings."""
         if self.source != "simulated":
             return None
         return read_rates(self._simulated_folder() / GROUND_TRUTH_FILE, self.subsets[subset].trial_id, self.bin_ms)
@@ -146,15 +146,15 @@ class NLBDataModule(NeuralDataModule):
         return self._make_loader("selection", self.eval_batch_size)
 
     def test_dataloader(self) -> list[TrialLoader]:
-        """The trials a decoder may be fitted on, and the reported ones, both in the order of the recording."""
+        """Returns loaders of the trials on which decoders are fitted and of the reported trials, in recording order."""
         return [self._make_loader(subset, self.eval_batch_size) for subset in ("train", "eval")]
 
     def predict_dataloader(self) -> TrialLoader:
-        """The reported trials."""
+        """Returns the loader of the reported trials."""
         return self._make_loader("eval", self.eval_batch_size)
 
     def calibration_dataloader(self) -> TrialLoader:
-        """All trials that gradients come from, in the order of the recording, the same on every rank."""
+        """Returns the loader of all trials used for gradients, in recording order, the same on every rank."""
         return self._make_loader("fit", self.eval_batch_size, replicated=True)
 
     def _session_files(self) -> tuple[SessionFiles, Path]:
@@ -212,22 +212,22 @@ class NLBDataModule(NeuralDataModule):
             rank, world_size = 0, 1
         sampler = TrialSampler(len(session), batch_size, shuffle, seed, rank, world_size)
         standardizer = Standardizer.fit(self.subsets.get("fit", session).behavior)
-        # Models that train together have one copy on their device.
+        # Models that train in one process share one copy per device.
         if (subset, device) not in self.device_cache:
             self.device_cache[subset, device] = session.to(device)
         return TrialLoader(self.device_cache[subset, device], standardizer, sampler)
 
 
 def holdout_mask(n_trials: int, fraction: float) -> Tensor:
-    """Which training trials form the inner split: the same in every run, so that seeds and arms can be compared.
+    """Returns the (n_trials,) bool mask of the trials that select the checkpoint, the same in every run.
 
     Raises:
-        ConfigError: one of the two sides would be empty.
+        ConfigError: all trials or none would be selected.
     """
     n_holdout = round(n_trials * fraction)
     if not 0 < n_holdout < n_trials:
         raise ConfigError(
-            f"data.holdout {fraction} of {n_trials} training trials leaves a side empty; choose another share"
+            f"data.holdout {fraction} of {n_trials} training trials leaves one side empty; choose another fraction"
         )
     mask = torch.zeros(n_trials, dtype=torch.bool)
     mask[torch.randperm(n_trials, generator=torch.Generator().manual_seed(0))[:n_holdout]] = True

@@ -1,4 +1,4 @@
-"""Empirical responses to conditions (peri-stimulus time histograms), smoothed as the benchmark smooths them."""
+"""Smoothed mean responses to conditions: peri-stimulus time histograms (PSTH)."""
 
 from collections import defaultdict
 
@@ -15,16 +15,16 @@ _Coverage = tuple[tuple[int, int], ...]
 def smoothed_psth(
     spike_trains: SpikeTrains, windows: Windows, condition: np.ndarray, n_conditions: int, sd_ms: int
 ) -> np.ndarray:
-    """Mean smoothed response per condition, equal to nlb_tools' PSTH (Pei et al., 2021).
+    """Returns the mean smoothed response of each condition, equal to the PSTH of nlb_tools (Pei et al., 2021).
 
-    Spikes are smoothed in milliseconds, within the stretch in which they were recorded, with a Gaussian kernel that is
-    six standard deviations long and sums to 1; summed to bins; and averaged over the condition's trials, aligned by the
-    bin of their event. Since all this is linear, spikes are summed over trials before they are smoothed.
+    Spikes are smoothed in milliseconds, within their observation interval, with a Gaussian kernel that is six standard
+    deviations long and sums to 1; summed to bins; and averaged over the condition's trials, aligned to the bin of the
+    event. All of this is linear, so that spikes are summed over trials before smoothing.
 
     Args:
         spike_trains: N units.
-        windows: windows of the trials to average; the T observed bins are used.
-        condition: (trials,) condition of each, -1 for none.
+        windows: windows of the trials; only the T observed bins are used.
+        condition: (trials,) condition of each trial, -1 for none.
         n_conditions: number of conditions.
         sd_ms: standard deviation of the kernel.
 
@@ -40,7 +40,7 @@ def smoothed_psth(
 
 
 class _Smoothing:
-    """Smoothing and binning of one window as a matrix, from milliseconds around the window to its bins."""
+    """Smoothing and binning as one matrix, from the milliseconds around a window to its bins."""
 
     def __init__(self, sd_ms: int, length_ms: int, bin_ms: int) -> None:
         kernel = gaussian(6 * sd_ms, sd_ms, sym=True)
@@ -51,14 +51,14 @@ class _Smoothing:
         rows = np.arange(length_ms)[:, None]
         self.matrix = np.zeros((length_ms, self.n_input_ms))
         self.matrix[rows, rows + np.arange(len(kernel))] = kernel
-        self.full_projection = self.matrix.reshape(-1, bin_ms, self.n_input_ms).sum(axis=1)
+        self.full_projection: np.ndarray = self.matrix.reshape(-1, bin_ms, self.n_input_ms).sum(axis=1)
 
     def projection(self, start_ms: int, stop_ms: int) -> np.ndarray:
-        """(bins, n_input) map from the spikes of a stretch, which covers the milliseconds first..last, to bins."""
+        """Returns the (bins, n_input) matrix from spikes in the milliseconds start..stop of a window to its bins."""
         if (start_ms, stop_ms) == (0, self.length_ms):
             return self.full_projection
         first_full_bin, stop_full_bin = -(-start_ms // self.bin_ms), stop_ms // self.bin_ms
-        projection = np.zeros_like(self.full_projection)
+        projection: np.ndarray = np.zeros_like(self.full_projection)
         projection[first_full_bin:stop_full_bin] = self.full_projection[first_full_bin:stop_full_bin]
         if start_ms < first_full_bin * self.bin_ms:
             projection[first_full_bin - 1] = self.matrix[start_ms : min(first_full_bin * self.bin_ms, stop_ms)].sum(
@@ -70,11 +70,11 @@ class _Smoothing:
 
 
 def _mean_response(spike_trains: SpikeTrains, windows: Windows, smoothing: _Smoothing) -> np.ndarray:
-    """(T, N) mean over the windows of one condition."""
+    """Returns the (T, N) mean over the windows of one condition."""
     n_bins = windows.shape.n_observed
     if not len(windows):
         return np.full((n_bins, spike_trains.n_units), np.nan)
-    # Starts are rounded up apart from events: where the window's start is no multiple of the bin, rows differ by one.
+    # Starts and events are rounded up separately: rows differ by one if the window's start is not a multiple of a bin.
     event_offset = windows.start - windows.event
     row_offset = event_offset - event_offset.min()
     total = np.zeros((n_bins + int(row_offset.max()), spike_trains.n_units))
@@ -96,7 +96,7 @@ def _mean_response(spike_trains: SpikeTrains, windows: Windows, smoothing: _Smoo
 def _group_by_coverage(
     obs_intervals: Intervals, windows: Windows, row_offset: np.ndarray, length_ms: int
 ) -> dict[tuple[int, _Coverage], list[int]]:
-    """Trials by their row and by the parts of the window that were recorded, for trials that agree can be summed."""
+    """Groups trials with equal row offset and equal recorded parts of the window, which can be summed."""
     trials_by_coverage: dict[tuple[int, _Coverage], list[int]] = defaultdict(list)
     for trial, start in enumerate((windows.start * windows.shape.bin_ms).tolist()):
         overlaps = obs_intervals.overlapping(start, start + length_ms)
@@ -111,10 +111,10 @@ def _group_by_coverage(
 def _summed_response(
     spike_trains: SpikeTrains, start_ms: np.ndarray, coverage: _Coverage, smoothing: _Smoothing
 ) -> np.ndarray:
-    """(T, N) sum over windows that were recorded in the same parts."""
+    """Returns the (T, N) sum over windows with the same recorded parts."""
     window, unit, ms = spike_trains.spikes_in_windows(start_ms - smoothing.half_width_ms, smoothing.n_input_ms)
     obs_intervals = spike_trains.obs_intervals
-    # Spikes act within their own stretch only.
+    # Smoothing does not cross the borders of observation intervals.
     spike_interval = (
         obs_intervals.index(start_ms[window] - smoothing.half_width_ms + ms)
         - obs_intervals.first_ending_after(start_ms)[window]

@@ -1,4 +1,4 @@
-"""From the NWB files of one session to tensors, split by split."""
+"""Reader of the NWB files of one session, which bins them into tensors."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,13 +28,13 @@ SettingT = TypeVar("SettingT", str | None, ScoringWindow | None)
 
 
 def check_spec(spec: SessionSpec, bin_ms: int) -> WindowShape:
-    """Refuses settings that contradict one another, before any file is opened.
+    """Checks that settings do not contradict one another, before any file is opened.
 
     Returns:
         The size of a window in bins.
 
     Raises:
-        ConfigError: says which setting to change.
+        ConfigError: names the setting to change.
     """
     shape = WindowShape.from_window(spec.window, bin_ms)
     check_held_out(spec.held_out)
@@ -44,12 +44,14 @@ def check_spec(spec: SessionSpec, bin_ms: int) -> WindowShape:
         raise ConfigError("psth needs at least one column in psth.condition and psth.smoothing_ms of 1 or more")
     behavior = spec.behavior
     if behavior is not None and not (behavior.series or behavior.trial_columns or behavior.categories):
-        raise ConfigError("behavior names nothing; set its series, trial_columns or categories, or set behavior: null")
+        raise ConfigError(
+            "behavior names no source; set its series, trial_columns or categories, or set behavior: null"
+        )
     return shape
 
 
 def _check_trial_settings(spec: SessionSpec) -> None:
-    """Refuses settings that need trials where there are none."""
+    """Checks that windows without trials are not combined with settings that need trials."""
     trial_settings = {
         "window.jitter": spec.window.jitter,
         "psth": spec.psth,
@@ -70,25 +72,25 @@ def read_session(
 ) -> dict[str, SessionTensors]:
     """Bins a session exactly as nlb_tools does (Pei et al., 2021).
 
-    Units are ordered held-in first and, on each side, by id, as nlb_tools orders them. Trials keep the order of the
-    trials table; `trial_id` counts the rows of the train file, then those of the test file. PSTHs average training and
+    Held-in units come before held-out units, both ordered by id as in nlb_tools. Trials keep the order of the trials
+    table; `trial_id` counts the rows of the train file, then those of the test file. PSTHs average training and
     validation trials together.
 
     Args:
-        spec: what the session is made of.
-        train_file: all units, behaviour, training and validation trials, and test trials where there is no test file.
-        test_file: held-in units of the test trials; None if there is none.
+        spec: describes the session.
+        train_file: all units, behavior, training and validation trials, and test trials if there is no test file.
+        test_file: held-in units of the test trials; None if there is no such file.
         bin_ms: bin width.
-        phase: "test" where training and validation trials are trained on together, which the draw of jitter depends on.
+        phase: "test" if models are trained on training and validation trials together; the jitter depends on it.
 
     Returns:
-        "train", "val" and "test", those of them that have trials. Trials of a test file have all N units, the held-out
-        ones unobserved, and NaN behaviour where that file has none. Since such files are stitched together from trials,
-        their forward bins count as observed only up to the end of the interval that the window starts in.
+        "train", "val" and "test", as far as they have trials. Trials of a test file have all N units, of which the
+        held-out ones are unobserved, and NaN behavior if the file has none. Such files are stitched together from
+        trials, so that forward bins are observed only up to the end of the interval in which the window starts.
 
     Raises:
-        ConfigError: settings that contradict one another or the files.
-        DataError: files that are damaged, lack something, or do not belong together.
+        ConfigError: settings contradict one another or the files.
+        DataError: a file is damaged or incomplete, or the files are of different sessions.
     """
     shape = check_spec(spec, bin_ms)
     train = read_nlb_recording(train_file, spec.behavior, bin_ms, behavior_required=True)
@@ -116,9 +118,9 @@ def read_session(
         heldin_trains = _all_units(test)
         if not np.array_equal(heldin_trains.unit_id, unit_groups[0].unit_id):
             raise DataError(
-                f"{test_file} has {len(heldin_trains.unit_id)} units ({format_ids(heldin_trains.unit_id)}), but {train_file} has "
-                f"{len(unit_groups[0].unit_id)} held-in units ({format_ids(unit_groups[0].unit_id)}); a test file must hold just these: "
-                "choose files of one session"
+                f"{test_file} has {_describe_units(heldin_trains, 'units')}, but {train_file} has "
+                f"{_describe_units(unit_groups[0], 'held-in units')}; a test file must have exactly these: choose "
+                "files of one session"
             )
         unit_groups = [heldin_trains, SpikeTrains.unrecorded(unit_groups[1].unit_id)]
         test_windows = test_file_windows(spec, shape, test, unit_groups)
@@ -131,19 +133,19 @@ def read_session(
 
 
 def read_test_file(spec: SessionSpec, test_file: Path, bin_ms: int) -> SessionTensors:
-    """Bins a test file by itself: all its units are held-in, none are held out.
+    """Bins a test file without its train file: all its units are held-in.
 
     Args:
-        spec: what the session is made of.
+        spec: describes the session.
         test_file: held-in units of the test trials.
         bin_ms: bin width.
 
     Returns:
-        Its test trials, T + F bins, without PSTHs; D = 0 where the file has no time series.
+        The test trials, T + F bins, without PSTHs; D = 0 if the file has no time series.
 
     Raises:
-        ConfigError: settings that contradict one another.
-        DataError: the file is damaged, lacks something or has no test trials.
+        ConfigError: settings contradict one another.
+        DataError: the file is damaged or incomplete, or has no test trials.
     """
     shape = check_spec(spec, bin_ms)
     test = read_nlb_recording(test_file, spec.behavior, bin_ms, behavior_required=False)
@@ -153,6 +155,10 @@ def read_test_file(spec: SessionSpec, test_file: Path, bin_ms: int) -> SessionTe
     trial_behavior = TrialBehavior(None, {}, windows.row, "")
     n_series = 0 if test.behavior is None else test.behavior.shape[1]
     return _build_tensors(spec, test, unit_groups, windows, targets, trial_behavior, n_series, stitched=True)
+
+
+def _describe_units(spike_trains: SpikeTrains, kind: str) -> str:
+    return f"{spike_trains.n_units} {kind} ({format_ids(spike_trains.unit_id)})"
 
 
 def _all_units(recording: NLBRecording) -> SpikeTrains:
@@ -171,7 +177,7 @@ def _build_tensors(
     n_series: int,
     stitched: bool = False,
 ) -> SessionTensors:
-    """All given windows of one file; the time series is NaN in all `n_series` channels where the file has none."""
+    """Returns the tensors of windows of one file; all `n_series` channels are NaN if the file has no time series."""
     shape = windows.shape
     window_args = (windows.start, shape.n_bins, shape.bin_ms)
     spikes = np.concatenate([group.counts(*window_args) for group in unit_groups], axis=2)
@@ -214,6 +220,6 @@ def _build_tensors(
 
 
 def _setting_if_present(setting: SettingT, trials: Columns, stitched: bool) -> SettingT | None:
-    """A test file need not have the columns that a setting names; it is then as if nothing were set."""
+    """Returns the setting, or None for a test file without the columns that it names."""
     names = {setting} if isinstance(setting, str) else set(vars(setting).values()) if setting else set()
     return None if stitched and not names <= set(trials) else setting

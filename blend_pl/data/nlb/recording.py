@@ -1,4 +1,4 @@
-"""One NWB file of a session, read and brought onto the session grid."""
+"""Reader of one NWB file of a session."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +25,12 @@ _MAX_HOURS = 100
 
 @dataclass(frozen=True)
 class NLBRecording:
-    """What one file holds.
+    """Content of one file.
 
     Attributes:
-        path: the file, for errors.
-        units: its units.
-        trials: plain columns of its trials table; None without one.
+        path: the file, for error messages.
+        units: units table.
+        trials: one-dimensional columns of the trials table; None without a table.
         behavior: (bins, D) of the whole recording; None without the series.
         n_ms: length of the recording.
     """
@@ -43,18 +43,17 @@ class NLBRecording:
 
 
 def read_nlb_recording(path: Path, behavior: BehaviorSpec | None, bin_ms: int, behavior_required: bool) -> NLBRecording:
-    """Reads a file; its behaviour is binned here, so that the raw series is freed.
+    """Reads a file and bins its behavior, so that the raw series is freed.
 
     Args:
         path: the NWB file.
-        behavior: names the privileged series; None to read none.
+        behavior: names the privileged series; None for none.
         bin_ms: bin width.
         behavior_required: whether a file without the series is an error.
 
     Raises:
-        DataError: the file is damaged, has no units, counts time in other units than seconds, or its series is missing
-            or unusable.
-        ConfigError: `behavior.columns` do not fit the series.
+        DataError: the file is damaged, has no units, does not use seconds, or its series is missing or unusable.
+        ConfigError: `behavior.columns` do not match the series.
     """
     with open_nwb(path) as file:
         units, trials = read_units(file), read_trials(file)
@@ -74,7 +73,7 @@ def read_nlb_recording(path: Path, behavior: BehaviorSpec | None, bin_ms: int, b
 
 
 def _length_ms(units: Units, trials: Columns | None, series: TimeSeries | None) -> int:
-    """End of the last recorded stretch of any unit; without such stretches, the end of everything in the file."""
+    """Returns the end of the last observation interval, or without intervals the end of all data in the file."""
     if units.intervals is not None and units.interval_stops is not None:
         has_rows = np.diff(units.interval_stops, prepend=0) > 0
         return round(float(units.intervals[units.interval_stops[has_rows] - 1, 1].max()) * 1000.0)

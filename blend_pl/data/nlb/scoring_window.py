@@ -1,4 +1,4 @@
-"""The part of each window that is scored."""
+"""Bins of each window that are scored."""
 
 import numpy as np
 
@@ -14,18 +14,18 @@ _NS_PER_US = 1000
 def scoring_bounds(
     scoring_window: ScoringWindow | None, windows: Windows, trials: Columns, table_label: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the first bin that counts and the bin after the last, on the session grid.
+    """Returns the first scored bin and the bin after the last one, on the session grid.
 
-    As in nlb_tools a bin counts if it starts at or after `start`, and at least a microsecond before `stop`.
+    As in nlb_tools a bin is scored if it starts at or after `start`, and at least a microsecond before `stop`.
 
     Args:
-        scoring_window: names the trials columns; None for whole windows.
+        scoring_window: names the trials columns; None to score whole windows.
         windows: n windows.
         trials: the trials table.
-        table_label: the table and file, for errors.
+        table_label: table and file, for error messages.
 
     Returns:
-        (n,) and (n,) bins; they may lie beyond the window.
+        (n,) and (n,) bins, possibly outside the window.
 
     Raises:
         DataError: a column is missing, or a trial lacks a time.
@@ -38,7 +38,7 @@ def scoring_bounds(
         missing = np.flatnonzero(~np.isfinite(seconds))
         if len(missing):
             raise DataError(
-                f"{table_label} has no {name} in row {windows.row[missing[0]]}; mark that trial's split none"
+                f"{table_label} has no {name} in row {windows.row[missing[0]]}; set that trial's split to none"
             )
         bounds_ns.append(to_ns(seconds))
     bin_ms = windows.shape.bin_ms
@@ -46,6 +46,6 @@ def scoring_bounds(
 
 
 def scoring_mask_from_bounds(bounds: tuple[np.ndarray, np.ndarray], windows: Windows) -> np.ndarray:
-    """(n, T) bool, the bins of each window between its bounds."""
+    """Returns the (n, T) bool mask of the bins between the bounds of each window."""
     bins = windows.start[:, None] + np.arange(windows.shape.n_observed)
     return (bins >= bounds[0][:, None]) & (bins < bounds[1][:, None])

@@ -1,4 +1,4 @@
-"""A session as tensors: what the reader makes, the cache keeps and the data module serves."""
+"""Tensors of a session."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -31,13 +31,13 @@ class SessionTensors:
 
     Attributes:
         spikes: (trials, T + F, N) unsigned counts; 0 where unobserved.
-        observed: (trials, T + F, 2) bool; whether held-in [..., 0] and held-out [..., 1] units were recorded.
-        scoring_mask: (trials, T) bool, observed bins that count in scores.
-        behavior: (trials, T + F, D) float32 in the file's unit, lagged, NaN where missing; D = 0 without behaviour.
+        observed: (trials, T + F, 2) bool, bins in which held-in [..., 0] and held-out [..., 1] units were recorded.
+        scoring_mask: (trials, T) bool, bins that are scored.
+        behavior: (trials, T + F, D) float32 in the file's unit, lagged, NaN where missing; D = 0 without behavior.
         trial_id: (trials,) int64, row of the trials table counted over all files.
-        jitter: (trials,) int64, bins by which the window lies later than its event says.
+        jitter: (trials,) int64, bins by which the window was shifted later.
         condition: (trials,) int64, row of `psth`; -1 for none.
-        decode_mask: (trials, M) bool, the decoders a trial belongs to.
+        decode_mask: (trials, M) bool, the velocity decoders to which a trial belongs.
         timing_condition: (trials,) int64, condition within which produced intervals are compared; -1 for none.
         produced_interval: (trials,) float64 produced interval, NaN for none.
         psth: (conditions, T, N) float64 expected counts per bin, NaN where undefined; no rows without conditions.
@@ -70,7 +70,7 @@ class SessionTensors:
 
     @property
     def n_observed(self) -> int:
-        """T, the number of bins a model may look at."""
+        """T, the number of bins in a model's input."""
         return self.spikes.shape[1] - self.n_forward
 
     @property
@@ -80,28 +80,28 @@ class SessionTensors:
 
     @property
     def velocity(self) -> Tensor:
-        """(trials, T, Y) the time series in the scored bins, NaN elsewhere; Y = 0 without a series."""
+        """(trials, T, Y) time series of behavior in the scored bins, NaN elsewhere; Y = 0 without a series."""
         series = self.behavior[:, : self.n_observed, : self.n_series]
         return series.masked_fill(~self.scoring_mask[..., None], torch.nan)
 
     def select(self, trials: Tensor) -> "SessionTensors":
-        """The same session with only the given trials (indices or a boolean mask)."""
+        """Returns the session with only the given trials (indices or a boolean mask)."""
         values = self.to_dict()
         values.update({name: values[name][trials] for name in TRIAL_FIELDS})
         return SessionTensors(**values)
 
     def to(self, device: torch.device) -> "SessionTensors":
-        """The same session on another device."""
+        """Returns the session on another device."""
         values = self.to_dict()
         values.update({name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)})
         return SessionTensors(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain tensors and integers, as the cache stores them."""
+        """Returns plain tensors and integers for the cache."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def valid_mask(self, trials: Tensor) -> Tensor:
-        """(selected trials, T + F, N) bool: entries that were recorded and may be scored."""
+        """Returns the (selected trials, T + F, N) bool mask of entries that were recorded."""
         heldin, heldout = self.observed[trials].split(1, -1)
         trials_by_bins = heldin.shape[:-1]
         return torch.cat(
@@ -114,7 +114,7 @@ class SessionTensors:
 
 
 def concatenate_trials(first: SessionTensors, second: SessionTensors) -> SessionTensors:
-    """Trials of two splits of one session, in the order of the recording."""
+    """Returns the trials of two splits of one session, in recording order."""
     merged = {name: torch.cat([getattr(first, name), getattr(second, name)]) for name in TRIAL_FIELDS}
     order = merged["trial_id"].argsort()
     values = first.to_dict()

@@ -1,15 +1,15 @@
-"""What a session is made of, as data: every benchmark set and every user's own recording is one `SessionSpec`."""
+"""Declarative description of a session: a benchmark set or a recording of the user."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class SessionFiles:
-    """Where the recording lies, as glob patterns relative to the data root.
+    """Glob patterns of the recording, relative to the data root.
 
     Attributes:
-        train: file with held-in and held-out units, behaviour and the training and validation trials.
-        test: file with held-in units of the test trials; None where one file holds everything.
+        train: file with held-in and held-out units, behavior, and the training and validation trials.
+        test: file with held-in units of the test trials; None if one file contains everything.
     """
 
     train: str
@@ -31,9 +31,10 @@ class DandiArchive:
 
 @dataclass(frozen=True)
 class JitterSpec:
-    """Shifts training and validation windows later at random, so that the event's place in them tells nothing.
+    """Random shift of training and validation windows, so that the event's position carries no information.
 
-    Shifts are whole bins, uniform from 0 to as far as the interval before the event stays inside the window.
+    Windows are shifted later by whole bins. Shifts are uniform from 0 to the largest one with which the interval before
+    the event is inside the window.
 
     Attributes:
         interval: trials column (ms), length of that interval (DMFC_RSG: tp); trials without it are not shifted.
@@ -48,15 +49,15 @@ class JitterSpec:
 
 @dataclass(frozen=True)
 class WindowSpec:
-    """Which stretch of time is one trial.
+    """The window of time that is one trial.
 
     Attributes:
-        align: trials column (s) the window is cut around; None cuts continuous windows from the whole recording.
+        align: trials column (s) of the event to which windows are aligned; None for windows over the whole recording.
         start_ms: start relative to `align`, inclusive (0 without `align`).
         stop_ms: stop relative to `align`, exclusive (the window's length without `align`).
-        forward_ms: length of the forward-prediction stretch that follows `stop_ms`.
-        stride_ms: distance between the starts of continuous windows; only, and always, without `align`.
-        jitter: random shift of windows around an event; None for none.
+        forward_ms: length of the forward prediction after `stop_ms`.
+        stride_ms: distance between the starts of continuous windows; required without `align`, invalid with it.
+        jitter: random shift of aligned windows; None for none.
     """
 
     start_ms: int
@@ -69,15 +70,15 @@ class WindowSpec:
 
 @dataclass(frozen=True)
 class BehaviorSpec:
-    """What is privileged: a time series, values of the trials table, or both.
+    """The privileged input: a time series, columns of the trials table, or both.
 
     Attributes:
-        series: name of a TimeSeries anywhere in the file, e.g. "hand_vel", which velocity scores decode; None for none.
-        lag_ms: the series is read this much later than the spikes (cortex leads movement).
-        columns: which columns of the series to use; None for all.
-        trial_columns: numeric columns of the trials table; each becomes a channel that is constant over a trial.
-        categories: columns of the trials table, numbers or text, that name categories (reach target, condition); each
-            value becomes a channel that is 1 in its trials and 0 in others.
+        series: name of a TimeSeries in the file, e.g. "hand_vel", also the target of velocity scores; None for none.
+        lag_ms: delay of the series relative to the spikes (cortex leads movement).
+        columns: selected columns of the series; None for all.
+        trial_columns: numeric columns of the trials table, each a channel that is constant over a trial.
+        categories: columns of the trials table with categories, numbers or text (reach target, condition); each value
+            is a channel that is 1 in its trials and 0 in others.
     """
 
     series: str | None = None
@@ -89,13 +90,13 @@ class BehaviorSpec:
 
 @dataclass(frozen=True)
 class HeldOutSpec:
-    """Which units the model never sees and must predict. Exactly one way is used: column, units or fraction.
+    """Units that are predicted but never an input. Exactly one of column, units and fraction is set.
 
     Attributes:
         column: boolean column of the units table.
         units: unit ids.
-        fraction: share of the units, drawn with `seed`.
-        seed: seed of that draw.
+        fraction: fraction of the units, drawn with `seed`.
+        seed: seed of the draw.
     """
 
     column: str | None = "heldout"
@@ -106,14 +107,14 @@ class HeldOutSpec:
 
 @dataclass(frozen=True)
 class SplitSpec:
-    """How trials are divided. With a `column` its values train / val / test / none are used as they are.
+    """Division of the trials. The values of `column`, if set, are train, val, test or none.
 
     Attributes:
-        column: trials column; None divides by the fractions below.
-        by: "trial" draws trials at random with `seed`; "block" cuts the recording into contiguous blocks, and a window
-            that would cross a border belongs to none.
-        train: share of the training trials.
-        val: share of the validation trials; what remains is the test set.
+        column: trials column; None to divide by the fractions below.
+        by: "trial" draws trials at random with `seed`; "block" divides the recording into contiguous blocks and
+            excludes windows across a border.
+        train: fraction of training trials.
+        val: fraction of validation trials; the others are test trials.
         seed: seed of the draw.
     """
 
@@ -126,10 +127,10 @@ class SplitSpec:
 
 @dataclass(frozen=True)
 class PsthSpec:
-    """Conditions over which responses are averaged.
+    """Conditions of averaged responses.
 
     Attributes:
-        condition: trials columns that together name a condition.
+        condition: trials columns that together identify a condition.
         smoothing_ms: standard deviation of the Gaussian kernel of the empirical PSTH.
     """
 
@@ -139,7 +140,7 @@ class PsthSpec:
 
 @dataclass(frozen=True)
 class ScoringWindow:
-    """The part of a window that is scored; what lies before and after it is seen and trained on all the same.
+    """The scored part of a window; models see and are trained on the whole window.
 
     Attributes:
         start: trials column (s), inclusive.
@@ -152,10 +153,10 @@ class ScoringWindow:
 
 @dataclass(frozen=True)
 class TimingSpec:
-    """Produced intervals, which the speed of the neural trajectory foretells (Sohn et al., 2019).
+    """Produced intervals, which correlate with the speed of the neural trajectory (Sohn et al., 2019).
 
     Attributes:
-        condition: trials columns that together name a condition, within which they are correlated.
+        condition: trials columns that together identify a condition, within which they are correlated.
         interval: trials column of the produced interval.
     """
 
@@ -165,21 +166,21 @@ class TimingSpec:
 
 @dataclass(frozen=True)
 class SessionSpec:
-    """One recording session in the form of the Neural Latents Benchmark '21 (Pei et al., 2021).
+    """One recording session in the format of the Neural Latents Benchmark '21 (Pei et al., 2021).
 
     Attributes:
         name: name of the set, e.g. "mc_maze".
-        files: where the recording lies.
-        window: which stretch of time is one trial.
-        behavior: what is privileged; None for a session without behaviour.
-        held_out: which units are held out.
-        split: how trials are divided.
-        psth: conditions for the PSTH score; None where trials do not repeat.
+        files: files of the recording.
+        window: the window of time that is one trial.
+        behavior: privileged input; None for a session without behavior.
+        held_out: selection of the held-out units.
+        split: division of the trials.
+        psth: conditions for the PSTH score; None if trials do not repeat.
         decode_by: trials column with one velocity decoder per value (Area2_Bump: active and passive); None for one.
-        scoring_window: the part of a window that is scored; None for all of it.
-        timing: produced intervals for the speed score; None where nothing is timed.
-        outlier_column: trials column; where true, neither behaviour nor condition of a trial is used. None for no outliers.
-        archive: where missing files come from; None for a user's own file.
+        scoring_window: scored part of a window; None for the whole window.
+        timing: produced intervals for the speed score; None for no such score.
+        outlier_column: trials column that marks outliers: trials without behavior and condition; None for none.
+        archive: source of missing files; None if there is none.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Which windows train, validate and test."""
+"""Division of windows into train, val and test."""
 
 import numpy as np
 
@@ -11,10 +11,10 @@ SPLITS = ("train", "val", "test")
 
 
 def check_split(spec: SessionSpec) -> None:
-    """Refuses settings that contradict one another.
+    """Checks that settings do not contradict one another.
 
     Raises:
-        ConfigError: a column without trials, shares outside 0..1, an unknown way, or a draw of overlapping windows.
+        ConfigError: a column without trials, fractions outside 0..1, an invalid `by`, or a draw of overlapping windows.
     """
     split, window = spec.split, spec.window
     if split.column is not None:
@@ -28,8 +28,8 @@ def check_split(spec: SessionSpec) -> None:
         raise ConfigError(f"split.by is {split.by!r}; it must be trial or block")
     if not (0 < split.train <= 1 and 0 <= split.val <= 1 and split.train + split.val <= 1 + 1e-9):
         raise ConfigError(
-            f"split.train is {split.train} and split.val {split.val}; they are shares of the trials: set train above 0 "
-            "and both together to at most 1"
+            f"split.train is {split.train} and split.val {split.val}; they are fractions of the trials: set train "
+            "above 0 and their sum to at most 1"
         )
     if split.by == "trial" and window.align is None and (window.stride_ms or 0) < window.stop_ms + window.forward_ms:
         raise ConfigError(
@@ -46,28 +46,29 @@ def read_split_column(
     Args:
         split: names the column.
         trials: the trials table.
-        event_column: column that windows are cut around.
-        event_times: (trials,) its values.
-        table_label: the table and file, for errors.
+        event_column: column of the event to which windows are aligned.
+        event_times: (trials,) values of that column.
+        table_label: table and file, for error messages.
 
     Returns:
         (trials,) str: train, val, test or none.
 
     Raises:
-        DataError: no such column, other values, or a trial that has a split but no event.
+        DataError: no such column, other values, or a trial with a split but without the event.
     """
     assert split.column is not None
     labels = require_column(trials, split.column, "split.column", table_label).astype(str)
     invalid_labels = sorted(set(labels.tolist()) - {*SPLITS, "none"})
     if invalid_labels:
         raise DataError(
-            f"{table_label} has the value {invalid_labels[0]!r} in column {split.column!r}; rename it to train, val, test or none"
+            f"{table_label} has the value {invalid_labels[0]!r} in column {split.column!r}; rename it to train, val, "
+            "test or none"
         )
     missing_event = np.flatnonzero((labels != "none") & ~np.isfinite(event_times))
     if len(missing_event):
         raise DataError(
-            f"{table_label} has {len(missing_event)} trials with a split but without {event_column} (first: row {missing_event[0]}, "
-            f"{labels[missing_event[0]]}); mark their split none"
+            f"{table_label} has {len(missing_event)} trials with a split but without {event_column} (first: row "
+            f"{missing_event[0]}, {labels[missing_event[0]]}); set their split to none"
         )
     return labels
 
@@ -76,11 +77,11 @@ def draw_split(split: SplitSpec, windows: Windows) -> np.ndarray:
     """Divides windows at random or into contiguous blocks of time.
 
     Args:
-        split: the shares; what they leave is the test set.
+        split: fractions of train and val; the others are test.
         windows: all windows.
 
     Returns:
-        (n,) str: train, val, test, or none for a window that crosses the border of a block.
+        (n,) str: train, val, test, or none for a window across the border of a block.
     """
     cumulative_fractions = np.array([split.train, min(split.train + split.val, 1.0)])
     if split.by == "trial":

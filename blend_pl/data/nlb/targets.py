@@ -1,4 +1,4 @@
-"""What trials are scored against beside their spikes: their condition's response, their decoders, their timing."""
+"""Targets of scores other than spikes: responses to conditions, decoders, and timing."""
 
 import numpy as np
 
@@ -15,23 +15,23 @@ from blend_pl.data.nlb.windows import Windows
 ConditionKey = tuple[object, ...]
 
 _MIN_LENGTH_RATIO = 0.8
-"""A trial with less than this share of its condition's mean length belongs to no condition."""
+"""A trial shorter than this fraction of its condition's mean length belongs to no condition."""
 
 
 class ScoringTargets:
-    """Conditions, responses, decoders and timing of a session, as nlb_tools finds them (Pei et al., 2021).
+    """Conditions, responses, decoders and timing of a session, equal to those of nlb_tools (Pei et al., 2021).
 
     Args:
         spec: names the columns and the smoothing.
-        recording: the file with training and validation trials.
-        unit_groups: its held-in and its held-out units, N together.
+        recording: file with training and validation trials.
+        unit_groups: held-in and held-out units, N in total.
         windows: the windows of those trials.
 
     Attributes:
-        conditions: every combination of the condition columns' values, sorted.
-        psth: (conditions, T, N) float64 mean responses around the event, expected counts per bin; NaN in bins that
-            not all trials of a condition are scored in.
-        decoder_values: sorted values of the column with one decoder per value; None for one decoder.
+        conditions: all combinations of values of the condition columns, sorted.
+        psth: (conditions, T, N) float64 mean responses around the event, expected counts per bin; NaN in bins
+            that are not scored in all trials of the condition.
+        decoder_values: sorted values of the column `decode_by`; None for one decoder.
 
     Raises:
         DataError: the trials table lacks a column.
@@ -78,7 +78,7 @@ class ScoringTargets:
                 )
 
     def condition(self, trials: Columns | None, windows: Windows) -> np.ndarray:
-        """(n,) int64 position of each trial's condition in `conditions`; -1 where it is unknown or not to be used."""
+        """Returns the (n,) int64 position of each trial's condition in `conditions`; -1 for none."""
         psth = self._spec.psth
         if psth is None or not self._has_columns(trials, psth.condition):
             return np.full(len(windows), -1)
@@ -90,15 +90,15 @@ class ScoringTargets:
         return index
 
     def decode_mask(self, trials: Columns | None, windows: Windows) -> np.ndarray:
-        """(n, M) bool, the decoders that each trial belongs to; none without the column."""
+        """Returns the (n, M) bool decoders to which each trial belongs; none without the column."""
         if self.decoder_values is None:
             return np.ones((len(windows), 1), dtype=bool)
         if trials is None or self._spec.decode_by not in trials:
             return np.zeros((len(windows), len(self.decoder_values)), dtype=bool)
-        return trials[self._spec.decode_by][windows.row][:, None] == self.decoder_values
+        return np.asarray(trials[self._spec.decode_by][windows.row][:, None] == self.decoder_values)
 
     def timing(self, trials: Columns | None, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
-        """(n,) int64 condition in which intervals are compared, -1 for none, and (n,) float64 produced intervals."""
+        """Returns the (n,) int64 condition of the timing score, -1 for none, and (n,) float64 produced intervals."""
         timing = self._spec.timing
         if timing is None or trials is None or not self._has_columns(trials, [*timing.condition, timing.interval]):
             return np.full(len(windows), -1), np.full(len(windows), np.nan)
@@ -120,12 +120,12 @@ class ScoringTargets:
 
     def _scored_lengths(self, trials: Columns, windows: Windows) -> np.ndarray:
         first, stop = scoring_bounds(self._spec.scoring_window, windows, trials, self._table_label)
-        return stop - first
+        return np.asarray(stop - first)
 
     def _trial_conditions(
         self, names: list[str], setting: str, trials: Columns, windows: Windows
     ) -> list[ConditionKey | None]:
-        """The condition of each trial; None for outliers and where a value is missing."""
+        """Returns the condition of each trial; None for outliers and missing values."""
         columns = [require_column(trials, name, setting, self._table_label)[windows.row].tolist() for name in names]
         non_outlier = non_outliers(trials, self._spec.outlier_column, windows.row, self._table_label)
         values = zip(zip(*columns, strict=True), non_outlier, strict=True)
@@ -152,7 +152,7 @@ def _condition_indices(
 def _mask_unscored_bins(
     psth: np.ndarray, index: np.ndarray, first: np.ndarray, stop: np.ndarray, windows: Windows
 ) -> None:
-    """Removes from each response the bins that some trial of the condition has no score for."""
+    """Sets bins of a response to NaN that are not scored in some trial of the condition."""
     bins = np.arange(psth.shape[1])
     for condition in range(len(psth)):
         in_condition = index == condition

@@ -1,4 +1,4 @@
-"""Behaviour that is one value a trial: numbers, and categories as one channel for each value they take."""
+"""Behavior with one value per trial: numbers, and one-hot channels of categories."""
 
 import numpy as np
 
@@ -8,18 +8,16 @@ from blend_pl.data.nlb.trial_values import trial_values
 
 
 class TrialBehavior:
-    """The trial-level channels of a session.
-
-    A linear map on one-hot channels is an embedding: whatever takes behaviour in takes categories in.
+    """Channels of a session that are constant over a trial.
 
     Args:
         behavior: names the columns; None for none.
-        trials: the trials table that holds training and validation trials.
-        rows: their rows, which decide what values a category takes.
-        table_label: the table and file, for errors.
+        trials: trials table with training and validation trials.
+        rows: rows of these trials, which determine the values of each category.
+        table_label: table and file, for error messages.
 
     Raises:
-        DataError: a column is missing or, for numbers, holds none.
+        DataError: a column is missing or should be numeric and is not.
     """
 
     def __init__(self, behavior: BehaviorSpec | None, trials: Columns, rows: np.ndarray, table_label: str) -> None:
@@ -32,9 +30,9 @@ class TrialBehavior:
         trial_values(trials, self._numeric_columns, "behavior.trial_columns", rows, table_label)
 
     def encode(self, trials: Columns, rows: np.ndarray, table_label: str) -> np.ndarray:
-        """(n, K) float64 channels of the given rows: numbers first, then categories, each by sorted value.
+        """Returns (n, K) float64 channels of the given rows: numbers first, then categories, each by sorted value.
 
-        NaN where the table has no such column, as a test file, or no value, and for values that were not seen before.
+        Channels are NaN if the column or the value is missing, and for categories that no row of `__init__` has.
         """
         missing = np.full((len(rows), 1), np.nan)
         channels = [np.empty((len(rows), 0))]

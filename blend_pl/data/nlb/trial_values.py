@@ -1,4 +1,4 @@
-"""Numbers of the trials table: behaviour that is one value a trial, produced intervals, and which trials to trust."""
+"""Numeric columns of the trials table: behavior, produced intervals and outliers."""
 
 import numpy as np
 
@@ -11,16 +11,16 @@ def trial_values(trials: Columns, names: list[str], setting: str, rows: np.ndarr
 
     Args:
         trials: the trials table.
-        names: K columns.
-        setting: the setting that names them, for errors.
+        names: names of K columns.
+        setting: setting that names them, for error messages.
         rows: (n,) rows of the table.
-        table_label: the table and file, for errors.
+        table_label: table and file, for error messages.
 
     Returns:
-        (n, K) float64; NaN where the table has none.
+        (n, K) float64; NaN where missing.
 
     Raises:
-        DataError: a column is missing or holds no numbers.
+        DataError: a column is missing or not numeric.
     """
     values = np.empty((len(rows), len(names)))
     for index, name in enumerate(names):
@@ -34,11 +34,11 @@ def trial_values(trials: Columns, names: list[str], setting: str, rows: np.ndarr
 
 
 def non_outliers(trials: Columns, outlier_column: str | None, rows: np.ndarray, table_label: str) -> np.ndarray:
-    """(n,) bool, trials that the column `outlier_column` does not mark; all without it.
+    """Returns (n,) bool, True for trials that `outlier_column` does not mark; True for all if it is None.
 
     Raises:
-        DataError: the column is missing or holds no numbers.
+        DataError: the column is missing or not numeric.
     """
     if outlier_column is None:
         return np.ones(len(rows), dtype=bool)
-    return trial_values(trials, [outlier_column], "outlier_column", rows, table_label)[:, 0] == 0
+    return np.asarray(trial_values(trials, [outlier_column], "outlier_column", rows, table_label)[:, 0] == 0)

@@ -1,4 +1,4 @@
-"""The windows of one recording and the split that each belongs to."""
+"""Windows of one recording and their splits."""
 
 import numpy as np
 
@@ -14,20 +14,20 @@ from blend_pl.errors import DataError
 def labelled_windows(
     spec: SessionSpec, shape: WindowShape, recording: NLBRecording, unit_groups: list[SpikeTrains]
 ) -> tuple[Windows, np.ndarray]:
-    """The windows of a file that holds several splits.
+    """Returns the windows of a file with several splits.
 
     Args:
-        spec: says where windows lie and how they are divided.
+        spec: describes windows and their division.
         shape: size of a window in bins.
-        recording: the file.
-        unit_groups: its held-in and its held-out units.
+        recording: content of the file.
+        unit_groups: held-in and held-out units of the file.
 
     Returns:
-        The n windows that belong to a split, and (n,) str train, val or test. With drawn splits, windows that lie
-        beyond the recording are left out before the draw.
+        The n windows that belong to a split, and (n,) str train, val or test. Windows outside the recording are removed
+        before splits are drawn.
 
     Raises:
-        DataError: a column is missing, or a trial has a split but no event or no recorded bin.
+        DataError: a column is missing, or a trial with a split has no event or no recorded bin.
     """
     windows = _build_windows(spec, shape, recording, unit_groups)
     has_recorded_bins = _has_recorded_bins(windows, unit_groups[0])
@@ -44,9 +44,9 @@ def labelled_windows(
 def test_file_windows(
     spec: SessionSpec, shape: WindowShape, recording: NLBRecording, unit_groups: list[SpikeTrains]
 ) -> Windows:
-    """The windows of a test file: those that the split column calls test, or, without such a column, all.
+    """Returns the windows of a test file: those with the split test, or all without a split column.
 
-    Args and errors are those of `labelled_windows`; a file without test trials is an error too.
+    Args and errors are those of `labelled_windows`; a file without test trials is also an error.
     """
     windows = _build_windows(spec, shape, recording, unit_groups)
     if spec.split.column is not None:
@@ -59,10 +59,10 @@ def test_file_windows(
 
 
 def require_trials(recording: NLBRecording) -> Columns:
-    """The trials table.
+    """Returns the trials table.
 
     Raises:
-        DataError: there is none.
+        DataError: the file has no trials table.
     """
     if recording.trials is None:
         raise DataError(
@@ -104,6 +104,6 @@ def _has_recorded_bins(windows: Windows, heldin: SpikeTrains) -> np.ndarray:
 def _require_recorded_bins(recording: NLBRecording, unrecorded_rows: np.ndarray) -> None:
     if len(unrecorded_rows):
         raise DataError(
-            f"{recording.path} has {len(unrecorded_rows)} trials whose window lies beyond what was recorded (first: row {unrecorded_rows[0]})"
-            "; mark their split none, or correct window"
+            f"{recording.path} has {len(unrecorded_rows)} trials with windows outside the recording (first: row "
+            f"{unrecorded_rows[0]}); set their split to none, or correct window"
         )

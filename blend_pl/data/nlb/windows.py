@@ -1,4 +1,4 @@
-"""Where the windows of a session lie on its grid of bins: around an event of each trial, or side by side."""
+"""Windows on the grid of bins of a session: aligned to an event of each trial, or at a fixed stride."""
 
 from dataclasses import dataclass, replace
 
@@ -14,8 +14,8 @@ class WindowShape:
     """Size of a window in bins.
 
     Attributes:
-        n_observed: T, bins a model may look at.
-        n_forward: F, forward-prediction bins that follow.
+        n_observed: T, bins in a model's input.
+        n_forward: F, bins of the forward prediction after them.
         bin_ms: bin width.
     """
 
@@ -30,10 +30,10 @@ class WindowShape:
 
     @classmethod
     def from_window(cls, window: WindowSpec, bin_ms: int) -> "WindowShape":
-        """Counts the bins of a window.
+        """Returns the numbers of bins of a window.
 
         Raises:
-            ConfigError: a length that is not positive or not a multiple of the bin width, or settings that contradict.
+            ConfigError: a length is not positive or not a multiple of the bin width, or settings contradict.
         """
         if bin_ms < 1:
             raise ConfigError(f"bin_ms is {bin_ms}; it must be at least 1")
@@ -69,13 +69,13 @@ class Windows:
     """n windows of T + F bins on the session grid.
 
     Attributes:
-        row: (n,) row of the trials table, or running number without one.
-        start: (n,) first bin: the first that starts at or after the window's start.
-        behavior_start: (n,) first bin of the behaviour, read a lag later and rounded up by itself.
-        event: (n,) bin of the event that windows are cut around, rounded up.
-        jitter: (n,) bins by which start and lagged lie later than the event says.
-        shape: their size.
-        n_rows: number of rows that `row` counts, those without a window included.
+        row: (n,) row of the trials table, or index of the window without a table.
+        start: (n,) first bin, the first one at or after the window's start.
+        behavior_start: (n,) first bin of the lagged behavior, rounded up separately.
+        event: (n,) bin of the event to which windows are aligned, rounded up.
+        jitter: (n,) bins by which `start` and `behavior_start` were shifted later.
+        shape: size of the windows.
+        n_rows: total number of rows, including those without a window.
     """
 
     row: np.ndarray
@@ -90,12 +90,12 @@ class Windows:
         return len(self.row)
 
     def select(self, index: np.ndarray) -> "Windows":
-        """The chosen windows (indices or boolean mask)."""
+        """Returns the selected windows (indices or boolean mask)."""
         names = ("row", "start", "behavior_start", "event", "jitter")
         return replace(self, **{name: getattr(self, name)[index] for name in names})
 
     def shifted(self, bins: np.ndarray) -> "Windows":
-        """The same windows, each later by (n,) bins."""
+        """Returns the windows, each shifted later by (n,) bins."""
         return replace(
             self, start=self.start + bins, behavior_start=self.behavior_start + bins, jitter=self.jitter + bins
         )
@@ -107,19 +107,19 @@ class Windows:
 
 
 def trial_windows(window: WindowSpec, shape: WindowShape, event_times: np.ndarray, lag_ms: int) -> Windows:
-    """One window around the event of each trial; trials without the event (NaN) have none.
+    """Returns one window per trial, aligned to its event; trials without the event (NaN) have none.
 
     Args:
-        window: where a window starts relative to the event.
-        shape: its size in bins.
+        window: start of a window relative to the event.
+        shape: size of a window in bins.
         event_times: (trials,) time of the event.
-        lag_ms: how much later behaviour is read.
+        lag_ms: delay of behavior.
 
     Raises:
-        DataError: the times are not numbers.
+        DataError: the times are not numeric.
     """
     if event_times.dtype.kind not in "fiu":
-        raise DataError(f"the trials column {window.align!r} holds no times (s); set window.align to one that does")
+        raise DataError(f"the trials column {window.align!r} has no times (s); set window.align to a column of times")
     row = np.flatnonzero(np.isfinite(event_times))
     event = to_ns(event_times[row].astype(np.float64))
     return _windows_from_events(row, event, window.start_ms, lag_ms, shape, len(event_times))
@@ -128,14 +128,14 @@ def trial_windows(window: WindowSpec, shape: WindowShape, event_times: np.ndarra
 def continuous_windows(
     window: WindowSpec, shape: WindowShape, obs_intervals: list[Intervals], n_ms: int, lag_ms: int
 ) -> Windows:
-    """Windows one stride apart, each within one recorded stretch, forward bins included; every stretch starts afresh.
+    """Returns windows at a fixed stride from the start of each observation interval, including forward bins.
 
     Args:
-        window: gives the stride.
+        window: its stride.
         shape: size of a window in bins.
-        obs_intervals: when the units were recorded, for each group of units.
+        obs_intervals: observation intervals of each group of units.
         n_ms: length of the recording.
-        lag_ms: how much later behaviour is read.
+        lag_ms: delay of behavior.
 
     Raises:
         DataError: no window fits.
@@ -149,7 +149,7 @@ def continuous_windows(
     if not len(start):
         longest_ms = int(np.diff(edges.reshape(-1, 2), axis=1).max(initial=0)) * shape.bin_ms
         raise DataError(
-            f"no window of {shape.n_bins * shape.bin_ms} ms fits into the recording, whose longest recorded stretch "
+            f"no window of {shape.n_bins * shape.bin_ms} ms fits into the recording; its longest observation interval "
             f"has {longest_ms} ms; shorten window.stop_ms or window.forward_ms"
         )
     return _windows_from_events(np.arange(len(start)), start * shape.bin_ms * NS_PER_MS, 0, lag_ms, shape, len(start))

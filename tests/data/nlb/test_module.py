@@ -81,7 +81,7 @@ def test_set_up_twice_changes_nothing(tiny: NLBDataModule) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 1.0])
 def test_inner_split_needs_two_sides(share: float) -> None:
-    with pytest.raises(ConfigError, match="choose another share") as raised:
+    with pytest.raises(ConfigError, match="choose another fraction") as raised:
         holdout_mask(20, share)
     assert "\n" not in str(raised.value)
 

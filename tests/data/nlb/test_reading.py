@@ -181,7 +181,7 @@ def test_windows_beyond_the_recording_are_left_out_of_a_draw(maze: Written, tmp_
     after = read_session(spec, copy, None, 20)
     assert sum(map(len, after.values())) == sum(map(len, before.values())) - 1
     assert 3 not in torch.cat([tensors.trial_id for tensors in after.values()])
-    with pytest.raises(DataError, match=r"1 trials whose window lies beyond what was recorded \(first: row 3\)"):
+    with pytest.raises(DataError, match=r"1 trials with windows outside the recording \(first: row 3\)"):
         read_session(MC_MAZE, copy, None, 20)
 
 
@@ -258,7 +258,10 @@ def in_samples(file: h5py.File) -> None:
     ("edit", "message"),
     [
         (none_train, "has no training trials"),
-        (no_event, r"1 trials with a split but without move_onset_time \(first: row \d+, val\); mark their split none"),
+        (
+            no_event,
+            r"1 trials with a split but without move_onset_time \(first: row \d+, val\); set their split to none",
+        ),
         (nan_behavior, "hand_vel has no value in column 0"),
         (in_samples, r"lasts \d{3}\.\d hours .* seconds"),
     ],

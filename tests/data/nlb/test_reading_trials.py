@@ -98,5 +98,5 @@ def test_a_trial_without_a_time_is_named(files: Written, tmp_path: Path) -> None
     row = int(np.flatnonzero(column(files, "split") == b"train")[3])
     with h5py.File(broken, "a") as file:
         file["intervals/trials/set_time"][row] = np.nan
-    with pytest.raises(DataError, match=f"no set_time in row {row}; mark that trial's split none"):
+    with pytest.raises(DataError, match=f"no set_time in row {row}; set that trial's split to none"):
         read_session(DMFC_RSG, broken, None, 20)

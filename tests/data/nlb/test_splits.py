@@ -25,7 +25,7 @@ def windows(starts: list[int]) -> Windows:
     [
         (SplitSpec(), WindowSpec(0, 600, stride_ms=600), "split.column: null and split.by: block"),
         (SplitSpec(None, by="session"), TRIALS, "split.by is 'session'"),
-        (SplitSpec(None, train=0.9, val=0.2), TRIALS, "together to at most 1"),
+        (SplitSpec(None, train=0.9, val=0.2), TRIALS, "their sum to at most 1"),
         (SplitSpec(None, train=0.0), TRIALS, "train above 0"),
         (SplitSpec(None, by="trial"), WindowSpec(0, 600, stride_ms=600), "stride_ms to 800 or more"),
     ],

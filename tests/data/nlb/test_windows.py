@@ -53,7 +53,7 @@ def test_trials_without_event_have_no_window() -> None:
 
 
 def test_a_column_of_words_holds_no_times() -> None:
-    with pytest.raises(DataError, match="holds no times"):
+    with pytest.raises(DataError, match="has no times"):
         trial_windows(AROUND, WindowShape.from_window(AROUND, 5), np.array(["train"]), 0)
 
 
