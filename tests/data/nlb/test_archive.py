@@ -174,9 +174,7 @@ def test_no_network(tmp_path: Path, closed_url: str) -> None:
 
 @pytest.mark.parametrize("wrong", [DandiArchive("999999", MAZE.version), DandiArchive(MAZE.dandiset, "0.1.2")])
 def test_unknown_dandiset_or_version(tmp_path: Path, server: FakeArchive, wrong: DandiArchive) -> None:
-    with pytest.raises(
-        DataError, match=rf"dandiset {wrong.dandiset}, version {wrong.version}: .* has no such version"
-    ):
+    with pytest.raises(DataError, match=rf"dandiset {wrong.dandiset}, version {wrong.version}: .* has no such version"):
         download_dandi_file(wrong, FILES.train, tmp_path, server.url)
 
 
