@@ -73,7 +73,7 @@ def compose_experiment(paths: Sequence[Path]) -> Config:
     """Composes an experiment from several files and names it.
 
     The name joins the file names without suffix: mc_maze.yaml and hard.yaml become mc_maze_hard. A file with a `name`
-    sets it instead. Files that set only the logger do not change it.
+    sets it instead. Files that set only the trainer do not change it.
 
     Args:
         paths: YAML files, in order.
@@ -282,7 +282,7 @@ def _extend_name(name: str, path: Path) -> str:
         return str(explicit_name)
     if not name:
         return path.stem
-    if _sets_only_logger(path):
+    if read_yaml(path, "config", INVALID_MESSAGE).keys() == {"trainer"}:
         return name
     words, added_words = name.split("_"), path.stem.split("_")
     # simulated_lfp and lfp_single_session become simulated_lfp_single_session.

@@ -262,6 +262,7 @@ def test_malformed_arms_are_refused(tmp_path: Path, arms: str) -> None:
         (["rats"], "rats"),
         (["rats", "wide", "hard"], "rats_wide_hard"),
         (["rats", "hard", "csv"], "rats_hard"),
+        (["rats", "short", "hard"], "rats_hard"),
         (["rats_hard", "hard"], "rats_hard"),
         (["rats", "rats_hard"], "rats_hard"),
         (["named"], "mice"),
@@ -270,7 +271,7 @@ def test_malformed_arms_are_refused(tmp_path: Path, arms: str) -> None:
     ],
 )
 def test_name_says_what_was_composed(files: Path, names: list[str], name: str) -> None:
-    write(files, named="name: mice\ndata: {class_path: D}")
+    write(files, named="name: mice\ndata: {class_path: D}", short="trainer: {max_epochs: 3}")
     assert composed(files, *names)["name"] == name
 
 
