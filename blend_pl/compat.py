@@ -12,7 +12,7 @@ RENAMED_CLASSES = {
     "blend_pl.callbacks.identity.EmbeddingFit": "blend_pl.probes.EmbeddingFitConfig",
     "blend_pl.data.Simulation": "blend_pl.data.nlb.simulation.NLBSimulation",
     "blend_pl.data.calcium.TreeSimulation": "blend_pl.data.calcium.BugeonSimulation",
-    "blend_pl.data.calcium.nwb.NWBNames": "blend_pl.data.calcium.nwb.CalciumNWBNames",
+    "blend_pl.data.calcium.nwb.NWBNames": "blend_pl.data.calcium.spec.CalciumNWBNames",
     "blend_pl.data.calcium.spec.Archive": "blend_pl.data.calcium.spec.FigshareArchive",
     "blend_pl.data.lfp.SessionsSimulation": "blend_pl.data.lfp.LFPSimulation",
     "blend_pl.data.lfp.SessionsSpec": "blend_pl.data.lfp.LFPSpec",

@@ -1,8 +1,7 @@
 """Calcium imaging with transcriptomic labels: specs, readers, simulation, batches and data modules."""
 
 from blend_pl.data.calcium.batches import CalciumBatch
-from blend_pl.data.calcium.module import BugeonDataModule, CalciumDataModule
-from blend_pl.data.calcium.nwb import CalciumNWBDataModule
+from blend_pl.data.calcium.module import BugeonDataModule, CalciumDataModule, CalciumNWBDataModule
 from blend_pl.data.calcium.simulation import BugeonSimulation
 from blend_pl.data.calcium.spec import CalciumSpec
 

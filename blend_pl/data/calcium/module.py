@@ -1,7 +1,6 @@
 """Calcium recordings with cell types as LightningDataModules: read or simulated, divided, served as batches."""
 
 from abc import abstractmethod
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -9,7 +8,6 @@ import torch
 from torch import Tensor
 
 from blend_pl.data.base import NeuralDataModule
-from blend_pl.data.calcium.archive import fetch_bugeon_dataset
 from blend_pl.data.calcium.batches import (
     CalciumBatch,
     CalciumLoader,
@@ -20,11 +18,10 @@ from blend_pl.data.calcium.batches import (
 )
 from blend_pl.data.calcium.cells import TRAIN, require_disjoint_splits, split_cells
 from blend_pl.data.calcium.population import CalciumSession, build_calcium_session
+from blend_pl.data.calcium.reading import locate_bugeon_dataset, read_bugeon_recordings, read_nwb_recordings
 from blend_pl.data.calcium.recording import CalciumRecording
-from blend_pl.data.calcium.simulation import BugeonSimulation, write_bugeon_dataset
-from blend_pl.data.calcium.spec import CalciumSpec
-from blend_pl.data.calcium.tree import read_bugeon_dataset
-from blend_pl.data.io.generated import settings_json, simulation_folder
+from blend_pl.data.calcium.simulation import BugeonSimulation
+from blend_pl.data.calcium.spec import CalciumNWBNames, CalciumSpec
 from blend_pl.data.loader import BatchSampler
 from blend_pl.data.signature import Signature
 from blend_pl.errors import ConfigError, DataError
@@ -256,21 +253,53 @@ class BugeonDataModule(CalciumDataModule):
         self.source, self.simulation = source, simulation
 
     def prepare_data(self) -> None:
-        """Simulates the tree, or downloads it where the spec names an archive.
+        """Simulates the tree, or downloads a missing one if the spec has an archive.
 
         Raises:
             DataError: the tree cannot be downloaded or written.
         """
         if not self.sessions and (self.source == "simulated" or self.spec.archive is not None):
-            self._dataset_root()
+            locate_bugeon_dataset(self.spec, self.root, self.source, self.simulation)
 
     def read(self) -> list[CalciumRecording]:
-        """Returns the runs that the spec names, of the published or the simulated tree."""
-        return read_bugeon_dataset(self.spec, self._dataset_root())
+        """Reads the runs of the spec from the published or the simulated tree."""
+        return read_bugeon_recordings(self.spec, self.root, self.source, self.simulation)
 
-    def _dataset_root(self) -> Path:
-        if self.source == "files":
-            return fetch_bugeon_dataset(self.spec, self.root)
-        folder = simulation_folder(self.root, settings_json(self.simulation), "tree-")
-        write_bugeon_dataset(self.simulation, folder)
-        return folder
+
+class CalciumNWBDataModule(CalciumDataModule):
+    """Custom calcium recordings, one NWB file each, with a cell type for every ROI.
+
+    Args:
+        spec: the data set; `recordings` are glob patterns of files below `root`, `behavior` names of time series, and
+            `mice` subject ids (empty for all).
+        root: data folder.
+        names: names of series and columns in the files.
+        window: see `CalciumDataModule`.
+        n_windows: see `CalciumDataModule`.
+        n_cells: see `CalciumDataModule`.
+        n_steps: see `CalciumDataModule`.
+        n_windows_eval: see `CalciumDataModule`.
+    """
+
+    def __init__(
+        self,
+        spec: CalciumSpec,
+        root: str = "data",
+        names: CalciumNWBNames = CalciumNWBNames(),  # noqa: B008
+        window: int = 200,
+        n_windows: int = 2,
+        n_cells: int = 512,
+        n_steps: int = 100,
+        n_windows_eval: int = 8,
+    ) -> None:
+        super().__init__(spec, root, window, n_windows, n_cells, n_steps, n_windows_eval)
+        self.names = names
+        if spec.state != (names.state is not None):
+            raise ConfigError(
+                f"data.spec.state is {str(spec.state).lower()} and data.names.state is {names.state}; set "
+                "data.names.state to a series of states 0, 1 and 2, or set data.spec.state to false"
+            )
+
+    def read(self) -> list[CalciumRecording]:
+        """Reads the NWB files that match the patterns and mice of the spec, ordered by path."""
+        return read_nwb_recordings(self.spec, self.root, self.names)

@@ -1,83 +1,15 @@
 """Reader of NWB files: a RoiResponseSeries, behavior, and a cell-type column of the plane segmentation."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from blend_pl.data.calcium.module import CalciumDataModule
 from blend_pl.data.calcium.recording import CalciumRecording, one_hot_states
-from blend_pl.data.calcium.spec import BEHAVIOR_STATES, CalciumSpec
-from blend_pl.data.io.nwb import open_nwb, read_time_series
+from blend_pl.data.calcium.spec import BEHAVIOR_STATES, CalciumNWBNames, CalciumSpec
+from blend_pl.data.io.nwb import find_series, open_nwb, read_subject_id, read_time_series
 from blend_pl.data.resample import interpolate_to_frames
-from blend_pl.errors import ConfigError, DataError
-
-
-@dataclass(frozen=True)
-class CalciumNWBNames:
-    """Names of series and columns in NWB files of calcium recordings.
-
-    Attributes:
-        activity: name of the RoiResponseSeries, or enough of the end of its path to make it unique; null if there is
-            only one.
-        cell_type: column of the plane segmentation with the labels.
-        cell_id: column with ids that are the same on all days; null if ids hold within one file only.
-        position: column with 2 or 3 coordinates of each cell; null for the centers of the masks.
-        state: time series of the behavioral state; null for none.
-    """
-
-    activity: str | None = None
-    cell_type: str = "cell_type"
-    cell_id: str | None = None
-    position: str | None = None
-    state: str | None = None
-
-
-class CalciumNWBDataModule(CalciumDataModule):
-    """Custom calcium recordings, one NWB file each, with a cell type for every ROI.
-
-    Args:
-        spec: the data set; `recordings` are glob patterns of files below `root`, `behavior` names of time series, and
-            `mice` subject ids (empty for all).
-        root: data folder.
-        names: names of series and columns in the files.
-        window: see `CalciumDataModule`.
-        n_windows: see `CalciumDataModule`.
-        n_cells: see `CalciumDataModule`.
-        n_steps: see `CalciumDataModule`.
-        n_windows_eval: see `CalciumDataModule`.
-    """
-
-    def __init__(
-        self,
-        spec: CalciumSpec,
-        root: str = "data",
-        names: CalciumNWBNames = CalciumNWBNames(),
-        window: int = 200,
-        n_windows: int = 2,
-        n_cells: int = 512,
-        n_steps: int = 100,
-        n_windows_eval: int = 8,
-    ) -> None:
-        super().__init__(spec, root, window, n_windows, n_cells, n_steps, n_windows_eval)
-        self.names = names
-        if spec.state != (names.state is not None):
-            raise ConfigError(
-                f"data.spec.state is {str(spec.state).lower()} and data.names.state is {names.state}; set "
-                "data.names.state to a series of states 0, 1 and 2, or set data.spec.state to false"
-            )
-
-    def read(self) -> list[CalciumRecording]:
-        """Reads the files that match the patterns of the spec, ordered by path."""
-        paths = sorted({path for pattern in self.spec.recordings for path in self.root.glob(pattern)})
-        selected_paths = [path for path in paths if not self.spec.mice or _read_subject_id(path) in self.spec.mice]
-        if not selected_paths:
-            raise DataError(
-                f"no file in {self.root} matches {' or '.join(self.spec.recordings)} and the mice of the spec; correct "
-                "data.root, data.spec.recordings or data.spec.mice"
-            )
-        return [read_calcium_nwb(path, self.spec, self.names) for path in selected_paths]
+from blend_pl.errors import DataError
 
 
 def read_calcium_nwb(path: Path, spec: CalciumSpec, names: CalciumNWBNames) -> CalciumRecording:
@@ -92,9 +24,9 @@ def read_calcium_nwb(path: Path, spec: CalciumSpec, names: CalciumNWBNames) -> C
         DataError: the file is damaged, or lacks a series or a column; numbers of ROIs disagree; timestamps are out of
             order; states are unknown.
     """
-    mouse = _read_subject_id(path)
     with open_nwb(path) as file:
-        response_series = _find_response_series(file, names.activity)
+        mouse = read_subject_id(file, path.stem)
+        response_series = find_series(file, "RoiResponseSeries", names.activity, "data.names.activity")
         series = read_time_series(file, response_series.name.removeprefix("/"))
         plane_segmentation, roi_rows = _read_plane_segmentation(file, response_series, series.data.shape[1])
         label = _read_column(plane_segmentation, names.cell_type, "data.names.cell_type").astype(str)[roi_rows]
@@ -119,25 +51,6 @@ def read_calcium_nwb(path: Path, spec: CalciumSpec, names: CalciumNWBNames) -> C
         label=label,
         position=position,
     )
-
-
-def _find_response_series(file: h5py.File, name: str | None) -> h5py.Group:
-    series_groups: list[h5py.Group] = []
-
-    def visit(path: str, item: h5py.Group | h5py.Dataset) -> None:
-        if isinstance(item, h5py.Group) and item.attrs.get("neurodata_type") == "RoiResponseSeries":
-            series_groups.append(item)
-
-    file.visititems(visit)
-    if name is not None:
-        series_groups = [group for group in series_groups if group.name.endswith(f"/{name}")]
-    if len(series_groups) != 1:
-        names = ", ".join(group.name.removeprefix("/") for group in series_groups) or "none"
-        raise DataError(
-            f"{file.filename} must have one RoiResponseSeries{f' {name}' if name else ''}, it has: {names}; set "
-            "data.names.activity"
-        )
-    return series_groups[0]
 
 
 def _read_plane_segmentation(file: h5py.File, series: h5py.Group, n_rois: int) -> tuple[h5py.Group, np.ndarray]:
@@ -200,10 +113,3 @@ def _centroid(pixels: np.ndarray) -> np.ndarray:
 def _interpolate_nwb_series(file: h5py.File, name: str, frame_times: np.ndarray) -> np.ndarray:
     series = read_time_series(file, name)
     return np.stack([interpolate_to_frames(series.timestamps, column, frame_times) for column in series.data.T], axis=1)
-
-
-def _read_subject_id(path: Path) -> str:
-    """Returns the subject id, or the file's stem without one."""
-    with open_nwb(path) as file:
-        subject = file.get("general/subject/subject_id")
-        return subject.asstr()[()] if isinstance(subject, h5py.Dataset) else path.stem

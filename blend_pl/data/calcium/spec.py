@@ -104,3 +104,23 @@ class CalciumSpec:
     def __post_init__(self) -> None:
         if not 0 < self.train_time < 1:
             raise ConfigError(f"data.spec.train_time is {self.train_time}; it must be a fraction between 0 and 1")
+
+
+@dataclass(frozen=True)
+class CalciumNWBNames:
+    """Names of series and columns in NWB files of calcium recordings.
+
+    Attributes:
+        activity: name of the RoiResponseSeries, or enough of the end of its path to make it unique; null if there is
+            only one.
+        cell_type: column of the plane segmentation with the labels.
+        cell_id: column with ids that are the same on all days; null if ids hold within one file only.
+        position: column with 2 or 3 coordinates of each cell; null for the centers of the masks.
+        state: time series of the behavioral state; null for none.
+    """
+
+    activity: str | None = None
+    cell_type: str = "cell_type"
+    cell_id: str | None = None
+    position: str | None = None
+    state: str | None = None

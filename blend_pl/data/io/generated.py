@@ -71,9 +71,10 @@ def write_simulation_once(
     write_once(folder, description, is_complete, write_with_settings)
 
 
-def settings_json(simulation: "DataclassInstance") -> str:
-    """Returns the JSON of a simulation's parameters, equal for equal parameters."""
-    return json.dumps(asdict(simulation), sort_keys=True)
+def settings_json(simulation: "DataclassInstance", generator_version: int | None = None) -> str:
+    """Returns the JSON of a simulation's parameters, and of the generator's version if given."""
+    version = {} if generator_version is None else {"generator": generator_version}
+    return json.dumps({**version, **asdict(simulation)}, sort_keys=True)
 
 
 def simulation_folder(root: Path, settings: str, prefix: str = "") -> Path:

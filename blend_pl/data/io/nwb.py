@@ -159,6 +159,41 @@ def read_time_series(file: h5py.File, name: str) -> TimeSeries:
     return TimeSeries(name, timestamps, data.reshape(len(data), -1), _column_names(group))
 
 
+def find_series(file: h5py.File, neurodata_type: str, name: str | None, setting: str) -> h5py.Group:
+    """Returns the only series of a neurodata type.
+
+    Args:
+        file: the open file.
+        neurodata_type: e.g. "ElectricalSeries".
+        name: name of the series, or enough of the end of its path to make it unique; None if there is only one.
+        setting: the setting of the name, for errors.
+
+    Raises:
+        DataError: there is no such series, or there are several.
+    """
+    candidates: list[h5py.Group] = []
+
+    def visit(_: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Group) and item.attrs.get("neurodata_type") == neurodata_type:
+            candidates.append(item)
+
+    file.visititems(visit)
+    matches = [group for group in candidates if name is None or group.name.endswith(f"/{name}")]
+    if len(matches) != 1:
+        available = ", ".join(group.name.removeprefix("/") for group in candidates) or "none"
+        raise DataError(
+            f"{file.filename} must have one {neurodata_type}{f' {name}' if name else ''}, it has: {available}; set "
+            f"{setting}"
+        )
+    return matches[0]
+
+
+def read_subject_id(file: h5py.File, default: str) -> str:
+    """Returns the subject id, or the default for a file without one."""
+    subject = file.get("general/subject/subject_id")
+    return str(subject.asstr()[()]) if isinstance(subject, h5py.Dataset) else default
+
+
 def require_column(columns: Columns, name: str, setting: str, table_label: str) -> np.ndarray:
     """Returns a column that a setting names.
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Literal
 
 from blend_pl.data.base import NeuralDataModule
-from blend_pl.data.lfp.archive import makin_paths
 from blend_pl.data.lfp.batches import (
     BalancedSessionSampler,
     LFPSession,
@@ -12,7 +11,7 @@ from blend_pl.data.lfp.batches import (
     SegmentLoader,
     SequentialSegmentSampler,
 )
-from blend_pl.data.lfp.reading import read_sessions, write_simulated_sessions
+from blend_pl.data.lfp.reading import fetch_sessions, read_sessions
 from blend_pl.data.lfp.recording import CrossModalRecording
 from blend_pl.data.lfp.simulation import LFPSimulation
 from blend_pl.data.lfp.spec import LFPSpec
@@ -85,13 +84,8 @@ class MultiSessionDataModule(NeuralDataModule):
         Raises:
             DataError: a file cannot be downloaded or written.
         """
-        if self.sessions:
-            return
-        if self.source == "simulated":
-            write_simulated_sessions(self.simulation, self.root)
-        elif self.spec.archive is not None:
-            for session in self.spec.makin:
-                makin_paths(session, self.root, self.spec.archive)
+        if not self.sessions:
+            fetch_sessions(self.spec, self.root, self.source, self.simulation)
 
     def setup(self, stage: str) -> None:
         """Reads the recordings, divides them and fits the z-scores; safe in many processes at once.

@@ -5,7 +5,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from blend_pl.data.io.nwb import open_nwb, read_time_series, read_units
+from blend_pl.data.io.nwb import find_series, open_nwb, read_subject_id, read_time_series, read_units
 from blend_pl.data.lfp.preprocessing import FilterChain, Waveform, bin_lfp
 from blend_pl.data.lfp.recording import CrossModalRecording
 from blend_pl.data.lfp.spec import LFPSeriesNames
@@ -50,7 +50,7 @@ def read_nwb(path: Path, names: LFPSeriesNames, min_rate_hz: float) -> CrossModa
         spikes, unit_id = select_active_units(spike_counts(times, start, n_bins), unit_id, min_rate_hz, str(path))
         return CrossModalRecording(
             name=path.stem,
-            subject=_read_subject(file, path),
+            subject=read_subject_id(file, path.stem),
             spikes=spikes,
             lfp=bin_lfp(waveform, FilterChain(line_hz=names.line_hz), start, n_bins),
             behavior=require_finite_behavior(velocity, str(path)),
@@ -61,21 +61,7 @@ def read_nwb(path: Path, names: LFPSeriesNames, min_rate_hz: float) -> CrossModa
 
 def _find_lfp(file: h5py.File, name: str | None, path: Path) -> tuple[Waveform, tuple[str, ...]]:
     """Returns the waveform and the names of its channels."""
-    candidates: list[h5py.Group] = []
-
-    def visit(_: str, item: h5py.Group | h5py.Dataset) -> None:
-        if isinstance(item, h5py.Group) and item.attrs.get("neurodata_type") == "ElectricalSeries":
-            candidates.append(item)
-
-    file.visititems(visit)
-    matches = [group for group in candidates if name is None or group.name.endswith(f"/{name}")]
-    if len(matches) != 1:
-        listing = ", ".join(group.name.removeprefix("/") for group in candidates) or "none"
-        raise DataError(
-            f"{path} must have one ElectricalSeries{f' {name}' if name else ''}, it has: {listing}; set "
-            "data.spec.names.lfp"
-        )
-    series = matches[0]
+    series = find_series(file, "ElectricalSeries", name, "data.spec.names.lfp")
     where, data = f"{series.name.removeprefix('/')} of {path}", series["data"]
     if data.ndim not in (1, 2) or data.dtype.kind not in "iuf" or len(data) < 2:
         raise DataError(f"{where} is {data.dtype} of shape {data.shape}; samples by channels are required")
@@ -106,9 +92,3 @@ def _read_spike_times(file: h5py.File) -> tuple[list[np.ndarray], tuple[str, ...
         return [], ()
     units = read_units(file)
     return [units.spike_times(k) for k in range(len(units))], tuple(f"u{number}" for number in units.id.tolist())
-
-
-def _read_subject(file: h5py.File, path: Path) -> str:
-    """Returns the subject id, or the file's stem without one."""
-    subject = file.get("general/subject/subject_id")
-    return str(subject.asstr()[()]) if isinstance(subject, h5py.Dataset) else path.stem

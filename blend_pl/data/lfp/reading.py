@@ -47,7 +47,7 @@ def read_sessions(
     """
     cache = cache_dir or root / "cache"
     if source == "simulated":
-        root = write_simulated_sessions(simulation, root)
+        root = _write_simulated_sessions(simulation, root)
     return [
         cached_entry(
             cache,
@@ -60,7 +60,22 @@ def read_sessions(
     ]
 
 
-def write_simulated_sessions(simulation: LFPSimulation, root: Path) -> Path:
+def fetch_sessions(spec: LFPSpec, root: Path, source: Literal["files", "simulated"], simulation: LFPSimulation) -> None:
+    """Simulates the sessions, or downloads missing ones if the spec has an archive.
+
+    Arguments are those of `read_sessions`.
+
+    Raises:
+        DataError: a file cannot be downloaded or written.
+    """
+    if source == "simulated":
+        _write_simulated_sessions(simulation, root)
+    elif spec.archive is not None:
+        for session in spec.makin:
+            makin_paths(session, root, spec.archive)
+
+
+def _write_simulated_sessions(simulation: LFPSimulation, root: Path) -> Path:
     """Writes simulated sessions below the data folder, unless they exist, and returns their folder."""
     folder = simulation_folder(root, settings_json(simulation), "sessions-")
     write_sessions(simulation, folder)

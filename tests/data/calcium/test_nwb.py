@@ -12,8 +12,8 @@ from helpers.calcium_files import write_calcium
 from helpers.systems import trainer
 
 from blend_pl.data.calcium import CalciumNWBDataModule, CalciumSpec
-from blend_pl.data.calcium.nwb import CalciumNWBNames, read_calcium_nwb
-from blend_pl.data.calcium.spec import CellSplit
+from blend_pl.data.calcium.nwb import read_calcium_nwb
+from blend_pl.data.calcium.spec import CalciumNWBNames, CellSplit
 from blend_pl.errors import ConfigError, DataError
 
 SPEC = CalciumSpec("custom", recordings=["**/*.nwb"], behavior=["speed"], cells=CellSplit(0.5, 0.25))
@@ -60,7 +60,10 @@ def test_cells_without_an_id_have_ids_of_their_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ({"activity": "raw"}, r"one RoiResponseSeries raw, it has: none; set data\.names\.activity"),
+        (
+            {"activity": "raw"},
+            r"one RoiResponseSeries raw, it has: processing/ophys/DfOverF/dff; set data\.names\.activity",
+        ),
         (
             {"cell_type": "subtype"},
             r"no column 'subtype'; set data\.names\.cell_type to one of its columns: .*cell_type",

@@ -1,12 +1,12 @@
 """Writers of simulated sessions in each layout."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import h5py
 import numpy as np
 from scipy.io import savemat
 
+from blend_pl.data.io.nwb_writer import create_nwb, save_nwb
 from blend_pl.data.lfp.recording import BIN_MS
 from blend_pl.data.lfp.simulation.session import SimulatedSession
 
@@ -20,8 +20,6 @@ VOLTS_PER_COUNT = 2.5e-7
 
 TRIAL_DURATION_RANGE_S = (2.0, 5.0)
 """Minimum and maximum duration of a trial in the Flint layout."""
-
-_RECORDING_DATE = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def write_makin(session: SimulatedSession, rate_hz: float, name: str, folder: Path, rng: np.random.Generator) -> None:
@@ -57,12 +55,10 @@ def write_flint(sessions: list[SimulatedSession], rate_hz: float, path: Path, rn
 
 def write_lfp_nwb(session: SimulatedSession, rate_hz: float, subject: str, path: Path) -> None:
     """Writes an NWB 2 file with an ElectricalSeries `lfp`, Units, and a TimeSeries `hand_vel`."""
-    from pynwb import NWBHDF5IO, NWBFile, TimeSeries
+    from pynwb import TimeSeries
     from pynwb.ecephys import LFP, ElectricalSeries
-    from pynwb.file import Subject
 
-    file = NWBFile("a simulated session", path.stem, _RECORDING_DATE, file_create_date=_RECORDING_DATE)
-    file.subject = Subject(subject_id=subject, description="simulated")
+    file = create_nwb(path.stem, "a simulated session", subject, "simulated")
     group = file.create_electrode_group("array", "electrodes", "motor cortex", file.create_device("array"))
     for _ in range(session.lfp.shape[1]):
         file.add_electrode(group=group, location="motor cortex")
@@ -78,8 +74,7 @@ def write_lfp_nwb(session: SimulatedSession, rate_hz: float, subject: str, path:
         file.add_unit(spike_times=times)
     velocity = TimeSeries(name="hand_vel", data=session.velocity, unit="mm/s", starting_time=0.0, rate=1000.0 / BIN_MS)
     file.create_processing_module("behavior", "movement").add(velocity)
-    with NWBHDF5IO(path, "w") as io:
-        io.write(file)
+    save_nwb(file, path)
 
 
 def _integrate_velocity(velocity: np.ndarray, times: np.ndarray) -> np.ndarray:

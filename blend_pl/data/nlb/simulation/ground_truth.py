@@ -10,8 +10,7 @@ tables, the train file's before the test file's. Latents extend beyond the forwa
 grids can be read.
 """
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -20,6 +19,7 @@ import torch
 from scipy.signal import decimate
 from torch import Tensor
 
+from blend_pl.data.io.generated import settings_json
 from blend_pl.data.nlb.simulation.parameters import BIN_MS, FORWARD_MS, LEAD_MS, WINDOW_MS, NLBSimulation
 from blend_pl.errors import ConfigError, DataError
 
@@ -79,7 +79,7 @@ def write_ground_truth(path: Path, ground_truth: GroundTruth) -> None:
 
 def simulation_fingerprint(simulation: NLBSimulation) -> str:
     """Returns the JSON of the parameters and the generator's version, equal for equal sessions."""
-    return json.dumps({"generator": GENERATOR_VERSION, **asdict(simulation)}, sort_keys=True)
+    return settings_json(simulation, GENERATOR_VERSION)
 
 
 def is_ground_truth_of(path: Path, simulation: NLBSimulation) -> bool:

@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from blend_pl.data.io.nwb_writer import create_nwb, save_nwb
+
 if TYPE_CHECKING:
     from pynwb import NWBFile
 
-_SESSION_START_TIME = datetime(2020, 1, 1, tzinfo=UTC)
 _COLUMN_DESCRIPTIONS = {
     "start_time": "start of the trial (s)",
     "stop_time": "end of the trial (s)",
@@ -79,21 +79,11 @@ def write_nlb_nwb(
         timestamps: (samples,) times of all series, s; required with `series`.
         series: behavior, in processing/behavior; the second and later series link to the timestamps of the first.
     """
-    from pynwb import NWBHDF5IO, NWBFile
-    from pynwb.file import Subject
-
-    file = NWBFile(
-        session_description=description,
-        identifier=identifier,
-        session_start_time=_SESSION_START_TIME,
-        file_create_date=_SESSION_START_TIME,
-        subject=Subject(subject_id="Sim", description="a simulated population"),
-    )
+    file = create_nwb(identifier, description, "Sim", "a simulated population")
     _add_trials(file, trials)
     _add_units(file, units)
     _add_behavior(file, timestamps, series)
-    with NWBHDF5IO(path, "w") as io:
-        io.write(file)
+    save_nwb(file, path)
 
 
 def _add_trials(file: "NWBFile", trials: Mapping[str, np.ndarray]) -> None:
