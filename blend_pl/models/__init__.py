@@ -1,4 +1,4 @@
-"""Backbones, in pure torch: each is built from `Dims` and returns an `Encoding`."""
+"""Backbones in pure torch: each is built from `Dims` and returns an `Encoding`."""
 
 from blend_pl.models.autoencoder import PatchAutoencoder
 from blend_pl.models.base import Backbone, Dims, Encoding

@@ -1,4 +1,4 @@
-"""The patch transformer as a masked auto-encoder of many sessions (Erturk et al., NeurIPS 2025)."""
+"""Masked autoencoder of several sessions with a patch transformer (Erturk et al., NeurIPS 2025)."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,24 +16,27 @@ from blend_pl.models.session_network import SessionDims, SessionNetwork
 
 
 class PatchAutoencoder(SessionNetwork):
-    """Encodes the visible patches of recordings and predicts all of them.
+    """Encodes the visible patches of recordings and predicts all patches (Erturk et al., 2025).
 
-    A token is one patch of channels in one bin. Sessions share all weights but a vector a patch. The encoder sees
-    visible tokens alone; a smaller predictor sees them and a mask token in the place of each hidden one. Rows of a
-    batch whose sessions have equally many patches are run together, so that nothing is padded.
+    A token is one patch of channels in one bin. Sessions share all weights except one vector per patch. The input of
+    the encoder is the visible tokens; a smaller predictor receives the encoded tokens and a mask token for each masked
+    one. Rows of a batch with the same number of patches are processed together, so that no padding is needed.
 
     Args:
-        dims: sizes, with the sessions.
-        patch: channels of a patch.
-        embedding: builds the value embedder from (patch, width).
-        d_model: width of a token, d.
-        num_layers: layers of the encoder.
-        num_heads: attention heads of the encoder.
-        predictor_d_model: width of the predictor.
-        predictor_num_layers: layers of the predictor.
-        predictor_num_heads: attention heads of the predictor.
-        dropout: dropout of what layers add.
-        rope_base: base of the rotary positions; a smaller one tells nearer bins apart.
+        dims: sizes, including the sessions.
+        patch: number of channels of a patch.
+        embedding: builds the value embedding from (patch, d_model).
+        d_model: width of a token of the encoder.
+        num_layers: number of layers of the encoder.
+        num_heads: number of attention heads of the encoder.
+        predictor_d_model: width of a token of the predictor.
+        predictor_num_layers: number of layers of the predictor.
+        predictor_num_heads: number of attention heads of the predictor.
+        dropout: dropout of the residual branches.
+        rope_base: base of the rotary positions; a smaller base increases the resolution in time.
+
+    Raises:
+        ConfigError: a width divided by its number of heads is not an even integer.
     """
 
     def __init__(
@@ -53,7 +56,9 @@ class PatchAutoencoder(SessionNetwork):
         super().__init__()
         for dim, n_heads in ((d_model, num_heads), (predictor_d_model, predictor_num_heads)):
             if dim % (2 * n_heads):
-                raise ConfigError(f"{n_heads} heads do not divide a width of {dim} into even parts; choose others")
+                raise ConfigError(
+                    f"{n_heads} heads do not divide a width of {dim} into even parts; change d_model or num_heads"
+                )
         self.patch, self.d_model = patch, d_model
         self.table = PatchTable(dims.channels_per_session, patch, d_model)
         self.embedding = embedding(patch, d_model)
@@ -73,11 +78,14 @@ class PatchAutoencoder(SessionNetwork):
 
     def init_from(self, other: SessionNetwork) -> None:
         if not isinstance(other, PatchAutoencoder):
-            raise ConfigError("one network of all sessions cannot begin as several; name a model with one network")
+            raise ConfigError(
+                "a network shared by sessions cannot be initialized from per-session networks; "
+                "choose a pretrained model with one network"
+            )
         state, other_state = self.state_dict(), other.state_dict()
         shared = {name: weight for name, weight in other_state.items() if name != "table.weight"}
         if any(name not in state or state[name].shape != weight.shape for name, weight in shared.items()):
-            raise ConfigError("the pretrained network has other sizes; give model.backbone the same settings")
+            raise ConfigError("the pretrained network has other sizes; use its settings of model.backbone")
         self.load_state_dict(shared, strict=False)
         for session in self.table.channels:
             if session in other.table.channels:
@@ -94,15 +102,15 @@ class PatchAutoencoder(SessionNetwork):
         """Encodes segments.
 
         Args:
-            observed: (B, T, C) values; a session's channels come first, what is behind them is not read.
-            sessions: name of each segment's session.
-            patch_mask: (B, T, P) bool, tokens that are dropped, equally many in rows of equally many patches; None for
-                none. Their values are not read.
-            n_masked: how many tokens of each segment are; None to count them, for which the host waits.
+            observed: (B, T, C) values; columns after the channels of a session are ignored.
+            sessions: session name of each segment.
+            patch_mask: (B, T, P) bool, True for masked tokens, whose values are not read; the same number in all rows
+                with the same number of patches. None for no mask.
+            n_masked: number of masked tokens of each segment; None to count them, which synchronizes with the device.
 
         Returns:
-            Prediction (B, T, C), 0 where a session has no channel; latents (B, T, width), the mean over the visible
-            patches of a bin; `latents_valid`, whether there were any.
+            Prediction (B, T, C), 0 for columns without a channel; latents (B, T, d_model), the mean over the visible
+            patches of a bin; `latents_valid`, True for bins with visible patches.
         """
         batch, bins, channels = observed.shape
         if not batch:
@@ -119,7 +127,7 @@ class PatchAutoencoder(SessionNetwork):
         patch_mask: Tensor | None,
         n_masked: Sequence[int] | None,
     ) -> Encoding:
-        """Encodes rows that all have P patches."""
+        """Encodes rows with P patches each."""
         channels = observed.shape[-1]
         patch_embeddings, channel_mask = self.table(sessions), self.table.channel_mask(sessions)
         patch_mask = None if patch_mask is None else patch_mask[..., :n_patches]
@@ -131,17 +139,17 @@ class PatchAutoencoder(SessionNetwork):
     def reconstruct(
         self, tokens: Tensor, patch_embeddings: Tensor, patch_mask: Tensor | None, n_masked: Sequence[int] | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Encodes the visible tokens and predicts all.
+        """Encodes the visible tokens and predicts all tokens.
 
         Args:
-            tokens: (B, T, P, width) embedded values.
-            patch_embeddings: (B, P, width) of the patches.
-            patch_mask: (B, T, P) bool, tokens that are dropped; None for none.
-            n_masked: how many of each segment; None to count them.
+            tokens: (B, T, P, d_model) embedded values.
+            patch_embeddings: (B, P, d_model) vectors of the patches.
+            patch_mask: (B, T, P) bool, True for masked tokens; None for no mask.
+            n_masked: number of masked tokens of each segment; None to count them.
 
         Returns:
-            (B, T, P, predictor width), what is read out; latents (B, T, width) and where there are some, (B, T) bool or
-            None for everywhere.
+            Outputs of the predictor (B, T, P, predictor_d_model); latents (B, T, d_model); validity of the latents,
+            (B, T) bool, or None if all are valid.
         """
         batch, bins, n_patches, _ = tokens.shape
         tokens = (tokens + patch_embeddings[:, None]).flatten(1, 2)
@@ -166,32 +174,32 @@ class PatchAutoencoder(SessionNetwork):
 
 
 def visible_indices(token_mask: Tensor, n_masked: Sequence[int] | None = None) -> Tensor:
-    """(B, K) places of the visible of (B, L) tokens, in order.
+    """Returns the sorted positions (B, K) of the visible tokens.
 
     Args:
-        token_mask: (B, L) bool, the others.
-        n_masked: how many of each row are hidden; None to count them.
+        token_mask: (B, L) bool, True for masked tokens.
+        n_masked: number of masked tokens of each row; None to count them.
 
     Raises:
-        ValueError: rows have different numbers of them.
+        ValueError: the number of masked tokens differs between rows.
     """
     n_masked_by_row = token_mask.sum(1).tolist() if n_masked is None else n_masked
     fewest, most = (token_mask.shape[1] - n for n in (max(n_masked_by_row), min(n_masked_by_row)))
     if fewest != most:
-        raise ValueError(f"rows of equally many tokens show between {fewest} and {most}; hide equally many in each")
+        raise ValueError(f"rows have between {fewest} and {most} visible tokens; mask the same number in each row")
     return token_mask.long().argsort(dim=1, stable=True)[:, :most].sort(dim=1).values
 
 
 def mean_over_patches(tokens: Tensor, times: Tensor, bins: int) -> tuple[Tensor, Tensor]:
-    """Mean over the tokens of each bin.
+    """Averages the tokens of each bin.
 
     Args:
-        tokens: (B, K, width).
-        times: (B, K) bin of each.
-        bins: T.
+        tokens: (B, K, d_model).
+        times: (B, K) bin of each token.
+        bins: T, number of bins.
 
     Returns:
-        (B, T, width), 0 where there are none; (B, T) bool, where there are some.
+        Means (B, T, d_model), 0 for bins without tokens; (B, T) bool, True for bins with tokens.
     """
     shape = tokens.shape[0], bins
     count = tokens.new_zeros(shape).scatter_add_(1, times, torch.ones_like(tokens[..., 0]))

@@ -1,4 +1,4 @@
-"""What every backbone keeps: sizes in, an encoding out."""
+"""The contract of a backbone: built from `Dims`, returns an `Encoding`."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -8,14 +8,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Dims:
-    """Sizes a backbone is built for.
+    """Sizes that a backbone is built for.
 
     Attributes:
-        channels: C, observed channels (held-in neurons).
-        neurons: N, predicted neurons; the first C of them are the observed ones.
-        observed_bins: T, bins the model sees.
-        bins: T', predicted bins; the first T of them are the observed ones.
-        context: D, width of the privileged context; 0 for a student.
+        channels: C, number of observed channels (held-in neurons).
+        neurons: N, number of predicted neurons; the first C are the observed ones.
+        observed_bins: T, number of input bins.
+        bins: T', number of predicted bins; the first T are the observed ones.
+        context: D, number of channels of the privileged context; 0 for a student.
     """
 
     channels: int
@@ -27,17 +27,18 @@ class Dims:
 
 @dataclass(frozen=True)
 class Encoding:
-    """What a backbone makes of a batch.
+    """Output of a backbone for a batch.
 
     Attributes:
-        prediction: (B, T', N), the likelihood's natural parameter (log expected count per bin for Poisson).
-        features: one (B, T', width) tensor a layer, for feature distillation.
+        prediction: (B, T', N), natural parameter of the likelihood (log expected count per bin for Poisson).
+        features: one (B, T', d_model) tensor per layer, for feature distillation.
         latents: (B, T', H), the last representation before the read-out.
-        penalty: (B,), what the backbone asks to be minimised beside the reconstruction, in its unit, nats per predicted
-            entry: LFADS's divergence from its priors, STNDT's contrastive term. In training mode only, None otherwise.
-        log_variance: (B, T', N), where the backbone predicts how certain it is.
-        latents_valid: (B, T') bool, bins that have latents; None where all have. A bin has none if all its tokens were
-            dropped.
+        penalty: (B,), regularization term that is added to the reconstruction loss, in the same unit, nats per
+            predicted entry: the divergence of LFADS from its priors, the contrastive term of STNDT. None in evaluation
+            mode.
+        log_variance: (B, T', N), predicted log-variance; None if the backbone predicts no variance.
+        latents_valid: (B, T') bool, bins that have latents; None if all bins have latents. A bin has none if all its
+            tokens were dropped.
     """
 
     prediction: Tensor
@@ -49,7 +50,7 @@ class Encoding:
 
 
 class Backbone(Protocol):
-    """Any `torch.nn.Module` that is built from `Dims` and keeps this call."""
+    """Call signature of a backbone, a `torch.nn.Module` that is built from `Dims`."""
 
     def __call__(self, observed: Tensor, context: Tensor | None = None) -> Encoding:
-        """Encodes observed activity (B, T, C), with privileged context (B, T', D) if built for it."""
+        """Encodes observed activity (B, T, C), with privileged context (B, T', D) if `dims.context` > 0."""

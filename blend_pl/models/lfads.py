@@ -1,4 +1,4 @@
-"""LFADS: latent factor analysis via dynamical systems (Pandarinath et al., 2018), with room for privileged context."""
+"""Latent factor analysis via dynamical systems (LFADS, Pandarinath et al., 2018) with optional privileged context."""
 
 from collections.abc import Callable
 
@@ -14,11 +14,11 @@ from blend_pl.models.layers.priors import AutoregressivePrior, gaussian_kl_diver
 
 
 class Encoder(nn.Module):
-    """A GRU in both directions, with learned initial states.
+    """Bidirectional GRU with learned initial states.
 
     Args:
-        input_size: width of an input.
-        hidden_size: units a direction.
+        input_size: width of the input.
+        hidden_size: number of units per direction.
     """
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -27,52 +27,62 @@ class Encoder(nn.Module):
         self.initial = nn.Parameter(torch.zeros(2, 1, hidden_size))
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, width) -> outputs (B, T, 2 units), forward ones first, and last states (B, 2 units)."""
+        """Maps (B, T, input_size) to outputs (B, T, 2 hidden_size), forward first, and states (B, 2 hidden_size)."""
         outputs, last = self.gru(inputs, self.initial.expand(-1, inputs.shape[0], -1).contiguous())
         return outputs, last.transpose(0, 1).flatten(1)
 
 
 class LFADS(nn.Module):
-    """A variational auto-encoder whose decoder is a dynamical system, driven by inputs that are inferred.
+    """Variational autoencoder with a dynamical system as decoder (Pandarinath et al., 2018, Methods).
 
-    An encoder gives the posterior of the initial condition, N(m, v) against the prior N(learned mean, 0.1). Another
-    gives the controller's input: what it read before bin t and what it reads after it. The controller also hears the
-    factors of bin t - 1 and gives the posterior of bin t's inferred input, against an autoregressive prior
-    (`AutoregressivePrior`). The generator, a GRU, makes its next state of these; factors are a normalised linear map
-    of states, log-rates a linear map of factors, held-out neurons included.
+    The first encoder infers the posterior of the initial condition, with the prior N(learned mean, 0.1). The second
+    encoder computes the input of the controller for bin t from the bins before t and the bins after t. The controller
+    also receives the factors of bin t - 1 and infers the posterior of the input of the generator in bin t, with an
+    autoregressive prior (`AutoregressivePrior`). The generator is a GRU; factors are a normalized linear map of its
+    states, and log-rates, including those of held-out neurons, are a linear map of the factors.
 
-    In training, posteriors are sampled; in evaluation, their means are used. The penalty is the divergence of both
-    from their priors, over the T' N predicted entries, so that weights of 1 make the loss the negative evidence lower
-    bound per entry. The weights rise in a straight line over the first `kl_increase_steps` steps of training, which are counted in a
-    buffer and survive a resume.
+    Posteriors are sampled in training mode; their means are used in evaluation mode. The penalty is the divergence of
+    both posteriors from their priors, divided by the T' N predicted entries; with weights of 1, the loss is the
+    negative evidence lower bound per entry. The weights increase linearly over the first `kl_increase_steps` training
+    steps. A buffer counts the steps, so that the count is restored from a checkpoint.
 
-    Forward bins of a student run the generator on with inferred inputs at their prior's mean. A teacher's encoders
-    and controller read all T' bins, the forward ones with behaviour alone, so its inputs are inferred there too.
+    In forward bins of a student, the inferred inputs are the mean of their prior. The encoders and the controller of a
+    teacher read all T' bins, with behavior but no counts in the forward bins, so that inputs are inferred there too.
 
-    Coordinated dropout is a masking of single entries, `masking: {mode: full}`: what is hidden is scored. The entries
-    that are kept are not scaled up, as the network does not know the mask; evaluation sees every entry, as it is.
+    Coordinated dropout is the masking of single entries, `masking: {mode: full}`: masked entries are scored. Unmasked
+    entries are not scaled up, because the network does not receive the mask; in evaluation, no entry is masked.
 
-    GRUs are torch's, with the reset gate behind the recurrent product. A state of theirs is a mean of its predecessor
-    and a number between -1 and 1, so clipping the initial state clips all of them.
+    The GRUs are those of torch, which apply the reset gate after the recurrent product. Their new state is a weighted
+    mean of the previous state and a value between -1 and 1, so that clipping the initial state bounds all states.
+
+    Names of the sizes follow lfads-torch.
 
     Args:
         dims: sizes.
-        ic_enc_dim: units a direction of the initial condition's encoder.
-        ci_enc_dim: units a direction of the controller's encoder.
+        ic_enc_dim: units per direction of the encoder of the initial condition.
+        ci_enc_dim: units per direction of the encoder of the controller input.
         con_dim: units of the controller.
-        co_dim: U, inferred inputs.
+        co_dim: U, number of inferred inputs.
         ic_dim: dimensions of the initial condition.
         gen_dim: units of the generator.
         fac_dim: number of factors.
-        dropout: dropout of what the encoders give, and of generator states on their way to factors.
-        cell_clip: largest entry of a generator state, at least 1.
-        kl_initial: weight of the initial condition's divergence, 1 for the evidence lower bound.
-        kl_inputs: weight of the inferred inputs' divergence.
-        kl_increase_steps: training steps in which both weights rise from 0.
-        fusion: how context joins the counts of each bin, built from (C, D); used only where `dims.context` > 0.
+        dropout: dropout of the outputs of the encoders, and of generator states as input of the factors.
+        cell_clip: largest absolute value of a generator state, at least 1.
+        kl_initial: weight of the divergence of the initial condition; 1 for the evidence lower bound.
+        kl_inputs: weight of the divergence of the inferred inputs; 1 for the evidence lower bound.
+        kl_increase_steps: number of training steps in which both weights increase from 0.
+        fusion: builds the fusion of counts with context from (C, D); used only if `dims.context` > 0.
 
     Raises:
-        ConfigError: the clip is below 1.
+        ConfigError: `cell_clip` is below 1.
+
+    Example:
+        >>> import torch
+        >>> from blend_pl.models import LFADS, Dims
+        >>> model = LFADS(Dims(channels=6, neurons=8, observed_bins=10, bins=12), fac_dim=5)
+        >>> encoding = model(torch.poisson(torch.ones(4, 10, 6)))
+        >>> encoding.prediction.shape, encoding.latents.shape, encoding.penalty.shape
+        (torch.Size([4, 12, 8]), torch.Size([4, 12, 5]), torch.Size([4]))
     """
 
     steps: Tensor
@@ -96,7 +106,7 @@ class LFADS(nn.Module):
     ) -> None:
         super().__init__()
         if cell_clip < 1:
-            raise ConfigError(f"LFADS's states lie between -1 and 1 by themselves; clip is at least 1, not {cell_clip}")
+            raise ConfigError(f"cell_clip must be at least 1, not {cell_clip}; GRU states are between -1 and 1")
         self.n_encoded_bins, self.bins = (dims.bins if dims.context else dims.observed_bins), dims.bins
         self.pad = (0, 0, 0, self.n_encoded_bins - dims.observed_bins)
         self.fusion = fusion(dims.channels, dims.context) if dims.context else None
@@ -118,9 +128,10 @@ class LFADS(nn.Module):
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     def forward(self, observed: Tensor, context: Tensor | None = None) -> Encoding:
-        """Counts (B, T, C), and context (B, T', D) if built for it -> encoding of (B, T', N) log expected counts.
+        """Maps counts (B, T, C) and context (B, T', D), if `dims.context` > 0, to log expected counts (B, T', N).
 
-        Features are the generator's states (B, T', G) and the factors; the factors are the latents too.
+        Features are the states of the generator (B, T', gen_dim) and the factors (B, T', fac_dim); latents are the
+        factors.
         """
         encoder_inputs = F.pad(observed, self.pad)
         if self.fusion is not None:
@@ -128,7 +139,7 @@ class LFADS(nn.Module):
         mean, log_variance = self.initial_posterior(self.dropout(self.initial_encoder(encoder_inputs)[1])).chunk(2, -1)
         initial_condition = mean + (0.5 * log_variance).exp() * self._noise(mean)
         generator_state = self.initial_state(initial_condition).clamp(-self.cell_clip, self.cell_clip)
-        # One mask of each state for all its ways to factors, to the controller's and to the read-out's.
+        # The same mask applies to a state as input of the controller and of the read-out.
         keep_mask = self.dropout(generator_state.new_ones(self.bins + 1, *generator_state.shape))
         states, means, log_variances, samples = self._generate(
             self._controller_inputs(encoder_inputs), generator_state, keep_mask
@@ -144,7 +155,7 @@ class LFADS(nn.Module):
         return Encoding(self.readout(factors), [states, factors], factors, penalty)
 
     def _controller_inputs(self, encoder_inputs: Tensor) -> Tensor:
-        """What is read before and after each bin, not in it: (B, bins read, 2 units)."""
+        """Encodes the bins before and after each bin, excluding the bin: (B, n_encoded_bins, 2 ci_enc_dim)."""
         forward_outputs, backward_outputs = self.input_encoder(encoder_inputs)[0].chunk(2, -1)
         forward_outputs, backward_outputs = (
             F.pad(forward_outputs[:, :-1], (0, 0, 1, 0)),
@@ -156,8 +167,8 @@ class LFADS(nn.Module):
     def _generate(
         self, controller_inputs: Tensor, generator_state: Tensor, keep_mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """States of all T' bins; means, log-variances and samples of the inputs of those read; (B, bins, ...) each."""
-        # The controller hears factors, a linear map of states: both maps are one product.
+        """Returns states (B, T', gen_dim); means, log-variances, samples of inputs (B, n_encoded_bins, co_dim)."""
+        # The maps from states to factors and from factors to the controller are merged into one matrix.
         encoder_weight, factor_weight = self.controller.weight_ih.split(
             [controller_inputs.shape[-1], self.factors.out_features], 1
         )
@@ -199,6 +210,6 @@ class LFADS(nn.Module):
         return torch.randn_like(like) if self.training else torch.zeros_like(like)
 
     def _kl_ramp(self) -> Tensor:
-        """The share of the weights that counts in this step, which is counted."""
+        """Counts a training step and returns the factor of the KL weights in it."""
         self.steps += 1
         return (self.steps / (self.kl_increase_steps + 1)).clamp(max=1.0)

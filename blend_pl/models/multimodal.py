@@ -1,4 +1,4 @@
-"""Spikes and field potentials in one masked auto-encoder (the multimodal comparison of Erturk et al., NeurIPS 2025)."""
+"""Masked autoencoder of spikes and field potentials (the multimodal comparison of Erturk et al., NeurIPS 2025)."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -16,14 +16,14 @@ from blend_pl.models.session_network import SessionNetwork
 
 
 class MultimodalAutoencoder(SessionNetwork):
-    """Patches of units beside the patches of channels, in one encoder and one predictor.
+    """Encodes patches of units and patches of LFP channels with a shared encoder and predictor (Erturk et al., 2025).
 
-    Latents are the plain mean over all visible patches of a bin, of whichever kind.
+    Latents are the mean over all visible patches of a bin, of units and channels.
 
     Args:
-        lfp: the network of the LFP, whose encoder and predictor spikes go through as well.
-        units_per_session: units of each session by its name, the same sessions.
-        unit_patch: neurons of a patch.
+        lfp: network of the LFP, whose encoder and predictor also process the patches of units.
+        units_per_session: session name -> number of units, for the sessions of `lfp`.
+        unit_patch: number of units of a patch.
     """
 
     def __init__(self, lfp: PatchAutoencoder, units_per_session: Mapping[str, int], unit_patch: int) -> None:
@@ -35,18 +35,20 @@ class MultimodalAutoencoder(SessionNetwork):
         self.readout = nn.Linear(lfp.readout.in_features, unit_patch)
 
     def n_patches(self, session: str) -> int:
-        """Patches of channels; those of units are `units.patches(session)`."""
+        """Returns the number of patches of channels; `unit_table.n_patches` returns the number of patches of units."""
         return self.lfp.n_patches(session)
 
     def register_session(
         self, name: str, channels: int, related_sessions: Sequence[str] = (), n_units: int = 0
     ) -> None:
-        """Makes room for a session with units too; see `PatchTable.register`."""
+        """Adds a session with its units; see `PatchTable.register`."""
         self.unit_table.register(name, n_units, related_sessions)
         self.lfp.register_session(name, channels, related_sessions)
 
     def init_from(self, other: SessionNetwork) -> None:
-        raise ConfigError("a multimodal network is trained from the start; take `pretrained` out of its experiment")
+        raise ConfigError(
+            "a multimodal network cannot be initialized from another network; remove `pretrained` from its experiment"
+        )
 
     def forward(
         self,
@@ -59,14 +61,14 @@ class MultimodalAutoencoder(SessionNetwork):
         """Encodes segments; see `PatchAutoencoder.forward`.
 
         Args:
-            observed: (B, T, N + C) counts, then field potentials.
-            sessions: name of each segment's session.
-            patch_mask: (B, T, Q + P) bool, dropped patches of units, then of channels; N units fill Q patches.
-            n_units: N.
-            n_masked: how many patches of each segment are, of both kinds together; None to count them.
+            observed: (B, T, N + C) counts, followed by field potentials.
+            sessions: session name of each segment.
+            patch_mask: (B, T, Q + P) bool, True for masked patches; Q patches of units, then P patches of channels.
+            n_units: N, number of columns of counts.
+            n_masked: number of masked patches of each segment, of units and channels; None to count them.
 
         Returns:
-            Prediction (B, T, N + C), latents (B, T, width) and `latents_valid`.
+            Prediction (B, T, N + C), latents (B, T, d_model) and `latents_valid`.
         """
         batch, bins, columns = observed.shape
         if not batch:
@@ -83,7 +85,7 @@ class MultimodalAutoencoder(SessionNetwork):
         patch_mask: Tensor | None,
         n_masked: Sequence[int] | None,
     ) -> Encoding:
-        """Encodes rows that all have as many patches of either kind."""
+        """Encodes rows with the same numbers of patches of units and of channels."""
         modalities = (
             (self.unit_table, self.embedding, self.readout, n_units),
             (self.lfp.table, self.lfp.embedding, self.lfp.readout, observed.shape[-1] - n_units),

@@ -1,4 +1,4 @@
-"""The Neural Data Transformer (Ye & Pandarinath, 2021), with room for privileged context."""
+"""The Neural Data Transformer (Ye & Pandarinath, 2021) with optional privileged context."""
 
 from collections.abc import Callable
 
@@ -15,25 +15,33 @@ from blend_pl.models.layers.transformer import TransformerLayer
 
 
 class NDT(nn.Module):
-    """A transformer encoder over time bins, from counts to log-rates.
+    """Transformer encoder over time bins, from spike counts to log-rates (Ye & Pandarinath, 2021).
 
-    Held-out neurons and forward bins enter as zeros (`InputEmbedding`).
-    h0 = dropout(E(x) sqrt(d) + P), pre-norm layers, a final norm, and a linear read-out after its own dropout.
+    Counts of held-out neurons and forward bins are zero in the input (`InputEmbedding`). The input of the first layer
+    is h0 = dropout(E(x) sqrt(d) + P); pre-norm layers, a final norm, dropout and a linear read-out follow.
 
     Args:
         dims: sizes.
         num_layers: number of layers.
-        num_heads: attention heads; need not divide the width.
-        dim_feedforward: hidden units of the feed-forward parts.
+        num_heads: number of attention heads; need not divide the width of a token.
+        dim_feedforward: hidden units of the feed-forward blocks.
         dropout: dropout in the layers.
         dropout_embedding: dropout of h0.
         dropout_rates: dropout before the read-out.
-        context_forward: bins that attention may look ahead; negative for no limit.
-        context_backward: bins that attention may look back; negative for no limit.
-        fixup: T-Fixup scaling of the initial weights.
-        embedding: from counts to tokens, built from N.
-        positions: position vectors, built from (T', width).
-        fusion: how context joins the tokens, built from (token width, D); used only where `dims.context` > 0.
+        context_forward: number of later bins that a bin attends to; negative for no limit.
+        context_backward: number of earlier bins that a bin attends to; negative for no limit.
+        fixup: scale the initial weights as in T-Fixup.
+        embedding: builds the embedding of counts from N.
+        positions: builds the position vectors from (T', d_model).
+        fusion: builds the fusion with context from (token width, D); used only if `dims.context` > 0.
+
+    Example:
+        >>> import torch
+        >>> from blend_pl.models import NDT, Dims
+        >>> model = NDT(Dims(channels=6, neurons=8, observed_bins=10, bins=12), num_layers=2)
+        >>> encoding = model(torch.poisson(torch.ones(4, 10, 6)))
+        >>> encoding.prediction.shape, len(encoding.features)
+        (torch.Size([4, 12, 8]), 2)
     """
 
     def __init__(
@@ -67,7 +75,7 @@ class NDT(nn.Module):
         self.layers = nn.ModuleList(stack)
 
     def forward(self, observed: Tensor, context: Tensor | None = None) -> Encoding:
-        """Counts (B, T, C), and context (B, T', D) if built for it -> encoding of (B, T', N) log expected counts."""
+        """Maps counts (B, T, C) and context (B, T', D), if `dims.context` > 0, to log expected counts (B, T', N)."""
         tokens = self.dropout_embedding(self.input_embedding(observed, context) + self.positions())
         features = []
         for layer in self.layers:

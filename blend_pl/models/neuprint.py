@@ -1,4 +1,4 @@
-"""NeuPRINT (Mi et al., NeurIPS 2023): one shared network for all cells, and a time-invariant embedding for each."""
+"""NeuPRINT (Mi et al., NeurIPS 2023): a network shared by all cells, with a time-invariant embedding per cell."""
 
 from collections.abc import Callable
 
@@ -16,27 +16,35 @@ LOG_VARIANCE_RANGE = (-7.0, 7.0)
 
 
 class NeuPRINT(nn.Module):
-    """Predicts a cell's activity from its own, what surrounds it, and a vector that says which cell it is.
+    """Predicts cells from their activity, population statistics, behavior and embedding (Mi et al., 2023).
 
-    A token is one cell in one frame: [w x, embedding, behaviour, surroundings] + position, of width 5 + 64 + 3 + 4 = 76
-    by default. Cells share all weights but the embedding and never attend to one another; a frame attends to itself
-    and the frame before. Where the network is built without behaviour, a learned null token takes its place.
+    A token is one cell in one frame: [w x, embedding, behavior, population context] + position, of width
+    5 + 64 + 3 + 4 = 76 by default. Cells share all weights except the embedding and do not attend to each other; a
+    frame attends to itself and the `frames_back` previous frames. Without behavior, a learned null token replaces it.
 
     Args:
-        dims: sizes; `neurons` rows of the table of embeddings, `bins` frames of a window.
+        dims: sizes; `neurons` is the number of embeddings, `bins` the number of frames of a window.
         size: length of an embedding.
         std: standard deviation of the initial embeddings.
-        activity: channels that a cell's activity is spread over.
-        behavior_width: channels that behaviour takes in a token; 0 leaves no room for it (and needs a student).
-        behavior: from behaviour (D) to these channels, built from (D, behavior_width); None for `BehaviorProjection`. Used only
-            where `dims.context` > 0.
+        activity: width of the projected activity in a token.
+        behavior_width: width of behavior in a token; 0 omits it, which only a student supports.
+        behavior: builds the map of behavior (D) to these channels from (D, behavior_width); None for
+            `BehaviorProjection`. Used only if `dims.context` > 0.
         num_layers: number of layers.
-        num_heads: attention heads; need not divide the width.
-        dim_feedforward: hidden units of the feed-forward parts.
+        num_heads: number of attention heads; need not divide the width of a token.
+        dim_feedforward: hidden units of the feed-forward blocks.
         dropout: dropout in the layers.
-        frames_back: how many frames back attention looks.
-        variance: predict a log-variance too, as `likelihoods.Gaussian` needs.
-        positions: position vectors, built from (T, width).
+        frames_back: number of previous frames that a frame attends to.
+        variance: also predict a log-variance, which `likelihoods.Gaussian` requires.
+        positions: builds the position vectors from (T, d_model).
+
+    Example:
+        >>> import torch
+        >>> from blend_pl.models import Dims, NeuPRINT
+        >>> model = NeuPRINT(Dims(channels=9, neurons=9, observed_bins=20, bins=20), dim_feedforward=32)
+        >>> encoding = model(torch.randn(2, 20, 3), torch.tensor([0, 4, 8]), torch.zeros(2, 20, 3, 4))
+        >>> encoding.prediction.shape, encoding.latents.shape
+        (torch.Size([2, 20, 3]), torch.Size([2, 20, 76]))
     """
 
     def __init__(
@@ -75,17 +83,17 @@ class NeuPRINT(nn.Module):
     def forward(
         self, observed: Tensor, neurons: Tensor, population_context: Tensor, context: Tensor | None = None
     ) -> Encoding:
-        """Encodes windows of some cells.
+        """Encodes windows of a subset of the cells.
 
         Args:
             observed: (B, T, N) activity.
-            neurons: (N,) rows of the cells in the table of embeddings.
-            population_context: (B, T, N, 4).
-            context: (B, T, D) behaviour, if built for it.
+            neurons: (N,) indices of the embeddings of the cells.
+            population_context: (B, T, N, 4) statistics of the population.
+            context: (B, T, D) behavior, if `dims.context` > 0.
 
         Returns:
-            Prediction (B, T, N), the expected activity; features (B, N * T, width), a token a cell and frame; latents
-            (B, T, width), their mean over cells.
+            Prediction (B, T, N), the expected activity; features (B, N * T, d_model), one token per cell and frame;
+            latents (B, T, d_model), the mean over cells.
         """
         batch, frames, n_neurons = observed.shape
         behavior = self.null if self.behavior is None else self.behavior(context)[:, None]
@@ -108,13 +116,13 @@ class NeuPRINT(nn.Module):
 
 
 class LocalAttention(SelfAttention):
-    """Self-attention to this frame and the few before, computed for these alone.
+    """Self-attention to the current frame and a few previous frames, without computing other scores.
 
     Args:
         d_model: width of a token.
         num_heads: number of heads.
         dropout: dropout of the attention weights.
-        frames_back: how many frames before.
+        frames_back: number of previous frames.
     """
 
     def __init__(self, d_model: int, num_heads: int, dropout: float, frames_back: int) -> None:
@@ -122,7 +130,7 @@ class LocalAttention(SelfAttention):
         self.frames_back = frames_back
 
     def forward(self, tokens: Tensor, window: AttentionWindow | None = None) -> Tensor:
-        """Tokens (B, T, width) -> (B, T, width); there is no other window than its own."""
+        """Maps tokens (B, T, d_model) to (B, T, d_model); `window` is ignored."""
         q, k, v = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
         lags = range(min(self.frames_back + 1, tokens.shape[1]))
         scores = torch.stack([_lag_scores(q, k, lag) for lag in lags], dim=-1)
@@ -136,17 +144,17 @@ class LocalAttention(SelfAttention):
 
 
 def _lag_scores(q: Tensor, k: Tensor, lag: int) -> Tensor:
-    """(B, T, heads) scaled products of a frame's query with the key `lag` frames before; -inf where there is none."""
+    """Returns scaled products (B, T, heads) of queries with keys `lag` frames earlier; -inf before the first frame."""
     products = (q[:, lag:] * k[:, : k.shape[1] - lag]).sum(-1) * q.shape[-1] ** -0.5
     return nn.functional.pad(products, (0, 0, lag, 0), value=-torch.inf)
 
 
 class BehaviorProjection(nn.Linear):
-    """A learned mixture of behavioural channels, which at first keeps apart as many of them as it can.
+    """Linear map of behavioral channels with orthogonal initial weights.
 
     Args:
-        context_dim: D.
-        behavior_width: channels that the mixture has.
+        context_dim: D, number of behavioral channels.
+        behavior_width: number of output channels.
     """
 
     def __init__(self, context_dim: int, behavior_width: int) -> None:
@@ -155,10 +163,10 @@ class BehaviorProjection(nn.Linear):
 
 
 class StateAsNumber(nn.Module):
-    """Behaviour as stock NeuPRINT reads it: channels as they are, and the state, which is a category, as a number.
+    """Encodes behavior as the code of Mi et al. (2023): continuous channels, and the category of the state as a number.
 
     Args:
-        context_dim: D, continuous channels before three states.
+        context_dim: D, number of continuous channels plus three one-hot channels of the state.
         behavior_width: D - 2.
     """
 
@@ -166,10 +174,11 @@ class StateAsNumber(nn.Module):
         super().__init__()
         if behavior_width != context_dim - 2:
             raise ValueError(
-                f"StateAsNumber makes {context_dim - 2} channels of {context_dim}; set model.backbone.behavior_width to that"
+                f"StateAsNumber maps {context_dim} channels to {context_dim - 2}, not {behavior_width}; "
+                f"set model.backbone.behavior_width to {context_dim - 2}"
             )
 
     def forward(self, behavior: Tensor) -> Tensor:
-        """(B, T, D) -> (B, T, D - 2)."""
+        """Maps (B, T, D) to (B, T, D - 2)."""
         state = behavior[..., -2:-1] + 2 * behavior[..., -1:]
         return torch.cat([behavior[..., :-3], state], dim=-1)

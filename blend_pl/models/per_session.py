@@ -1,4 +1,4 @@
-"""A network for each session, with nothing in common: what single-session training is."""
+"""Independent per-session networks: the single-session baseline."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,10 +13,10 @@ from blend_pl.models.session_network import SessionDims, SessionNetwork
 
 
 class PerSessionNetworks(SessionNetwork):
-    """Trains single-session networks side by side: rows of a session go through its own network alone.
+    """Single-session networks that are trained together; each row of a batch is encoded by the network of its session.
 
     Args:
-        dims: sizes, with the sessions.
+        dims: sizes, including the sessions.
         build_network: builds the network of one session from its sizes.
     """
 
@@ -28,10 +28,10 @@ class PerSessionNetworks(SessionNetwork):
         self.network_indices = {name: index for index, name in enumerate(dims.channels_per_session)}
 
     def network(self, session: str) -> PatchAutoencoder:
-        """The network that a session goes through.
+        """Returns the network of a session.
 
         Raises:
-            DataError: the session was never registered.
+            DataError: the session is not registered.
         """
         return self._network_at(self._network_index(session))
 
@@ -42,28 +42,28 @@ class PerSessionNetworks(SessionNetwork):
 
     def _network_index(self, session: str) -> int:
         if session not in self.network_indices:
-            raise DataError(f"no network knows the session {session}; register_session it first")
+            raise DataError(f"the session {session} is not registered in any network; call register_session first")
         return self.network_indices[session]
 
     def n_patches(self, session: str) -> int:
         return self.network(session).n_patches(session)
 
     def register_session(self, name: str, channels: int, related_sessions: Sequence[str] = ()) -> None:
-        """Lets a session go through the network of the first session that it is like.
+        """Adds a session to the network of the first related session.
 
         Raises:
-            DataError: it is registered already, or like no session.
+            DataError: the session is registered already, or no related session is given.
         """
         if not related_sessions:
-            raise DataError(f"the session {name} has no network of its own; say which session it is like")
+            raise DataError(f"the session {name} has no network; name a related session")
         self.network(related_sessions[0]).register_session(name, channels, related_sessions[:1])
         self.network_indices[name] = self.network_indices[related_sessions[0]]
 
     def init_from(self, other: SessionNetwork) -> None:
-        """Begins each network where one network of all sessions, or the same session's of several, has ended.
+        """Initializes each network from a network of all sessions, or from the per-session network of its session.
 
         Raises:
-            ConfigError: sizes differ.
+            ConfigError: the sizes differ.
         """
         for name in self.network_indices:
             self.network(name).init_from(other.network(name) if isinstance(other, PerSessionNetworks) else other)

@@ -19,13 +19,14 @@ from blend_pl.models.layers.transformer import FeedForward, TransformerLayer
 
 
 class SpatialAttention(nn.Module):
-    """Which neurons look at which.
+    """Attention weights between the columns of the spatial stream, for example neurons.
 
-    Values are never formed: the weights re-mix the other stream. They take B x heads x width x width numbers a layer,
-    whatever the number of bins: 17 MB for 64 trials, 2 heads and 182 neurons.
+    The layer has no values: the weights mix the columns of the temporal stream. They take
+    B x num_heads x d_model x d_model numbers per layer, independent of the number of bins: 17 MB for 64 trials, 2 heads
+    and 182 neurons.
 
     Args:
-        bins: T', length of a column. Where the heads do not divide it, it is projected to the next length they do.
+        bins: T', length of a column; projected to the next multiple of `num_heads`.
         num_heads: number of heads.
     """
 
@@ -37,23 +38,23 @@ class SpatialAttention(nn.Module):
         nn.init.zeros_(self.qk.bias)
 
     def forward(self, spatial_tokens: Tensor) -> Tensor:
-        """Columns (B, width, T') -> weights (B, width, width), rows adding to 1, averaged over heads."""
+        """Maps columns (B, d_model, T') to weights (B, d_model, d_model), averaged over heads; rows sum to 1."""
         q, k = self.qk(spatial_tokens).unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         weights: Tensor = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(-1).mean(1)
         return weights
 
 
 class SpatiotemporalLayer(nn.Module):
-    """NDT's layer over bins, then its result re-mixed by attention between columns (section 3.2).
+    """Layer of NDT over bins, whose output is mixed by attention between columns (Le & Shlizerman, 2022, section 3.2).
 
     Z = temporal(X); Z = Z + drop((A norm(Z)^T)^T) with A = spatial(norm(columns)); Z = feed-forward(Z).
 
     Args:
         d_model: width of a token.
         bins: T'.
-        num_heads: attention heads of each stream.
-        dim_feedforward: hidden units of each feed-forward part.
-        dropout: dropout everywhere in the layer, but of the spatial weights.
+        num_heads: number of attention heads of each stream.
+        dim_feedforward: hidden units of each feed-forward block.
+        dropout: dropout in the layer, except of the spatial weights.
     """
 
     def __init__(self, d_model: int, bins: int, num_heads: int, dim_feedforward: int, dropout: float) -> None:
@@ -65,7 +66,7 @@ class SpatiotemporalLayer(nn.Module):
         self.feedforward = FeedForward(d_model, dim_feedforward, dropout)
 
     def forward(self, tokens: Tensor, spatial_tokens: Tensor, window: AttentionWindow) -> Tensor:
-        """Tokens (B, T', width), columns (B, width, T') and where bins may look -> (B, T', width)."""
+        """Maps tokens (B, T', d_model) and columns (B, d_model, T') to tokens (B, T', d_model)."""
         tokens = self.temporal(tokens, window)
         weights = self.spatial(self.norm_spatial(spatial_tokens))
         tokens = tokens + self.dropout(self.norm(tokens) @ weights.transpose(1, 2))
@@ -74,33 +75,42 @@ class SpatiotemporalLayer(nn.Module):
 
 
 class STNDT(nn.Module):
-    """NDT with a second stream whose tokens are neurons and whose attention re-mixes the first.
+    """NDT with a second, spatial stream of one token per neuron (Le & Shlizerman, 2022, section 3).
 
-    The streams enter as E(x) sqrt(N) + P over bins and E'(x^T) sqrt(T') + P' over neurons; after the first layer, the
-    second is the layer before transposed. Behaviour is fused into both by the same weights; a fusion that lays it
-    beside the neurons adds tokens to the second. The window limits the attention over bins alone: the weights between
-    neurons come from whole trials, so through them every bin hears of every other.
+    The input of the temporal stream is E(x) sqrt(N) + P, of the spatial stream E'(x^T) sqrt(T') + P'; after the first
+    layer, the spatial tokens are the transposed output of the previous layer. Attention between spatial tokens mixes
+    the columns of the temporal tokens. Behavior is fused into both streams with the same weights; `Concatenation` adds
+    tokens to the spatial stream. The attention window limits the temporal attention only: the spatial weights depend on
+    the whole trial, so that each bin depends on all others.
 
-    The spatial weights take B x heads x width^2 numbers a layer.
+    The spatial weights take B x num_heads x d_model^2 numbers per layer.
 
     Args:
         dims: sizes.
         num_layers: number of layers.
-        num_heads: attention heads; need not divide the width or T'.
-        dim_feedforward: hidden units of the feed-forward parts.
+        num_heads: number of attention heads; need not divide the width of a token or T'.
+        dim_feedforward: hidden units of the feed-forward blocks.
         dropout: dropout in the layers.
-        dropout_embedding: dropout of what enters the first layer.
+        dropout_embedding: dropout of the input of the first layer.
         dropout_rates: dropout before the read-out.
-        context_forward: bins that temporal attention may look ahead; negative for no limit.
-        context_backward: bins that temporal attention may look back; negative for no limit.
-        fixup: T-Fixup scaling of the temporal parts' initial weights.
-        contrast: the contrastive term on the embedded trials, before positions and behaviour; the penalty in training.
-        embedding: from counts to tokens as wide as what it is built from, N for bins and T' for neurons.
-        positions: position vectors, built from (T', width) for bins and (width, T') for neurons.
-        fusion: how context joins the tokens, built from (N, D); used only where `dims.context` > 0.
+        context_forward: number of later bins that a bin attends to; negative for no limit.
+        context_backward: number of earlier bins that a bin attends to; negative for no limit.
+        fixup: scale the initial weights of the temporal layers as in T-Fixup.
+        contrast: contrastive loss of the embedded trials, before positions and behavior; returned as the penalty.
+        embedding: builds an embedding of counts that keeps the width, from N for bins and from T' for neurons.
+        positions: builds position vectors, from (T', d_model) for bins and from (d_model, T') for neurons.
+        fusion: builds the fusion with context from (N, D); used only if `dims.context` > 0.
 
     Raises:
-        ConfigError: the embedding changes the width, or learns nothing that the contrastive term could train.
+        ConfigError: the embedding changes the width, or has no parameters while the contrastive loss is enabled.
+
+    Example:
+        >>> import torch
+        >>> from blend_pl.models import STNDT, Dims
+        >>> model = STNDT(Dims(channels=6, neurons=8, observed_bins=10, bins=12), num_layers=2)
+        >>> encoding = model(torch.poisson(torch.ones(4, 10, 6)))
+        >>> encoding.prediction.shape, encoding.penalty.shape
+        (torch.Size([4, 12, 8]), torch.Size([4]))
     """
 
     def __init__(
@@ -123,9 +133,11 @@ class STNDT(nn.Module):
         super().__init__()
         self.input_embedding, self.embedding_spatial = InputEmbedding(dims, embedding, fusion), embedding(dims.bins)
         if (self.input_embedding.embedding.d_model, self.embedding_spatial.d_model) != (dims.neurons, dims.bins):
-            raise ConfigError("STNDT needs tokens with one entry a neuron; take an embedding without a width or size")
+            raise ConfigError("STNDT needs tokens of width N; choose an embedding without d_model or size")
         if contrast.weight and not [*self.embedding_spatial.parameters()]:
-            raise ConfigError("STNDT's contrastive term trains the embedding; take Linear, or set contrast.weight to 0")
+            raise ConfigError(
+                "the contrastive loss of STNDT trains the embedding; use LinearEmbedding or set contrast.weight to 0"
+            )
         self.contrast, self.scale_spatial = contrast, math.sqrt(dims.bins)
         d_model = self.input_embedding.d_model
         self.positions, self.positions_spatial = positions(dims.bins, d_model), positions(d_model, dims.bins)
@@ -142,7 +154,7 @@ class STNDT(nn.Module):
         self.layers = nn.ModuleList(stack)
 
     def forward(self, observed: Tensor, context: Tensor | None = None) -> Encoding:
-        """Counts (B, T, C), and context (B, T', D) if built for it -> encoding of (B, T', N) log expected counts."""
+        """Maps counts (B, T, C) and context (B, T', D), if `dims.context` > 0, to log expected counts (B, T', N)."""
         counts = self.input_embedding.pad_counts(observed)
         tokens = self.input_embedding.fuse(self.input_embedding.embed(counts), context)
         spatial_tokens = self._embed_spatial(self.input_embedding.fuse(counts, context))

@@ -128,7 +128,7 @@ def test_the_encoder_sees_visible_tokens_alone(shared: PatchAutoencoder) -> None
 
 def test_rows_that_show_unequally_many_tokens_are_refused() -> None:
     assert visible_indices(torch.tensor([[True, False, True, False]])).tolist() == [[1, 3]]
-    with pytest.raises(ValueError, match="hide equally many in each"):
+    with pytest.raises(ValueError, match="mask the same number in each row"):
         visible_indices(torch.tensor([[True, False], [False, False]]))
 
 
@@ -218,9 +218,9 @@ def test_separate_networks_have_nothing_in_common() -> None:
     network(values()[:2], ROWS[:2]).latents.sum().backward()
     moved = [any(w.grad is not None and w.grad.any() for w in each.parameters()) for each in network.networks]
     assert moved == [True, True, False, False]
-    with pytest.raises(DataError, match="say which session it is like"):
+    with pytest.raises(DataError, match="name a related session"):
         network.register_session("new", 3)
-    with pytest.raises(DataError, match="no network knows the session new"):
+    with pytest.raises(DataError, match="the session new is not registered in any network"):
         network(values()[:1], ["new"])
 
 
@@ -238,7 +238,7 @@ def test_networks_that_do_not_fit_are_refused(shared: PatchAutoencoder) -> None:
     wider = PatchAutoencoder(SessionDims.from_sessions(SESSIONS, BINS), **{**NETWORK, "d_model": 64})
     with pytest.raises(ConfigError, match="has other sizes"):
         wider.init_from(shared)
-    with pytest.raises(ConfigError, match="cannot begin as several"):
+    with pytest.raises(ConfigError, match="cannot be initialized from per-session networks"):
         shared.init_from(KINDS["separate"](SessionDims.from_sessions(SESSIONS, BINS)))
     with pytest.raises(ConfigError, match="3 heads do not divide a width of 32"):
         PatchAutoencoder(SessionDims.from_sessions(SESSIONS, BINS), **{**NETWORK, "num_heads": 3})

@@ -108,7 +108,7 @@ def test_sessions_come_later_and_weights_do_not(network: MultimodalAutoencoder) 
     assert torch.equal(network(batch, ["twin"], None, N).latents, network(batch, ["b"], None, N).latents)
     with pytest.raises(DataError, match="the session silent has no channels"):
         network.register_session("silent", 24, ["b"])
-    with pytest.raises(ConfigError, match="is trained from the start"):
+    with pytest.raises(ConfigError, match="cannot be initialized from another network"):
         network.init_from(network)
     with pytest.raises(ConfigError, match="3 neurons do not divide"):
         MultimodalAutoencoder(

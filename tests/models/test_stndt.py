@@ -163,8 +163,8 @@ def test_contrast_leaves_what_was_never_observed_alone() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"embedding": partial(LinearEmbedding, d_model=6)}, "one entry a neuron"),
-        ({"embedding": CountEmbedding}, "one entry a neuron"),
+        ({"embedding": partial(LinearEmbedding, d_model=6)}, "tokens of width N"),
+        ({"embedding": CountEmbedding}, "tokens of width N"),
         ({"embedding": IdentityEmbedding}, r"contrast\.weight to 0"),
     ],
 )

@@ -1,1 +1,1 @@
-"""Layers and parts of networks that several backbones share."""
+"""Layers of the backbones."""

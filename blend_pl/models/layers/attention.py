@@ -1,4 +1,4 @@
-"""Self-attention over bins, for any width and number of heads, within a window."""
+"""Windowed self-attention over bins, for any token width and number of heads."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -13,16 +13,16 @@ from blend_pl.models.layers.padded_linear import PaddedLinear, pad_columns
 
 
 def window_mask(bins: int, context_forward: int, context_backward: int) -> Tensor | None:
-    """Which bins attend to which.
+    """Returns the attention mask of a window.
 
     Args:
-        bins: T'.
-        context_forward: how many bins ahead a bin may look; negative for no limit.
-        context_backward: how many bins back a bin may look; negative for no limit.
+        bins: T', number of bins.
+        context_forward: number of later bins that a bin attends to; negative for no limit.
+        context_backward: number of earlier bins that a bin attends to; negative for no limit.
 
     Returns:
-        (T', T') bool, True where row i may attend to column j: j - i <= forward and i - j <= backward; None where
-        nothing is forbidden.
+        (T', T') bool, True where row i attends to column j: j - i <= context_forward and i - j <= context_backward;
+        None if every bin attends to every bin.
     """
     offset = torch.arange(bins)[None, :] - torch.arange(bins)[:, None]
     allowed = torch.ones(bins, bins, dtype=torch.bool)
@@ -34,14 +34,15 @@ def window_mask(bins: int, context_forward: int, context_backward: int) -> Tenso
 
 
 class AttentionWindow(nn.Module):
-    """Attention of bins to bins near them; see `window_mask`.
+    """Attention of each bin to the bins in a window around it; see `window_mask`.
 
-    On a CPU, blocks of bins look at no more than what lies within their reach. The numbers are the same.
+    On a CPU, scores are computed in blocks of bins, only for keys within the window of the block. The result is the
+    same as with the dense mask.
 
     Args:
-        bins: T'.
-        context_forward: how many bins ahead a bin may look; negative for no limit.
-        context_backward: how many bins back a bin may look; negative for no limit.
+        bins: T', number of bins.
+        context_forward: number of later bins that a bin attends to; negative for no limit.
+        context_backward: number of earlier bins that a bin attends to; negative for no limit.
     """
 
     allowed: Tensor | None
@@ -50,7 +51,7 @@ class AttentionWindow(nn.Module):
     def __init__(self, bins: int, context_forward: int, context_backward: int) -> None:
         super().__init__()
         self.bins, self.context_forward, self.context_backward = bins, context_forward, context_backward
-        # Larger blocks compute more pairs in vain, smaller ones are too small for fast products.
+        # Larger blocks compute more masked pairs; smaller blocks make the matrix products slower.
         self.block_size = max(16, 3 * (context_forward + context_backward))
         self.n_blocks = -(-bins // self.block_size)
         self.keys_per_block = self.block_size + context_forward + context_backward
@@ -66,8 +67,8 @@ class AttentionWindow(nn.Module):
         self.register_buffer("bias", bias, persistent=False)
 
     def forward(self, qkv: Tensor, p: float = 0.0) -> Tensor:
-        """Queries, keys and values (B, T', 3, heads, d), and the dropout of the weights -> (B, T', heads, d)."""
-        # A program that is written from this must fit any number of trials.
+        """Maps queries, keys and values (B, T', 3, heads, d) to (B, T', heads, d); p is the dropout of the weights."""
+        # The blockwise path fixes the number of trials, which an exported program must not.
         if self.bias is None or qkv.device.type != "cpu" or torch.compiler.is_compiling():
             return dense_attention(qkv, self.allowed, p)
         shape = (len(qkv), self.n_blocks, qkv.shape[3], self.block_size, self.keys_per_block)
@@ -99,13 +100,13 @@ class AttentionWindow(nn.Module):
 
 
 class BlockSlices(NamedTuple):
-    """A block.
+    """Slices of a block of query bins.
 
     Attributes:
-        query_slice: its bins.
-        key_slice: the bins that these reach.
-        mask_slice: where those are in the whole reach, of which trials' ends cut off some.
-        n_overlap: how many of them blocks before reach too.
+        query_slice: bins of the block.
+        key_slice: bins that the block attends to.
+        mask_slice: position of `key_slice` in the window of the block, which the ends of the trial truncate.
+        n_overlap: number of leading key bins that the previous block attends to as well.
     """
 
     query_slice: slice
@@ -115,7 +116,7 @@ class BlockSlices(NamedTuple):
 
 
 class _BlockwiseAttention(torch.autograd.Function):
-    """Attention block by block and head by head, whose tensors fit into a processor's cache; whole trials' do not."""
+    """Attention by block and head: the tensors of one block and head fit into the cache of a CPU."""
 
     generate_vmap_rule = True
 
@@ -151,6 +152,7 @@ class _BlockwiseAttention(torch.autograd.Function):
             grad_scores, dropped_weights = grad_block @ v.transpose(1, 2), weights
             if block_mask is not None:
                 grad_scores, dropped_weights = grad_scores * block_mask, weights * block_mask
+            # PyTorch has no public function for the backward pass of softmax.
             grad_scores = (
                 torch._softmax_backward_data(grad_scores, weights, -1, grad_scores.dtype) * q.shape[-1] ** -0.5
             )
@@ -169,7 +171,7 @@ class _BlockwiseAttention(torch.autograd.Function):
 def _iterate_blocks(
     qkv: Tensor, mask: Tensor | None, block_slices: list[BlockSlices]
 ) -> Iterator[tuple[int, BlockSlices, Tensor | None]]:
-    """Heads, blocks, and their parts of a mask (B, blocks, heads, block, reach)."""
+    """Yields heads, blocks, and their slices of a mask (B, blocks, heads, block_size, keys_per_block)."""
     for head in range(qkv.shape[3]):
         for block_index, block in enumerate(block_slices):
             bins = block.query_slice.stop - block.query_slice.start
@@ -177,24 +179,24 @@ def _iterate_blocks(
 
 
 def _block_qkv(qkv: Tensor, block: BlockSlices, head: int) -> tuple[Tensor, Tensor, Tensor]:
-    """A block's queries (B, rows, d), and the keys and values (B, columns, d) that they reach."""
+    """Returns the queries (B, rows, d), keys (B, columns, d) and values (B, columns, d) of a block and head."""
     selections = ((block.query_slice, 0), (block.key_slice, 1), (block.key_slice, 2))
     q, k, v = (_contiguous_if_bfloat16(qkv[:, bins, qkv_index, head]) for bins, qkv_index in selections)
     return q, k, v
 
 
 def _contiguous_if_bfloat16(tensor: Tensor) -> Tensor:
-    """A factor of several products, copied where each product would copy it otherwise."""
+    """Copies bfloat16 tensors once, because otherwise each of several matrix products copies them."""
     return tensor.contiguous() if tensor.dtype == torch.bfloat16 else tensor
 
 
 def dense_attention(qkv: Tensor, allowed: Tensor | None, p: float) -> Tensor:
-    """Attention of all to all; see `Window.forward`.
+    """Computes attention with a dense mask; see `AttentionWindow.forward`.
 
     Args:
-        qkv: (B, T', 3, heads, d).
-        allowed: (T', T') bool; None where nothing is forbidden.
-        p: dropout of the weights.
+        qkv: (B, T', 3, heads, d) queries, keys and values.
+        allowed: (T', T') bool; None for no mask.
+        p: dropout of the attention weights.
     """
     head_dim = qkv.shape[-1]
     q, k, v = (pad_columns(tensor).transpose(1, 2) for tensor in qkv.unbind(2))
@@ -203,7 +205,7 @@ def dense_attention(qkv: Tensor, allowed: Tensor | None, p: float) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention. A width that the heads do not divide is projected to the next one that they do.
+    """Multi-head self-attention; `num_heads` need not divide `d_model`, the inner width is rounded up to a multiple.
 
     Args:
         d_model: width of a token.
@@ -222,7 +224,7 @@ class SelfAttention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, tokens: Tensor, window: AttentionWindow | None = None) -> Tensor:
-        """Tokens (B, T', width), and where they may look, None for anywhere -> (B, T', width)."""
+        """Maps tokens (B, T', d_model) to (B, T', d_model); a window of None attends to all bins."""
         qkv = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1))
         p = self.dropout if self.training else 0.0
         attended = window(qkv, p) if window else dense_attention(qkv, None, p)

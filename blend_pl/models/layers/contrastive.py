@@ -1,4 +1,4 @@
-"""Two corruptions of the same trials, told apart from those of other trials."""
+"""The contrastive loss of STNDT."""
 
 from dataclasses import dataclass
 
@@ -11,17 +11,17 @@ from blend_pl.masking import Masking
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
-    """Normalised temperature-scaled cross-entropy (SimCLR, Chen et al., 2020, eq. 1).
+    """Normalized temperature-scaled cross-entropy (SimCLR, Chen et al., 2020, eq. 1).
 
-    Each of the 2 B views has to find the other view of its trial among all 2 B - 1 others, by cosine similarity.
+    For each of the 2 B views, classifies which of the 2 B - 1 others is of the same trial, by cosine similarity.
 
     Args:
         first: (B, K), one view of each trial.
-        second: (B, K), the other.
-        temperature: of the softmax.
+        second: (B, K), the other view of each trial.
+        temperature: temperature of the softmax.
 
     Returns:
-        (B,) nats, mean of a trial's two views.
+        (B,) nats, mean over the two views of a trial.
     """
     trials = len(first)
     views = F.normalize(torch.cat([first, second]), dim=-1)
@@ -33,15 +33,15 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
 
 @dataclass(frozen=True)
 class ContrastiveLoss:
-    """STNDT's contrastive term (Le & Shlizerman, 2022, section 3.3): NT-Xent on embedded trials.
+    """Contrastive term of STNDT (Le & Shlizerman, 2022, section 3.3): NT-Xent on embedded trials.
 
-    Both views are corruptions of the activity that the model is given, which in masked modelling is masked already.
-    Trials are compared with those of the same rank.
+    Both views are corruptions of the input of the model, which in masked modeling is already masked. Trials are
+    compared with the trials of the same rank.
 
     Attributes:
-        weight: factor of the term; 0 for none.
-        temperature: of the softmax.
-        corruption: what distinguishes the two views.
+        weight: factor of the term; 0 to disable it.
+        temperature: temperature of the softmax.
+        corruption: masking that is drawn independently for the two views.
     """
 
     weight: float = 0.1
@@ -49,9 +49,9 @@ class ContrastiveLoss:
     corruption: Masking = Masking(0.05, "full", zero_ratio=0.5, random_ratio=0.5)  # noqa: RUF009
 
     def augment(self, observed: Tensor) -> Tensor:
-        """Counts (B, T, C) -> two corruptions of each trial, (2 B, T, C): first all first ones.
+        """Returns two views of each trial of counts (B, T, C): (2 B, T, C), all first views before all second views.
 
-        Chance is torch's own, as dropout's is.
+        Uses the default random generator, like dropout.
         """
         repeated = observed.repeat(2, 1, 1)
         trials, bins, channels = repeated.shape
@@ -59,6 +59,6 @@ class ContrastiveLoss:
         return mask_sample.corrupt(repeated, Poisson().noise)
 
     def weighted_loss(self, *embedded: Tensor) -> Tensor:
-        """The views as each stream embeds them, (2 B, ...) -> weighted sum over streams, (B,)."""
+        """Returns the weighted loss (B,), summed over streams, of the views (2 B, ...) embedded by each stream."""
         pairs = [stream.flatten(1).unflatten(0, (2, -1)) for stream in embedded]
         return self.weight * torch.stack([nt_xent(a, b, self.temperature) for a, b in pairs]).sum(0)

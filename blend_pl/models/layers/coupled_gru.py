@@ -1,9 +1,9 @@
-"""Two coupled GRUs, bin after bin, with few kernels a bin and their derivative by hand.
+"""The coupled controller and generator GRUs of LFADS, with few kernels per bin and a manual backward pass.
 
-A controller hears its input and the generator's last state, and infers the generator's input; neither can run ahead of
-the other, so no fused RNN will do. What can be taken out of the loop is: input projections come in ready, and in the
-backward pass the local derivatives of all bins are formed at once before it, and all gradients of weights at once, as
-one product each, after it.
+The controller receives its input and the previous state of the generator, and infers the input of the generator. The
+two GRUs depend on each other in every bin, so a fused RNN kernel cannot compute them. Operations that do not depend on
+the recurrence are outside the loop: the caller projects the inputs, and the backward pass computes the local
+derivatives of all bins before the loop and each weight gradient after it, as a single product.
 """
 
 from typing import Any, NamedTuple
@@ -14,15 +14,15 @@ from torch.autograd.function import once_differentiable
 
 
 class CoupledGRUWeights(NamedTuple):
-    """Weights of the loop; K controller units, G generator units, U inferred inputs, gates in torch's order r, z, n.
+    """Weights of the two GRUs: K controller units, G generator units, U inferred inputs; gates in the order r, z, n.
 
     Attributes:
-        feedback: (3 K, G), from the generator's last state to the controller's gates.
+        feedback: (3 K, G), from the previous state of the generator to the gates of the controller.
         controller: (3 K, K), recurrent.
         controller_bias: (3 K,).
-        posterior: (2 U, K), from the controller's state to means and log-variances.
+        posterior: (2 U, K), from the state of the controller to means and log-variances.
         posterior_bias: (2 U,).
-        inferred: (3 G, U), from inferred inputs to the generator's gates.
+        inferred: (3 G, U), from inferred inputs to the gates of the generator.
         inferred_bias: (3 G,).
         generator: (3 G, G), recurrent.
         generator_bias: (3 G,).
@@ -40,12 +40,12 @@ class CoupledGRUWeights(NamedTuple):
 
 
 class CoupledGRUOutput(NamedTuple):
-    """What the loop gives; bins first.
+    """Output of the two GRUs, with bins as the first axis.
 
     Attributes:
-        states: (T + 1, B, G), of the generator, the initial one first.
+        states: (T + 1, B, G), states of the generator, starting with the initial state.
         posterior: (T, B, 2, U), means and log-variances of the inferred inputs.
-        samples: (T, B, U), the inferred inputs themselves.
+        samples: (T, B, U), sampled inferred inputs.
     """
 
     states: Tensor
@@ -61,24 +61,24 @@ def run_controller_generator(
     controller_state: Tensor,
     weights: CoupledGRUWeights,
 ) -> CoupledGRUOutput:
-    """Runs controller and generator.
+    """Runs the controller and the generator over T bins.
 
     Args:
-        inputs: (T, B, 3 K), the controller's inputs, projected to its gates.
-        noise: (T, B, U), standard normal for samples, zero for means.
-        keep_mask: (T, B, G), factor of the generator's last state on its way to the controller, for dropout.
-        generator_state: (B, G), the generator's state before the first bin.
-        controller_state: (B, K), the controller's.
-        weights: of the loop.
+        inputs: (T, B, 3 K), inputs of the controller, projected to its gates.
+        noise: (T, B, U), standard normal to sample the inferred inputs, zero to use their means.
+        keep_mask: (T, B, G), dropout mask of the previous state of the generator as input of the controller.
+        generator_state: (B, G), state of the generator before the first bin.
+        controller_state: (B, K), state of the controller before the first bin.
+        weights: weights of the two GRUs.
 
     Returns:
-        The path of the generator.
+        States of the generator, posteriors and samples of the inferred inputs.
     """
-    # Mixed precision has no say here: rounding errors would add up over bins.
+    # Computed without mixed precision, because rounding errors accumulate over bins.
     full_precision = (
         x.to(weights.generator.dtype) for x in (inputs, noise, keep_mask, generator_state, controller_state, *weights)
     )
-    # Torch 2.6 cannot tell, and cannot export this loop either.
+    # Torch 2.6 has no `is_exporting`, and cannot export this loop.
     if getattr(torch.compiler, "is_exporting", bool)():
         return _scan(*full_precision)
     with torch.autocast(inputs.device.type, enabled=False):
@@ -93,8 +93,8 @@ def _scan(
     controller_state: Tensor,
     *weights: Tensor,
 ) -> CoupledGRUOutput:
-    """The same as one operator, as loops enter an exported program; unrolled, it would take minutes to write."""
-    # Only exported programs need it, and importing it is slow.
+    """Computes the same with `scan`, for exported programs; exporting the unrolled loop takes minutes."""
+    # The import is slow and only needed for export. PyTorch has no public name for `scan`.
     from torch._higher_order_ops.scan import scan
 
     w = CoupledGRUWeights(*weights)
@@ -108,7 +108,7 @@ def _scan(
         mean, log_variance = posterior.chunk(2, -1)
         sample = mean + (0.5 * log_variance).exp() * epsilon
         state = _gru_step(torch.addmm(w.inferred_bias, sample, w.inferred.T), state, w.generator, w.generator_bias)
-        # What is carried on and what is kept may not share memory.
+        # The carry and the output of `scan` may not share memory.
         return (state, control_state), (state.clone(), posterior, sample.clone())
 
     _, (states, posterior, samples) = scan(
@@ -118,14 +118,14 @@ def _scan(
 
 
 def _gru_step(x: Tensor, previous: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A GRU's next state from its input, (B, 3 units), and its last one."""
+    """Returns the next state (B, units) of a GRU from its input (B, 3 units) and previous state (B, units)."""
     (xr, xz, xn), (hr, hz, hn) = x.chunk(3, -1), torch.addmm(bias, previous, weight.T).chunk(3, -1)
     z = (xz + hz).sigmoid()
     return (1 - z) * (xn + (xr + hr).sigmoid() * hn).tanh() + z * previous
 
 
 class _GRUTrace(NamedTuple):
-    """A GRU's activations in all bins; `states` has the initial one too."""
+    """Activations of a GRU in all bins; `states` starts with the initial state."""
 
     states: Tensor
     hidden_gates: Tensor
@@ -143,7 +143,7 @@ class _GRUTrace(NamedTuple):
         return cls(states, hidden_gates, rz, n)
 
     def step(self, t: int, x: Tensor, weight: Tensor, bias: Tensor) -> None:
-        """Fills in bin t from its input, (B, 3 units)."""
+        """Computes bin t from its input (B, 3 units)."""
         previous, hidden_gates = self.states[t], self.hidden_gates[t]
         gates = 2 * previous.shape[1]
         torch.addmm(bias, previous, weight.T, out=hidden_gates)
@@ -153,9 +153,10 @@ class _GRUTrace(NamedTuple):
         torch.lerp(self.n[t], previous, z, out=self.states[t + 1])
 
     def gate_jacobians(self) -> tuple[Tensor, Tensor, Tensor]:
-        """How states depend on their gates' input, on what the last state adds to it, and on the last state itself.
+        """Returns elementwise derivatives of the states with respect to three quantities.
 
-        Unit by unit: (T, B, 3, units) twice, and (T, B, units).
+        These are the input of the gates, (T, B, 3, units), the recurrent part of the gates, (T, B, 3, units), and the
+        previous state, (T, B, units).
         """
         r, z = self.rz.chunk(2, -1)
         jacobian_n = (1 - z) * (1 - self.n.square())
@@ -169,7 +170,7 @@ class _GRUTrace(NamedTuple):
 
 
 class _CoupledGRU(torch.autograd.Function):
-    """See `run`; the backward pass follows from the chain rule, bin by bin from the last."""
+    """Autograd function of `run_controller_generator`, with backpropagation through time in `backward`."""
 
     @staticmethod
     def forward(
@@ -214,7 +215,7 @@ class _CoupledGRU(torch.autograd.Function):
         x_jacobian_control, h_jacobian_control, z_control = controller_trace.gate_jacobians()
         noise_scale = 0.5 * noise * (0.5 * posterior[:, :, 1]).exp()
         sample_jacobian = torch.stack([torch.ones_like(noise_scale), noise_scale], -2)
-        # Gradients by the gates' inputs overwrite the slopes that they are products of.
+        # The loop overwrites the derivatives with the gradients with respect to the gates, to save memory.
         d_posterior = d_posterior.clone()
         d_state, d_control = d_states[-1], torch.zeros_like(controller_trace.states[0])
         for t in reversed(range(len(samples))):

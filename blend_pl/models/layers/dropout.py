@@ -1,4 +1,4 @@
-"""Dropout whose masks do not cost more than what they are put on."""
+"""Dropout with fast generation of masks on a CPU."""
 
 import math
 from collections.abc import Sequence
@@ -11,18 +11,18 @@ QUANTIZATION_LEVELS = 2**16
 
 
 class FastDropout(nn.Dropout):
-    """`nn.Dropout`. On a CPU, where drawing dominates, four masks' entries come from one random number of 64 bits.
+    """`nn.Dropout` that, on a CPU, draws four entries of the mask from one random integer of 64 bits.
 
-    The share that is dropped is then the multiple of 2^-16 nearest to p.
+    On a CPU, the dropped fraction is the multiple of 2^-16 nearest to p.
     """
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Any shape -> the same."""
+        """Applies dropout to a tensor of any shape."""
         return fast_dropout(tokens, self.p, self.training)
 
 
 def fast_dropout(tokens: Tensor, p: float, training: bool) -> Tensor:
-    """The function behind `FastDropout`."""
+    """Applies dropout; see `FastDropout`."""
     threshold = round(p * QUANTIZATION_LEVELS)
     if tokens.device.type != "cpu" or not 0 < threshold < QUANTIZATION_LEVELS:
         return F.dropout(tokens, p, training)
@@ -32,21 +32,21 @@ def fast_dropout(tokens: Tensor, p: float, training: bool) -> Tensor:
 
 
 def dropout_mask(like: Tensor, shape: Sequence[int], p: float) -> Tensor:
-    """A mask of this shape, 0 where an entry is dropped and 1 / (1 - p) elsewhere.
+    """Draws a mask: 0 for dropped entries and 1 / (1 - p) for the others.
 
     Args:
-        like: a tensor of the mask's type, on a CPU.
-        shape: the mask's.
-        p: share that is dropped.
+        like: a tensor on a CPU with the dtype of the mask.
+        shape: shape of the mask.
+        p: fraction of entries that is dropped.
     """
     threshold, size = round(p * QUANTIZATION_LEVELS), math.prod(shape)
     if threshold == QUANTIZATION_LEVELS:
         return like.new_zeros(shape)
     random_bits = like.new_empty(-(-size // 4), dtype=torch.int64).random_(-(2**63), None)
-    # Compared in place, for booleans are slow to come by and slow to use.
+    # Compared in place: a boolean tensor is slower to create and to multiply with.
     mask = random_bits.view(torch.int16).ge_(threshold - QUANTIZATION_LEVELS // 2)[:size].view(shape)
     scale = torch.tensor(1 / (1 - threshold / QUANTIZATION_LEVELS), dtype=like.dtype)
     if like.dtype == torch.bfloat16:
-        # Of the same width: its bits, without a conversion.
+        # bfloat16 has 16 bits as well: the bit pattern of the scale is written without a conversion.
         return mask.mul_(scale.view(torch.int16)).view(torch.bfloat16)
     return mask.to(like.dtype).mul_(scale)

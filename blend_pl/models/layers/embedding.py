@@ -1,20 +1,21 @@
-"""From counts to tokens: one token a bin."""
+"""Embeddings of spike counts, one token per bin, and position embeddings."""
 
 import torch
 from torch import Tensor, nn
 
 
 class TokenEmbedding(nn.Module):
-    """Base class of what turns counts (B, T, N) into tokens (B, T, width)."""
+    """Base class of embeddings of counts (B, T, N) as tokens (B, T, d_model)."""
 
     d_model: int
+    """Width of a token."""
 
 
 class IdentityEmbedding(TokenEmbedding):
-    """The counts themselves are the token (BLEND's and NDT's setting for MC_Maze).
+    """Uses the counts of a bin as its token (the setting of BLEND and NDT for MC_Maze).
 
     Args:
-        neurons: N.
+        neurons: N, number of neurons.
     """
 
     def __init__(self, neurons: int) -> None:
@@ -22,15 +23,15 @@ class IdentityEmbedding(TokenEmbedding):
         self.d_model = neurons
 
     def forward(self, counts: Tensor) -> Tensor:
-        """(B, T, N) -> (B, T, N)."""
+        """Returns the counts (B, T, N)."""
         return counts
 
 
 class LinearEmbedding(TokenEmbedding):
-    """A learned mixture of the neurons.
+    """Linear map of the counts of a bin.
 
     Args:
-        neurons: N.
+        neurons: N, number of neurons.
         d_model: width of a token; None for N.
     """
 
@@ -40,18 +41,18 @@ class LinearEmbedding(TokenEmbedding):
         self.linear = nn.Linear(neurons, self.d_model)
 
     def forward(self, counts: Tensor) -> Tensor:
-        """(B, T, N) -> (B, T, width)."""
+        """Maps counts (B, T, N) to tokens (B, T, d_model)."""
         tokens: Tensor = self.linear(counts)
         return tokens
 
 
 class CountEmbedding(TokenEmbedding):
-    """A learned vector for every count, shared over neurons and laid side by side (NDT's per-neuron embedding).
+    """Learned vector for each count, shared by neurons and concatenated over them (per-neuron embedding of NDT).
 
     Args:
-        neurons: N.
-        size: length of one neuron's vector.
-        max_count: larger counts are read as this one.
+        neurons: N, number of neurons.
+        size: length of the vector of a neuron.
+        max_count: counts are clipped to this value.
     """
 
     def __init__(self, neurons: int, size: int = 2, max_count: int = 5) -> None:
@@ -61,19 +62,19 @@ class CountEmbedding(TokenEmbedding):
         self.embedding = nn.Embedding(max_count + 2, size)
 
     def forward(self, counts: Tensor) -> Tensor:
-        """(B, T, N) -> (B, T, N * size)."""
+        """Maps counts (B, T, N) to tokens (B, T, N * size)."""
         tokens: Tensor = self.embedding(counts.long().clamp(0, self.max_count)).flatten(-2)
         return tokens
 
 
 class LearnedPositions(nn.Module):
-    """A learned vector for every bin.
+    """Learned vector for each bin.
 
     Args:
-        bins: T'.
+        bins: T', number of bins.
         d_model: width of a token.
-        std: standard deviation of the initial vectors. NDT starts at 1; where a token's entries are smaller than that,
-            so should these be, or the positions drown the counts.
+        std: standard deviation of the initial vectors. NDT uses 1; choose a smaller value if the entries of a token are
+            smaller, because large position vectors mask the counts.
     """
 
     def __init__(self, bins: int, d_model: int, std: float = 1.0) -> None:
@@ -82,22 +83,22 @@ class LearnedPositions(nn.Module):
         nn.init.normal_(self.embedding.weight, std=std)
 
     def forward(self) -> Tensor:
-        """(T', width)."""
+        """Returns position vectors (T', d_model)."""
         return self.embedding.weight
 
 
 def sinusoids(bins: int, d_model: int, device: torch.device | None = None) -> Tensor:
-    """Sines and cosines of every bin (Vaswani et al., 2017, section 3.5): (T', width), for any width, odd ones too."""
+    """Sines and cosines of bins (Vaswani et al., 2017, section 3.5): (T', d_model); `d_model` may be odd."""
     exponents = torch.arange(0, d_model, 2, device=device) / d_model
     angles = torch.arange(bins, device=device)[:, None] * 10_000.0**-exponents
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :d_model]
 
 
 class SinusoidalPositions(nn.Module):
-    """Fixed sines and cosines, see `sinusoids`.
+    """Fixed sines and cosines; see `sinusoids`.
 
     Args:
-        bins: T'.
+        bins: T', number of bins.
         d_model: width of a token.
     """
 
@@ -108,5 +109,5 @@ class SinusoidalPositions(nn.Module):
         self.register_buffer("table", sinusoids(bins, d_model), persistent=False)
 
     def forward(self) -> Tensor:
-        """(T', width)."""
+        """Returns position vectors (T', d_model)."""
         return self.table

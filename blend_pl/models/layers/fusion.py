@@ -1,7 +1,6 @@
-"""How privileged context joins the tokens of a teacher.
+"""Fusion of privileged context with the tokens of a teacher.
 
-Every fusion first maps the context linearly. For a category that is laid out as one channel a level, one of them 1 and
-the others 0, such a map is a learned embedding.
+Each fusion maps the context linearly first. For a one-hot encoded category, this map is a learned embedding.
 """
 
 import math
@@ -14,18 +13,19 @@ from blend_pl.models.layers.embedding import sinusoids
 
 
 class Fusion(nn.Module):
-    """Base class of what joins tokens (B, T', tokens) and context (B, T', D) into tokens (B, T', width)."""
+    """Base class of maps of tokens (B, T', token_dim) and context (B, T', D) to tokens (B, T', output_dim)."""
 
     output_dim: int
+    """Width of a fused token."""
 
 
 class Concatenation(Fusion):
-    """Behaviour embedded and laid beside the neural token (BLEND): [E(x) sqrt(N), E_b(b) sqrt(d_b)].
+    """Concatenates embedded behavior and the neural token (BLEND): [E(x) sqrt(N), E_b(b) sqrt(d_b)].
 
     Args:
         token_dim: width of a neural token.
-        context_dim: D, privileged channels.
-        size: d_b, width of the embedded behaviour; None for D.
+        context_dim: D, number of privileged channels.
+        size: d_b, width of the embedded behavior; None for D.
     """
 
     def __init__(self, token_dim: int, context_dim: int, size: int | None = None) -> None:
@@ -36,16 +36,16 @@ class Concatenation(Fusion):
         self.embedding = nn.Linear(context_dim, size)
 
     def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
-        """Tokens (B, T', tokens) and context (B, T', D) -> (B, T', width)."""
+        """Fuses tokens (B, T', token_dim) and context (B, T', D) to (B, T', token_dim + d_b)."""
         return torch.cat([tokens, self.embedding(context) * self.scale], dim=-1)
 
 
 class Additive(Fusion):
-    """Behaviour added to the neural token: E(x) sqrt(N) + E_b(b) sqrt(N).
+    """Adds embedded behavior to the neural token: E(x) sqrt(N) + E_b(b) sqrt(N).
 
     Args:
         token_dim: width of a neural token.
-        context_dim: D, privileged channels.
+        context_dim: D, number of privileged channels.
     """
 
     def __init__(self, token_dim: int, context_dim: int) -> None:
@@ -54,19 +54,19 @@ class Additive(Fusion):
         self.embedding = nn.Linear(context_dim, token_dim)
 
     def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
-        """Tokens (B, T', tokens) and context (B, T', D) -> (B, T', tokens)."""
+        """Fuses tokens (B, T', token_dim) and context (B, T', D) to (B, T', token_dim)."""
         fused: Tensor = tokens + self.embedding(context) * self.scale
         return fused
 
 
 class FiLM(Fusion):
-    """Behaviour scales and shifts the neural token (Perez et al., 2018): (1 + G b) E(x) + (B b + c).
+    """Scales and shifts the neural token by behavior (Perez et al., 2018): (1 + G b) E(x) + (B b + c).
 
-    The scale starts at 1 throughout.
+    G is initialized to zero, so that the initial scale is 1.
 
     Args:
         token_dim: width of a neural token.
-        context_dim: D, privileged channels.
+        context_dim: D, number of privileged channels.
     """
 
     def __init__(self, token_dim: int, context_dim: int) -> None:
@@ -76,21 +76,21 @@ class FiLM(Fusion):
         nn.init.zeros_(self.scale.weight)
 
     def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
-        """Tokens (B, T', tokens) and context (B, T', D) -> (B, T', tokens)."""
+        """Fuses tokens (B, T', token_dim) and context (B, T', D) to (B, T', token_dim)."""
         fused: Tensor = tokens * (1 + self.scale(context)) + self.shift(context)
         return fused
 
 
 class CrossAttention(Fusion):
-    """Neural tokens look at behaviour of all bins: x + W_o attention(Q, K, V), a mean of values over bins.
+    """Attention of neural tokens to the behavior of all bins: x + W_o attention(Q, K, V).
 
-    Q = W_q (norm(x) + P), K = W_k (E_b(b) + P), V = W_v E_b(b), with sinusoidal positions P, as a token has to know
-    where behaviour is in time.
+    Q = W_q (norm(x) + P), K = W_k (E_b(b) + P), V = W_v E_b(b). The sinusoidal positions P let a token attend to
+    behavior by its time.
 
     Args:
         token_dim: width of a neural token.
-        context_dim: D, privileged channels.
-        num_heads: number of heads; need not divide the width.
+        context_dim: D, number of privileged channels.
+        num_heads: number of heads; need not divide `token_dim`.
     """
 
     def __init__(self, token_dim: int, context_dim: int, num_heads: int = 2) -> None:
@@ -102,7 +102,7 @@ class CrossAttention(Fusion):
         self.out_proj = nn.Linear(inner_dim, token_dim)
 
     def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
-        """Tokens (B, T', tokens) and context (B, T', D) -> (B, T', tokens)."""
+        """Fuses tokens (B, T', token_dim) and context (B, T', D) to (B, T', token_dim)."""
         positions = sinusoids(tokens.shape[1], self.output_dim, tokens.device).to(tokens.dtype)
         behavior = self.embedding(context)
         projections = self.query(self.norm(tokens) + positions), self.key(behavior + positions), self.value(behavior)

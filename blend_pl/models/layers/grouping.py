@@ -1,4 +1,4 @@
-"""Rows of a batch that are encoded in groups and put back into their order."""
+"""Encoding of the rows of a batch in groups."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
@@ -11,11 +11,11 @@ from blend_pl.utils.device import to_device_async
 
 Key = TypeVar("Key", bound=Hashable)
 EncodeGroup = Callable[[Key, Tensor, Sequence[str], Tensor | None, Sequence[int] | None], Encoding]
-"""From a group's key, and its values, sessions, hidden patches and their numbers, to its encoding."""
+"""Maps the key of a group, its values, sessions, patch mask and numbers of masked patches to its encoding."""
 
 
 def group_rows(keys: Iterable[Key]) -> dict[Key, list[int]]:
-    """Rows by their key."""
+    """Returns the row indices of each key, in order."""
     rows_by_key: dict[Key, list[int]] = {}
     for row, key in enumerate(keys):
         rows_by_key.setdefault(key, []).append(row)
@@ -30,15 +30,15 @@ def encode_in_groups(
     patch_mask: Tensor | None,
     n_masked: Sequence[int] | None,
 ) -> Encoding:
-    """Encodes each group of rows on its own.
+    """Encodes each group of rows separately and restores the order of the rows.
 
     Args:
-        groups: rows by their key, at least one.
+        groups: key -> row indices; at least one group.
         encode_group: encodes the rows of a group.
         observed: (B, T, C) values.
-        sessions: name of each row's session.
-        patch_mask: (B, T, P) bool; None for none.
-        n_masked: how many patches of each row are; None where only the device knows.
+        sessions: session name of each row.
+        patch_mask: (B, T, P) bool, True for masked patches; None for no mask.
+        n_masked: number of masked patches of each row; None if it is not known on the host.
     """
     encodings, row_order = [], []
     for key, rows in groups.items():

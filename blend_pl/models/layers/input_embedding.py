@@ -1,4 +1,4 @@
-"""From a trial to one token a bin: embedded counts, and behaviour where a model is built for it."""
+"""Input tokens of NDT and STNDT: embedded counts, fused with privileged context."""
 
 import math
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from blend_pl.models.layers.fusion import Concatenation, Fusion
 
 
 class InputEmbedding(nn.Module):
-    """E(x) sqrt(d) over all T' bins and N neurons, then the fusion with context.
+    """E(x) sqrt(d) over all T' bins and N neurons, followed by the fusion with context.
 
-    Held-out neurons and forward bins enter as zeros: the input is (B, T', N) whose observed block alone is filled.
+    The input is padded to (B, T', N): counts of held-out neurons and forward bins are zero.
 
     Args:
         dims: sizes.
-        embedding: from counts to tokens, built from N.
-        fusion: how context joins the tokens, built from (token width, D); used only where `dims.context` > 0.
+        embedding: builds the embedding of counts from N.
+        fusion: builds the fusion with context from (token width, D); used only if `dims.context` > 0.
     """
 
     def __init__(
@@ -36,18 +36,18 @@ class InputEmbedding(nn.Module):
         self.d_model = self.fusion.output_dim if self.fusion else self.embedding.d_model
 
     def pad_counts(self, observed: Tensor) -> Tensor:
-        """Counts (B, T, C) -> (B, T', N), zero where nothing is observed."""
+        """Pads counts (B, T, C) with zeros to (B, T', N)."""
         return F.pad(observed, self.pad)
 
     def embed(self, counts: Tensor) -> Tensor:
-        """Counts (B, T', N) -> neural tokens (B, T', d)."""
+        """Maps counts (B, T', N) to neural tokens (B, T', d)."""
         tokens: Tensor = self.embedding(counts) * self.scale
         return tokens
 
     def fuse(self, tokens: Tensor, context: Tensor | None) -> Tensor:
-        """Neural tokens (B, T', d), and context (B, T', D) if built for it -> tokens (B, T', width)."""
+        """Fuses neural tokens (B, T', d) with context (B, T', D), if `dims.context` > 0, to (B, T', d_model)."""
         return tokens if self.fusion is None else self.fusion(tokens, context)
 
     def forward(self, observed: Tensor, context: Tensor | None = None) -> Tensor:
-        """Counts (B, T, C), and context (B, T', D) if built for it -> tokens (B, T', width)."""
+        """Maps counts (B, T, C) and context (B, T', D), if `dims.context` > 0, to tokens (B, T', d_model)."""
         return self.fuse(self.embed(self.pad_counts(observed)), context)

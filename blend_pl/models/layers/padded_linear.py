@@ -1,4 +1,4 @@
-"""Widths that processors like: the same numbers, computed at multiples of 8."""
+"""Linear maps computed at widths that are multiples of 8, for speed."""
 
 from typing import Any
 
@@ -7,40 +7,40 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 PAD_MULTIPLE = 8
-"""Matrix products of other widths run at two thirds of the speed on a CPU, and on a GPU miss its fast units."""
+"""Matrix products of other widths run at two thirds of the speed on a CPU and do not use the tensor cores of a GPU."""
 
 
 def round_up_to_multiple(size: int) -> int:
-    """The next multiple of 8."""
+    """Returns the smallest multiple of 8 that is at least `size`."""
     return -(-size // PAD_MULTIPLE) * PAD_MULTIPLE
 
 
 def pad_columns(tensor: Tensor) -> Tensor:
-    """Zeros behind the last axis, up to the next multiple of 8; the tensor itself where it has such a size."""
+    """Pads the last axis with zeros to a multiple of 8; returns the tensor itself if no padding is needed."""
     padding = round_up_to_multiple(tensor.shape[-1]) - tensor.shape[-1]
     return F.pad(tensor, (0, padding)) if padding else tensor
 
 
 def pad_rows(matrix: Tensor) -> Tensor:
-    """Zeros below the last row, up to the next multiple of 8; the matrix itself where it has such a height."""
+    """Pads the rows with zeros to a multiple of 8; returns the matrix itself if no padding is needed."""
     padding = round_up_to_multiple(matrix.shape[-2]) - matrix.shape[-2]
     return F.pad(matrix, (0, 0, 0, padding)) if padding else matrix
 
 
 def padded_linear(tokens: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`F.linear`, computed at multiples of 8 throughout."""
+    """Computes `F.linear` with both widths padded to multiples of 8."""
     out = F.linear(pad_columns(tokens), pad_columns(pad_rows(weight)), None if bias is None else pad_columns(bias))
     return out[..., : weight.shape[0]]
 
 
 class PaddedLinear(nn.Linear):
-    """`nn.Linear`, with its weights, computed at multiples of 8."""
+    """`nn.Linear`, with the same parameters, computed at widths padded to multiples of 8."""
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(..., in_features) -> (..., out_features)."""
+        """Maps (..., in_features) to (..., out_features)."""
         if tokens.device.type == "cpu":
             if torch.is_autocast_enabled("cpu"):
-                # Products in bfloat16 are as fast at any width.
+                # The speed of products in bfloat16 does not depend on the width.
                 return F.linear(tokens, self.weight, self.bias)
             out: Tensor = _PaddedLinearFunction.apply(tokens, self.weight, self.bias)  # type: ignore[no-untyped-call]
             return out
@@ -48,9 +48,9 @@ class PaddedLinear(nn.Linear):
 
 
 class _PaddedLinearFunction(torch.autograd.Function):
-    """`F.linear` on a CPU, where only the width of a product's result matters: forwards, and backwards too.
+    """`F.linear` on a CPU, where only the width of the result of a product affects its speed.
 
-    Results are views of the wider ones, of which nothing is copied.
+    Results are views of the padded results, without a copy.
     """
 
     generate_vmap_rule = True

@@ -1,4 +1,4 @@
-"""From channels to patches: shared value embedders, and what is learned of each session alone."""
+"""Patches of channels: splitting, merging and embeddings of their values."""
 
 import torch
 import torch.nn.functional as F
@@ -8,23 +8,23 @@ from blend_pl.errors import ConfigError
 
 
 class ValueEmbedding(nn.Module):
-    """Base class of what turns the values of a patch, (B, T, P, patch), into tokens (B, T, P, width)."""
+    """Base class of embeddings of the values of patches, (B, T, P, patch), as tokens (B, T, P, d_model)."""
 
     def forward(self, values: Tensor, channel_mask: Tensor) -> Tensor:
-        """Embeds values; where `channel_mask` (B, P, patch) is False there is no channel."""
+        """Embeds values; `channel_mask` (B, P, patch) is False for positions without a channel."""
         raise NotImplementedError
 
 
 class CountPatches(ValueEmbedding):
-    """A learned vector for every count, laid side by side over the neurons of a patch (Erturk et al., 2025).
+    """Learned vector for each count, concatenated over the neurons of a patch (Erturk et al., 2025).
 
-    At first the vectors are multiples of one another, as the counts are: a token begins as a sum over spikes, which
-    takes far fewer steps to be made use of than unrelated vectors do.
+    The initial vector of a count is the count times one random vector, so that a token is initially linear in the
+    counts. Training needs far fewer steps than with independent initial vectors.
 
     Args:
-        patch: neurons of a patch.
+        patch: number of neurons of a patch.
         d_model: width of a token, a multiple of `patch`.
-        max_count: larger counts are read as this one.
+        max_count: counts are clipped to this value.
     """
 
     def __init__(self, patch: int, d_model: int, max_count: int = 5) -> None:
@@ -45,13 +45,13 @@ class CountPatches(ValueEmbedding):
 
 
 class WaveformPatches(ValueEmbedding):
-    """A dilated causal convolution over time, of all channels of a patch (Erturk et al., 2025).
+    """Dilated causal convolution over time of all channels of a patch (Erturk et al., 2025).
 
     Args:
-        patch: channels of a patch.
+        patch: number of channels of a patch.
         d_model: width of a token.
-        kernel: bins that are looked at.
-        dilation: bins between them.
+        kernel: number of bins in the kernel.
+        dilation: distance between bins of the kernel, in bins.
     """
 
     def __init__(self, patch: int, d_model: int, kernel: int = 5, dilation: int = 2) -> None:
@@ -68,15 +68,15 @@ class WaveformPatches(ValueEmbedding):
 
 
 def patchify(values: Tensor, patch: int, n_patches: int, patch_mask: Tensor | None) -> Tensor:
-    """(B, T, P, patch) patches of (B, T, C) values, 0 behind the last one and where they are hidden, (B, T, P)."""
+    """Splits values (B, T, C) into patches (B, T, P, patch); padding and masked patches, (B, T, P), are zero."""
     n_channels = n_patches * patch
     values = F.pad(values, (0, max(0, n_channels - values.shape[-1])))[..., :n_channels]
     values = values.unflatten(-1, (n_patches, patch))
-    # A convolution would carry them into their neighbours.
+    # Otherwise a convolution over time would leak masked values into the neighboring bins.
     return values if patch_mask is None else values.masked_fill(patch_mask[..., None], 0.0)
 
 
 def unpatchify(patches: Tensor, channel_mask: Tensor, n_channels: int) -> Tensor:
-    """(B, T, channels) of (B, T, P, patch), 0 where `channel_mask` (B, P, patch) says that there is no channel."""
+    """Merges patches (B, T, P, patch) to (B, T, n_channels), 0 where `channel_mask` (B, P, patch) is False."""
     values = patches.masked_fill(~channel_mask[:, None], 0.0).flatten(-2)
     return F.pad(values, (0, max(0, n_channels - values.shape[-1])))[..., :n_channels]

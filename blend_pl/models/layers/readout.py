@@ -1,4 +1,4 @@
-"""The linear read-out of log-rates."""
+"""Linear read-out of log-rates."""
 
 from torch import nn
 
@@ -6,7 +6,7 @@ from blend_pl.models.layers.padded_linear import PaddedLinear
 
 
 def log_rate_readout(d_model: int, neurons: int) -> nn.Linear:
-    """A linear map to log-rates with NDT's first weights: U(-0.1, 0.1), and zero bias."""
+    """Returns a linear map to log-rates, initialized as in NDT: weights U(-0.1, 0.1), bias 0."""
     readout = PaddedLinear(d_model, neurons)
     nn.init.uniform_(readout.weight, -0.1, 0.1)
     nn.init.zeros_(readout.bias)

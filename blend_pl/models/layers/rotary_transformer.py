@@ -1,4 +1,4 @@
-"""A bidirectional transformer over tokens with times: RMSNorm before, gated MLP, rotary positions."""
+"""A bidirectional pre-norm transformer with RMSNorm, gated MLPs and rotary position embeddings."""
 
 import torch
 import torch.nn.functional as F
@@ -8,11 +8,11 @@ from blend_pl.models.layers.rope import apply_rotary, rotary_cos_sin
 
 
 class RotaryAttention(nn.Module):
-    """Multi-head self-attention whose tokens say at which bin they are; no matrix of all pairs is kept.
+    """Multi-head self-attention with rotary positions; the attention matrix is not stored.
 
     Args:
         d_model: width of a token.
-        num_heads: number of heads; they divide the width into even parts.
+        num_heads: number of heads; `d_model / num_heads` must be an even integer.
     """
 
     def __init__(self, d_model: int, num_heads: int) -> None:
@@ -22,22 +22,22 @@ class RotaryAttention(nn.Module):
         self.out = nn.Linear(d_model, d_model, bias=False)
 
     def forward(self, tokens: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-        """Tokens (B, L, width) with angles (B or 1, 1, L, width / heads / 2) -> (B, L, width)."""
+        """Maps tokens (B, L, d_model), with angles (B or 1, 1, L, d_model / num_heads / 2), to (B, L, d_model)."""
         qkv = self.qkv(tokens).unflatten(-1, (3 * self.num_heads, -1)).transpose(1, 2)
         qk, v = qkv.split((2 * self.num_heads, self.num_heads), 1)
         q, k = apply_rotary(qk, cosine, sine).chunk(2, 1)
-        # Dropout of the weights or a mask would bring the whole matrix back on a CPU.
+        # On a CPU, dropout of the weights or a mask would make torch store the attention matrix.
         attended = F.scaled_dot_product_attention(q, k, v)
         projected: Tensor = self.out(attended.transpose(1, 2).flatten(-2))
         return projected
 
 
 class GatedMLP(nn.Module):
-    """W3 (silu(W1 x) * W2 x) (Shazeer, 2020, SwiGLU).
+    """W3 (silu(W1 x) * W2 x) (SwiGLU, Shazeer, 2020).
 
     Args:
         d_model: width of a token.
-        hidden_dim: hidden units.
+        hidden_dim: number of hidden units.
     """
 
     def __init__(self, d_model: int, hidden_dim: int) -> None:
@@ -46,8 +46,8 @@ class GatedMLP(nn.Module):
         self.down = nn.Linear(hidden_dim, d_model, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(..., width) -> (..., width)."""
-        # Two products rather than a half each of one: its gradient would have to be put together from halves.
+        """Maps (..., d_model) to (..., d_model)."""
+        # Two products instead of one that is split: the backward pass of the split would concatenate the gradients.
         gate, value = (F.linear(tokens, weight) for weight in self.up.weight.chunk(2))
         projected: Tensor = self.down(F.silu(gate) * value)
         return projected
@@ -58,9 +58,9 @@ class RotaryTransformerLayer(nn.Module):
 
     Args:
         d_model: width of a token.
-        num_heads: attention heads.
-        mlp_ratio: hidden units of the MLP, over the width.
-        dropout: dropout of what is added.
+        num_heads: number of attention heads.
+        mlp_ratio: hidden units of the MLP divided by `d_model`.
+        dropout: dropout of the residual branches.
     """
 
     def __init__(self, d_model: int, num_heads: int, mlp_ratio: int, dropout: float) -> None:
@@ -77,15 +77,15 @@ class RotaryTransformerLayer(nn.Module):
 
 
 class RotaryTransformer(nn.Module):
-    """Layers with a norm at the end.
+    """A stack of `RotaryTransformerLayer` with a final RMSNorm.
 
     Args:
         d_model: width of a token.
         num_layers: number of layers.
-        num_heads: attention heads.
-        mlp_ratio: hidden units of the MLPs, over the width.
-        dropout: dropout of what layers add.
-        rope_base: base of the rotary positions; the longest wavelength in bins is about 2 pi times as much.
+        num_heads: number of attention heads.
+        mlp_ratio: hidden units of the MLPs divided by `d_model`.
+        dropout: dropout of the residual branches.
+        rope_base: base of the rotary positions; the longest wavelength is about 2 pi times the base, in bins.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class RotaryTransformer(nn.Module):
         self.norm = nn.RMSNorm(d_model)
 
     def forward(self, tokens: Tensor, times: Tensor) -> Tensor:
-        """Tokens (B, L, width) at times (B or 1, L) in bins -> (B, L, width)."""
+        """Maps tokens (B, L, d_model) at times (B or 1, L), in bins, to (B, L, d_model)."""
         with torch.autocast(tokens.device.type, enabled=False):
             cosine, sine = (angles[:, None] for angles in rotary_cos_sin(times, self.head_dim, self.rope_base))
         for layer in self.layers:

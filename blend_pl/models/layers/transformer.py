@@ -1,4 +1,4 @@
-"""Pre-norm transformer layers, for any width and number of heads."""
+"""Pre-norm transformer layers for any token width and number of heads."""
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,8 @@ class FeedForward(nn.Module):
 
     Args:
         d_model: width of a token.
-        dim_feedforward: hidden units.
-        dropout: dropout of the hidden units and of the result.
+        dim_feedforward: number of hidden units.
+        dropout: dropout of the hidden units and of the residual branch.
     """
 
     def __init__(self, d_model: int, dim_feedforward: int, dropout: float) -> None:
@@ -24,7 +24,7 @@ class FeedForward(nn.Module):
         self.dropout = FastDropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, T', width) -> (B, T', width)."""
+        """Maps (B, T', d_model) to (B, T', d_model)."""
         hidden = self.dropout(self.linear1(self.norm(tokens)).relu())
         transformed: Tensor = tokens + self.dropout(self.linear2(hidden))
         return transformed
@@ -48,13 +48,13 @@ class TransformerLayer(nn.Module):
         self.dropout = FastDropout(dropout)
 
     def forward(self, tokens: Tensor, window: AttentionWindow | None = None) -> Tensor:
-        """Tokens (B, T', width), and where they may look, None for anywhere -> (B, T', width)."""
+        """Maps tokens (B, T', d_model) to (B, T', d_model); a window of None attends to all bins."""
         tokens = tokens + self.dropout(self.attention(self.norm(tokens), window))
         transformed: Tensor = self.feedforward(tokens)
         return transformed
 
     @torch.no_grad()
     def scale_fixup(self, num_layers: int) -> None:
-        """Shrinks the residual branches by 0.67 L^(-1/4), for stability (T-Fixup, Huang et al., 2020)."""
+        """Scales weights of the residual branches by 0.67 L^(-1/4), for stability (T-Fixup, Huang et al., 2020)."""
         for linear in (self.feedforward.linear1, self.feedforward.linear2, self.attention.out_proj):
             linear.weight.mul_(0.67 * num_layers**-0.25)

@@ -37,5 +37,5 @@ def test_sessions_that_cannot_be_registered(table: PatchTable) -> None:
         table.register("a", 3)
     with pytest.raises(DataError, match="no channels"):
         table.register("d", 0)
-    with pytest.raises(DataError, match="does not know the session x; register_session it first"):
+    with pytest.raises(DataError, match="session x is not registered in this network; call register_session first"):
         table(["x"])
