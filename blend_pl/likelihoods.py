@@ -1,4 +1,4 @@
-"""Link, loss and mean of each observation model in one place."""
+"""Observation models: loss, mean and noise of predictions in natural parameters."""
 
 import math
 from abc import ABC, abstractmethod
@@ -10,33 +10,33 @@ from blend_pl.errors import ConfigError
 
 
 class Likelihood(ABC):
-    """How a prediction, in natural parameters, explains the target."""
+    """Base class of observation models; a prediction is the natural parameter of each entry."""
 
     @abstractmethod
     def loss(self, prediction: Tensor, target: Tensor, log_variance: Tensor | None = None) -> Tensor:
-        """Negative log-likelihood of every entry, up to a constant of the target; nats.
+        """Returns the negative log-likelihood of each entry in nats, up to a term that depends only on the target.
 
         Args:
-            prediction: natural parameter of every entry.
-            target: what was recorded, same shape.
-            log_variance: same shape, for models that say how certain they are; others leave it unread.
+            prediction: natural parameter of each entry.
+            target: recorded values, same shape.
+            log_variance: predicted log-variance, same shape; only used by `Gaussian`.
         """
 
     @abstractmethod
     def mean(self, prediction: Tensor) -> Tensor:
-        """Expected value of every entry."""
+        """Returns the expected value of each entry."""
 
     @abstractmethod
     def average(self, predictions: Tensor) -> Tensor:
-        """The prediction whose mean is the average of the means of (K, ...) predictions."""
+        """Returns the prediction whose mean is the average of the means of K predictions, (K, ...)."""
 
     @abstractmethod
     def noise(self, uniform: Tensor, observed: Tensor) -> Tensor:
-        """Entries that mean nothing but look like observed ones, to put in the place of hidden ones.
+        """Returns random values with which masked entries are replaced, in the range of observed values.
 
         Args:
-            uniform: (B, T, C) uniform between 0 and 1.
-            observed: (B, T, C) what was observed.
+            uniform: (B, T, C) uniform numbers between 0 and 1.
+            observed: (B, T, C) observed values.
         """
 
 
@@ -53,14 +53,14 @@ class Poisson(Likelihood):
         return predictions.logsumexp(0) - math.log(len(predictions))
 
     def noise(self, uniform: Tensor, observed: Tensor) -> Tensor:
-        """Counts between 0 and the trial's largest one."""
+        """Returns uniform counts between 0 and the largest count of the trial."""
         return (uniform * (observed.amax((1, 2), keepdim=True) + 1)).floor()
 
 
 class UnitGaussian(Likelihood):
-    """z-scored activity with an unknown but equal variance; the prediction is the mean.
+    """z-scored activity with an unknown constant variance; the prediction is the mean.
 
-    The loss is the squared error, of which the negative log-likelihood is a multiple.
+    The loss is the squared error, to which the negative log-likelihood is proportional.
     """
 
     def loss(self, prediction: Tensor, target: Tensor, log_variance: Tensor | None = None) -> Tensor:
@@ -73,13 +73,13 @@ class UnitGaussian(Likelihood):
         return predictions.mean(0)
 
     def noise(self, uniform: Tensor, observed: Tensor) -> Tensor:
-        """Standard normal values."""
+        """Returns standard normal values."""
         quantiles: Tensor = torch.special.ndtri(uniform.clamp(1e-6, 1 - 1e-6))
         return quantiles
 
 
 class Gaussian(UnitGaussian):
-    """Activity with a variance that the model predicts; the prediction is the mean."""
+    """Activity with a predicted variance; the prediction is the mean."""
 
     def loss(self, prediction: Tensor, target: Tensor, log_variance: Tensor | None = None) -> Tensor:
         """See `Likelihood.loss`.

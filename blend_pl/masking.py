@@ -1,4 +1,4 @@
-"""Masked modelling: who is hidden from the model, and who is scored."""
+"""Masked modeling: random masks of entries or tokens, and corruption of masked entries."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -13,14 +13,14 @@ from blend_pl.utils.device import to_device_async
 
 @dataclass(frozen=True)
 class MaskSample:
-    """What chance decides about trials.
+    """Random masks and corruptions of a batch of trials.
 
     Attributes:
-        masked: (B, T, C) bool, entries that are hidden.
-        zeroed: (B, T, C) bool, which of them become zero; None for all.
-        randomized: (B, T, C) bool, which of the others become a random value; None for none.
-        uniform: (B, T, C) uniform between 0 and 1, for random values; None where there are none.
-        privileged_dropped: (B,) bool, trials whose privileged input is hidden; None for none.
+        masked: (B, T, C) bool, entries that are masked.
+        zeroed: (B, T, C) bool, masked entries that are set to zero; None for all.
+        randomized: (B, T, C) bool, masked entries that are set to a random value unless zeroed; None for none.
+        uniform: (B, T, C) uniform numbers between 0 and 1, from which random values are computed; None for none.
+        privileged_dropped: (B,) bool, trials whose privileged input is dropped; None for none.
     """
 
     masked: Tensor
@@ -30,7 +30,7 @@ class MaskSample:
     privileged_dropped: Tensor | None = None
 
     def select(self, rows: Tensor) -> "MaskSample":
-        """The same of some of the trials."""
+        """Returns the sample of a subset of the trials."""
 
         def select_rows(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor[rows]
@@ -44,14 +44,14 @@ class MaskSample:
         )
 
     def corrupt(self, observed: Tensor, noise: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """Replaces hidden entries by zero, a random value, or themselves.
+        """Sets masked entries to zero or a random value, or keeps them.
 
         Args:
             observed: (B, T, C) counts.
-            noise: makes random values; see `Likelihood.noise`.
+            noise: computes random values from `uniform` and `observed`; see `Likelihood.noise`.
 
         Returns:
-            The corrupted copy.
+            A corrupted copy of `observed`.
         """
         if self.zeroed is None or self.randomized is None or self.uniform is None:
             return observed.masked_fill(self.masked, 0.0)
@@ -60,7 +60,7 @@ class MaskSample:
 
 
 def concatenate_mask_samples(samples: Sequence[MaskSample]) -> MaskSample:
-    """Equally large batches of trials as one, in this order."""
+    """Concatenates samples of batches along the trials."""
     defaults = {"zeroed": True, "randomized": False, "uniform": 0.0, "privileged_dropped": False}
     fields = {"masked": torch.cat([sample.masked for sample in samples])}
     for name, default in defaults.items():
@@ -75,18 +75,29 @@ def concatenate_mask_samples(samples: Sequence[MaskSample]) -> MaskSample:
 
 @dataclass(frozen=True)
 class Masking:
-    """Hides observed entries at random, as in BERT and NDT (Ye & Pandarinath, 2021; BLEND).
+    """Masks observed entries at random, as in BERT and NDT (Ye & Pandarinath, 2021; BLEND).
 
     Attributes:
-        ratio: share of the observed entries that is hidden, on average, whatever the length of stretches.
-        mode: "timestep" hides all neurons of a bin, "neuron" all bins of a neuron, "full" single entries.
-        zero_ratio: of the hidden entries, the share replaced by zero.
-        random_ratio: of the other hidden entries, the share replaced by a random value; the rest is kept as it is.
-        max_span: longest stretch of neighbouring bins hidden together; its length is drawn from 1 .. max_span for each
-            batch, with fewer stretches the longer they are. In mode "neuron" all bins are hidden anyway.
-        privileged_dropout: share of the trials whose privileged input is hidden from a teacher while it trains, so that it
-            learns to do without.
-        span_ramp: (first, last) epoch between which the probability of stretches rises from 0 to 1; None: always 1.
+        ratio: expected fraction of the observed entries that is masked, for any length of spans.
+        mode: "timestep" masks all neurons of a bin, "neuron" all bins of a neuron, "full" single entries.
+        zero_ratio: fraction of the masked entries that is set to zero.
+        random_ratio: fraction of the other masked entries that is set to a random value; the rest is unchanged.
+        max_span: largest number of consecutive bins that are masked together. The length is drawn from 1 .. max_span
+            for each batch; longer spans start with a lower probability. Ignored in mode "neuron".
+        privileged_dropout: fraction of the training trials in which the privileged input of a teacher is dropped, so
+            that the teacher does not depend on it.
+        span_ramp: (first, last) epoch between which the probability of spans longer than one bin rises from 0 to 1;
+            None for a constant probability of 1.
+
+    Raises:
+        ValueError: a value is out of range.
+
+    Example:
+        >>> import torch
+        >>> from blend_pl.masking import Masking
+        >>> sample = Masking(ratio=0.5, mode="full").sample((4, 10, 6), torch.Generator().manual_seed(0))
+        >>> sample.masked.shape, sample.masked.dtype
+        (torch.Size([4, 10, 6]), torch.bool)
     """
 
     ratio: float = 0.25
@@ -100,11 +111,11 @@ class Masking:
     def __post_init__(self) -> None:
         for name in ("ratio", "zero_ratio", "random_ratio", "privileged_dropout"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"masking.{name} is a share between 0 and 1, not {getattr(self, name)}")
+                raise ValueError(f"masking.{name} must be between 0 and 1, not {getattr(self, name)}")
         if self.max_span < 1:
-            raise ValueError(f"masking.max_span is at least 1 bin, not {self.max_span}")
+            raise ValueError(f"masking.max_span must be at least 1 bin, not {self.max_span}")
         if self.span_ramp and not self.span_ramp[0] <= self.span_ramp[1]:
-            raise ValueError(f"masking.span_ramp is (first, last) epoch, in this order, not {self.span_ramp}")
+            raise ValueError(f"masking.span_ramp must be (first, last) epoch with first <= last, not {self.span_ramp}")
 
     def draw_mask(
         self,
@@ -113,22 +124,22 @@ class Masking:
         epoch: int = 0,
         device: torch.device | None = None,
     ) -> Tensor:
-        """Which entries to hide.
+        """Draws the entries to mask.
 
         Args:
             size: (trials, bins, neurons).
-            generator: source of chance, freshly seeded for each batch; None for torch's own.
-            epoch: training epoch, for the ramp.
-            device: where the mask shall lie; None for the generator's.
+            generator: random generator, newly seeded for each batch; None for the default generator.
+            epoch: training epoch, for `span_ramp`.
+            device: device of the mask if `generator` is None; otherwise the device of the generator is used.
 
         Returns:
-            Bool tensor of that size.
+            Bool tensor of this size, True for masked entries.
         """
         trials, bins, neurons = size
         span = 1 if self.mode == "neuron" else self._draw_span(generator, epoch)
-        n_starts = bins + span - 1  # A stretch may have begun before the window.
+        n_starts = bins + span - 1  # A span may start before the window.
         shape = {"timestep": (trials, n_starts, 1), "neuron": (trials, 1, neurons), "full": (trials, n_starts, neurons)}
-        # Stretches overlap: a bin is spared if none of the `width` that could cover it begins.
+        # Spans overlap: a bin is not masked if none of the `span` spans that could cover it starts.
         probability = 1 - (1 - self.ratio) ** (1 / span)
         span_starts = _uniform(shape[self.mode], generator, device) < probability
         covered: Tensor = span_starts.unfold(1, span, 1).any(-1) if span > 1 else span_starts
@@ -137,7 +148,7 @@ class Masking:
     def draw_privileged_dropout(
         self, n_trials: int, generator: torch.Generator | None, device: torch.device | None = None
     ) -> Tensor:
-        """(trials,) bool, in which trials privileged input is hidden."""
+        """Draws the trials in which privileged input is dropped: (trials,) bool."""
         return _uniform((n_trials,), generator, device) < self.privileged_dropout
 
     def _draw_span(self, generator: torch.Generator | None, epoch: int) -> int:
@@ -145,7 +156,7 @@ class Masking:
             return 1
         first, last = self.span_ramp or (0, 0)
         probability = 1.0 if epoch >= last else max(0, epoch - first) / max(1, last - first)
-        # Drawn on the host: a number read back from a GPU would stall it.
+        # Drawn on the host, because reading a number from a GPU would synchronize with it.
         host_random = random.Random(int(torch.randint(2**62, ())) if generator is None else generator.initial_seed())
         return host_random.randint(1, self.max_span) if host_random.random() < probability else 1
 
@@ -156,9 +167,10 @@ class Masking:
         epoch: int = 0,
         device: torch.device | None = None,
     ) -> MaskSample:
-        """All that is left to chance, for all trials of a global batch; see `draw`.
+        """Draws the masks and corruptions of all trials of a global batch; see `draw_mask`.
 
-        What happens to a trial does then not depend on how trials are divided over ranks, which keep their own of it.
+        Each rank draws the sample of the global batch and selects its own trials, so that the sample of a trial does
+        not depend on the number of ranks.
         """
         masked, corruption = (
             self.draw_mask(size, generator, epoch, device),
@@ -172,7 +184,7 @@ class Masking:
     def _draw_corruption(
         self, size: Sequence[int], generator: torch.Generator | None, device: torch.device | None
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Who becomes zero, who a random value, and its level; see `MaskSample`."""
+        """Draws `zeroed`, `randomized` and `uniform` of `MaskSample`."""
         if self.zero_ratio == 1:
             return None, None, None
         zeroed, randomized, uniform = _uniform((3, *size), generator, device)
@@ -180,26 +192,30 @@ class Masking:
 
 
 def _uniform(size: Sequence[int], generator: torch.Generator | None, device: torch.device | None) -> Tensor:
-    """Numbers between 0 and 1, of a generator where it lies, or of torch's own on a device."""
+    """Draws uniform numbers from a generator on its device, or from the default generator on the given device."""
     return torch.rand(*size, generator=generator, device=device if generator is None else generator.device)
 
 
 @dataclass(frozen=True)
 class TokenMasking:
-    """Drops whole tokens, as masked auto-encoders do (He et al., 2022; Erturk et al., 2025).
+    """Drops whole tokens, as in masked autoencoders (He et al., 2022; Erturk et al., 2025).
 
     Attributes:
-        ratio: share of a segment's tokens that is dropped, rounded, the same in every segment of equally many tokens.
+        ratio: fraction of the tokens of a segment that is dropped; the rounded number is the same in all segments with
+            the same number of tokens.
+
+    Raises:
+        ValueError: `ratio` is out of range.
     """
 
     ratio: float = 0.6
 
     def __post_init__(self) -> None:
         if not 0 <= self.ratio < 1:
-            raise ValueError(f"token_masking.ratio is a share below 1, for something must be seen, not {self.ratio}")
+            raise ValueError(f"token_masking.ratio must be at least 0 and below 1, not {self.ratio}")
 
     def n_dropped(self, n_patches: Sequence[int], bins: int) -> list[int]:
-        """How many tokens of each segment are dropped, of segments with T bins and these numbers of patches."""
+        """Returns the number of dropped tokens of each segment, given its number of patches and the number of bins."""
         return [round(self.ratio * bins * p) for p in n_patches]
 
     def draw_mask(
@@ -211,19 +227,19 @@ class TokenMasking:
         global_size: int,
         generator: torch.Generator,
     ) -> Tensor | None:
-        """Which tokens to drop.
+        """Draws the tokens to drop.
 
         Args:
             n_patches: P of each segment.
-            bins: T.
-            max_patches: the largest P of any session, for all of which chance is drawn.
-            rows: (B,) positions of the segments in the global batch: what happens to one does not depend on how
-                segments are divided over ranks.
+            bins: T, number of bins.
+            max_patches: largest P of all sessions; random numbers are drawn for this many patches.
+            rows: (B,) positions of the segments in the global batch, so that the mask of a segment does not depend on
+                the number of ranks.
             global_size: number of segments in the global batch.
-            generator: source of chance, freshly seeded for each batch.
+            generator: random generator, newly seeded for each batch.
 
         Returns:
-            (B, T, widest) bool; False behind a segment's patches. None where nothing is dropped.
+            (B, T, max_patches) bool, True for dropped tokens, False for padding; None if `ratio` is 0.
         """
         if self.ratio == 0:
             return None

@@ -33,6 +33,11 @@ def test_docstring_examples_run(name: str) -> None:
         "models.stndt.STNDT",
         "models.lfads.LFADS",
         "models.neuprint.NeuPRINT",
+        "masking.Masking",
+        "distillation.losses.HardLoss",
+        "distillation.losses.SoftLoss",
+        "distillation.losses.FeatureLoss",
+        "distillation.losses.CorrelationLoss",
     ],
 )
 def test_class_has_an_example(name: str) -> None:

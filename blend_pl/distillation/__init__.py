@@ -1,4 +1,4 @@
-"""Distillation losses and the mixed objective: encodings in, scalars out."""
+"""Distillation losses and training objectives, computed from encodings."""
 
 from blend_pl.distillation.losses import (
     CorrelationLoss,

@@ -1,4 +1,4 @@
-"""Behaviour as a target, and the supervised setting, in which it takes the place of the reconstruction."""
+"""Decoding of behavior from latents, as a training objective."""
 
 import torch
 from torch import Tensor, nn
@@ -9,16 +9,22 @@ from blend_pl.utils.distributed import distributed_mean
 
 
 def decoding_error(decoded: Tensor, behavior: Tensor, valid: Tensor) -> Tensor:
-    """Mean squared error of decoded behaviour where it is known, over all ranks; (B, T', D) each."""
+    """Returns the mean squared error of decoded behavior over valid entries and all ranks.
+
+    Args:
+        decoded: (B, T', D).
+        behavior: (B, T', D), z-scored.
+        valid: (B, T', D) bool, entries that were measured.
+    """
     return distributed_mean(torch.where(valid, (decoded - behavior).square(), 0.0).sum(), valid.sum())
 
 
 class BehaviorRegression(nn.Module):
-    """Mean squared error of behaviour read off the latents by a linear head (Erturk et al., 2025, supervised).
+    """Mean squared error of behavior decoded linearly from latents (Erturk et al., 2025, supervised training).
 
     Args:
         latent_dim: H, width of the latents.
-        n_behavior: D, channels of behaviour.
+        n_behavior: D, number of behavioral channels.
     """
 
     def __init__(self, latent_dim: int, n_behavior: int) -> None:
@@ -29,12 +35,12 @@ class BehaviorRegression(nn.Module):
         """Scores a batch.
 
         Args:
-            encoding: of the batch.
-            labels: not read.
-            batch: whose behaviour is known where it is valid.
+            encoding: encoding of the batch, with latents.
+            labels: ignored.
+            batch: batch with `behavior` and `behavior_valid`.
 
         Returns:
-            The term "decoding", which is 1 for a student that knows only the mean, and the "loss", which is the same.
+            The term "decoding", which is 1 for a constant prediction of the mean, and the same number as "loss".
         """
         decoding = decoding_error(self.head(encoding.latents), batch.behavior, batch.behavior_valid)
         return {"loss": decoding, "decoding": decoding}

@@ -1,4 +1,4 @@
-"""Several teachers as one."""
+"""Ensembles of teachers."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -11,39 +11,39 @@ from blend_pl.models.base import Encoding
 
 
 class TeacherEncoder(Protocol):
-    """What teaches."""
+    """A frozen teacher."""
 
     likelihood: Likelihood
 
     def encode(self, batch: Batch) -> Encoding:
-        """What it makes of a batch with privileged input."""
+        """Encodes a batch with privileged input."""
 
 
 class TeacherEnsemble:
-    """What several teachers together make of a batch with privileged input.
+    """Averages the predictions of several teachers for a batch with privileged input.
 
     Args:
-        teachers: the teachers; some may be added later.
+        teachers: the teachers; the sequence may grow later.
     """
 
     def __init__(self, teachers: Sequence[TeacherEncoder]) -> None:
         self.teachers = teachers
 
     def __call__(self, batch: Batch) -> Encoding:
-        """The mean of their predictions; see `average`."""
+        """Returns the average encoding; see `average_encodings`."""
         return average_encodings([teacher.encode(batch) for teacher in self.teachers], self.teachers[0].likelihood)
 
 
 def average_encodings(encodings: Sequence[Encoding], likelihood: Likelihood) -> Encoding:
-    """The encoding that predicts the mean of what several encodings predict.
+    """Returns an encoding with the average prediction of several encodings.
 
     Args:
-        encodings: one for each teacher, of the same trials; predictions (B, T', N).
-        likelihood: says what a prediction means.
+        encodings: one encoding per teacher, of the same trials; predictions (B, T', N).
+        likelihood: defines the average of predictions.
 
     Returns:
-        Without features and latents: those of different networks have nothing in common. A single encoding is returned
-        as it is.
+        An encoding without features and latents, because those of different networks are not comparable. A single
+        encoding is returned unchanged.
     """
     if len(encodings) == 1:
         return encodings[0]

@@ -1,4 +1,4 @@
-"""Reconstruction of spikes and field potentials together, each by its own likelihood."""
+"""Joint reconstruction of spikes and field potentials."""
 
 from dataclasses import replace
 
@@ -11,10 +11,10 @@ from blend_pl.models.base import Encoding
 
 
 class JointReconstruction(nn.Module):
-    """Mean Poisson negative log-likelihood of the dropped counts, and a weight times the squared error of the LFP.
+    """Sum of the mean Poisson negative log-likelihood of masked counts and the weighted squared error of masked LFP.
 
     Args:
-        lfp_weight: that weight.
+        lfp_weight: weight of the squared error of the LFP.
     """
 
     def __init__(self, lfp_weight: float) -> None:
@@ -26,12 +26,12 @@ class JointReconstruction(nn.Module):
         """Scores a batch.
 
         Args:
-            encoding: of the masked batch.
+            encoding: encoding of the masked batch.
             labels: (B, T, N + C) bool, entries to score.
             batch: the masked batch.
 
         Returns:
-            The terms "spikes", nats, and "lfp", and the "loss" to minimise.
+            The term "spikes" in nats, the term "lfp", and the "loss" to minimize.
         """
         losses = {}
         for name, columns in (("spikes", slice(batch.n_units)), ("lfp", slice(batch.n_units, None))):

@@ -1,8 +1,8 @@
-"""Distances between what a student and its frozen teacher make of the same masked trial (BLEND).
+"""Distillation losses: distances between the encodings of a student and a frozen teacher of the same trials (BLEND).
 
-Every loss is 0 for a perfect copy and, once calibrated, 1 on average for a student that knows the teacher's mean and
-nothing else. It is a mean over bins, neurons or layers and comes as one number a trial. So one alpha means the same
-for every strategy, batch size, trial length and neuron count.
+Each loss is 0 if the student equals the teacher. After `fit_scale`, it is 1 on average for a student that predicts the
+mean of the teacher. Losses are means over bins, neurons or layers, with one value per trial, so that alpha has the same
+meaning for all losses, batch sizes, trial lengths and numbers of neurons.
 """
 
 import math
@@ -18,7 +18,7 @@ EPS = 1e-8
 
 
 class DistillationLoss(nn.Module):
-    """Base class: a subclass gives the paper's `distance`, this class its unit."""
+    """Base class of distillation losses: a `distance`, divided by a scale that is fitted to the teacher."""
 
     scale: Tensor
 
@@ -27,10 +27,14 @@ class DistillationLoss(nn.Module):
         self.register_buffer("scale", torch.ones(()))
 
     def check_compatible(self, student: Encoding, teacher: Encoding) -> None:
-        """Checks from one example encoding of each model whether the loss can compare them.
+        """Checks whether the loss can compare the encodings of two models.
+
+        Args:
+            student: example encoding of the student.
+            teacher: example encoding of the teacher, of the same trials.
 
         Raises:
-            TeacherError: the two cannot be compared.
+            TeacherError: the encodings cannot be compared.
         """
         if student.prediction.shape[1:] != teacher.prediction.shape[1:]:
             raise TeacherError(
@@ -39,50 +43,75 @@ class DistillationLoss(nn.Module):
             )
 
     def build(self, student: Encoding, teacher: Encoding) -> None:
-        """Creates the trained modules of the loss, if it has any, from example encodings of compatible models.
+        """Creates the trained modules of the loss, if it has any, before the optimizer is built.
 
-        It is called before the optimizer is built.
+        Args:
+            student: example encoding of the student.
+            teacher: example encoding of a compatible teacher.
         """
 
     def fit_scale(self, teacher: Encoding) -> None:
-        """Takes as unit the distance of a student that knows only the teacher's mean.
+        """Sets the scale to the distance of a student that predicts the mean of the teacher.
 
         Args:
-            teacher: encoding of many training trials.
+            teacher: encoding of many training trials by the teacher.
         """
         mean = teacher.prediction.mean((0, 1), keepdim=True).expand_as(teacher.prediction)
         self.scale.copy_(self.distance(Encoding(mean), teacher).mean().clamp(min=EPS))
 
     def distance(self, student: Encoding, teacher: Encoding) -> Tensor:
-        """The paper's distance, one number a trial: (B,)."""
+        """Returns the unscaled distance of each trial, (B,)."""
         raise NotImplementedError
 
     def forward(self, student: Encoding, teacher: Encoding) -> Tensor:
-        """The distance in units of ignorance, one number a trial: (B,)."""
+        """Returns the scaled distance of each trial, (B,)."""
         return self.distance(student, teacher) / self.scale
 
 
 class HardLoss(DistillationLoss):
-    """Squared error of the predictions (BLEND): mean over t, n of (S - T)^2, in units of the teacher's variance."""
+    """Squared error of the predictions (BLEND): mean over t, n of (S - T)^2.
+
+    The scale is the variance of the teacher.
+
+    Example:
+        >>> import torch
+        >>> from blend_pl.distillation import HardLoss
+        >>> from blend_pl.models import Encoding
+        >>> student, teacher = (Encoding(torch.randn(4, 10, 6)) for _ in range(2))
+        >>> loss = HardLoss()
+        >>> loss.fit_scale(teacher)
+        >>> loss(student, teacher).shape
+        torch.Size([4])
+    """
 
     def distance(self, student: Encoding, teacher: Encoding) -> Tensor:
         return (student.prediction - teacher.prediction).square().mean((1, 2))
 
 
 class SoftLoss(DistillationLoss):
-    """Softened distributions over neurons (BLEND): tau^2 mean over t of KL(softmax(T / tau) || softmax(S / tau)).
+    """Divergence of softened distributions over neurons (BLEND): tau^2 mean_t KL(softmax(T / tau) || softmax(S / tau)).
 
-    The unit is the divergence of the teacher's mean distribution from the teacher.
+    The scale is the distance of the mean prediction of the teacher.
 
     Args:
         tau: temperature.
+
+    Example:
+        >>> import torch
+        >>> from blend_pl.distillation import SoftLoss
+        >>> from blend_pl.models import Encoding
+        >>> student, teacher = (Encoding(torch.randn(4, 10, 6)) for _ in range(2))
+        >>> loss = SoftLoss()
+        >>> loss.fit_scale(teacher)
+        >>> loss(student, teacher).shape
+        torch.Size([4])
     """
 
     tau: Tensor
 
     def __init__(self, tau: float = 2.0) -> None:
         super().__init__()
-        # A tensor, so that models that train together may differ in it.
+        # A tensor, so that stacked replicas can have different values.
         self.register_buffer("tau", torch.tensor(tau), persistent=False)
 
     def distance(self, student: Encoding, teacher: Encoding) -> Tensor:
@@ -93,17 +122,17 @@ class SoftLoss(DistillationLoss):
 
 
 class GaussianSoftLoss(DistillationLoss):
-    """Soft distillation of Gaussian predictions: mean over t, n of KL(N(m_T, v_T) || N(m_S, v_S)), in closed form.
+    """Divergence of Gaussian predictions: mean over t, n of KL(N(m_T, v_T) || N(m_S, v_S)), in closed form.
 
-    For models that predict a variance with every mean. The unit is the divergence of a Gaussian with the teacher's mean
-    and its whole variance, within and between entries, from the teacher.
+    For models that predict a variance for each mean. The scale is the distance of a Gaussian with the mean and the
+    total variance (within and between entries) of the teacher.
     """
 
     def check_compatible(self, student: Encoding, teacher: Encoding) -> None:
         super().check_compatible(student, teacher)
         if student.log_variance is None or teacher.log_variance is None:
             raise TeacherError(
-                "soft distillation of Gaussians needs a student and a single teacher that predict variances; set "
+                "GaussianSoftLoss needs a student and a single teacher that predict variances; set "
                 "model.backbone.variance to true for both"
             )
 
@@ -126,18 +155,28 @@ class GaussianSoftLoss(DistillationLoss):
 
 
 class FeatureLoss(DistillationLoss):
-    """Squared error of layer outputs (BLEND): mean over layers l of |P_l s_l - t_l|^2 over t and width.
+    """Squared error of layer outputs (BLEND): mean over layers l of the mean of (P_l s_l - t_l)^2 over t and width.
 
-    Each layer is in units of its own variance in the teacher, so that no layer drowns another. P_l is a trained linear
-    map from the student's width to the teacher's, and student layers are compared with the teacher's at the same
-    relative depth, so that the two may differ in width and depth.
+    The scale of each layer is its variance in the teacher, so that all layers have equal weight. P_l is a trained
+    linear map from the width of the student to that of the teacher. A layer of the student is compared with the teacher
+    layer at the same relative depth, so that the models may differ in width and depth.
+
+    Example:
+        >>> import torch
+        >>> from blend_pl.distillation import FeatureLoss
+        >>> from blend_pl.models import Encoding
+        >>> student = Encoding(torch.randn(4, 10, 6), features=[torch.randn(4, 10, 8)])
+        >>> teacher = Encoding(torch.randn(4, 10, 6), features=[torch.randn(4, 10, 16) for _ in range(2)])
+        >>> loss = FeatureLoss()
+        >>> loss.build(student, teacher)
+        >>> loss.fit_scale(teacher)
+        >>> loss(student, teacher).shape
+        torch.Size([4])
     """
 
     def check_compatible(self, student: Encoding, teacher: Encoding) -> None:
         if not student.features or not teacher.features:
-            raise TeacherError(
-                "feature distillation needs a student and a single teacher that return their layers' outputs"
-            )
+            raise TeacherError("FeatureLoss needs a student and a single teacher that return `Encoding.features`")
         for s, i in zip(student.features, _layers_of_same_depth(student, teacher), strict=True):
             if s.shape[1] != teacher.features[i].shape[1]:
                 raise TeacherError(
@@ -163,16 +202,26 @@ class FeatureLoss(DistillationLoss):
 
 
 def _layers_of_same_depth(student: Encoding, teacher: Encoding) -> list[int]:
-    """Returns the index of the teacher's layer at the relative depth of each layer of the student."""
+    """Returns the index of the teacher layer at the same relative depth as each layer of the student."""
     n_student_layers, n_teacher_layers = len(student.features), len(teacher.features)
     return [math.ceil((layer + 1) * n_teacher_layers / n_student_layers) - 1 for layer in range(n_student_layers)]
 
 
 class CorrelationLoss(DistillationLoss):
-    """Neuron-by-neuron correlations over the bins of a trial (BLEND): mean over n, m of (R_S - R_T)^2.
+    """Squared error of correlations between neurons over the bins of a trial (BLEND): mean over n, m of (R_S - R_T)^2.
 
-    A neuron whose prediction does not change in a trial correlates with nothing, instead of giving NaN. The unit is
-    the mean squared correlation of the teacher. On its own this says nothing about how high rates are: keep alpha high.
+    Correlations with a constant prediction are 0 instead of NaN. The scale is the mean squared correlation of the
+    teacher. The loss does not constrain the level of the rates: use a high alpha.
+
+    Example:
+        >>> import torch
+        >>> from blend_pl.distillation import CorrelationLoss
+        >>> from blend_pl.models import Encoding
+        >>> student, teacher = (Encoding(torch.randn(4, 10, 6)) for _ in range(2))
+        >>> loss = CorrelationLoss()
+        >>> loss.fit_scale(teacher)
+        >>> loss(student, teacher).shape
+        torch.Size([4])
     """
 
     def distance(self, student: Encoding, teacher: Encoding) -> Tensor:
@@ -180,15 +229,15 @@ class CorrelationLoss(DistillationLoss):
 
 
 class RepresentationLoss(DistillationLoss):
-    """Angle between pooled latents (Erturk et al., 2025): mean over t of 1 - cos(S_t, T_t), without a projection.
+    """Cosine distance of latents (Erturk et al., 2025): mean over t of 1 - cos(S_t, T_t), without a projection.
 
-    The unit is the paper's: 0 for latents that point the same way, 1 for latents that have nothing to do with the
-    teacher's. alpha = 1 / (1 + lambda) is the paper's weight lambda. Bins of which a student saw nothing do not count.
+    The scale is 1, as in the paper: the loss is 0 for parallel and 1 for orthogonal latents. The weight lambda of the
+    paper corresponds to alpha = 1 / (1 + lambda). Bins without visible tokens of the student are excluded.
     """
 
     def check_compatible(self, student: Encoding, teacher: Encoding) -> None:
         if student.latents is None or teacher.latents is None:
-            raise TeacherError("representation distillation needs latents of student and teacher; return them both")
+            raise TeacherError("RepresentationLoss needs `Encoding.latents` of the student and of a single teacher")
         if student.latents.shape[1:] != teacher.latents.shape[1:]:
             raise TeacherError(
                 f"the teacher's latents are (bins, width) = {tuple(teacher.latents.shape[1:])}, the student's "
@@ -196,7 +245,7 @@ class RepresentationLoss(DistillationLoss):
             )
 
     def fit_scale(self, teacher: Encoding) -> None:
-        """The unit is fixed."""
+        """Keeps the scale at 1."""
 
     def distance(self, student: Encoding, teacher: Encoding) -> Tensor:
         assert student.latents is not None
@@ -209,8 +258,8 @@ class RepresentationLoss(DistillationLoss):
 
 
 def correlations(prediction: Tensor) -> Tensor:
-    """Correlation of every pair of neurons over time: (B, T', N) -> (B, N, N); 0 where a neuron is constant."""
-    centred = prediction - prediction.mean(1, keepdim=True)
-    norm = centred.square().sum(1, keepdim=True).clamp(min=EPS).sqrt()
-    normalized = centred / norm
+    """Returns correlations (B, N, N) of neurons over time, of predictions (B, T', N); 0 for constant neurons."""
+    centered = prediction - prediction.mean(1, keepdim=True)
+    norm = centered.square().sum(1, keepdim=True).clamp(min=EPS).sqrt()
+    normalized = centered / norm
     return normalized.transpose(1, 2) @ normalized

@@ -1,4 +1,4 @@
-"""The control that uses behaviour as a target instead of a teacher's input."""
+"""The multitask control, which uses behavior as a target instead of as the input of a teacher."""
 
 from torch import Tensor, nn
 
@@ -8,13 +8,13 @@ from blend_pl.models.base import Encoding
 
 
 class MultitaskObjective(nn.Module):
-    """Reconstruction plus decoding: a linear head reads behaviour off the student's latents at training time.
+    """Reconstruction plus behavior decoding: a linear head decodes behavior from the latents during training.
 
     Args:
-        reconstruction: gives the loss of a student on its own.
+        reconstruction: the objective of a student without a teacher.
         latent_dim: H, width of the latents.
-        n_privileged: D, privileged channels.
-        weight: of the decoding error, which is 1 for a student that knows only the mean behaviour.
+        n_privileged: D, number of privileged channels.
+        weight: weight of the decoding error, which is 1 for a constant prediction of the mean behavior.
     """
 
     def __init__(self, reconstruction: nn.Module, latent_dim: int, n_privileged: int, weight: float) -> None:
@@ -23,7 +23,7 @@ class MultitaskObjective(nn.Module):
         self.head = nn.Linear(latent_dim, n_privileged)
 
     def forward(self, encoding: Encoding, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Scores a batch; see `MaskedReconstruction`. Adds the term "decoding", the mean squared error where known."""
+        """Scores a batch; see `MaskedReconstruction`. Adds "decoding", the mean squared error over valid entries."""
         losses = self.reconstruction(encoding, labels, batch)
         assert batch.privileged is not None
         assert batch.privileged_valid is not None

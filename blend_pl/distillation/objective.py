@@ -1,4 +1,4 @@
-"""What a system minimises: masked reconstruction, alone or mixed with distillation."""
+"""Training objectives: masked reconstruction, alone or mixed with distillation."""
 
 from collections.abc import Callable
 
@@ -13,10 +13,10 @@ from blend_pl.utils.distributed import distributed_mean
 
 
 class MaskedReconstruction(nn.Module):
-    """Masked time-series modelling (BLEND): mean negative log-likelihood over the labelled entries; nats.
+    """Masked time-series modeling (MTM, BLEND): mean negative log-likelihood over the labeled entries, in nats.
 
-    What the backbone asks for beside it, `Encoding.penalty`, is added; for a variational backbone the sum is the
-    negative evidence lower bound per entry.
+    The penalty of the backbone, `Encoding.penalty`, is added; for a variational backbone the sum is the negative
+    evidence lower bound per entry.
 
     Args:
         likelihood: observation model.
@@ -30,12 +30,12 @@ class MaskedReconstruction(nn.Module):
         """Scores a batch.
 
         Args:
-            encoding: of the masked batch.
+            encoding: encoding of the masked batch.
             labels: (B, T', N) bool, entries to score.
-            batch: the masked batch, whose target is complete.
+            batch: the masked batch; its target is not masked.
 
         Returns:
-            The term "mtm", the term "penalty" if the backbone has one, and the "loss" to minimise, their sum.
+            The term "mtm", the term "penalty" if the backbone has one, and their sum, the "loss" to minimize.
         """
         entry_losses = self.likelihood.loss(encoding.prediction, batch.target, encoding.log_variance)
         mtm = distributed_mean(torch.where(labels, entry_losses, 0.0).sum(), labels.sum())
@@ -46,15 +46,15 @@ class MaskedReconstruction(nn.Module):
 
 
 class MixedObjective(nn.Module):
-    """alpha * MTM + (1 - alpha) * D(student, teacher) (BLEND); a backbone's penalty belongs to MTM.
+    """alpha * MTM + (1 - alpha) * D(student, teacher) (BLEND); MTM includes the penalty of the backbone.
 
-    The teacher sees the same masked activity and the privileged input. It is no part of this module: neither its
-    weights nor its gradients ever reach the student's optimiser or checkpoint.
+    The input of the teacher is the same masked activity and the privileged input. The teacher is not a submodule, so
+    that its weights are neither in the optimizer nor in the checkpoint of the student; it receives no gradients.
 
     Args:
-        reconstruction: gives MTM.
-        loss: gives D, with its projectors.
-        teacher: frozen; from a batch with privileged input to an encoding.
+        reconstruction: computes MTM.
+        loss: computes D.
+        teacher: frozen; maps a batch with privileged input to an encoding.
         alpha: weight of MTM.
     """
 
@@ -65,7 +65,7 @@ class MixedObjective(nn.Module):
     ) -> None:
         super().__init__()
         self.reconstruction, self.loss, self.teacher = reconstruction, loss, teacher
-        # A tensor, so that models that train together may differ in it.
+        # A tensor, so that stacked replicas can have different values.
         self.register_buffer("alpha", torch.tensor(alpha), persistent=False)
 
     def forward(self, encoding: Encoding, labels: Tensor, batch: Batch) -> dict[str, Tensor]:

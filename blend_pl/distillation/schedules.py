@@ -1,17 +1,17 @@
-"""How much a student listens to the data, over training."""
+"""Schedules of alpha, the weight of the reconstruction, over training."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class LinearSchedule:
-    """An alpha that goes in a straight line from one value to another.
+    """Linear change of alpha from one value to another.
 
     Attributes:
         start: alpha before the ramp.
         stop: alpha after the ramp.
-        start_fraction: share of the training steps after which the ramp begins.
-        end_fraction: share of the training steps after which it is over.
+        start_fraction: fraction of the training steps at which the ramp starts.
+        end_fraction: fraction of the training steps at which the ramp ends.
     """
 
     start: float
@@ -22,11 +22,12 @@ class LinearSchedule:
     def __post_init__(self) -> None:
         if not 0 <= self.start_fraction <= self.end_fraction <= 1:
             raise ValueError(
-                f"a ramp of alpha needs 0 <= begin <= end <= 1, not {self.start_fraction} and {self.end_fraction}"
+                "a schedule of alpha needs 0 <= start_fraction <= end_fraction <= 1, "
+                f"not {self.start_fraction} and {self.end_fraction}"
             )
 
     def value_at(self, progress: float) -> float:
-        """Alpha when a share of the training steps is done."""
+        """Returns alpha after a fraction of the training steps."""
         if progress >= self.end_fraction:
             return self.stop
         if progress <= self.start_fraction:

@@ -1,4 +1,4 @@
-"""Networks that are tried before they are trained."""
+"""Preservation of module buffers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from torch import nn
 
 @contextmanager
 def preserve_buffers(*modules: nn.Module) -> Iterator[None]:
-    """Puts buffers back as they were, for a trial is no step, which a network may count."""
+    """Restores all buffers on exit, so that a dry run does not advance step counters."""
     saved = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
     try:
         yield

@@ -241,7 +241,7 @@ def test_feature_refuses_other_bins_and_missing_layers() -> None:
     with pytest.raises(TeacherError, match="8 bins, the student's 9"):
         FeatureLoss().check_compatible(encode(bins=9), encode())
     for pair in [(encode(widths=()), encode()), (encode(), encode(widths=()))]:
-        with pytest.raises(TeacherError, match="layers' outputs"):
+        with pytest.raises(TeacherError, match=r"return `Encoding\.features`"):
             FeatureLoss().check_compatible(*pair)
 
 

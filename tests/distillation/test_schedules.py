@@ -25,5 +25,5 @@ def test_equal_ends_are_a_constant() -> None:
 
 @pytest.mark.parametrize(("begin", "end"), [(0.5, 0.4), (-0.1, 1.0), (0.0, 1.1)])
 def test_impossible_ramps_are_refused(begin: float, end: float) -> None:
-    with pytest.raises(ValueError, match="begin <= end"):
+    with pytest.raises(ValueError, match="start_fraction <= end_fraction"):
         LinearSchedule(0.0, 1.0, begin, end)

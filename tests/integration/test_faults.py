@@ -232,7 +232,7 @@ SETTINGS = {
     "unknown phase": (["--data.phase=train"], "Expected a typing.Literal['val', 'test']. Got value: train"),
     "unknown option": (["--data.fase=val"], "Option 'fase' is not accepted"),
     "unknown network": (["--model.backbone=blend_pl.models.Nope"], "no attribute 'Nope'"),
-    "share above one": (["--model.masking.ratio=3"], "masking.ratio is a share between 0 and 1"),
+    "share above one": (["--model.masking.ratio=3"], "masking.ratio must be between 0 and 1"),
     "two ways to hold out": (["--data.spec.held_out.fraction=0.5"], "set one of held_out.column, held_out.units"),
     "impossible simulation": (["--data.simulation.n_train=-3"], "n_train is -3; it must be at least 1"),
 }

@@ -114,7 +114,7 @@ def test_without_masking_all_is_reconstructed(data: InMemory, batch: SessionBatc
     masked, labels = student.mask(batch, 3, 0)
     assert masked.patch_mask is None
     assert torch.equal(labels, batch.target_valid)
-    with pytest.raises(ValueError, match="something must be seen"):
+    with pytest.raises(ValueError, match="must be at least 0 and below 1"):
         TokenMasking(1.0)
 
 
