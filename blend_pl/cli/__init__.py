@@ -1,1 +1,1 @@
-"""The command line: commands, the Lightning trainer, W&B tracking."""
+"""The command line."""

@@ -1,70 +1,82 @@
-"""The commands of `python -m blend_pl`, found without importing what they need."""
+"""The commands of `python -m blend_pl`; what a command needs is imported when it runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from inspect import Parameter, signature
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, cast
 
-from blend_pl.errors import ConfigError
+from blend_pl.errors import ConfigError, first_parser_error
 
 if TYPE_CHECKING:
     from blend_pl.experiment import Experiment
     from blend_pl.experiment.parser import Command
 
 TRAINER_COMMANDS = {
-    "fit": "trains an experiment, and its teacher where that is missing, and scores it",
-    "validate": "scores a checkpoint by what chooses checkpoints",
+    "fit": "trains an experiment, and its teacher if that is missing, and scores it",
+    "validate": "scores a checkpoint by the score that selects checkpoints",
     "test": "scores a checkpoint as the benchmark does",
-    "predict": "writes a checkpoint's rates",
+    "predict": "writes the rates that a checkpoint predicts",
 }
-"""Commands of the trainer."""
+"""Commands of the trainer, with their descriptions."""
 
 FUNCTION_COMMANDS = {
     "simulate": ("blend_pl.cli.simulate:simulate", "writes a session with known rates as NWB files"),
-    "baseline": ("blend_pl.baselines:fit_baselines", "fits baselines that need no network"),
+    "baseline": ("blend_pl.baselines:fit_baselines", "fits baselines without a network"),
     "report": ("blend_pl.report:report", "compares runs over seeds: tables and figures"),
-    "submit": ("blend_pl.submission:submit", "writes, checks, scores or hands in a file of NLB'21"),
-    "multirun": ("blend_pl.multirun:multirun", "fits several seeds or points of an experiment, on a GPU at once"),
-    "sweep": ("blend_pl.sweep:sweep", "tries settings: W&B's sweep files on Optuna, without an account"),
+    "submit": ("blend_pl.submission:submit", "writes, checks, scores or submits a file of NLB'21"),
+    "multirun": ("blend_pl.multirun:multirun", "fits several seeds and settings, on a GPU at once"),
+    "sweep": ("blend_pl.sweep:sweep", "searches settings: W&B's sweep files with Optuna, without an account"),
     "export": ("blend_pl.export:export", "writes a student as programs for real time: torch.export and ONNX"),
 }
-"""Commands beside these: the function that each of them is, and what it does."""
+"""Commands that are functions: where the function is, and its description."""
+
+RENAMED_COMMANDS = {"many": "multirun", "plain": "baseline"}
+RENAMED_OPTIONS = {
+    "multirun": {"points": "overrides", "together": "max_parallel"},
+    "report": {"into": "update_doc"},
+    "sweep": {"together": "max_parallel"},
+}
+"""Names of version 0.1, which are refused with the new name."""
 
 HELP_FLAGS = ("-h", "--help")
+EXPERIMENT_PARAMETERS = ("experiment", "config")
+"""Names of the first parameter of functions that take an experiment."""
 
 
 def run_command(arguments: Sequence[str]) -> "Experiment | None":
     """Runs one command.
 
     Args:
-        arguments: the command line without the program's name.
+        arguments: the command line without the name of the program.
 
     Returns:
         The experiment of a command of the trainer; None for other commands.
 
     Raises:
-        BlendError: something that the user can mend.
+        BlendError: an argument, a setting or a file cannot be used.
     """
     name = next(iter(arguments), None)
     if name in HELP_FLAGS:
         print(format_help())
         return None
-    if name not in (*TRAINER_COMMANDS, *FUNCTION_COMMANDS):
-        raise ConfigError(
-            f"{'no command is named' if name is None else f'there is no command {name}'}; choose from "
-            f"{', '.join((*TRAINER_COMMANDS, *FUNCTION_COMMANDS))}; see `python -m blend_pl COMMAND --help`"
-        )
-    if name in FUNCTION_COMMANDS:
-        from blend_pl.cli.functions import run_function_command
+    if name in TRAINER_COMMANDS:
+        from blend_pl.cli.trainer import run_trainer
 
+        return run_trainer(cast("Command", name), arguments[1:])
+    if name in FUNCTION_COMMANDS:
         run_function_command(name, resolve_name(FUNCTION_COMMANDS[name][0]), arguments[1:])
         return None
-    from blend_pl.cli.trainer import run_trainer
-
-    return run_trainer(cast("Command", name), arguments[1:])
+    if name in RENAMED_COMMANDS:
+        raise ConfigError(f"the command {name} is now named {RENAMED_COMMANDS[name]}; write that instead")
+    problem = "no command is named" if name is None else f"there is no command {name}"
+    raise ConfigError(
+        f"{problem}; choose from {', '.join((*TRAINER_COMMANDS, *FUNCTION_COMMANDS))}; see `python -m blend_pl COMMAND "
+        "--help`"
+    )
 
 
 def format_help() -> str:
-    """All commands, a line for each."""
+    """Returns the list of all commands, one per line."""
     lines = {**TRAINER_COMMANDS, **{name: description for name, (_, description) in FUNCTION_COMMANDS.items()}}
     return "\n".join(
         (
@@ -74,7 +86,93 @@ def format_help() -> str:
             "",
             *(f"  {name:10}{description}" for name, description in lines.items()),
             "",
-            "To begin with: python -m blend_pl fit --config experiments/simulated_hard.yaml",
+            "To begin with: python -m blend_pl fit experiments/simulated_hard.yaml",
             "Options of a command: python -m blend_pl COMMAND --help",
         )
     )
+
+
+def run_function_command(name: str, command: Callable[..., None], arguments: Sequence[str]) -> None:
+    """Runs a command that is a function; its signature and docstring define the arguments.
+
+    A parameter `runs` takes one or more folders, and a parameter `data` all options that begin with `--data.`, unparsed.
+    An experiment is given as one or more files, as positional arguments or with `--config`.
+
+    Args:
+        name: the name of the command.
+        command: the function.
+        arguments: the arguments of the command.
+
+    Raises:
+        ConfigError: an argument is unknown or has a value that is not allowed.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    parameters = signature(command).parameters
+    parser = ArgumentParser(prog=f"python -m blend_pl {name}", exit_on_error=False)
+    if "runs" in parameters:
+        parser.add_argument("runs", nargs="+", type=str, help="folders of runs or experiments")
+    parser.add_function_arguments(command, as_positional=True, skip={"runs", "data"})
+    words = _normalize_options(name, parameters, arguments)
+    data_options = {}
+    if "data" in parameters:
+        data_options["data"], words = _split_data_options(words)
+    if next(iter(parameters)) in EXPERIMENT_PARAMETERS:
+        words = _join_experiment(words)
+    try:
+        command(**parser.parse_args(words).as_dict(), **data_options)
+    except ArgumentError as error:
+        raise ConfigError(f"{first_parser_error(str(error))}; see `python -m blend_pl {name} --help`") from error
+
+
+def _normalize_options(name: str, parameters: Mapping[str, Parameter], arguments: Sequence[str]) -> list[str]:
+    """Replaces dashes in names of options by underscores, and a flag without a value by its value true."""
+    renamed = RENAMED_OPTIONS.get(name, {})
+    words = []
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        option = flag.removeprefix("--").replace("-", "_")
+        if flag.startswith("--") and option in renamed:
+            new_flag = f"--{renamed[option].replace('_', '-')}"
+            raise ConfigError(f"the option {flag} of {name} is now named {new_flag}; write that instead")
+        if not flag.startswith("--") or option not in parameters:
+            words.append(argument)
+        elif not equals and parameters[option].annotation is bool:
+            words.append(f"--{option}=true")
+        else:
+            words.append(f"--{option}{equals}{value}")
+    return words
+
+
+def _split_data_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns the options that begin with --data., with their values, and all other arguments."""
+    options: list[str] = []
+    other_arguments: list[str] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if not argument.startswith("--data."):
+            other_arguments.append(argument)
+        elif "=" in argument:
+            options.append(argument)
+        else:
+            options.append(f"{argument}={next(remaining, '')}")
+    return options, other_arguments
+
+
+def _join_experiment(arguments: Sequence[str]) -> list[str]:
+    """Replaces leading paths and `--config` options by one positional argument, a reference to their composition."""
+    from blend_pl.config import join_reference
+
+    remaining = list(arguments)
+    paths: list[str] = []
+    while remaining and not remaining[0].startswith("-"):
+        paths.append(remaining.pop(0))
+    other_arguments: list[str] = []
+    words = iter(remaining)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if flag == "--config":
+            paths.append(value if equals else next(words, ""))
+        else:
+            other_arguments.append(word)
+    return [*([join_reference(paths)] if paths else []), *other_arguments]

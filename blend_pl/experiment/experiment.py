@@ -257,8 +257,8 @@ class Experiment:
         config_path = self.run_dir / CONFIG_FILE
         if config_path.exists() and _stored_fingerprint(config_path) != self.fingerprint:
             raise ConfigError(
-                f"{self.run_dir} is a run with other settings; resume it with --config {config_path}, or choose another "
-                "--run_dir"
+                f"{self.run_dir} is a run with other settings; resume it with --config {config_path}, or choose "
+                "another --run_dir"
             )
         return is_finished(self.run_dir)
 
