@@ -119,7 +119,7 @@ DATACLASS_ARGUMENTS = {
     "simulation": "BugeonSimulation",
     "spec": "SessionSpec",
 }
-"""Class of the arguments that are dataclasses, whose settings name no class."""
+"""Class of each argument that is a dataclass: its settings do not name the class."""
 
 RENAMED_PARAMETERS = {
     "narrow": "to_predictor",

@@ -1,4 +1,4 @@
-"""Callbacks: distillation and the multi-task control, fine-tuning, evaluation, identity, rates, costs, compiling."""
+"""Lightning callbacks: distillation, controls, fine-tuning, evaluation, checkpoints, cost and compilation."""
 
 from blend_pl.callbacks.compiled import Compiled
 from blend_pl.callbacks.decoding import DecodingEvaluation

@@ -1,4 +1,4 @@
-"""An opt-in for GPUs: the network compiled, its kernels launched together."""
+"""Compilation of the network with torch.compile and CUDA graphs."""
 
 from typing import Any
 
@@ -12,35 +12,35 @@ from blend_pl.systems.base import NeuralSystem
 from blend_pl.utils.buffers import preserve_buffers
 
 COMPILE_OPTIONS: dict[str, Any] = {"mode": "reduce-overhead"}
-"""torch.compile with CUDA graphs: small networks wait for launches rather than for arithmetic."""
+"""Options of torch.compile: with CUDA graphs, because launches of kernels take most of the time of small networks."""
 
 TOLERANCE = 1e-2
-"""Largest difference of predictions that compiling may make, relative to entries above 1; TF32 has three digits."""
+"""Largest accepted difference of predictions, relative for entries above 1; TF32 has three significant digits."""
 
 
 class Compiled(L.Callback):
-    """Compiles the network of a system for the time of a training on a GPU.
+    """Compiles the network of a system during training on a GPU.
 
-    Parameters, checkpoints and what is computed stay as they are; dropout draws other numbers than without. Before
-    training the compiled network is tried on a batch, forwards and backwards. On a CPU, and where that fails or
-    predicts something else, the network runs as it is, and one line says so.
+    Parameters, checkpoints and the computed function do not change; dropout draws other numbers than without
+    compilation. Before training the forward and the backward pass of the compiled network are tested on a batch. The
+    network is not compiled, and one line is logged, on a CPU and if the test fails or the predictions differ.
 
-    A CUDA graph writes over the results of its last run once a step has gone backwards and the network is called again.
-    Nothing is read that late: prediction, features and latents are used up by their own step, whose gradients are added
-    up in other tensors; scores are sums. A teacher is not compiled, so that no run of its comes between.
+    A CUDA graph overwrites the results of its previous run when the network is called again after a backward pass. No
+    result is read that late: a step uses its predictions, features and latents only itself, gradients are accumulated
+    in other tensors, and scores are sums. Teachers are not compiled, so that no other graph runs in between.
     """
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, NeuralSystem)
         if not supports_cuda_graphs(pl_module.device):
-            rank_zero_info("the network is not compiled: that pays on a GPU alone")
+            rank_zero_info("the network is not compiled: compilation helps on a GPU only")
             return
         network = pl_module.backbone
         network.forward = torch.compile(network.forward, **COMPILE_OPTIONS)  # type: ignore[method-assign]
         try:
             reason = self._check_compiled(trainer, pl_module)
-        except Exception as error:  # Whatever the compiler, or a network of one's own in it, may raise.
-            # Compilers name themselves on a first line, and what was wrong on the next.
+        except Exception as error:  # The compiler and networks of users raise errors of any type.
+            # The first line names the compiler, the second line the error.
             reason = " ".join([*str(error).split("\n"), ""][:2]).strip() or type(error).__name__
         if reason:
             uncompile(network)
@@ -55,19 +55,19 @@ class Compiled(L.Callback):
             uncompile(pl_module.backbone)
 
     def _check_compiled(self, trainer: L.Trainer, system: NeuralSystem) -> str | None:
-        """Why the compiled network is of no use; None if it is."""
+        """Returns why the compiled network cannot be used, or None if it can."""
         network = system.backbone
         batch = next(iter(datamodule_of(trainer).calibration_dataloader())).to(system.device)
         was_training, devices = system.training, [system.device] if system.device.type == "cuda" else []
 
         def predict() -> Tensor:
             with trainer.precision_plugin.train_step_context():
-                # A copy, for CUDA graphs write each result over the last.
+                # A copy, because CUDA graphs overwrite the previous result.
                 return system.encode(batch).prediction.clone()
 
         try:
             with preserve_buffers(network), torch.random.fork_rng(devices):
-                # In the mode of training alone do all layers run that are compiled; backwards too.
+                # All compiled layers run in training mode only.
                 predict().float().square().mean().backward()
                 system.zero_grad()
                 system.eval()
@@ -84,10 +84,10 @@ class Compiled(L.Callback):
 
 
 def supports_cuda_graphs(device: torch.device) -> bool:
-    """Whether compiling pays on a device: on a CPU a step took longer, after minutes of compiling."""
+    """Whether compilation helps on a device: on a CPU steps were slower, after minutes of compilation."""
     return device.type == "cuda"
 
 
 def uncompile(network: nn.Module) -> None:
-    """Lets a network's class say again how it runs."""
+    """Restores the forward method of the class of a network."""
     vars(network).pop("forward", None)

@@ -1,4 +1,4 @@
-"""Velocity decoded from frozen latents, of sessions that a model was trained on and of new ones."""
+"""Evaluation by decoding velocity from frozen latents, of training sessions and new sessions."""
 
 import copy
 from collections.abc import Callable
@@ -24,29 +24,29 @@ SUBSETS = ("train", "val", "test")
 
 
 class DecodingEvaluation(Evaluation):
-    """After `test`, reads velocity off the latents of each session by a linear regression.
+    """Decodes velocity from the latents of each session by linear regression, after `test`.
 
-    The network is frozen and sees whole segments; the regression is fitted on the training segments of that session,
-    its penalty chosen on validation segments, and scored on test segments. A session that is held out is registered
-    first, with patch vectors of sessions of the same animal; nothing of the network is trained on it. Where there is
-    a teacher, its latents are compared with the student's in test segments of the sessions that both know.
+    The network is frozen and encodes whole segments. The regression is fitted on the training segments of the session,
+    its penalty is selected on the validation segments, and it is scored on the test segments. A held-out session is
+    registered first, with patch vectors of sessions of the same subject; the network is not trained on it. If the
+    student has a teacher, their latents are compared on the test segments of the training sessions.
 
     Attributes:
-        scores: "vel_r2", the mean over sessions that are not held out, "new_r2", over those that are, and "r2/NAME" of
-            each; "cka" and "retrieval" where there is a teacher.
+        scores: "vel_r2", the mean over sessions that are not held out; "new_r2", the mean over held-out sessions;
+            "r2/NAME" of each session; "cka" and "retrieval" with a teacher.
     """
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Embeds and scores; every rank does the same.
+        """Computes the scores; every rank computes all of them.
 
         Raises:
-            ConfigError: the model or the data are not of sessions with LFP.
+            ConfigError: the model or the data have no sessions with LFP.
         """
         datamodule = datamodule_of(trainer)
         if not (isinstance(pl_module, MultiSessionSystem) and isinstance(datamodule, MultiSessionDataModule)):
             raise ConfigError(
                 f"DecodingEvaluation needs a model and data of sessions with LFP, not {type(pl_module).__name__} and "
-                f"{type(datamodule).__name__}; take it out of trainer.callbacks"
+                f"{type(datamodule).__name__}; remove it from trainer.callbacks"
             )
         teacher = _find_teacher(trainer)
         r2, cka, retrieval_scores = {}, [], []
@@ -72,15 +72,15 @@ class DecodingEvaluation(Evaluation):
 def embed_session(
     system: MultiSessionSystem, datamodule: MultiSessionDataModule, name: str
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Latents and velocity of a session, whether or not the model knows it.
+    """Returns latents and velocity of a session; registers it for the time of the call if it is new to the model.
 
     Args:
         system: the model.
-        datamodule: has the session, set up.
-        name: the session.
+        datamodule: data module with the session, set up.
+        name: name of the session.
 
     Returns:
-        (rows, H) latents and (rows, D) z-scored velocity, NaN where missing, by part; a row is a bin.
+        Latents (rows, H) and z-scored velocity (rows, D), NaN where it is missing, by subset; a row is a bin.
     """
     signature = system.signature
     assert isinstance(signature, MultiSessionSignature)
@@ -88,7 +88,7 @@ def embed_session(
     system.eval()
     try:
         if name not in {session.name for session in signature.sessions}:
-            # Training may go on with the network as it was.
+            # A copy, because training may continue with the original network.
             system.backbone = copy.deepcopy(network)
             system.register_session(datamodule.sessions[name].info)
         loaders = {subset: datamodule.segment_dataloader(name, subset) for subset in SUBSETS}
@@ -109,6 +109,6 @@ def _concat_batches(extract: Callable[[SessionBatch], Any], loader: Any) -> Tens
 
 
 def _find_teacher(trainer: L.Trainer) -> Callable[[SessionBatch], Any] | None:
-    """What a student's teacher makes of a batch, if there is one that was loaded for training."""
+    """Returns the teacher of the student, if it was loaded for training."""
     distillation = next((c for c in trainer.callbacks if isinstance(c, Distillation) and c.teachers), None)  # type: ignore[attr-defined]
     return distillation.teacher_ensemble if distillation else None

@@ -1,4 +1,4 @@
-"""Distillation as a callback: it loads frozen teachers and gives the student the mixed objective."""
+"""Distillation from frozen teachers."""
 
 from itertools import islice
 from pathlib import Path
@@ -23,16 +23,15 @@ CALIBRATION_BATCHES = 8
 class Distillation(L.Callback):
     """Replaces a student's objective by alpha * MTM + (1 - alpha) * D (BLEND).
 
-    The teacher is in evaluation mode, sees the same masked activity as the student and, if it is a `Teacher`, the
-    behaviour; it is never part of the student's checkpoint.
-
-    Several teachers teach the mean of their predictions.
+    The teacher is in evaluation mode. It sees the same masked activity as the student and its own privileged input. It
+    is never part of the student's checkpoint. With several teachers, the student learns from the mean of their
+    predictions.
 
     Args:
-        teacher: checkpoint of the teacher, or a list of them. In a config also a run folder, an artifact of W&B
-            (wandb:entity/project/artifact:alias), or an experiment file, whose teacher is trained first when it is
-            missing; named several times, with as many seeds.
-        loss: D.
+        teacher: path of the teacher's checkpoint, or a list of paths. In a config also a run folder, an artifact of W&B
+            (wandb:entity/project/artifact:alias), or an experiment file, which is trained first if it has no finished
+            run; an experiment that is listed several times is trained with as many seeds.
+        loss: D; None for `HardLoss`.
         alpha: weight of the reconstruction, constant or changing over training.
     """
 
@@ -57,16 +56,16 @@ class Distillation(L.Callback):
             return
         assert isinstance(pl_module, NeuralSystem)
         signature = datamodule_of(trainer).signature
-        # Before the teacher draws numbers: a student starts from the weights of the baseline of its seed.
+        # Before teachers draw random numbers: the student starts from the weights of the baseline of its seed.
         pl_module.build(signature)
         for path in self.teacher_paths:
-            # One rank reads it for all: a disk that many share is slow to serve many.
+            # One rank reads the file for all ranks: a shared disk is slow if all of them read it.
             content = path.read_bytes() if trainer.is_global_zero and path.is_file() else None
             teacher = load_system(path, trainer.strategy.broadcast(content))
             assert teacher.signature is not None
             if not teacher.signature.can_teach(signature):
                 raise TeacherError(
-                    f"the teacher {path} knows {teacher.signature}, the student's data are {signature}"
+                    f"the teacher {path} was trained on {teacher.signature}, the student's data are {signature}"
                     f"{', other units' if str(teacher.signature) == str(signature) else ''}; "
                     "train a teacher on the student's session"
                 )
@@ -86,7 +85,7 @@ class Distillation(L.Callback):
         return encodings
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Moves the teachers to the student's device and precision, and takes the unit of the loss from them."""
+        """Moves the teachers to the device and precision of the student and fits the scale of the loss."""
         for teacher in self.teachers:
             teacher.to(pl_module.device, pl_module.dtype)
         encodings = []
@@ -107,5 +106,5 @@ class Distillation(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Sets alpha for the share of the training that is done."""
+        """Sets alpha for the completed fraction of training."""
         self.objective.alpha.fill_(self.alpha.value_at(trainer.global_step / trainer.estimated_stepping_batches))

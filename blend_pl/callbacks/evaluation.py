@@ -1,4 +1,4 @@
-"""Scores during and after training, from the rates that a system predicts."""
+"""Evaluation of the rates that a system predicts."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from blend_pl.metrics.nlb import NLBScores, evaluate_rates
 
 
 class Evaluation(L.Callback):
-    """Base class of what scores a trained model; the command line prints and stores what it found.
+    """Base class of callbacks that score a trained model; the command line prints and stores the scores.
 
     Attributes:
         scores: the scores of the last test.
@@ -25,17 +25,17 @@ class Evaluation(L.Callback):
         self.oracle: dict[str, float] | None = None
 
     def save(self, run_dir: Path) -> None:
-        """Writes what was found beyond scores into the run's folder; by default nothing."""
+        """Writes other results than scores into the run folder; does nothing by default."""
 
 
 class NLBEvaluation(Evaluation):
     """Logs val/co_bps after each epoch and all scores of NLB'21 in `test`.
 
-    Where the true rates are known, as in a simulated session, they are scored too: nothing can do better.
+    If the true rates are available, as in a simulated session, they are scored too, as an upper bound.
     """
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # The batches hold the session where it is needed already.
+        # The session of the loader is on the device already.
         session = trainer.val_dataloaders.session  # type: ignore[union-attr]
         self.nlb_scores = NLBScores(session, session, score_names=("co_bps",))
 

@@ -1,4 +1,4 @@
-"""Identity of held-out cells, scored after training."""
+"""Evaluation of the cell types that embeddings of held-out cells encode."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,19 +23,19 @@ from blend_pl.systems.base import NeuralSystem
 
 
 class IdentityEvaluation(Evaluation):
-    """After `test`, fits fresh embeddings for all cells and reads cell types from those of the test cells.
+    """Fits new embeddings of all cells after `test` and decodes the types of test cells from them.
 
-    The network is frozen, embeddings are fitted by reconstruction alone, in training time, and no teacher takes part.
-    Train cells are fitted afresh too, so that probes are trained on what they are tested on. Every cell begins at the
-    mean of the trained embeddings. A student sees no behaviour here either.
+    The network is frozen, and embeddings are fitted by reconstruction of the training time, without a teacher. Those of
+    train cells are fitted again too, so that probes are trained and tested on embeddings of the same kind. All
+    embeddings start at the mean of the trained ones. A student sees no behavior here either.
 
     Args:
-        fit: how embeddings are fitted.
-        seed: seed of the fit and of the probes, the same in every run, so that runs differ by their training alone.
+        fit: settings of the fit.
+        seed: seed of the fit and of the probes, the same in all runs, so that runs differ in their training only.
 
     Attributes:
         fitted: embeddings of all cells, in the order of the data module's cells.
-        cells: the same with what is known of the cells; `embeddings.h5` in the run's folder once training has ended.
+        cells: the embeddings with metadata of the cells, written to `embeddings.h5` in the run folder.
     """
 
     def __init__(self, fit: EmbeddingFitConfig = EmbeddingFitConfig(), seed: int = 0) -> None:  # noqa: B008
@@ -54,7 +54,7 @@ class IdentityEvaluation(Evaluation):
         self.cells.write(run_dir)
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Fits and scores; every rank does the same.
+        """Computes the scores; every rank computes all of them.
 
         Raises:
             ConfigError: the data have no cells, or the network no embedding of them.
@@ -63,7 +63,7 @@ class IdentityEvaluation(Evaluation):
         datamodule = datamodule_of(trainer)
         if not isinstance(datamodule, CalciumDataModule):
             raise ConfigError(
-                f"IdentityEvaluation needs cells with types, which {type(datamodule).__name__} has not; take it out of "
+                f"IdentityEvaluation needs cells with types, which {type(datamodule).__name__} lacks; remove it from "
                 "trainer.callbacks"
             )
         with torch.inference_mode(False), torch.enable_grad():
@@ -78,15 +78,16 @@ class IdentityEvaluation(Evaluation):
 
 
 def identity_scores(cells: CellEmbeddings, seed: int) -> dict[str, float]:
-    """How well probes that were fitted on train cells read the types of test cells.
+    """Scores probes that are trained on train cells and decode the types of test cells.
 
     Args:
         cells: embeddings of all cells.
         seed: seed of the probes.
 
     Returns:
-        By task, "ei" and "subclass": "TASK_top1", "TASK_balanced" and "TASK_f1" of the linear probe, "TASK_PROBE_..."
-        of the others, "TASK_majority"; and "heldout_loss", the reconstruction of the test cells in validation time.
+        For each task, "ei" and "subclass": "TASK_top1", "TASK_balanced" and "TASK_f1" of the linear probe,
+        "TASK_PROBE_..." of other probes, and "TASK_majority"; "heldout_loss", the reconstruction loss of test cells in
+        the validation time.
     """
     scores = {"heldout_loss": float(np.nanmean(cells.loss[cells.split == TEST]))}
     for task, classes in (("ei", cells.ei), ("subclass", cells.subclass)):
@@ -111,20 +112,20 @@ def _to_cell_embeddings(fitted: FittedEmbeddings, datamodule: CalciumDataModule)
 
 @contextmanager
 def temporary_embeddings(system: NeuralSystem, n_cells: int) -> Iterator[nn.Embedding]:
-    """Gives a system a table of embeddings for other cells, with everything else frozen, and takes it away again.
+    """Replaces the embeddings of a system by trainable ones for other cells and freezes all other parameters.
+
+    The original embeddings and flags are restored on exit.
 
     Args:
-        system: whose backbone has an `embedding`.
-        n_cells: rows of the table, each the mean of the trained ones.
+        system: system with a backbone that has an `embedding`.
+        n_cells: number of new embeddings; each starts at the mean of the trained ones.
 
     Raises:
-        ConfigError: the backbone has none.
+        ConfigError: the backbone has no embeddings.
     """
     trained_embedding = getattr(system.backbone, "embedding", None)
     if not isinstance(trained_embedding, nn.Embedding):
-        raise ConfigError(
-            f"{type(system.backbone).__name__} has no table of embeddings to fit; choose blend_pl.models.NeuPRINT"
-        )
+        raise ConfigError(f"{type(system.backbone).__name__} has no embeddings to fit; choose blend_pl.models.NeuPRINT")
     mean = trained_embedding.weight.detach().mean(0, keepdim=True)
     requires_grad_flags = {parameter: parameter.requires_grad for parameter in system.parameters()}
     was_training = system.training
@@ -142,7 +143,7 @@ def temporary_embeddings(system: NeuralSystem, n_cells: int) -> Iterator[nn.Embe
 
 
 def make_cell_loss(system: NeuralSystem) -> CellLossFn:
-    """The masked reconstruction of each cell, by a system's own masks, path and likelihood."""
+    """Returns a function that computes the masked reconstruction loss of each cell, with the masks of a system."""
 
     def cell_loss(batch: CalciumBatch, seed: int) -> tuple[Tensor, Tensor]:
         masked, labels = system.mask(batch, seed, epoch=0)

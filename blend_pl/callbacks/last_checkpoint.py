@@ -1,4 +1,4 @@
-"""The checkpoint from which a run goes on."""
+"""The checkpoint from which a run is resumed."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,21 +11,21 @@ from blend_pl.utils.signals import handle_signals
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Keeps `last.ckpt`, replaced whole after each validation, whatever the score.
+    """Writes `last.ckpt` atomically after each validation, independently of the score.
 
-    A signal by which a scheduler announces the end (SIGTERM, SIGUSR1) lets the epoch come to its end, so that nothing
-    is left half done, keeps a checkpoint of it and ends training on all ranks. A run that goes on from there has the
-    weights of an uninterrupted one.
+    After a signal by which a scheduler announces the end of a job (SIGTERM, SIGUSR1), the epoch is completed, its
+    checkpoint is written, and training ends on all ranks. A run that is resumed from it has the weights of an
+    uninterrupted one.
 
     Args:
-        checkpoint_dir: of the run's checkpoints.
+        checkpoint_dir: folder of the checkpoints of the run.
 
     Attributes:
-        interrupted: whether training ended because of a signal.
+        interrupted: whether a signal ended training.
     """
 
     def __init__(self, checkpoint_dir: Path) -> None:
-        # Lightning's own `save_last` waits for a better score; a run should resume from where it was.
+        # `save_last` of Lightning writes the file only when the score improves.
         super().__init__(checkpoint_dir, Path(LAST_CHECKPOINT).stem, enable_version_counter=False)
         self.interrupted = False
         self._stop_requested = False
@@ -34,13 +34,13 @@ class LastCheckpoint(ModelCheckpoint):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self._signal_handlers.enter_context(handle_signals(self._request_stop))
-        # A run that was killed after it had been stopped early must not go on training.
+        # A run that was killed after early stopping must not train further.
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, EarlyStopping) and callback.wait_count >= callback.patience:
                 trainer.should_stop = True
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Saves as usual; if any rank was sent a signal, saves whatever epoch it is and ends training."""
+        """Saves as `ModelCheckpoint` does; if any rank received a signal, always saves, and ends training."""
         super().on_train_epoch_end(trainer, pl_module)
         if trainer.strategy.reduce_boolean_decision(self._stop_requested, all=False):
             assert self.dirpath is not None

@@ -1,4 +1,4 @@
-"""The multi-task control as a callback: it gives the student a head that decodes behaviour while it trains."""
+"""The multi-task control: the student decodes behavior during training."""
 
 import lightning as L
 import torch
@@ -10,13 +10,13 @@ from blend_pl.systems.base import NeuralSystem
 
 
 class Multitask(L.Callback):
-    """Replaces a student's objective by reconstruction plus decoding of behaviour.
+    """Replaces a student's objective by reconstruction plus decoding of behavior.
 
-    Is distillation better than simply predicting behaviour? The student sees neural activity alone, as ever; the head
-    is never part of its checkpoint's network, and is not needed to predict.
+    This control tests whether distillation is better than behavior as a second target. The input of the student is
+    neural activity only. The decoding head is not part of the network and is not needed for predictions.
 
     Args:
-        weight: of the decoding error, relative to a student that knows only the mean behaviour.
+        weight: weight of the decoding error, which is 1 for a prediction of the mean behavior.
     """
 
     def __init__(self, weight: float = 0.01) -> None:
@@ -26,7 +26,7 @@ class Multitask(L.Callback):
         """Installs the objective.
 
         Raises:
-            ConfigError: the session has no behaviour, or the backbone returns no latents.
+            ConfigError: the session has no behavior, or the backbone returns no latents.
         """
         if stage != "fit":
             return
@@ -34,7 +34,7 @@ class Multitask(L.Callback):
         datamodule = datamodule_of(trainer)
         signature = datamodule.signature
         if signature.n_privileged == 0:
-            raise ConfigError(f"multitask needs behaviour to decode, and {signature} has none; name it in data.spec")
+            raise ConfigError(f"multitask needs behavior to decode, and {signature} has none; name it in data.spec")
         pl_module.build(signature)
         batch = next(iter(datamodule.calibration_dataloader())).to("cpu")
         with torch.no_grad():

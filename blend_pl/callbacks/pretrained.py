@@ -1,4 +1,4 @@
-"""Fine-tuning as a callback: training begins where another model's has ended."""
+"""Fine-tuning of a pretrained model."""
 
 from pathlib import Path
 
@@ -11,13 +11,13 @@ from blend_pl.systems.checkpoint import load_system
 
 
 class Pretrained(L.Callback):
-    """Gives the network, before training, the weights of another that was trained before.
+    """Initializes the network with the weights of a pretrained model.
 
-    What the other knows of one session alone is taken over for that session.
+    Weights of single sessions are copied for the sessions that both networks have.
 
     Args:
-        model: checkpoint of the other model. In a config also a run folder, an artifact of W&B, or an experiment file,
-            whose model is trained first when it is missing.
+        model: path of the checkpoint of the pretrained model. In a config also a run folder, an artifact of W&B, or an
+            experiment file, which is trained first if it has no finished run.
     """
 
     def __init__(self, model: str) -> None:
@@ -28,7 +28,7 @@ class Pretrained(L.Callback):
         """Copies the weights.
 
         Raises:
-            ConfigError: the two networks do not fit together.
+            ConfigError: the two networks have different inputs or sizes.
             TeacherError: the checkpoint is missing or damaged.
         """
         if stage != "fit" or self.weights_loaded:
@@ -40,8 +40,8 @@ class Pretrained(L.Callback):
             or pretrained.modality != pl_module.modality
         ):
             raise ConfigError(
-                f"{type(pl_module).__name__} cannot begin as the {type(pretrained).__name__} of {self.path}; name a model "
-                "of the same kind"
+                f"{type(pl_module).__name__} cannot start from the {type(pretrained).__name__} of {self.path}; name a "
+                "model with the same input"
             )
         pl_module.build(datamodule_of(trainer).signature)
         pl_module.network.init_from(pretrained.network)

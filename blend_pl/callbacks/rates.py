@@ -1,4 +1,4 @@
-"""Predicted rates, from `predict` to a file."""
+"""Writing of predicted rates."""
 
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,13 @@ from blend_pl.utils.files import atomic_file
 
 
 class RatesWriter(L.Callback):
-    """Writes what a system predicts for the reported trials, once all ranks have theirs.
+    """Writes the rates of the evaluated trials of all ranks after `predict`.
 
     The HDF5 file holds eval_rates_heldin, eval_rates_heldout, eval_rates_heldin_forward and eval_rates_heldout_forward
     as in a submission to NLB'21, (trials, bins, units) in spikes per bin, and trial_id.
 
     Args:
-        path: the file.
+        path: path of the HDF5 file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,7 +46,7 @@ class RatesWriter(L.Callback):
 
     def on_predict_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert self.rates is not None
-        # Every trial is on one rank, so the sum over ranks puts them together.
+        # Each trial is on one rank and 0 on all others.
         rates = torch.as_tensor(trainer.strategy.reduce(self.rates, reduce_op="sum")).cpu().numpy()
         if not trainer.is_global_zero:
             return

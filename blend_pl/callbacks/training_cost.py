@@ -1,4 +1,4 @@
-"""What training costs: parameters, time a step, memory."""
+"""Cost of training: number of parameters, time per step, and memory."""
 
 import resource
 import statistics
@@ -14,11 +14,11 @@ from torch import nn
 from blend_pl.systems.base import OBJECTIVE_PREFIX
 
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
-"""Bytes in which the system counts a process's memory."""
+"""Bytes per unit of `ru_maxrss`."""
 
 
 def count_parameters(system: nn.Module) -> int:
-    """Number of trained parameters of a system, without what only a distillation needs."""
+    """Returns the number of trained parameters of a system, without those of its objective."""
     named_parameters = system.named_parameters()
     return sum(p.numel() for name, p in named_parameters if p.requires_grad and not name.startswith(OBJECTIVE_PREFIX))
 
@@ -27,7 +27,7 @@ Timestamp = float | torch.cuda.Event
 
 
 def record_time(device: torch.device) -> Timestamp:
-    """Now; on a GPU, which the host runs ahead of, when the GPU will have done what it has been told so far."""
+    """Returns a timestamp: the wall clock on a CPU, a CUDA event on the current stream on a GPU."""
     if device.type != "cuda":
         return time.perf_counter()
     event = torch.cuda.Event(enable_timing=True)
@@ -36,12 +36,12 @@ def record_time(device: torch.device) -> Timestamp:
 
 
 def is_complete(timestamp: Timestamp) -> bool:
-    """Whether a GPU has come so far."""
+    """Whether the GPU has reached a timestamp."""
     return isinstance(timestamp, float) or timestamp.query()
 
 
 def elapsed(start: Timestamp, end: Timestamp) -> float:
-    """Seconds between two marks, which a GPU must have reached."""
+    """Returns the seconds between two timestamps that are complete."""
     if isinstance(start, float):
         assert isinstance(end, float)
         return end - start
@@ -50,11 +50,11 @@ def elapsed(start: Timestamp, end: Timestamp) -> float:
 
 
 class TrainingCost(L.Callback):
-    """Measures a training while it runs.
+    """Measures the cost of training.
 
     Attributes:
-        n_parameters: number of trained parameters of the system, without what only a distillation needs.
-        step_seconds: of each step, from the batch's arrival to the updated weights; all are known once training has ended.
+        n_parameters: number of trained parameters of the system, without those of its objective.
+        step_seconds: duration of each step, from the batch to the updated weights; complete after training.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class TrainingCost(L.Callback):
         self._pending_steps.append((self._step_start, record_time(pl_module.device)))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # Marks of a whole training would be too many for a GPU to keep.
+        # CUDA events of all steps would take too much memory.
         self._collect()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -93,9 +93,10 @@ class TrainingCost(L.Callback):
             self.step_seconds.append(elapsed(*self._pending_steps.popleft()))
 
     def summary(self) -> dict[str, float | int] | None:
-        """Parameters, median seconds a step, and peak bytes of the device or, on a CPU, of the process.
+        """Returns the number of parameters, the median seconds per step, and the peak bytes.
 
-        None where no step was taken, as when a finished training is taken up again.
+        Peak bytes are those of the GPU or, on a CPU, of the process. None if no step was taken, as when a finished
+        training is resumed.
         """
         if not self.step_seconds:
             return None

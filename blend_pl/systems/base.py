@@ -106,7 +106,7 @@ class NeuralSystem(L.LightningModule, ABC, Generic[BatchT, DimsT]):
             )
         if self.signature.unit_id[: data_signature.n_heldin] != data_signature.unit_id[: data_signature.n_heldin]:
             rank_zero_warn(
-                f"this model was trained on {self.signature.name}, whose units have other ids than the data's"
+                f"this model was trained on {self.signature.name}; its units have other ids than those of the data"
             )
         self.seed = self.trainer.strategy.broadcast(torch.initial_seed())
 

@@ -45,7 +45,7 @@ class PopulationSystem(NeuralSystem[Batch, Dims]):
         return Dims(signature.n_heldin, signature.n_units, signature.n_observed, bins)
 
     def mask(self, batch: Batch, seed: int, epoch: int) -> tuple[Batch, Tensor]:
-        """Masks entries of the observed activity and, with `Masking.privileged_dropout`, the privileged input of trials.
+        """Masks entries of the observed activity and, with `Masking.privileged_dropout`, privileged input.
 
         Labels are the masked entries and all entries that are never observed; see `NeuralSystem.mask`.
         """

@@ -1,4 +1,4 @@
-"""What the settings of a checkpoint may name: classes of models and of how they are trained, and nothing else."""
+"""Classes that the settings of a checkpoint may name: those of models and of their training."""
 
 import importlib
 import re
@@ -13,22 +13,21 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 TRUSTED_BASES = (nn.Module, Optimizer, LRScheduler)
-"""Whose subclasses may be built, beside the classes of this package."""
+"""Base classes of the classes that may be instantiated, in addition to the classes of this package."""
 DOTTED_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
 
 def find_untrusted_class(settings: Any) -> str | None:
-    """The first name in a checkpoint's settings that must not be followed.
+    """Returns the first name in the settings of a checkpoint that is not trusted.
 
-    A parser calls whatever callable it finds where a setting wants one: without this, a checkpoint could name
-    `os.system`. Names are imported to be looked at, so code that is installed here may be loaded; it is not called.
+    jsonargparse calls any callable that a setting names: without this check, a checkpoint could name `os.system`. The
+    modules of names are imported for the check, so that installed code may be loaded; it is not called.
 
     Args:
-        settings: what a checkpoint stores as hyper-parameters, nested as it likes.
+        settings: hyper-parameters of a checkpoint, nested to any depth.
 
     Returns:
-        The name; None where there are only values, classes of networks, optimisers and schedules, and classes of this
-        package.
+        The name; None if all names are classes of networks, optimizers, schedules or this package.
     """
     for name, is_class in _iter_names(settings):
         resolved = _resolve_name(name)
@@ -45,7 +44,7 @@ def _is_trusted(resolved: Any) -> bool:
 
 
 def _iter_names(value: Any) -> Iterator[tuple[str, bool]]:
-    """All that reads like a name, and whether it is given as a class path."""
+    """Iterates over all strings that look like a name, and whether each is given as a class path."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if key in ("class_path", "_class_path"):
@@ -62,11 +61,11 @@ def _iter_names(value: Any) -> Iterator[tuple[str, bool]]:
 
 
 def _iter_names_in_text(text: str) -> Iterator[tuple[str, bool]]:
-    """A parser also takes a string for YAML, or for the name of a file with YAML."""
+    """Iterates over the names in a string that is YAML or the path of a file with YAML, as the parser reads it."""
     documents = [text]
     with suppress(OSError, ValueError):
         path = Path(text)
-        # Not a device, which may have no end.
+        # No device: its content may be endless.
         if path.is_file():
             documents.append(path.read_text())
     for document in documents:
@@ -77,12 +76,12 @@ def _iter_names_in_text(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _resolve_name(name: str) -> Any:
-    """What a dotted name stands for; None if nothing."""
+    """Returns the object with a dotted name, or None if there is none."""
     components = name.split(".")
     for n_module_components in range(len(components) - 1, 0, -1):
         try:
             resolved: Any = importlib.import_module(".".join(components[:n_module_components]))
-        except Exception:  # Whatever a module says when it is imported, it is not what was looked for.
+        except Exception:  # Modules raise errors of any type when they are imported.
             continue
         for attribute in components[n_module_components:]:
             resolved = getattr(resolved, attribute, None)

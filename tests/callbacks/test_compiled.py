@@ -40,7 +40,7 @@ def test_on_a_cpu_nothing_changes(tiny_root: Path, tmp_path: Path, caplog: pytes
     with caplog.at_level(logging.INFO, "lightning.pytorch.utilities.rank_zero"):
         system = trained(tiny_root, tmp_path, Compiled())
     assert [r.message for r in caplog.records if "compiled" in r.message] == [
-        "the network is not compiled: that pays on a GPU alone"
+        "the network is not compiled: compilation helps on a GPU only"
     ]
     check(system, trained(tiny_root, tmp_path))
 

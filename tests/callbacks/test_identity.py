@@ -147,7 +147,7 @@ def test_missing_and_damaged_embeddings_are_told(tmp_path: Path) -> None:
 
 def test_sessions_without_cells_are_refused(tmp_path: Path) -> None:
     session = tiny_module(tmp_path / "session")
-    with pytest.raises(ConfigError, match=r"NLBDataModule has not; take it out of trainer\.callbacks"):
+    with pytest.raises(ConfigError, match=r"NLBDataModule lacks; remove it from trainer\.callbacks"):
         trainer(tmp_path, 1, IdentityEvaluation(FIT)).test(make(), datamodule=session, verbose=False)
 
 
@@ -155,5 +155,5 @@ def test_networks_without_embeddings_are_refused(module: BugeonDataModule) -> No
     class Bare(L.LightningModule):
         backbone = torch.nn.Linear(2, 2)
 
-    with pytest.raises(ConfigError, match=r"Linear has no table of embeddings to fit; choose .*NeuPRINT"):
+    with pytest.raises(ConfigError, match=r"Linear has no embeddings to fit; choose .*NeuPRINT"):
         temporary_embeddings(Bare(), 3).__enter__()  # type: ignore[arg-type]

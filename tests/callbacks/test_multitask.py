@@ -53,5 +53,5 @@ def test_a_session_without_behaviour_is_refused(tiny_root: Path, tmp_path: Path)
     module = tiny_module(tiny_root)
     module.spec = replace(module.spec, behavior=None)
     module.subsets = {}
-    with pytest.raises(ConfigError, match="needs behaviour to decode"):
+    with pytest.raises(ConfigError, match="needs behavior to decode"):
         train(module, tmp_path, Multitask(), epochs=1)

@@ -173,7 +173,7 @@ def test_a_teacher_of_other_units(folder: Path, teacher: Path, tmp_path: Path, f
 def test_a_teacher_of_another_session(tmp_path: Path, teacher: Path, fails: Complaint) -> None:
     write_rtt(tmp_path)
     line = fails("mc_rtt_hard", tmp_path, f"--distillation.teacher={teacher}")
-    assert "knows mc_maze (18 of 24 units held in, 35 + 10 bins of 20 ms" in line
+    assert "was trained on mc_maze (18 of 24 units held in, 35 + 10 bins of 20 ms" in line
     assert "data are mc_rtt (18 of 24 units held in, 30 + 10 bins of 20 ms" in line
 
 

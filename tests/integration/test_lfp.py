@@ -141,7 +141,7 @@ def test_the_arms_share_a_table_with_every_session(output: Path) -> None:
 def test_a_teacher_of_fewer_sessions_is_refused(output: Path, tmp_path: Path) -> None:
     teacher = run_of(output, "finetuned")
     wrong = [f"--output={tmp_path}", "--data.train_on=all", f"--distillation.teacher={teacher}"]
-    with pytest.raises(TeacherError, match=r"knows simulated_lfp \(4 session\(s\)"):
+    with pytest.raises(TeacherError, match=r"was trained on simulated_lfp \(4 session\(s\)"):
         call("fit", "--config", experiment("simulated_lfp_distilled_multi_session"), *arguments(output), *wrong)
 
 

@@ -198,7 +198,7 @@ def test_fine_tuning_begins_where_training_has_ended(data: InMemory, tmp_path: P
 
 def test_another_kind_of_model_is_no_beginning(data: InMemory, tmp_path: Path) -> None:
     path = saved(make_lfp(SpikeTeacher, data.signature), tmp_path / "teacher.ckpt")
-    with pytest.raises(ConfigError, match="LFPStudent cannot begin as the SpikeTeacher"):
+    with pytest.raises(ConfigError, match="LFPStudent cannot start from the SpikeTeacher"):
         trainer(tmp_path, 1, Pretrained(str(path))).fit(make_lfp(LFPStudent), datamodule=data)
 
 
@@ -214,7 +214,7 @@ def test_a_teacher_of_other_sessions_is_refused(data: InMemory, tmp_path: Path) 
     some = in_memory("a1", "a2")
     path = saved(make_lfp(SpikeTeacher, some.signature), tmp_path / "teacher.ckpt")
     fitting = trainer(tmp_path, 1, Distillation(str(path), RepresentationLoss()))
-    with pytest.raises(TeacherError, match=r"knows in_memory \(2 session\(s\): a1, a2;"):
+    with pytest.raises(TeacherError, match=r"was trained on in_memory \(2 session\(s\): a1, a2;"):
         fitting.fit(make_lfp(LFPStudent), datamodule=data)
     callback = Distillation(str(saved(make_lfp(SpikeTeacher, data.signature), path)), RepresentationLoss())
     trainer(tmp_path, 1, callback).fit(make_lfp(LFPStudent), datamodule=in_memory("a1"))
