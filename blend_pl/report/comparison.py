@@ -10,7 +10,7 @@ from pathlib import Path
 from blend_pl.errors import DataError
 from blend_pl.report.test_scores import SCORE_TEST_COMMAND, ReleasedScores, read_test_scores
 from blend_pl.runs.folder import find_runs
-from blend_pl.runs.results import DATA_SETTINGS, PRIVILEGED_SYSTEMS, ROLES, TEACHER, Results
+from blend_pl.runs.results import DATA_SETTINGS, ROLES, TEACHER, TEACHER_SYSTEMS, Results
 
 
 @dataclass(frozen=True)
@@ -189,9 +189,9 @@ def _table_order(experiment: ExperimentResults) -> tuple[bool, int, int, bool]:
 
 
 def _system_rank(experiment: ExperimentResults) -> int:
-    """Returns the position of the system in `PRIVILEGED_SYSTEMS`; 0 for other systems."""
+    """Returns the position of the system in `TEACHER_SYSTEMS`; 0 for other systems."""
     system = experiment.results.system_class
-    return PRIVILEGED_SYSTEMS.index(system) if system in PRIVILEGED_SYSTEMS else 0
+    return TEACHER_SYSTEMS.index(system) if system in TEACHER_SYSTEMS else 0
 
 
 def _n_shared_settings(first: ExperimentResults, second: ExperimentResults) -> int:

@@ -25,14 +25,14 @@ BASELINE, TEACHER, STUDENT, CONTROL = ROLES = ("baseline", "teacher", "student",
 - baseline: learns without privileged input and without a teacher.
 - teacher: sees privileged input wherever it runs.
 - student: distilled from a teacher.
-- control: isolates one ingredient of a student's gain, e.g. self-distillation or behavior as a second target.
+- control: isolates one ingredient of a student's gain or bounds it, e.g. self-distillation or a multimodal network.
 """
 
-PRIVILEGED_SYSTEMS = ("Teacher", "SpikeTeacher", "SingleSessionTeacher", "Multimodal")
-"""Classes of systems that need privileged input. In a comparison the first that is present is the reference teacher."""
+TEACHER_SYSTEMS = ("Teacher", "SpikeTeacher", "SingleSessionTeacher")
+"""Classes of systems that are teachers. In a comparison the first that is present is the reference."""
 
-CONTROL_SYSTEMS = ("LFPStudent", "LFPDecoder")
-"""Classes of systems that are controls unless they are distilled: one network for many sessions, without a teacher."""
+CONTROL_SYSTEMS = ("LFPStudent", "LFPDecoder", "Multimodal")
+"""Classes of systems that are controls unless they are distilled: one network for many sessions."""
 
 CONTROL_SUFFIXES = ("_self", "_with_behavior")
 """Ends of names of controls that are configured like a student or a teacher."""
@@ -82,7 +82,7 @@ def derive_role(config: Mapping[str, Any]) -> str:
     system = _system_class_path(config).rpartition(".")[2]
     if str(config.get("name")).endswith(CONTROL_SUFFIXES) or config.get("multitask"):
         return CONTROL
-    if system in PRIVILEGED_SYSTEMS:
+    if system in TEACHER_SYSTEMS:
         return TEACHER
     if config.get("distillation"):
         return STUDENT

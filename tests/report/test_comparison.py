@@ -24,7 +24,7 @@ def test_experiments_are_ordered_by_role(tmp_path: Path) -> None:
         ("a_glm", BASELINE, "", (), None),
         ("a_self", CONTROL, "Student", ("t",), "best.ckpt"),
         ("a_hard", STUDENT, "Student", ("t",), "best.ckpt"),
-        ("a_multimodal", TEACHER, "Multimodal", (), "best.ckpt"),
+        ("a_multimodal", CONTROL, "Multimodal", (), "best.ckpt"),
         ("a_finetuned", TEACHER, "SingleSessionTeacher", (), "best.ckpt"),
         ("a_multitask", CONTROL, "Student", (), "best.ckpt"),
         ("a_teacher", TEACHER, "SpikeTeacher", (), "best.ckpt"),
@@ -33,7 +33,7 @@ def test_experiments_are_ordered_by_role(tmp_path: Path) -> None:
         write_run(tmp_path, name, role=role, model=model(system), teachers=teachers, checkpoint=checkpoint)
     (comparison,) = compare_runs([tmp_path])
     assert names(comparison) == [
-        *("a_baseline", "a_teacher", "a_finetuned", "a_multimodal", "a_hard", "a_self", "a_multitask", "a_glm"),
+        *("a_baseline", "a_teacher", "a_finetuned", "a_hard", "a_self", "a_multimodal", "a_multitask", "a_glm"),
     ]
 
 
@@ -130,13 +130,14 @@ def test_reference_among_several_baselines_has_the_most_similar_model(
 
 def test_reference_teacher_is_the_one_that_is_not_fine_tuned(tmp_path: Path) -> None:
     write_run(tmp_path, "x_finetuned", role=TEACHER, model=model("SingleSessionTeacher", num_layers=2))
-    write_run(tmp_path, "x_multimodal", role=TEACHER, model=model("Multimodal", num_layers=2))
+    write_run(tmp_path, "x_multimodal", role=CONTROL, model=model("Multimodal", num_layers=2))
     write_run(tmp_path, "x_spikes", role=TEACHER, model=model("SpikeTeacher", num_layers=4))
     write_run(tmp_path, "x_distilled", model=model("SingleSessionStudent", num_layers=2))
     (comparison,) = compare_runs([tmp_path])
-    reference = comparison.reference_for(comparison.experiments[-1], TEACHER)
-    assert reference is not None
-    assert reference.name == "x_spikes"
+    for experiment in comparison.experiments[2:]:
+        reference = comparison.reference_for(experiment, TEACHER)
+        assert reference is not None
+        assert reference.name == "x_spikes"
 
 
 def test_baseline_without_a_network_is_no_reference(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_version_1_gets_its_role_from_its_settings(tmp_path: Path) -> None:
         ("x_teacher", "Teacher", {}, TEACHER),
         ("x_teacher", "SpikeTeacher", {}, TEACHER),
         ("x_finetuned", "SingleSessionTeacher", {"pretrained": {"class_path": "p"}}, TEACHER),
-        ("x_multimodal", "Multimodal", {}, TEACHER),
+        ("x_multimodal", "Multimodal", {}, CONTROL),
         ("x_hard", "Student", {"distillation": {"class_path": "d"}}, STUDENT),
         ("x_ms_distilled", "LFPStudent", {"distillation": {"class_path": "d"}}, STUDENT),
         ("x_supervised", "LFPDecoder", {"distillation": {"class_path": "d"}}, STUDENT),
