@@ -1,4 +1,4 @@
-"""Plain baselines that a network must beat: smoothed spikes, and regressions from them."""
+"""Baselines without a network: smoothed spikes and regressions on them."""
 
 from blend_pl.baselines.command import fit_baselines
 

@@ -1,4 +1,4 @@
-"""A plain baseline: what it fits to a session, how kernel and penalty are chosen, and its rates."""
+"""Baselines without a network: smoothing followed by a regression, with selected kernel and penalty."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,24 +13,24 @@ from blend_pl.errors import DataError
 from blend_pl.metrics.nlb import NLBScores
 
 KERNEL_SDS_MS = (20.0, 30.0, 50.0, 80.0, 120.0, 200.0)
-"""Standard deviations that are tried."""
+"""Candidate standard deviations of the kernel."""
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0)
-"""Penalties that are tried; kernels are compared at the middle one."""
+"""Candidate penalties; kernels are compared at the middle one."""
 
 RateFunction = Callable[[SessionTensors], Tensor]
-"""A session's trials to rates of the units and bins that the map is for."""
+"""Maps the trials of a session to the rates of some of its units and bins."""
 
 
 @dataclass(frozen=True)
 class SelectedRegression:
-    """The best of several maps.
+    """A fitted regression with selected hyperparameters.
 
     Attributes:
-        sd_ms: standard deviation of the kernel.
-        penalty: of the regression.
-        score: what it was chosen by.
-        predict: the map.
+        sd_ms: standard deviation of the kernel in ms.
+        penalty: penalty of the regression.
+        score: score on the selection trials.
+        predict: predicts rates.
     """
 
     sd_ms: float
@@ -43,13 +43,13 @@ class SelectedRegression:
 class Baseline:
     """Rates from smoothed held-in counts; C held-in of N units, T observed and F forward bins.
 
-    Held-in rates are the smoothed counts themselves, held-out rates a regression from those of the same bin. A forward
-    bin's rate is a regression of the trial's mean forward count from the last observed bin, times the unit's course
-    through the forward bins, which is its smoothed mean over trials. Only what a network would see of a trial is seen.
+    Held-in rates are the smoothed counts. Held-out rates are a regression from the smoothed counts of the same bin.
+    Forward rates are a regression of the trial's mean forward count from the last observed bin, times the unit's
+    profile over the forward bins, which is its smoothed mean over trials. The inputs are those of a network.
 
     Attributes:
-        heldout: to (trials, T, N - C), chosen by co-bps; None where no held-out unit was recorded.
-        forward: to (trials, F, N), chosen by fp-bps; None where no forward bin was recorded.
+        heldout: predicts (trials, T, N - C) rates, selected by co-bps; None if no held-out unit was recorded.
+        forward: predicts (trials, F, N) rates, selected by fp-bps; None if no forward bin was recorded.
     """
 
     heldout: SelectedRegression | None
@@ -57,12 +57,12 @@ class Baseline:
 
     @classmethod
     def fit(cls, regression: FitFunction, fit_trials: SessionTensors, selection_trials: SessionTensors) -> "Baseline":
-        """Fits a map for every kernel, then for every penalty, and keeps the best.
+        """Fits a regression for every kernel, then for every penalty, and keeps the best.
 
         Args:
-            regression: fits one map.
-            fit_trials: trials that are fitted on.
-            selection_trials: trials that choose.
+            regression: fits one regression.
+            fit_trials: trials to fit on.
+            selection_trials: trials that select kernel and penalty.
 
         Raises:
             DataError: neither a held-out unit nor a forward bin was recorded.
@@ -84,14 +84,14 @@ class Baseline:
             )
         if heldout is None and forward is None:
             raise DataError(
-                "neither a held-out unit nor a forward bin was recorded in the training trials, so that a baseline has "
+                "neither a held-out unit nor a forward bin was recorded in the training trials, so a baseline has "
                 "nothing to predict; set data.spec.held_out or data.spec.window.forward_ms"
             )
         return cls(heldout, forward)
 
     @property
     def hyperparameters(self) -> dict[str, dict[str, float]]:
-        """What was chosen, and by which score of the selection trials, for the record."""
+        """Selected kernel and penalty, and their score on the selection trials."""
         regressions = {"heldout": self.heldout, "forward": self.forward}
         keys = ("sd_ms", "penalty", "score")
         return {
@@ -104,7 +104,7 @@ class Baseline:
         """Predicts the rates of all trials.
 
         Returns:
-            (trials, T + F, N) float32 expected counts per bin; NaN where there was nothing to fit.
+            (trials, T + F, N) float32 expected counts per bin; NaN for units and bins that were not fitted.
         """
         selected = self.heldout or self.forward
         assert selected is not None
@@ -117,7 +117,7 @@ class Baseline:
 def _search_hyperparameters(
     fit: Callable[[float, float], RateFunction], score: Callable[[RateFunction], float]
 ) -> SelectedRegression:
-    """Tries all kernels at the middle penalty, then all other penalties at the best kernel."""
+    """Compares all kernels at the middle penalty, then all other penalties at the best kernel."""
 
     def fit_and_score(sd_ms: float, penalty: float) -> SelectedRegression:
         predict = fit(sd_ms, penalty)
@@ -162,7 +162,7 @@ def _assemble_rates(
 
 
 def _smooth_heldin(session: SessionTensors, sd_ms: float) -> Tensor:
-    """(trials, T, C) smoothed counts of the held-in units."""
+    """Returns (trials, T, C) smoothed counts of the held-in units."""
     bins = session.n_observed
     counts, recorded = session.spikes[:, :bins, : session.n_heldin], session.observed[:, :bins, 0]
     return smooth(counts, recorded, sd_ms, session.bin_ms)
@@ -187,7 +187,7 @@ def _fit_forward(regression: FitFunction, fit_trials: SessionTensors, sd_ms: flo
     states = _smooth_heldin(fit_trials, sd_ms)[:, -1].numpy()
     valid = fit_trials.valid_mask(torch.arange(len(fit_trials)))[:, bins:].double()
     counts = fit_trials.spikes[:, bins:].double() * valid
-    # Held-in and held-out units need not be recorded in the same bins.
+    # Held-in and held-out units may be recorded in different bins.
     predictors = []
     for units in (slice(0, n_heldin), slice(n_heldin, None))[: 1 + (fit_trials.n_units > n_heldin)]:
         n_bins = valid[:, :, units][:, :, 0].sum(1)
@@ -204,7 +204,7 @@ def _fit_forward(regression: FitFunction, fit_trials: SessionTensors, sd_ms: flo
 
 
 def _forward_profile(means: Tensor, sd_ms: float, bin_ms: int) -> Tensor:
-    """(F, N) mean counts over trials, smoothed, as a multiple of each unit's mean over bins; 1 for a silent unit."""
+    """Returns (F, N) smoothed mean counts over trials, divided by each unit's mean over bins; 1 for a silent unit."""
     profile = smooth(means[None], torch.ones(1, len(means), dtype=torch.bool), sd_ms, bin_ms)[0]
     unit_means = profile.mean(0)
     return torch.where(unit_means > 0, profile / unit_means.masked_fill(unit_means == 0, 1.0), 1.0)

@@ -1,4 +1,4 @@
-"""`python -m blend_pl plain`: the plain baselines of a session, as runs that stand beside the networks'."""
+"""Command `baseline`: runs of the baselines without a network (smoothing and GLM)."""
 
 import json
 from collections.abc import Sequence
@@ -19,27 +19,27 @@ from blend_pl.runs.folder import config_fingerprint, create_run_dir
 from blend_pl.runs.results import BASELINE, Results
 
 METHODS: dict[str, FitFunction] = {"smoothing": fit_linear, "glm": fit_poisson}
-"""By the last word of their names."""
+"""Regressions by the last word of the run's name."""
 
 
 def fit_baselines(config: str, output: str = "runs", seeds: list[int] = [0], data: Sequence[str] = ()) -> None:  # noqa: B006
-    """Fits the plain baselines of a session, which a network must beat, and writes them as finished runs.
+    """Fits baselines without a network to a session and writes them as finished runs.
 
-    Gaussian smoothing, with held-out rates by ridge regression, and a Poisson GLM on the smoothed held-in spikes. They
-    learn from the trials that a network learns from, and kernel and penalty are chosen on those that choose its
-    checkpoint. `report` sets them in one table with the networks. Settings of the session are changed as in `fit`:
-    --data.bin_ms 20, --data.root data.
+    The baselines are Gaussian smoothing, with held-out rates from ridge regression, and a Poisson GLM on the smoothed
+    held-in spikes. They use the training trials of a network; kernel and penalty are selected on the trials that
+    select a network's checkpoint. `report` shows them in one table with networks. Options of the session are those of
+    `fit`, e.g. --data.bin_ms 20, --data.root data.
 
     Args:
-        config: an experiment, a data file, or the config.yaml of a run, whose session is taken.
-        output: folder of all runs; these are FAMILY_smoothing and FAMILY_glm, FAMILY being the experiment's name
-            without its last word.
-        seeds: seeds to write runs for, as in --seeds [0,1,2]. Nothing here is drawn: the scores are the same for each,
-            to be paired with those of networks of that seed.
-        data: settings of the data module that replace the file's, each --data.NAME=VALUE as `fit` takes them.
+        config: an experiment file, a data file, or the config.yaml of a run.
+        output: folder of all runs. The runs are named FAMILY_smoothing and FAMILY_glm, where FAMILY is the experiment's
+            name without its last word.
+        seeds: seeds of the runs, e.g. --seeds [0,1,2]. The fits are deterministic, so all seeds have the same scores,
+            which are paired with those of networks with that seed.
+        data: settings of the data module that replace those of the file, each --data.NAME=VALUE as in `fit`.
 
     Raises:
-        BlendError: the file has no data settings, or nothing can be scored on that session.
+        BlendError: the file has no data settings, or the session has nothing to score.
     """
     if not seeds:
         raise ConfigError("no seeds given; write at least one, as in --seeds [0]")
@@ -49,8 +49,7 @@ def fit_baselines(config: str, output: str = "runs", seeds: list[int] = [0], dat
     splits = datamodule.subsets
     if not NLBScores(splits["train"], splits["eval"]).metrics:
         raise ConfigError(
-            f"the {datamodule.phase} trials of {datamodule.spec.name} hide all that could be scored; take --data.phase "
-            "val"
+            f"{datamodule.spec.name} has no targets to score in its {datamodule.phase} trials; use --data.phase val"
         )
     true_rates = [datamodule.true_rates(split) for split in ("train", "eval")]
     oracle = None
@@ -68,7 +67,7 @@ def fit_baselines(config: str, output: str = "runs", seeds: list[int] = [0], dat
                 "output": output,
                 "seed_everything": seed,
                 "data": settings,
-                "model": {"plain": method},
+                "model": {"baseline": method},
             }
             run_fingerprint = config_fingerprint(resolved)
             run_dir = create_run_dir(Path(output) / name / f"seed{seed}-{run_fingerprint}")
@@ -94,7 +93,7 @@ def fit_baselines(config: str, output: str = "runs", seeds: list[int] = [0], dat
 
 
 def _read_experiment(reference: str) -> tuple[str, Config]:
-    """The experiment's name without its arm, or the name of a data file, and the data settings."""
+    """Returns the experiment's name without its arm, or the name of a data file, and the data settings."""
     paths = split_reference(reference)
     config = compose(*paths)
     if not isinstance(config.get("data"), dict):
@@ -107,7 +106,7 @@ def _read_experiment(reference: str) -> tuple[str, Config]:
 
 
 def _build_datamodule(data: Config, overrides: Sequence[str]) -> tuple[NLBDataModule, Config]:
-    """The data module that `fit` would make of the settings, and the settings with all defaults."""
+    """Returns the data module that `fit` builds from the settings, and the settings with all defaults."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningDataModule, "data", required=True)
     parsed = parser.parse_args([f"--data={json.dumps(data)}", *overrides])
@@ -117,7 +116,7 @@ def _build_datamodule(data: Config, overrides: Sequence[str]) -> tuple[NLBDataMo
         raise ConfigError(first_parser_error(str(error))) from error
     if not isinstance(datamodule, NLBDataModule):
         raise ConfigError(
-            f"plain baselines are made of an NLBDataModule's sessions, not of a {type(datamodule).__name__}'s; name "
-            "another config"
+            f"baselines without a network need an NLBDataModule, and the data module is a {type(datamodule).__name__}; "
+            "use another config"
         )
     return datamodule, yaml.safe_load(parser.dump(parsed, skip_none=False, skip_validation=True))["data"]

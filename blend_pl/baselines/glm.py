@@ -1,4 +1,4 @@
-"""Regressions from the state of one population to the counts of another."""
+"""Regressions from smoothed counts of some units to the counts of others."""
 
 from collections.abc import Callable
 
@@ -7,32 +7,32 @@ import numpy as np
 from blend_pl.data.standardize import Standardizer
 
 LOG_OFFSET = 2.0
-"""Multiple of its unit's mean that is added to a state before the logarithm is taken, which is unbounded at zero."""
+"""A multiple of the unit's mean is added to a state before the logarithm, which diverges at zero."""
 
 MIN_RATE_FRACTION = 0.1
-"""A predicted rate is at least this share of its unit's mean: a line may fall below zero, a rate may not."""
+"""Minimum of a predicted rate as a fraction of the unit's mean; linear predictions can be negative."""
 
 SILENT_UNIT_SPIKES = 0.5
-"""Spikes that a unit without any is taken to have fired in all of its bins."""
+"""Number of spikes in all bins that is assumed for a unit without spikes."""
 
 MIN_STATE_STD = 1e-9
 """A state with a standard deviation up to this is constant: rounding of the mean alone is not a deviation."""
 
 PredictFunction = Callable[[np.ndarray], np.ndarray]
-"""States (R, C) to expected counts (R, M)."""
+"""Maps states (R, C) to expected counts (R, M)."""
 
 FitFunction = Callable[[np.ndarray, np.ndarray, np.ndarray, float], PredictFunction]
-"""States (R, C), mean counts (R, M), the numbers of bins (R,) that these are means of, and a penalty, to `PredictFunction`."""
+"""Fits a `PredictFunction` to states (R, C), mean counts (R, M) over numbers of bins (R,), with a penalty."""
 
 
 def fit_linear(states: np.ndarray, counts: np.ndarray, bins: np.ndarray, penalty: float) -> PredictFunction:
-    """Ridge regression of the counts on the states, as in the smoothing baseline of NLB'21 (Pei et al., 2021).
+    """Fits a ridge regression of the counts on the states (smoothing baseline of NLB'21, Pei et al., 2021).
 
     Args:
         states: (R, C) smoothed counts.
         counts: (R, M) mean counts per bin.
-        bins: (R,) bins that a row is the mean of; rows of 0 are left out.
-        penalty: of the squared weights of standardised states, against the mean squared error.
+        bins: (R,) number of bins that a row is the mean of; rows with 0 bins are ignored.
+        penalty: weight of the squared coefficients of standardized states, relative to the mean squared error.
     """
     from sklearn.linear_model import Ridge
 
@@ -45,14 +45,14 @@ def fit_linear(states: np.ndarray, counts: np.ndarray, bins: np.ndarray, penalty
 
 
 def fit_poisson(states: np.ndarray, counts: np.ndarray, bins: np.ndarray, penalty: float) -> PredictFunction:
-    """Poisson regression with a logarithmic link, unit by unit, on the logarithm of the states.
+    """Fits a Poisson regression with a log link for each unit on the logarithm of the states.
 
     Args:
         states: (R, C) smoothed counts.
         counts: (R, M) mean counts per bin.
-        bins: (R,) bins that a row is the mean of; rows of 0 are left out.
-        penalty: of the squared weights of standardised log-states, against the mean log-likelihood per spike, so that
-            it means the same for all rates and bin widths.
+        bins: (R,) number of bins that a row is the mean of; rows with 0 bins are ignored.
+        penalty: weight of the squared coefficients of standardized log-states, relative to the mean log-likelihood per
+            spike, which makes it independent of rates and bin widths.
     """
     from sklearn.linear_model import PoissonRegressor
 
@@ -79,7 +79,7 @@ def fit_poisson(states: np.ndarray, counts: np.ndarray, bins: np.ndarray, penalt
 
 
 def _mean_counts(counts: np.ndarray, bins: np.ndarray) -> np.ndarray:
-    """(M,) mean count per bin of each unit, above zero."""
+    """Returns the (M,) mean count per bin of each unit, which is positive."""
     return np.maximum(bins @ counts, SILENT_UNIT_SPIKES) / bins.sum()
 
 

@@ -1,23 +1,23 @@
-"""Spike counts smoothed with a Gaussian kernel."""
+"""Gaussian smoothing of spike counts."""
 
 import torch
 from torch import Tensor
 
 MIN_KERNEL_WEIGHT = 1e-12
-"""Weight of bins beyond any kernel: where nothing near was recorded, a trial's own mean stands in."""
+"""Weight of distant bins: the result is the trial's mean where no bin near was recorded."""
 
 
 def smooth(counts: Tensor, recorded: Tensor, sd_ms: float, bin_ms: int) -> Tensor:
-    """Weighted mean of the recorded counts around each bin, within its trial.
+    """Returns the weighted mean of the recorded counts around each bin of a trial.
 
     Args:
         counts: (trials, T, N) counts or rates.
-        recorded: (trials, T) bool; the other bins have no weight.
-        sd_ms: standard deviation of the kernel.
-        bin_ms: bin width.
+        recorded: (trials, T) bool; unrecorded bins have no weight.
+        sd_ms: standard deviation of the kernel in ms.
+        bin_ms: bin width in ms.
 
     Returns:
-        (trials, T, N) float64 in the unit of `counts`; 0 for a trial of which nothing was recorded.
+        (trials, T, N) float64 in the unit of `counts`; 0 for a trial without recorded bins.
     """
     time = torch.arange(counts.shape[1], dtype=torch.float64) * bin_ms
     kernel = torch.exp(-0.5 * ((time[:, None] - time) / sd_ms).square()) + MIN_KERNEL_WEIGHT

@@ -1,4 +1,4 @@
-"""Scores of the Neural Latents Benchmark '21, equal to its own evaluation and streaming over batches and ranks."""
+"""Streaming scores of the Neural Latents Benchmark '21, equal to those of nlb_tools."""
 
 from blend_pl.metrics.bits_per_spike import BitsPerSpike, bits_per_spike
 from blend_pl.metrics.psth import PsthR2

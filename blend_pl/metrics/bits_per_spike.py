@@ -1,4 +1,4 @@
-"""Bits per spike: how much better the predicted rates explain the counts than each unit's mean rate does."""
+"""Bits per spike: log-likelihood gain of predicted rates over the mean rate of each unit."""
 
 import math
 
@@ -9,15 +9,15 @@ from blend_pl.errors import BlendError
 from blend_pl.metrics.score import StreamingScore, expect_shape
 
 SMALLEST_RATE = 1e-9
-"""What the benchmark puts in place of a rate of zero, in expected counts per bin."""
+"""Replacement for a rate of zero in the benchmark, in expected counts per bin."""
 
 
 class BitsPerSpike(StreamingScore):
     """Poisson log-likelihood gain over the null model in bits per spike (Pei et al., 2021, NLB'21, eq. 1).
 
     (NLL_null - NLL) / (number of spikes * ln 2), pooled over all scored bins and units; the null model is each unit's
-    mean over the scored counts. On held-out units this is co-bps, on all units in the forward bins fp-bps. Without any
-    spike the division by zero is left as it is: -inf, or nan where nothing was scored.
+    mean over the scored counts. On held-out units this is co-bps, on all units in the forward bins fp-bps. Without
+    spikes the score is -inf, or nan if nothing was scored.
 
     Args:
         n_units: N, the number of scored units.
@@ -33,7 +33,7 @@ class BitsPerSpike(StreamingScore):
     def __init__(self, n_units: int) -> None:
         super().__init__()
         if n_units < 1:
-            raise BlendError(f"bits per spike of {n_units} units is not defined; score at least one unit")
+            raise BlendError(f"bits per spike is not defined for {n_units} units; score at least one unit")
         self.n_units = n_units
         self.add_sum_state("nll")
         self.add_sum_state("spikes", n_units)
@@ -43,8 +43,8 @@ class BitsPerSpike(StreamingScore):
         """Adds a batch.
 
         Args:
-            rates: (B, T, N) expected counts per bin, any dtype; zero stands for 1e-9.
-            counts: (B, T, N) spike counts, any dtype; NaN is not scored.
+            rates: (B, T, N) expected counts per bin, any dtype; zero is replaced by 1e-9.
+            counts: (B, T, N) spike counts, any dtype; NaN counts are not scored.
             valid: (B, T, N) bool, False where a count is not to be scored; None scores all.
 
         Raises:
@@ -59,9 +59,9 @@ class BitsPerSpike(StreamingScore):
             expect_shape("valid", valid, tuple(rates.shape))
             scored &= valid.to(torch.bool)
         clipped = rates.masked_fill(rates == 0, SMALLEST_RATE)
-        # log(n!) is left out: it is the same under both models.
+        # log(n!) is omitted because it is equal under both models.
         nll = torch.where(scored, clipped - counts * clipped.log(), 0.0).sum()
-        # Any NaN, negative or infinite rate makes the sum NaN or infinite: one look at a scalar finds them all.
+        # Any NaN, negative or infinite rate makes the sum NaN or infinite, so one scalar check finds all of them.
         if not nll.isfinite():
             raise _invalid_rates_error(rates[scored], counts[scored])
         self.nll += nll
@@ -69,7 +69,7 @@ class BitsPerSpike(StreamingScore):
         self.bins += scored.sum((0, 1))
 
     def compute(self) -> Tensor:
-        """The score of all batches, a float64 scalar."""
+        """Returns the score of all batches as a float64 scalar."""
         mean = self.spikes / self.bins.clamp(min=1)
         mean = mean.masked_fill(mean == 0, SMALLEST_RATE)
         null = (self.bins * mean - self.spikes * mean.log()).sum()
@@ -77,7 +77,7 @@ class BitsPerSpike(StreamingScore):
 
 
 def bits_per_spike(rates: Tensor, counts: Tensor, valid: Tensor | None = None) -> Tensor:
-    """`BitsPerSpike` of whole tensors: rates, counts and valid (B, T, N) as in `BitsPerSpike.update`; a scalar."""
+    """Returns `BitsPerSpike` of one batch as a scalar; for the (B, T, N) arguments see `BitsPerSpike.update`."""
     metric = BitsPerSpike(rates.shape[-1]).to(rates.device)
     metric.update(rates, counts, valid)
     return metric.compute()
@@ -85,9 +85,9 @@ def bits_per_spike(rates: Tensor, counts: Tensor, valid: Tensor | None = None) -
 
 def _invalid_rates_error(rates: Tensor, counts: Tensor) -> BlendError:
     if rates.isnan().any():
-        return BlendError("predicted rates hold NaN where they are scored; look for a diverged model or a missing mask")
+        return BlendError("predicted rates are NaN in scored entries; check for a diverged model or a missing mask")
     if (rates < 0).any():
-        return BlendError("predicted rates hold negative values; give expected counts per bin, not log-rates")
+        return BlendError("predicted rates are negative; pass expected counts per bin, not log-rates")
     if counts.isinf().any():
-        return BlendError("spike counts are infinite; sum float16 counts in a wider type")
-    return BlendError("predicted rates are infinite where they are scored; look for a diverged model")
+        return BlendError("spike counts are infinite; convert float16 counts to a wider type before summing")
+    return BlendError("predicted rates are infinite in scored entries; check for a diverged model")

@@ -11,14 +11,14 @@ SCORES = ("co_bps", "vel_r2", "tp_corr", "psth_r2", "fp_bps")
 
 
 class NLBScores:
-    """co-bps, fp-bps, velocity R2, tp corr and PSTH R2 (Pei et al., 2021), each where the session has what it needs.
+    """co-bps, fp-bps, velocity R2, tp corr and PSTH R2 (Pei et al., 2021), as far as the session has the data.
 
-    Rates are handed over batch by batch, in any order and on any rank; every trial once.
+    Batches of rates may be added in any order and on any rank; each trial must be added once.
 
     Args:
         train: trials that the velocity decoder is fitted on.
-        evaluation: trials that are scored; scores are computed where they lie.
-        score_names: scores wanted; all by default.
+        evaluation: trials that are scored; scores are computed on their device.
+        score_names: names of the scores to compute; all by default.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class NLBScores:
         self.metrics = {name: metric.to(device) for name, metric in metrics.items() if name in score_names}
 
     def update(self, rates: Tensor, index: Tensor, is_train: bool) -> None:
-        """Takes a batch of rates.
+        """Adds a batch of rates.
 
         Args:
             rates: (B, T', N) expected counts per bin.
-            index: (B,) rows of the trials in their part.
-            is_train: whether these are training trials, which only a decoder uses.
+            index: (B,) rows of the trials in `train` or `evaluation`.
+            is_train: whether these are training trials, which only the velocity decoder uses.
         """
         session, bins, heldin = self.evaluation, self.evaluation.n_observed, self.evaluation.n_heldin
         metrics = self.metrics
@@ -71,17 +71,20 @@ class NLBScores:
             metrics["psth_r2"].update(rates[:, :bins], session.condition[index], session.jitter[index])
 
     def compute(self) -> dict[str, float]:
-        """The scores that this session has."""
+        """Returns the scores by name."""
         return {name: float(metric.compute()) for name, metric in self.metrics.items()}
 
 
 def evaluate_rates(train: SessionTensors, evaluation: SessionTensors, rates: tuple[Tensor, Tensor]) -> dict[str, float]:
-    """Scores whole sets of rates.
+    """Computes the scores of the rates of all trials.
 
     Args:
         train: trials that the velocity decoder is fitted on.
         evaluation: trials that are scored.
-        rates: (trials, T', N) expected counts per bin of the two.
+        rates: (trials, T', N) expected counts per bin of both.
+
+    Returns:
+        Scores by name.
     """
     scores = NLBScores(train, evaluation)
     for trial_rates, is_train in zip(rates, (True, False), strict=True):

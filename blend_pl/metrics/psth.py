@@ -1,4 +1,4 @@
-"""PSTH R2: do the predicted rates, averaged over the trials of a condition, follow the recorded average response?"""
+"""PSTH R2: predicted rates, averaged over the trials of each condition, against the recorded PSTHs."""
 
 import torch
 from torch import Tensor
@@ -10,12 +10,12 @@ from blend_pl.metrics.score import StreamingScore, expect_row_indices, expect_sh
 class PsthR2(StreamingScore):
     """R2 of the condition averages of the predicted rates against the PSTHs (Pei et al., 2021, NLB'21).
 
-    Conditions and bins are stacked, R2 is taken per unit and averaged over units; a unit whose PSTHs are constant
-    scores 0 (1 for no error at all). Conditions without a trial are left out. With fewer than two stacked bins the
-    score is nan. Rates of trials whose window was shifted are shifted back.
+    R2 is computed per unit over stacked conditions and bins, and averaged over units. A unit with constant PSTHs scores
+    0, or 1 without any error. Conditions without trials are ignored. With fewer than two stacked bins the score is nan.
+    Rates of trials with a shifted window are shifted back.
 
     Args:
-        psth: (C, T, N) expected counts per bin, NaN in whole bins (all units) where a PSTH is not defined.
+        psth: (C, T, N) expected counts per bin, NaN in all units of a bin if its PSTH is undefined.
 
     Raises:
         DataError: there is no condition, or a bin is NaN for some units only.
@@ -28,8 +28,8 @@ class PsthR2(StreamingScore):
         super().__init__()
         expect_shape("PSTHs", psth, (-1, -1, -1))
         if psth.numel() == 0:
-            raise DataError(f"PSTHs of shape {tuple(psth.shape)} cannot be scored; leave the PSTH score out")
-        # Plain attributes, not buffers: a half-precision model would round buffers.
+            raise DataError(f"PSTHs of shape {tuple(psth.shape)} cannot be scored; omit the PSTH score")
+        # Attributes instead of buffers, because a half-precision model would round buffers.
         psth = psth.detach().to("cpu", torch.float64)
         self._is_defined = ~psth[..., 0].isnan()
         self._psth = torch.where(self._is_defined[..., None], psth, 0.0)
@@ -42,13 +42,13 @@ class PsthR2(StreamingScore):
         """Adds a batch.
 
         Args:
-            rates: (B, T, N) expected counts per bin, any dtype; read only where the PSTH of the condition is defined.
-            condition: (B,) integer rows of `psth`; -1 for a trial of no condition.
-            jitter: (B,) integer bins by which each trial's window lies later than its condition's PSTH; None for 0.
+            rates: (B, T, N) expected counts per bin, any dtype; used only where the PSTH of the condition is defined.
+            condition: (B,) integer rows of `psth`; -1 for a trial without condition.
+            jitter: (B,) integer shift of each trial's window in bins, positive if later than the PSTH; None for 0.
 
         Raises:
-            BlendError: shapes do not match, a condition does not exist, or a rate that is read is NaN, infinite or
-                outside the shifted window.
+            BlendError: shapes do not match, a condition does not exist, or a used rate is NaN, infinite or outside the
+                shifted window.
         """
         expect_shape("rates", rates, (-1, *self._psth.shape[1:]))
         expect_shape("conditions", condition, (len(rates),))
@@ -63,9 +63,7 @@ class PsthR2(StreamingScore):
             aligned = _shift_later(aligned, jitter.cpu()[scored_trials].long().to(rates.device))
         summands = torch.where(defined, aligned, 0).to(torch.float64)
         if not summands.sum().isfinite():
-            raise BlendError(
-                "predicted rates hold NaN or infinite values in bins with a PSTH; look for a diverged model"
-            )
+            raise BlendError("predicted rates are NaN or infinite in bins with a PSTH; check for a diverged model")
         condition = condition.to(rates.device)
         self.rate_sum.index_add_(0, condition, summands)
         self.trial_counts.index_add_(0, condition, torch.ones_like(condition, dtype=torch.float64))
@@ -76,7 +74,7 @@ class PsthR2(StreamingScore):
         return self.rate_sum / self.trial_counts.clamp(min=1)[:, None, None]
 
     def compute(self) -> Tensor:
-        """The score of all batches, a float64 scalar."""
+        """Returns the score of all batches as a float64 scalar."""
         device = self.trial_counts.device
         psth = self._psth.to(device)
         scored_bins = (self._is_defined.to(device) & (self.trial_counts > 0)[:, None])[..., None]
@@ -89,7 +87,7 @@ class PsthR2(StreamingScore):
 
 
 def _shift_later(rates: Tensor, jitter: Tensor) -> Tensor:
-    """Moves each trial (B, T, N) later by its own number of bins, from beyond the window NaN comes in."""
+    """Shifts each trial of (B, T, N) rates later by its number of bins; bins from outside the window become NaN."""
     source_bins = torch.arange(rates.shape[1], device=rates.device) - jitter[:, None]
     outside = (source_bins < 0) | (source_bins >= rates.shape[1])
     shifted = rates.gather(1, source_bins.masked_fill(outside, 0)[..., None].expand_as(rates))

@@ -1,4 +1,4 @@
-"""A linear read-out of behaviour from frozen latents."""
+"""Linear readout of behavior from frozen latents."""
 
 import torch
 from torch import Tensor
@@ -7,26 +7,26 @@ from blend_pl.errors import DataError
 from blend_pl.metrics.ridge import RidgeFit
 
 PENALTIES = torch.logspace(-6, 1, 15, dtype=torch.float64)
-"""Ridge penalties that are tried, in units of the latents' mean variance and a row."""
+"""Candidate ridge penalties, as multiples of the latents' mean variance times the number of rows."""
 
 
 def readout_r2(latents: dict[str, Tensor], behavior: dict[str, Tensor]) -> float:
-    """R2 of a ridge regression that is fitted on "train", its penalty chosen on "val", scored on "test".
+    """Returns the R2 on "test" of a ridge regression fitted on "train", with the penalty selected on "val".
 
     Args:
-        latents: (rows, H) by part.
-        behavior: (rows, D) by part; rows with NaN are left out.
+        latents: (rows, H) for each subset.
+        behavior: (rows, D) for each subset; rows with NaN are ignored.
 
     Returns:
         R2, averaged over the D outputs.
 
     Raises:
-        DataError: a part has fewer than two rows with behaviour.
+        DataError: a subset has fewer than two rows with behavior.
     """
     valid_rows = {subset: values.isfinite().all(-1) for subset, values in behavior.items()}
     for subset, rows in valid_rows.items():
         if int(rows.sum()) < 2:
-            raise DataError(f"fewer than two bins of the {subset} segments have behaviour; there is nothing to decode")
+            raise DataError(f"fewer than two bins of the {subset} segments have behavior; a readout needs at least two")
     inputs = {subset: values[valid_rows[subset]].double() for subset, values in latents.items()}
     outputs = {subset: values[valid_rows[subset]].double() for subset, values in behavior.items()}
     mean = inputs["train"].mean(0)

@@ -1,8 +1,8 @@
-"""Ridge regression from second moments, so that rows may come in any order, batch or process and need not be kept.
+"""Ridge regression from second moments, accumulated over batches and processes in any order.
 
 A row is z = (1, d, y, h): d + h = x are the N inputs, y the Y outputs, and h is the mean of the inputs over a call,
-rounded to integers. Sums of integers are exact in float64, so inputs far from zero lose no digits; d stays small. All
-that is ever stored is the sum of z z^T, a square of 1 + N + Y + N rows.
+rounded to integers. Sums of integers are exact in float64, so inputs far from zero keep their precision, and d is
+small. Only the sum of z z^T is stored, a square matrix with 1 + N + Y + N rows.
 """
 
 from dataclasses import dataclass
@@ -14,19 +14,20 @@ from blend_pl.metrics.score import r_squared
 
 
 def moments_size(n_inputs: int, n_outputs: int) -> int:
-    """Rows (and columns) of the square that `row_moments` returns."""
+    """Returns the number of rows and columns of the matrix that `row_moments` returns."""
     return 1 + 2 * n_inputs + n_outputs
 
 
 def row_moments(inputs: Tensor, outputs: Tensor) -> Tensor:
-    """Sum of z z^T over rows.
+    """Returns the sum of z z^T over rows.
 
     Args:
         inputs: (rows, N) any dtype, at least one row.
-        outputs: (rows, Y) float64, best roughly centred.
+        outputs: (rows, Y) float64, preferably roughly centered.
 
     Returns:
-        (1 + N + Y + N) square float64; adding such squares adds rows. Non-finite inputs make its first row non-finite.
+        Square float64 matrix of size 1 + N + Y + N. Matrices of different rows can be added. Non-finite inputs make the
+        first row non-finite.
     """
     n_rows, n_inputs = inputs.shape
     rows = outputs.new_empty(n_rows, 1 + n_inputs + outputs.shape[1])
@@ -47,12 +48,12 @@ def row_moments(inputs: Tensor, outputs: Tensor) -> Tensor:
 
 
 def rounded_mean(moments: Tensor, n_inputs: int) -> Tensor:
-    """(..., N) integers near the mean of the inputs of (..., P, P) sums of `row_moments`; 0 where there is no row."""
+    """Returns (..., N) rounded means of the inputs from (..., P, P) sums of `row_moments`; 0 without rows."""
     return (moments[..., -n_inputs:, 0] / moments[..., :1, 0].clamp(min=1)).round()
 
 
 def merge_offsets(moments: Tensor, reference: Tensor) -> Tensor:
-    """Folds the integer part of the inputs back in, relative to a common reference.
+    """Merges the integer part of the inputs into the moments, relative to a common reference.
 
     Args:
         moments: (..., P, P) sums of `row_moments`.
@@ -75,11 +76,11 @@ def merge_offsets(moments: Tensor, reference: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class RidgeFit:
-    """Ridge solutions along a path of penalties.
+    """Ridge regressions for several penalties.
 
     Attributes:
         mean: (..., N + Y) mean of inputs (relative to the reference) and outputs.
-        weights: (..., A, N, Y) one solution for each of A penalties.
+        weights: (..., A, N, Y) weights for each of A penalties.
     """
 
     mean: Tensor
@@ -87,36 +88,36 @@ class RidgeFit:
 
     @classmethod
     def fit_path(cls, moments: Tensor, n_outputs: int, penalties: Tensor) -> "RidgeFit":
-        """Minimises |y - b - W^T x|^2 + penalty |W|^2 for every penalty through one eigendecomposition.
+        """Minimizes |y - b - W^T x|^2 + penalty |W|^2 for every penalty with one eigendecomposition.
 
         Args:
-            moments: (..., 1 + N + Y, 1 + N + Y) second moments of the training rows, from `collapse`.
+            moments: (..., 1 + N + Y, 1 + N + Y) second moments of the training rows, from `merge_offsets`.
             n_outputs: Y.
             penalties: (A,) positive.
         """
         mean = moments[..., 0, 1:] / moments[..., :1, 0].clamp(min=1)
-        centred = _center_moments(moments, mean)
+        centered = _center_moments(moments, mean)
         input_columns, output_columns = slice(1, -n_outputs), slice(-n_outputs, None)
-        eigenvalues, eigenvectors = torch.linalg.eigh(centred[..., input_columns, input_columns])
-        projected = eigenvectors.mT @ centred[..., input_columns, output_columns]
+        eigenvalues, eigenvectors = torch.linalg.eigh(centered[..., input_columns, input_columns])
+        projected = eigenvectors.mT @ centered[..., input_columns, output_columns]
         penalized_eigenvalues = eigenvalues.clamp(min=0)[..., None, :] + penalties[:, None]
         return cls(
             mean, eigenvectors[..., None, :, :] @ (projected[..., None, :, :] / penalized_eigenvalues[..., None])
         )
 
     def score(self, moments: Tensor, constant: Tensor) -> Tensor:
-        """R2 on other rows, averaged over outputs.
+        """Returns the R2 on other rows, averaged over outputs.
 
         Args:
-            moments: (..., 1 + N + Y, 1 + N + Y) second moments of the rows to predict, about the same reference.
-            constant: (..., Y) bool, whether an output takes one value only in these rows.
+            moments: (..., 1 + N + Y, 1 + N + Y) second moments of the rows to predict, relative to the same reference.
+            constant: (..., Y) bool, whether an output is constant in these rows.
 
         Returns:
-            (..., A) one R2 for each penalty; nan for fewer than two rows.
+            (..., A) R2 for each penalty; nan for fewer than two rows.
         """
         moments = _center_moments(moments, self.mean)
         n_rows, n_outputs = moments[..., :1, 0], self.weights.shape[-1]
-        # The error y - W^T x about the training means is a linear map of a row.
+        # The error y - W^T x of centered rows is a linear map of a row.
         identity = torch.eye(n_outputs, dtype=moments.dtype, device=moments.device)
         identity = identity.expand(*self.weights.shape[:-2], -1, -1)
         error_map = torch.cat([torch.zeros_like(identity[..., :1, :]), -self.weights, identity], -2)
@@ -128,7 +129,7 @@ class RidgeFit:
 
 
 def _center_moments(moments: Tensor, mean: Tensor) -> Tensor:
-    """Moments of rows (1, v - mean) from those of rows (1, v)."""
+    """Returns the moments of rows (1, v - mean) from those of rows (1, v)."""
     mean = torch.cat([torch.zeros_like(mean[..., :1]), mean], -1)
     outer = mean[..., :, None] * moments[..., :1, :]
     return moments - outer - outer.mT + moments[..., :1, :1] * (mean[..., :, None] * mean[..., None, :])

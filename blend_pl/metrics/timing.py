@@ -1,4 +1,4 @@
-"""Speed and timing: does neural activity run faster where the animal lets less time pass?"""
+"""Timing score: correlation of neural speed and produced interval."""
 
 import torch
 from torch import Tensor
@@ -8,16 +8,16 @@ from blend_pl.metrics.score import StreamingScore, expect_row_indices, expect_sh
 
 
 class TimingCorrelation(StreamingScore):
-    """Pearson's r between produced interval and neural speed, averaged over conditions (Pei et al., 2021; DMFC_RSG).
+    """Pearson's r of produced interval and neural speed, averaged over conditions (Pei et al., 2021; DMFC_RSG).
 
-    The speed of a trial is the mean length of the step that the predicted rates of all units take from one scored bin
-    to the next. Slower activity goes with longer intervals, so the more negative, the better. Trials that were not
-    given do not count, nor do conditions of a single trial, on which the benchmark's own evaluation fails; without any
-    other, or with constant values, the score is nan.
+    The speed of a trial is the mean Euclidean distance between the predicted rates of all units in consecutive scored
+    bins. Slower activity is expected with longer intervals, so lower is better. Trials that were not added and
+    conditions with a single trial, on which the benchmark's evaluation fails, are ignored. Without other conditions,
+    or with constant values, the score is nan.
 
     Args:
         n_units: N, the number of units.
-        scored_bins: (n, T) bool, the bins between the two events.
+        scored_bins: (n, T) bool, bins between the two events.
         condition: (n,) integer condition of each trial; -1 for none.
         produced_interval: (n,) produced intervals, any unit.
 
@@ -36,7 +36,7 @@ class TimingCorrelation(StreamingScore):
         expect_shape("conditions", condition, (len(scored_bins),))
         expect_shape("produced intervals", produced_interval, (len(scored_bins),))
         self.n_units = n_units
-        # Plain attributes, not buffers: a half-precision model would round them.
+        # Attributes instead of buffers, because a half-precision model would round buffers.
         scored_bins = scored_bins.detach().cpu()
         self._scored_steps = scored_bins[:, 1:] & scored_bins[:, :-1]
         self._condition, self._produced_interval = (
@@ -45,9 +45,9 @@ class TimingCorrelation(StreamingScore):
         )
         has_condition = self._condition >= 0
         if not has_condition.any():
-            raise DataError("no trial has a condition and an interval; leave the timing score out")
+            raise DataError("no trial has a condition and an interval; omit the timing score")
         if not self._produced_interval[has_condition].isfinite().all():
-            raise DataError("a trial with a condition has no produced interval; give it the condition -1")
+            raise DataError("a trial with a condition has no produced interval; set its condition to -1")
         self.add_sum_state("speed_sum", len(scored_bins))
         self.add_sum_state("trial_counts", len(scored_bins))
 
@@ -55,11 +55,11 @@ class TimingCorrelation(StreamingScore):
         """Adds a batch.
 
         Args:
-            rates: (B, T, N) expected counts per bin, any dtype; read only in scored bins.
+            rates: (B, T, N) expected counts per bin, any dtype; used only in scored bins.
             index: (B,) integer rows of the trials.
 
         Raises:
-            BlendError: shapes do not match, a trial does not exist, or a rate that is read is NaN or infinite.
+            BlendError: shapes do not match, a trial does not exist, or a used rate is NaN or infinite.
         """
         expect_shape("rates", rates, (-1, self._scored_steps.shape[1] + 1, self.n_units))
         expect_shape("trial indices", index, (len(rates),))
@@ -68,12 +68,12 @@ class TimingCorrelation(StreamingScore):
         scored_steps = self._scored_steps[rows].to(rates.device)
         path_lengths = torch.where(scored_steps, rates.to(torch.float64).diff(dim=1).norm(dim=2), 0.0).sum(1)
         if not path_lengths.isfinite().all():
-            raise BlendError("predicted rates hold NaN or infinite values in scored bins; look for a diverged model")
+            raise BlendError("predicted rates are NaN or infinite in scored bins; check for a diverged model")
         self.speed_sum.index_add_(0, index, path_lengths / scored_steps.sum(1))
         self.trial_counts.index_add_(0, index, torch.ones_like(path_lengths))
 
     def compute(self) -> Tensor:
-        """The score of all batches, a float64 scalar."""
+        """Returns the score of all batches as a float64 scalar."""
         trial_counts = self.trial_counts.cpu()
         speed = self.speed_sum.cpu() / trial_counts
         scored_trials = (trial_counts > 0) & (self._condition >= 0)

@@ -1,4 +1,4 @@
-"""Velocity R2: how well a ridge decoder reads the hand's velocity from the predicted rates."""
+"""Velocity R2: ridge decoding of hand velocity from predicted rates."""
 
 from dataclasses import dataclass
 
@@ -10,36 +10,37 @@ from blend_pl.metrics.ridge import RidgeFit, merge_offsets, moments_size, rounde
 from blend_pl.metrics.score import StreamingScore, expect_row_indices, expect_shape
 
 N_FOLDS = 5
-"""Folds of the search for the penalty."""
+"""Number of folds that select the penalty."""
 
 PENALTIES = torch.logspace(-4, 0, 9, dtype=torch.float64)
-"""Ridge penalties that are tried."""
+"""Candidate ridge penalties."""
 
 EVAL_SLOT = N_FOLDS
-"""Slot of the evaluation rows, behind the folds of the training rows."""
+"""Index of the moments of evaluation rows, after those of the training folds."""
 
 CHUNK_SIZE = 32768
-"""Bins whose moments are taken at once, so that a whole set may be given as one batch."""
+"""Number of bins per computation of moments, which bounds the memory of large batches."""
 
 
 class VelocityR2(StreamingScore):
     """R2 of a ridge decoder fitted on training trials and scored on evaluation trials (Pei et al., 2021, NLB'21).
 
     The penalty is the first best of logspace(-4, 0, 9) by the mean R2 over 5 unshuffled folds of the training rows in
-    trial order; the decoder is then fitted on all of them. R2 is averaged over outputs and over decoders. Bins whose
-    velocity is NaN are left out. Velocities are known beforehand, so is every row's fold, and second moments for each
-    fold are all that is kept of the rates. Trials that were not given do not count; without any the score is nan.
+    trial order; the decoder is then fitted on all training rows. R2 is averaged over outputs and decoders. Bins with
+    NaN velocity are ignored. The fold of every row follows from the velocities, so only second moments of each fold are
+    stored. Trials that were not added are ignored; without trials the score is nan.
 
     Args:
         n_units: N, the number of units that are decoded.
         train_velocity: (n_train, T, Y) velocities of the training trials in trial order, any unit, NaN where missing.
         eval_velocity: (n_eval, T, Y) velocities of the evaluation trials.
-        train_decode_mask: (n_train, M) bool, the decoders a training trial belongs to; None for one decoder.
+        train_decode_mask: (n_train, M) bool, the decoders of each training trial; None for one decoder.
         eval_decode_mask: (n_eval, M) bool, the same for the evaluation trials.
 
     Raises:
         BlendError: shapes do not match.
-        DataError: a bin misses only part of its velocity, or a decoder has fewer than 5 bins to train or none to score.
+        DataError: a bin lacks some of its velocity components, or a decoder has fewer than 5 training bins or no
+            evaluation bins.
     """
 
     moments: Tensor
@@ -56,7 +57,7 @@ class VelocityR2(StreamingScore):
         expect_shape("training velocities", train_velocity, (-1, -1, -1))
         expect_shape("evaluation velocities", eval_velocity, (-1, *train_velocity.shape[1:]))
         if (train_decode_mask is None) != (eval_decode_mask is None):
-            raise BlendError("decode masks are given for one split only; give both or none")
+            raise BlendError("decode masks are given for one split only; pass both or none")
         self.n_units = n_units
         self._train_targets = _VelocityTargets.from_velocity(
             train_velocity, train_decode_mask, "training", first_slot=0, n_slots=N_FOLDS
@@ -66,7 +67,7 @@ class VelocityR2(StreamingScore):
         )
         if self._train_targets.n_decoders != self._eval_targets.n_decoders:
             counts = f"{self._train_targets.n_decoders} for training and {self._eval_targets.n_decoders} for evaluation"
-            raise BlendError(f"there are {counts} decode masks; give both splits the same")
+            raise BlendError(f"there are {counts} decode masks; pass the same number for both splits")
         self._velocity_mean = self._train_targets.mean
         self._decoder: _Decoder | None = None
         size = moments_size(n_units, train_velocity.shape[2])
@@ -76,12 +77,12 @@ class VelocityR2(StreamingScore):
         """Adds a batch.
 
         Args:
-            rates: (B, T, N) expected counts per bin, any dtype; read only where the velocity is known.
+            rates: (B, T, N) expected counts per bin, any dtype; used only where the velocity is finite.
             index: (B,) integer rows of the trials in the training or the evaluation set.
-            train: which of the two sets `index` refers to.
+            train: whether `index` refers to training trials.
 
         Raises:
-            BlendError: shapes do not match, a trial does not exist, or a rate that is read is NaN or infinite.
+            BlendError: shapes do not match, a trial does not exist, or a used rate is NaN or infinite.
         """
         targets = self._train_targets if train else self._eval_targets
         expect_shape("rates", rates, (-1, targets.velocity.shape[1], self.n_units))
@@ -98,11 +99,11 @@ class VelocityR2(StreamingScore):
                 for rows in (slots == slot).nonzero()[:, 0].split(CHUNK_SIZE):
                     moments = row_moments(inputs[rows.to(inputs.device)], outputs[rows].to(inputs.device))
                     if not moments[0].isfinite().all():
-                        raise BlendError("predicted rates hold NaN or infinite values in bins that are decoded")
+                        raise BlendError("predicted rates are NaN or infinite in decoded bins; check for divergence")
                     self.moments[decoder, slot] += moments
 
     def compute(self) -> Tensor:
-        """The score of all batches, a float64 scalar; fits the decoders that `decode` uses."""
+        """Fits the decoders that `decode` uses and returns the score of all batches as a float64 scalar."""
         n_outputs, device = len(self._velocity_mean), self.moments.device
         penalties = PENALTIES.to(device)
         reference = rounded_mean(self.moments[:, :EVAL_SLOT].sum(1), self.n_units)
@@ -119,18 +120,18 @@ class VelocityR2(StreamingScore):
         return scores[decoder_indices, best].mean()
 
     def decode(self, rates: Tensor, decode_mask: Tensor | None = None) -> Tensor:
-        """Velocities read by the decoders of the last `compute`.
+        """Decodes velocities with the decoders of the last `compute`.
 
         Args:
             rates: (B, T, N) expected counts per bin.
-            decode_mask: (B, M) bool, the decoders a trial belongs to, of which the first is used; a trial of no decoder
-                is NaN. May be left out where there is one decoder.
+            decode_mask: (B, M) bool, the decoders of each trial, of which the first is used; trials without decoder are
+                NaN. Optional with one decoder.
 
         Returns:
-            (B, T, Y) float64 in the unit of the velocities given.
+            (B, T, Y) float64 in the unit of the given velocities.
 
         Raises:
-            BlendError: nothing was computed yet, or shapes do not match.
+            BlendError: `compute` was not called, or shapes do not match.
         """
         if self._decoder is None:
             raise BlendError("there is no velocity decoder yet; call compute() before decode()")
@@ -140,12 +141,12 @@ class VelocityR2(StreamingScore):
 
 @dataclass(frozen=True)
 class _VelocityTargets:
-    """What is known of a set's bins before any rates arrive. Plain tensors on the CPU, in float64 whatever the model's.
+    """Velocities of a set of trials and the slots of their bins, as tensors on the CPU.
 
     Attributes:
         velocity: (trials, T, Y) float64.
-        slot: (trials, T, M) where a bin's moments go for each decoder; -1 for nowhere.
-        constant: (M, slots, Y) bool, whether a velocity takes one value only in a slot.
+        slot: (trials, T, M) index of the moments that a bin is added to for each decoder; -1 for unused bins.
+        constant: (M, slots, Y) bool, whether a velocity is constant in a slot.
     """
 
     velocity: Tensor
@@ -156,17 +157,17 @@ class _VelocityTargets:
     def from_velocity(
         cls, velocity: Tensor, decode_mask: Tensor | None, name: str, first_slot: int, n_slots: int
     ) -> "_VelocityTargets":
-        """Divides the usable bins of each decoder, in trial order, into contiguous slots of almost equal size."""
+        """Splits the used bins of each decoder, in trial order, into contiguous slots of almost equal size."""
         velocity = velocity.detach().to("cpu", torch.float64)
         if decode_mask is None:
             decode_mask = torch.ones(len(velocity), 1, dtype=torch.bool)
         expect_shape(f"{name} decode masks", decode_mask, (len(velocity), -1))
         n_decoders, n_outputs = decode_mask.shape[1], velocity.shape[2]
         if n_decoders == 0 or n_outputs == 0:
-            raise DataError(f"{n_decoders} decoders of {n_outputs} velocities have no score; leave velocity R2 out")
+            raise DataError(f"{n_decoders} decoders of {n_outputs} velocities have no score; omit velocity R2")
         has_velocity = ~velocity[..., 0].isnan()
         if not velocity[has_velocity].isfinite().all():
-            raise DataError(f"a {name} bin has an infinite or only partly known velocity; set all its columns to NaN")
+            raise DataError(f"a {name} bin has an infinite or partly missing velocity; set all its columns to NaN")
         decoded_bins = has_velocity[..., None] & decode_mask.detach().to("cpu", torch.bool)[:, None, :]
         slot = torch.full(decoded_bins.shape, -1)
         constant = torch.empty(n_decoders, n_slots, n_outputs, dtype=torch.bool)
@@ -189,7 +190,7 @@ class _VelocityTargets:
 
     @property
     def mean(self) -> Tensor:
-        """(Y,) mean velocity over all bins that any decoder uses."""
+        """(Y,) mean velocity over all used bins."""
         return self.velocity[(self.slot >= 0).any(-1)].mean(0)
 
 
@@ -210,7 +211,7 @@ class _Decoder:
         n_decoders = len(self.weights)
         if decode_mask is None:
             if n_decoders > 1:
-                raise BlendError(f"there are {n_decoders} velocity decoders; give a decode mask to choose by")
+                raise BlendError(f"there are {n_decoders} velocity decoders; pass a decode mask")
             decode_mask = torch.ones(len(rates), 1, dtype=torch.bool)
         expect_shape("decode masks", decode_mask, (len(rates), n_decoders))
         decode_mask = decode_mask.to(rates.device)

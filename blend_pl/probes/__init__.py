@@ -1,4 +1,4 @@
-"""Which cell is it: embeddings fitted for held-out cells, and probes that read cell types from them."""
+"""Embeddings of held-out cells and probes of cell types."""
 
 from blend_pl.probes.fitting import EmbeddingFitConfig, FittedEmbeddings, fit_embeddings
 from blend_pl.probes.probes import probe_scores

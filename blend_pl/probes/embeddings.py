@@ -1,4 +1,4 @@
-"""Embeddings of cells with what is known of them, on disk beside a run's results."""
+"""File of cell embeddings and cell types in a run's folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,8 @@ class CellEmbeddings:
 
     Attributes:
         vectors: (C, size) float32.
-        loss: (C,) reconstruction in validation time; NaN for cells without any recorded entry.
-        cell: (C,) str ids.
+        loss: (C,) reconstruction loss in validation time; NaN for cells without recorded entries.
+        cell: (C,) str ids of the cells.
         split: (C,) str, train, val or test.
         label: (C,) str transcriptomic labels.
         ei: (C,) str, excitatory or inhibitory; "" where unknown.
@@ -36,7 +36,7 @@ class CellEmbeddings:
     subclass: np.ndarray
 
     def write(self, run_dir: Path) -> None:
-        """Writes them into a run's folder.
+        """Writes the embeddings into a run's folder.
 
         Raises:
             DataError: the folder cannot be written.
@@ -47,10 +47,10 @@ class CellEmbeddings:
 
     @classmethod
     def read(cls, run_dir: Path) -> "CellEmbeddings":
-        """Reads those of a finished run.
+        """Reads the embeddings of a finished run.
 
         Raises:
-            DataError: there are none, or the file is damaged.
+            DataError: the file is missing or damaged.
         """
         path = run_dir / EMBEDDINGS_FILE
         try:
@@ -64,7 +64,7 @@ class CellEmbeddings:
                     }
                 )
         except FileNotFoundError:
-            raise DataError(f"{run_dir} has no {EMBEDDINGS_FILE}; that run has not finished: run it again") from None
+            raise DataError(f"{run_dir} has no {EMBEDDINGS_FILE}: the run has not finished; run it again") from None
         except (OSError, TypeError) as error:
             reason = " ".join(str(error).split())
-            raise DataError(f"cannot read {path} ({reason}); it is damaged: run that experiment again") from error
+            raise DataError(f"cannot read {path} ({reason}): it is damaged; run the experiment again") from error

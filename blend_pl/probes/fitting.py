@@ -1,7 +1,7 @@
-"""Embeddings of cells that a network was not trained on: fitted by reconstruction, with the network frozen.
+"""Fit of embeddings of cells that a network was not trained on, by reconstruction with the frozen network.
 
-Cells do not attend to one another, so that a cell's loss depends on its own embedding alone: one gradient step on the
-sum over all cells is a step for each of them, as if it were fitted on its own.
+Cells do not attend to each other, so a cell's loss depends only on its own embedding. A gradient step on the sum over
+all cells is equal to independent steps for each cell.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,25 +14,25 @@ from blend_pl.data.calcium.batches import CalciumBatch
 from blend_pl.errors import ConfigError
 
 CellLossFn = Callable[[CalciumBatch, int], tuple[Tensor, Tensor]]
-"""From a batch and the seed of its mask to each cell's (N,) summed loss and (N,) number of scored entries."""
+"""Maps a batch and the seed of its mask to the (N,) summed losses and (N,) numbers of scored entries of the cells."""
 
 CellBatches = Sequence[Sequence[CalciumBatch]]
-"""Batches of the same cells together: one inner sequence for each set of cells of one recording."""
+"""Batches grouped by cells: an inner sequence has batches of the same cells of one recording."""
 
 VALIDATION_SEED = 0
 
 
 @dataclass(frozen=True)
 class EmbeddingFitConfig:
-    """How embeddings are fitted.
+    """Settings of a fit of embeddings.
 
     Attributes:
-        max_steps: gradient steps at most; each takes one batch of every cell of every recording.
-        lr: learning rate of Adam, from which cells start.
-        check_every: steps between two looks at the validation time.
-        tolerance: relative fall of the mean validation loss that counts as progress.
-        max_lr_drops: how often the rate is divided by 4, from the best embeddings so far, once there is no progress; then
-            the fit ends.
+        max_steps: maximum number of gradient steps; each uses one batch of every cell of every recording.
+        lr: initial learning rate of Adam.
+        check_every: number of steps between validations.
+        tolerance: minimum relative decrease of the mean validation loss that counts as progress.
+        max_lr_drops: how often the learning rate is divided by 4 when there is no progress, continuing from the best
+            embeddings; the fit ends after the last.
     """
 
     max_steps: int = 300
@@ -44,18 +44,18 @@ class EmbeddingFitConfig:
     def __post_init__(self) -> None:
         if min(self.max_steps, self.check_every) < 1 or self.lr <= 0 or self.max_lr_drops < 0:
             raise ConfigError(
-                f"an embedding fit needs at least one step, a check and a learning rate above 0, not {self}"
+                f"{self} is invalid; set max_steps and check_every to 1 or more, lr above 0, max_lr_drops to 0 or more"
             )
 
 
 @dataclass(frozen=True)
 class FittedEmbeddings:
-    """What a fit found for C cells.
+    """Fitted embeddings of C cells.
 
     Attributes:
-        vectors: (C, size), each from the step at which its cell's validation loss was lowest.
-        loss: (C,) that loss; NaN for cells without any recorded entry.
-        steps: gradient steps that were made.
+        vectors: (C, size), each from the validation with the cell's lowest loss.
+        loss: (C,) lowest validation loss; NaN for cells without recorded entries.
+        steps: number of gradient steps.
     """
 
     vectors: Tensor
@@ -71,15 +71,15 @@ def fit_embeddings(
     settings: EmbeddingFitConfig,
     seed: int = 0,
 ) -> FittedEmbeddings:
-    """Fits the rows of a table of embeddings, all at once, and stops when the validation loss no longer falls.
+    """Fits all rows of a table of embeddings and stops when the validation loss no longer decreases.
 
     Args:
-        embedding: the table, with the rows that the fit begins from; changed in place.
-        cell_loss: reconstruction of each cell by the frozen network that uses this table.
+        embedding: the table with the initial rows; changed in place.
+        cell_loss: reconstruction loss of each cell by the frozen network that uses this table.
         train: batches of training time.
-        validation: batches of validation time, always masked in the same way.
-        settings: how to fit.
-        seed: seed of the choice of batches and of their masks.
+        validation: batches of validation time, which always have the same masks.
+        settings: settings of the fit.
+        seed: seed of the selection of batches and of their masks.
     """
     vectors = embedding.weight
     generator = torch.Generator().manual_seed(seed)
@@ -113,7 +113,7 @@ def _finite_mean(loss: Tensor) -> float:
 
 @torch.no_grad()
 def _validate(vectors: Tensor, cell_loss: CellLossFn, validation: CellBatches) -> Tensor:
-    """(C,) mean loss of each cell."""
+    """Returns the (C,) mean loss of each cell."""
     loss_sum, n_entries = vectors.new_zeros(2, len(vectors)).unbind()
     for cell_batches in validation:
         for batch_index, batch in enumerate(cell_batches):

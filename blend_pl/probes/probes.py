@@ -1,4 +1,4 @@
-"""Probes that read a cell's class from its embedding, and how well they do."""
+"""Probes of cell classes from embeddings."""
 
 import warnings
 from typing import TYPE_CHECKING
@@ -14,17 +14,17 @@ PROBES = ("linear", "knn", "mlp")
 def probe_scores(
     vectors: tuple[np.ndarray, np.ndarray], classes: tuple[np.ndarray, np.ndarray], seed: int
 ) -> dict[str, float]:
-    """Fits each probe on some cells and scores it on others.
+    """Fits each probe on training cells and scores it on test cells.
 
     Args:
         vectors: (n, size) embeddings of the training and of the test cells.
         classes: (n,) str names of their classes.
-        seed: seed of the probes that have chance in them.
+        seed: seed of the probes.
 
     Returns:
-        Under "PROBE_top1", "PROBE_balanced" and "PROBE_f1": accuracy, mean of the classes' recalls, and mean of their
-        F1, over the classes of the test cells; under "majority": the accuracy of always naming the commonest training
-        class. Empty where there is no test cell or only one training class.
+        Accuracy ("PROBE_top1"), mean recall ("PROBE_balanced") and mean F1 ("PROBE_f1") over the classes of the test
+        cells for each probe, and the accuracy of the most frequent training class ("majority"). Empty without test
+        cells or with only one training class.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
@@ -42,7 +42,7 @@ def probe_scores(
             warnings.simplefilter("ignore", ConvergenceWarning)
             predicted = probe.fit(vectors[0], train_labels).predict(vectors[1])
         with warnings.catch_warnings():
-            # A prediction outside the test cells' classes lowers the others' recall; it needs no warning.
+            # Predictions of classes without test cells lower the recall of the others; the warning is not useful.
             warnings.simplefilter("ignore", UserWarning)
             scores[f"{name}_top1"] = float(accuracy_score(test_labels, predicted))
             scores[f"{name}_balanced"] = float(balanced_accuracy_score(test_labels, predicted))

@@ -1,4 +1,4 @@
-"""Runs compared over seeds: tables, figures, and the pages that hold them."""
+"""Comparison of runs over seeds: tables, figures and report pages."""
 
 from blend_pl.report.command import print_scores, report
 

@@ -1,4 +1,4 @@
-"""Scores for people: of one run, and of many seeds and experiments beside one another."""
+"""Command `report`: tables and figures of finished runs."""
 
 import os
 import re
@@ -42,11 +42,11 @@ MARKDOWN_FILE, HTML_FILE = "report.md", "report.html"
 MIN_SEEDS = 3
 
 MAX_VARIANTS = 5
-"""Experiments whose rates are drawn, at most."""
+"""Maximum number of experiments in the figures of rates."""
 
 
 def print_scores(name: str, scores: dict[str, float], oracle: dict[str, float] | None, run_dir: Path) -> None:
-    """Prints the scores of one run, beside those of the true rates where they are known."""
+    """Prints the scores of one run and, if available, those of the true rates."""
     table = RichTable(title=name)
     table.add_column("score")
     table.add_column("value", justify="right")
@@ -64,18 +64,18 @@ def print_scores(name: str, scores: dict[str, float], oracle: dict[str, float] |
 
 
 def report(runs: list[str], output: str | None = None, update_doc: str | None = None) -> None:
-    """Compares finished runs: prints a table, and writes it with figures as report.md and report.html.
+    """Compares finished runs: prints tables, and writes them with figures to report.md and report.html.
 
     Students and controls are compared with the baseline and the teacher, by the role that each run has. Only runs that
     are scored on the same trials and selected in the same way share a table.
 
     Args:
-        runs: folders of runs, of experiments (which hold a run for each seed) or of several experiments.
-        output: folder of the report; by default `report` in the folder that holds all of `runs`.
-        update_doc: FILE#NAME, to write the tables between `<!-- NAME:begin -->` and `<!-- NAME:end -->` of that file too.
+        runs: folders of runs, of experiments (one run per seed) or of several experiments.
+        output: folder of the report; by default `report` in the common parent folder of `runs`.
+        update_doc: FILE#NAME, to also write the tables between `<!-- NAME:begin -->` and `<!-- NAME:end -->` in FILE.
 
     Raises:
-        BlendError: a folder holds no finished run, results are damaged, or the report cannot be written.
+        BlendError: a folder contains no finished run, results are damaged, or the report cannot be written.
     """
     folders = [Path(run) for run in runs]
     folder = Path(output) if output else Path(os.path.commonpath([path.resolve() for path in folders])) / "report"
@@ -106,7 +106,7 @@ def report(runs: list[str], output: str | None = None, update_doc: str | None = 
 
 
 def draw_run_figures(run_dir: Path, folder: Path) -> list[Picture]:
-    """Draws into a folder the figures of a report on one finished run alone; none without matplotlib."""
+    """Draws the figures of one finished run into a folder; returns none without matplotlib."""
     return [
         picture
         for comparison in compare_runs([run_dir])
@@ -115,7 +115,7 @@ def draw_run_figures(run_dir: Path, folder: Path) -> list[Picture]:
 
 
 def _extra_tables(comparison: Comparison) -> Iterator[TitledTable]:
-    """Scores of single sessions, what others have published of the same trials, and what training cost."""
+    """Yields tables of single sessions, of published scores of the same trials, and of the cost of training."""
     if scored_sessions(comparison):
         yield TitledTable(
             "Velocity R2 of each session, mean ± standard deviation over seeds", session_table(comparison)
@@ -131,25 +131,25 @@ def _extra_tables(comparison: Comparison) -> Iterator[TitledTable]:
         )
     costs = cost_table(comparison)
     if costs.rows:
-        yield TitledTable("What training cost, on the machines it ran on", costs)
+        yield TitledTable("Cost of training", costs)
 
 
 def _print_table(console: Console, row_names: Sequence[str], table: Table, title: str) -> None:
-    """Prints a table, its rows under the given names."""
+    """Prints a table with the given names of rows."""
     rich_table = RichTable(
         title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
     )
     for index, column in enumerate(table.header):
         rich_table.add_column(column.replace(", ", ",\n"), justify="right" if index else "left", no_wrap=True)
     for name, row in zip(row_names, table.rows, strict=True):
-        # Deviations and intervals go below their means, so that a terminal of 80 columns is wide enough.
+        # Deviations and intervals are printed below their means, to fit into 80 columns.
         cells = (cell.replace(" ±", "\n±").replace(" [", "\n[").replace(", n", "\nn") for cell in row[1:])
         rich_table.add_row(*(Text(cell) for cell in (name, *cells)))
     console.print(rich_table)
 
 
 def _file_stems(comparisons: Sequence[Comparison]) -> list[str]:
-    """What the files of each comparison begin with."""
+    """Returns a unique start of file names for each comparison."""
     stems: list[str] = []
     for comparison in comparisons:
         bin_suffix = f"-{comparison.bin_ms}ms" if comparison.bin_ms else ""
@@ -159,14 +159,14 @@ def _file_stems(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def _caveats(comparison: Comparison) -> Iterator[str]:
-    """What keeps the scores from being reported, or from being set beside others'."""
+    """Yields notes on limits of the scores: few seeds, selection, majority classes, published scores."""
     too_few_seeds = [e.name for e in comparison.experiments if 0 < e.n_scored_seeds < MIN_SEEDS]
     if too_few_seeds:
         yield f"Fewer than {MIN_SEEDS} seeds, too few to report: {', '.join(too_few_seeds)}."
     if comparison.selection.startswith(comparison.phase):
         yield (
-            "Checkpoints were selected on the very trials that are scored: these scores are optimistic, to be compared "
-            "with others that were selected so, not to be reported."
+            "Checkpoints were selected on the scored trials, so these scores are optimistic. Compare them only with "
+            "scores that were selected in the same way, and do not report them."
         )
     for task, name in {"ei": "E/I", "subclass": "subclass"}.items():
         majority_scores = {
@@ -174,7 +174,7 @@ def _caveats(comparison: Comparison) -> Iterator[str]:
         }
         if majority_scores:
             majority = " or ".join(f"{score:.4f}" for score in sorted(majority_scores))
-            yield f"Always naming the commonest {name} class of the training cells scores top-1 {majority}."
+            yield f"Always predicting the most frequent {name} class of the training cells scores top-1 {majority}."
     yield from session_caveats(comparison)
     elsewhere_note = published_elsewhere_note(comparison)
     if elsewhere_note:
@@ -182,12 +182,12 @@ def _caveats(comparison: Comparison) -> Iterator[str]:
 
 
 def _draw_figures(comparison: Comparison, folder: Path, stem: str, notes: list[str]) -> list[Picture]:
-    """Draws all figures that the session allows; what stands in the way of others is added to the notes."""
+    """Draws all figures that the session has data for; adds reasons for missing figures to the notes."""
     try:
         from blend_pl.report import figures
         from blend_pl.report.identity import draw_embeddings
     except ImportError:
-        notes.append("No figures, for matplotlib is not installed; install blend-pl[viz].")
+        notes.append("No figures: matplotlib is not installed; install blend-pl[viz].")
         return []
     pictures: list[Picture] = []
 
@@ -228,7 +228,7 @@ def _draw_figures(comparison: Comparison, folder: Path, stem: str, notes: list[s
     best_student = max(students, key=lambda variant: variant.scores.get("co_bps", 0.0), default=None)
     key_variants = [variant for variant in variants if variant.role in (BASELINE, TEACHER) or variant is best_student]
     seed_note = f"Seed {seed}; of several students the one with the highest co-bps on that seed."
-    color_note = "" if variants[0].prediction.velocity is None else ", coloured by the direction of the hand"
+    color_note = "" if variants[0].prediction.velocity is None else ", colored by the direction of the hand"
     for draw, kind, drawn_variants, caption in (
         (
             figures.draw_rates,
@@ -240,13 +240,13 @@ def _draw_figures(comparison: Comparison, folder: Path, stem: str, notes: list[s
             figures.draw_psths,
             "psths",
             key_variants or variants,
-            f"Mean response to each condition{color_note}: recorded and smoothed above, predicted below. {seed_note}",
+            f"Mean response to each condition{color_note}. Top: recorded, smoothed; below: predicted. {seed_note}",
         ),
         (
             figures.draw_trajectories,
             "trajectories",
             variants,
-            f"Paths of the hand from the integrated velocity, true and decoded, coloured by direction. Seed {seed}.",
+            f"True and decoded hand trajectories from the integrated velocity, colored by direction. Seed {seed}.",
         ),
         (
             figures.draw_velocities,
@@ -261,7 +261,7 @@ def _draw_figures(comparison: Comparison, folder: Path, stem: str, notes: list[s
 
 
 def _common_seed(comparison: Comparison) -> int:
-    """The first seed that most experiments have."""
+    """Returns the seed that most experiments share; of several the smallest."""
     seeds = [run.seed for experiment in comparison.experiments for run in experiment.runs]
     return min(seeds, key=lambda seed: (-seeds.count(seed), seed))
 
@@ -271,8 +271,7 @@ def _run_with_seed(experiment: ExperimentResults, seed: int) -> FinishedRun:
 
 
 def _drawn_experiments(comparison: Comparison, seed: int) -> list[ExperimentResults]:
-    """Experiments with that seed: baseline, teacher, students and the control, as many as can be told apart."""
-    # A plain baseline has no checkpoint to predict from.
+    """Returns up to `MAX_VARIANTS` experiments with a network and that seed, with at least one control if any."""
     available = [
         e for e in comparison.experiments if any(run.seed == seed and run.results.has_network for run in e.runs)
     ]

@@ -1,4 +1,4 @@
-"""Finished runs, gathered into what may be compared with one another."""
+"""Groups of finished runs that can be compared."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ from blend_pl.runs.results import DATA_SETTINGS, ROLES, TEACHER, TEACHER_SYSTEMS
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run: its folder and what its results.json holds."""
+    """A finished run: its folder and its results."""
 
     path: Path
     results: Results
@@ -26,25 +26,25 @@ class FinishedRun:
 
     @cached_property
     def released_scores(self) -> ReleasedScores | None:
-        """What a run of phase test scored against the released targets; None for other runs, and before scoring.
+        """Scores of a run of phase test against the released targets; None for other runs and before scoring.
 
         Raises:
-            DataError: that file is damaged.
+            DataError: the file of scores is damaged.
         """
         return read_test_scores(self.path) if self.results.phase == "test" else None
 
     @property
     def scores(self) -> dict[str, float] | None:
-        """Its scores by name; None for a run of phase test that has not been scored, for it sees no targets."""
+        """Scores by name; None for a run of phase test that has not been scored against the released targets."""
         if self.results.phase != "test":
             return self.results.scores
-        # A file of one's own may hold the targets of its test trials.
+        # A user's own recording may contain the targets of its test trials.
         return self.released_scores.scores if self.released_scores else self.results.scores or None
 
 
 @dataclass(frozen=True)
 class ExperimentResults:
-    """Runs that differ in their seed alone.
+    """Runs that differ only in their seed.
 
     Attributes:
         name: name of the experiment.
@@ -56,7 +56,7 @@ class ExperimentResults:
 
     @property
     def results(self) -> Results:
-        """Results of the first run, whose settings are those of all runs but for the seed."""
+        """Results of the first run; the settings of all runs are equal except for the seed."""
         return self.runs[0].results
 
     @property
@@ -66,30 +66,30 @@ class ExperimentResults:
 
     @property
     def n_scored_seeds(self) -> int:
-        """Number of seeds that have scores."""
+        """Number of seeds with scores."""
         return sum(run.scores is not None for run in self.runs)
 
     def scores_by_seed(self, name: str) -> dict[int, float]:
-        """A score by seed, of the runs that have it."""
+        """Returns a score by seed, for the runs that have it."""
         return {run.seed: run.scores[name] for run in self.runs if run.scores and name in run.scores}
 
     def oracle_fractions(self, name: str) -> dict[int, float]:
-        """A score as a fraction of the true rates' score by seed, where those are known."""
+        """Returns a score as a fraction of the true rates' score by seed, where true rates are available."""
         oracles = {run.seed: (run.results.oracle or {}).get(name, 0.0) for run in self.runs}
         return {seed: score / oracles[seed] for seed, score in self.scores_by_seed(name).items() if oracles[seed] > 0}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Experiments that were scored on the same trials of the same session and selected in the same way.
+    """Experiments that are scored on the same trials of the same session and selected in the same way.
 
     Attributes:
         session: name of the session.
         phase: the trials that are scored, val or test.
-        selection: the trials that chose the checkpoints.
-        bin_ms: bin width; None for recordings on the frames of a microscope.
-        experiments: in the order of the table.
-        notes: what a reader has to know, one sentence each.
+        selection: the trials that selected the checkpoints.
+        bin_ms: bin width in ms; None for calcium, where a bin is a frame of the microscope.
+        experiments: experiments in the order of the table.
+        notes: remarks on the comparison, one sentence each.
     """
 
     session: str
@@ -106,11 +106,11 @@ class Comparison:
 
     @property
     def simulated(self) -> bool:
-        """Whether the session is simulated, whatever its name."""
+        """Whether the session is simulated."""
         return self.experiments[0].results.is_simulated
 
     def display_name(self, experiment: ExperimentResults) -> str:
-        """An experiment's name without the words that all begin with; its last word is always kept."""
+        """Returns an experiment's name without the words that start all names; keeps at least the last word."""
         prefixes = zip(*(other.name.split("_")[:-1] for other in self.experiments), strict=False)
         n_shared = len(list(takewhile(lambda words: len(set(words)) == 1, prefixes)))
         return "_".join(experiment.name.split("_")[n_shared:])
@@ -118,15 +118,15 @@ class Comparison:
     def reference_for(self, experiment: ExperimentResults, role: str) -> ExperimentResults | None:
         """Returns the baseline or teacher that an experiment is compared with.
 
-        Of several with a network, it is the one with the same class of backbone that shares the most settings of the
-        model with the experiment.
+        Of several with a network, returns the one with the same class of backbone and the most equal model settings.
 
         Args:
             experiment: an experiment of this comparison.
             role: `BASELINE` or `TEACHER`.
 
         Returns:
-            The reference, which is `experiment` itself for a baseline; None if none has the same class of backbone.
+            The reference, which is `experiment` itself for a baseline; None if there is none, or if there are several
+            and none has the same class of backbone.
         """
         candidates = [candidate for candidate in self.experiments if candidate.role == role]
         candidates = [
@@ -143,10 +143,10 @@ class Comparison:
 
 
 def compare_runs(folders: Sequence[Path]) -> list[Comparison]:
-    """Gathers runs into experiments, and experiments into comparisons.
+    """Groups runs into experiments, and experiments into comparisons.
 
-    Of runs with one name, those count whose settings are those of the latest, and of one seed the latest; a note tells
-    which others were left out.
+    Of the runs with one name, keeps those with the settings of the latest run, and the latest run of each seed. A note
+    gives the number of omitted runs.
 
     Args:
         folders: runs, experiments (folders of runs) or folders of experiments.
@@ -201,7 +201,7 @@ def _n_shared_settings(first: ExperimentResults, second: ExperimentResults) -> i
 
 
 def _test_score_notes(experiments: Sequence[ExperimentResults]) -> Iterable[str]:
-    """Notes what the scores of test trials are made from, and which runs have none yet.
+    """Yields notes on the targets of the scored test trials and on runs without scores.
 
     Raises:
         DataError: runs were scored against different targets.
@@ -212,37 +212,40 @@ def _test_score_notes(experiments: Sequence[ExperimentResults]) -> Iterable[str]
     if len(run_by_targets) > 1:
         run_paths = " ".join(str(run.path) for run in [*run_by_targets.values()][:2])
         raise DataError(
-            f"{run_paths} were scored against different test targets; score them against the same: "
+            f"{run_paths} were scored against different test targets; score them against the same targets: "
             f"{SCORE_TEST_COMMAND.format(runs=run_paths)}"
         )
     if scored_runs:
         dates = sorted({released.date[:10] for _, released in scored_runs})
         date_range, digest = " to ".join([*dates[:1], *dates[1:][-1:]]), scored_runs[0][1].targets_sha256[:12]
-        yield f"Scored against the released targets (sha256 {digest}, {date_range}); nothing may be selected on these scores."
+        yield (
+            f"Scored against the released targets (sha256 {digest}, {date_range}); do not select models, settings or "
+            "seeds on these scores."
+        )
     unscored_runs = [run for run in runs if run.scores is None]
     unscored_teachers = [
         e.name for e in experiments if e.role == TEACHER and any(run in unscored_runs for run in e.runs)
     ]
     if unscored_teachers:
-        yield f"No scores of {', '.join(unscored_teachers)}: a teacher needs the behaviour that test trials hide."
+        yield f"No scores of {', '.join(unscored_teachers)}: a teacher needs behavior, which is hidden in test trials."
     unscored_students = [
         str(run.path) for e in experiments if e.role != TEACHER for run in e.runs if run in unscored_runs
     ]
     if unscored_students:
         yield (
-            f"{len(unscored_students)} run(s) have no scores, for the targets of test trials are hidden from them; score them "
-            f"against the released ones with `{SCORE_TEST_COMMAND.format(runs=' '.join(unscored_students))}`."
+            f"{len(unscored_students)} run(s) have no scores because the targets of test trials are hidden; score them "
+            f"against the released targets with `{SCORE_TEST_COMMAND.format(runs=' '.join(unscored_students))}`."
         )
 
 
 def _note_duplicates(comparison: Comparison, earlier: list[Comparison]) -> Comparison:
-    """Notes in which settings the data differ from an earlier table's of the same title."""
+    """Adds a note on the data settings that differ from those of an earlier comparison with the same title."""
     duplicate = next((other for other in earlier if other.title == comparison.title), None)
     if duplicate is None:
         return comparison
     data_settings = [other.experiments[0].results.data_settings for other in (comparison, duplicate)]
     differing_keys = ", ".join(key for key in DATA_SETTINGS if data_settings[0][key] != data_settings[1][key])
-    note = f"Not comparable with the table of the same title above, for data settings differ: {differing_keys}."
+    note = f"Not comparable with the table of the same title above: these data settings differ: {differing_keys}."
     return replace(comparison, notes=(note, *comparison.notes))
 
 
@@ -251,11 +254,12 @@ def _build_experiment(name: str, runs: list[FinishedRun], notes: list[str]) -> E
     matching_runs = [run for run in runs if run.results.settings_key == runs[-1].results.settings_key]
     if len(matching_runs) < len(runs):
         notes.append(
-            f"{name}: {len(runs) - len(matching_runs)} run(s) left out, for their settings differ from the latest run's."
+            f"{name}: {len(runs) - len(matching_runs)} run(s) omitted because their settings differ from those of the "
+            "latest run."
         )
     run_by_seed = {run.seed: run for run in matching_runs}
     if len(run_by_seed) < len(matching_runs):
         notes.append(
-            f"{name}: {len(matching_runs) - len(run_by_seed)} run(s) left out, for a later run has the same seed."
+            f"{name}: {len(matching_runs) - len(run_by_seed)} run(s) omitted because a later run has the same seed."
         )
     return ExperimentResults(name, tuple(run_by_seed[seed] for seed in sorted(run_by_seed)))

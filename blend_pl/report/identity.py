@@ -1,4 +1,4 @@
-"""A figure of cells in the space of their embeddings, coloured by what they are."""
+"""Figure of cell embeddings, colored by cell type."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,11 +15,11 @@ CLASS_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 
 
 def draw_embeddings(variants: Mapping[str, CellEmbeddings], path: Path) -> None:
-    """Two principal components of each arm's embeddings; train cells are faint, test cells are bold.
+    """Draws two principal components of the embeddings of each variant; train cells are faint, test cells are bold.
 
     Args:
-        variants: embeddings by the arm's name.
-        path: the figure.
+        variants: embeddings by the name of the variant.
+        path: path of the figure.
     """
     figure, axes = subplots(len(TASK_LABELS), len(variants), height=2.1 * len(TASK_LABELS), sharex=False)
     for column, (name, cells) in enumerate(variants.items()):
@@ -36,9 +36,9 @@ def draw_embeddings(variants: Mapping[str, CellEmbeddings], path: Path) -> None:
 
 
 def principal_components(vectors: np.ndarray) -> np.ndarray:
-    """(C, 2) coordinates along the directions of largest variance, each of variance 1."""
-    centred = vectors - vectors.mean(0)
-    left_vectors, singular_values, _ = np.linalg.svd(centred, full_matrices=False)
+    """Returns (C, 2) coordinates along the two directions of largest variance, each scaled to variance 1."""
+    centered = vectors - vectors.mean(0)
+    left_vectors, singular_values, _ = np.linalg.svd(centered, full_matrices=False)
     return left_vectors[:, :2] * np.sign(singular_values[:2]) * np.sqrt(len(vectors))
 
 

@@ -1,4 +1,4 @@
-"""A generated text in a document that people write, such as the tables of a README."""
+"""Generated blocks of text in Markdown files, e.g. tables of a README."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ from blend_pl.utils.files import atomic_file
 
 
 def update_markdown_block(target: str, text: str) -> None:
-    """Replaces what stands between two marks in a Markdown file.
+    """Replaces the text between two markers in a Markdown file.
 
     Args:
         target: FILE#NAME, for the text between `<!-- NAME:begin -->` and `<!-- NAME:end -->` in FILE.
         text: the new text.
 
     Raises:
-        ConfigError: the file or one of the marks is missing, or stands there twice.
+        ConfigError: the file or a marker is missing, or a marker occurs twice.
         DataError: the file cannot be written.
     """
     file, _, name = target.partition("#")
@@ -24,9 +24,7 @@ def update_markdown_block(target: str, text: str) -> None:
     except OSError as error:
         raise ConfigError(f"cannot read {file} ({error.strerror}); name a Markdown file as FILE#NAME") from error
     if not name or any(document.count(marker) != 1 for marker in markers):
-        raise ConfigError(
-            f"{file} lacks a place for the tables; write one line {markers[0]} and one line {markers[1]} into it"
-        )
+        raise ConfigError(f"{file} must contain each marker once; add the lines {markers[0]} and {markers[1]}")
     before, _, rest = document.partition(markers[0])
     after = rest.partition(markers[1])[2]
     with atomic_file(Path(file)) as path:

@@ -1,4 +1,4 @@
-"""A report as markdown and as one HTML file that needs nothing beside it."""
+"""Reports as Markdown and as a self-contained HTML file."""
 
 import base64
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ figure { margin: 2rem 0; } img { width: 100%; max-width: 900px; } figcaption { c
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure on disk and what it shows."""
+    """A figure on disk and its caption."""
 
     path: Path
     caption: str
@@ -35,7 +35,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class TitledTable:
-    """A table and what it shows."""
+    """A table and its title."""
 
     title: str
     table: Table
@@ -43,7 +43,7 @@ class TitledTable:
 
 @dataclass(frozen=True)
 class Section:
-    """What a report says of one comparison; `extra_tables` are tables beside that of the scores."""
+    """Section of a report on one comparison; `extra_tables` follow the table of the scores."""
 
     comparison: Comparison
     table: Table
@@ -53,7 +53,7 @@ class Section:
 
 
 def render_markdown(sections: Sequence[Section]) -> str:
-    """The report as markdown; figures are links to files in the same folder."""
+    """Returns the report as Markdown; figures are links to files in the same folder."""
     return (
         "\n\n".join([f"# {REPORT_TITLE}", *(block for section in sections for block in _section_markdown(section))])
         + "\n"
@@ -61,12 +61,12 @@ def render_markdown(sections: Sequence[Section]) -> str:
 
 
 def render_html(sections: Sequence[Section]) -> str:
-    """The report as one HTML page, figures included."""
+    """Returns the report as one HTML page with embedded figures."""
     return html_page(REPORT_TITLE, "\n".join(block for section in sections for block in _section_html(section)))
 
 
 def html_page(title: str, body: str) -> str:
-    """An HTML page around a body, which is HTML already."""
+    """Returns an HTML page around a body of HTML."""
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
@@ -75,7 +75,7 @@ def html_page(title: str, body: str) -> str:
 
 
 def markdown_tables(section: Section) -> str:
-    """The tables of one comparison as markdown, experiments by their short names."""
+    """Returns the tables of one comparison as Markdown, with the display names of the experiments."""
     names = {
         experiment.name: section.comparison.display_name(experiment) for experiment in section.comparison.experiments
     }
@@ -97,7 +97,7 @@ def _section_markdown(section: Section) -> Iterator[str]:
 
 
 def markdown_table(table: Table) -> str:
-    """A table as markdown, numbers to the right."""
+    """Returns a table as Markdown; numbers are right-aligned."""
 
     def line(cells: list[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
@@ -121,7 +121,7 @@ def _section_html(section: Section) -> Iterator[str]:
 
 
 def html_picture(picture: Picture) -> str:
-    """A figure as HTML that holds its image."""
+    """Returns a figure as HTML with an embedded image."""
     image = base64.b64encode(picture.path.read_bytes()).decode()
     caption = escape(picture.caption)
     source = f"data:image/png;base64,{image}"
@@ -129,12 +129,12 @@ def html_picture(picture: Picture) -> str:
 
 
 def markdown_picture(picture: Picture) -> str:
-    """A figure as markdown, a link to a file in the same folder."""
+    """Returns a figure as Markdown, with a link to a file in the same folder."""
     return f"![{picture.caption}]({picture.path.name})\n\n{picture.caption}"
 
 
 def html_table(table: Table) -> str:
-    """A table as HTML."""
+    """Returns a table as HTML."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
     rows = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in table.rows)
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)

@@ -1,4 +1,4 @@
-"""Scores of NLB'21 that others have published, to be read beside one's own where they are of the same trials."""
+"""Published scores of NLB'21, for comparison on the same trials."""
 
 from dataclasses import dataclass
 
@@ -6,18 +6,18 @@ from blend_pl.report.comparison import Comparison
 from blend_pl.report.test_scores import SCORE_TEST_COMMAND
 
 PUBLISHED_BIN_MS = 5
-"""Bin width that all of them were made at."""
+"""Bin width of all published scores."""
 
 LEADERBOARD = "leaderboard of NLB'21, EvalAI challenge 1256"
 
 
 @dataclass(frozen=True)
 class PublishedScores:
-    """Scores of one session's val or test trials.
+    """Published scores of the val or test trials of one session.
 
     Attributes:
-        source: where they are from.
-        methods: scores by name, by method.
+        source: source of the scores.
+        methods: scores by name, for each method.
     """
 
     source: str
@@ -86,21 +86,21 @@ PUBLISHED_SCORES = {
 
 
 def find_published_scores(comparison: Comparison) -> PublishedScores | None:
-    """Published scores of the very trials that a comparison is scored on, if there are any."""
+    """Returns the published scores of the trials of a comparison; None if there are none."""
     return PUBLISHED_SCORES.get((comparison.session, comparison.phase)) if _has_published_settings(comparison) else None
 
 
 def published_elsewhere_note(comparison: Comparison) -> str | None:
-    """What a reader has to know where published scores exist, but of other trials than the comparison's."""
+    """Returns a note if published scores exist only for other trials of the session; None otherwise."""
     scored_on_val = comparison.phase == "val" and find_published_scores(comparison) is None
     if not (_has_published_settings(comparison) and scored_on_val and (comparison.session, "test") in PUBLISHED_SCORES):
         return None
     return (
-        f"The published scores of {comparison.session} are of its test trials and never set against scores of val. To "
+        f"The published scores of {comparison.session} are of its test trials, not comparable with scores of val. To "
         f"score the test trials, fit with --data.phase test and call `{SCORE_TEST_COMMAND.format(runs='RUNS')}`."
     )
 
 
 def _has_published_settings(comparison: Comparison) -> bool:
-    """Whether it is of recordings, which a simulation may share its name with, and of the published bin width."""
+    """Returns whether a comparison is on recordings, not simulations, with the published bin width."""
     return comparison.bin_ms == PUBLISHED_BIN_MS and not comparison.simulated

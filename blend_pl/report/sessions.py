@@ -1,16 +1,20 @@
-"""Velocity R2 of each session, for experiments on many."""
+"""Velocity R2 of each session, for experiments on several sessions."""
 
 from collections.abc import Iterator
 from statistics import fmean, stdev
 
 from blend_pl.report.comparison import Comparison, ExperimentResults
 from blend_pl.report.tables import Table, summary_cell
+from blend_pl.runs.results import BASELINE
 
 SESSION_SCORE_PREFIX = "r2/"
-"""What the score of a single session begins with."""
+"""Prefix of the names of scores of single sessions."""
 
 MODEL_INPUTS = {"SpikeTeacher": "spikes", "SingleSessionTeacher": "spikes", "Multimodal": "spikes + LFP"}
-"""What models of a class are given wherever they run; all others see the LFP."""
+"""Inputs of models by the name of the system's class; the input of other classes is the LFP."""
+
+SINGLE_SESSION_SYSTEM = "SingleSessionStudent"
+"""Name of the class of systems with one network per session."""
 
 PUBLISHED_SESSION_MEANS = {
     "makin": {"MS-LFP": 0.341, "Distilled": 0.538},
@@ -25,7 +29,7 @@ PUBLISHED_SESSION_SOURCE = (
 
 
 def scored_sessions(comparison: Comparison) -> list[str]:
-    """Names of the sessions that any experiment was scored on one by one, the held-out ones last."""
+    """Returns the names of the sessions with a score of their own, held-out sessions last."""
     names = {
         name.removeprefix(SESSION_SCORE_PREFIX): None
         for experiment in comparison.experiments
@@ -38,19 +42,19 @@ def scored_sessions(comparison: Comparison) -> list[str]:
 
 
 def held_out_sessions(comparison: Comparison) -> tuple[str, ...]:
-    """Names of the sessions that no distillation has met."""
+    """Returns the names of the sessions that are held out from training."""
     return comparison.experiments[0].results.held_out_sessions
 
 
 def session_table(comparison: Comparison) -> Table:
-    """A row for each experiment: what its model sees, R2 of each session over seeds, mean ± sd over sessions."""
+    """Returns a row per experiment: model input, R2 of each session over seeds, mean ± sd over sessions."""
     names, held_out_names = scored_sessions(comparison), held_out_sessions(comparison)
     groups = {
         "trained": [n for n in names if n not in held_out_names],
         "new": [n for n in names if n in held_out_names],
     }
     groups = {title: session_names for title, session_names in groups.items() if session_names}
-    header = ["experiment", "sees", *(f"{name} (new)" if name in held_out_names else name for name in names)]
+    header = ["experiment", "input", *(f"{name} (new)" if name in held_out_names else name for name in names)]
     header += [f"mean ± sd over {title} sessions" for title in groups]
     rows = []
     for experiment in comparison.experiments:
@@ -68,7 +72,7 @@ def _model_input(experiment: ExperimentResults) -> str:
 
 
 def _mean_over_sessions(experiment: ExperimentResults, sessions: list[str]) -> str:
-    """Mean and standard deviation over sessions of the mean over seeds."""
+    """Returns mean and standard deviation over sessions of the mean over seeds."""
     means = [
         fmean(scores.values())
         for name in sessions
@@ -80,7 +84,7 @@ def _mean_over_sessions(experiment: ExperimentResults, sessions: list[str]) -> s
 
 
 def published_session_table(comparison: Comparison) -> Table | None:
-    """The authors' means, where a comparison is on recordings of the same monkey."""
+    """Returns the means that the authors published; None if the comparison is not on recordings of the same monkey."""
     methods = PUBLISHED_SESSION_MEANS.get(comparison.session)
     if methods is None or comparison.simulated:
         return None
@@ -88,21 +92,25 @@ def published_session_table(comparison: Comparison) -> Table | None:
 
 
 def session_caveats(comparison: Comparison) -> Iterator[str]:
-    """How sessions are divided, which decides how optimistic scores are."""
+    """Yields notes on the split of the sessions and on models that need spikes."""
     if not scored_sessions(comparison):
         return
     if comparison.experiments[0].results.has_random_split:
         yield (
-            "Segments were divided at random, as published: training segments surround those that are scored. "
-            "--data.split blocks scores a stretch of time without training neighbours."
+            "Segments were split at random, as published: scored segments have training segments next to them. "
+            "--data.split blocks scores a block of time without training segments in it."
         )
     spike_experiments = [experiment.name for experiment in comparison.experiments if _model_input(experiment) != "LFP"]
     if spike_experiments:
         yield (
-            f"{', '.join(spike_experiments)}: these need spikes wherever they run and are references from above, no students; "
-            "for a recording of LFP alone they are of no use."
+            f"{', '.join(spike_experiments)}: these models need spikes at inference. They are upper references, not "
+            "students, and do not run on recordings of LFP alone."
         )
-    yield (
-        "lfp_single_session trains a network of its own on the LFP of every session, the new ones included; the others never met "
-        "the new ones, where a linear read-out alone is fitted."
-    )
+    single_session = [
+        e.name for e in comparison.experiments if e.role == BASELINE and e.results.system_class == SINGLE_SESSION_SYSTEM
+    ]
+    if single_session:
+        yield (
+            f"{', '.join(single_session)}: one network per session, trained on the LFP of every session, including the "
+            "new ones. The other experiments are not trained on the new sessions; only a linear readout is fitted."
+        )

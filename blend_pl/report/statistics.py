@@ -1,4 +1,4 @@
-"""What several seeds say together."""
+"""Statistics over seeds."""
 
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -10,7 +10,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class SeedSummary:
-    """Mean over seeds.
+    """Mean and standard deviation over seeds.
 
     Attributes:
         mean: the mean.
@@ -24,7 +24,7 @@ class SeedSummary:
 
     @classmethod
     def from_values(cls, values: dict[int, float]) -> "SeedSummary | None":
-        """Summarises values by seed; None without any."""
+        """Summarizes values by seed; returns None without values."""
         if not values:
             return None
         return cls(fmean(values.values()), stdev(values.values()) if len(values) > 1 else None, len(values))
@@ -32,12 +32,12 @@ class SeedSummary:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Mean over seeds of the difference between two experiments of the same seed.
+    """Mean over seeds of the difference between two experiments with the same seed.
 
     Attributes:
         mean: the mean difference.
         interval: 95 % interval of the mean by Student's t; None for one seed.
-        n: number of seeds that both have.
+        n: number of common seeds.
     """
 
     mean: float
@@ -46,7 +46,7 @@ class PairedDifference:
 
     @classmethod
     def from_values(cls, values: dict[int, float], reference: dict[int, float]) -> "PairedDifference | None":
-        """Difference of values to reference, both by seed; None where no seed is common."""
+        """Computes the difference of values to reference, both by seed; returns None without a common seed."""
         summary = SeedSummary.from_values(
             {seed: values[seed] - reference[seed] for seed in values.keys() & reference.keys()}
         )
@@ -59,10 +59,15 @@ class PairedDifference:
 
 
 def gap_closed(values: dict[int, float], baseline: dict[int, float], teacher: dict[int, float]) -> float | None:
-    """Share of the way from baseline to teacher, by the means over the seeds that all three have; higher is better.
+    """Returns the closed fraction of the gap from baseline to teacher, from means over the common seeds.
+
+    Args:
+        values: scores by seed, higher is better.
+        baseline: scores of the baseline by seed.
+        teacher: scores of the teacher by seed.
 
     Returns:
-        0 at the baseline, 1 at the teacher; None where no seed is common or the teacher is not above the baseline.
+        0 at the baseline, 1 at the teacher; None without a common seed or if the teacher is not above the baseline.
     """
     seeds = values.keys() & baseline.keys() & teacher.keys()
     if not seeds:

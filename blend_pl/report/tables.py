@@ -1,4 +1,4 @@
-"""Comparisons as rows of text."""
+"""Tables of comparisons."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ SCORE_LABELS |= {
     "retrieval": "retrieval of teacher's bin",
 }
 COMPARED_SCORES = ("co_bps", "vel_r2", "new_r2", "tp_corr", "ei_balanced", "subclass_balanced")
-"""Scores that are held against the baseline and the teacher."""
+"""Scores that are compared with the baseline and the teacher."""
 
 LEGEND = (
     "Scores are mean ± standard deviation over seeds. Differences to the baseline are paired by seed, with a 95 % "
@@ -38,23 +38,23 @@ LEGEND = (
 
 @dataclass(frozen=True)
 class Table:
-    """A table: names of its columns, and rows of as many cells; the first column names the row."""
+    """A table of text: column names, and rows of as many cells; the first cell names the row."""
 
     header: list[str]
     rows: list[list[str]]
 
     def join_columns(self, other: "Table") -> "Table":
-        """One table out of two with the same rows."""
+        """Returns the table with the columns of another table with the same rows appended."""
         rows = [[*row, *other_row[1:]] for row, other_row in zip(self.rows, other.rows, strict=True)]
         return Table([*self.header, *other.header[1:]], rows)
 
     def rename_rows(self, names: Mapping[str, str]) -> "Table":
-        """The table with other names for some rows."""
+        """Returns the table with some rows renamed."""
         return Table(self.header, [[names.get(row[0], row[0]), *row[1:]] for row in self.rows])
 
 
 def score_table(comparison: Comparison) -> Table:
-    """A row for each experiment: number of seeds, scores, and the share of the oracle where it is known."""
+    """Returns a row per experiment: number of seeds, scores, and the share of the oracle's co-bps if available."""
     experiments = comparison.experiments
     keys = [key for key in SCORE_LABELS if any(experiment.scores_by_seed(key) for experiment in experiments)]
     header = ["experiment", "seeds", *(_score_label(key) for key in keys)]
@@ -71,9 +71,9 @@ def score_table(comparison: Comparison) -> Table:
 
 
 def difference_table(comparison: Comparison) -> Table:
-    """A row for each experiment: differences to the baseline, and shares of the gap to the teacher that it closes.
+    """Returns a row per experiment: differences to the baseline, and closed fractions of the gap to the teacher.
 
-    Without a baseline it has no columns but the first.
+    Without a baseline, the table has only the column of names.
     """
     experiments = comparison.experiments
     baselines = [experiment for experiment in experiments if experiment.role == BASELINE]
@@ -92,7 +92,7 @@ def difference_table(comparison: Comparison) -> Table:
 
 
 def cost_table(comparison: Comparison) -> Table:
-    """A row for each experiment whose training was measured: parameters, seconds a step and memory, over seeds."""
+    """Returns a row per experiment with a measured cost: parameters, seconds per step and memory, mean over seeds."""
     header = ["experiment", "parameters", "s / step", "peak memory (MB)"]
     rows = []
     for experiment in comparison.experiments:
@@ -106,10 +106,10 @@ def cost_table(comparison: Comparison) -> Table:
 
 
 def published_table(methods: Mapping[str, Mapping[str, float]]) -> Table:
-    """A row for each method that others have published scores of.
+    """Returns a row per published method.
 
     Args:
-        methods: scores by name, by method.
+        methods: scores by name, for each method.
     """
     keys = [key for key in SCORE_LABELS if any(key in scores for scores in methods.values())]
     rows = [
@@ -123,7 +123,7 @@ def _score_label(key: str) -> str:
 
 
 def summary_cell(values: dict[int, float]) -> str:
-    """Mean and standard deviation of values by seed."""
+    """Returns mean and standard deviation of values by seed; empty without values."""
     summary = SeedSummary.from_values(values)
     if summary is None:
         return ""
@@ -153,7 +153,7 @@ def _gap_cell(comparison: Comparison, experiment: ExperimentResults, key: str) -
 
 
 def _higher_is_better(experiment: ExperimentResults, key: str) -> dict[int, float]:
-    """A score by seed, its sign such that higher is better."""
+    """Returns a score by seed, negated if lower is better."""
     sign = -1 if key in LOWER_IS_BETTER else 1
     return {seed: sign * score for seed, score in experiment.scores_by_seed(key).items()}
 

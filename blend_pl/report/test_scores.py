@@ -1,4 +1,4 @@
-"""Scores of test trials: a run cannot see their targets, so they are made later, from those that were released."""
+"""Scores of test trials, computed after training from the released targets."""
 
 import json
 from dataclasses import dataclass
@@ -7,20 +7,20 @@ from pathlib import Path
 from blend_pl.errors import DataError
 
 TEST_SCORES_FILE = "scores_test.json"
-"""Lies beside results.json once a run of phase test is scored."""
+"""File in the folder of a run of phase test, next to results.json."""
 
 SCORE_TEST_COMMAND = "python -m blend_pl submit {runs} --score --test_targets download"
-"""The command that writes it."""
+"""Command that writes `TEST_SCORES_FILE`."""
 
 
 @dataclass(frozen=True)
 class ReleasedScores:
-    """What a run scored against released targets.
+    """Scores of a run against the released targets.
 
     Attributes:
-        scores: by name, e.g. co_bps.
-        targets_sha256: sha256 of the file of targets.
-        date: when.
+        scores: scores by name, e.g. co_bps.
+        targets_sha256: SHA-256 of the file of targets, in hex.
+        date: time of scoring, ISO 8601.
     """
 
     scores: dict[str, float]
@@ -29,7 +29,7 @@ class ReleasedScores:
 
 
 def read_test_scores(run_dir: Path) -> ReleasedScores | None:
-    """Reads what a run scored on the test trials; None where it has not been scored.
+    """Reads the scores of a run on the test trials; returns None if it has not been scored.
 
     Raises:
         DataError: the file is damaged.
@@ -43,5 +43,5 @@ def read_test_scores(run_dir: Path) -> ReleasedScores | None:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"cannot read {path}: {error}; write it anew: {SCORE_TEST_COMMAND.format(runs=run_dir)}"
+            f"cannot read {path}: {error}; write it again with {SCORE_TEST_COMMAND.format(runs=run_dir)}"
         ) from error

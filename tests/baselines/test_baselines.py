@@ -1,4 +1,4 @@
-"""The plain baselines: smoothed spikes, and regressions from them."""
+"""Baselines without a network: smoothing, regressions and the command."""
 
 import json
 from dataclasses import replace
@@ -22,10 +22,10 @@ from blend_pl.metrics.nlb import evaluate_rates
 from blend_pl.report.comparison import compare_runs
 from blend_pl.runs.results import BASELINE, Results
 
-BOTH = pytest.mark.parametrize("regression", [fit_linear, fit_poisson])
+BOTH_REGRESSIONS = pytest.mark.parametrize("regression", [fit_linear, fit_poisson])
 
 
-def plain(*arguments: str | Path) -> None:
+def run_baseline(*arguments: str | Path) -> None:
     run_command(["baseline", *(str(argument) for argument in arguments)])
 
 
@@ -46,7 +46,7 @@ class TestSmoothing:
         assert smoothed.max() <= 1
         torch.testing.assert_close(smoothed[:, 39], counts[:, :10].mean(1).double())
 
-    def test_a_trial_that_was_not_recorded_is_silent(self) -> None:
+    def test_unrecorded_trial_is_zero(self) -> None:
         assert not smooth(torch.ones(1, 4, 2), torch.zeros(1, 4, dtype=torch.bool), sd_ms=50, bin_ms=20).any()
 
 
@@ -55,16 +55,16 @@ class TestRegression:
     def states(self) -> np.ndarray:
         return np.random.default_rng(0).gamma(2, 0.1, (400, 3))
 
-    @BOTH
-    def test_finds_the_rates_that_made_the_counts(self, regression: FitFunction, states: np.ndarray) -> None:
+    @BOTH_REGRESSIONS
+    def test_predicts_the_rates_of_the_counts(self, regression: FitFunction, states: np.ndarray) -> None:
         rates = np.stack([0.2 + states[:, 0], 0.1 + 2 * states[:, 1]], axis=1)
         counts = np.random.default_rng(1).poisson(rates)
-        found = regression(states, counts, np.ones(400), 1e-3)(states)
+        predicted = regression(states, counts, np.ones(400), 1e-3)(states)
         for unit in range(2):
-            assert np.corrcoef(found[:, unit], rates[:, unit])[0, 1] > 0.8
+            assert np.corrcoef(predicted[:, unit], rates[:, unit])[0, 1] > 0.8
 
-    @BOTH
-    def test_rows_of_no_bins_do_not_count(self, regression: FitFunction, states: np.ndarray) -> None:
+    @BOTH_REGRESSIONS
+    def test_rows_without_bins_are_ignored(self, regression: FitFunction, states: np.ndarray) -> None:
         counts = np.random.default_rng(1).poisson(0.5, (400, 2)).astype(float)
         bins = np.ones(400)
         bins[200:] = 0
@@ -72,92 +72,90 @@ class TestRegression:
         few = regression(states[:200], counts[:200], bins[:200], 1e-2)(states)
         np.testing.assert_allclose(regression(states, garbage, bins, 1e-2)(states), few, rtol=1e-4)
 
-    @BOTH
-    def test_a_silent_unit_has_a_small_positive_rate(self, regression: FitFunction, states: np.ndarray) -> None:
+    @BOTH_REGRESSIONS
+    def test_silent_unit_has_a_small_positive_rate(self, regression: FitFunction, states: np.ndarray) -> None:
         rates = regression(states, np.zeros((400, 1)), np.ones(400), 1e-2)(states)
         assert (rates > 0).all()
         assert rates.max() < 1 / 400
 
-    @BOTH
-    def test_rates_are_positive_and_finite_far_from_what_was_fitted(
-        self, regression: FitFunction, states: np.ndarray
-    ) -> None:
+    @BOTH_REGRESSIONS
+    def test_rates_are_positive_and_finite_in_extrapolation(self, regression: FitFunction, states: np.ndarray) -> None:
         predict = regression(states, np.random.default_rng(1).poisson(10 * states), np.ones(400), 1e-4)
         rates = predict(np.array([[0.0, 0.0, 0.0], [9.0, 0.0, 0.0], [0.0, 9.0, 9.0]]))
         assert (rates > 0).all()
         assert np.isfinite(rates).all()
 
-    def test_a_penalty_means_the_same_at_any_bin_width(self, states: np.ndarray) -> None:
+    def test_penalty_does_not_depend_on_the_bin_width(self, states: np.ndarray) -> None:
         counts = np.random.default_rng(1).poisson(1.0 + states[:, :1])
         wide = fit_poisson(states, counts, np.ones(400), 0.1)(states)
         narrow = fit_poisson(states / 4, counts / 4, np.full(400, 4.0), 0.1)(states / 4)
         np.testing.assert_allclose(4 * narrow, wide, rtol=1e-3)
 
-    def test_the_poisson_fit_is_scikit_learns_where_nothing_is_penalised(self, states: np.ndarray) -> None:
+    def test_poisson_fit_without_penalty_equals_scikit_learn(self, states: np.ndarray) -> None:
         counts = np.random.default_rng(1).poisson(1.0 + 3 * states[:, 0])
         inputs = np.log(states + 2 * states.mean(0))
         expected = PoissonRegressor(alpha=0, tol=1e-9, max_iter=1000).fit(inputs, counts).predict(inputs)
-        found = fit_poisson(states, counts[:, None], np.ones(400), 0.0)(states)[:, 0]
-        np.testing.assert_allclose(found, expected, rtol=1e-3)
+        predicted = fit_poisson(states, counts[:, None], np.ones(400), 0.0)(states)[:, 0]
+        np.testing.assert_allclose(predicted, expected, rtol=1e-3)
 
 
 class TestBaseline:
-    @BOTH
-    def test_is_better_than_nothing(self, regression: FitFunction, tmp_path_factory: pytest.TempPathFactory) -> None:
-        parts = _simulated(tmp_path_factory).subsets
-        baseline = Baseline.fit(regression, parts["fit"], parts["selection"])
+    @BOTH_REGRESSIONS
+    def test_scores_are_above_zero(self, regression: FitFunction, tmp_path_factory: pytest.TempPathFactory) -> None:
+        subsets = _simulated(tmp_path_factory).subsets
+        baseline = Baseline.fit(regression, subsets["fit"], subsets["selection"])
         scores = evaluate_rates(
-            parts["train"], parts["eval"], (baseline.predict(parts["train"]), baseline.predict(parts["eval"]))
+            subsets["train"], subsets["eval"], (baseline.predict(subsets["train"]), baseline.predict(subsets["eval"]))
         )
         assert scores["co_bps"] > 0.05
         assert scores["vel_r2"] > 0.3
 
-    @BOTH
-    def test_sees_neither_behaviour_nor_what_is_predicted(self, regression: FitFunction, tiny: NLBDataModule) -> None:
+    @BOTH_REGRESSIONS
+    def test_ignores_behavior_and_predicted_counts(self, regression: FitFunction, tiny: NLBDataModule) -> None:
         session, selection = tiny.subsets["fit"], tiny.subsets["selection"]
         rates = Baseline.fit(regression, session, selection).predict(tiny.subsets["eval"])
-        blind = Baseline.fit(regression, _without_behavior(session), _without_behavior(selection))
+        without_behavior = Baseline.fit(regression, _without_behavior(session), _without_behavior(selection))
         hidden = _without_behavior(tiny.subsets["eval"])
         hidden.spikes[:, hidden.n_observed :] = 7
         hidden.spikes[:, :, hidden.n_heldin :] = 7
-        torch.testing.assert_close(blind.predict(hidden), rates, rtol=0, atol=0)
+        torch.testing.assert_close(without_behavior.predict(hidden), rates, rtol=0, atol=0)
 
-    @BOTH
+    @BOTH_REGRESSIONS
     def test_unrecorded_counts_change_nothing(self, regression: FitFunction) -> None:
         session = session_of(trials=30)
         session.observed[3, 2:, 1] = False
         session.observed[:9, -1] = False
         session.observed[4, 1, 0] = False
         garbage = replace(session, spikes=torch.where(session.valid_mask(torch.arange(30)), session.spikes, 200))
-        plain, odd = (Baseline.fit(regression, each, each) for each in (session, garbage))
-        torch.testing.assert_close(odd.predict(garbage), plain.predict(session))
-        assert plain.predict(session).isfinite().all()
+        expected = Baseline.fit(regression, session, session).predict(session)
+        torch.testing.assert_close(Baseline.fit(regression, garbage, garbage).predict(garbage), expected)
+        assert expected.isfinite().all()
 
-    @BOTH
-    def test_without_held_out_units_forward_bins_choose(self, regression: FitFunction) -> None:
+    @BOTH_REGRESSIONS
+    def test_without_held_out_units_only_forward_bins_are_fitted(self, regression: FitFunction) -> None:
         session = session_of(trials=30, heldin=5, heldout=0)
         baseline = Baseline.fit(regression, session, session)
         assert baseline.heldout is None
         assert baseline.hyperparameters.keys() == {"forward"}
         assert baseline.predict(session).isfinite().all()
 
-    def test_without_forward_bins(self) -> None:
+    def test_without_forward_bins_only_held_out_units_are_fitted(self) -> None:
         session = session_of(trials=30, forward=0)
         baseline = Baseline.fit(fit_linear, session, session)
         assert baseline.hyperparameters.keys() == {"heldout"}
         assert baseline.predict(session).shape == (30, 5, 5)
 
-    def test_with_nothing_to_predict_it_says_so(self) -> None:
+    def test_nothing_to_predict_raises(self) -> None:
         session = session_of(trials=30, heldin=5, heldout=0, forward=0)
         with pytest.raises(DataError, match="nothing to predict"):
             Baseline.fit(fit_linear, session, session)
 
 
 class TestCommand:
-    def test_runs_stand_in_one_table_with_a_network(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_runs_are_compared_with_a_network(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         data = [f"--data.root={tmp_path / 'data'}", "--data.bin_ms=10", *SIMULATION]
         network = fit("simulated_baseline", tmp_path / "runs", *data, "--seed_everything=1")
-        plain(EXPERIMENTS / "simulated_baseline.yaml", f"--output={tmp_path / 'runs'}", "--seeds=[1,2]", *data)
+        run_baseline(EXPERIMENTS / "simulated_baseline.yaml", f"--output={tmp_path / 'runs'}", "--seeds=[1,2]", *data)
         assert "simulated_glm" in capsys.readouterr().out
         (table,) = compare_runs([tmp_path / "runs"])
         assert [e.name for e in table.experiments] == ["simulated_baseline", "simulated_glm", "simulated_smoothing"]
@@ -173,9 +171,9 @@ class TestCommand:
         assert "simulated_glm" in (tmp_path / "runs/report/report.md").read_text()
 
     @pytest.mark.parametrize("name", ["area2_bump", "dmfc_rsg"])
-    def test_on_recordings(self, name: str, tmp_path: Path) -> None:
+    def test_recorded_sessions_have_finite_scores(self, name: str, tmp_path: Path) -> None:
         path = EXPERIMENTS / f"{name}_baseline.yaml"
-        plain(path, f"--output={tmp_path}", *write_set(path, tmp_path / "data"), "--data.bin_ms=20")
+        run_baseline(path, f"--output={tmp_path}", *write_set(path, tmp_path / "data"), "--data.bin_ms=20")
         for method in ("smoothing", "glm"):
             (folder,) = (tmp_path / f"{name}_{method}").iterdir()
             results = Results.read(folder)
@@ -183,11 +181,11 @@ class TestCommand:
             assert "co_bps" in results.scores
             assert all(np.isfinite(value) for value in results.scores.values())
 
-    def test_a_data_file_gives_its_own_name(self, tmp_path: Path) -> None:
+    def test_data_file_names_the_runs(self, tmp_path: Path) -> None:
         file = tmp_path / "my_session.yaml"
         settings = {"base": [str(EXPERIMENTS.parent / "configs/data/simulated.yaml")]}
         file.write_text(json.dumps(settings))
-        plain(file, f"--output={tmp_path / 'runs'}", *write_set(file, tmp_path / "data"))
+        run_baseline(file, f"--output={tmp_path / 'runs'}", *write_set(file, tmp_path / "data"))
         assert {path.name for path in (tmp_path / "runs").iterdir()} == {"my_session_smoothing", "my_session_glm"}
 
     @pytest.mark.parametrize(
@@ -200,22 +198,22 @@ class TestCommand:
             (["--data.phase=test", *SIMULATION], "--data.phase val"),
         ],
     )
-    def test_bad_arguments_are_told_on_one_line(self, arguments: list[str], message: str, tmp_path: Path) -> None:
+    def test_invalid_arguments_raise_one_line_errors(self, arguments: list[str], message: str, tmp_path: Path) -> None:
         file = EXPERIMENTS / "simulated_baseline.yaml"
         with pytest.raises(BlendError, match=message) as caught:
-            plain(file, f"--output={tmp_path / 'runs'}", f"--data.root={tmp_path}", *arguments)
+            run_baseline(file, f"--output={tmp_path / 'runs'}", f"--data.root={tmp_path}", *arguments)
         assert "\n" not in str(caught.value)
         assert len(str(caught.value)) < 300
         assert not (tmp_path / "runs").exists()
 
-    def test_a_file_without_data_is_refused(self) -> None:
+    def test_file_without_data_settings_raises(self) -> None:
         with pytest.raises(ConfigError, match="no `data:` settings"):
-            plain(EXPERIMENTS.parent / "configs/trainer/simulated.yaml")
+            run_baseline(EXPERIMENTS.parent / "configs/trainer/simulated.yaml")
 
 
 def _simulated(folders: pytest.TempPathFactory) -> NLBDataModule:
     simulation = replace(tiny_module(folders.mktemp("none")).simulation, n_train=80, n_val=40, n_units=30, n_heldout=8)
-    return tiny_module(folders.mktemp("plain"), simulation=simulation)
+    return tiny_module(folders.mktemp("baseline"), simulation=simulation)
 
 
 def _without_behavior(session: SessionTensors) -> SessionTensors:

@@ -1,3 +1,5 @@
+"""Bits per spike against nlb_tools."""
+
 from collections.abc import Callable
 
 import numpy as np
@@ -47,11 +49,11 @@ def rates_in_hz(rates: Tensor, counts: Tensor) -> None:
     rates *= 200
 
 
-def nothing_special(rates: Tensor, counts: Tensor) -> None:
+def unchanged(rates: Tensor, counts: Tensor) -> None:
     pass
 
 
-CASES = [nothing_special, silent_unit, zero_rates, missing_counts, unit_never_recorded, rates_in_hz]
+CASES = [unchanged, silent_unit, zero_rates, missing_counts, unit_never_recorded, rates_in_hz]
 
 
 @pytest.mark.filterwarnings("ignore:Mean of empty slice")
@@ -82,7 +84,7 @@ def test_many_float16_spikes_do_not_overflow() -> None:
     assert bits_per_spike(rates, counts).item() == pytest.approx(oracle(rates, counts), abs=1e-9)
 
 
-def test_masked_counts_are_left_out_like_nan() -> None:
+def test_masked_counts_are_ignored_like_nan() -> None:
     rates, counts = make()
     valid = torch.rand(counts.shape) < 0.7
     rates[~valid] = torch.nan
@@ -90,20 +92,20 @@ def test_masked_counts_are_left_out_like_nan() -> None:
     assert masked.item() == pytest.approx(oracle(rates, counts.where(valid, torch.nan)), abs=1e-9)
 
 
-def test_silent_unit_predicted_to_fire_costs_what_it_should() -> None:
+def test_positive_rates_of_a_silent_unit_lower_the_score() -> None:
     rates, counts = make()
     silent = counts.clone()
     silent[..., 0] = 0
-    below = rates.clone()
-    below[..., 0] = 0
-    assert bits_per_spike(rates, silent) < bits_per_spike(below, silent)
+    zero_rates = rates.clone()
+    zero_rates[..., 0] = 0
+    assert bits_per_spike(rates, silent) < bits_per_spike(zero_rates, silent)
 
 
-def test_score_without_spikes_is_not_a_number() -> None:
+def test_score_without_spikes_is_not_finite() -> None:
     rates, counts = make()
-    none = torch.zeros_like(counts)
+    no_spikes = torch.zeros_like(counts)
     with np.errstate(divide="ignore"):
-        assert bits_per_spike(rates, none).item() == oracle(rates, none) == -np.inf
+        assert bits_per_spike(rates, no_spikes).item() == oracle(rates, no_spikes) == -np.inf
     assert bits_per_spike(rates, counts, torch.zeros_like(counts, dtype=torch.bool)).isnan()
     assert bits_per_spike(rates[:0], counts[:0]).isnan()
 
@@ -131,7 +133,7 @@ def test_null_model_scores_zero(seed: int) -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 1000), scale=st.floats(0.1, 10).filter(lambda scale: abs(scale - 1) > 1e-3))
-def test_scaling_rates_of_the_right_total_lowers_the_score(seed: int, scale: float) -> None:
+def test_scaling_rates_with_the_correct_total_lowers_the_score(seed: int, scale: float) -> None:
     rates, counts = make(seed)
     rates = rates * counts.sum() / rates.sum()
     assert bits_per_spike(rates * scale, counts) < bits_per_spike(rates, counts)
@@ -142,7 +144,7 @@ def test_scaling_rates_of_the_right_total_lowers_the_score(seed: int, scale: flo
     [(torch.nan, "NaN"), (-0.1, "negative"), (torch.inf, "infinite"), (-torch.inf, "negative")],
 )
 @pytest.mark.parametrize("count", [0, 2])
-def test_impossible_rates_are_refused(value: float, message: str, count: int) -> None:
+def test_invalid_rates_raise(value: float, message: str, count: int) -> None:
     rates, counts = make()
     rates[3, 4, 5], counts[3, 4, 5] = value, count
     metric = BitsPerSpike(N_UNITS)
@@ -152,14 +154,14 @@ def test_impossible_rates_are_refused(value: float, message: str, count: int) ->
     assert metric.nll == 0
 
 
-def test_infinite_counts_are_refused() -> None:
+def test_infinite_counts_raise() -> None:
     rates, counts = make()
     counts[0, 0, 0] = torch.inf
     with pytest.raises(BlendError, match="counts are infinite"):
         bits_per_spike(rates, counts)
 
 
-def test_wrong_shapes_are_refused() -> None:
+def test_wrong_shapes_raise() -> None:
     rates, counts = make()
     with pytest.raises(BlendError, match="counts have shape"):
         bits_per_spike(rates, counts[:, :1])

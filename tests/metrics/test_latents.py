@@ -1,4 +1,4 @@
-"""What latents say of velocity, and how alike two sets of them are."""
+"""Readout of velocity from latents, and similarity of latents."""
 
 import numpy as np
 import pytest
@@ -14,63 +14,66 @@ from blend_pl.metrics.readout import readout_r2
 SIZES = {"train": 4000, "val": 300, "test": 500}
 
 
-def parts(noise: float, seed: int = 0) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+def make(noise: float, seed: int = 0) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     rng = np.random.default_rng(seed)
     weights = rng.normal(size=(6, 2))
-    latents = {part: rng.normal(size=(n, 6)) * 5 + 100 for part, n in SIZES.items()}
-    behavior = {p: x @ weights + noise * rng.normal(size=(len(x), 2)) for p, x in latents.items()}
-    return ({p: torch.from_numpy(x).float() for p, x in each.items()} for each in (latents, behavior))  # type: ignore[return-value]
+    latents = {subset: rng.normal(size=(n, 6)) * 5 + 100 for subset, n in SIZES.items()}
+    behavior = {subset: x @ weights + noise * rng.normal(size=(len(x), 2)) for subset, x in latents.items()}
+    return (
+        {subset: torch.from_numpy(x).float() for subset, x in latents.items()},
+        {subset: torch.from_numpy(y).float() for subset, y in behavior.items()},
+    )
 
 
 @pytest.mark.parametrize("noise", [0.01, 10.0])
-def test_a_read_out_scores_as_linear_regression_does(noise: float) -> None:
-    latents, behavior = parts(noise)
+def test_readout_scores_like_linear_regression(noise: float) -> None:
+    latents, behavior = make(noise)
     fit = LinearRegression().fit(latents["train"], behavior["train"])
-    wanted = r2_score(behavior["test"], fit.predict(latents["test"]))
-    assert readout_r2(latents, behavior) == pytest.approx(wanted, abs=0.01)
+    expected = r2_score(behavior["test"], fit.predict(latents["test"]))
+    assert readout_r2(latents, behavior) == pytest.approx(expected, abs=0.01)
 
 
-def test_bins_without_velocity_are_left_out() -> None:
-    latents, behavior = parts(1.0)
-    wanted = readout_r2(latents, behavior)
-    for part, n in SIZES.items():
-        spoilt = torch.cat([behavior[part], torch.full((50, 2), torch.nan)])
-        latents[part], behavior[part] = torch.cat([latents[part], torch.full((50, 6), 1e6)]), spoilt
-        assert len(spoilt) == n + 50
-    assert readout_r2(latents, behavior) == pytest.approx(wanted, abs=1e-9)
+def test_bins_without_velocity_are_ignored() -> None:
+    latents, behavior = make(1.0)
+    expected = readout_r2(latents, behavior)
+    for subset, n in SIZES.items():
+        extended = torch.cat([behavior[subset], torch.full((50, 2), torch.nan)])
+        latents[subset], behavior[subset] = torch.cat([latents[subset], torch.full((50, 6), 1e6)]), extended
+        assert len(extended) == n + 50
+    assert readout_r2(latents, behavior) == pytest.approx(expected, abs=1e-9)
 
 
-def test_latents_that_say_nothing_score_nothing() -> None:
-    _, behavior = parts(1.0)
+def test_uninformative_latents_score_near_zero() -> None:
+    _, behavior = make(1.0)
     rng = np.random.default_rng(9)
-    noise = {part: torch.from_numpy(rng.normal(size=(n, 40))) for part, n in SIZES.items()}
+    noise = {subset: torch.from_numpy(rng.normal(size=(n, 40))) for subset, n in SIZES.items()}
     assert readout_r2(noise, behavior) < 0.05
-    constant = {part: torch.ones(n, 3) for part, n in SIZES.items()}
+    constant = {subset: torch.ones(n, 3) for subset, n in SIZES.items()}
     assert readout_r2(constant, behavior) < 0.05
 
 
-def test_a_part_without_velocity_is_told() -> None:
-    latents, behavior = parts(1.0)
+def test_subset_without_velocity_raises() -> None:
+    latents, behavior = make(1.0)
     behavior["val"] = behavior["val"] * torch.nan
     with pytest.raises(DataError, match="fewer than two bins of the val segments"):
         readout_r2(latents, behavior)
 
 
-def test_alignment_knows_rotations_and_strangers() -> None:
+def test_cka_is_one_for_rotations_and_near_zero_for_unrelated_latents() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(800, 5)) * [3, 1, 1, 1, 1]
-    turned = torch.from_numpy(2 * x @ ortho_group.rvs(5, random_state=0) + 7)
-    first, stranger = torch.from_numpy(x), torch.from_numpy(rng.normal(size=(800, 5)))
-    assert linear_cka(first, turned) == pytest.approx(1)
-    assert linear_cka(first, stranger) < 0.05
-    centred = x - x.mean(0)
-    other = stranger.numpy() - stranger.numpy().mean(0)
-    kernels = centred @ centred.T, other @ other.T
-    wanted = (kernels[0] * kernels[1]).sum() / np.linalg.norm(kernels[0]) / np.linalg.norm(kernels[1])
-    assert linear_cka(first, stranger) == pytest.approx(wanted)
+    rotated = torch.from_numpy(2 * x @ ortho_group.rvs(5, random_state=0) + 7)
+    first, unrelated = torch.from_numpy(x), torch.from_numpy(rng.normal(size=(800, 5)))
+    assert linear_cka(first, rotated) == pytest.approx(1)
+    assert linear_cka(first, unrelated) < 0.05
+    centered = x - x.mean(0)
+    other = unrelated.numpy() - unrelated.numpy().mean(0)
+    kernels = centered @ centered.T, other @ other.T
+    expected = (kernels[0] * kernels[1]).sum() / np.linalg.norm(kernels[0]) / np.linalg.norm(kernels[1])
+    assert linear_cka(first, unrelated) == pytest.approx(expected)
 
 
-def test_retrieval_counts_the_rows_that_are_found() -> None:
+def test_retrieval_accuracy_is_the_fraction_of_retrieved_rows() -> None:
     keys = torch.eye(8)
     assert retrieval_accuracy(3 * keys, keys, stride=1) == 1
     assert retrieval_accuracy(keys.roll(1, 0), keys, stride=1) == 0

@@ -1,4 +1,4 @@
-"""All scores of a session against nlb_tools' own evaluation."""
+"""All scores of a session against nlb_tools."""
 
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,17 @@ from blend_pl.metrics.nlb import NLBScores, evaluate_rates
 
 evaluation = pytest.importorskip("nlb_tools.evaluation", reason="needs the extra nlb")
 
-THEIRS = {"co_bps": "co-bps", "vel_r2": "vel R2", "tp_corr": "tp corr", "psth_r2": "psth R2", "fp_bps": "fp-bps"}
+NLB_TOOLS_KEYS = {
+    "co_bps": "co-bps",
+    "vel_r2": "vel R2",
+    "tp_corr": "tp corr",
+    "psth_r2": "psth R2",
+    "fp_bps": "fp-bps",
+}
 
 
-def rates_of(session: SessionTensors, seed: int) -> Tensor:
-    """Rates that know something of the spikes; some are zero, and one unit is silent."""
+def make_rates(session: SessionTensors, seed: int) -> Tensor:
+    """Returns smoothed spikes with noise; some rates are zero, and one unit is silent."""
     generator = torch.Generator().manual_seed(seed)
     counts = session.spikes.double()
     smooth = torch.nn.functional.avg_pool1d(counts.transpose(1, 2), 9, 1, 4, count_include_pad=False).transpose(1, 2)
@@ -31,48 +37,48 @@ def rates_of(session: SessionTensors, seed: int) -> Tensor:
 
 def submission(session: SessionTensors, rates: Tensor, name: str) -> dict[str, np.ndarray]:
     n, t = session.n_heldin, session.n_observed
-    parts = {
+    arrays = {
         f"{name}_rates_heldin": rates[:, :t, :n],
         f"{name}_rates_heldout": rates[:, :t, n:],
         f"{name}_rates_heldin_forward": rates[:, t:, :n],
         f"{name}_rates_heldout_forward": rates[:, t:, n:],
     }
-    # nlb_tools reads a file's arrays with [()], and writes into them.
-    return {key: part.clone().numpy() for key, part in parts.items()}
+    # nlb_tools reads arrays with [()] and modifies them.
+    return {key: array.clone().numpy() for key, array in arrays.items()}
 
 
 @pytest.mark.parametrize("bin_ms", [5, 20])
 @pytest.mark.parametrize("name", SETS)
-def test_all_scores_equal_the_reference(name: str, bin_ms: int, tmp_path: Path) -> None:
+def test_all_scores_equal_nlb_tools(name: str, bin_ms: int, tmp_path: Path) -> None:
     spec, write = SETS[name]
     files = write(tmp_path)
     session = read_session(spec, files.train, None, bin_ms)
     train, val = session["train"], session["val"]
-    rates = rates_of(train, 0), rates_of(val, 1)
+    rates = make_rates(train, 0), make_rates(val, 1)
     targets = nlb_targets(nlb_dataset(files.train, bin_ms), spec)
     (group,) = targets
     half: dict[str, Any] = {k: v.astype(np.float16) if "spikes" in k else v for k, v in targets[group].items()}
     submitted = submission(train, rates[0], "train") | submission(val, rates[1], "eval")
-    (theirs,) = evaluation.evaluate({group: half}, {group: submitted})[0].values()
+    (expected,) = evaluation.evaluate({group: half}, {group: submitted})[0].values()
 
-    ours = evaluate_rates(train, val, rates)
-    assert {THEIRS[key] for key in ours} == set(theirs)
-    for key, value in ours.items():
-        assert abs(value - theirs[THEIRS[key]]) < 1e-6, key
+    scores = evaluate_rates(train, val, rates)
+    assert {NLB_TOOLS_KEYS[key] for key in scores} == set(expected)
+    for key, value in scores.items():
+        assert abs(value - expected[NLB_TOOLS_KEYS[key]]) < 1e-6, key
         assert abs(value) > 1e-3, key
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_scores_do_not_depend_on_how_trials_are_divided(name: str, tmp_path: Path) -> None:
+def test_scores_do_not_depend_on_batches(name: str, tmp_path: Path) -> None:
     spec, write = SETS[name]
     files = write(tmp_path)
     session = read_session(spec, files.train, None, 20)
-    parts = session["train"], session["val"]
-    rates = rates_of(parts[0], 0), rates_of(parts[1], 1)
-    whole, pieces = evaluate_rates(*parts, rates), NLBScores(*parts)
-    for side in (0, 1):
-        order = torch.randperm(len(parts[side]), generator=torch.Generator().manual_seed(side))
+    subsets = session["train"], session["val"]
+    rates = make_rates(subsets[0], 0), make_rates(subsets[1], 1)
+    expected, scores = evaluate_rates(*subsets, rates), NLBScores(*subsets)
+    for subset in (0, 1):
+        order = torch.randperm(len(subsets[subset]), generator=torch.Generator().manual_seed(subset))
         for index in order.split(7):
-            pieces.update(rates[side][index], index, is_train=side == 0)
-    for key, value in pieces.compute().items():
-        assert value == pytest.approx(whole[key], abs=1e-9), key
+            scores.update(rates[subset][index], index, is_train=subset == 0)
+    for key, value in scores.compute().items():
+        assert value == pytest.approx(expected[key], abs=1e-9), key

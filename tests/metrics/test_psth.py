@@ -1,3 +1,5 @@
+"""PSTH R2 against nlb_tools."""
+
 import pytest
 import torch
 from helpers.ranks import compute_synced, deal
@@ -12,7 +14,7 @@ N_TRIALS, N_BINS, N_UNITS, N_CONDITIONS = 30, 15, 6, 5
 
 
 def make(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Rates, conditions (some trials of none) and PSTHs that the rates follow with noise."""
+    """Returns rates, conditions (some trials without) and PSTHs; the rates are PSTHs with noise."""
     generator = torch.Generator().manual_seed(seed)
     psth = torch.rand(N_CONDITIONS, N_BINS, N_UNITS, generator=generator, dtype=torch.float64)
     condition = torch.randint(-1, N_CONDITIONS, (N_TRIALS,), generator=generator)
@@ -38,14 +40,14 @@ def test_equals_nlb_tools(seed: int) -> None:
     assert score(*data) == pytest.approx(oracle(*data), abs=1e-10)
 
 
-def test_condition_without_trials_is_left_out() -> None:
+def test_condition_without_trials_is_ignored() -> None:
     rates, condition, psth = make()
     condition[condition == 2] = -1
     psth[2] *= 100
     assert score(rates, condition, psth) == pytest.approx(oracle(rates, condition, psth), abs=1e-10)
 
 
-def test_undefined_bins_are_left_out() -> None:
+def test_undefined_bins_are_ignored() -> None:
     rates, condition, psth = make()
     for row in range(N_CONDITIONS):
         psth[row, : 2 * row] = torch.nan
@@ -63,19 +65,19 @@ def test_shifted_windows_equal_nlb_tools(seed: int) -> None:
     jitter = torch.randint(0, 5, (N_TRIALS,), generator=torch.Generator().manual_seed(seed))
     jitter[condition == 2] -= 4
     trials = [(condition == row).nonzero()[:, 0].numpy() for row in range(len(psth))]
-    theirs = float(evaluation.eval_psth(psth.numpy(), rates.numpy(), trials, jitter.numpy()))
+    expected = float(evaluation.eval_psth(psth.numpy(), rates.numpy(), trials, jitter.numpy()))
     metric = PsthR2(psth)
     metric.update(rates, condition, jitter)
-    assert metric.compute().item() == pytest.approx(theirs, abs=1e-10)
+    assert metric.compute().item() == pytest.approx(expected, abs=1e-10)
 
 
-def test_a_window_shifted_out_of_the_psth_is_refused() -> None:
+def test_window_shifted_out_of_the_psth_raises() -> None:
     rates, condition, psth = make()
     with pytest.raises(BlendError, match="NaN"):
         PsthR2(psth).update(rates, condition, torch.ones_like(condition))
 
 
-def test_silent_units_score_one_or_zero() -> None:
+def test_silent_units_score_zero_or_one() -> None:
     rates, condition, psth = make()
     psth[..., 0] = 0
     psth[..., 1] = 0
@@ -117,7 +119,7 @@ def test_true_psth_scores_one() -> None:
     assert score(psth[condition], condition, psth) == pytest.approx(1, abs=1e-12)
 
 
-def test_too_few_bins_are_not_a_number() -> None:
+def test_score_of_too_few_bins_is_nan() -> None:
     rates, condition, psth = make()
     assert score(rates, torch.full_like(condition, -1), psth) != score(rates, condition, psth)
     assert torch.tensor(score(rates, torch.full_like(condition, -1), psth)).isnan()
@@ -125,7 +127,7 @@ def test_too_few_bins_are_not_a_number() -> None:
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_impossible_rates_are_refused(value: float) -> None:
+def test_invalid_rates_raise(value: float) -> None:
     rates, condition, psth = make()
     trial = int((condition >= 0).nonzero()[0])
     rates[trial, 1, 1] = value
@@ -137,26 +139,26 @@ def test_impossible_rates_are_refused(value: float) -> None:
 
 
 @pytest.mark.parametrize("row", [-2, N_CONDITIONS])
-def test_unknown_conditions_are_refused(row: int) -> None:
+def test_unknown_conditions_raise(row: int) -> None:
     rates, condition, psth = make()
     condition[3] = row
-    with pytest.raises(BlendError, match="conditions run from"):
+    with pytest.raises(BlendError, match="conditions range from"):
         score(rates, condition, psth)
 
 
-def test_wrong_shapes_are_refused() -> None:
+def test_wrong_shapes_raise() -> None:
     rates, condition, psth = make()
     with pytest.raises(BlendError, match="rates have shape"):
         score(rates[:, 1:], condition, psth)
     with pytest.raises(BlendError, match="conditions have shape"):
         score(rates, condition[1:], psth)
-    with pytest.raises(BlendError, match="give integers"):
+    with pytest.raises(BlendError, match="pass integers"):
         score(rates, condition.double(), psth)
 
 
-def test_unusable_psths_are_refused() -> None:
+def test_invalid_psths_raise() -> None:
     _, _, psth = make()
-    with pytest.raises(DataError, match="leave the PSTH score out"):
+    with pytest.raises(DataError, match="omit the PSTH score"):
         PsthR2(psth[:0])
     psth[1, 2, 3] = torch.nan
     with pytest.raises(DataError, match="some units only"):

@@ -1,3 +1,5 @@
+"""Ridge regression from second moments against scikit-learn."""
+
 import pytest
 import torch
 from sklearn.linear_model import Ridge
@@ -18,29 +20,29 @@ def make(n_rows: int = 60, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 def summed(inputs: Tensor, outputs: Tensor, size: int) -> Tensor:
     return sum(
-        (row_moments(*part) for part in zip(inputs.split(size), outputs.split(size), strict=True)), torch.zeros(())
+        (row_moments(*rows) for rows in zip(inputs.split(size), outputs.split(size), strict=True)), torch.zeros(())
     )
 
 
-def test_size_is_that_of_the_moments() -> None:
+def test_moments_size_is_the_size_of_row_moments() -> None:
     assert row_moments(*make()).shape == (moments_size(N_INPUTS, N_OUTPUTS),) * 2
 
 
 @pytest.mark.parametrize("offset", [0.0, -3.7, 1e3, 1e5])
 @pytest.mark.parametrize("size", [1, 7, 60])
-def test_centred_moments_keep_their_digits_far_from_zero(offset: float, size: int) -> None:
+def test_moments_of_inputs_far_from_zero_are_precise(offset: float, size: int) -> None:
     inputs, outputs = make()
     inputs = inputs * 1e-3 + offset
     moments = summed(inputs, outputs, size)
     reference = rounded_mean(moments, N_INPUTS)
     assert torch.equal(reference, reference.round())
     rows = torch.cat([torch.ones(len(inputs), 1), inputs - reference, outputs], 1)
-    # Plain sums of products would lose offset^2 * 1e-16 for every row.
+    # Uncentered sums of products would have an error of offset^2 * 1e-16 for every row.
     tolerance = 1e-12 + 1e-14 * abs(offset)
     torch.testing.assert_close(merge_offsets(moments, reference), rows.mT @ rows, rtol=1e-12, atol=tolerance)
 
 
-def test_offsets_that_differ_between_batches_are_put_right() -> None:
+def test_different_offsets_of_batches_are_merged() -> None:
     inputs, outputs = make()
     inputs[:20] += 40
     inputs[20:25] -= 13.4
@@ -78,7 +80,7 @@ def test_constant_outputs_score_one_or_zero() -> None:
     square = merge_offsets(row_moments(inputs, outputs), torch.zeros(N_INPUTS, dtype=torch.float64))
     other = merge_offsets(row_moments(inputs, torch.zeros_like(outputs)), torch.zeros(N_INPUTS, dtype=torch.float64))
     scores = RidgeFit.fit_path(square, N_OUTPUTS, PENALTIES).score(other, torch.ones(N_OUTPUTS, dtype=torch.bool))
-    # The first output is always zero and predicted so, the second is not.
+    # The first output is zero and predicted as zero; the second is not.
     assert scores.tolist() == [0.5] * 3
 
 

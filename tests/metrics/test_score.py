@@ -1,3 +1,5 @@
+"""Base class of scores: dtypes, devices, checkpoints and ranks."""
+
 import os
 import subprocess
 import sys
@@ -21,7 +23,7 @@ class Model(nn.Module):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_sums_stay_in_float64_in_a_model_of_low_precision(dtype: torch.dtype) -> None:
+def test_states_stay_float64_in_a_low_precision_model(dtype: torch.dtype) -> None:
     model = Model()
     before = model.metrics[1]._psth.clone()
     assert next(model.to(dtype).parameters()).dtype == dtype
@@ -32,17 +34,17 @@ def test_sums_stay_in_float64_in_a_model_of_low_precision(dtype: torch.dtype) ->
     assert torch.equal(model.metrics[1]._psth, before)
 
 
-def test_sums_follow_their_model_to_another_device() -> None:
+def test_states_follow_the_model_to_another_device() -> None:
     model = Model().to("meta")
     assert all(state.is_meta for metric in model.metrics for state in metric.metric_state.values())
     assert model.metrics[0].device == torch.device("meta")
 
 
-def test_metrics_add_nothing_to_a_checkpoint() -> None:
+def test_metrics_are_not_part_of_the_state_dict() -> None:
     assert set(Model().state_dict()) == {"layer.weight", "layer.bias"}
 
 
-def test_sums_reset_in_inference_mode_can_be_used_outside() -> None:
+def test_states_reset_in_inference_mode_can_be_updated_outside() -> None:
     metrics = Model().metrics
     rates = torch.rand(4, 6, 3)
     with torch.inference_mode():
@@ -55,7 +57,7 @@ def test_sums_reset_in_inference_mode_can_be_used_outside() -> None:
     assert all(metric.compute().isfinite() for metric in metrics)
 
 
-def test_forward_gives_the_batch_and_keeps_the_whole() -> None:
+def test_forward_returns_the_batch_score_and_accumulates() -> None:
     rates = torch.rand(4, 6, 3)
     counts = torch.ones(4, 6, 3)
     counts[:2] = 2
@@ -68,10 +70,10 @@ def test_forward_gives_the_batch_and_keeps_the_whole() -> None:
     torch.testing.assert_close(metric.compute(), whole.compute())
 
 
-def test_checks_speak_in_one_line() -> None:
-    with pytest.raises(BlendError, match=r"^rates have shape \(2, 3\); give them in shape \(any, 4\)$"):
+def test_messages_of_checks() -> None:
+    with pytest.raises(BlendError, match=r"^rates have shape \(2, 3\); expected \(any, 4\)$"):
         expect_shape("rates", torch.zeros(2, 3), (-1, 4))
-    with pytest.raises(BlendError, match=r"^rows run from 0 to 5; there are only rows 0 to 4$"):
+    with pytest.raises(BlendError, match=r"^rows range from 0 to 5; valid rows are 0 to 4$"):
         expect_row_indices("rows", torch.arange(6), 0, 5)
     expect_shape("rates", torch.zeros(2, 4), (-1, 4))
     expect_row_indices("rows", torch.arange(5), 0, 5)
@@ -101,7 +103,7 @@ print(*(float(metric.compute()) for metric in metrics))
 
 
 @pytest.mark.slow
-def test_two_processes_score_as_one(tmp_path: Path) -> None:
+def test_two_processes_give_the_score_of_one(tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     processes = [
         subprocess.Popen(

@@ -1,3 +1,5 @@
+"""Timing correlation against nlb_tools."""
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ Data = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def make(seed: int = 0) -> Data:
-    """Rates, scored bins (a stretch of varying length), conditions (some trials of none) and intervals."""
+    """Returns rates, scored bins (an interval of varying length), conditions (some trials without) and intervals."""
     generator = torch.Generator().manual_seed(seed)
     produced = 400 + 400 * torch.rand(N_TRIALS, generator=generator, dtype=torch.float64)
     noise = torch.rand(N_TRIALS, N_BINS, N_UNITS, generator=generator, dtype=torch.float64)
@@ -28,8 +30,8 @@ def make(seed: int = 0) -> Data:
 
 
 def score(data: Data) -> float:
-    rates, *known = data
-    metric = TimingCorrelation(N_UNITS, *known)
+    rates, *trial_info = data
+    metric = TimingCorrelation(N_UNITS, *trial_info)
     metric.update(rates, torch.arange(len(rates)))
     return metric.compute().item()
 
@@ -50,31 +52,31 @@ def test_equals_nlb_tools(seed: int) -> None:
     assert score(data) == pytest.approx(oracle(data), abs=1e-12)
 
 
-def test_rates_outside_the_scored_bins_are_not_read() -> None:
+def test_rates_outside_the_scored_bins_are_ignored() -> None:
     rates, scored, group, produced = make()
     expected = score((rates, scored, group, produced))
     assert score((rates.masked_fill(~scored[..., None], torch.nan), scored, group, produced)) == expected
 
 
-def test_a_condition_of_one_trial_is_left_out() -> None:
+def test_condition_with_one_trial_is_ignored() -> None:
     rates, scored, group, produced = make()
-    alone = group.clone()
-    alone[0] = 9
-    none = group.clone()
-    none[0] = -1
-    assert score((rates, scored, alone, produced)) == score((rates, scored, none, produced))
+    single = group.clone()
+    single[0] = 9
+    without = group.clone()
+    without[0] = -1
+    assert score((rates, scored, single, produced)) == score((rates, scored, without, produced))
 
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1000), n_ranks=st.integers(1, 3), n_batches=st.integers(1, 5))
-def test_any_division_gives_the_same_value(seed: int, n_ranks: int, n_batches: int) -> None:
-    rates, *known = make(seed % 7)
+def test_same_for_any_division_into_batches_and_ranks(seed: int, n_ranks: int, n_batches: int) -> None:
+    rates, *trial_info = make(seed % 7)
     ranks = []
     for batches in deal(N_TRIALS, seed, n_ranks, n_batches):
-        ranks.append(TimingCorrelation(N_UNITS, *known))
+        ranks.append(TimingCorrelation(N_UNITS, *trial_info))
         for index in batches:
             ranks[-1].update(rates[index], index)
-    assert compute_synced(ranks).item() == pytest.approx(score((rates, *known)), abs=1e-12)
+    assert compute_synced(ranks).item() == pytest.approx(score((rates, *trial_info)), abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +89,6 @@ def test_any_division_gives_the_same_value(seed: int, n_ranks: int, n_batches: i
         (lambda r, s, g, p: (r, s[1:], g, p), "conditions have shape"),
     ],
 )
-def test_bad_input_is_refused(change: object, message: str) -> None:
+def test_invalid_input_raises(change: object, message: str) -> None:
     with pytest.raises((BlendError, DataError), match=message):
         score(change(*make()))  # type: ignore[operator]

@@ -1,3 +1,5 @@
+"""Velocity R2 against nlb_tools."""
+
 import warnings
 
 import numpy as np
@@ -17,7 +19,7 @@ N_TRAIN, N_EVAL, N_BINS, N_UNITS = 23, 9, 12, 8
 
 
 class Session:
-    """Rates and the velocities that they carry, in mm/s, for a training and an evaluation set."""
+    """Rates and velocities in mm/s of a training and an evaluation set; the velocities are decodable from the rates."""
 
     def __init__(self, seed: int = 0, n_units: int = N_UNITS, rank: int = N_UNITS, scale: float = 0.1) -> None:
         generator = torch.Generator().manual_seed(seed)
@@ -54,10 +56,10 @@ class Session:
         train_mask = torch.ones(N_TRAIN, 1, dtype=torch.bool) if self.train_mask is None else self.train_mask
         eval_mask = torch.ones(N_EVAL, 1, dtype=torch.bool) if self.eval_mask is None else self.eval_mask
         train = self.train_rates.double(), self.train_velocity.double(), train_mask
-        held = self.eval_rates.double(), self.eval_velocity.double(), eval_mask
+        evaluated = self.eval_rates.double(), self.eval_velocity.double(), eval_mask
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return float(evaluation.velocity_decoding(*(tensor.numpy().copy() for tensor in (*train, *held))))
+            return float(evaluation.velocity_decoding(*(tensor.numpy().copy() for tensor in (*train, *evaluated))))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -114,14 +116,14 @@ def test_equals_nlb_tools_when_the_best_penalty_is_large() -> None:
 
 
 @pytest.mark.parametrize("rates", [0.0, 0.3])
-def test_rates_that_never_change_score_as_in_nlb_tools(rates: float) -> None:
+def test_equals_nlb_tools_for_constant_rates(rates: float) -> None:
     session = Session()
     session.train_rates[:] = rates
     session.eval_rates[:] = rates
     assert session.score() == pytest.approx(session.oracle(), abs=1e-9)
 
 
-def test_a_hand_at_rest_scores_as_in_nlb_tools() -> None:
+def test_equals_nlb_tools_for_constant_velocity() -> None:
     session = Session()
     session.train_velocity[..., 1] = 0
     session.eval_velocity[..., 1] = 0
@@ -133,7 +135,7 @@ def test_a_hand_at_rest_scores_as_in_nlb_tools() -> None:
 
 
 @pytest.mark.parametrize("n_bins", [5, 7, 9])
-def test_a_handful_of_bins_scores_as_in_nlb_tools(n_bins: int) -> None:
+def test_equals_nlb_tools_for_few_bins(n_bins: int) -> None:
     session = Session()
     session.train_velocity[1:] = torch.nan
     session.train_velocity[0, n_bins:] = torch.nan
@@ -157,8 +159,8 @@ def test_same_for_any_division_into_batches_and_ranks(seed: int, n_ranks: int, n
         session.two_decoders()
     ranks = []
     train = deal(N_TRAIN, seed, n_ranks, n_batches)
-    held = deal(N_EVAL, seed + 1, n_ranks, n_batches)
-    for train_batches, eval_batches in zip(train, held, strict=True):
+    evaluated = deal(N_EVAL, seed + 1, n_ranks, n_batches)
+    for train_batches, eval_batches in zip(train, evaluated, strict=True):
         ranks.append(session.metric())
         for train_batch, eval_batch in zip(train_batches, eval_batches, strict=True):
             ranks[-1].update(session.eval_rates[eval_batch], eval_batch, train=False)
@@ -166,14 +168,14 @@ def test_same_for_any_division_into_batches_and_ranks(seed: int, n_ranks: int, n
     assert compute_synced(ranks).item() == pytest.approx(session.score(), abs=1e-9)
 
 
-def test_large_batches_are_taken_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_score_does_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
     session = Session()
-    whole = session.score()
+    expected = session.score()
     monkeypatch.setattr("blend_pl.metrics.velocity.CHUNK_SIZE", 5)
-    assert session.score() == pytest.approx(whole, abs=1e-12)
+    assert session.score() == pytest.approx(expected, abs=1e-12)
 
 
-def test_decoder_predicts_as_scikit_learn() -> None:
+def test_decoder_predicts_like_scikit_learn() -> None:
     session = Session()
     session.train_velocity[3, 4:] = torch.nan
     session.two_decoders()
@@ -183,14 +185,14 @@ def test_decoder_predicts_as_scikit_learn() -> None:
     assert decoded.shape == (N_EVAL, N_BINS, 2)
     for decoder in range(2):
         velocity = session.train_velocity[session.train_mask[:, decoder]].flatten(0, 1)
-        known = ~velocity[:, 0].isnan()
+        valid = ~velocity[:, 0].isnan()
         rates = session.train_rates[session.train_mask[:, decoder]].flatten(0, 1)
         model = GridSearchCV(Ridge(), {"alpha": np.logspace(-4, 0, 9)}).fit(
-            rates[known].numpy(), velocity[known].numpy()
+            rates[valid].numpy(), velocity[valid].numpy()
         )
-        chosen = session.eval_mask[:, decoder]
-        expected = model.predict(session.eval_rates[chosen].flatten(0, 1).numpy())
-        torch.testing.assert_close(decoded[chosen].flatten(0, 1), torch.from_numpy(expected), rtol=1e-7, atol=1e-7)
+        trials = session.eval_mask[:, decoder]
+        expected = model.predict(session.eval_rates[trials].flatten(0, 1).numpy())
+        torch.testing.assert_close(decoded[trials].flatten(0, 1), torch.from_numpy(expected), rtol=1e-7, atol=1e-7)
     assert decoded[~session.eval_mask.any(1)].isnan().all()
 
 
@@ -205,7 +207,7 @@ def test_single_decoder_needs_no_mask() -> None:
     assert (1 - error / total).mean().item() == pytest.approx(metric.compute().item(), abs=1e-4)
 
 
-def test_decoding_before_fitting_or_without_choosing_is_refused() -> None:
+def test_decoding_without_compute_or_mask_raises() -> None:
     session = Session()
     session.two_decoders()
     with pytest.raises(BlendError, match="compute"):
@@ -216,7 +218,7 @@ def test_decoding_before_fitting_or_without_choosing_is_refused() -> None:
         session.fitted().decode(session.eval_rates, torch.ones(N_EVAL, 3, dtype=torch.bool))
 
 
-def test_sets_that_were_not_given_leave_no_score() -> None:
+def test_missing_trials_have_no_score() -> None:
     session = Session()
     metric = session.metric()
     metric.update(session.train_rates, torch.arange(N_TRAIN), train=True)
@@ -228,7 +230,7 @@ def test_sets_that_were_not_given_leave_no_score() -> None:
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("train", [False, True])
-def test_impossible_rates_are_refused(value: float, train: bool) -> None:
+def test_invalid_rates_raise(value: float, train: bool) -> None:
     session = Session()
     rates = session.train_rates if train else session.eval_rates
     rates[2, 3, 4] = value
@@ -238,13 +240,13 @@ def test_impossible_rates_are_refused(value: float, train: bool) -> None:
 
 
 @pytest.mark.parametrize("row", [-1, N_EVAL])
-def test_unknown_trials_are_refused(row: int) -> None:
+def test_unknown_trials_raise(row: int) -> None:
     session = Session()
-    with pytest.raises(BlendError, match="trial indices run from"):
+    with pytest.raises(BlendError, match="trial indices range from"):
         session.metric().update(session.eval_rates[:2], torch.tensor([0, row]), train=False)
 
 
-def test_wrong_shapes_are_refused() -> None:
+def test_wrong_shapes_raise() -> None:
     session = Session()
     with pytest.raises(BlendError, match="rates have shape"):
         session.metric().update(session.eval_rates[:, 1:], torch.arange(N_EVAL), train=False)
@@ -259,17 +261,17 @@ def test_wrong_shapes_are_refused() -> None:
         VelocityR2(N_UNITS, session.train_velocity, session.eval_velocity, *masks)
 
 
-def test_unusable_velocities_are_refused() -> None:
+def test_invalid_velocities_raise() -> None:
     session = Session()
-    train, held = session.train_velocity, session.eval_velocity
-    with pytest.raises(DataError, match="leave velocity R2 out"):
-        VelocityR2(N_UNITS, train[..., :0], held[..., :0])
+    train, evaluated = session.train_velocity, session.eval_velocity
+    with pytest.raises(DataError, match="omit velocity R2"):
+        VelocityR2(N_UNITS, train[..., :0], evaluated[..., :0])
     with pytest.raises(DataError, match="0 evaluation bins"):
-        VelocityR2(N_UNITS, train, torch.full_like(held, torch.nan))
+        VelocityR2(N_UNITS, train, torch.full_like(evaluated, torch.nan))
     few = torch.full_like(train, torch.nan)
     few[0, :4] = 1
     with pytest.raises(DataError, match="4 training bins with a velocity; it needs 5"):
-        VelocityR2(N_UNITS, few, held)
+        VelocityR2(N_UNITS, few, evaluated)
     train[0, 0, 1] = torch.nan
-    with pytest.raises(DataError, match="partly known"):
-        VelocityR2(N_UNITS, train, held)
+    with pytest.raises(DataError, match="partly missing"):
+        VelocityR2(N_UNITS, train, evaluated)

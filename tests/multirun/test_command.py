@@ -119,7 +119,7 @@ def test_failed_run_stops_no_other_and_duplicates_run_once(data: str, tmp_path: 
         {"model.optimizer.lr": "4.0e-3"},
     ]
     extra = ["--trainer.max_epochs=2", "--trainer.num_sanity_val_steps=1", "--trainer.log_every_n_steps=0"]
-    with pytest.raises(ConfigError, match=r"^2 runs failed: .*hold NaN.*; masking.ratio must be between 0 and 1"):
+    with pytest.raises(ConfigError, match=r"^2 runs failed: .*are NaN.*; masking.ratio must be between 0 and 1"):
         run_multirun("simulated_baseline", tmp_path, overrides, *EXACT, *extra, data, seeds=[1, 1])
     runs = find_runs([tmp_path / "simulated_baseline"])
     assert [Results.read(run_dir).cost.members for run_dir in runs] == [3, 3]

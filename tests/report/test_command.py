@@ -1,3 +1,5 @@
+"""Command `report` and its tables."""
+
 import re
 import sys
 from pathlib import Path
@@ -24,20 +26,20 @@ def runs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_scores(runs: Path) -> None:
+def test_score_table(runs: Path) -> None:
     table = score_table(compare_runs([runs])[0])
     assert table.header == ["experiment", "seeds", "co-bps", "velocity R2", "of oracle"]
     assert table.rows[0] == ["x_baseline", "3", "0.2100 ± 0.0100", "0.4000 ± 0.0000", "26 %"]
 
 
-def test_differences_and_gaps(runs: Path) -> None:
+def test_difference_table_has_intervals_and_gaps(runs: Path) -> None:
     table = difference_table(compare_runs([runs])[0])
     assert table.rows[0] == ["x_baseline", "", "", "", ""]
     assert table.rows[1][1:] == ["+0.2000 [+0.2000, +0.2000]", "+0.4000 [+0.4000, +0.4000]", "", ""]
     assert table.rows[2][1:] == ["+0.0500 [+0.0500, +0.0500]", "+0.1000 [+0.1000, +0.1000]", "25 %", "25 %"]
 
 
-def test_number_of_pairs_is_told_where_seeds_are_missing(runs: Path) -> None:
+def test_missing_seeds_show_the_number_of_pairs(runs: Path) -> None:
     write_run(runs, "x_soft", 0, {"co_bps": 0.3}, teachers=["t"])
     write_run(runs, "x_soft", 9, {"co_bps": 0.3}, teachers=["t"])
     write_run(runs, "x_late", 9, {"co_bps": 0.3}, teachers=["t"])
@@ -46,7 +48,7 @@ def test_number_of_pairs_is_told_where_seeds_are_missing(runs: Path) -> None:
     assert rows["x_late"][1] == "no common seed"
 
 
-def test_of_tp_corr_the_lower_one_is_better(tmp_path: Path) -> None:
+def test_lower_tp_corr_closes_the_gap(tmp_path: Path) -> None:
     for seed in range(3):
         for name, score, teachers in [("baseline", -0.5, []), ("teacher", -0.9, []), ("hard", -0.6, ["t"])]:
             write_run(tmp_path, f"x_{name}", seed, {"co_bps": 0.2, "tp_corr": score}, teachers=teachers)
@@ -64,21 +66,21 @@ def test_of_tp_corr_the_lower_one_is_better(tmp_path: Path) -> None:
     assert "Of tp corr, lower is better." in text
 
 
-@pytest.mark.parametrize(("true", "fraction"), [(0.8, "0.250"), (0.0, ""), (-0.4, "")])
-def test_a_fraction_of_true_rates_that_score_nothing_is_left_blank(capsys: Any, true: float, fraction: str) -> None:
-    print_scores("x", {"co_bps": 0.2}, {"co_bps": true}, Path("run"))
+@pytest.mark.parametrize(("true_score", "fraction"), [(0.8, "0.250"), (0.0, ""), (-0.4, "")])
+def test_fraction_is_blank_if_true_rates_score_at_most_zero(capsys: Any, true_score: float, fraction: str) -> None:
+    print_scores("x", {"co_bps": 0.2}, {"co_bps": true_score}, Path("run"))
     (row,) = [line for line in capsys.readouterr().out.splitlines() if "co-bps" in line]
-    assert [cell.strip() for cell in row.split("│")[1:-1]] == ["co-bps", "0.2000", f"{true:.4f}", fraction]
+    assert [cell.strip() for cell in row.split("│")[1:-1]] == ["co-bps", "0.2000", f"{true_score:.4f}", fraction]
 
 
-def test_nothing_is_held_against_a_baseline_that_is_not_there(tmp_path: Path, capsys: Any) -> None:
+def test_no_differences_without_a_baseline(tmp_path: Path, capsys: Any) -> None:
     write_run(tmp_path, "x_hard")
     assert difference_table(compare_runs([tmp_path])[0]).header == ["experiment"]
     report([str(tmp_path)])
     assert "against the baseline" not in capsys.readouterr().out
 
 
-def test_report_is_written_and_printed(runs: Path, capsys: Any) -> None:
+def test_report_is_printed_and_written(runs: Path, capsys: Any) -> None:
     report([str(runs)])
     markdown = (runs / "report/report.md").read_text()
     html = (runs / "report/report.html").read_text()
@@ -91,7 +93,7 @@ def test_report_is_written_and_printed(runs: Path, capsys: Any) -> None:
     assert (runs / "report/simulated-val-20ms-scores.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_tables_are_written_into_a_document(runs: Path, tmp_path: Path) -> None:
+def test_update_doc_replaces_the_block(runs: Path, tmp_path: Path) -> None:
     path = tmp_path / "NOTES.md"
     path.write_text("before\n<!-- x:begin -->\n<!-- x:end -->\nafter\n")
     report([str(runs)], update_doc=f"{path}#x")
@@ -101,14 +103,14 @@ def test_tables_are_written_into_a_document(runs: Path, tmp_path: Path) -> None:
     assert sum("+0.0500 [+0.0500, +0.0500]" in line for line in table) == 1
 
 
-def test_html_needs_nothing_beside_it(runs: Path) -> None:
+def test_html_is_self_contained(runs: Path) -> None:
     report([str(runs)])
     sources = re.findall(r'(?:src|href)="([^"]{,30})', (runs / "report/report.html").read_text())
     assert len(sources) == 1
     assert sources[0].startswith("data:image/png;base64,")
 
 
-def test_tables_of_different_splits_stand_apart(runs: Path) -> None:
+def test_different_splits_have_separate_tables(runs: Path) -> None:
     write_run(runs, "x_large", 0, phase="test", selection="train_holdout (40 trials)")
     report([str(runs)], str(runs / "out"))
     text = (runs / "out/report.md").read_text()
@@ -116,7 +118,7 @@ def test_tables_of_different_splits_stand_apart(runs: Path) -> None:
     assert "x_large" not in text.split("scored on test")[0]
 
 
-def test_few_seeds_and_missing_checkpoints_are_told(tmp_path: Path) -> None:
+def test_few_seeds_and_missing_checkpoints_are_noted(tmp_path: Path) -> None:
     write_run(tmp_path, "x_hard<b>")
     report([str(tmp_path)])
     markdown = (tmp_path / "report/report.md").read_text()
@@ -125,11 +127,11 @@ def test_few_seeds_and_missing_checkpoints_are_told(tmp_path: Path) -> None:
     assert "<b>" not in (tmp_path / "report/report.html").read_text()
 
 
-@pytest.mark.parametrize(("selection", "told"), [("val (30 trials)", True), ("train_holdout (30 trials)", False)])
-def test_selection_on_the_scored_trials_is_told(tmp_path: Path, selection: str, told: bool) -> None:
+@pytest.mark.parametrize(("selection", "is_noted"), [("val (30 trials)", True), ("train_holdout (30 trials)", False)])
+def test_selection_on_scored_trials_is_noted(tmp_path: Path, selection: str, is_noted: bool) -> None:
     write_run(tmp_path, "x_hard", selection=selection)
     report([str(tmp_path)])
-    assert ("scores are optimistic" in (tmp_path / "report/report.md").read_text()) is told
+    assert ("scores are optimistic" in (tmp_path / "report/report.md").read_text()) is is_noted
 
 
 def test_report_without_matplotlib_has_tables(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,18 +143,18 @@ def test_report_without_matplotlib_has_tables(runs: Path, monkeypatch: pytest.Mo
     assert "x_baseline" in text
 
 
-def test_folder_that_cannot_be_written_is_refused(runs: Path) -> None:
+def test_unwritable_folder_raises(runs: Path) -> None:
     (runs / "file").touch()
     with pytest.raises(DataError, match="cannot write"):
         report([str(runs)], str(runs / "file"))
 
 
-def test_costs_have_a_table_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cost_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed, seconds in ((0, 0.02), (1, 0.04)):
         write_run(tmp_path, "x_baseline", seed, cost=Cost(12345, seconds, 500_000_000))
     write_run(tmp_path, "x_smoothing")
     report([str(tmp_path)], str(tmp_path / "report"))
-    assert "What training cost" in capsys.readouterr().out
+    assert "Cost of training" in capsys.readouterr().out
     text = (tmp_path / "report" / "report.md").read_text()
     assert "| baseline | 12,345 | 0.030 | 500 |" in text
     assert "<td>12,345</td>" in (tmp_path / "report" / "report.html").read_text()

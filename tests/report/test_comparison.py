@@ -1,3 +1,5 @@
+"""Comparisons of finished runs: roles, references, groups and notes."""
+
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +50,15 @@ def test_roles_do_not_depend_on_names(tmp_path: Path) -> None:
         assert comparison.reference_for(experiment, TEACHER) is second
 
 
-@pytest.mark.parametrize("given", [["."], ["x_hard", "x_soft"], ["x_hard/seed0", "x_hard/seed1", "x_soft/seed0"]])
-def test_runs_experiments_and_their_folder_are_understood(tmp_path: Path, given: list[str]) -> None:
+@pytest.mark.parametrize("folders", [["."], ["x_hard", "x_soft"], ["x_hard/seed0", "x_hard/seed1", "x_soft/seed0"]])
+def test_runs_experiments_and_parent_folders_are_found(tmp_path: Path, folders: list[str]) -> None:
     for name, seed in [("x_hard", 0), ("x_hard", 1), ("x_soft", 0)]:
         write_run(tmp_path, name, seed)
-    (comparison,) = compare_runs([tmp_path / folder for folder in given])
+    (comparison,) = compare_runs([tmp_path / folder for folder in folders])
     assert {e.name: [run.seed for run in e.runs] for e in comparison.experiments} == {"x_hard": [0, 1], "x_soft": [0]}
 
 
-def test_a_run_given_twice_counts_once(tmp_path: Path) -> None:
+def test_duplicate_run_counts_once(tmp_path: Path) -> None:
     run = write_run(tmp_path, "x_hard")
     (comparison,) = compare_runs([tmp_path / "x_hard", run])
     assert len(comparison.experiments[0].runs) == 1
@@ -64,7 +66,7 @@ def test_a_run_given_twice_counts_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "other",
+    "change",
     [
         {"session": "mc_maze"},
         {"phase": "test"},
@@ -73,13 +75,13 @@ def test_a_run_given_twice_counts_once(tmp_path: Path) -> None:
         {"init_args": {"simulation": {"seed": 1}}},
     ],
 )
-def test_what_was_scored_or_selected_differently_is_never_compared(tmp_path: Path, other: dict[str, Any]) -> None:
+def test_different_scoring_or_selection_has_separate_comparisons(tmp_path: Path, change: dict[str, Any]) -> None:
     write_run(tmp_path, "x_baseline")
-    write_run(tmp_path, "x_hard", **other)
+    write_run(tmp_path, "x_hard", **change)
     assert [names(comparison) for comparison in compare_runs([tmp_path])] == [["x_baseline"], ["x_hard"]]
 
 
-def test_tables_of_one_title_are_told_apart(tmp_path: Path) -> None:
+def test_equal_titles_are_noted_with_the_differing_settings(tmp_path: Path) -> None:
     write_run(tmp_path, "x_hard", 0)
     write_run(tmp_path, "x_hard", 1, init_args={"simulation": {"seed": 1}})
     first, second = compare_runs([tmp_path])
@@ -88,19 +90,19 @@ def test_tables_of_one_title_are_told_apart(tmp_path: Path) -> None:
     assert second.notes[0].endswith("differ: simulation.")
 
 
-def test_where_data_lie_and_how_they_are_batched_for_scoring_does_not_count(tmp_path: Path) -> None:
+def test_data_folder_and_eval_batch_size_do_not_separate_runs(tmp_path: Path) -> None:
     write_run(tmp_path, "x_hard", 0)
     write_run(tmp_path, "x_hard", 1, init_args={"root": "/elsewhere", "eval_batch_size": 3})
     (comparison,) = compare_runs([tmp_path])
     assert len(comparison.experiments[0].runs) == 2
 
 
-def test_runs_of_older_settings_and_older_runs_of_a_seed_are_left_out_and_named(tmp_path: Path) -> None:
+def test_runs_with_older_settings_and_older_runs_of_a_seed_are_omitted_and_noted(tmp_path: Path) -> None:
     write_run(tmp_path, "x_hard", 0, run="old", model="other", date="2025-01-01T00:00:00+0000")
     write_run(tmp_path, "x_hard", 1, run="first", date="2026-01-01T00:00:00+0000")
-    kept = write_run(tmp_path, "x_hard", 1, run="again", date="2026-02-01T00:00:00+0000")
+    latest = write_run(tmp_path, "x_hard", 1, run="again", date="2026-02-01T00:00:00+0000")
     (comparison,) = compare_runs([tmp_path])
-    assert [run.path for run in comparison.experiments[0].runs] == [kept]
+    assert [run.path for run in comparison.experiments[0].runs] == [latest]
     assert ["settings" in comparison.notes[0], "same seed" in comparison.notes[1]] == [True, True]
 
 
@@ -147,12 +149,12 @@ def test_baseline_without_a_network_is_no_reference(tmp_path: Path) -> None:
     assert comparison.reference_for(comparison.experiments[0], BASELINE) is None
 
 
-def test_folders_without_a_finished_run_are_refused(tmp_path: Path) -> None:
+def test_folder_without_finished_runs_raises(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no finished run"):
         compare_runs([tmp_path])
 
 
-def test_results_that_lack_something_are_refused(tmp_path: Path) -> None:
+def test_incomplete_results_raise(tmp_path: Path) -> None:
     (write_run(tmp_path, "x_hard") / "results.json").write_text('{"name": "x_hard"}')
     with pytest.raises(DataError, match="lacks 'session'"):
         compare_runs([tmp_path])

@@ -1,3 +1,5 @@
+"""Figures of runs on simulated and recorded sessions."""
+
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +15,12 @@ from blend_pl.report import report
 from blend_pl.report.figures import Variant, draw_psths, draw_rates, draw_trajectories, draw_velocities, style
 
 Draw = Callable[[Sequence[Variant], Path], bool]
-ALL: tuple[Draw, ...] = (draw_rates, draw_psths, draw_trajectories, draw_velocities)
+DRAW_FUNCTIONS: tuple[Draw, ...] = (draw_rates, draw_psths, draw_trajectories, draw_velocities)
 
 
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a baseline's and a teacher's run, and of what stands in for a student's."""
+    """Folder with a run of a baseline, a run of a teacher, and a second baseline named like a student."""
     folder = tmp_path_factory.mktemp("simulated")
     data = [f"--data.root={folder / 'data'}", *SIMULATION]
     fit("simulated_baseline", folder / "runs", *data)
@@ -28,90 +30,90 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def arms(simulated: Path) -> list[Variant]:
+def variants(simulated: Path) -> list[Variant]:
     runs = {name: next((simulated / f"simulated_{name}").glob("seed*")) for name in ("baseline", "teacher", "hard")}
     return [Variant(name, {"hard": "student"}.get(name, name), predict(run), {}) for name, run in runs.items()]
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Prediction:
-    """A session without conditions, whose true rates nobody knows."""
+    """Prediction on a recorded session, without conditions and true rates."""
     folder = tmp_path_factory.mktemp("mc_rtt")
     return predict(fit("mc_rtt_baseline", folder / "runs", *write_set(experiment("mc_rtt_baseline"), folder / "data")))
 
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """Figures instead of files."""
-    kept: list[Figure] = []
-    monkeypatch.setattr(style, "save_figure", lambda figure, path: kept.append(figure))
-    return kept
+    """Collects figures instead of writing files."""
+    figures: list[Figure] = []
+    monkeypatch.setattr(style, "save_figure", lambda figure, path: figures.append(figure))
+    return figures
 
 
-@pytest.mark.parametrize("draw", ALL)
-def test_figures_are_readable_images(arms: list[Variant], draw: Draw, tmp_path: Path) -> None:
-    assert draw(arms, tmp_path / "figure.png")
+@pytest.mark.parametrize("draw", DRAW_FUNCTIONS)
+def test_figures_are_readable_images(variants: list[Variant], draw: Draw, tmp_path: Path) -> None:
+    assert draw(variants, tmp_path / "figure.png")
     image = imread(tmp_path / "figure.png")
     assert image.shape[1] >= 900
     assert image.std() > 0.02
 
 
-def test_rates_show_the_truth_and_every_arm(arms: list[Variant], drawn: list[Figure]) -> None:
-    draw_rates(arms, Path("unused"))
+def test_rates_show_the_truth_and_every_variant(variants: list[Variant], drawn: list[Figure]) -> None:
+    draw_rates(variants, Path("unused"))
     axis = drawn[0].axes[0]
-    session = arms[0].prediction.session
+    session = variants[0].prediction.session
     name = axis.get_title(loc="left")
     neuron = session.unit_id.tolist().index(int(name.split()[-1]))
     assert "held-out" in name
     assert neuron >= session.n_heldin
-    true = arms[0].prediction.datamodule.true_rates("eval")
+    true = variants[0].prediction.datamodule.true_rates("eval")
     assert true is not None
     lines = [torch.as_tensor(line.get_ydata()) for line in axis.lines]
     candidates = true[:, : session.n_observed, neuron] * 50
     trial = int((candidates - lines[0]).abs().sum(1).argmin())
     torch.testing.assert_close(candidates[trial], lines[0], check_dtype=False)
-    for arm, line in zip(arms, lines[1:4], strict=True):
-        expected = arm.prediction.rates[trial, : session.n_observed, neuron] * 50
+    for variant, line in zip(variants, lines[1:4], strict=True):
+        expected = variant.prediction.rates[trial, : session.n_observed, neuron] * 50
         torch.testing.assert_close(expected, line, check_dtype=False)
 
 
-def test_trajectories_begin_together_and_end_where_the_hand_went(arms: list[Variant], drawn: list[Figure]) -> None:
-    draw_trajectories(arms, Path("unused"))
-    session = arms[0].prediction.session
+def test_trajectories_are_the_integrated_velocity(variants: list[Variant], drawn: list[Figure]) -> None:
+    draw_trajectories(variants, Path("unused"))
+    session = variants[0].prediction.session
     line = drawn[0].axes[0].lines[0]
     end = session.behavior[0, : session.n_observed].double().sum(0) * 0.02
     assert [line.get_xdata()[0], line.get_ydata()[0]] == [0, 0]
     assert [line.get_xdata()[-1], line.get_ydata()[-1]] == pytest.approx(end.tolist(), rel=1e-5)
 
 
-def test_velocities_are_shown_when_the_hand_moved(arms: list[Variant], drawn: list[Figure]) -> None:
-    draw_velocities(arms, Path("unused"))
+def test_velocities_are_drawn_at_the_time_of_the_movement(variants: list[Variant], drawn: list[Figure]) -> None:
+    draw_velocities(variants, Path("unused"))
     time = drawn[0].axes[0].lines[1].get_xdata()
     assert [time[0], time[-1]] == [-250 + 10 + 100, 450 - 10 + 100]
 
 
-def test_true_rates_are_replaced_by_smoothed_spikes_where_unknown(recorded: Prediction, drawn: list[Figure]) -> None:
+def test_smoothed_spikes_replace_unknown_true_rates(recorded: Prediction, drawn: list[Figure]) -> None:
     assert draw_rates([Variant("baseline", "baseline", recorded, {})], Path("unused"))
     assert "smoothed" in drawn[0].legends[0].texts[0].get_text()
 
 
-def test_what_a_session_lacks_is_not_drawn(recorded: Prediction, tmp_path: Path) -> None:
-    arm = Variant("baseline", "baseline", recorded, {})
+def test_figures_without_data_are_not_drawn(recorded: Prediction, tmp_path: Path) -> None:
+    variant = Variant("baseline", "baseline", recorded, {})
     path = tmp_path / "figure.png"
-    assert not draw_psths([arm], path)
-    assert draw_trajectories([arm], path)
+    assert not draw_psths([variant], path)
+    assert draw_trajectories([variant], path)
     session = recorded.session
-    blind = replace(session, behavior=torch.full_like(session.behavior, torch.nan))
-    recorded.datamodule.subsets["eval"] = blind
+    without_behavior = replace(session, behavior=torch.full_like(session.behavior, torch.nan))
+    recorded.datamodule.subsets["eval"] = without_behavior
     try:
-        still = [replace(arm, prediction=replace(recorded))]
-        assert not draw_trajectories(still, path)
-        assert not draw_velocities(still, path)
+        uncached = [replace(variant, prediction=replace(recorded))]
+        assert not draw_trajectories(uncached, path)
+        assert not draw_velocities(uncached, path)
     finally:
         recorded.datamodule.subsets["eval"] = session
 
 
-def test_behaviour_that_is_no_movement_is_not_drawn_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_behavior_other_than_movement_is_not_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn, save = [], style.save_figure
     monkeypatch.setattr(style, "save_figure", lambda figure, path: (drawn.append(figure), save(figure, path)))
     run = fit("dmfc_rsg_baseline", tmp_path, *write_set(experiment("dmfc_rsg_baseline"), tmp_path / "data"))
@@ -124,29 +126,29 @@ def test_behaviour_that_is_no_movement_is_not_drawn_as_one(tmp_path: Path, monke
     assert "direction of the hand" not in text
     scores, rates, psths = drawn
     assert scores.axes[1].get_xlabel() == "tp corr (lower is better)"
-    colours = {line.get_color() for line in psths.axes[0].lines}
-    assert len(colours) > 1
+    colors = {line.get_color() for line in psths.axes[0].lines}
+    assert len(colors) > 1
     session = predict(run).session
     times = rates.axes[0].lines[0].get_xdata()
     assert times[0] + 1500 - 10 in {float(shift) * 20 for shift in session.jitter}
 
 
-def test_held_out_neurons_that_nobody_recorded_are_not_drawn(arms: list[Variant], drawn: list[Figure]) -> None:
-    session = arms[0].prediction.session
+def test_unrecorded_held_out_neurons_are_not_drawn(variants: list[Variant], drawn: list[Figure]) -> None:
+    session = variants[0].prediction.session
     observed = session.observed.clone()
     observed[..., 1] = False
     hidden = replace(session, observed=observed, spikes=session.spikes.clone())
     hidden.spikes[..., session.n_heldin :] = 0
-    parts = arms[0].prediction.datamodule.subsets
-    parts["eval"] = hidden
+    subsets = variants[0].prediction.datamodule.subsets
+    subsets["eval"] = hidden
     try:
-        draw_rates(arms[:1], Path("unused"))
+        draw_rates(variants[:1], Path("unused"))
     finally:
-        parts["eval"] = session
+        subsets["eval"] = session
     assert all("held-in" in axis.get_title(loc="left") for axis in drawn[0].axes)
 
 
-def test_report_of_runs_holds_all_figures(simulated: Path, tmp_path: Path) -> None:
+def test_report_contains_all_figures(simulated: Path, tmp_path: Path) -> None:
     report([str(simulated)], str(tmp_path))
     assert (tmp_path / "report.html").read_text().count("data:image/png;base64,") == 5
     assert len(list(tmp_path.glob("*.png"))) == 5

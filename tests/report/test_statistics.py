@@ -1,3 +1,5 @@
+"""Statistics over seeds."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,17 +10,17 @@ from blend_pl.report.statistics import PairedDifference, SeedSummary, gap_closed
 SCORES = st.lists(st.floats(-1, 1).map(lambda x: round(x, 4)), min_size=3, max_size=8)
 
 
-def test_summary_of_none_is_none_and_of_one_has_no_deviation() -> None:
+def test_summary_is_none_without_values_and_has_no_deviation_for_one() -> None:
     assert SeedSummary.from_values({}) is None
     assert SeedSummary.from_values({3: 0.5}) == SeedSummary(0.5, None, 1)
 
 
-def test_deviation_is_that_of_a_sample() -> None:
+def test_deviation_is_the_sample_standard_deviation() -> None:
     assert SeedSummary.from_values({0: 1.0, 1: 3.0}) == SeedSummary(2.0, pytest.approx(2**0.5), 2)
 
 
 @given(SCORES, SCORES)
-def test_interval_is_that_of_a_paired_t_test(first: list[float], second: list[float]) -> None:
+def test_interval_equals_that_of_a_paired_t_test(first: list[float], second: list[float]) -> None:
     n = min(len(first), len(second))
     difference = PairedDifference.from_values(dict(enumerate(first)), dict(enumerate(second)))
     expected = ttest_rel(first[:n], second[:n]).confidence_interval(0.95)
@@ -41,7 +43,7 @@ def test_gap_closed(values: dict[int, float], expected: float) -> None:
 
 
 @pytest.mark.parametrize(("values", "teacher"), [({0: 0.3}, {0: 0.2}), ({0: 0.3}, {0: 0.1}), ({1: 0.3}, {0: 0.4})])
-def test_there_is_no_gap_without_a_better_teacher_and_a_common_seed(
+def test_gap_is_none_without_a_better_teacher_or_a_common_seed(
     values: dict[int, float], teacher: dict[int, float]
 ) -> None:
     assert gap_closed(values, {0: 0.2}, teacher) is None

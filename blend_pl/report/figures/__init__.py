@@ -1,4 +1,4 @@
-"""Figures of a report: scores of seeds, rates and movements of runs against the truth."""
+"""Figures of a report: scores of seeds, and true and predicted rates and movements."""
 
 from blend_pl.report.figures.arms import Variant
 from blend_pl.report.figures.movement import draw_trajectories, draw_velocities

@@ -1,4 +1,4 @@
-"""A run in a figure, and its axis of time."""
+"""Runs in a figure, and their time axis."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ class Variant:
     """One run in a figure.
 
     Attributes:
-        name: how it is called.
-        role: baseline, teacher, student, self or other; decides the colour.
-        prediction: its rates; all arms of a figure predict the same trials.
-        scores: co_bps and vel_r2, where it has them.
+        name: display name.
+        role: role of the run, which decides the color; one of `ROLES`.
+        prediction: rates of the run; all variants of a figure predict the same trials.
+        scores: co_bps and vel_r2, if available.
     """
 
     name: str
@@ -30,32 +30,32 @@ class Variant:
     scores: dict[str, float]
 
     def label(self, score: str, score_label: str) -> str:
-        """Name and score, for a legend."""
+        """Returns name and score, for a legend."""
         return f"{self.name} ({score_label} {self.scores[score]:.2f})" if score in self.scores else self.name
 
 
 def bin_times_ms(prediction: Prediction) -> np.ndarray:
-    """(T,) middles of the observed bins, ms from the event."""
+    """Returns the (T,) centers of the observed bins, in ms from the event."""
     session, start = prediction.session, prediction.datamodule.spec.window.start_ms
     return start + session.bin_ms * (np.arange(session.n_observed) + 0.5)
 
 
 def label_time_axis(figure: Figure, prediction: Prediction) -> None:
-    """Says from when time is counted."""
+    """Labels the time axis with its event."""
     align = prediction.datamodule.spec.window.align
     label = f"time from {align.removesuffix('_time').replace('_', ' ')} (ms)" if align else "time in the window (ms)"
     figure.supxlabel(label, fontsize=10, color="#444444")
 
 
 def mark_event(axis: Axes, prediction: Prediction) -> None:
-    """Draws a line where time is 0, if the session is aligned to an event within the window."""
+    """Draws a line at time 0 if the session is aligned to an event inside the window."""
     window = prediction.datamodule.spec.window
     if window.align and window.start_ms < 0 < window.stop_ms:
         axis.axvline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
 
 
 def draw_legend(figure: Figure, variants: Sequence[Variant], truth_label: str, score: str, score_label: str) -> None:
-    """Names the truth and every arm, with its score, above a figure."""
+    """Draws a legend of the truth and of every variant with its score above a figure."""
     entries = [(truth_label, TRUTH_COLOR, 2.4)]
     entries += [
         (variant.label(score, score_label), color, 1.8)

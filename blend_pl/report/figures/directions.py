@@ -1,4 +1,4 @@
-"""Directions of movements, and their colours."""
+"""Directions of movements and their colors."""
 
 import math
 
@@ -11,16 +11,16 @@ from blend_pl.prediction import Prediction
 ANGLE_CMAP = LinearSegmentedColormap.from_list(
     "angles", ("#3B4CC0", "#2A9DB0", "#3FA34D", "#D9A521", "#D1495B", "#8E44AD", "#3B4CC0")
 )
-"""Direction of a movement; the two ends meet."""
+"""Cyclic colormap of directions."""
 
 
 def true_velocity(prediction: Prediction) -> Tensor | None:
-    """(reported trials, T, Y) velocity; None for a session without."""
+    """Returns the (evaluation trials, T, Y) velocity; None for a session without velocity."""
     return None if prediction.velocity is None else prediction.session.velocity.double()
 
 
 def trial_angles(prediction: Prediction) -> Tensor:
-    """(trials,) direction of the mean velocity, averaged over the trials of a condition; 0 if unknown."""
+    """Returns the (trials,) direction of the mean velocity over a condition's trials in radians; 0 if unknown."""
     session, velocity = prediction.session, true_velocity(prediction)
     if velocity is None or velocity.shape[2] < 2:
         return torch.zeros(len(session), dtype=torch.float64)
@@ -32,7 +32,7 @@ def trial_angles(prediction: Prediction) -> Tensor:
 
 
 def condition_angles(prediction: Prediction) -> Tensor:
-    """(conditions,) the same by condition; spread evenly over the circle where no movement is known."""
+    """Returns (conditions,) directions in radians; evenly spaced over the circle if no movement is known."""
     session, angles = prediction.session, trial_angles(prediction)
     if not angles.any():
         return torch.linspace(-math.pi, math.pi, len(session.psth) + 1, dtype=torch.float64)[:-1]
@@ -42,5 +42,5 @@ def condition_angles(prediction: Prediction) -> Tensor:
 
 
 def angle_color(angle: Tensor) -> tuple[float, float, float, float]:
-    """The colour of a direction, radians."""
+    """Returns the RGBA color of a direction in radians."""
     return ANGLE_CMAP(float(angle) / (2 * math.pi) % 1.0)

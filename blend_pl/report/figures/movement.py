@@ -1,4 +1,4 @@
-"""Figures that hold the movement that is decoded from the rates of runs against the true one."""
+"""Figures of true and decoded movement."""
 
 import math
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ N_VELOCITY_TRIALS = 5
 MAX_TRAJECTORIES = 96
 
 LENGTH_UNITS = {"mc_": "mm", "simulated": "mm", "area2_bump": "cm"}
-"""Length in which a session's velocities are given, by the start of its name."""
+"""Unit of length of a session's velocities, by the prefix of its name."""
 
 
 def draw_trajectories(variants: Sequence[Variant], path: Path) -> bool:
-    """Paths of the hand from the integrated velocity, coloured by direction. False without two velocities."""
+    """Draws hand trajectories from the integrated velocity; returns False without two velocity components."""
     prediction = variants[0].prediction
     true = true_velocity(prediction)
     if true is None or true.shape[2] < 2:
@@ -57,7 +57,7 @@ def draw_trajectories(variants: Sequence[Variant], path: Path) -> bool:
 
 
 def draw_velocities(variants: Sequence[Variant], path: Path) -> bool:
-    """Decoded velocity in a few trials against the truth. False for a session without velocity."""
+    """Draws true and decoded velocity in a few trials; returns False for a session without velocity."""
     prediction = variants[0].prediction
     true = true_velocity(prediction)
     if true is None:
@@ -65,7 +65,7 @@ def draw_velocities(variants: Sequence[Variant], path: Path) -> bool:
     valid_trials = true.isfinite().all(2).all(1).nonzero()[:, 0]
     if not len(valid_trials):
         return False
-    # Trials of all directions.
+    # Selects trials at even steps of the sorted directions.
     trials_by_angle = valid_trials[trial_angles(prediction)[valid_trials].argsort()]
     trials = (
         trials_by_angle[torch.linspace(0, len(trials_by_angle) - 1, 2 * N_VELOCITY_TRIALS + 1).long()[1::2]]

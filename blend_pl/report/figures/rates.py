@@ -1,4 +1,4 @@
-"""Figures that hold the rates of runs against the truth: single trials, and means of conditions."""
+"""Figures of true and predicted rates: single trials and means of conditions."""
 
 import math
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ N_NEURONS = 6
 N_PSTHS = 4
 N_CONDITIONS = 16
 SMOOTHING_MS = 50
-"""Standard deviation of the kernel that stands in for the true rates of a real recording."""
+"""Standard deviation of the kernel that smooths spikes of recordings, whose true rates are unknown."""
 
 
 def draw_rates(variants: Sequence[Variant], path: Path) -> bool:
-    """Rates of single neurons in one trial, held-out ones if there are any, against true rates or smoothed spikes."""
+    """Draws predicted rates of neurons in one trial, held-out ones if any, and true rates or smoothed spikes."""
     prediction = variants[0].prediction
     session, bins = prediction.session, prediction.session.n_observed
     true = prediction.datamodule.true_rates("eval")
@@ -32,7 +32,7 @@ def draw_rates(variants: Sequence[Variant], path: Path) -> bool:
     else:
         true, truth_label = true[:, :bins], "true rate"
     first_neuron = session.n_heldin if session.observed[:, :bins, 1].any() and session.n_heldin < session.n_units else 0
-    # A trial and neurons with much to see: where the truth varies most over time.
+    # Selects a trial and neurons with a large variance of the true rates over time.
     variance = true[..., first_neuron:].float().var(1)
     trial = int(variance.sum(1).argsort()[int(0.9 * (len(variance) - 1))])
     neurons = variance[trial].argsort(descending=True)[:N_NEURONS].sort().values + first_neuron
@@ -68,7 +68,7 @@ def draw_rates(variants: Sequence[Variant], path: Path) -> bool:
 
 
 def draw_psths(variants: Sequence[Variant], path: Path) -> bool:
-    """Responses of a few neurons to each condition: recorded above, predicted below. False without conditions."""
+    """Draws recorded and predicted PSTHs of a few neurons; returns False without conditions."""
     prediction = variants[0].prediction
     session = prediction.session
     counts = torch.bincount(session.condition[session.condition >= 0], minlength=len(session.psth))

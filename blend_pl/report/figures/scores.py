@@ -1,4 +1,4 @@
-"""A figure of the scores of seeds, beside one another."""
+"""Figure of the scores of all seeds."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from blend_pl.runs.results import BASELINE, CONTROL
 
 
 def draw_scores(comparison: Comparison, path: Path) -> bool:
-    """One dot a seed and a bar for the mean, for each experiment. False where there is no score to show."""
+    """Draws a dot per seed and a bar at the mean for each experiment; returns False without scores."""
     axis_labels = {
         "co_bps": "co-bps (bits per spike)",
         "vel_r2": "velocity R²",

@@ -1,4 +1,4 @@
-"""What all figures have in common: size, colours, axes, and the way to the disk."""
+"""Style of all figures: size, colors and axes."""
 
 from collections.abc import Sequence
 from itertools import cycle
@@ -16,14 +16,14 @@ from blend_pl.utils.files import atomic_file
 
 TRUTH_COLOR = "#262626"
 ROLE_COLORS = {TEACHER: "#009E73", BASELINE: "#0072B2", STUDENT: "#D55E00"}
-"""Okabe and Ito's palette, told apart with any kind of colour vision."""
+"""Colors of the palette of Okabe and Ito, which remain distinct with any type of color vision."""
 CONTROL_COLORS = ("#CC79A7", "#E69F00", "#56B4E9")
 
 SCORE_CMAP = LinearSegmentedColormap.from_list("shades", ("#D8DEE6", "#56B4E9", "#0072B2", "#0B2A45"))
-"""From the worst to the best of many."""
+"""Colormap from the worst to the best score."""
 
 TEXT_BBOX: Any = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0}
-"""Behind text that lies on lines."""
+"""Box behind text that overlaps lines."""
 
 RC_PARAMS: Any = {
     "font.family": "sans-serif",
@@ -45,13 +45,13 @@ RC_PARAMS: Any = {
 }
 DPI = 150
 FIGURE_WIDTH = 9.0
-"""Inches; at 900 px a point is 1.4 px, so that the smallest text stays readable."""
+"""Width in inches; at 900 px a point is 1.4 px, so the smallest text stays readable."""
 
 
 def subplots(
     rows: int, columns: int, height: float, sharex: bool = True, sharey: Any = False
 ) -> tuple[Figure, np.ndarray]:
-    """A figure of the report's width and style, and its (rows, columns) axes; height in inches."""
+    """Returns a figure of the report's width and style, and its (rows, columns) axes; height in inches."""
     with mpl.rc_context(RC_PARAMS):
         figure = Figure(figsize=(FIGURE_WIDTH, height), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
@@ -59,7 +59,7 @@ def subplots(
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure as a PNG that appears whole or not at all."""
+    """Writes a figure as a PNG file atomically."""
     with mpl.rc_context(RC_PARAMS), atomic_file(path) as temporary:
         FigureCanvasAgg(figure).print_figure(temporary, dpi=DPI, format="png", facecolor="white")
 
