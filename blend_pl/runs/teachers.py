@@ -1,4 +1,4 @@
-"""Teachers that are trained on demand, once, whoever asks first."""
+"""Resolution of references to teachers, which are trained on demand, once."""
 
 import json
 import os
@@ -27,7 +27,7 @@ from blend_pl.utils.files import atomic_file, write_error
 from blend_pl.utils.signals import TERMINATION_SIGNALS, handle_signals
 
 DISTRIBUTED_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
-"""Variables that would make the teacher's process wait for ranks that are waiting for it."""
+"""Environment variables that would make the teacher's process wait for ranks, which wait for the teacher."""
 LAUNCHER_PREFIXES = (
     "MASTER_",
     "SLURM_",
@@ -37,10 +37,10 @@ LAUNCHER_PREFIXES = (
     "WANDB_RESUME",
     "WANDB_SERVICE",
 )
-"""Beginnings of the names of variables that would tie it to a launcher's job, or to another run of W&B."""
+"""Prefixes of environment variables that would connect the process to a launcher's job or to another W&B run."""
 
 SEED_STEP = 1000
-"""Between the seeds of teachers of one experiment, so that students of neighbouring seeds share none of them."""
+"""Distance between the seeds of several teachers of one experiment; students of adjacent seeds share no teachers."""
 
 
 def resolve_teachers(
@@ -51,9 +51,10 @@ def resolve_teachers(
     resolve_config: Callable[[list[str]], dict[str, Any]],
     log: Callable[[str], None],
 ) -> list[Path]:
-    """The checkpoints behind one or more references; an experiment that is named again stands for another seed.
+    """Returns the checkpoints of one or several references.
 
-    Args and errors are those of `resolve_teacher`.
+    An experiment that is named several times is trained with several seeds. Arguments and errors are those of
+    `resolve_teacher`.
     """
     names = [references] if isinstance(references, str) else references
     if not names:
@@ -73,27 +74,27 @@ def resolve_teacher(
     resolve_config: Callable[[list[str]], dict[str, Any]],
     log: Callable[[str], None],
 ) -> Path:
-    """The checkpoint behind a reference to a teacher.
+    """Returns the checkpoint of a reference to a teacher.
 
-    An experiment file stands for its best checkpoint, on the student's data and seed. If no such run has finished, it
-    is trained now, in a process of its own, so that the student's chance is the same whether or not its teacher was
-    there; it is told to the same loggers. Others who want the same teacher wait.
+    An experiment is resolved to its best checkpoint, with the data and the seed of the student. If it has no finished
+    run, it is trained in a subprocess, so that the random numbers of the student do not depend on it, with the same
+    loggers. Other processes that need the same teacher wait.
 
     Args:
-        reference: a checkpoint, a run folder, an experiment file, several files joined by `+`, or an artifact of W&B as
+        reference: A checkpoint, a run folder, an experiment file, several files joined by `+`, or an artifact of W&B as
             in `fetch_artifact`.
-        student: the student's resolved settings.
-        arguments: command-line arguments for the teacher's training, beyond its experiment file.
-        output: where runs live.
-        resolve_config: from arguments of `fit` to resolved settings.
-        log: tells the user what is going on.
+        student: Resolved settings of the student.
+        arguments: Command-line arguments for the teacher's training, in addition to its experiment.
+        output: Folder of all runs.
+        resolve_config: Maps arguments of `fit` to resolved settings.
+        log: Prints a message to the user.
 
     Returns:
         Path of the checkpoint.
 
     Raises:
-        TeacherError: there is no such teacher, it cannot be fetched, or its training failed.
-        Stopped: its training was ended by a signal.
+        TeacherError: The teacher does not exist, cannot be downloaded, or its training failed.
+        TrainingInterrupted: Its training was stopped by a signal.
     """
     if reference.startswith(WANDB_PREFIX):
         return fetch_artifact(reference, output, log)
@@ -113,10 +114,10 @@ def resolve_teacher(
         experiment_dir.mkdir(parents=True, exist_ok=True)
         lock = FileLock(experiment_dir / f".{fingerprint}.lock")
         if find_finished_run(experiment_dir, fingerprint) is None:
-            log(f"the teacher {name} ({fingerprint}) is not there yet: training it first")
+            log(f"the teacher {name} ({fingerprint}) has no finished run: training it first")
         with lock:
             run_dir = experiment_dir / f"seed{student['seed_everything']}-{fingerprint}"
-            # Whoever began to train it may have been killed without it.
+            # The parent of a process that trains it may have been killed.
             wait_until_unlocked(run_dir)
             run = find_finished_run(experiment_dir, fingerprint)
             if run is None:
@@ -144,30 +145,32 @@ def _read_experiment(reference: str) -> Config:
 
 
 def clean_environment() -> dict[str, str]:
-    """The variables of a process that trains on its own, whoever launched this one."""
+    """Returns the environment variables of a process that trains independently of this process's launcher."""
     return {
         k: v for k, v in os.environ.items() if k not in DISTRIBUTED_VARIABLES and not k.startswith(LAUNCHER_PREFIXES)
     }
 
 
 def _train_teacher(arguments: list[str], run: Path, output: Path) -> None:
-    # The settings travel in a file: a command line may be too short for them.
+    # In a file, because the settings may exceed the length of a command line.
     with atomic_file(run / "teacher.json") as file:
         file.write_text(arguments[1])
     command = [sys.executable, "-m", "blend_pl", "fit", "--config", str(run / "teacher.json"), *arguments[2:]]
     command += ["--run_dir", str(run), "--output", str(output), "--resume", "true"]
     status = _run_subprocess(command)
     if status in (TrainingInterrupted.status, *(-signum for signum in TERMINATION_SIGNALS)):
-        raise TrainingInterrupted("the training of the teacher was ended by a signal; the same command goes on with it")
+        raise TrainingInterrupted(
+            "the training of the teacher was stopped by a signal; run the same command to continue"
+        )
     if status != 0:
         raise TeacherError(
-            f"training the teacher failed, see above; mend it, or train it with: {' '.join(command[2:])}"
+            f"teacher training failed (log above); fix the cause, or train it yourself with: {' '.join(command[2:])}"
         )
 
 
 def _run_subprocess(command: list[str]) -> int:
-    """The exit status of a command in a process of its own, which ends with this one."""
-    # A student that is killed frees the lock: its teacher must not go on beside the next one.
+    """Runs a command in a subprocess that ends with this process, and returns its exit status."""
+    # A killed student releases the lock: its teacher must end before another student trains it.
     child_command = [sys.executable, "-m", "blend_pl.utils.child", str(os.getpid()), *command]
     with subprocess.Popen(child_command, env=clean_environment()) as process, handle_signals(process.send_signal):
         return process.wait()

@@ -90,7 +90,7 @@ def wandb_without_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.usefixtures("teachers_here")
 @pytest.mark.parametrize(
     "command",
-    [pytest.param(line, marks=pytest.mark.slow) if {*SLOW} & {*line.split()} else line for line in COMMANDS],
+    [pytest.param(line, id=line, marks=pytest.mark.slow if {*SLOW} & {*line.split()} else ()) for line in COMMANDS],
 )
 def test_command_of_a_readme_runs(
     command: str, checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
