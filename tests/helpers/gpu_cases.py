@@ -160,20 +160,20 @@ def distillation(
     return callback
 
 
-def crowd(make: Callable[[], PopulationSystem], teacher: Callable[[], PopulationSystem] | None = None) -> None:
-    data, members = Trials(), []
+def stacked(make: Callable[[], PopulationSystem], teacher: Callable[[], PopulationSystem] | None = None) -> None:
+    data, replicas = Trials(), []
     data.setup("fit")
     data.trainer = None
     for seed in range(2):
         callbacks: list[L.Callback] = []
         if teacher:
             callbacks.append(distillation([teacher()], data, SoftLoss(), 0.3))
-        selection = CheckpointSelector(("val/loss", "min"), ("val/loss", "min"), 3, 0.0)
-        members.append(Replica(make(), seed, callbacks, selection, Path("best.ckpt"), []))
+        selector = CheckpointSelector(("val/loss", "min"), ("val/loss", "min"), 3, 0.0)
+        replicas.append(Replica(make(), seed, callbacks, selector, Path("best.ckpt"), []))
         stub: Any = L.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
         stub.datamodule = data
-        members[-1].build(stub)
-    gpu.fit(StackedModule(members), StackedDataModule(data, [0, 1]), gradient_clip_val=1.0)
+        replicas[-1].build(stub)
+    gpu.fit(StackedModule(replicas), StackedDataModule(data, [0, 1]), gradient_clip_val=1.0)
 
 
 def identity() -> None:
@@ -265,8 +265,8 @@ CASES: dict[str, Callable[[], None]] = {
     },
     "LFP distilled": lambda: distilled(make_lfp(LFPStudent), [make_lfp(SpikeTeacher)], lfp(), RepresentationLoss()),
     "identity": identity,
-    "many NDT": lambda: crowd(lambda: system(Student, NDT), lambda: system(Teacher, NDT)),
-    "many STNDT": lambda: crowd(lambda: system(Student, STNDT)),
+    "stacked NDT": lambda: stacked(lambda: system(Student, NDT), lambda: system(Teacher, NDT)),
+    "stacked STNDT": lambda: stacked(lambda: system(Student, STNDT)),
 }
 
 
