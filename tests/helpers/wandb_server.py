@@ -20,9 +20,9 @@ class Server(LocalServer):
         files: content of the artifact's files.
         version: version of the artifact.
         requests: names of the queries and paths of the files requested so far.
-        spoil: whether files are sent damaged.
+        corrupt: whether files are sent damaged.
         missing: whether requests for files get status 404.
-        known: whether the API key is valid.
+        has_valid_key: whether the API key is valid.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Server(LocalServer):
         self.files: dict[str, bytes] = {"best.ckpt": b"weights", "config.yaml": b"name: x"}
         self.version = 3
         self.requests: list[str] = []
-        self.spoil, self.missing, self.known = False, False, True
+        self.corrupt, self.missing, self.has_valid_key = False, False, True
 
     def artifact(self) -> dict[str, Any]:
         null_fields = ("description", "updatedAt", "historyStep")
@@ -71,7 +71,7 @@ class Server(LocalServer):
             return {"project": {**PROJECT, "artifactCollectionMembership": membership if exists else None}}
         if "viewer" in query:
             viewer = {"id": "x", "username": "me", "entity": "lab", "email": "", "flags": "{}", "teams": {"edges": []}}
-            return {"viewer": viewer if self.known else None}
+            return {"viewer": viewer if self.has_valid_key else None}
         return {"serverInfo": {"features": []}}
 
     def manifest(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class Handler(LocalAnswer):
             self._send(b"", status=404)
             return
         content = self.server.files[self.path.split("/")[-1]]
-        self._send(content[::-1] if self.server.spoil else content)
+        self._send(content[::-1] if self.server.corrupt else content)
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":

@@ -300,7 +300,7 @@ def test_interrupted_command_resumes(data: str, tmp_path: Path, monkeypatch: pyt
     ],
 )
 def test_invalid_overrides_raise(content: str, message: str, tmp_path: Path) -> None:
-    file = tmp_path / "points.yaml"
+    file = tmp_path / "overrides.yaml"
     file.write_text(content)
     with pytest.raises(ConfigError, match=message):
         run_command(["multirun", str(experiment("simulated_baseline")), f"--overrides={file}"])

@@ -50,12 +50,12 @@ def test_a_checkpoint_is_fetched_once_for_a_version(server: Server, tmp_path: Pa
 
 
 def test_what_arrives_damaged_is_not_kept(server: Server, tmp_path: Path) -> None:
-    server.spoil = True
+    server.corrupt = True
     with pytest.raises(BlendError) as error:
         fetch_artifact(REFERENCE, tmp_path, print)
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.glob("artifacts/lab/proj/*")] == [".teacher.lock"]
-    server.spoil = False
+    server.corrupt = False
     assert fetch_artifact(REFERENCE, tmp_path, print).read_bytes() == b"weights"
 
 
@@ -86,7 +86,7 @@ def test_what_is_not_there_is_said(reference: str, complaint: str, server: Serve
 
 
 def test_an_unknown_account_is_said(server: Server, tmp_path: Path) -> None:
-    server.known = False
+    server.has_valid_key = False
     with pytest.raises(TeacherError, match="run wandb login"):
         fetch_artifact(REFERENCE, tmp_path, print)
 
