@@ -1,4 +1,4 @@
-"""A small server that stands for DANDI's."""
+"""Fake DANDI server."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ CONTENT = {
 
 
 class FakeArchive(LocalServer):
-    """As much of the archive's REST interface as its client asks for, with faults on demand."""
+    """The part of the archive's REST interface that its client uses, with optional faults."""
 
     def __init__(self) -> None:
         super().__init__(Answer, "/api")

@@ -1,4 +1,4 @@
-"""What small servers that stand for others have in common."""
+"""Base classes of fake servers."""
 
 import threading
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ from typing import TypeVar
 
 
 class LocalServer(ThreadingHTTPServer):
-    """Listens on this machine.
+    """HTTP server on a free port of this machine.
 
     Args:
-        answer: answers what is asked for.
-        root: of its addresses.
+        answer: handler of requests.
+        root: prefix of the paths.
     """
 
     daemon_threads = True
@@ -22,17 +22,17 @@ class LocalServer(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}{root}"
 
     def handle_error(self, *_: object) -> None:
-        """Clients that break off are part of the tests."""
+        """Ignores interrupted connections, which tests cause."""
 
 
 class LocalAnswer(BaseHTTPRequestHandler):
-    """Says nothing of what it answers."""
+    """Handler of requests without a log."""
 
     def log_message(self, *_: object) -> None:
         pass
 
     def start(self, status: int, length: int, **headers: str) -> None:
-        """Sends what comes before the content."""
+        """Sends status and headers."""
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(length)}.items():
             self.send_header(name.replace("_", "-"), value)
@@ -44,7 +44,7 @@ Served = TypeVar("Served", bound=LocalServer)
 
 @contextmanager
 def serving(server: Served) -> Iterator[Served]:
-    """Lets a server answer."""
+    """Runs a server in a thread."""
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     yield server
     server.shutdown()

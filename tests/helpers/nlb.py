@@ -1,4 +1,4 @@
-"""nlb_tools as an oracle, and small sessions of every set to ask it about."""
+"""Reference results of nlb_tools, and small sessions of every set."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ SETS: dict[str, tuple[SessionSpec, Callable[[Path], Written]]] = {
 
 
 def nlb_dataset(path: Path, bin_ms: int) -> Any:
-    """A file as nlb_tools reads it, resampled."""
+    """Returns a file read and resampled by nlb_tools."""
     from nlb_tools.nwb_interface import NWBDataset
 
     dataset = NWBDataset(str(path))
@@ -30,10 +30,10 @@ def nlb_dataset(path: Path, bin_ms: int) -> Any:
 
 
 def nlb_targets(dataset: Any, spec: SessionSpec, train: str | list[str] = "train") -> dict[str, Any]:
-    """What nlb_tools scores predictions of the validation trials against: one group of its target file, by name."""
+    """Returns the targets of the validation trials made by nlb_tools: one group of its target file, by name."""
     from nlb_tools import nwb_interface
     from nlb_tools.make_tensors import make_eval_target_tensors
 
-    # Its pool of processes costs more than it saves on sessions of this size.
+    # A pool of processes is slower than one process for sessions of this size.
     with patch.object(nwb_interface, "_poolmap", lambda function, items, **_: list(map(function, items))):
         return make_eval_target_tensors(dataset, spec.name, train, save_file=False, include_psth=spec.psth is not None)

@@ -19,7 +19,7 @@ DMFC_NAME = "sub-Haydn/sub-Haydn"
 
 @dataclass(frozen=True)
 class Written:
-    """The files of one session."""
+    """Files of one session."""
 
     train: Path
     test: Path
@@ -40,8 +40,10 @@ def write_maze(
     lead_ms: int = 100,
     shuffled_ids: bool = False,
 ) -> Written:
-    """Reaches of varying length with gaps between trials, in which neither units nor the hand were recorded; events lie
-    off the grid of bins, and trials of split none have no movement onset."""
+    """Writes reaches of varying length, with gaps between trials in which neither units nor the hand were recorded.
+
+    Events are off the grid of bins, and trials of split none have no movement onset.
+    """
     rng = np.random.default_rng(seed)
     n = n_train + n_val + n_test + n_none
     split = rng.permutation(np.repeat(["train", "val", "test", "none"], [n_train, n_val, n_test, n_none]))
@@ -54,7 +56,7 @@ def write_maze(
     units = _Units.drawn(rng, n_units, n_heldout, shuffled_ids)
     spikes = units.spikes(rng, velocity, lead_ms)
 
-    kept = split != "test"
+    in_train_file = split != "test"
     onset_or_nan = np.where(split == "none", np.nan, onset)
     trials = {
         "start_time": start,
@@ -66,15 +68,15 @@ def write_maze(
         "trial_type": kind + 1,
         "trial_version": version,
     }
-    recorded = _grid_ms(start[kept], stop[kept])
+    recorded = _grid_ms(start[in_train_file], stop[in_train_file])
     series = {
         "hand_vel": (recorded / 1000, velocity[recorded]),
         "hand_pos": (recorded / 1000, _position(velocity)[recorded]),
     }
     name = folder / MAZE_NAME.format(session=session)
     written = _names(name)
-    observed = np.stack([start, stop], axis=1)[kept]
-    _write(written.train, {k: v[kept] for k, v in trials.items()}, units, spikes, observed, series)
+    observed = np.stack([start, stop], axis=1)[in_train_file]
+    _write(written.train, {k: v[in_train_file] for k, v in trials.items()}, units, spikes, observed, series)
     _write_test(written.test, units, spikes, "move_onset_time", onset[split == "test"], -250, 450)
     return written
 
@@ -89,7 +91,7 @@ def write_rtt(
     n_heldout: int = 6,
     lead_ms: int = 140,
 ) -> Written:
-    """One uninterrupted recording cut into trials of 600 ms; the last four belong to no split."""
+    """Writes a recording without gaps, divided into trials of 600 ms; the last four belong to no split."""
     rng = np.random.default_rng(seed)
     n, n_none = n_train + n_val + n_test, 4
     split = rng.permutation(np.repeat(["train", "val"], [n_train, n_val]))
@@ -98,13 +100,17 @@ def write_rtt(
     velocity = _wandering(rng, len(start) * 600, 80.0)
     units = _Units.drawn(rng, n_units, n_heldout)
     spikes = units.spikes(rng, velocity, lead_ms)
-    kept = np.arange(len(start)) < n_train + n_val + n_none
-    trials = {"start_time": start[kept], "stop_time": np.round(start[kept] + 0.6, 4), "split": split[kept]}
-    ms = np.arange(600 * kept.sum())
+    in_train_file = np.arange(len(start)) < n_train + n_val + n_none
+    trials = {
+        "start_time": start[in_train_file],
+        "stop_time": np.round(start[in_train_file] + 0.6, 4),
+        "split": split[in_train_file],
+    }
+    ms = np.arange(600 * in_train_file.sum())
     position = np.column_stack([_position(velocity), np.zeros(len(velocity))])
     series = {"finger_vel": (ms / 1000, velocity[ms]), "finger_pos": (ms / 1000, position[ms])}
     written = _names(folder / RTT_NAME)
-    _write(written.train, trials, units, spikes, np.array([[0.0, 0.6 * kept.sum()]]), series)
+    _write(written.train, trials, units, spikes, np.array([[0.0, 0.6 * in_train_file.sum()]]), series)
     _write_test(written.test, units, spikes, "start_time", start[split == "test"], 0, 600)
     return written
 
@@ -119,7 +125,7 @@ def write_bump(
     n_heldout: int = 6,
     lead_ms: int = -20,
 ) -> Written:
-    """Active reaches (ctr_hold_bump 0) and passive bumps (1) in four directions, recorded without interruption."""
+    """Writes active reaches (ctr_hold_bump 0) and passive bumps (1) in four directions, without gaps."""
     rng = np.random.default_rng(seed)
     n = n_train + n_val + n_test
     split = rng.permutation(np.repeat(["train", "val", "test"], [n_train, n_val, n_test]))
@@ -137,13 +143,13 @@ def write_bump(
         "ctr_hold_bump": bump.astype(bool),
         "cond_dir": direction,
     }
-    kept = split != "test"
+    in_train_file = split != "test"
     ms = np.arange(len(velocity))
     series = {"hand_vel": (ms / 1000, velocity), "force": (ms / 1000, rng.normal(size=(len(ms), 6)))}
     written = _names(folder / BUMP_NAME)
     observed = np.array([[0.0, len(velocity) / 1000]])
-    _write(written.train, {k: v[kept] for k, v in trials.items()}, units, spikes, observed, series)
-    _write_test(written.test, units, spikes, "move_onset_time", onset[~kept], -100, 500)
+    _write(written.train, {k: v[in_train_file] for k, v in trials.items()}, units, spikes, observed, series)
+    _write_test(written.test, units, spikes, "move_onset_time", onset[~in_train_file], -100, 500)
     return written
 
 
@@ -157,7 +163,7 @@ def write_dmfc(
     n_units: int = 24,
     n_heldout: int = 6,
 ) -> Written:
-    """Ready, set, go: intervals are produced by eye or hand to the left or right, drawn from a short or a long prior.
+    """Writes ready-set-go trials: intervals from a short or a long prior, produced by eye or hand, left or right.
 
     Behaviour is in the trials table alone. Some trials are outliers, of which some take longer than the window, and
     some are much shorter than their condition.
@@ -197,12 +203,12 @@ def write_dmfc(
         "tp": tp,
         "is_outlier": outlier.astype(int),
     }
-    kept = split != "test"
+    in_train_file = split != "test"
     written = Written(
         Path(f"{folder / DMFC_NAME}_desc-train_ecephys.nwb"), Path(f"{folder / DMFC_NAME}_desc-test_ecephys.nwb")
     )
     observed = np.array([[0.0, len(ms) / 1000]])
-    _write(written.train, {k: v[kept] for k, v in trials.items()}, units, spikes, observed, {})
+    _write(written.train, {k: v[in_train_file] for k, v in trials.items()}, units, spikes, observed, {})
     _write_test(written.test, units, spikes, "go_time", go_time[split == "test"], -1500, 0)
     return written
 
@@ -210,8 +216,10 @@ def write_dmfc(
 def write_own(
     path: Path, seed: int = 0, seconds: float = 60.0, rate_hz: float = 100.0, n_units: int = 24, lead_ms: int = 0
 ) -> Path:
-    """A user's file: units, and a one-dimensional running speed given by its start and its rate; no trials, no
-    obs_intervals, no column of held-out units."""
+    """Writes a file without trials, obs_intervals or column of held-out units.
+
+    It has units, and a one-dimensional running speed with a start time and a rate.
+    """
     rng = np.random.default_rng(seed)
     velocity = _wandering(rng, round(seconds * 1000), 10.0)
     units = _Units.drawn(rng, n_units, 0)
@@ -243,7 +251,7 @@ class _Units:
         return cls(rng.permutation(unit_id) if shuffled else unit_id, heldout, rng.uniform(4.0, 12.0, n), tuning)
 
     def spikes(self, rng: np.random.Generator, velocity: np.ndarray, lead_ms: int) -> list[np.ndarray]:
-        """Times in seconds, between whole milliseconds, in gaps too."""
+        """Returns spike times in seconds, between whole milliseconds, also in gaps."""
         drive = np.roll(velocity, -lead_ms, axis=0) / velocity.std()
         rate = self.base * np.exp(np.clip(drive @ self.tuning, -4, 2))
         counts = rng.poisson(rate / 1000)
@@ -328,18 +336,20 @@ def _write(
 def _write_test(
     path: Path, units: _Units, spikes: list[np.ndarray], event: str, at: np.ndarray, start_ms: int, stop_ms: int
 ) -> None:
-    """Held-in units in the windows of the test trials, stitched together 100 ms apart."""
+    """Writes held-in units in the windows of the test trials, stitched together 100 ms apart."""
     length = (stop_ms - start_ms) / 1000
     begin = np.round((length + 0.1) * np.arange(len(at)), 4)
     source = at + start_ms / 1000
-    kept = ~units.heldout
+    in_train_file = ~units.heldout
     stitched = []
-    for times in [times for times, chosen in zip(spikes, kept, strict=True) if chosen]:
+    for times in [times for times, chosen in zip(spikes, in_train_file, strict=True) if chosen]:
         parts = [times[(times >= s) & (times < s + length)] - s + b for s, b in zip(source, begin, strict=True)]
         stitched.append(np.concatenate(parts))
     trials = {"start_time": begin, "stop_time": np.round(begin + length, 4)}
     if event not in trials:
         trials[event] = np.round(begin - start_ms / 1000, 4)
     trials["split"] = np.array(["test"] * len(at))
-    heldin = _Units(units.id[kept], units.heldout[kept], units.base[kept], units.tuning[:, kept])
+    heldin = _Units(
+        units.id[in_train_file], units.heldout[in_train_file], units.base[in_train_file], units.tuning[:, in_train_file]
+    )
     _write(path, trials, heldin, stitched, np.stack([begin, trials["stop_time"]], axis=1), {})

@@ -1,4 +1,4 @@
-"""The benchmark's own verdict on a submission, in our names."""
+"""Reference scores of nlb_tools for a submission."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ NAMES = {"co-bps": "co_bps", "vel R2": "vel_r2", "tp corr": "tp_corr", "psth R2"
 
 
 def make_targets(train_file: Path, spec: SessionSpec, bin_ms: int, save_path: Path | None = None) -> dict[str, Any]:
-    """Targets of the validation trials by group, as the benchmark makes them; written to `save_path` if given."""
+    """Returns the benchmark's targets of the validation trials by group, and writes them to `save_path` if given."""
     from nlb_tools.make_tensors import save_to_h5
 
     targets = nlb_targets(nlb_dataset(train_file, bin_ms), spec)
@@ -21,7 +21,7 @@ def make_targets(train_file: Path, spec: SessionSpec, bin_ms: int, save_path: Pa
 
 
 def evaluate(targets: Any, submission: Path) -> dict[str, dict[str, float]]:
-    """Scores by the name of the set's split; targets are a file's name or what is in it."""
+    """Returns scores by split; targets are a file name or the content of the file."""
     from nlb_tools.evaluation import evaluate
 
     scored = evaluate(targets, str(submission))

@@ -1,4 +1,4 @@
-"""A session small enough to train on within a test."""
+"""Small sessions and batches for tests that train."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ TINY = NLBSimulation(n_train=24, n_val=8, n_test=6, n_units=13, n_heldout=4)
 
 
 def tiny_module(root: Path, **changes: Any) -> NLBDataModule:
-    """A data module of the tiny simulated session below `root`, set up."""
+    """Returns a set-up data module of the tiny simulated session below `root`."""
     settings: dict[str, Any] = {"bin_ms": 20, "batch_size": 8, "simulation": TINY, **changes}
     module = NLBDataModule(replace(MC_MAZE, name="tiny"), str(root), source="simulated", **settings)
     module.setup("fit")
@@ -24,14 +24,14 @@ def tiny_module(root: Path, **changes: Any) -> NLBDataModule:
 
 
 def session_of(trials: int = 6, bins: int = 5, forward: int = 2, heldin: int = 3, heldout: int = 2) -> SessionTensors:
-    """Random spikes and behaviour of 2 channels, everything recorded."""
+    """Returns random spikes and behavior of 2 channels without missing values."""
     generator = torch.Generator().manual_seed(trials)
-    whole, units = bins + forward, heldin + heldout
+    total, units = bins + forward, heldin + heldout
     return SessionTensors(
-        spikes=torch.randint(0, 4, (trials, whole, units), generator=generator, dtype=torch.uint8),
-        observed=torch.ones(trials, whole, 2, dtype=torch.bool),
+        spikes=torch.randint(0, 4, (trials, total, units), generator=generator, dtype=torch.uint8),
+        observed=torch.ones(trials, total, 2, dtype=torch.bool),
         scoring_mask=torch.ones(trials, bins, dtype=torch.bool),
-        behavior=torch.randn(trials, whole, 2, generator=generator),
+        behavior=torch.randn(trials, total, 2, generator=generator),
         trial_id=torch.arange(trials),
         jitter=torch.zeros(trials, dtype=torch.int64),
         condition=torch.full((trials,), -1),
@@ -48,7 +48,7 @@ def session_of(trials: int = 6, bins: int = 5, forward: int = 2, heldin: int = 3
 
 
 def batch_of(session: SessionTensors) -> Batch:
-    """All trials of a session as one batch, behaviour as it is."""
+    """Returns all trials of a session as one batch, without z-scoring behavior."""
     rows = torch.arange(len(session))
     target = session.spikes.float()
     return Batch(

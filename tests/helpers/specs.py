@@ -1,4 +1,4 @@
-"""Benchmark sets as the tests need them."""
+"""Specs of the benchmark sets for tests."""
 
 from blend_pl.data.nlb.spec import (
     BehaviorSpec,

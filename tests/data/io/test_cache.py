@@ -1,3 +1,5 @@
+"""Tests of the cache of preprocessed recordings."""
+
 import errno
 import os
 import resource
@@ -48,7 +50,7 @@ def session(trials: int = 4) -> SessionTensors:
     )
 
 
-def same(a: dict[str, SessionTensors], b: dict[str, SessionTensors]) -> bool:
+def equal_sessions(a: dict[str, SessionTensors], b: dict[str, SessionTensors]) -> bool:
     def equal(x: Tensor | int, y: Tensor | int) -> bool:
         if isinstance(x, Tensor) and isinstance(y, Tensor):
             return x.dtype == y.dtype and torch.allclose(x.double(), y.double(), rtol=0, atol=0, equal_nan=True)
@@ -59,8 +61,8 @@ def same(a: dict[str, SessionTensors], b: dict[str, SessionTensors]) -> bool:
     )
 
 
-class Maker:
-    """Counts how often it was asked."""
+class CountingBuilder:
+    """Builds sessions and counts its calls."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -71,8 +73,8 @@ class Maker:
 
 
 @pytest.fixture
-def make() -> Maker:
-    return Maker()
+def build() -> CountingBuilder:
+    return CountingBuilder()
 
 
 @pytest.fixture
@@ -86,20 +88,22 @@ def entries(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.pt") if not path.name.startswith("."))
 
 
-def test_second_call_reads_what_the_first_made(tmp_path: Path, recording: Path, make: Maker) -> None:
-    results = [cached_sessions(tmp_path / "cache", [recording], {"spec": SPEC, "bin_ms": 5}, make) for _ in range(2)]
-    assert make.calls == 1
-    assert same(results[0], results[1])
-    assert same(results[1], make())
+def test_second_call_reads_the_entry(tmp_path: Path, recording: Path, build: CountingBuilder) -> None:
+    results = [cached_sessions(tmp_path / "cache", [recording], {"spec": SPEC, "bin_ms": 5}, build) for _ in range(2)]
+    assert build.calls == 1
+    assert equal_sessions(results[0], results[1])
+    assert equal_sessions(results[1], build())
 
 
-def test_changing_a_read_tensor_leaves_the_entry_alone(tmp_path: Path, recording: Path, make: Maker) -> None:
+def test_changing_a_read_tensor_does_not_change_the_entry(
+    tmp_path: Path, recording: Path, build: CountingBuilder
+) -> None:
     for _ in range(2):
-        cached_sessions(tmp_path, [recording], {}, make)["train"].spikes.fill_(99)
-    assert same(cached_sessions(tmp_path, [recording], {}, make), make())
+        cached_sessions(tmp_path, [recording], {}, build)["train"].spikes.fill_(99)
+    assert equal_sessions(cached_sessions(tmp_path, [recording], {}, build), build())
 
 
-def test_a_view_is_stored_without_its_base(tmp_path: Path, recording: Path) -> None:
+def test_view_is_stored_without_its_base(tmp_path: Path, recording: Path) -> None:
     base = torch.zeros(1000, 1000, 2, dtype=torch.uint8)
     cached_sessions(tmp_path, [recording], {}, lambda: {"train": replace(session(), spikes=base[:4, :3])})
     assert entries(tmp_path)[0].stat().st_size < 20_000
@@ -116,93 +120,97 @@ def test_a_view_is_stored_without_its_base(tmp_path: Path, recording: Path) -> N
     ],
     ids=str,
 )
-def test_other_settings_make_another_entry(tmp_path: Path, recording: Path, make: Maker, change: dict) -> None:
+def test_other_settings_give_another_entry(
+    tmp_path: Path, recording: Path, build: CountingBuilder, change: dict
+) -> None:
     settings = {"spec": SPEC, "bin_ms": 5}
-    cached_sessions(tmp_path, [recording], settings, make)
-    cached_sessions(tmp_path, [recording], settings | change, make)
-    cached_sessions(tmp_path, [recording], settings, make)
-    assert make.calls == len(entries(tmp_path)) == 2
+    cached_sessions(tmp_path, [recording], settings, build)
+    cached_sessions(tmp_path, [recording], settings | change, build)
+    cached_sessions(tmp_path, [recording], settings, build)
+    assert build.calls == len(entries(tmp_path)) == 2
 
 
-def test_other_content_of_equal_size_and_time_makes_another_entry(tmp_path: Path, recording: Path, make: Maker) -> None:
-    cached_sessions(tmp_path, [recording], {}, make)
+def test_other_content_of_equal_size_and_time_gives_another_entry(
+    tmp_path: Path, recording: Path, build: CountingBuilder
+) -> None:
+    cached_sessions(tmp_path, [recording], {}, build)
     before = recording.stat()
     time.sleep(0.02)
     recording.write_bytes(b"SPIKES")
     os.utime(recording, ns=(before.st_atime_ns, before.st_mtime_ns))
-    cached_sessions(tmp_path, [recording], {}, make)
-    assert make.calls == 2
+    cached_sessions(tmp_path, [recording], {}, build)
+    assert build.calls == 2
 
 
-def test_another_format_makes_another_entry(
-    tmp_path: Path, recording: Path, make: Maker, monkeypatch: pytest.MonkeyPatch
+def test_another_format_gives_another_entry(
+    tmp_path: Path, recording: Path, build: CountingBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cached_sessions(tmp_path, [recording], {}, make)
+    cached_sessions(tmp_path, [recording], {}, build)
     monkeypatch.setattr(cache, "CACHE_FORMAT", cache.CACHE_FORMAT + 1)
-    cached_sessions(tmp_path, [recording], {}, make)
-    assert make.calls == 2
+    cached_sessions(tmp_path, [recording], {}, build)
+    assert build.calls == 2
 
 
-def test_train_and_test_file_are_not_interchangeable(tmp_path: Path, recording: Path, make: Maker) -> None:
+def test_train_and_test_file_are_not_interchangeable(tmp_path: Path, recording: Path, build: CountingBuilder) -> None:
     other = tmp_path / "other.nwb"
     other.write_bytes(b"other")
     for files in ([recording, other], [other, recording], [recording]):
-        cached_sessions(tmp_path / "cache", files, {}, make)
-    assert make.calls == 3
+        cached_sessions(tmp_path / "cache", files, {}, build)
+    assert build.calls == 3
 
 
-def test_path_and_time_alone_do_not_matter(tmp_path: Path, recording: Path, make: Maker) -> None:
-    cached_sessions(tmp_path / "cache", [recording], {"spec": SPEC}, make)
+def test_paths_and_times_are_not_part_of_the_key(tmp_path: Path, recording: Path, build: CountingBuilder) -> None:
+    cached_sessions(tmp_path / "cache", [recording], {"spec": SPEC}, build)
     os.utime(recording, (1, 1))
-    cached_sessions(tmp_path / "cache", [recording], {"spec": SPEC}, make)
+    cached_sessions(tmp_path / "cache", [recording], {"spec": SPEC}, build)
     moved = tmp_path / "elsewhere" / "renamed.nwb"
     moved.parent.mkdir()
     recording.rename(moved)
-    cached_sessions(tmp_path / "cache", [moved], {"spec": SPEC}, make)
-    assert make.calls == 1
+    cached_sessions(tmp_path / "cache", [moved], {"spec": SPEC}, build)
+    assert build.calls == 1
 
 
-def test_a_known_file_is_not_hashed_again(
-    tmp_path: Path, recording: Path, make: Maker, monkeypatch: pytest.MonkeyPatch
+def test_unchanged_file_is_not_hashed_again(
+    tmp_path: Path, recording: Path, build: CountingBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed: list[Path] = []
     monkeypatch.setattr(cache, "sha256", lambda path: hashed.append(path) or path.read_bytes().hex())
     other = tmp_path / "other.nwb"
     other.write_bytes(b"other")
     for files in ([recording], [recording, other], [recording, other]):
-        cached_sessions(tmp_path / "cache", files, {}, make)
+        cached_sessions(tmp_path / "cache", files, {}, build)
     assert hashed == [recording, other]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"a": 1}', "\udcff"])
-def test_a_damaged_index_is_ignored(tmp_path: Path, recording: Path, make: Maker, content: str) -> None:
-    cached_sessions(tmp_path, [recording], {}, make)
+def test_damaged_index_is_ignored(tmp_path: Path, recording: Path, build: CountingBuilder, content: str) -> None:
+    cached_sessions(tmp_path, [recording], {}, build)
     (tmp_path / "digests.json").write_bytes(content.encode(errors="surrogateescape"))
-    cached_sessions(tmp_path, [recording], {}, make)
-    assert make.calls == 1
+    cached_sessions(tmp_path, [recording], {}, build)
+    assert build.calls == 1
 
 
 class Payload:
-    """Runs when it is unpickled without restraint."""
+    """Creates a file when it is unpickled with arbitrary classes allowed."""
 
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
 
     def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
-        return Path.touch, (self.mark,)
+        return Path.touch, (self.marker,)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text", "other fields", "other shape", "pickle"])
-def test_a_damaged_entry_is_made_anew(
-    tmp_path: Path, recording: Path, make: Maker, damage: str, caplog: pytest.LogCaptureFixture
+def test_damaged_entry_is_built_again(
+    tmp_path: Path, recording: Path, build: CountingBuilder, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder, mark = tmp_path / "cache", tmp_path / "executed"
-    cached_sessions(folder, [recording], {}, make)
+    folder, marker = tmp_path / "cache", tmp_path / "executed"
+    cached_sessions(folder, [recording], {}, build)
     (entry,) = entries(folder)
-    whole = entry.read_bytes()
+    content = entry.read_bytes()
     match damage:
         case "truncated":
-            entry.write_bytes(whole[: len(whole) // 2])
+            entry.write_bytes(content[: len(content) // 2])
         case "empty":
             entry.write_bytes(b"")
         case "text":
@@ -212,28 +220,28 @@ def test_a_damaged_entry_is_made_anew(
         case "other shape":
             torch.save([1, 2], entry)
         case "pickle":
-            torch.save({"train": Payload(mark)}, entry)
+            torch.save({"train": Payload(marker)}, entry)
     with caplog.at_level("WARNING"):
-        assert same(cached_sessions(folder, [recording], {}, make), make())
+        assert equal_sessions(cached_sessions(folder, [recording], {}, build), build())
     assert f"cannot read the cache entry {entry}" in caplog.text
-    assert entry.stat().st_size == len(whole)
-    assert not mark.exists()
+    assert entry.stat().st_size == len(content)
+    assert not marker.exists()
 
 
-def test_what_make_raises_leaves_nothing(tmp_path: Path, recording: Path, make: Maker) -> None:
+def test_failed_build_writes_no_entry(tmp_path: Path, recording: Path, build: CountingBuilder) -> None:
     def fail() -> dict[str, SessionTensors]:
         raise DataError("no trials")
 
     with pytest.raises(DataError, match=r"^no trials$"):
         cached_sessions(tmp_path / "cache", [recording], {}, fail)
     assert entries(tmp_path / "cache") == []
-    cached_sessions(tmp_path / "cache", [recording], {}, make)
-    assert make.calls == 1
+    cached_sessions(tmp_path / "cache", [recording], {}, build)
+    assert build.calls == 1
 
 
-def test_missing_recording(tmp_path: Path, make: Maker) -> None:
+def test_missing_recording_raises(tmp_path: Path, build: CountingBuilder) -> None:
     with pytest.raises(DataError, match=r"cannot read .*gone\.nwb: No such file or directory"):
-        cached_sessions(tmp_path, [tmp_path / "gone.nwb"], {}, make)
+        cached_sessions(tmp_path, [tmp_path / "gone.nwb"], {}, build)
 
 
 @pytest.fixture
@@ -246,7 +254,7 @@ def public_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def unprivileged() -> Iterator[Callable[[], None]]:
-    """Gives up the rights of root until the test ends, for permission bits do not bind it."""
+    """Returns a function that drops root privileges until the test ends; root ignores permission bits."""
     root = os.geteuid() == 0
 
     def give_up() -> None:
@@ -254,50 +262,50 @@ def unprivileged() -> Iterator[Callable[[], None]]:
             try:
                 os.seteuid(65534)
             except OSError:
-                pytest.skip("this user is bound by no permission bits and cannot become another")
+                pytest.skip("root ignores permission bits and cannot drop its privileges here")
 
     yield give_up
     if root:
         os.seteuid(0)
 
 
-def test_a_read_only_folder_serves_its_entries(
-    public_folder: Path, make: Maker, unprivileged: Callable[[], None]
+def test_entries_of_read_only_folder_are_readable(
+    public_folder: Path, build: CountingBuilder, unprivileged: Callable[[], None]
 ) -> None:
     recording, folder = public_folder / "session.nwb", public_folder / "cache"
     recording.write_bytes(b"spikes")
-    made = cached_sessions(folder, [recording], {}, make)
+    built = cached_sessions(folder, [recording], {}, build)
     (folder / "digests.json").unlink()
     folder.chmod(0o555)
     unprivileged()
-    assert same(cached_sessions(folder, [recording], {}, make), made)
-    assert make.calls == 1
+    assert equal_sessions(cached_sessions(folder, [recording], {}, build), built)
+    assert build.calls == 1
     with pytest.raises(DataError, match=r"cannot write .*: Permission denied; .*--data\.cache_dir"):
-        cached_sessions(folder, [recording], {"other": 1}, make)
-    assert make.calls == 1
+        cached_sessions(folder, [recording], {"other": 1}, build)
+    assert build.calls == 1
 
 
-def test_a_file_in_place_of_the_folder(recording: Path, make: Maker) -> None:
+def test_file_at_the_path_of_the_folder_raises(recording: Path, build: CountingBuilder) -> None:
     with pytest.raises(DataError, match=r"cannot write .*session\.nwb.*--data\.cache_dir"):
-        cached_sessions(recording, [recording], {}, make)
-    assert make.calls == 0
+        cached_sessions(recording, [recording], {}, build)
+    assert build.calls == 0
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
-def test_a_folder_that_takes_no_lock(
-    tmp_path: Path, recording: Path, make: Maker, monkeypatch: pytest.MonkeyPatch, code: int
+def test_folder_without_lock_raises(
+    tmp_path: Path, recording: Path, build: CountingBuilder, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     def refuse(*_: object) -> None:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(FileLock, "acquire", refuse)
     with pytest.raises(DataError, match=rf"{os.strerror(code)}; .*--data\.cache_dir"):
-        cached_sessions(tmp_path, [recording], {}, make)
-    assert make.calls == 0
+        cached_sessions(tmp_path, [recording], {}, build)
+    assert build.calls == 0
 
 
 @pytest.mark.parametrize("room", [1, 3000, 200_000])
-def test_a_full_disk(tmp_path: Path, recording: Path, room: int) -> None:
+def test_full_disk_raises_and_writes_no_entry(tmp_path: Path, recording: Path, room: int) -> None:
     big = {"train": replace(session(), spikes=torch.zeros(4, 1000, 100, dtype=torch.uint8))}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
@@ -308,29 +316,29 @@ def test_a_full_disk(tmp_path: Path, recording: Path, room: int) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(raised.value)
     assert entries(tmp_path / "cache") == []
-    assert same(cached_sessions(tmp_path / "cache", [recording], {}, lambda: big), big)
+    assert equal_sessions(cached_sessions(tmp_path / "cache", [recording], {}, lambda: big), big)
 
 
-def test_torch_failing_for_no_known_reason(
-    tmp_path: Path, recording: Path, make: Maker, monkeypatch: pytest.MonkeyPatch
+def test_other_errors_of_torch_raise(
+    tmp_path: Path, recording: Path, build: CountingBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("enforce fail\nat line 1")
 
     monkeypatch.setattr(torch, "save", fail)
     with pytest.raises(DataError, match=r"cannot write .*: enforce fail at line 1;"):
-        cached_sessions(tmp_path, [recording], {}, make)
+        cached_sessions(tmp_path, [recording], {}, build)
 
 
-def run(tmp_path: Path, recording: Path, mode: str) -> None:
-    """The other process; waits for ever in the middle of `mode`, and "race" makes the entry slowly."""
+def run_process(tmp_path: Path, recording: Path, mode: str) -> None:
+    """Main function of another process: sleeps during `mode`; "race" only builds the entry slowly."""
     save = torch.save
 
-    def make() -> dict[str, SessionTensors]:
+    def build() -> dict[str, SessionTensors]:
         with (tmp_path / "log").open("a") as file:
             file.write("made\n")
         time.sleep(600 if mode == "making" else 0.5)
-        return Maker()()
+        return CountingBuilder()()
 
     def save_half(entry: dict, file: BinaryIO) -> None:
         save(entry, file)
@@ -341,17 +349,17 @@ def run(tmp_path: Path, recording: Path, mode: str) -> None:
 
     if mode == "writing":
         torch.save = save_half
-    sys.exit(not same(cached_sessions(tmp_path / "cache", [recording], {}, make), Maker()()))
+    sys.exit(not equal_sessions(cached_sessions(tmp_path / "cache", [recording], {}, build), CountingBuilder()()))
 
 
-def start(tmp_path: Path, recording: Path, mode: str) -> ForkProcess:
-    process = get_context("fork").Process(target=run, args=(tmp_path, recording, mode))
+def start_process(tmp_path: Path, recording: Path, mode: str) -> ForkProcess:
+    process = get_context("fork").Process(target=run_process, args=(tmp_path, recording, mode))
     process.start()
     return process
 
 
-def test_of_several_processes_one_makes_the_entry(tmp_path: Path, recording: Path) -> None:
-    processes = [start(tmp_path, recording, "race") for _ in range(3)]
+def test_one_of_several_processes_builds_the_entry(tmp_path: Path, recording: Path) -> None:
+    processes = [start_process(tmp_path, recording, "race") for _ in range(3)]
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0, 0]
@@ -359,12 +367,12 @@ def test_of_several_processes_one_makes_the_entry(tmp_path: Path, recording: Pat
     assert len(entries(tmp_path / "cache")) == 1
 
 
-@pytest.mark.parametrize(("mode", "mark"), [("making", "log"), ("writing", "half")])
-def test_a_killed_process_leaves_nothing_half_written(
-    tmp_path: Path, recording: Path, make: Maker, mode: str, mark: str
+@pytest.mark.parametrize(("mode", "marker"), [("making", "log"), ("writing", "half")])
+def test_killed_process_leaves_no_incomplete_entry(
+    tmp_path: Path, recording: Path, build: CountingBuilder, mode: str, marker: str
 ) -> None:
-    process = start(tmp_path, recording, mode)
-    while not (tmp_path / mark).exists():
+    process = start_process(tmp_path, recording, mode)
+    while not (tmp_path / marker).exists():
         assert process.is_alive()
         time.sleep(0.01)
     process.kill()
@@ -373,6 +381,6 @@ def test_a_killed_process_leaves_nothing_half_written(
     folder = tmp_path / "cache"
     assert entries(folder) == []
     assert len(list(folder.glob(".*.pt"))) == (mode == "writing")
-    assert same(cached_sessions(folder, [recording], {}, make), make())
+    assert equal_sessions(cached_sessions(folder, [recording], {}, build), build())
     assert len(entries(folder)) == 1
     assert list(folder.glob(".*.pt")) == []

@@ -1,3 +1,5 @@
+"""Tests of reading NWB files."""
+
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,12 +96,12 @@ def test_nested_series_keep_their_precision(nested: Path) -> None:
         assert not has_time_series(file, "and")
 
 
-def test_a_name_of_two_series_is_refused_with_both_paths(nested: Path) -> None:
+def test_ambiguous_series_name_raises_with_all_paths(nested: Path) -> None:
     with open_nwb(nested) as file, pytest.raises(DataError, match=r"behavior/Position/eye or .*gaze/eye"):
         read_time_series(file, "eye")
 
 
-def test_a_missing_series_is_refused_with_those_there_are(maze: Path) -> None:
+def test_missing_series_raises_with_available_series(maze: Path) -> None:
     with open_nwb(maze) as file, pytest.raises(DataError, match=r"no time series 'finger_vel'.*behavior/hand_vel"):
         read_time_series(file, "finger_vel")
 
@@ -114,7 +116,7 @@ def test_a_missing_series_is_refused_with_those_there_are(maze: Path) -> None:
         ([0.0, 0.1], "3 samples and 2 timestamps"),
     ],
 )
-def test_unusable_timestamps_are_refused(tmp_path: Path, times: list[float], message: str) -> None:
+def test_unusable_timestamps_raise(tmp_path: Path, times: list[float], message: str) -> None:
     with h5py.File(tmp_path / "a.nwb", "w") as file:
         file["processing/wheel/data"] = np.zeros(3)
         file["processing/wheel/timestamps"] = times
@@ -122,7 +124,7 @@ def test_unusable_timestamps_are_refused(tmp_path: Path, times: list[float], mes
             read_time_series(file, "wheel")
 
 
-def test_series_of_images_are_refused(tmp_path: Path) -> None:
+def test_series_of_images_raises(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.nwb", "w") as file:
         file["acquisition/frames/data"] = np.zeros((3, 4, 4))
         file["acquisition/frames/timestamps"] = np.arange(3.0)
@@ -131,7 +133,7 @@ def test_series_of_images_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
-def test_truncated_files_are_refused(maze: Path, share: float) -> None:
+def test_truncated_files_raise(maze: Path, share: float) -> None:
     content = maze.read_bytes()
     maze.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(DataError, match="damaged or incomplete") as caught, open_nwb(maze) as file:
@@ -139,26 +141,26 @@ def test_truncated_files_are_refused(maze: Path, share: float) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_missing_files_are_refused(tmp_path: Path) -> None:
+def test_missing_files_raise(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no file"), open_nwb(tmp_path / "a.nwb"):
         pass
 
 
 @pytest.mark.parametrize("missing", ["units", "units/spike_times"])
-def test_files_without_units_are_refused(maze: Path, missing: str) -> None:
+def test_files_without_units_raise(maze: Path, missing: str) -> None:
     with h5py.File(maze, "a") as file:
         del file[missing]
     with open_nwb(maze) as file, pytest.raises(DataError, match="no units table with spike_times"):
         read_units(file)
 
 
-def test_spike_times_that_are_no_numbers_are_refused(maze: Path) -> None:
+def test_nan_spike_times_raise(maze: Path) -> None:
     with h5py.File(maze, "a") as file:
         file["units/spike_times"][3] = np.nan
     with open_nwb(maze) as file, pytest.raises(DataError, match="not finite"):
         read_units(file)
 
 
-def test_a_missing_column_is_refused_with_those_there_are() -> None:
+def test_missing_column_raises_with_available_columns() -> None:
     with pytest.raises(DataError, match=r"the table has no column 'go'; set window.align to one it has: start, stop"):
         require_column({"start": np.zeros(1), "stop": np.zeros(1)}, "go", "window.align", "the table")

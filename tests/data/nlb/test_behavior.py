@@ -1,3 +1,5 @@
+"""Tests of resampling behavior to bins."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -29,28 +31,26 @@ def slow(times: np.ndarray) -> np.ndarray:
     seed=st.integers(0, 100),
 )
 @settings(max_examples=30)
-def test_gaps_are_bridged_before_and_restored_after_the_filter(
-    gaps: list[tuple[int, int]], bin_ms: int, seed: int
-) -> None:
+def test_gaps_are_interpolated_for_the_filter_and_restored(gaps: list[tuple[int, int]], bin_ms: int, seed: int) -> None:
     table = np.random.default_rng(seed).normal(size=(N_MS, 2))
     for start, length in gaps:
         table[start : start + length] = np.nan
-    known = np.flatnonzero(~np.isnan(table[:, 0]))
-    bridged = np.stack([np.interp(np.arange(N_MS), known, table[known, c]) for c in range(2)], axis=1)
-    expected = decimate(bridged, bin_ms, n=500, ftype="fir", axis=0)
+    valid = np.flatnonzero(~np.isnan(table[:, 0]))
+    interpolated = np.stack([np.interp(np.arange(N_MS), valid, table[valid, c]) for c in range(2)], axis=1)
+    expected = decimate(interpolated, bin_ms, n=500, ftype="fir", axis=0)
     expected[np.isnan(table[::bin_ms])] = np.nan
-    bins = bin_behavior(series(known / 1000, table[known]), ALL, N_MS, bin_ms)
+    bins = bin_behavior(series(valid / 1000, table[valid]), ALL, N_MS, bin_ms)
     np.testing.assert_array_equal(bins, expected)
 
 
-def test_at_one_millisecond_nothing_is_filtered() -> None:
+def test_bins_of_one_millisecond_are_not_filtered() -> None:
     data = np.random.default_rng(0).normal(size=(N_MS, 2))
     data[100:200] = np.nan
     bins = bin_behavior(series(np.arange(N_MS) / 1000, data), ALL, N_MS, 1)
     np.testing.assert_array_equal(bins, data)
 
 
-def test_samples_beyond_the_recording_are_left_out() -> None:
+def test_samples_outside_the_recording_are_ignored() -> None:
     times = np.arange(-500, N_MS + 500) / 1000
     data = np.random.default_rng(0).normal(size=(len(times), 2))
     inside = slice(500, 500 + N_MS)
@@ -73,24 +73,24 @@ def test_irregular_timestamps_are_interpolated() -> None:
     times = np.sort(np.random.default_rng(0).uniform(0, N_MS / 1000, 900))
     bins = bin_behavior(series(times, slow(times)), ALL, N_MS, 20)
     at = np.arange(0, N_MS, 20) / 1000
-    known = ~np.isnan(bins[:, 0]) & (at > 0.5) & (at < 5.5)
-    assert known.mean() > 0.5
-    np.testing.assert_allclose(bins[known], slow(at)[known], atol=0.06)
+    valid = ~np.isnan(bins[:, 0]) & (at > 0.5) & (at < 5.5)
+    assert valid.mean() > 0.5
+    np.testing.assert_allclose(bins[valid], slow(at)[valid], atol=0.06)
 
 
 @pytest.mark.parametrize(("rate_hz", "frequency"), [(250.0, 60.0), (4000.0, 60.0), (4000.0, 1990.0)])
-def test_fast_components_do_not_fold_back(rate_hz: float, frequency: float) -> None:
+def test_high_frequencies_are_not_aliased(rate_hz: float, frequency: float) -> None:
     times = 0.0001 + np.arange(round(N_MS / 1000 * rate_hz)) / rate_hz
     bins = bin_behavior(series(times, np.sin(2 * np.pi * frequency * times)), ALL, N_MS, 20)
     assert np.nanstd(bins[25:-25]) < 0.03
 
 
 @pytest.mark.parametrize("rate_hz", [100.0, 250.0, 1000.0, 2000.0])
-def test_long_gaps_are_missing_and_short_ones_are_not(rate_hz: float) -> None:
+def test_long_gaps_are_missing_and_short_gaps_are_interpolated(rate_hz: float) -> None:
     times = np.arange(round(N_MS / 1000 * rate_hz)) / rate_hz + 0.0002
-    kept = ~((times > 2) & (times < 3))
-    kept[round(4.5 * rate_hz)] = False
-    bins = bin_behavior(series(times[kept], slow(times)[kept]), ALL, N_MS, 5)
+    is_sampled = ~((times > 2) & (times < 3))
+    is_sampled[round(4.5 * rate_hz)] = False
+    bins = bin_behavior(series(times[is_sampled], slow(times)[is_sampled]), ALL, N_MS, 5)
     missing = np.isnan(bins).all(axis=1)
     at = np.arange(0, N_MS, 5) / 1000
     assert missing[(at > 2.02) & (at < 2.98)].all()
@@ -98,7 +98,7 @@ def test_long_gaps_are_missing_and_short_ones_are_not(rate_hz: float) -> None:
     assert not missing[(at > 3.02) & (at < 5.9)].any()
 
 
-def test_missing_samples_of_a_slow_series_are_gaps_too() -> None:
+def test_missing_samples_of_a_slow_series_are_gaps() -> None:
     times = np.arange(600) / 100
     data = slow(times)
     data[200:300, 0] = np.nan
@@ -115,28 +115,28 @@ def test_precision_is_kept_and_infinity_is_missing() -> None:
     assert np.argwhere(np.isnan(bins)).tolist() == [[200, 0]]
 
 
-def test_columns_are_chosen_in_the_given_order() -> None:
+def test_columns_are_selected_in_the_given_order() -> None:
     times = np.arange(N_MS) / 1000
-    both = bin_behavior(series(times, slow(times)), ALL, N_MS, 20)
+    in_order = bin_behavior(series(times, slow(times)), ALL, N_MS, 20)
     swapped = bin_behavior(series(times, slow(times)), BehaviorSpec("hand_vel", columns=[1, 0]), N_MS, 20)
-    np.testing.assert_array_equal(swapped, both[:, ::-1])
+    np.testing.assert_array_equal(swapped, in_order[:, ::-1])
 
 
 @pytest.mark.parametrize("columns", [[2], [-1], []])
-def test_columns_that_are_not_there_are_refused(columns: list[int]) -> None:
+def test_unknown_columns_raise(columns: list[int]) -> None:
     with pytest.raises(ConfigError, match=r"has the columns 0..1 \(x, y\)"):
         bin_behavior(series(np.arange(9) / 1000, np.zeros((9, 2))), BehaviorSpec("hand_vel", columns=columns), 9, 5)
 
 
 @pytest.mark.parametrize("step", [0.001, 0.01])
-def test_a_column_without_values_is_refused(step: float) -> None:
+def test_column_without_values_raises(step: float) -> None:
     data = np.zeros((50, 2))
     data[:, 1] = np.nan
     with pytest.raises(DataError, match="hand_vel has no value in column 1"):
         bin_behavior(series(np.arange(50) * step, data), ALL, 50, 5)
 
 
-def test_cut_windows_are_lagged_and_missing_beyond_the_recording() -> None:
+def test_windows_are_lagged_and_missing_outside_the_recording() -> None:
     bins = np.arange(10.0)[:, None]
     lagged = np.array([-2, 3, 8])
     windows = Windows(np.arange(3), lagged - 1, lagged, lagged, np.zeros(3, dtype=int), WindowShape(3, 1, 5), 3)

@@ -1,3 +1,5 @@
+"""Tests of binning spike times."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -88,9 +90,9 @@ def test_counts_have_the_smallest_unsigned_type(n: int, dtype: type) -> None:
 def test_units_are_ordered_by_id_and_the_first_in_the_file_gives_the_intervals() -> None:
     units = make_units([[0.001], [0.002, 0.002], [0.003] * 3], np.array([[0.0, 0.4]]), ids=[30, 10, 20])
     units.intervals[1:] = [0.0, 0.001]
-    chosen = SpikeTrains.from_units(units, np.array([True, False, True]), N_MS)
-    assert chosen.unit_id.tolist() == [20, 30]
-    assert chosen.counts(np.array([0]), 1, 5)[0, 0].tolist() == [3, 1]
+    selected = SpikeTrains.from_units(units, np.array([True, False, True]), N_MS)
+    assert selected.unit_id.tolist() == [20, 30]
+    assert selected.counts(np.array([0]), 1, 5)[0, 0].tolist() == [3, 1]
 
 
 def test_unsorted_spike_times_are_counted() -> None:
@@ -112,24 +114,24 @@ def test_times_truncate_after_rounding_at_the_sixth_decimal(time: float, ms: int
 
 
 @given(st.integers(0, 7_000_000))
-def test_whole_milliseconds_stay_whole(ms: int) -> None:
+def test_whole_milliseconds_are_exact(ms: int) -> None:
     assert to_ns(np.array([ms / 1000])) == ms * NS_PER_MS
     assert to_ms(np.array([ms / 1000])) == ms
 
 
 @given(st.floats(0, 7000, allow_nan=False))
-def test_nanoseconds_are_those_of_pandas(time: float) -> None:
+def test_nanoseconds_equal_those_of_pandas(time: float) -> None:
     pandas = pytest.importorskip("pandas")
     assert to_ns(np.array([time]))[0] == pandas.to_timedelta(np.array([time]), unit="s").asi8[0]
 
 
 @pytest.mark.parametrize(("ms", "expected"), [(0, 0), (0.001, 1), (5, 1), (5.001, 2), (-3, 0), (-5, -1)])
-def test_windows_start_at_the_first_edge_that_does_not_come_before(ms: float, expected: int) -> None:
+def test_windows_start_at_the_first_edge_at_or_after_the_event(ms: float, expected: int) -> None:
     assert ceil_to_bin(np.array([round(ms * NS_PER_MS)]), 5) == expected
 
 
 @given(edges)
-def test_stretches_are_the_union_of_intervals(intervals: np.ndarray) -> None:
+def test_touching_and_overlapping_intervals_are_merged(intervals: np.ndarray) -> None:
     overlapping = np.concatenate([intervals, intervals * 0.75])
     stretches = Intervals.from_intervals(overlapping, N_MS)
     inside = np.zeros(N_MS, dtype=bool)
@@ -139,7 +141,7 @@ def test_stretches_are_the_union_of_intervals(intervals: np.ndarray) -> None:
     assert (stretches.starts[1:] > stretches.stops[:-1]).all()
 
 
-def test_bins_after_the_end_of_an_interval_are_interrupted_even_if_the_next_one_touches() -> None:
+def test_bins_after_an_interval_end_are_marked_even_if_the_next_interval_touches() -> None:
     stretches = Intervals.from_intervals(np.array([[0.0, 0.02], [0.02, 0.05]]), N_MS)
     assert len(stretches.starts) == 1
     assert stretches.after_interval_end(np.array([0, 4]), 6, 5).tolist() == [[False] * 4 + [True] * 2, [False] * 6]

@@ -1,3 +1,5 @@
+"""Tests of the selection of held-out units."""
+
 import numpy as np
 import pytest
 
@@ -23,22 +25,22 @@ def units(**columns: list) -> Units:
         (HeldOutSpec(column=None, fraction=1.0), "between 0 and 1"),
     ],
 )
-def test_exactly_one_way_is_accepted(held_out: HeldOutSpec, message: str) -> None:
+def test_exactly_one_setting_is_required(held_out: HeldOutSpec, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_held_out(held_out)
 
 
-def test_column() -> None:
-    chosen = held_out_units(units(heldout=[True, False] * 4), HeldOutSpec(), "a.nwb")
-    assert chosen.tolist() == [True, False] * 4
+def test_units_by_column() -> None:
+    selected = held_out_units(units(heldout=[True, False] * 4), HeldOutSpec(), "a.nwb")
+    assert selected.tolist() == [True, False] * 4
 
 
-def test_ids() -> None:
-    chosen = held_out_units(units(), HeldOutSpec(column=None, units=[107, 100]), "a.nwb")
-    assert np.flatnonzero(chosen).tolist() == [0, 7]
+def test_units_by_id() -> None:
+    selected = held_out_units(units(), HeldOutSpec(column=None, units=[107, 100]), "a.nwb")
+    assert np.flatnonzero(selected).tolist() == [0, 7]
 
 
-def test_fraction_is_drawn_with_its_seed() -> None:
+def test_fraction_is_drawn_with_the_seed() -> None:
     draws = [held_out_units(units(), HeldOutSpec(column=None, fraction=0.25, seed=seed), "a.nwb") for seed in range(9)]
     assert all(draw.sum() == 2 for draw in draws)
     assert len({draw.tobytes() for draw in draws}) > 1
@@ -60,12 +62,12 @@ def test_fraction_is_drawn_with_its_seed() -> None:
         (HeldOutSpec(column=None, units=[3]), {}, "no unit 3 of held_out.units; its ids are 100, "),
     ],
 )
-def test_unusable_units_are_refused(held_out: HeldOutSpec, columns: dict, message: str) -> None:
+def test_unusable_units_raise(held_out: HeldOutSpec, columns: dict, message: str) -> None:
     with pytest.raises(DataError, match=message):
         held_out_units(units(**columns), held_out, "a.nwb")
 
 
-def test_preview_is_short() -> None:
+def test_long_lists_of_ids_are_shortened() -> None:
     assert format_ids(np.arange(3)) == "0, 1, 2"
     assert format_ids(np.arange(100)) == "0, 1, 2, 3, ..., 97, 98, 99"
     assert format_ids(np.arange(0)) == "none"

@@ -1,3 +1,5 @@
+"""Tests of random shifts of windows."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -33,7 +35,7 @@ def shifts(interval: np.ndarray, labels: np.ndarray, phase: str = "val", bin_ms:
 @given(
     st.lists(st.floats(0, 2000), min_size=1, max_size=30), st.sampled_from([5, 20]), st.sampled_from(["val", "test"])
 )
-def test_the_interval_stays_inside_the_window(intervals: list[float], bin_ms: int, phase: str) -> None:
+def test_interval_stays_inside_the_window(intervals: list[float], bin_ms: int, phase: str) -> None:
     interval = np.array(intervals)
     shift = bin_ms * shifts(interval, np.resize(["train", "val", "test"], len(interval)), phase, bin_ms)
     assert (shift >= 0).all()
@@ -41,7 +43,7 @@ def test_the_interval_stays_inside_the_window(intervals: list[float], bin_ms: in
     assert not shift[2::3].any()
 
 
-def test_what_is_trained_on_together_is_drawn_together() -> None:
+def test_splits_of_one_group_share_a_draw() -> None:
     interval, labels = np.full(40, 900.0), np.repeat(["train", "val"], 20)
     apart, together = shifts(interval, labels), shifts(interval, labels, "test")
     np.testing.assert_array_equal(apart[:20], apart[20:])
@@ -50,13 +52,13 @@ def test_what_is_trained_on_together_is_drawn_together() -> None:
     assert len(np.unique(together)) > 10
 
 
-def test_trials_without_an_interval_stay_and_a_missing_column_is_an_error() -> None:
+def test_trials_without_interval_are_not_shifted_and_missing_column_raises() -> None:
     assert not shifts(np.array([np.nan, 1600.0]), np.array(["train", "train"])).any()
     with pytest.raises(DataError, match="no column 'tp'"):
         apply_jitter(WINDOW, windows(2), np.array(["train"] * 2), {}, JITTER_GROUPS["val"], "the table")
 
 
-def test_without_jitter_windows_stay() -> None:
+def test_windows_are_unchanged_without_jitter() -> None:
     still = windows(3)
     assert (
         apply_jitter(replace(WINDOW, jitter=None), still, np.array(["train"] * 3), {}, JITTER_GROUPS["val"], "")

@@ -1,3 +1,5 @@
+"""Tests of the data module of NLB'21 sessions."""
+
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +12,19 @@ from blend_pl.data.nlb.spec import SplitSpec
 from blend_pl.errors import ConfigError, DataError
 
 
-def test_parts_of_the_simulated_session(tiny: NLBDataModule) -> None:
-    parts = tiny.subsets
-    assert {name: len(part) for name, part in parts.items()} == {"fit": 19, "selection": 5, "train": 24, "eval": 8}
-    fit, selection = (set(parts[name].trial_id.tolist()) for name in ("fit", "selection"))
+def test_subsets_of_the_simulated_session(tiny: NLBDataModule) -> None:
+    subsets = tiny.subsets
+    assert {name: len(session) for name, session in subsets.items()} == {
+        "fit": 19,
+        "selection": 5,
+        "train": 24,
+        "eval": 8,
+    }
+    fit, selection = (set(subsets[name].trial_id.tolist()) for name in ("fit", "selection"))
     assert fit.isdisjoint(selection)
-    assert fit | selection == set(parts["train"].trial_id.tolist())
-    assert fit.isdisjoint(parts["eval"].trial_id.tolist())
-    assert parts["train"].spikes.shape[1:] == (45, 13)
+    assert fit | selection == set(subsets["train"].trial_id.tolist())
+    assert fit.isdisjoint(subsets["eval"].trial_id.tolist())
+    assert subsets["train"].spikes.shape[1:] == (45, 13)
     assert tiny.signature.n_heldin == TINY.n_heldin
     assert (tiny.signature.n_observed, tiny.signature.n_forward, tiny.signature.n_privileged) == (35, 10, 2)
 
@@ -28,7 +35,7 @@ def test_selection_on_the_reported_trials_uses_all_training_trials(tiny_root: Pa
     assert torch.equal(module.subsets["selection"].trial_id, module.subsets["eval"].trial_id)
 
 
-def test_phase_test_trains_on_val_too(tiny_root: Path) -> None:
+def test_phase_test_trains_on_train_and_val(tiny_root: Path) -> None:
     module = tiny_module(tiny_root, phase="test")
     assert (len(module.subsets["train"]), len(module.subsets["eval"])) == (32, 6)
     assert module.subsets["eval"].behavior.isnan().all()
@@ -36,21 +43,21 @@ def test_phase_test_trains_on_val_too(tiny_root: Path) -> None:
     assert not module.subsets["eval"].observed[..., 1].any()
 
 
-def test_phase_test_cannot_be_selected_on_val(tiny_root: Path) -> None:
+def test_phase_test_with_selection_on_val_raises(tiny_root: Path) -> None:
     with pytest.raises(ConfigError, match="train_holdout"):
         tiny_module(tiny_root, phase="test", selection_split="val")
 
 
-def test_behaviour_is_standardised_on_the_trials_that_train(tiny: NLBDataModule) -> None:
+def test_behavior_is_standardized_on_fit_trials(tiny: NLBDataModule) -> None:
     behavior = tiny.subsets["fit"].behavior.flatten(0, 1).double()
     mean, std = behavior.nanmean(0), (behavior - behavior.nanmean(0)).square().nanmean(0).sqrt()
-    for loader, part in [(tiny.val_dataloader(), "selection"), (tiny.predict_dataloader(), "eval")]:
+    for loader, session in [(tiny.val_dataloader(), "selection"), (tiny.predict_dataloader(), "eval")]:
         (batch,) = loader
-        expected = ((tiny.subsets[part].behavior.double() - mean) / std).nan_to_num(0).float()
+        expected = ((tiny.subsets[session].behavior.double() - mean) / std).nan_to_num(0).float()
         torch.testing.assert_close(batch.privileged, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_loaders_cover_their_parts(tiny: NLBDataModule) -> None:
+def test_loaders_cover_their_subsets(tiny: NLBDataModule) -> None:
     def trials(loader: object) -> list[int]:
         return [int(i) for batch in loader for i in batch.index]  # type: ignore[attr-defined]
 
@@ -73,20 +80,20 @@ def test_true_rates_belong_to_the_trials(tiny: NLBDataModule) -> None:
     assert log_likelihood > shifted
 
 
-def test_set_up_twice_changes_nothing(tiny: NLBDataModule) -> None:
+def test_second_setup_changes_nothing(tiny: NLBDataModule) -> None:
     before = tiny.subsets
     tiny.setup("test")
     assert tiny.subsets is before
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 1.0])
-def test_inner_split_needs_two_sides(share: float) -> None:
+def test_holdout_of_no_or_all_trials_raises(share: float) -> None:
     with pytest.raises(ConfigError, match="choose another fraction") as raised:
         holdout_mask(20, share)
     assert "\n" not in str(raised.value)
 
 
-def test_inner_split_is_always_the_same() -> None:
+def test_holdout_is_the_same_in_every_run() -> None:
     torch.manual_seed(1)
     first = holdout_mask(50, 0.2)
     torch.manual_seed(2)
@@ -94,7 +101,7 @@ def test_inner_split_is_always_the_same() -> None:
     assert first.sum() == 10
 
 
-def test_split_without_reported_trials_is_refused(tiny: NLBDataModule, tiny_root: Path) -> None:
+def test_split_without_evaluated_trials_raises(tiny: NLBDataModule, tiny_root: Path) -> None:
     spec = replace(tiny.spec, split=SplitSpec(column=None, train=1.0, val=0.0))
     module = NLBDataModule(spec, str(tiny_root), 20, source="simulated", simulation=TINY)
     with pytest.raises(DataError, match="no val trials") as raised:

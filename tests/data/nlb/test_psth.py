@@ -1,3 +1,5 @@
+"""Tests of smoothed responses to conditions."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -28,7 +30,7 @@ def population(rng: np.random.Generator, intervals: np.ndarray, n_units: int = 3
 
 
 def smoothed_table(units: SpikeTrains, sd_ms: int) -> np.ndarray:
-    """(N_MS, N): the whole recording smoothed stretch by stretch, NaN where nothing was recorded."""
+    """Returns the (N_MS, N) smoothed recording, interval by interval; NaN where not recorded."""
     table = np.full((N_MS, units.n_units), np.nan)
     table[units.obs_intervals.contains(np.arange(N_MS))] = 0
     np.add.at(table, (units.spike_keys % N_MS, units.spike_keys // N_MS), 1)
@@ -75,7 +77,7 @@ def test_equals_smoothing_of_the_whole_recording(
     np.testing.assert_allclose(smoothed_psth(units, windows, condition, 2, sd_ms), expected, rtol=0, atol=1e-12)
 
 
-def test_every_spike_is_kept_far_from_borders() -> None:
+def test_spikes_far_from_borders_are_all_counted() -> None:
     units = population(np.random.default_rng(0), np.array([[0.0, 3.0]]))
     window = WindowSpec(0, 2900, align="go", forward_ms=0)
     windows = trial_windows(window, WindowShape.from_window(window, 5), np.array([0.05]), 0)

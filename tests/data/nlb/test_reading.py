@@ -1,3 +1,5 @@
+"""Tests of reading sessions from NWB files."""
+
 import re
 import shutil
 from collections.abc import Callable
@@ -65,7 +67,7 @@ def test_shapes_and_types(maze: Written) -> None:
         assert tensors.trial_id.dtype == tensors.condition.dtype == tensors.unit_id.dtype == torch.int64
 
 
-def test_trials_keep_their_order_and_are_counted_over_both_files(maze: Written) -> None:
+def test_trials_are_numbered_over_both_files_in_order(maze: Written) -> None:
     session = read_session(MC_MAZE, maze.train, maze.test, 20)
     with h5py.File(maze.train) as file:
         split = file["intervals/trials/split"].asstr()[()]
@@ -93,7 +95,7 @@ def test_test_trials_of_the_train_file_come_before_those_of_the_test_file(fresh:
     assert not session["test"].observed[1:, :, 1].any()
 
 
-def test_a_test_file_alone(maze: Written) -> None:
+def test_test_file_without_train_file(maze: Written) -> None:
     alone = read_test_file(MC_MAZE, maze.test, 5)
     together = read_session(MC_MAZE, maze.train, maze.test, 5)["test"]
     assert alone.spikes.shape == (6, 180, 8)
@@ -104,7 +106,7 @@ def test_a_test_file_alone(maze: Written) -> None:
     assert alone.psth.shape == (0, 140, 8)
 
 
-def test_without_behaviour_psth_and_decoders_nothing_of_them_is_read(fresh: Written) -> None:
+def test_session_without_behavior_psth_and_decoders(fresh: Written) -> None:
     train = removed(fresh.train, "processing/behavior", "intervals/trials/trial_type")
     tensors = read_session(replace(MC_MAZE, behavior=None, psth=None), train, None, 20)["train"]
     assert tensors.behavior.shape == (8, 45, 0)
@@ -113,7 +115,7 @@ def test_without_behaviour_psth_and_decoders_nothing_of_them_is_read(fresh: Writ
     assert tensors.decode_mask.shape == (8, 1)
 
 
-def test_integer_behaviour_becomes_float(fresh: Written) -> None:
+def test_integer_behavior_becomes_float(fresh: Written) -> None:
     def edit(file: h5py.File) -> None:
         series = file["processing/behavior/hand_vel"]
         rounded = np.rint(series["data"][()]).astype(np.int16)
@@ -141,7 +143,7 @@ def test_trials_without_condition_have_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bin_ms", [5, 20])
-def test_own_session_without_trials(own: Path, bin_ms: int) -> None:
+def test_user_session_without_trials(own: Path, bin_ms: int) -> None:
     session = read_session(OWN_SESSION, own, None, bin_ms)
     assert list(session) == ["train", "val", "test"]
     for tensors in session.values():
@@ -156,7 +158,7 @@ def test_own_session_without_trials(own: Path, bin_ms: int) -> None:
     assert len(session["train"]) > 3 * len(session["val"])
 
 
-def test_own_session_with_trials_drawn_at_random(maze: Written) -> None:
+def test_user_session_with_random_split(maze: Written) -> None:
     spec = SessionSpec(
         "own",
         MC_MAZE.files,
@@ -171,7 +173,7 @@ def test_own_session_with_trials_drawn_at_random(maze: Written) -> None:
     assert session["train"].behavior.shape[-1] == 1
 
 
-def test_windows_beyond_the_recording_are_left_out_of_a_draw(maze: Written, tmp_path: Path) -> None:
+def test_windows_outside_the_recording_are_excluded_from_the_draw(maze: Written, tmp_path: Path) -> None:
     def edit(file: h5py.File) -> None:
         file["intervals/trials/move_onset_time"][3] = 1e4
 
@@ -206,7 +208,7 @@ SPEC_ERRORS = [
 
 
 @pytest.mark.parametrize(("spec", "message"), SPEC_ERRORS)
-def test_contradictory_specs_are_refused_before_files_are_opened(spec: SessionSpec, message: str) -> None:
+def test_contradictory_specs_raise_before_files_are_opened(spec: SessionSpec, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_spec(spec, 5)
     for read in (lambda: read_session(spec, Path("none.nwb"), None, 5), lambda: read_test_file(spec, Path("none"), 5)):
@@ -228,9 +230,7 @@ FILE_ERRORS: list[tuple[SessionSpec, list[str], str]] = [
 
 
 @pytest.mark.parametrize(("spec", "missing", "message"), FILE_ERRORS)
-def test_files_that_lack_something_are_refused(
-    fresh: Written, spec: SessionSpec, missing: list[str], message: str
-) -> None:
+def test_incomplete_files_raise(fresh: Written, spec: SessionSpec, missing: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
         read_session(spec, removed(fresh.train, *missing), fresh.test, 5)
     assert "\n" not in str(caught.value)
@@ -266,25 +266,23 @@ def in_samples(file: h5py.File) -> None:
         (in_samples, r"lasts \d{3}\.\d hours .* seconds"),
     ],
 )
-def test_files_with_useless_content_are_refused(
-    fresh: Written, edit: Callable[[h5py.File], None], message: str
-) -> None:
+def test_unusable_content_raises(fresh: Written, edit: Callable[[h5py.File], None], message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_session(MC_MAZE, edited(fresh.train, edit), None, 5)
 
 
-def test_files_of_two_sessions_are_refused(fresh: Written, maze: Written) -> None:
+def test_files_of_two_sessions_raise(fresh: Written, maze: Written) -> None:
     with pytest.raises(DataError, match=r"has 8 units \(2003, .*\), but .* has 6 held-in units \(2010, "):
         read_session(MC_MAZE, fresh.train, maze.test, 5)
 
 
-def test_a_train_file_is_no_test_file(fresh: Written) -> None:
+def test_train_file_as_test_file_raises(fresh: Written) -> None:
     with pytest.raises(DataError, match="has no test trials"):
         read_test_file(MC_MAZE, fresh.train, 5)
 
 
 @pytest.mark.parametrize("which", ["train", "test"])
-def test_truncated_files_are_refused(fresh: Written, which: str) -> None:
+def test_truncated_files_raise(fresh: Written, which: str) -> None:
     path: Path = getattr(fresh, which)
     path.write_bytes(path.read_bytes()[:-4096])
     with pytest.raises(BlendError, match=rf"cannot read .*{re.escape(path.name)}.*damaged or incomplete"):

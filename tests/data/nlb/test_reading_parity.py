@@ -1,4 +1,4 @@
-"""The reader against nlb_tools, entry by entry."""
+"""Comparison of the reader with nlb_tools, entry by entry."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from nlb_tools import make_tensors, nwb_interface
 REAL_TEST_FILE = Path(__file__).parents[3] / "../shared/data/sub-Jenkins_ses-small_desc-test_ecephys.nwb"
 
 JOINED = ["train", "val"]
-"""What phase test trains on."""
+"""Training splits of phase test."""
 
 
 @dataclass
@@ -67,7 +67,7 @@ def serial(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "val", JOINED], ids=str)
-def test_spikes_and_behaviour_of_training_input(case: Case, split: str | list[str]) -> None:
+def test_spikes_and_behavior_of_training_input(case: Case, split: str | list[str]) -> None:
     ours, theirs = case.joined if isinstance(split, list) else case.session[split], case.train_input(split)
     spikes = ours.spikes.numpy()
     n, t = ours.n_heldin, ours.n_observed
@@ -131,7 +131,7 @@ def assert_targets_of(case: Case, ours: SessionTensors, theirs: dict[str, np.nda
         assert len(ours.jitter.unique()) > 5
 
 
-def test_behaviour_of_the_whole_recording_before_it_is_cut(case: Case) -> None:
+def test_binned_behavior_of_the_whole_recording(case: Case) -> None:
     assert case.spec.behavior is not None
     if case.spec.behavior.series is None:
         pytest.skip("this set has no time series")

@@ -1,4 +1,4 @@
-"""Sets whose behaviour is in the trials table: values, outliers, scored stretches, conditions and timing."""
+"""Tests of behavior, outliers, scoring windows, conditions and timing from the trials table."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -41,21 +41,21 @@ def test_outliers_and_short_trials_belong_to_no_condition(files: Written) -> Non
     assert short > 0
 
 
-def test_categories_are_one_channel_a_value(files: Written) -> None:
+def test_each_category_value_is_a_channel(files: Written) -> None:
     behavior = BehaviorSpec(trial_columns=["tp"], categories=["theta", "is_short", "ts"])
     session = read_session(replace(DMFC_RSG, behavior=behavior), files.train, files.test, 20)
     for split in ("train", "val"):
         part = session[split]
         channels = part.behavior[part.timing_condition >= 0, 0, 1:]
-        for name, chosen in (("theta", channels[:, :2]), ("is_short", channels[:, 2:4]), ("ts", channels[:, 4:])):
+        for name, one_hot in (("theta", channels[:, :2]), ("is_short", channels[:, 2:4]), ("ts", channels[:, 4:])):
             values = column(files, name)[part.trial_id[part.timing_condition >= 0]]
-            np.testing.assert_array_equal(chosen.sum(1), 1)
-            np.testing.assert_array_equal(np.unique(column(files, name))[chosen.argmax(1)], values)
+            np.testing.assert_array_equal(one_hot.sum(1), 1)
+            np.testing.assert_array_equal(np.unique(column(files, name))[one_hot.argmax(1)], values)
     assert session["test"].behavior.shape[-1] == channels.shape[1] + 1
     assert session["test"].behavior.isnan().all()
 
 
-def test_the_scored_stretch_is_set_to_go(files: Written) -> None:
+def test_scoring_window_is_set_to_go(files: Written) -> None:
     part = read_session(DMFC_RSG, files.train, None, 5)["train"]
     interval = column(files, "tp")[part.trial_id]
     np.testing.assert_allclose(5 * part.scoring_mask.sum(1), np.minimum(interval, 1500), atol=5)
@@ -63,7 +63,7 @@ def test_the_scored_stretch_is_set_to_go(files: Written) -> None:
     np.testing.assert_array_equal(after, part.jitter)
 
 
-def test_a_test_file_needs_none_of_these_columns(files: Written) -> None:
+def test_test_file_without_these_columns(files: Written) -> None:
     test = read_test_file(DMFC_RSG, files.test, 5)
     assert test.scoring_mask.all()
     assert test.behavior.shape[-1] == 0
@@ -87,12 +87,12 @@ def test_a_test_file_needs_none_of_these_columns(files: Written) -> None:
         (replace(DMFC_RSG, timing=replace(DMFC_RSG.timing, interval="t")), "no column 't'; set timing.interval"),
     ],
 )
-def test_missing_columns_are_named(spec: SessionSpec, message: str, files: Written) -> None:
+def test_missing_columns_raise(spec: SessionSpec, message: str, files: Written) -> None:
     with pytest.raises(DataError, match=message):
         read_session(spec, files.train, None, 20)
 
 
-def test_a_trial_without_a_time_is_named(files: Written, tmp_path: Path) -> None:
+def test_trial_without_time_raises(files: Written, tmp_path: Path) -> None:
     broken = tmp_path / "broken.nwb"
     broken.write_bytes(files.train.read_bytes())
     row = int(np.flatnonzero(column(files, "split") == b"train")[3])

@@ -1,3 +1,5 @@
+"""Tests of session tensors and signatures."""
+
 from dataclasses import replace
 
 import pytest
@@ -14,23 +16,23 @@ def test_sizes() -> None:
 
 
 @pytest.mark.parametrize("trials", [torch.tensor([4, 0]), torch.tensor([True, False, False, True, False, False])])
-def test_selection_takes_the_same_trials_of_everything(trials: torch.Tensor) -> None:
+def test_select_applies_to_all_fields(trials: torch.Tensor) -> None:
     session = session_of()
-    chosen = session.select(trials)
+    selected = session.select(trials)
     for name in TRIAL_FIELDS:
-        assert torch.equal(getattr(chosen, name), getattr(session, name)[trials])
-    assert chosen.unit_id is session.unit_id
+        assert torch.equal(getattr(selected, name), getattr(session, name)[trials])
+    assert selected.unit_id is session.unit_id
 
 
-def test_concatenation_follows_the_recording() -> None:
+def test_concatenated_trials_are_in_recording_order() -> None:
     session = session_of()
     odd, even = session.select(torch.tensor([1, 3, 5])), session.select(torch.tensor([0, 2, 4]))
-    both = concatenate_trials(odd, even)
+    merged = concatenate_trials(odd, even)
     for name in TRIAL_FIELDS:
-        assert torch.equal(getattr(both, name), getattr(session, name))
+        assert torch.equal(getattr(merged, name), getattr(session, name))
 
 
-def test_valid_tells_the_groups_of_units_apart() -> None:
+def test_valid_mask_distinguishes_groups_of_units() -> None:
     session = session_of(heldin=3, heldout=2)
     session.observed[1, 2, 0] = False
     session.observed[2, 4:, 1] = False
@@ -41,14 +43,14 @@ def test_valid_tells_the_groups_of_units_apart() -> None:
     assert torch.equal(valid, expected)
 
 
-def test_moves_as_a_whole() -> None:
+def test_to_moves_all_tensors() -> None:
     moved = session_of().to(torch.device("meta"))
     tensors = [value for value in moved.to_dict().values() if isinstance(value, torch.Tensor)]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
     assert (moved.n_heldin, moved.n_forward, moved.bin_ms) == (3, 2, 20)
 
 
-def test_signature_is_read_off_the_session() -> None:
+def test_signature_of_a_session() -> None:
     signature = session_signature("maze", session_of())
     assert signature == Signature("maze", 20, 5, 2, 3, 2, (0, 1, 2, 3, 4))
     assert signature.n_units == 5
@@ -59,10 +61,10 @@ SIGNATURE = Signature("maze", 20, 5, 2, 3, 2, (0, 1, 2, 3, 4))
 
 
 @pytest.mark.parametrize("change", [{"name": "other"}, {"n_privileged": 0}, {"unit_id": (7, 8, 9)}])
-def test_model_runs_on_sessions_of_its_sizes(change: dict) -> None:
+def test_compatible_with_sessions_of_equal_sizes(change: dict) -> None:
     assert SIGNATURE.is_compatible_with(replace(SIGNATURE, **change))
 
 
 @pytest.mark.parametrize("change", [{"bin_ms": 5}, {"n_observed": 6}, {"n_forward": 0}, {"n_heldin": 4}])
-def test_model_does_not_run_on_sessions_of_other_sizes(change: dict) -> None:
+def test_incompatible_with_sessions_of_other_sizes(change: dict) -> None:
     assert not SIGNATURE.is_compatible_with(replace(SIGNATURE, **change))

@@ -1,3 +1,5 @@
+"""Tests of the division of windows."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -30,7 +32,7 @@ def windows(starts: list[int]) -> Windows:
         (SplitSpec(None, by="trial"), WindowSpec(0, 600, stride_ms=600), "stride_ms to 800 or more"),
     ],
 )
-def test_contradictory_splits_are_refused(split: SplitSpec, window: WindowSpec, message: str) -> None:
+def test_contradictory_splits_raise(split: SplitSpec, window: WindowSpec, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_split(spec(split, window))
 
@@ -44,11 +46,11 @@ def test_contradictory_splits_are_refused(split: SplitSpec, window: WindowSpec, 
         (SplitSpec(None, by="trial"), WindowSpec(0, 600, stride_ms=800)),
     ],
 )
-def test_sound_splits_pass(split: SplitSpec, window: WindowSpec) -> None:
+def test_valid_splits_pass(split: SplitSpec, window: WindowSpec) -> None:
     check_split(spec(split, window))
 
 
-def test_column_is_used_as_it_is() -> None:
+def test_split_column_is_used_unchanged() -> None:
     labels = np.array(["train", "none", "test", "val"])
     seconds = np.array([1.0, np.nan, 2.0, 3.0])
     assert read_split_column(SplitSpec(), {"split": labels}, "go", seconds, "the table").tolist() == labels.tolist()
@@ -62,13 +64,13 @@ def test_column_is_used_as_it_is() -> None:
         ({"split": np.array(["none", "val"])}, [np.nan, np.nan], r"without go \(first: row 1, val\)"),
     ],
 )
-def test_unusable_columns_are_refused(columns: dict[str, np.ndarray], seconds: list[float], message: str) -> None:
+def test_unusable_columns_raise(columns: dict[str, np.ndarray], seconds: list[float], message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_split_column(SplitSpec(), columns, "go", np.array(seconds), "the table")
 
 
 @given(n=st.integers(0, 60), train=st.floats(0.1, 0.9), seed=st.integers(0, 5))
-def test_random_split_has_the_shares_and_its_seed_decides(n: int, train: float, seed: int) -> None:
+def test_random_split_has_the_fractions_and_depends_on_the_seed(n: int, train: float, seed: int) -> None:
     split = SplitSpec(None, by="trial", train=train, val=(1 - train) / 2, seed=seed)
     labels = draw_split(split, windows(list(range(0, 10 * n, 10))))
     assert (labels == "train").sum() == round(train * n)
@@ -77,12 +79,12 @@ def test_random_split_has_the_shares_and_its_seed_decides(n: int, train: float, 
     np.testing.assert_array_equal(labels, draw_split(split, windows(list(range(0, 10 * n, 10)))))
 
 
-def test_random_split_without_rest_has_no_test_trials() -> None:
+def test_random_split_without_remainder_has_no_test_trials() -> None:
     labels = draw_split(SplitSpec(None, train=0.85, val=0.15), windows(list(range(20))))
     assert sorted(labels) == ["train"] * 17 + ["val"] * 3
 
 
-def test_seeds_differ() -> None:
+def test_seeds_give_different_splits() -> None:
     starts = windows(list(range(30)))
     assert (draw_split(SplitSpec(None, seed=0), starts) != draw_split(SplitSpec(None, seed=1), starts)).any()
 
@@ -97,6 +99,6 @@ def test_blocks_are_contiguous_and_share_no_bin(starts: list[int], train: float)
             assert used[earlier].max() + every.shape.n_bins <= used[later].min()
 
 
-def test_a_window_across_a_border_belongs_to_no_block() -> None:
+def test_window_across_a_border_belongs_to_no_block() -> None:
     labels = draw_split(SplitSpec(None, by="block", train=0.5, val=0.25), windows([0, 10, 15, 20, 30]))
     assert labels.tolist() == ["train", "train", "none", "val", "test"]

@@ -1,3 +1,5 @@
+"""Tests of windows on the grid of bins."""
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -26,18 +28,18 @@ AROUND = WindowSpec(-250, 450, align="move_onset_time")
         (AROUND, 0, "bin_ms is 0"),
     ],
 )
-def test_contradictory_windows_are_refused(window: WindowSpec, bin_ms: int, message: str) -> None:
+def test_contradictory_windows_raise(window: WindowSpec, bin_ms: int, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         WindowShape.from_window(window, bin_ms)
 
 
-def test_bins_are_counted() -> None:
+def test_numbers_of_bins() -> None:
     shape = WindowShape.from_window(AROUND, 20)
     assert (shape.n_observed, shape.n_forward, shape.n_bins) == (35, 10, 45)
 
 
 @given(st.integers(1_000_000, 9_000_000), st.sampled_from([5, 20]), st.integers(-140, 140))
-def test_trial_windows_and_their_lag_are_rounded_up_by_themselves(us: int, bin_ms: int, lag_ms: int) -> None:
+def test_trial_windows_and_lagged_windows_are_rounded_up_separately(us: int, bin_ms: int, lag_ms: int) -> None:
     windows = trial_windows(AROUND, WindowShape.from_window(AROUND, bin_ms), np.array([us / 1e6]), lag_ms)
     bin_us = bin_ms * 1000
     for bins, offset_ms in ((windows.start, -250), (windows.behavior_start, -250 + lag_ms), (windows.event, 0)):
@@ -52,7 +54,7 @@ def test_trials_without_event_have_no_window() -> None:
     assert windows.select(np.array([False, True])).start.tolist() == [350]
 
 
-def test_a_column_of_words_holds_no_times() -> None:
+def test_text_column_as_event_raises() -> None:
     with pytest.raises(DataError, match="has no times"):
         trial_windows(AROUND, WindowShape.from_window(AROUND, 5), np.array(["train"]), 0)
 
@@ -62,7 +64,7 @@ def test_a_column_of_words_holds_no_times() -> None:
     stride=st.integers(1, 8),
     bin_ms=st.sampled_from([5, 20]),
 )
-def test_continuous_windows_lie_in_one_stretch_and_leave_none_out(borders: list[int], stride: int, bin_ms: int) -> None:
+def test_continuous_windows_fill_each_interval(borders: list[int], stride: int, bin_ms: int) -> None:
     intervals = np.array(borders[: len(borders) // 2 * 2]).reshape(-1, 2) / 1000
     window = WindowSpec(0, 100, forward_ms=40, stride_ms=stride * 20)
     shape = WindowShape.from_window(window, bin_ms)
@@ -83,7 +85,7 @@ def test_continuous_windows_lie_in_one_stretch_and_leave_none_out(borders: list[
     np.testing.assert_array_equal(windows.behavior_start - windows.start, 20 // bin_ms)
 
 
-def test_a_window_longer_than_any_stretch_is_refused() -> None:
+def test_window_longer_than_all_intervals_raises() -> None:
     window = WindowSpec(0, 600, forward_ms=200, stride_ms=300)
     stretches = Intervals.from_intervals(np.array([[0.0, 0.5], [0.6, 1.3]]), 1300)
     with pytest.raises(DataError, match=r"no window of 800 ms fits .* has 700 ms"):
