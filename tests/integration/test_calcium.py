@@ -1,4 +1,4 @@
-"""From a tree of calcium recordings to the identity of held-out cells, as a user goes."""
+"""Integration tests of calcium experiments, from recordings to the identity of held-out cells."""
 
 import json
 import math
@@ -41,7 +41,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_of(output: Path, arm: str) -> Path:
-    """The run of an arm on a small simulated tree, trained once for all tests; a student trains its teacher."""
+    """Returns the run of an arm on a small simulated tree, trained once for all tests, with its teacher."""
     folder = output / f"bugeon_simulated_{arm}"
     if not folder.exists():
         root = [f"--data.root={output.parent / 'data'}", f"--output={output}", f"--teacher_args={json.dumps(TINY)}"]
@@ -51,7 +51,7 @@ def run_of(output: Path, arm: str) -> Path:
 
 
 @pytest.mark.parametrize("arm", [*EVERY_DAY, *(pytest.param(arm, marks=pytest.mark.slow) for arm in MORE)])
-def test_an_arm_leaves_scores_and_embeddings(output: Path, arm: str) -> None:
+def test_run_has_scores_and_embeddings(output: Path, arm: str) -> None:
     run = run_of(output, arm)
     results = json.loads((run / "results.json").read_text())
     assert results["scores"].keys() >= SCORES
@@ -63,15 +63,15 @@ def test_an_arm_leaves_scores_and_embeddings(output: Path, arm: str) -> None:
     assert np.isfinite(cells.vectors).all()
 
 
-def test_the_student_learns_from_a_teacher_that_was_trained_on_the_way(output: Path) -> None:
+def test_student_trains_its_teacher_first(output: Path) -> None:
     student = run_of(output, "feature")
     results = json.loads((student / "results.json").read_text())
     assert results["teachers"] == [f"{run_of(output, 'teacher')}/checkpoints/best.ckpt"]
 
 
 @pytest.mark.slow
-def test_alpha_of_one_is_a_student_on_its_own(output: Path) -> None:
-    """A null token in the place of behaviour, as the student has, and no other influence of the teacher."""
+def test_student_with_alpha_of_one_is_independent_of_the_teacher(output: Path) -> None:
+    """It has the null token of a student, and no parameters of behavior."""
     alone, student = (weights(run_of(output, arm)) for arm in ("reconstruction_only", "feature"))
     assert alone["backbone.null"].shape == student["backbone.null"].shape != torch.Size([0])
     assert not torch.equal(alone["backbone.embedding.weight"], student["backbone.embedding.weight"])
@@ -79,7 +79,7 @@ def test_alpha_of_one_is_a_student_on_its_own(output: Path) -> None:
     assert not any(name.startswith("backbone.behavior") for name in alone)
 
 
-def test_a_students_table_holds_train_cells_alone(output: Path) -> None:
+def test_embedding_table_of_a_student_has_train_cells_only(output: Path) -> None:
     run = run_of(output, "feature")
     cells = CellEmbeddings.read(run)
     trained = checkpoint(run)["session"]["unit_id"]
@@ -87,7 +87,7 @@ def test_a_students_table_holds_train_cells_alone(output: Path) -> None:
     assert load_system(run / "checkpoints" / "best.ckpt").backbone.embedding.weight.shape == (len(trained), 4)
 
 
-def test_the_scores_can_be_had_again(output: Path) -> None:
+def test_test_command_reproduces_the_scores(output: Path) -> None:
     run = run_of(output, "feature")
     written = (run / "results.json").read_text()
     cli = call("test", "--config", run / "config.yaml", "--ckpt_path", run / "checkpoints" / "best.ckpt")
@@ -97,13 +97,13 @@ def test_the_scores_can_be_had_again(output: Path) -> None:
     assert (run / "results.json").read_text() == written
 
 
-def test_predict_says_what_there_is_instead(output: Path) -> None:
+def test_predict_raises_and_names_the_embeddings(output: Path) -> None:
     run = run_of(output, "feature")
     with pytest.raises(ConfigError, match=r"predict writes rates of spikes, .* embeddings\.h5"):
         call("predict", "--config", run / "config.yaml", "--ckpt_path", run / "checkpoints" / "best.ckpt")
 
 
-def test_the_arms_share_a_table(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_has_one_table_of_all_variants(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report([str(run_of(output, arm)) for arm in EVERY_DAY])
     printed = capsys.readouterr().out
     assert all(arm in printed for arm in EVERY_DAY)
@@ -138,7 +138,7 @@ def test_every_experiment_trains_on_a_published_tree(path: Path, tree: Path, tmp
     assert tested == set(settings.get("cells", {}).get("test_mice", mice))
 
 
-def test_a_lab_runs_an_experiment_on_its_own_files(tmp_path: Path) -> None:
+def test_experiment_runs_on_custom_nwb_files(tmp_path: Path) -> None:
     for day in (1, 2):
         write_calcium(tmp_path / "data" / f"day{day}.nwb", rois=60, seed=day)
     own = ["--config", REPOSITORY / "configs" / "data" / "own_calcium.yaml", f"--data.root={tmp_path / 'data'}"]
@@ -150,7 +150,7 @@ def test_a_lab_runs_an_experiment_on_its_own_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", COMPOSITIONS, ids=lambda path: settings_of(path)["name"])
-def test_an_experiment_is_what_its_name_says(path: Path) -> None:
+def test_composition_has_the_settings_of_its_name(path: Path) -> None:
     settings = settings_of(path)
     model, arm = settings["model"]["init_args"], path.stem
     backbone = model["backbone"]
@@ -171,7 +171,7 @@ def test_an_experiment_is_what_its_name_says(path: Path) -> None:
         assert (settings["distillation"]["alpha"] == 1.0) == (arm == "reconstruction_only")
 
 
-def test_a_broken_tree_is_told_in_one_line(tree: Path, tmp_path: Path) -> None:
+def test_pattern_without_a_match_raises(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has a run Blank/07; correct data\.spec\.recordings"):
         call(
             *("fit", "--config", experiment("bugeon_single_animal_baseline"), *TINY, f"--data.root={tree}"),
@@ -180,7 +180,7 @@ def test_a_broken_tree_is_told_in_one_line(tree: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_does(tree: Path, tmp_path: Path) -> None:
+def test_two_processes_train_the_same_weights_as_one(tree: Path, tmp_path: Path) -> None:
     # Adam's first steps have the size of the rate, however small a gradient: they would magnify rounding.
     optimizer = ["--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=0.1", "--model.backbone.dropout=0.0"]
     experiment_file = experiment("bugeon_single_animal_baseline")

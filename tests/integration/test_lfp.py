@@ -1,4 +1,4 @@
-"""From simulated files of spikes and LFP to velocity decoded in new sessions, as a user goes."""
+"""Integration tests of LFP experiments, from files to velocity decoded in held-out sessions."""
 
 import json
 import math
@@ -41,12 +41,12 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def arguments(output: Path) -> list[str]:
-    """A small simulated set, a network that trains in a moment, and the same for teachers and what they begin as."""
+    """Returns arguments of `fit` for a small simulated set and small networks of all stages."""
     return [*small_stages(), f"--data.root={output.parent / 'data'}", f"--output={output}"]
 
 
 def run_of(output: Path, arm: str) -> Path:
-    """The run of an arm, trained once for all tests; stages before it are trained here first, which saves processes."""
+    """Returns the run of an arm, trained once for all tests, after the stages that it depends on."""
     path = experiment("simulated_lfp", arm)
     folder = output / settings_of(path)["name"]
     if not folder.exists():
@@ -58,7 +58,7 @@ def run_of(output: Path, arm: str) -> Path:
 
 
 @pytest.mark.parametrize("arm", [*EVERY_DAY, *(pytest.param(arm, marks=pytest.mark.slow) for arm in MORE)])
-def test_an_arm_scores_every_session(output: Path, arm: str) -> None:
+def test_run_scores_every_session(output: Path, arm: str) -> None:
     results = json.loads((run_of(output, arm) / "results.json").read_text())
     scores = results["scores"]
     assert {name for name in scores if name.startswith("r2/")} == {f"r2/{name}" for name in SESSIONS}
@@ -69,16 +69,16 @@ def test_an_arm_scores_every_session(output: Path, arm: str) -> None:
     assert trained == set(SESSIONS) - (set() if arm == "lfp_single_session" else NEW)
 
 
-def test_a_student_learns_from_the_stage_before(output: Path) -> None:
-    """Nothing is trained anew that is there: one run an arm."""
+def test_student_uses_the_teacher_of_the_stage_before(output: Path) -> None:
+
     results = json.loads((run_of(output, "distilled_single_session") / "results.json").read_text())
     assert results["teachers"] == [f"{run_of(output, 'finetuned')}/checkpoints/best.ckpt"]
     assert run_of(output, "spike_teacher").exists()
 
 
 @pytest.mark.slow
-def test_stages_follow_one_another(output: Path) -> None:
-    """A student asks for a fine-tuned teacher, which asks for one of all sessions; it becomes the same student."""
+def test_stages_train_one_another_on_demand(output: Path) -> None:
+    """The student trains its teachers first; all weights equal those of separate runs."""
     elsewhere = output.parent / "chain"
     call(
         "fit",
@@ -95,14 +95,14 @@ def test_stages_follow_one_another(output: Path) -> None:
         assert not differing(weights(run_of(elsewhere, arm)), weights(run_of(output, arm)))
 
 
-def test_a_students_checkpoint_holds_nothing_of_spikes(output: Path) -> None:
+def test_checkpoint_of_a_student_has_no_teacher(output: Path) -> None:
     run = run_of(output, "distilled_single_session")
     assert not any("teacher" in name for name in weights(run))
     student = load_system(run / "checkpoints" / "best.ckpt")
     assert type(student).__name__ == "SingleSessionStudent"
 
 
-def test_the_scores_can_be_had_again(output: Path) -> None:
+def test_test_command_reproduces_the_scores(output: Path) -> None:
     run = run_of(output, "distilled_single_session")
     cli = call("test", "--config", run / "config.yaml", "--ckpt_path", run / "checkpoints" / "best.ckpt")
     again = {name.removeprefix("eval/"): float(score) for name, score in cli.trainer.callback_metrics.items()}
@@ -113,7 +113,7 @@ def test_the_scores_can_be_had_again(output: Path) -> None:
         call("predict", "--config", run / "config.yaml", "--ckpt_path", run / "checkpoints" / "best.ckpt")
 
 
-def test_the_arms_share_a_table_with_every_session(output: Path) -> None:
+def test_report_has_one_table_with_every_session(output: Path) -> None:
     report([str(run_of(output, arm)) for arm in EVERY_DAY])
     page = (output / "report" / "report.md").read_text()
     assert page.count("## simulated_lfp: scored on test segments") == 1
@@ -138,7 +138,7 @@ def test_the_arms_share_a_table_with_every_session(output: Path) -> None:
     assert "No rates" not in page
 
 
-def test_a_teacher_of_fewer_sessions_is_refused(output: Path, tmp_path: Path) -> None:
+def test_teacher_of_fewer_sessions_raises(output: Path, tmp_path: Path) -> None:
     teacher = run_of(output, "finetuned")
     wrong = [f"--output={tmp_path}", "--data.train_on=all", f"--distillation.teacher={teacher}"]
     with pytest.raises(TeacherError, match=r"was trained on simulated_lfp \(4 session\(s\)"):
@@ -146,8 +146,8 @@ def test_a_teacher_of_fewer_sessions_is_refused(output: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_own_files_go_through_all_stages(tmp_path: Path) -> None:
-    """By the command in configs/data/own_lfp.yaml, on files that pynwb wrote."""
+def test_all_stages_run_on_custom_nwb_files(tmp_path: Path) -> None:
+    """Runs the command in configs/data/own_lfp.yaml on files written by pynwb."""
     example = EXPERIMENTS.parent / "configs/data/own_lfp.yaml"
     for name in ("day1", "day2", "my_last_session"):
         write_lfp_nwb(tmp_path / f"data/{name}.nwb", seconds=60, velocity="hand_vel", lfp_rate=1000.0)
@@ -163,7 +163,7 @@ def test_own_files_go_through_all_stages(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("family", "arm"), COMPOSITIONS)
-def test_an_experiment_is_what_its_name_says(family: str, arm: str) -> None:
+def test_composition_has_the_settings_of_its_name(family: str, arm: str) -> None:
     path = COMPOSITIONS[family, arm]
     settings = settings_of(path)
     model = settings["model"]

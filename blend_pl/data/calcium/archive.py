@@ -1,4 +1,4 @@
-"""The published tree: found on disk, or fetched once from figshare."""
+"""Search for the published tree on disk, and its download from figshare."""
 
 import shutil
 import tarfile
@@ -15,39 +15,41 @@ API_URL = "https://api.figshare.com/v2"
 
 
 def fetch_bugeon_dataset(spec: CalciumSpec, root: Path, api_url: str = API_URL) -> Path:
-    """The folder that holds the mice's folders: below `root`, or downloaded into it.
+    """Returns the folder with the folders of the mice, below `root` or downloaded into it.
 
-    An interrupted download goes on with the file where it stopped. Files appear only after their MD5 digests were found
-    equal to the archive's, and to those of the spec where it names any. Of several processes one downloads.
+    An interrupted download is resumed. Files are stored only if their MD5 digests equal those of the archive, and those
+    of the spec if there are any. One process downloads while others wait.
 
     Args:
-        spec: the mice, and the article that holds them.
-        root: the data folder.
-        api_url: the archive's REST interface.
+        spec: specifies the archive.
+        root: data folder.
+        api_url: URL of the archive's REST interface.
 
     Raises:
-        DataError: nothing on disk and no archive; no network; no such article or version; a wrong checksum; a folder
-            that cannot be written.
+        DataError: there is no tree on disk and no archive; there is no network; the article or version does not exist;
+            a checksum is wrong; a folder cannot be written.
     """
     folder = None if spec.archive is None else root / f"figshare-{spec.archive.article}-v{spec.archive.version}"
     dataset_root = (folder and _find_dataset_root(folder)) or _find_dataset_root(root)
     if dataset_root is not None:
         return dataset_root
     if spec.archive is None or folder is None:
-        raise DataError(f"{root} holds no tree with mice such as SB025; put it there or set --data.root to its folder")
+        raise DataError(
+            f"{root} contains no tree with mice such as SB025; put it there or set --data.root to its folder"
+        )
     with download_lock(root):
         if not folder.exists():
             _download_article(spec.archive, folder, api_url)
     dataset_root = _find_dataset_root(folder)
     if dataset_root is None:
         raise DataError(
-            f"{folder} holds no {CELL_TYPES_FILE} below mouse and date; delete it, and check data.spec.archive"
+            f"{folder} contains no {CELL_TYPES_FILE} below mouse and date; delete it, and check data.spec.archive"
         )
     return dataset_root
 
 
 def _find_dataset_root(folder: Path) -> Path | None:
-    """The folder of the mice, or one at most two levels below it; neither simulated nor of another article's."""
+    """Searches up to two levels below a folder for that of the mice, except in simulated trees and other articles."""
     for prefix in ("", "*/", "*/*/"):
         for path in sorted(folder.glob(f"{prefix}*/*/{CELL_TYPES_FILE}")):
             candidate = path.parents[2]
@@ -81,7 +83,7 @@ def _download_article(archive: FigshareArchive, folder: Path, api_url: str) -> N
 
 
 def _unpack(path: Path, folder: Path) -> None:
-    """Puts a file, or what an archive holds, into the folder; names that would leave it are refused."""
+    """Copies a file, or extracts an archive, into the folder; paths outside of the folder are rejected."""
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:

@@ -1,4 +1,4 @@
-"""Calcium recordings with cell types as LightningDataModules: read or simulated, divided, served as batches."""
+"""Data modules of calcium recordings with cell types."""
 
 from abc import abstractmethod
 from typing import Literal
@@ -28,24 +28,24 @@ from blend_pl.errors import ConfigError, DataError
 
 
 class CalciumDataModule(NeuralDataModule):
-    """Base class: a subclass says where recordings come from, this class divides and serves them.
+    """Base class of calcium data modules; subclasses implement `read`.
 
     Cells are divided into train, val and test, time into training and validation time. The network is trained on train
-    cells in training time, and the checkpoint is chosen on train cells in validation time. Cells of the other sides
-    have no row in its table of embeddings; `all_cell_batches` serves them to whoever fits theirs.
+    cells in training time, and the checkpoint is selected on train cells in validation time. Val and test cells have no
+    row in the embedding table; `all_cell_batches` returns their batches, to fit their embeddings.
 
     Args:
-        spec: what the data set is made of.
+        spec: the data set.
         root: data folder.
-        window: frames of a window.
-        n_windows: windows a training batch, per process.
-        n_cells: cells a batch, at most; all of one recording.
-        n_steps: training batches an epoch.
-        n_windows_eval: windows a batch when nothing is trained.
+        window: frames per window.
+        n_windows: windows per training batch and process.
+        n_cells: maximum number of cells per batch, all of one recording.
+        n_steps: training batches per epoch.
+        n_windows_eval: windows per batch outside of training.
     """
 
     phase = "held-out cells"
-    """What is scored, for the record."""
+    """Name of the scored data in the results."""
 
     def __init__(
         self,
@@ -65,17 +65,17 @@ class CalciumDataModule(NeuralDataModule):
 
     @abstractmethod
     def read(self) -> list[CalciumRecording]:
-        """Returns the recordings.
+        """Reads the recordings.
 
         Raises:
-            DataError: there are none, or one cannot be used.
+            DataError: there is no recording, or one cannot be used.
         """
 
     def setup(self, stage: str) -> None:
-        """Reads the recordings, divides cells and time, and fits the z-scores; safe in many processes at once.
+        """Reads the recordings, divides cells and time, and fits the z-scores; safe across processes.
 
         Raises:
-            DataError: a recording cannot be used, or is shorter than two windows.
+            DataError: a recording cannot be used, or its training or validation time is shorter than a window.
         """
         if self.sessions:
             return
@@ -94,13 +94,13 @@ class CalciumDataModule(NeuralDataModule):
             if min_frames < self.window:
                 raise DataError(
                     f"{session.name} has {session.n_train_frames} frames of training time and "
-                    f"{len(session.activity) - session.n_train_frames} after them, a window {self.window}; lower "
-                    "data.window or change data.spec.train_time"
+                    f"{len(session.activity) - session.n_train_frames} of validation time, fewer than a window of "
+                    f"{self.window}; lower data.window or change data.spec.train_time"
                 )
 
     @property
     def signature(self) -> Signature:
-        """What a model must agree with to run on these recordings: its units are the training cells."""
+        """Sizes and ids on which a model must agree; the units are the training cells."""
         train_cell_ids = tuple(self.cells.cell_id[self.cells.rows_in_split(TRAIN)].tolist())
         n_privileged = self.sessions[0].behavior.shape[1]
         return Signature(
@@ -109,7 +109,7 @@ class CalciumDataModule(NeuralDataModule):
 
     @property
     def selection(self) -> str:
-        """How the checkpoint is chosen, for the record."""
+        """Describes how the checkpoint is selected, for the results."""
         n_windows = sum(
             len(range(first_start, last_start + 1, self.window))
             for first_start, last_start in self._start_ranges("val")
@@ -118,11 +118,11 @@ class CalciumDataModule(NeuralDataModule):
 
     @property
     def eval_has_behavior(self) -> bool:
-        """Whether there is behaviour, which a teacher must see."""
+        """Whether any recording has behavior, which a teacher needs as input."""
         return any(bool(session.behavior_valid.any()) for session in self.sessions)
 
     def train_dataloader(self) -> CalciumLoader:
-        """Random windows of training time x random train cells."""
+        """Returns random windows in training time of random train cells."""
         seed, rank, world_size = self.seed_and_rank()
         sampler = RandomWindowSampler(
             self._start_ranges("train"),
@@ -137,27 +137,27 @@ class CalciumDataModule(NeuralDataModule):
         return self._make_loader(sampler)
 
     def val_dataloader(self) -> CalciumLoader:
-        """All train cells in validation time."""
+        """Returns all windows in validation time of all train cells."""
         _, rank, world_size = self.seed_and_rank()
         return self._make_loader(self._sequential_sampler("val", rank, world_size))
 
     def test_dataloader(self) -> CalciumLoader:
-        """What `val_dataloader` serves; the cells that are scored are the evaluation callback's matter."""
+        """Returns the batches of `val_dataloader`; `IdentityEvaluation` scores held-out cells."""
         return self.val_dataloader()
 
     def predict_dataloader(self) -> CalciumLoader:
-        """Nothing: there are no rates to predict.
+        """Raises an error, because there are no rates to predict.
 
         Raises:
             ConfigError: always.
         """
         raise ConfigError(
-            f"predict writes rates of spikes, and {self.spec.name} is calcium; the embeddings of its cells are in "
+            f"predict writes rates of spikes, but {self.spec.name} is calcium; the embeddings of its cells are in "
             "embeddings.h5 of the run, and `test` fits them again"
         )
 
     def calibration_dataloader(self) -> CalciumLoader:
-        """Training time of one recording, the same cells in every batch, the same on every rank."""
+        """Returns training time of one recording: the same cells in every batch, the same batches on every rank."""
         sampler = self._sequential_sampler("train")
         first_session_batches = [
             batch_index
@@ -172,15 +172,15 @@ class CalciumDataModule(NeuralDataModule):
         return self._make_loader(sampler)
 
     def all_cell_batches(self, subset: Literal["train", "val"], device: torch.device) -> list[list[CalciumBatch]]:
-        """All cells of all sides; a batch's `neurons` are rows of `cells`.
+        """Gathers batches of all train, val and test cells, with rows of `cells` as their `embedding_index`.
 
         Args:
             subset: training or validation time.
-            device: where the batches shall lie.
+            device: device of the batches.
 
         Returns:
-            For each set of cells of one recording, the batches of all windows: of training time as many a batch as in
-            training.
+            For each chunk of cells of one recording, the batches of all its windows: `n_windows` per batch in training
+            time, `n_windows_eval` in validation time.
         """
         cell_columns = [torch.arange(len(session.cell_index)) for session in self.sessions]
         n_windows = self.n_windows if subset == "train" else self.n_windows_eval
@@ -196,10 +196,10 @@ class CalciumDataModule(NeuralDataModule):
         return list(batches_by_cells.values())
 
     def _start_ranges(self, subset: Literal["train", "val"]) -> list[tuple[int, int]]:
-        """First and last frame at which a window of each recording may start."""
+        """Returns the (first, last) start frame of a window for each recording."""
         if subset == "train":
-            return [(0, p.n_train_frames - self.window) for p in self.sessions]
-        return [(p.n_train_frames, len(p.activity) - self.window) for p in self.sessions]
+            return [(0, session.n_train_frames - self.window) for session in self.sessions]
+        return [(session.n_train_frames, len(session.activity) - self.window) for session in self.sessions]
 
     def _cell_columns(self, split: str) -> list[Tensor]:
         in_split = torch.from_numpy(self.cells.split == split)
@@ -223,12 +223,12 @@ class CalciumDataModule(NeuralDataModule):
 
 
 class BugeonDataModule(CalciumDataModule):
-    """The published tree of Bugeon et al. (2022), or a simulated tree of the same layout.
+    """Recordings of the published tree of Bugeon et al. (2022), or of a simulated tree with the same layout.
 
     Args:
-        spec: what the data set is made of.
-        root: data folder; the tree is searched in it, and downloaded or simulated into it.
-        source: "files" reads the published tree; "simulated" writes a tree of `simulation` first and reads that.
+        spec: the data set.
+        root: data folder; the tree is searched below it, and downloaded or simulated into it.
+        source: "files" reads the published tree; "simulated" first writes a tree of `simulation`.
         simulation: parameters of the simulated tree.
         window: see `CalciumDataModule`.
         n_windows: see `CalciumDataModule`.

@@ -1,4 +1,4 @@
-"""One calcium recording as it was read, on the frames of the microscope."""
+"""One calcium recording, with behavior at the frames of the microscope."""
 
 from dataclasses import dataclass
 
@@ -13,15 +13,15 @@ class CalciumRecording:
     """T frames of N cells.
 
     Attributes:
-        name: where it comes from, for people.
+        name: name of the run or file, for messages.
         mouse: the animal.
         times: (T,) float64 s, increasing.
         activity: (T, N) float32, in the file's unit; NaN where missing.
-        behavior: (T, D) float32, in the file's unit, continuous channels before one channel a state; NaN where missing.
-        n_states: how many of the D channels are states.
-        cell_id: (N,) str; equal for the same cell in other recordings, unique otherwise.
-        identified: (N,) bool, whether that name holds for other days too.
-        label: (N,) str, the transcriptomic label as it is in the file.
+        behavior: (T, D) float32: continuous channels in the file's unit, then one channel per state; NaN where missing.
+        n_states: number of channels that are states.
+        cell_id: (N,) str ids; equal for the same cell in other recordings, unique otherwise.
+        identified: (N,) bool, whether the id is valid across days.
+        label: (N,) str, the transcriptomic label in the file.
         position: (N, P) float32, P = 2 or 3.
     """
 
@@ -38,23 +38,23 @@ class CalciumRecording:
 
 
 def one_hot_states(states: np.ndarray, source: str) -> np.ndarray:
-    """A channel for each behavioural state.
+    """Encodes behavioral states as one channel per state.
 
     Args:
         states: (T,) 0, 1 or 2; NaN where unknown.
-        source: the file, for the error.
+        source: the file, for errors.
 
     Returns:
-        (T, 3) float32, NaN where unknown.
+        (T, 3) float32, 0 or 1; NaN where unknown.
 
     Raises:
-        DataError: a state that is none of these.
+        DataError: a state is not 0, 1, 2 or NaN.
     """
     is_known = np.isfinite(states)
     is_invalid = is_known & ~np.isin(states, range(len(BEHAVIOR_STATES)))
     if is_invalid.any():
         valid_states = ", ".join(f"{number} {name}" for number, name in enumerate(BEHAVIOR_STATES))
-        raise DataError(f"{source} has the state {states[is_invalid][0]:g}; there are {valid_states}")
+        raise DataError(f"{source} has the state {states[is_invalid][0]:g}; the valid states are {valid_states}")
     channels = (states[:, None] == np.arange(len(BEHAVIOR_STATES))).astype(np.float32)
     channels[~is_known] = np.nan
     return channels

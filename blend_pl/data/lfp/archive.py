@@ -1,4 +1,4 @@
-"""Where sessions lie: found on disk, or fetched once from Zenodo."""
+"""Search for the files of sessions on disk, and their download from Zenodo."""
 
 from pathlib import Path
 
@@ -12,40 +12,40 @@ FLINT_URL = "https://crcns.org/data-sets/movements/dream"
 
 
 def makin_paths(session: str, root: Path, archive: ZenodoArchive | None, api_url: str = API_URL) -> tuple[Path, Path]:
-    """The `.mat` and the broadband `.nwb` of a session: below `root`, or downloaded into it.
+    """Returns the `.mat` and the broadband `.nwb` of a session, below `root` or downloaded into it.
 
-    An interrupted download goes on where it stopped. A file appears only after its MD5 digest was found equal to the
-    archive's. Of several processes one downloads while the others wait.
+    An interrupted download is resumed. A file is stored only if its MD5 digest equals that of the archive. One process
+    downloads while others wait.
 
     Args:
-        session: e.g. "indy_20160622_01".
-        root: the data folder.
-        archive: records that hold missing files; None for none.
-        api_url: the archive's REST interface.
+        session: name of the session, e.g. "indy_20160622_01".
+        root: data folder.
+        archive: records with missing files; None for no download.
+        api_url: URL of the archive's REST interface.
 
     Raises:
-        DataError: a file is missing and there is no archive, or none of its records has it; no network; a wrong
-            checksum; several files of that name; a folder that cannot be written.
+        DataError: a file is missing and there is no archive, or none of its records has it; there is no network; a
+            checksum is wrong; several files have the name; a folder cannot be written.
     """
     mat_path, broadband_path = (_makin_path(f"{session}.{suffix}", root, archive, api_url) for suffix in ("mat", "nwb"))
     return mat_path, broadband_path
 
 
 def flint_path(session: str, root: Path) -> Path:
-    """The file of a Flint session below `root`.
+    """Returns the file of a Flint session below `root`.
 
     Raises:
-        DataError: it is not there, or several are; the archive wants a login, so it must be fetched by hand.
+        DataError: there is no such file, or several; it cannot be downloaded automatically because of a login.
     """
     name, _ = parse_flint_session(session)
     path = _find_file(name, root)
     if path is None:
-        raise DataError(f"there is no {name} in {root}; fetch it from {FLINT_URL} (a free account) and put it there")
+        raise DataError(f"there is no {name} in {root}; download it from {FLINT_URL} (a free account) and put it there")
     return path
 
 
 def nwb_paths(patterns: list[str], root: Path) -> list[Path]:
-    """Files that any of the patterns matches below `root`, ordered by path.
+    """Returns the files below `root` that match any of the patterns, ordered by path.
 
     Raises:
         DataError: a pattern matches nothing.
@@ -68,8 +68,8 @@ def _makin_path(name: str, root: Path, archive: ZenodoArchive | None, api_url: s
         return path
     if archive is None:
         raise DataError(
-            f"there is no {name} in {root}; fetch it from https://zenodo.org/records/3854034 (.mat) or from the record "
-            "of its broadband (.nwb) and put it there"
+            f"there is no {name} in {root}; download it from https://zenodo.org/records/3854034 (.mat) or from the "
+            "record of its broadband (.nwb) and put it there"
         )
     with download_lock(root):
         return _find_file(name, root) or _download(name, root, archive, api_url)

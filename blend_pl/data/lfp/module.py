@@ -1,4 +1,4 @@
-"""Sessions of spikes and LFP as a LightningDataModule: read or simulated, cut into segments, served together."""
+"""Data module of several sessions of spikes and LFP."""
 
 from pathlib import Path
 from typing import Literal
@@ -23,28 +23,28 @@ HELD_IN, ALL = "held_in", "all"
 
 
 class MultiSessionDataModule(NeuralDataModule):
-    """Recordings of several layouts, or simulated ones; a subclass may bring its own by `read`.
+    """Recordings of several layouts, or simulated ones; a subclass can override `read`.
 
-    Sessions in `held_out_sessions` are kept away from training: a trained model is run on them as they are. Of every session,
-    some segments are for training (of a model or of a read-out alone), some choose the checkpoint, some are scored.
+    Models are not trained on held-out sessions but evaluated on them. The segments of every session are divided into
+    train (for a model, or for a readout only), val (for the selection of the checkpoint) and test.
 
     Args:
-        spec: what the set is made of.
-        root: data folder; files are searched in it, and downloaded or simulated into it.
-        source: "files" reads recordings; "simulated" writes a set of `simulation` first and reads that.
+        spec: the set of sessions.
+        root: data folder; files are searched below it, and downloaded or simulated into it.
+        source: "files" reads recordings; "simulated" first writes those of `simulation`.
         simulation: parameters of the simulated set.
-        held_out: names of sessions that are new to every model but one trained on all.
-        train_on: "held_in" for all sessions but these, "all", or names of sessions.
-        length: bins of a segment.
-        split: how segments are divided; see `blend_pl.data.lfp.segments.segments`.
-        split_seed: seed of the division, the same in every run.
-        batch_size: segments a training batch, per process.
-        eval_batch_size: segments a batch when nothing is trained.
-        cache_dir: folder of what was read; None for `root`/cache.
+        held_out: names of the held-out sessions.
+        train_on: "held_in" for all sessions except `held_out`, "all", or names of sessions.
+        length: bins per segment.
+        split: "random" or "blocks", see `blend_pl.data.lfp.segments.split_segments`.
+        split_seed: seed of the split, the same in every run.
+        batch_size: segments per training batch and process.
+        eval_batch_size: segments per batch outside of training.
+        cache_dir: cache folder of the recordings; None for `root`/cache.
     """
 
     phase = "test segments"
-    """What is scored, for the record."""
+    """Name of the scored data in the results."""
 
     def __init__(
         self,
@@ -71,15 +71,15 @@ class MultiSessionDataModule(NeuralDataModule):
         self.sessions: dict[str, LFPSession] = {}
 
     def read(self) -> list[CrossModalRecording]:
-        """The recordings that the spec names.
+        """Reads the recordings of the spec.
 
         Raises:
-            DataError: one is missing or cannot be used.
+            DataError: a recording is missing or cannot be used.
         """
         return read_sessions(self.spec, self.root, self.source, self.simulation, self.cache_dir)
 
     def prepare_data(self) -> None:
-        """Simulates the sessions, or downloads missing ones where the spec names an archive.
+        """Simulates the sessions, or downloads missing ones if the spec has an archive.
 
         Raises:
             DataError: a file cannot be downloaded or written.
@@ -88,10 +88,10 @@ class MultiSessionDataModule(NeuralDataModule):
             fetch_sessions(self.spec, self.root, self.source, self.simulation)
 
     def setup(self, stage: str) -> None:
-        """Reads the recordings, divides them and fits the z-scores; safe in many processes at once.
+        """Reads the recordings, splits them into segments and fits the z-scores; safe across processes.
 
         Raises:
-            ConfigError: a session that is named is not there, or nothing is left to train on.
+            ConfigError: a session of `held_out` or `train_on` does not exist, or there is no session to train on.
             DataError: a recording cannot be used.
         """
         if self.sessions:
@@ -99,11 +99,11 @@ class MultiSessionDataModule(NeuralDataModule):
         recordings = self.read()
         names = [recording.name for recording in recordings]
         if len(set(names)) < len(names):
-            raise DataError(f"two recordings have one name, of {', '.join(names)}; rename one")
+            raise DataError(f"two recordings have the same name, among {', '.join(names)}; rename one")
         bin_widths = {recording.bin_ms for recording in recordings}
         if len(bin_widths) > 1:
             raise DataError(
-                f"recordings have bins of {', '.join(map(str, sorted(bin_widths)))} ms; bring them to one width"
+                f"recordings have bins of {', '.join(map(str, sorted(bin_widths)))} ms; use the same bin width for all"
             )
         train_names = self.train_on if isinstance(self.train_on, list) else []
         for name in (*self.held_out, *train_names):
@@ -118,23 +118,23 @@ class MultiSessionDataModule(NeuralDataModule):
             r.name: LFPSession.from_recording(r, self.length, self.split, self.split_seed) for r in recordings
         }
         if not self.training_sessions:
-            raise ConfigError("every session is held out; take some out of data.held_out")
+            raise ConfigError("every session is held out; remove some from data.held_out")
 
     @property
     def training_sessions(self) -> list[str]:
-        """Names of the sessions that a model is trained on."""
+        """Names of the sessions to train on."""
         if isinstance(self.train_on, list):
             return self.train_on
         return [name for name in self.sessions if self.train_on == ALL or name not in self.held_out]
 
     @property
     def evaluation_sessions(self) -> list[str]:
-        """Names of the sessions that a model is scored on: those it was trained on and those that are held out."""
+        """Names of the sessions to evaluate on: the training sessions and the held-out sessions."""
         return [name for name in self.sessions if name in self.training_sessions or name in self.held_out]
 
     @property
     def signature(self) -> MultiSessionSignature:
-        """What a model must agree with: the sessions that it is trained on."""
+        """Sizes and ids on which a model must agree: those of the training sessions."""
         sessions = [self.sessions[name] for name in self.training_sessions]
         n_behavior = sessions[0].behavior.shape[1]
         session_infos = [session.info for session in sessions]
@@ -142,16 +142,16 @@ class MultiSessionDataModule(NeuralDataModule):
 
     @property
     def selection(self) -> str:
-        """How the checkpoint is chosen, for the record."""
+        """Describes how the checkpoint is selected, for the results."""
         return f"the objective on validation segments ({self.split})"
 
     @property
     def eval_has_behavior(self) -> bool:
-        """Whether there is behaviour to decode."""
+        """Whether any session has behavior to decode."""
         return any(bool(session.behavior.isfinite().any()) for session in self.sessions.values())
 
     def train_dataloader(self) -> SegmentLoader:
-        """Training segments, as many of every session."""
+        """Returns training segments, equally many of every training session."""
         seed, rank, world_size = self.seed_and_rank()
         starts = [self.sessions[name].segment_starts("train") for name in self.training_sessions]
         return self._build_loader(
@@ -159,28 +159,28 @@ class MultiSessionDataModule(NeuralDataModule):
         )
 
     def val_dataloader(self) -> SegmentLoader:
-        """Validation segments of the sessions that are trained on."""
+        """Returns the validation segments of the training sessions."""
         _, rank, world_size = self.seed_and_rank()
         return self._sequential_loader(self.training_sessions, "val", rank, world_size)
 
     def test_dataloader(self) -> SegmentLoader:
-        """What `val_dataloader` serves; what is decoded is the evaluation callback's matter."""
+        """Returns the batches of `val_dataloader`; the evaluation callback loads the test segments."""
         return self.val_dataloader()
 
     def predict_dataloader(self) -> SegmentLoader:
-        """Nothing: there are no rates of trials to predict.
+        """Raises an error, because there are no rates of trials to predict.
 
         Raises:
             ConfigError: always.
         """
-        raise ConfigError("predict writes rates of trials, and these recordings have none; `test` decodes velocity")
+        raise ConfigError("predict writes rates of trials, but these recordings have none; `test` decodes velocity")
 
     def calibration_dataloader(self) -> SegmentLoader:
-        """Training segments in order, the same on every rank."""
+        """Returns the training segments in order, the same on every rank."""
         return self._sequential_loader(self.training_sessions, "train")
 
     def segment_dataloader(self, name: str, subset: str) -> SegmentLoader:
-        """All segments of one part of a session, in order, the same on every rank."""
+        """Returns all segments of a session's split in order, the same on every rank."""
         return self._sequential_loader([name], subset)
 
     def _sequential_loader(self, names: list[str], subset: str, rank: int = 0, world_size: int = 1) -> SegmentLoader:

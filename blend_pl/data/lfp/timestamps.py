@@ -1,4 +1,4 @@
-"""Time stamps: whether samples are regular, and velocity in bins from what is not."""
+"""Clocks of recordings: checks of regular sampling, common bins, and velocity in bins."""
 
 import h5py
 import numpy as np
@@ -8,22 +8,22 @@ from blend_pl.data.resample import interpolate_to_frames
 from blend_pl.errors import DataError
 
 MIN_OVERLAP_FRACTION = 0.5
-"""Two files of one session share at least so much of the shorter one's time."""
+"""Minimum overlap of two signals of one session, as a fraction of the shorter one."""
 
 N_CHECKED_TIMESTAMPS = 257
 MAX_TIMESTAMP_ERROR_S = 0.005
-"""By which a time stamp may lie beside where equal steps put it."""
+"""Maximum deviation of a timestamp from regular sampling."""
 
 
 def check_regular_sampling(timestamps: h5py.Dataset | np.ndarray, where: str) -> tuple[float, float]:
-    """Start and rate of samples in equal steps, looked at here and there alone because there may be many millions.
+    """Returns start and sampling rate of regular timestamps; checks a subset, because there can be many millions.
 
     Args:
         timestamps: (samples,) or (samples, 1) or (1, samples) s.
-        where: the file, for the error.
+        where: the file, for errors.
 
     Raises:
-        DataError: they are not in equal steps: something was left out in between, or they are not finite.
+        DataError: the timestamps are not regular, for example because of a pause, or not finite.
     """
     n = timestamps.size
     indices = np.unique(np.linspace(0, n - 1, N_CHECKED_TIMESTAMPS).astype(np.int64))
@@ -33,8 +33,8 @@ def check_regular_sampling(timestamps: h5py.Dataset | np.ndarray, where: str) ->
     deviation = np.abs(checked - start - indices * step)
     if not step > 0 or not deviation.max() <= max(MAX_TIMESTAMP_ERROR_S, 2 * step):
         raise DataError(
-            f"{where} has samples in unequal steps ({np.nan_to_num(deviation, nan=np.inf).max():.3g} s off); choose a "
-            "recording without pauses, or cut it where it pauses"
+            f"{where} is sampled irregularly (by {np.nan_to_num(deviation, nan=np.inf).max():.3g} s); choose a "
+            "recording without pauses, or split it at the pauses"
         )
     return float(start), 1 / step
 
@@ -42,15 +42,15 @@ def check_regular_sampling(timestamps: h5py.Dataset | np.ndarray, where: str) ->
 def overlapping_bins(
     first_span: tuple[float, float], second_span: tuple[float, float], names: tuple[str, str]
 ) -> tuple[float, int]:
-    """Start and number of the bins that lie in both of two signals.
+    """Returns start and number of the bins that are in both of two signals.
 
     Args:
-        first_span: s, when one starts and stops.
-        second_span: the same of the other.
-        names: what to call them.
+        first_span: start and stop of the first signal, s.
+        second_span: start and stop of the second signal, s.
+        names: names of the signals, for errors.
 
     Raises:
-        DataError: they have too little in common to be of one session.
+        DataError: the overlap is too short for two signals of the same session.
     """
     start, stop = max(first_span[0], second_span[0]), min(first_span[1], second_span[1])
     n_bins = int((stop - start) * 1000 / BIN_MS + 1e-6)
@@ -58,23 +58,23 @@ def overlapping_bins(
         first_span[1] - first_span[0], second_span[1] - second_span[0]
     ):
         raise DataError(
-            f"the clocks of {names[0]} ({first_span[0]:.1f} to {first_span[1]:.1f} s) and {names[1]} ({second_span[0]:.1f} to "
-            f"{second_span[1]:.1f} s) do not agree; see that both are of one session"
+            f"the clocks of {names[0]} ({first_span[0]:.1f} to {first_span[1]:.1f} s) and {names[1]} "
+            f"({second_span[0]:.1f} to {second_span[1]:.1f} s) do not agree; check that both are of the same session"
         )
     return start, n_bins
 
 
 def velocity_from_position(times: np.ndarray, position: np.ndarray, start: float, n_bins: int) -> np.ndarray:
-    """Mean velocity within each bin.
+    """Computes the mean velocity within each bin.
 
     Args:
         times: (samples,) s, increasing.
-        position: (samples, D), NaN where missing; bridged for up to a second.
-        start: s, where the first bin starts.
+        position: (samples, D), NaN where missing; gaps of up to a second are interpolated.
+        start: start of the first bin, s.
         n_bins: T.
 
     Returns:
-        (T, D) float32 a second, NaN where missing.
+        (T, D) float32, in the position's unit per second; NaN where missing.
     """
     edges = start + np.arange(n_bins + 1) * BIN_MS / 1000
     displacement = np.stack(
@@ -84,17 +84,17 @@ def velocity_from_position(times: np.ndarray, position: np.ndarray, start: float
 
 
 def resample_velocity(times: np.ndarray, velocity: np.ndarray, start: float, n_bins: int) -> np.ndarray:
-    """A measured velocity at the bins' centres; arguments and result as in `velocity_from_position`."""
-    centres = (np.arange(n_bins) + 0.5) * BIN_MS / 1000
-    return np.stack([interpolate_to_frames(times - start, column, centres) for column in velocity.T], axis=1)
+    """Interpolates a velocity at the centers of bins; arguments and result as in `velocity_from_position`."""
+    centers = (np.arange(n_bins) + 0.5) * BIN_MS / 1000
+    return np.stack([interpolate_to_frames(times - start, column, centers) for column in velocity.T], axis=1)
 
 
 def require_finite_behavior(behavior: np.ndarray, where: str) -> np.ndarray:
-    """Behaviour as it is, if there is any.
+    """Returns the behavior unchanged.
 
     Raises:
-        DataError: nothing is known in any bin.
+        DataError: the behavior is missing in all bins.
     """
     if not np.isfinite(behavior).any():
-        raise DataError(f"{where} has no behaviour in the time of its recording, only NaN; leave this session out")
+        raise DataError(f"{where} has no behavior during its recording, only NaN; leave this session out")
     return behavior

@@ -77,7 +77,10 @@ def test_calibration_batches_have_the_same_cells(module: BugeonDataModule) -> No
 
 
 def test_recording_shorter_than_two_windows_raises(root: Path) -> None:
-    with pytest.raises(DataError, match=r"480 frames of training time and 160 after them, a window 200; lower data"):
+    with pytest.raises(
+        DataError,
+        match=r"480 frames of training time and 160 of validation time, fewer than a window of 200; lower data",
+    ):
         tiny_calcium(root, window=200)
 
 

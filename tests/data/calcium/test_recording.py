@@ -14,5 +14,5 @@ def test_states_are_one_hot_encoded() -> None:
 
 @pytest.mark.parametrize("state", [3, -1, 0.5])
 def test_unknown_state_raises(state: float) -> None:
-    with pytest.raises(DataError, match=rf"frame.states.npy has the state {state:g}; there are 0 running"):
+    with pytest.raises(DataError, match=rf"frame.states.npy has the state {state:g}; the valid states are 0 running"):
         one_hot_states(np.array([0.0, state]), "frame.states.npy")

@@ -1,3 +1,5 @@
+"""Tests of the search for files of sessions and of their download."""
+
 import hashlib
 import json
 from collections.abc import Iterator
@@ -15,29 +17,29 @@ RECORDS = {11: {f"{SESSION}.mat": b"m" * 9000, "other.mat": b"o"}, 12: {f"{SESSI
 ARCHIVE = ZenodoArchive([*RECORDS])
 
 
-class Zenodo(LocalServer):
-    """As much of the archive's REST interface as is asked for."""
+class ZenodoServer(LocalServer):
+    """As much of the archive's REST interface as is requests for."""
 
     def __init__(self) -> None:
-        super().__init__(Answer, "/api")
-        self.asked: list[str] = []
+        super().__init__(ZenodoHandler, "/api")
+        self.requests: list[str] = []
         self.damaged = False
 
 
-class Answer(LocalAnswer):
-    server: Zenodo
+class ZenodoHandler(LocalAnswer):
+    server: ZenodoServer
 
     def do_GET(self) -> None:
-        self.server.asked.append(self.path)
-        parts = self.path.split("/")[2:]
-        record = RECORDS.get(int(parts[1]))
+        self.server.requests.append(self.path)
+        path_parts = self.path.split("/")[2:]
+        record = RECORDS.get(int(path_parts[1]))
         if record is None:
-            self.answer(404, b"")
-        elif len(parts) == 2:
-            self.answer(200, json.dumps({"files": [self.file(parts[1], *item) for item in record.items()]}).encode())
+            self.send(404, b"")
+        elif len(path_parts) == 2:
+            self.send(200, json.dumps({"files": [self.file(path_parts[1], *item) for item in record.items()]}).encode())
         else:
-            content = record[parts[3]]
-            self.answer(200, content[::-1] + b"x" if self.server.damaged else content)
+            content = record[path_parts[3]]
+            self.send(200, content[::-1] + b"x" if self.server.damaged else content)
 
     def file(self, record: str, name: str, content: bytes) -> dict[str, object]:
         return {
@@ -47,29 +49,29 @@ class Answer(LocalAnswer):
             "links": {"self": f"{self.server.url}/records/{record}/files/{name}"},
         }
 
-    def answer(self, status: int, body: bytes) -> None:
+    def send(self, status: int, body: bytes) -> None:
         self.start(status, len(body))
         self.wfile.write(body)
 
 
 @pytest.fixture
-def zenodo() -> Iterator[Zenodo]:
-    with serving(Zenodo()) as server:
+def zenodo() -> Iterator[ZenodoServer]:
+    with serving(ZenodoServer()) as server:
         yield server
 
 
-def test_missing_files_are_downloaded_once(zenodo: Zenodo, tmp_path: Path) -> None:
+def test_missing_files_are_downloaded_once(zenodo: ZenodoServer, tmp_path: Path) -> None:
     mat, broadband = makin_paths(SESSION, tmp_path, ARCHIVE, zenodo.url)
     assert mat == tmp_path / "zenodo-11" / f"{SESSION}.mat"
     assert broadband == tmp_path / "zenodo-12" / f"{SESSION}.nwb"
     assert broadband.read_bytes() == RECORDS[12][f"{SESSION}.nwb"]
-    asked = len(zenodo.asked)
+    n_requests = len(zenodo.requests)
     assert makin_paths(SESSION, tmp_path, ARCHIVE, zenodo.url) == (mat, broadband)
-    assert len(zenodo.asked) == asked
+    assert len(zenodo.requests) == n_requests
     assert not list(tmp_path.rglob("other.mat"))
 
 
-def test_files_put_there_by_hand_are_found_at_any_depth(tmp_path: Path) -> None:
+def test_files_on_disk_are_found_at_any_depth(tmp_path: Path) -> None:
     for name in (f"a/b/{SESSION}.mat", f"{SESSION}.nwb", f"simulated/x/{SESSION}.nwb", "c/Flint_2012_e2.mat"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -78,7 +80,7 @@ def test_files_put_there_by_hand_are_found_at_any_depth(tmp_path: Path) -> None:
     assert nwb_paths(["*.nwb", "**/*_02.nwb"], tmp_path)[0] == tmp_path / f"{SESSION}.nwb"
 
 
-def test_what_cannot_be_found_is_told_with_what_to_do(zenodo: Zenodo, tmp_path: Path) -> None:
+def test_missing_file_raises_with_instructions(zenodo: ZenodoServer, tmp_path: Path) -> None:
     (tmp_path / "twice").mkdir()
     for folder in (tmp_path, tmp_path / "twice"):
         (folder / "Flint_2012_e1.mat").touch()
@@ -96,12 +98,12 @@ def test_what_cannot_be_found_is_told_with_what_to_do(zenodo: Zenodo, tmp_path: 
         (lambda: nwb_paths(["/x/*.nwb"], tmp_path), r"data\.spec\.nwb has '/x/\*\.nwb': .*below data\.root"),
     ]
     for call, message in cases:
-        with pytest.raises(DataError, match=message) as caught:
+        with pytest.raises(DataError, match=message) as error:
             call()
-        assert "\n" not in str(caught.value)
+        assert "\n" not in str(error.value)
 
 
-def test_a_wrong_checksum_is_refused(zenodo: Zenodo, tmp_path: Path) -> None:
+def test_wrong_checksum_raises(zenodo: ZenodoServer, tmp_path: Path) -> None:
     zenodo.damaged = True
     with pytest.raises(DataError, match=r"indy_20160407_02\.mat of Zenodo record 11 arrived damaged"):
         makin_paths(SESSION, tmp_path, ARCHIVE, zenodo.url)
@@ -109,8 +111,8 @@ def test_a_wrong_checksum_is_refused(zenodo: Zenodo, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../../escaped.mat", "{folder}/escaped.mat"])
-def test_names_of_the_archive_lead_nowhere(
-    zenodo: Zenodo, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+def test_archive_paths_outside_of_the_folder_are_ignored(
+    zenodo: ZenodoServer, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(RECORDS, 11, {name.format(folder=tmp_path): b"evil", f"x/../{SESSION}.mat": b"evil"})
     with pytest.raises(DataError, match=rf"none of the Zenodo records 11, 12 has {SESSION}\.mat"):

@@ -78,7 +78,7 @@ def test_unusable_files_raise(tmp_path: Path, write: Writer) -> None:
     cases = [
         ([EMPTY_TRIAL, EMPTY_TRIAL], r"has no trial with Time, HandVel and LFP"),
         (short_waveform, r"e1_1 in .* has a trial with waveforms of different lengths"),
-        (without_velocity, r"e1_1 in .* has no behaviour .* only NaN"),
+        (without_velocity, r"e1_1 in .* has no behavior .* only NaN"),
         (backwards, r"the behavior of .* has timestamps that are out of order"),
         (flint_trials(SPANS, missing=range(4)), r"has no trial with"),
     ]

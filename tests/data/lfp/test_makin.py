@@ -112,9 +112,14 @@ def test_unusable_files_raise(tmp_path: Path) -> None:
         (r"nwb has no acquisition/timeseries/broadband/timestamps", delete(f"{broadband}/timestamps"), "nwb", {}),
         (r"is of indy_20160411_01, not of indy_20160407_02", other_session, "nwb", {}),
         (r"the clocks of .*mat \(100\.0 to 110\.0 s\) .* do not agree", no_change, "mat", {"broadband_start": 5000.0}),
-        (r"unequal steps \(.* s off\)", assign(f"{broadband}/timestamps", 500.0, slice(30_000, None)), "nwb", {}),
-        (r"unequal steps \(inf s off\)", assign(f"{broadband}/timestamps", np.nan, 0), "nwb", {}),
-        (r"has no behaviour .* only NaN", assign("cursor_pos", np.nan), "mat", {}),
+        (
+            r"is sampled irregularly \(by .* s\)",
+            assign(f"{broadband}/timestamps", 500.0, slice(30_000, None)),
+            "nwb",
+            {},
+        ),
+        (r"is sampled irregularly \(by inf s\)", assign(f"{broadband}/timestamps", np.nan, 0), "nwb", {}),
+        (r"has no behavior .* only NaN", assign("cursor_pos", np.nan), "mat", {}),
         (r"the behavior of .*mat has timestamps that are out of order", assign("t", 3.0, (0, 100)), "mat", {}),
         (r"the behavior of .*mat has timestamps that are not finite", assign("t", np.nan, (0, 0)), "mat", {}),
     ]

@@ -76,7 +76,7 @@ def test_settings_that_contradict_the_sessions_raise(settings: dict[str, object]
 
 
 def test_incompatible_sessions_raise() -> None:
-    with pytest.raises(DataError, match="two recordings have one name"):
+    with pytest.raises(DataError, match="two recordings have the same name"):
         InMemory([recording("a1", 3000)] * 2).setup("fit")
     with pytest.raises(DataError, match="bins of 10, 20 ms"):
         InMemory([recording("a1", 3000), replace(recording("b1", 3000), bin_ms=20)]).setup("fit")

@@ -1,3 +1,5 @@
+"""Tests of the files of simulated sessions."""
+
 import multiprocessing
 import shutil
 import time
@@ -27,10 +29,12 @@ def folder(tmp_path_factory):
 
 
 def datasets(path: Path) -> dict[str, np.ndarray]:
-    found = {}
+    values_by_name = {}
     with h5py.File(path) as file:
-        file.visititems(lambda name, item: found.update({name: item[()]} if isinstance(item, h5py.Dataset) else {}))
-    return {name: values for name, values in found.items() if not name.startswith("specifications")}
+        file.visititems(
+            lambda name, item: values_by_name.update({name: item[()]} if isinstance(item, h5py.Dataset) else {})
+        )
+    return {name: values for name, values in values_by_name.items() if not name.startswith("specifications")}
 
 
 def units(path: Path) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], list[np.ndarray]]:
@@ -47,7 +51,7 @@ def trials(path: Path) -> dict[str, np.ndarray]:
     return {name: values.astype(str) if values.dtype == object else values for name, values in table.items()}
 
 
-def test_same_seed_same_content(folder, tmp_path):
+def test_equal_parameters_give_equal_files(folder, tmp_path):
     write_session(SESSION, tmp_path / "again")
     for name in FILES:
         first, second = datasets(folder / name), datasets(tmp_path / "again" / name)
@@ -56,21 +60,21 @@ def test_same_seed_same_content(folder, tmp_path):
             np.testing.assert_array_equal(first[key], second[key], err_msg=f"{name}: {key}")
 
 
-def test_another_seed_changes_everything(folder, tmp_path):
+def test_another_seed_changes_the_session(folder, tmp_path):
     write_session(replace(SESSION, seed=1), tmp_path / "other")
     first, second = datasets(folder / TRAIN_FILE), datasets(tmp_path / "other" / TRAIN_FILE)
     for key in ("units/spike_times", "units/heldout", "intervals/trials/move_onset_time", "intervals/trials/split"):
         assert not np.array_equal(first[key], second[key], equal_nan=first[key].dtype.kind == "f"), key
 
 
-def test_more_units_leave_behavior_alone(folder, tmp_path):
+def test_number_of_units_does_not_change_behavior(folder, tmp_path):
     write_session(replace(SESSION, n_units=30), tmp_path / "more")
     first, second = datasets(folder / TRAIN_FILE), datasets(tmp_path / "more" / TRAIN_FILE)
     for key in ("processing/behavior/hand_vel/data", "intervals/trials/move_onset_time"):
         np.testing.assert_array_equal(first[key], second[key])
 
 
-def test_train_trials(folder):
+def test_trials_of_the_train_file(folder):
     table = trials(folder / TRAIN_FILE)
     expected = (
         "start_time stop_time target_on_time go_cue_time move_onset_time rt split trial_type trial_version success"
@@ -80,18 +84,18 @@ def test_train_trials(folder):
     assert {name: int((split == name).sum()) for name in np.unique(split)} == {"train": 24, "val": 8, "none": 3}
     np.testing.assert_array_equal(np.isnan(onset), split == "none")
     np.testing.assert_array_equal(np.isnan(table["rt"]), split == "none")
-    known = split != "none"
-    np.testing.assert_allclose((onset - table["go_cue_time"])[known] * 1000, table["rt"][known])
+    has_onset = split != "none"
+    np.testing.assert_allclose((onset - table["go_cue_time"])[has_onset] * 1000, table["rt"][has_onset])
     assert (table["target_on_time"] < table["go_cue_time"]).all()
-    assert (table["start_time"] <= onset - 0.25)[known].all()
-    assert (table["stop_time"] >= onset + 0.75)[known].all()
+    assert (table["start_time"] <= onset - 0.25)[has_onset].all()
+    assert (table["stop_time"] >= onset + 0.75)[has_onset].all()
     gaps = table["start_time"][1:] - table["stop_time"][:-1]
     assert gaps.min() >= 0.1 - 1e-9
     assert set(table["trial_type"]) == set(range(1, 9))
     assert set(table["trial_version"]) == {0, 1}
 
 
-def test_train_units(folder):
+def test_units_of_the_train_file(folder):
     unit_id, heldout, times, intervals = units(folder / TRAIN_FILE)
     table = trials(folder / TRAIN_FILE)
     assert len(unit_id) == 21
@@ -136,7 +140,7 @@ def test_hand_moves_at_movement_onset(folder):
         assert -0.05 < times[after][speed[after].argmax()] - onset < 0.5
 
 
-def test_test_file_holds_only_what_a_model_may_see(folder):
+def test_test_file_has_only_heldin_spikes_of_observed_windows(folder):
     table = trials(folder / TEST_FILE)
     assert set(table) == {"id", "start_time", "stop_time", "move_onset_time", "split"}
     assert set(table["split"]) == {"test"}
@@ -188,7 +192,7 @@ def test_files_open_with_pynwb(folder):
     ],
     ids=["smallest", "one-condition", "mostly-heldout", "silent", "no-variability"],
 )
-def test_odd_sessions_are_written(simulation, tmp_path):
+def test_sessions_of_unusual_sizes_are_written(simulation, tmp_path):
     write_session(simulation, tmp_path / "odd")
     unit_id, heldout, _, _ = units(tmp_path / "odd" / TRAIN_FILE)
     assert (len(unit_id), heldout.sum()) == (simulation.n_units, simulation.n_heldout)
@@ -200,14 +204,14 @@ def test_odd_sessions_are_written(simulation, tmp_path):
     assert read_test_targets(truth)["eval_spikes_heldout"].shape == (simulation.n_test, 140, simulation.n_heldout)
 
 
-def test_a_session_that_is_there_is_left_alone(folder):
+def test_existing_session_is_not_rewritten(folder):
     before = (folder / TRAIN_FILE).stat().st_mtime_ns
     write_session(SESSION, folder)
     assert (folder / TRAIN_FILE).stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize("occupant", ["another session", "a file", "a truncated session", "something else"])
-def test_anything_else_in_the_way_is_refused(folder, tmp_path, occupant):
+def test_folder_with_other_content_raises(folder, tmp_path, occupant):
     target = tmp_path / "session"
     if occupant == "another session":
         write_session(TINY, target)
@@ -219,23 +223,23 @@ def test_anything_else_in_the_way_is_refused(folder, tmp_path, occupant):
     else:
         target.mkdir()
         (target / "notes.txt").write_text("mine")
-    with pytest.raises(DataError, match="choose another folder") as caught:
+    with pytest.raises(DataError, match="choose another folder") as error:
         write_session(SESSION, target)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
-def test_an_empty_folder_is_filled(tmp_path):
+def test_session_is_written_into_an_empty_folder(tmp_path):
     write_session(TINY, tmp_path)
     assert all((tmp_path / name).is_file() for name in FILES)
 
 
-def test_unwritable_parent(tmp_path):
+def test_unwritable_parent_raises(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot write"):
         write_session(TINY, tmp_path / "file" / "session")
 
 
-def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
+def test_interrupted_write_leaves_no_files(tmp_path, monkeypatch):
     def fail(*_):
         raise KeyboardInterrupt
 
@@ -245,18 +249,18 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("winner", [TINY, replace(TINY, seed=5)], ids=["same", "other"])
-def test_the_loser_of_a_race_accepts_only_the_same_session(tmp_path, monkeypatch, winner):
+@pytest.mark.parametrize("competitor", [TINY, replace(TINY, seed=5)], ids=["same", "other"])
+def test_concurrent_write_of_another_session_raises(tmp_path, monkeypatch, competitor):
     target = tmp_path / "session"
     write = simulated_files._write_files
 
-    def overtaken(simulation, folder):
+    def write_after_competitor(simulation, folder):
         monkeypatch.setattr(simulated_files, "_write_files", write)
-        write_session(winner, target)
+        write_session(competitor, target)
         write(simulation, folder)
 
-    monkeypatch.setattr(simulated_files, "_write_files", overtaken)
-    if winner == TINY:
+    monkeypatch.setattr(simulated_files, "_write_files", write_after_competitor)
+    if competitor == TINY:
         write_session(TINY, target)
     else:
         with pytest.raises(DataError):
@@ -265,7 +269,7 @@ def test_the_loser_of_a_race_accepts_only_the_same_session(tmp_path, monkeypatch
     assert all((target / name).is_file() for name in FILES)
 
 
-def _write_when_all_are_ready(barrier, target, failures):
+def _write_after_barrier(barrier, target, failures):
     barrier.wait()
     try:
         write_session(TINY, target)
@@ -273,12 +277,12 @@ def _write_when_all_are_ready(barrier, target, failures):
         failures.put(repr(error))
 
 
-def test_processes_may_write_the_same_session_at_once(tmp_path):
+def test_concurrent_processes_write_one_session(tmp_path):
     context = multiprocessing.get_context("fork")
     barrier, failures = context.Barrier(3), context.SimpleQueue()
     target = tmp_path / "session"
     arguments = (barrier, target, failures)
-    processes = [context.Process(target=_write_when_all_are_ready, args=arguments) for _ in range(3)]
+    processes = [context.Process(target=_write_after_barrier, args=arguments) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
@@ -289,25 +293,25 @@ def test_processes_may_write_the_same_session_at_once(tmp_path):
     write_session(TINY, target)
 
 
-def test_a_small_session_is_written_quickly(tmp_path):
+def test_small_session_is_written_within_seconds(tmp_path):
     start = time.process_time()
     write_session(NLBSimulation(n_train=60, n_val=30, n_test=30), tmp_path / "session")
     assert time.process_time() - start < 5
 
 
-def test_the_hand_is_missing_in_a_share_of_the_training_trials(folder: Path, tmp_path: Path) -> None:
-    half = tmp_path / "half"
-    write_session(replace(SESSION, missing_behavior=0.5), half)
-    whole, gappy = datasets(folder / TRAIN_FILE), datasets(half / TRAIN_FILE)
-    velocity = gappy["processing/behavior/hand_vel/data"]
-    lost = np.isnan(velocity).any(1)
-    np.testing.assert_array_equal(velocity[~lost], whole["processing/behavior/hand_vel/data"][~lost])
-    seconds = gappy["processing/behavior/hand_vel/timestamps"]
-    trial = np.searchsorted(gappy["intervals/trials/start_time"], seconds + 1e-6) - 1
-    missing = np.array([lost[trial == row].all() for row in range(len(gappy["intervals/trials/start_time"]))])
-    assert lost.sum() == np.isin(trial, np.flatnonzero(missing)).sum()
+def test_behavior_is_missing_in_a_fraction_of_the_training_trials(folder: Path, tmp_path: Path) -> None:
+    gaps_folder = tmp_path / "gaps_folder"
+    write_session(replace(SESSION, missing_behavior=0.5), gaps_folder)
+    complete, with_gaps = datasets(folder / TRAIN_FILE), datasets(gaps_folder / TRAIN_FILE)
+    velocity = with_gaps["processing/behavior/hand_vel/data"]
+    is_missing = np.isnan(velocity).any(1)
+    np.testing.assert_array_equal(velocity[~is_missing], complete["processing/behavior/hand_vel/data"][~is_missing])
+    seconds = with_gaps["processing/behavior/hand_vel/timestamps"]
+    trial = np.searchsorted(with_gaps["intervals/trials/start_time"], seconds + 1e-6) - 1
+    missing = np.array([is_missing[trial == row].all() for row in range(len(with_gaps["intervals/trials/start_time"]))])
+    assert is_missing.sum() == np.isin(trial, np.flatnonzero(missing)).sum()
     assert missing.sum() == SESSION.n_train // 2
-    assert set(gappy["intervals/trials/split"][missing]) == {b"train"}
-    for name in set(whole) - {"identifier"}:
-        if "behavior" not in name and np.asarray(whole[name]).dtype.kind in "iuf":
-            np.testing.assert_array_equal(whole[name], gappy[name])
+    assert set(with_gaps["intervals/trials/split"][missing]) == {b"train"}
+    for name in set(complete) - {"identifier"}:
+        if "behavior" not in name and np.asarray(complete[name]).dtype.kind in "iuf":
+            np.testing.assert_array_equal(complete[name], with_gaps[name])

@@ -1,3 +1,5 @@
+"""Tests of the parameters of simulated sessions."""
+
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -38,25 +40,25 @@ SMALL_TEST_FILE = Path(__file__).parents[4] / "../shared/data/sub-Jenkins_ses-sm
         ("seed", -1),
     ],
 )
-def test_impossible_parameters_are_refused_by_name(field, value):
-    with pytest.raises(ConfigError, match=field) as caught:
+def test_invalid_parameter_raises_with_its_name(field, value):
+    with pytest.raises(ConfigError, match=field) as error:
         NLBSimulation(**{field: value})
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
-def test_lists_from_a_configuration_become_tuples():
+def test_lists_become_tuples():
     assert NLBSimulation(distances_mm=[130.0, 91.0], delay_s=[0.15, 0.65]) == NLBSimulation()
 
 
-def test_full_preset_has_the_size_of_mc_maze():
+def test_mc_maze_preset_has_the_size_of_mc_maze():
     full = PRESETS["mc_maze"]
     assert (full.n_train, full.n_val, full.n_test) == (1721, 574, 574)
     assert (full.n_heldin, full.n_heldout) == (137, 45)
 
 
-def test_small_preset_matches_the_official_test_file():
+def test_mc_maze_small_preset_matches_the_official_test_file():
     if not SMALL_TEST_FILE.exists():
-        pytest.skip("the official MC_Maze_Small test file is not beside the repository (../shared/data)")
+        pytest.skip("the official MC_Maze_Small test file is not in ../shared/data")
     with h5py.File(SMALL_TEST_FILE) as file:
         n_units, n_trials = len(file["units/id"]), len(file["intervals/trials/id"])
         mean_rate = len(file["units/spike_times"]) / n_units / (0.7 * n_trials)
@@ -65,5 +67,5 @@ def test_small_preset_matches_the_official_test_file():
     assert preset.mean_rate_hz == pytest.approx(mean_rate, abs=0.05)
 
 
-def test_conditions_are_counted():
+def test_number_of_conditions():
     assert replace(NLBSimulation(), n_directions=5, distances_mm=(1.0, 2.0, 3.0)).n_conditions == 15

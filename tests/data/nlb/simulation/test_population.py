@@ -1,3 +1,5 @@
+"""Tests of simulated latents and units."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -26,11 +28,11 @@ def observed(trials, latents):
     return latents[in_observed_window(trials, trial, start_ms)]
 
 
-def make(simulation, trials, latents, seed=3):
+def make_units(simulation, trials, latents, seed=3):
     return draw_units(simulation, trials, latents, np.random.default_rng(seed))
 
 
-def test_latents_are_standardised_over_the_windows(observed):
+def test_latents_are_standardized_over_the_windows(observed):
     np.testing.assert_allclose(observed.mean(axis=0), 0, atol=1e-3)
     np.testing.assert_allclose(observed.std(axis=0), 1, atol=1e-3)
 
@@ -42,59 +44,61 @@ def test_velocity_latents_lead_velocity_by_100_ms(trials, latents):
         assert np.corrcoef(latents[:, 7 + column], velocity[:, column])[0, 1] > 0.9999
 
 
-def test_private_latents_do_not_follow_behavior(observed):
+def test_private_latents_are_uncorrelated_with_behavior(observed):
     correlation = np.corrcoef(observed.astype(np.float64).T)[:N_BEHAVIORAL, N_BEHAVIORAL:]
     assert np.abs(correlation).max() < 0.25
 
 
-def test_private_latents_forget_in_150_ms(trials, latents):
-    drifting = latents[:, N_BEHAVIORAL].astype(np.float64)
+def test_private_latents_have_a_time_constant_of_150_ms(trials, latents):
+    slow_latent = latents[:, N_BEHAVIORAL].astype(np.float64)
     lag = 30
-    correlation = np.corrcoef(drifting[:-lag], drifting[lag:])[0, 1]
+    correlation = np.corrcoef(slow_latent[:-lag], slow_latent[lag:])[0, 1]
     assert correlation == pytest.approx(np.exp(-1), abs=0.05)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.8])
-def test_private_share_of_the_variance(trials, latents, observed, share):
-    population = make(replace(SIMULATION, private_share=share), trials, latents)
-    private = observed[:, N_BEHAVIORAL:] @ population.weights[N_BEHAVIORAL:]
-    total = observed @ population.weights
-    assert (private.var(axis=0) / total.var(axis=0)).mean() == pytest.approx(share, abs=0.03)
+@pytest.mark.parametrize("private_share", [0.0, 0.3, 0.8])
+def test_private_share_of_the_log_rate_variance(trials, latents, observed, private_share):
+    simulated_units = make_units(replace(SIMULATION, private_share=private_share), trials, latents)
+    private = observed[:, N_BEHAVIORAL:] @ simulated_units.weights[N_BEHAVIORAL:]
+    total = observed @ simulated_units.weights
+    assert (private.var(axis=0) / total.var(axis=0)).mean() == pytest.approx(private_share, abs=0.03)
 
 
-def test_gain_is_the_depth_of_modulation(trials, latents, observed):
-    population = make(replace(SIMULATION, gain=0.5, gain_spread=0.0), trials, latents)
-    np.testing.assert_allclose((observed @ population.weights).std(axis=0), 0.5, rtol=0.15)
+def test_gain_is_the_standard_deviation_of_the_log_rate(trials, latents, observed):
+    simulated_units = make_units(replace(SIMULATION, gain=0.5, gain_spread=0.0), trials, latents)
+    np.testing.assert_allclose((observed @ simulated_units.weights).std(axis=0), 0.5, rtol=0.15)
 
 
 @pytest.mark.parametrize(("mean", "limit"), [(0.5, 120.0), (6.0, 120.0), (40.0, 90.0)])
 def test_mean_rate_and_limit(trials, latents, observed, mean, limit):
-    population = make(replace(SIMULATION, mean_rate_hz=mean, max_rate_hz=limit), trials, latents)
-    rates = population.rates(observed)
+    simulated_units = make_units(replace(SIMULATION, mean_rate_hz=mean, max_rate_hz=limit), trials, latents)
+    rates = simulated_units.rates(observed)
     assert rates.mean() == pytest.approx(mean, rel=0.01)
     assert rates.max() <= limit * (1 + 1e-6)
     assert rates.min() > 0
 
 
-def test_limit_is_reached(trials, latents, observed):
-    population = make(replace(SIMULATION, mean_rate_hz=40.0, max_rate_hz=90.0), trials, latents)
-    assert np.mean(population.rates(observed) > 89.9) > 0.01
+def test_rates_reach_the_limit(trials, latents, observed):
+    simulated_units = make_units(replace(SIMULATION, mean_rate_hz=40.0, max_rate_hz=90.0), trials, latents)
+    assert np.mean(simulated_units.rates(observed) > 89.9) > 0.01
 
 
-def test_rate_spread(trials, latents):
-    population = make(replace(SIMULATION, n_units=500, rate_spread=1.2), trials, latents)
-    assert population.log_base.std() == pytest.approx(1.2, rel=0.1)
+def test_rate_spread_is_the_spread_of_log_base(trials, latents):
+    simulated_units = make_units(replace(SIMULATION, n_units=500, rate_spread=1.2), trials, latents)
+    assert simulated_units.log_base.std() == pytest.approx(1.2, rel=0.1)
 
 
 @pytest.mark.parametrize(("n_units", "n_heldout"), [(1, 0), (3, 1), (61, 15), (182, 45), (700, 100)])
 def test_ids_and_heldout_units(trials, latents, n_units, n_heldout):
-    population = make(replace(SIMULATION, n_units=n_units, n_heldout=n_heldout), trials, latents)
-    assert len(population.unit_id) == n_units
-    assert (np.diff(population.unit_id) > 0).all()
-    assert population.unit_id.min() >= 1011
-    assert population.heldout.sum() == n_heldout
+    simulated_units = make_units(replace(SIMULATION, n_units=n_units, n_heldout=n_heldout), trials, latents)
+    assert len(simulated_units.unit_id) == n_units
+    assert (np.diff(simulated_units.unit_id) > 0).all()
+    assert simulated_units.unit_id.min() >= 1011
+    assert simulated_units.heldout.sum() == n_heldout
 
 
-def test_a_block_of_units_has_the_same_rates(trials, latents, observed):
-    population = make(SIMULATION, trials, latents)
-    np.testing.assert_allclose(population.rates(observed, slice(7, 12)), population.rates(observed)[:, 7:12], rtol=1e-5)
+def test_slice_of_units_has_the_same_rates(trials, latents, observed):
+    simulated_units = make_units(SIMULATION, trials, latents)
+    np.testing.assert_allclose(
+        simulated_units.rates(observed, slice(7, 12)), simulated_units.rates(observed)[:, 7:12], rtol=1e-5
+    )

@@ -1,3 +1,5 @@
+"""Tests of simulated trials and hand kinematics."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -30,7 +32,7 @@ def hand(trials):
     error=st.floats(0, 0.5),
     seed=st.integers(0, 2**32),
 )
-def test_every_trial_holds_all_that_is_read_of_it(sizes, shortest, longer, error, seed):
+def test_trials_contain_window_support_and_velocity(sizes, shortest, longer, error, seed):
     delay = (shortest, shortest + longer)
     simulation = NLBSimulation(*sizes, delay_s=delay, onset_error_s=error, seed=seed)
     trials = draw_trials(simulation, np.random.default_rng(seed))
@@ -54,21 +56,21 @@ def test_train_file_has_gaps_and_starts_on_the_grid(trials):
     assert len(np.unique(gaps)) > 1
 
 
-def test_test_windows_lie_as_in_the_official_file(trials):
+def test_test_windows_are_on_the_grid_of_the_official_file(trials):
     window = (trials.file_offset_ms + trials.window_start_ms)[trials.is_test]
     np.testing.assert_array_equal(window, 800 * np.arange(SIMULATION.n_test))
     assert (trials.window_start_ms[trials.is_test] % 5 == 0).all()
 
 
-def test_onsets_of_the_train_file_lie_off_the_bin_grid(trials):
+def test_onsets_of_the_train_file_are_not_on_the_bin_grid(trials):
     assert len(np.unique(trials.onset_ms[~trials.is_test] % 5)) == 5
 
 
 def test_splits_and_balanced_conditions(trials):
     for name, n in (("train", 50), ("val", 20), ("none", 4), ("test", 30)):
-        members = trials.split == name
-        assert members.sum() == n
-        condition = trials.direction[members] + SIMULATION.n_directions * trials.distance[members]
+        in_split = trials.split == name
+        assert in_split.sum() == n
+        condition = trials.direction[in_split] + SIMULATION.n_directions * trials.distance[in_split]
         counts = np.bincount(condition, minlength=SIMULATION.n_conditions)
         assert counts.max() - counts.min() <= 1
     assert list(trials.split[~trials.is_test]) != sorted(trials.split[~trials.is_test])
@@ -88,7 +90,7 @@ def test_speed_is_bell_shaped_and_covers_the_distance(trials):
         assert speed.max() == pytest.approx(1.875 * trials.reach_mm[trial] / trials.duration_s[trial], rel=1e-3)
 
 
-def test_kinematics_vary_as_much_as_asked():
+def test_kinematics_have_the_given_scatter():
     simulation = replace(SIMULATION, n_train=4000, distances_mm=(100.0,))
     trials = draw_trials(simulation, np.random.default_rng(0))
     scatter = np.angle(np.exp(1j * (trials.angle - 2 * np.pi * trials.direction / 8)))
@@ -104,7 +106,7 @@ def test_kinematics_vary_as_much_as_asked():
     assert error.std() == pytest.approx(simulation.onset_error_s, rel=0.1)
 
 
-def test_hand_rests_before_and_reaches_its_target(trials, hand):
+def test_hand_rests_before_the_reach_and_ends_at_the_target(trials, hand):
     trial, time_ms, first = trials.time_grid(1)
     speed = np.hypot(*hand.velocity.T)
     resting = time_ms < trials.true_onset_ms[trial]
@@ -115,18 +117,20 @@ def test_hand_rests_before_and_reaches_its_target(trials, hand):
     peak = np.maximum.reduceat(speed, first)
     assert (peak > 100).all()
     reached = hand.position[first + trials.true_onset_ms + 750] - hand.position[first + trials.true_onset_ms]
-    off = np.angle(np.exp(1j * (np.arctan2(reached[:, 1], reached[:, 0]) - trials.angle)))
-    assert np.abs(off).max() < 0.2
+    angle_error = np.angle(np.exp(1j * (np.arctan2(reached[:, 1], reached[:, 0]) - trials.angle)))
+    assert np.abs(angle_error).max() < 0.2
 
 
 def test_velocity_is_the_derivative_of_position_within_trials(trials, hand):
     trial, _, _ = trials.time_grid(1)
-    same = trial[1:] == trial[:-1]
-    np.testing.assert_allclose(1000 * np.diff(hand.position, axis=0)[same], hand.velocity[1:][same], atol=1e-6)
+    within_trial = trial[1:] == trial[:-1]
+    np.testing.assert_allclose(
+        1000 * np.diff(hand.position, axis=0)[within_trial], hand.velocity[1:][within_trial], atol=1e-6
+    )
     assert np.ptp(hand.cursor - hand.position, axis=0).max() < 1e-9
 
 
-def test_grid_counts_whole_trials(trials):
+def test_time_grid_covers_trials(trials):
     trial, time_ms, first = trials.time_grid(5)
     np.testing.assert_array_equal(np.bincount(trial) * 5, trials.length_ms)
     assert (time_ms[first] == 0).all()
