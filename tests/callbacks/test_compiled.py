@@ -36,7 +36,7 @@ def check(system: Student, reference: Student) -> None:
         torch.testing.assert_close(value, state[name], atol=1e-6, rtol=1e-5)
 
 
-def test_on_a_cpu_nothing_changes(tiny_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_network_is_not_compiled_on_a_cpu(tiny_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "lightning.pytorch.utilities.rank_zero"):
         system = trained(tiny_root, tmp_path, Compiled())
     assert [r.message for r in caplog.records if "compiled" in r.message] == [
@@ -45,7 +45,7 @@ def test_on_a_cpu_nothing_changes(tiny_root: Path, tmp_path: Path, caplog: pytes
     check(system, trained(tiny_root, tmp_path))
 
 
-def test_the_config_adds_it_to_an_experiment(tmp_path: Path) -> None:
+def test_config_adds_the_callback(tmp_path: Path) -> None:
     configs = (EXPERIMENTS / "simulated_baseline.yaml", EXPERIMENTS.parent / "configs/trainer/compiled.yaml")
     arguments = [f"--data.root={tmp_path / 'data'}", f"--output={tmp_path / 'runs'}", *SIMULATION, *TINY]
     cli = call("fit", *(part for path in configs for part in ("--config", path)), *arguments)
@@ -55,7 +55,9 @@ def test_the_config_adds_it_to_an_experiment(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("on_a_cpu_too")
-def test_a_compiled_network_learns_the_same(tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_network_has_the_same_weights(
+    tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     used: list[bool] = []
     step = Student.training_step
 
@@ -87,7 +89,7 @@ class Counting(NDT):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("on_a_cpu_too")
-def test_a_compiled_student_is_taught_the_same(
+def test_compiled_distillation_has_the_same_weights(
     tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compiled, "COMPILE_OPTIONS", {"backend": "aot_eager"})
@@ -108,7 +110,7 @@ def test_a_compiled_student_is_taught_the_same(
 
 
 @pytest.mark.usefixtures("on_a_cpu_too")
-def test_where_compiling_fails_the_network_runs_as_it_is(
+def test_network_is_not_compiled_if_the_compiler_fails(
     tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(graph: object, inputs: object) -> None:
@@ -124,7 +126,7 @@ def test_where_compiling_fails_the_network_runs_as_it_is(
 
 
 @pytest.mark.usefixtures("on_a_cpu_too")
-def test_a_network_that_compiling_would_change_runs_as_it_is(
+def test_network_is_not_compiled_if_predictions_differ(
     tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(compiled, "TOLERANCE", -1.0)

@@ -66,7 +66,7 @@ def weights(student: Student) -> dict[str, torch.Tensor]:
     return student.backbone.state_dict()
 
 
-def test_several_teachers_teach_the_mean_of_their_rates(tiny: NLBDataModule, teacher: Path, tmp_path: Path) -> None:
+def test_target_of_several_teachers_is_their_mean_rate(tiny: NLBDataModule, teacher: Path, tmp_path: Path) -> None:
     other = save(make_teacher(tiny.signature), tmp_path / "other.ckpt")
     callback = Distillation([str(teacher), str(other)])
     train(tiny, tmp_path, callback, epochs=1)
@@ -80,7 +80,7 @@ def test_several_teachers_teach_the_mean_of_their_rates(tiny: NLBDataModule, tea
 
 
 @LOSSES
-def test_distillation_falls_and_moves_the_student(
+def test_distillation_loss_decreases_and_changes_the_student(
     tiny: NLBDataModule, teacher: Path, tmp_path: Path, loss: type[DistillationLoss]
 ) -> None:
     record = Record()
@@ -93,9 +93,7 @@ def test_distillation_falls_and_moves_the_student(
     assert moved.norm() > 0.1
 
 
-def test_feature_distillation_brings_layers_nearer_to_the_teachers(
-    tiny: NLBDataModule, teacher: Path, tmp_path: Path
-) -> None:
+def test_feature_distillation_lowers_the_distance_of_layers(tiny: NLBDataModule, teacher: Path, tmp_path: Path) -> None:
     """Not projectors alone learn: with the best projector of all, the student's layer holds more of the teacher's."""
     (batch,) = tiny.calibration_dataloader()
 
@@ -121,7 +119,7 @@ def test_alpha_of_one_trains_the_baseline_bit_by_bit(
     assert all(torch.equal(value, weights(student)[name]) for name, value in weights(baseline).items())
 
 
-def test_teacher_stays_as_it_is_and_out_of_the_student(tiny: NLBDataModule, teacher: Path, tmp_path: Path) -> None:
+def test_teacher_is_frozen_and_not_in_the_checkpoint(tiny: NLBDataModule, teacher: Path, tmp_path: Path) -> None:
     callback, record = Distillation(str(teacher), FeatureLoss()), Record()
     student, fitting = train(tiny, tmp_path, callback, record, epochs=2)
     assert len(callback.teachers) == 1
@@ -152,7 +150,7 @@ def test_projectors_are_trained(tiny: NLBDataModule, teacher: Path, tmp_path: Pa
 
 
 @LOSSES
-def test_unit_is_taken_from_the_teacher_on_training_trials(
+def test_scale_is_fitted_to_the_teacher_on_training_trials(
     tiny: NLBDataModule, teacher: Path, tmp_path: Path, loss: type[DistillationLoss]
 ) -> None:
     callback = Distillation(str(teacher), loss())
@@ -166,7 +164,7 @@ def test_unit_is_taken_from_the_teacher_on_training_trials(
     assert not torch.equal(expected.scale, torch.ones_like(expected.scale))
 
 
-def test_alpha_follows_its_ramp(tiny: NLBDataModule, teacher: Path, tmp_path: Path) -> None:
+def test_alpha_follows_its_schedule(tiny: NLBDataModule, teacher: Path, tmp_path: Path) -> None:
     record = Record()
     train(tiny, tmp_path, Distillation(str(teacher), alpha=LinearSchedule(1.0, 0.0, 0.25, 0.75)), record, epochs=4)
     # Three batches an epoch: 12 steps, of which the 3 first and the 3 last lie outside the ramp.

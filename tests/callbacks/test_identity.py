@@ -47,14 +47,14 @@ def without_behaviour(module: BugeonDataModule) -> BugeonDataModule:
     return blind
 
 
-def test_behaviour_changes_no_bit_of_a_students_held_out_embeddings(module: BugeonDataModule, tmp_path: Path) -> None:
+def test_embeddings_of_a_student_ignore_behavior(module: BugeonDataModule, tmp_path: Path) -> None:
     student = neuprint(Student, module.signature)
     seen, unseen = (evaluate(student, m, tmp_path) for m in (module, without_behaviour(module)))
     assert torch.equal(vectors(seen), vectors(unseen))
     assert seen.scores == unseen.scores
 
 
-def test_a_teacher_sees_behaviour_here_too(module: BugeonDataModule, tmp_path: Path) -> None:
+def test_embeddings_of_a_teacher_depend_on_behavior(module: BugeonDataModule, tmp_path: Path) -> None:
     teacher = neuprint(Teacher, module.signature)
     other = copy.copy(module)
     other.sessions = [replace(population, behavior=population.behavior + 1) for population in module.sessions]
@@ -72,7 +72,7 @@ def test_all_tasks_are_scored_by_all_probes(module: BugeonDataModule, tmp_path: 
     assert vectors(evaluation).shape == (len(module.cells), 6)
 
 
-def test_the_network_is_left_as_it_was(module: BugeonDataModule, tmp_path: Path) -> None:
+def test_evaluation_does_not_change_the_network(module: BugeonDataModule, tmp_path: Path) -> None:
     student = neuprint(Student, module.signature)
     before = {name: value.clone() for name, value in student.state_dict().items()}
     evaluate(student, module, tmp_path)
@@ -82,7 +82,7 @@ def test_the_network_is_left_as_it_was(module: BugeonDataModule, tmp_path: Path)
     assert all(parameter.requires_grad for parameter in student.parameters())
 
 
-def test_a_fit_moves_the_embeddings_alone(module: BugeonDataModule) -> None:
+def test_fit_trains_embeddings_only(module: BugeonDataModule) -> None:
     student = neuprint(Student, module.signature).train()
     (block, *_) = module.all_cell_batches("train", torch.device("cpu"))
     mean = student.backbone.embedding.weight.mean(0)
@@ -97,7 +97,7 @@ def test_a_fit_moves_the_embeddings_alone(module: BugeonDataModule) -> None:
     assert student.training
 
 
-def test_an_error_gives_the_table_back(module: BugeonDataModule) -> None:
+def test_error_restores_the_embeddings(module: BugeonDataModule) -> None:
     student = neuprint(Student, module.signature)
     table = student.backbone.embedding
     with pytest.raises(RuntimeError), temporary_embeddings(student, 3):
@@ -127,7 +127,7 @@ def test_probes_are_trained_on_train_cells_and_scored_on_test_cells(
     assert met == [({0.0}, {2.0})] * 2
 
 
-def test_embeddings_are_kept_with_what_is_known_of_the_cells(module: BugeonDataModule, tmp_path: Path) -> None:
+def test_embeddings_are_saved_with_metadata_of_the_cells(module: BugeonDataModule, tmp_path: Path) -> None:
     evaluation = evaluate(neuprint(Student, module.signature), module, tmp_path)
     evaluation.save(tmp_path)
     stored = CellEmbeddings.read(tmp_path)
@@ -137,7 +137,7 @@ def test_embeddings_are_kept_with_what_is_known_of_the_cells(module: BugeonDataM
     assert identity_scores(stored, 0) == identity_scores(evaluation.cells, 0)  # type: ignore[arg-type]
 
 
-def test_missing_and_damaged_embeddings_are_told(tmp_path: Path) -> None:
+def test_missing_and_damaged_embeddings_raise(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has no embeddings\.h5"):
         CellEmbeddings.read(tmp_path)
     (tmp_path / "embeddings.h5").write_bytes(b"no")
@@ -145,13 +145,13 @@ def test_missing_and_damaged_embeddings_are_told(tmp_path: Path) -> None:
         CellEmbeddings.read(tmp_path)
 
 
-def test_sessions_without_cells_are_refused(tmp_path: Path) -> None:
+def test_data_without_cells_raise(tmp_path: Path) -> None:
     session = tiny_module(tmp_path / "session")
     with pytest.raises(ConfigError, match=r"NLBDataModule lacks; remove it from trainer\.callbacks"):
         trainer(tmp_path, 1, IdentityEvaluation(FIT)).test(make(), datamodule=session, verbose=False)
 
 
-def test_networks_without_embeddings_are_refused(module: BugeonDataModule) -> None:
+def test_network_without_embeddings_raises(module: BugeonDataModule) -> None:
     class Bare(L.LightningModule):
         backbone = torch.nn.Linear(2, 2)
 

@@ -31,7 +31,7 @@ def train(module: NLBDataModule, folder: Path, *callbacks: L.Callback, epochs: i
     return student
 
 
-def test_behaviour_is_learnt_and_moves_the_student(tiny: NLBDataModule, tmp_path: Path) -> None:
+def test_decoding_error_decreases_and_changes_the_student(tiny: NLBDataModule, tmp_path: Path) -> None:
     record = Record()
     student = train(tiny, tmp_path, Multitask(1.0), record)
     assert sum(record.errors[-3:]) < 0.8 * sum(record.errors[:3])
@@ -40,7 +40,7 @@ def test_behaviour_is_learnt_and_moves_the_student(tiny: NLBDataModule, tmp_path
     assert max(float((a - b).abs().max()) for a, b in pairs) > 1e-2
 
 
-def test_the_checkpoint_is_a_plain_student(tiny: NLBDataModule, tmp_path: Path) -> None:
+def test_checkpoint_is_a_student_without_decoding_head(tiny: NLBDataModule, tmp_path: Path) -> None:
     student = train(tiny, tmp_path, Multitask(), epochs=1)
     loaded = load_system(save(student, tmp_path / "student.ckpt"))
     assert type(loaded) is Student
@@ -49,7 +49,7 @@ def test_the_checkpoint_is_a_plain_student(tiny: NLBDataModule, tmp_path: Path) 
     assert torch.equal(loaded.predict_step(batch, 0), student.eval().predict_step(hidden, 0))
 
 
-def test_a_session_without_behaviour_is_refused(tiny_root: Path, tmp_path: Path) -> None:
+def test_session_without_behavior_raises(tiny_root: Path, tmp_path: Path) -> None:
     module = tiny_module(tiny_root)
     module.spec = replace(module.spec, behavior=None)
     module.subsets = {}

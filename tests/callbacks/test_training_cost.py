@@ -11,7 +11,7 @@ from blend_pl.callbacks import Multitask, TrainingCost
 from blend_pl.data.nlb.module import NLBDataModule
 
 
-def test_costs_of_a_training(tiny: NLBDataModule, tmp_path: Path) -> None:
+def test_cost_is_measured(tiny: NLBDataModule, tmp_path: Path) -> None:
     L.seed_everything(0)
     costs = []
     for extra in ([], [Multitask()]):
@@ -28,13 +28,13 @@ def test_costs_of_a_training(tiny: NLBDataModule, tmp_path: Path) -> None:
     assert costs[0]["parameters"] == costs[1]["parameters"]
 
 
-def test_a_training_without_a_step_cost_nothing(tiny: NLBDataModule, tmp_path: Path) -> None:
+def test_training_without_steps_has_no_cost(tiny: NLBDataModule, tmp_path: Path) -> None:
     cost = TrainingCost()
     trainer(tmp_path, 0, cost).fit(make(), datamodule=tiny)
     assert cost.summary() is None
 
 
-def test_a_gpu_is_asked_when_it_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_on_a_gpu_are_measured_by_events(monkeypatch: pytest.MonkeyPatch) -> None:
     class Event:
         """Reached half a second after the last."""
 

@@ -53,7 +53,7 @@ def found() -> dict[str, str]:
     return complaints([*CASES])
 
 
-def test_a_distilled_step_waits_for_nothing_and_the_test_would_notice() -> None:
+def test_distilled_step_does_not_synchronize_and_violations_are_detected() -> None:
     found = complaints(QUICK)
     assert not found.pop("SoftLoss")
     assert all(found.values())
@@ -61,11 +61,11 @@ def test_a_distilled_step_waits_for_nothing_and_the_test_would_notice() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in CASES if name not in SPOILT])
-def test_no_step_waits(found: dict[str, str], name: str) -> None:
+def test_step_does_not_synchronize(found: dict[str, str], name: str) -> None:
     assert not found[name]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SPOILT)
-def test_a_step_that_waits_or_mixes_devices_is_noticed(found: dict[str, str], name: str) -> None:
+def test_synchronization_and_mixed_devices_are_detected(found: dict[str, str], name: str) -> None:
     assert re.search(WRONG[name], found[name]) if not REAL else found[name]

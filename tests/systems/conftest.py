@@ -1,4 +1,4 @@
-"""Sessions of spikes and LFP; files on other systems have a batch of their own."""
+"""Fixtures with sessions of spikes and LFP."""
 
 import pytest
 from helpers.lfp import InMemory, in_memory

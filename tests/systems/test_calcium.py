@@ -1,4 +1,4 @@
-"""The student and the teacher on calcium recordings: the same systems, batches and losses as everywhere."""
+"""Students and teachers on calcium recordings."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,14 +26,14 @@ def batch(module: BugeonDataModule) -> CalciumBatch:
     return next(iter(module.train_dataloader()))
 
 
-def spoilt(batch: CalciumBatch) -> CalciumBatch:
+def with_nan_privileged(batch: CalciumBatch) -> CalciumBatch:
     assert batch.privileged is not None
     return replace(batch, privileged=torch.full_like(batch.privileged, torch.nan))
 
 
-def test_behaviour_changes_no_bit_of_a_student(module: BugeonDataModule, batch: CalciumBatch) -> None:
+def test_student_ignores_behavior(module: BugeonDataModule, batch: CalciumBatch) -> None:
     student = neuprint(Student, module.signature)
-    for seen in (spoilt(batch), batch.without_privileged()):
+    for seen in (with_nan_privileged(batch), batch.without_privileged()):
         assert torch.equal(student.predict_step(batch, 0), student.predict_step(seen, 0))
         terms = [student.objective(student.encode(b), *_labels(student, b)) for b in (batch, seen)]
         gradients = [torch.autograd.grad(term["loss"], [*student.parameters()]) for term in terms]
@@ -47,23 +47,23 @@ def _labels(student: Student, batch: CalciumBatch) -> tuple[torch.Tensor, Calciu
     return labels, masked
 
 
-def test_behaviour_changes_a_teacher(module: BugeonDataModule, batch: CalciumBatch) -> None:
+def test_teacher_depends_on_behavior(module: BugeonDataModule, batch: CalciumBatch) -> None:
     teacher = neuprint_teacher(module.signature)
     assert batch.privileged is not None
     other = replace(batch, privileged=batch.privileged + 1)
     assert not torch.allclose(teacher.predict_step(batch, 0), teacher.predict_step(other, 0))
 
 
-def test_a_state_that_is_missing_is_learned(module: BugeonDataModule, batch: CalciumBatch) -> None:
+def test_missing_state_is_learned(module: BugeonDataModule, batch: CalciumBatch) -> None:
     teacher = neuprint_teacher(module.signature)
     assert batch.privileged is not None
-    gaps = replace(spoilt(batch), privileged_valid=torch.zeros_like(batch.privileged, dtype=torch.bool))
+    gaps = replace(with_nan_privileged(batch), privileged_valid=torch.zeros_like(batch.privileged, dtype=torch.bool))
     teacher.encode(gaps).prediction.sum().backward()
     assert teacher.missing.grad is not None
     assert teacher.missing.grad.all()
 
 
-def test_a_mask_hides_zeroes_noise_and_keeps(module: BugeonDataModule, batch: CalciumBatch) -> None:
+def test_shares_of_masked_zeroed_and_unchanged_entries(module: BugeonDataModule, batch: CalciumBatch) -> None:
     student = neuprint(Student, module.signature)
     hidden, zero, kept = [], [], []
     for seed in range(30):
@@ -78,7 +78,7 @@ def test_a_mask_hides_zeroes_noise_and_keeps(module: BugeonDataModule, batch: Ca
     assert shares == pytest.approx([0.25, 0.8, 0.1], abs=0.04)
 
 
-def test_frames_that_were_not_recorded_are_no_labels(module: BugeonDataModule, batch: CalciumBatch) -> None:
+def test_invalid_frames_are_no_labels(module: BugeonDataModule, batch: CalciumBatch) -> None:
     student = neuprint(Student, module.signature)
     valid = batch.target_valid.clone()
     valid[:, :10] = False
@@ -100,7 +100,7 @@ def test_training_lowers_the_loss(module: BugeonDataModule, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("loss", [HardLoss, FeatureLoss, CorrelationLoss, GaussianSoftLoss])
-def test_every_strategy_moves_a_student(module: BugeonDataModule, tmp_path: Path, loss: type[DistillationLoss]) -> None:
+def test_every_loss_changes_the_student(module: BugeonDataModule, tmp_path: Path, loss: type[DistillationLoss]) -> None:
     """Through the callback and the losses that spikes have, and down to the embeddings."""
     gaussian = loss is GaussianSoftLoss
     network = {**NETWORK, "variance": gaussian}
@@ -127,7 +127,7 @@ def test_every_strategy_moves_a_student(module: BugeonDataModule, tmp_path: Path
     assert (moved[0.2] - moved[1.0]).abs().max() > 1e-3
 
 
-def test_a_rank_without_windows_has_nothing_to_say(module: BugeonDataModule, batch: CalciumBatch) -> None:
+def test_empty_batch_does_not_change_the_validation_loss(module: BugeonDataModule, batch: CalciumBatch) -> None:
     """Where there are more processes than windows."""
     student = neuprint(Student, module.signature)
     none = torch.arange(0)

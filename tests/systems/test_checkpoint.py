@@ -44,7 +44,7 @@ def test_system_built_in_python_stores_no_objects(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [Student, Teacher])
-def test_network_is_rebuilt_from_what_the_checkpoint_says_of_the_session(kind: type[PopulationSystem]) -> None:
+def test_network_is_built_for_the_session_of_the_checkpoint(kind: type[PopulationSystem]) -> None:
     system = make(kind, SIGNATURE)
     checkpoint, other = stored(system), make(kind)
     other.on_load_checkpoint(checkpoint)
@@ -53,7 +53,7 @@ def test_network_is_rebuilt_from_what_the_checkpoint_says_of_the_session(kind: t
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in system.state_dict().items())
 
 
-def test_student_alone_leaves_the_projectors_behind() -> None:
+def test_student_without_distillation_ignores_projectors() -> None:
     checkpoint, alone = stored(distilled()), make(Student)
     assert any(name.startswith(OBJECTIVE_PREFIX) for name in checkpoint["state_dict"])
     alone.on_load_checkpoint(checkpoint)
@@ -61,7 +61,7 @@ def test_student_alone_leaves_the_projectors_behind() -> None:
     alone.load_state_dict(checkpoint["state_dict"], strict=True)
 
 
-def test_distillation_that_goes_on_gets_its_projectors_back() -> None:
+def test_resumed_distillation_restores_projectors() -> None:
     first, second = distilled(), distilled()
     checkpoint = stored(first)
     second.on_load_checkpoint(checkpoint)
@@ -71,7 +71,7 @@ def test_distillation_that_goes_on_gets_its_projectors_back() -> None:
     assert all(torch.equal(second.state_dict()[name], first.state_dict()[name]) for name in names)
 
 
-def test_weights_of_the_network_are_never_left_behind() -> None:
+def test_unknown_weights_of_the_network_raise() -> None:
     checkpoint, other = stored(make(Student, SIGNATURE)), make(Student)
     checkpoint["state_dict"]["backbone.unknown"] = torch.zeros(1)
     other.on_load_checkpoint(checkpoint)
@@ -97,13 +97,13 @@ def refused(path: Path) -> str:
     return str(raised.value)
 
 
-def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
+def test_missing_file_and_folder_raise(tmp_path: Path) -> None:
     assert "train that model first" in refused(tmp_path / "gone.ckpt")
     assert "cannot read" in refused(tmp_path)
 
 
 @pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.99])
-def test_truncated_file_is_refused(tmp_path: Path, kept: float) -> None:
+def test_truncated_file_raises(tmp_path: Path, kept: float) -> None:
     path = save(make(Student, SIGNATURE), tmp_path / "best.ckpt")
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
@@ -111,7 +111,7 @@ def test_truncated_file_is_refused(tmp_path: Path, kept: float) -> None:
 
 
 @pytest.mark.parametrize("content", [b"not a checkpoint\n", b"\x80\x02\xff\xff", b"PK\x03\x04" + bytes(60), bytes(200)])
-def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
+def test_other_files_raise(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.ckpt").write_bytes(content)
     assert "cannot read" in refused(tmp_path / "x.ckpt")
 
@@ -127,7 +127,7 @@ class Payload:
 
 
 @pytest.mark.parametrize("write", ["torch", "pickle"])
-def test_pickle_with_a_payload_is_refused_and_not_run(tmp_path: Path, write: str) -> None:
+def test_pickle_with_a_payload_raises_without_running_it(tmp_path: Path, write: str) -> None:
     path, trace = tmp_path / "evil.ckpt", tmp_path / "trace"
     payload = {"state_dict": Payload(f"touch {trace}")}
     if write == "torch":
@@ -149,12 +149,12 @@ class Foreign(L.LightningModule):
 @pytest.mark.parametrize(
     "content", [{"state_dict": {}}, torch.zeros(3), [1, 2], {"session": {}}, {"session": {}, "hyper_parameters": None}]
 )
-def test_checkpoint_of_something_else_is_refused(tmp_path: Path, content: object) -> None:
+def test_checkpoint_of_another_program_raises(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "x.ckpt")
     assert "was not written by" in refused(tmp_path / "x.ckpt")
 
 
-def test_system_of_another_kind_is_refused(tmp_path: Path) -> None:
+def test_system_of_another_package_raises(tmp_path: Path) -> None:
     class_path = f"{Foreign.__module__}.{Foreign.__qualname__}"
     parameters = {"_instantiator": "lightning.pytorch.cli.instantiate_module", "_class_path": class_path, "width": 2}
     state = Foreign().state_dict()
@@ -162,19 +162,19 @@ def test_system_of_another_kind_is_refused(tmp_path: Path) -> None:
     refused(path)
 
 
-def test_class_that_is_not_at_hand_is_refused(tmp_path: Path) -> None:
+def test_missing_class_raises(tmp_path: Path) -> None:
     parameters = {"_instantiator": "lightning.pytorch.cli.instantiate_module", "_class_path": "gone.Student"}
     path = save(make(Student, SIGNATURE), tmp_path / "x.ckpt", hyper_parameters=parameters)
     assert "asks to build gone.Student" in refused(path)
 
 
-def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+def test_missing_weights_raise(tmp_path: Path) -> None:
     state = make(Student, SIGNATURE).state_dict()
     state.popitem()
     assert "does not fit" in refused(save(make(Student, SIGNATURE), tmp_path / "x.ckpt", state_dict=state))
 
 
-def test_unknown_setting_is_refused(tmp_path: Path) -> None:
+def test_unknown_setting_raises(tmp_path: Path) -> None:
     path = save(make(Student, SIGNATURE), tmp_path / "x.ckpt")
     checkpoint = torch.load(path, weights_only=True)
     checkpoint["hyper_parameters"]["backbone"]["init_args"]["unheard_of"] = 3

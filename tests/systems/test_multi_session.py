@@ -1,4 +1,4 @@
-"""The LFP student, the spike teacher and the decoder: one callback, one objective, many sessions."""
+"""LFP students, spike teachers and behavior decoders of several sessions."""
 
 from dataclasses import replace
 from functools import partial
@@ -28,7 +28,7 @@ KINDS = [LFPStudent, LFPDecoder]
 LR = partial(torch.optim.AdamW, lr=3e-3)
 
 
-def spoilt(batch: SessionBatch) -> SessionBatch:
+def with_nan_privileged(batch: SessionBatch) -> SessionBatch:
     assert batch.privileged is not None
     return replace(batch, privileged=torch.full_like(batch.privileged, torch.nan))
 
@@ -48,11 +48,11 @@ def saved(system: MultiSessionSystem, path: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_spikes_change_no_bit_of_a_student(data: InMemory, batch: SessionBatch, kind: type[MultiSessionSystem]) -> None:
+def test_student_ignores_spikes(data: InMemory, batch: SessionBatch, kind: type[MultiSessionSystem]) -> None:
     """Neither of what it predicts, nor of what it learns."""
     student = make_lfp(kind, data.signature)
     gradients = []
-    for seen in (batch, spoilt(batch), batch.without_privileged()):
+    for seen in (batch, with_nan_privileged(batch), batch.without_privileged()):
         masked, labels = student.mask(seen, 5, 0)
         encoding = student.encode(masked)
         loss = student.objective(encoding, labels, masked)["loss"]
@@ -64,7 +64,7 @@ def test_spikes_change_no_bit_of_a_student(data: InMemory, batch: SessionBatch, 
             assert (first is None and second is None) or torch.equal(first, second)
 
 
-def test_a_teacher_sees_spikes_and_nothing_else(data: InMemory, batch: SessionBatch) -> None:
+def test_spike_teacher_depends_on_spikes_only(data: InMemory, batch: SessionBatch) -> None:
     teacher = make_lfp(SpikeTeacher, data.signature).eval()
     blind = replace(batch, observed=torch.full_like(batch.observed, torch.nan))
     assert torch.equal(teacher.latents(batch), teacher.latents(blind))
@@ -74,7 +74,7 @@ def test_a_teacher_sees_spikes_and_nothing_else(data: InMemory, batch: SessionBa
         teacher.encode(batch.without_privileged())
 
 
-def test_a_teacher_sees_all_spikes_of_what_is_masked_for_a_student(data: InMemory, batch: SessionBatch) -> None:
+def test_spike_teacher_ignores_the_mask_of_a_student(data: InMemory, batch: SessionBatch) -> None:
     teacher, student = make_lfp(SpikeTeacher, data.signature).eval(), make_lfp(LFPStudent, data.signature)
     masked, _ = student.mask(batch, 3, 0)
     assert masked.patch_mask is not None
@@ -82,7 +82,7 @@ def test_a_teacher_sees_all_spikes_of_what_is_masked_for_a_student(data: InMemor
 
 
 @pytest.mark.parametrize("kind", [LFPStudent, SpikeTeacher])
-def test_labels_are_what_was_dropped(data: InMemory, batch: SessionBatch, kind: type[MultiSessionSystem]) -> None:
+def test_labels_are_dropped_tokens(data: InMemory, batch: SessionBatch, kind: type[MultiSessionSystem]) -> None:
     system = make_lfp(kind, data.signature)
     masked, labels = system.mask(batch, 3, 0)
     assert masked.patch_mask is not None
@@ -97,7 +97,7 @@ def test_labels_are_what_was_dropped(data: InMemory, batch: SessionBatch, kind: 
         assert torch.equal(labels[row, :, :channels], hidden.repeat_interleave(8, -1)[:, :channels])
 
 
-def test_a_mask_does_not_depend_on_the_division_over_ranks(data: InMemory, batch: SessionBatch) -> None:
+def test_mask_does_not_depend_on_the_number_of_ranks(data: InMemory, batch: SessionBatch) -> None:
     student = make_lfp(LFPStudent, data.signature)
     whole, _ = student.mask(batch, 3, 0)
     assert whole.patch_mask is not None
@@ -109,7 +109,7 @@ def test_a_mask_does_not_depend_on_the_division_over_ranks(data: InMemory, batch
     assert torch.equal(part.patch_mask, whole.patch_mask[rows])
 
 
-def test_without_masking_all_is_reconstructed(data: InMemory, batch: SessionBatch) -> None:
+def test_all_values_are_labels_without_masking(data: InMemory, batch: SessionBatch) -> None:
     student = make_lfp(LFPStudent, data.signature, token_masking=TokenMasking(0.0))
     masked, labels = student.mask(batch, 3, 0)
     assert masked.patch_mask is None
@@ -118,7 +118,7 @@ def test_without_masking_all_is_reconstructed(data: InMemory, batch: SessionBatc
         TokenMasking(1.0)
 
 
-def test_the_decoder_learns_behaviour_where_it_is_known(data: InMemory, batch: SessionBatch) -> None:
+def test_decoder_loss_is_over_valid_behavior(data: InMemory, batch: SessionBatch) -> None:
     decoder = make_lfp(LFPDecoder, data.signature, token_masking=TokenMasking(0.0))
     valid = batch.behavior_valid.clone()
     valid[0] = False
@@ -145,7 +145,7 @@ def test_training_lowers_the_loss(data: InMemory, tmp_path: Path, kind: type[Mul
     assert losses[-1] < 0.97 * losses[0]
 
 
-def test_a_student_comes_close_to_its_teacher_through_the_callback(data: InMemory, tmp_path: Path) -> None:
+def test_distillation_lowers_the_distance_to_the_teacher(data: InMemory, tmp_path: Path) -> None:
     """The same callback as everywhere; the teacher stays as it was and out of the checkpoint."""
     teacher = make_lfp(SpikeTeacher, data.signature)
     path = saved(teacher, tmp_path / "teacher.ckpt")
@@ -171,7 +171,7 @@ def test_a_student_comes_close_to_its_teacher_through_the_callback(data: InMemor
     assert 0 <= scores["retrieval"] <= 1
 
 
-def test_evaluation_leaves_the_model_as_it_was(data: InMemory, tmp_path: Path) -> None:
+def test_evaluation_does_not_change_the_model(data: InMemory, tmp_path: Path) -> None:
     student, evaluation = make_lfp(LFPStudent, data.signature), DecodingEvaluation()
     before, network = student.state_dict(), student.backbone
     before = {name: weight.clone() for name, weight in before.items()}
@@ -182,7 +182,7 @@ def test_evaluation_leaves_the_model_as_it_was(data: InMemory, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("n_networks", ["one", "many"])
-def test_fine_tuning_begins_where_training_has_ended(data: InMemory, tmp_path: Path, n_networks: str) -> None:
+def test_fine_tuning_starts_from_pretrained_weights(data: InMemory, tmp_path: Path, n_networks: str) -> None:
     teacher = make_lfp(SpikeTeacher, data.signature)
     torch.nn.init.normal_(teacher.network.table.weight)  # type: ignore[union-attr,arg-type]
     path = saved(teacher, tmp_path / "teacher.ckpt")
@@ -196,13 +196,13 @@ def test_fine_tuning_begins_where_training_has_ended(data: InMemory, tmp_path: P
     torch.testing.assert_close(tuned.eval().latents(batch), teacher.eval().latents(batch))
 
 
-def test_another_kind_of_model_is_no_beginning(data: InMemory, tmp_path: Path) -> None:
+def test_pretrained_model_with_another_input_raises(data: InMemory, tmp_path: Path) -> None:
     path = saved(make_lfp(SpikeTeacher, data.signature), tmp_path / "teacher.ckpt")
     with pytest.raises(ConfigError, match="LFPStudent cannot start from the SpikeTeacher"):
         trainer(tmp_path, 1, Pretrained(str(path))).fit(make_lfp(LFPStudent), datamodule=data)
 
 
-def test_a_system_comes_back_from_its_checkpoint_with_its_sessions(data: InMemory, tmp_path: Path) -> None:
+def test_loaded_system_has_its_sessions(data: InMemory, tmp_path: Path) -> None:
     for kind in (LFPStudent, SpikeTeacher, LFPDecoder, Multimodal):
         system = make_lfp(kind, data.signature).eval()
         again = load_system(saved(system, tmp_path / "model.ckpt"))
@@ -210,7 +210,7 @@ def test_a_system_comes_back_from_its_checkpoint_with_its_sessions(data: InMemor
         assert all(torch.equal(a, b) for a, b in zip(again.parameters(), system.parameters(), strict=True))
 
 
-def test_a_teacher_of_other_sessions_is_refused(data: InMemory, tmp_path: Path) -> None:
+def test_teacher_of_other_sessions_raises(data: InMemory, tmp_path: Path) -> None:
     some = in_memory("a1", "a2")
     path = saved(make_lfp(SpikeTeacher, some.signature), tmp_path / "teacher.ckpt")
     fitting = trainer(tmp_path, 1, Distillation(str(path), RepresentationLoss()))
@@ -221,7 +221,7 @@ def test_a_teacher_of_other_sessions_is_refused(data: InMemory, tmp_path: Path) 
     assert callback.teachers
 
 
-def test_a_session_of_other_units_is_another_session(data: InMemory) -> None:
+def test_session_with_other_units_is_incompatible(data: InMemory) -> None:
     first, *others = data.signature.sessions
     changed = replace(data.signature, sessions=(replace(first, unit_id=first.unit_id[1:]), *others))
     assert data.signature.can_teach(data.signature)
@@ -234,7 +234,7 @@ def test_a_session_of_other_units_is_another_session(data: InMemory) -> None:
     assert MultiSessionSignature.from_dict(data.signature.to_dict()) == data.signature
 
 
-def test_what_a_system_of_many_sessions_cannot_do(data: InMemory) -> None:
+def test_wrong_sessions_and_backbones_raise(data: InMemory) -> None:
     with pytest.raises(DataError, match="needs sessions of spikes and LFP"):
         make_lfp(LFPStudent, session_signature("nlb", session_of()))
     with pytest.raises(ConfigError, match="NDT is no network of several sessions"):
@@ -247,7 +247,7 @@ def test_what_a_system_of_many_sessions_cannot_do(data: InMemory) -> None:
     make_lfp(LFPStudent, silent)
 
 
-def test_other_strategies_say_why_they_cannot(data: InMemory, tmp_path: Path) -> None:
+def test_incompatible_loss_raises(data: InMemory, tmp_path: Path) -> None:
     path = saved(make_lfp(SpikeTeacher, data.signature), tmp_path / "teacher.ckpt")
     with pytest.raises(TeacherError, match=r"the teacher predicts \(bins, neurons\)"):
         trainer(tmp_path, 1, Distillation(str(path), HardLoss())).fit(make_lfp(LFPStudent), datamodule=data)

@@ -1,4 +1,4 @@
-"""The model of spikes and LFP: it sees both, reconstructs each by its own likelihood, and is no student."""
+"""The multimodal system of spikes and LFP."""
 
 from dataclasses import replace
 from functools import partial
@@ -25,7 +25,7 @@ def system(data: InMemory) -> Multimodal:
     return made
 
 
-def test_it_sees_spikes_and_lfp(system: Multimodal, batch: SessionBatch) -> None:
+def test_multimodal_encodes_spikes_and_lfp(system: Multimodal, batch: SessionBatch) -> None:
     latents = system.latents(batch)
     assert batch.privileged is not None
     more = torch.where(batch.privileged_valid, batch.privileged + 1, 0.0)  # type: ignore[arg-type]
@@ -35,7 +35,7 @@ def test_it_sees_spikes_and_lfp(system: Multimodal, batch: SessionBatch) -> None
         system.encode(batch.without_privileged())
 
 
-def test_an_equal_share_of_either_kind_is_dropped(system: Multimodal, batch: SessionBatch) -> None:
+def test_equal_share_of_each_modality_is_dropped(system: Multimodal, batch: SessionBatch) -> None:
     masked, labels = system.mask(batch, 3, 0)
     assert masked.patch_mask is not None
     n = masked.n_units
@@ -61,7 +61,7 @@ def test_an_equal_share_of_either_kind_is_dropped(system: Multimodal, batch: Ses
             assert torch.equal(scored, wanted)
 
 
-def test_each_kind_has_its_own_likelihood(data: InMemory, batch: SessionBatch) -> None:
+def test_each_modality_has_its_likelihood(data: InMemory, batch: SessionBatch) -> None:
     system = make_lfp(Multimodal, data.signature, lfp_weight=0.3)
     masked, labels = system.mask(batch, 3, 0)
     encoding = system.encode(masked)
@@ -77,26 +77,26 @@ def test_each_kind_has_its_own_likelihood(data: InMemory, batch: SessionBatch) -
     torch.testing.assert_close(terms["loss"], poisson + 0.3 * squares)
 
 
-def test_without_masking_all_is_reconstructed(data: InMemory, batch: SessionBatch) -> None:
+def test_all_values_are_labels_without_masking(data: InMemory, batch: SessionBatch) -> None:
     system = make_lfp(Multimodal, data.signature, token_masking=TokenMasking(0.0))
     masked, labels = system.mask(batch, 3, 0)
     assert masked.patch_mask is None
     assert torch.equal(labels, masked.target_valid)
 
 
-def test_sessions_are_scored_known_or_new(data: InMemory, system: Multimodal, tmp_path: Path) -> None:
+def test_training_and_new_sessions_are_scored(data: InMemory, system: Multimodal, tmp_path: Path) -> None:
     evaluation = DecodingEvaluation()
     trainer(tmp_path, 1, evaluation).test(system, datamodule=data, verbose=False)
     assert {name for name in evaluation.scores if "/" in name} == {"r2/a1", "r2/a2", "r2/b1", "r2/b2"}
 
 
-def test_it_is_not_offered_for_real_time(system: Multimodal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_multimodal_is_not_exportable(system: Multimodal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "load_system", lambda path: system)
-    with pytest.raises(TeacherError, match="holds a Multimodal, whose input is missing in real time"):
+    with pytest.raises(TeacherError, match="holds a Multimodal, whose input is not available in real time"):
         command.load_student(tmp_path)
 
 
-def test_what_it_cannot_do_without(data: InMemory) -> None:
+def test_missing_units_and_wrong_backbone_raise(data: InMemory) -> None:
     first, *others = data.signature.sessions
     silent = replace(first, unit_id=())
     with pytest.raises(TeacherError, match=r"a multimodal network needs units, and a1 has none; leave it out of data"):
@@ -104,7 +104,7 @@ def test_what_it_cannot_do_without(data: InMemory) -> None:
     system = make_lfp(Multimodal, replace(data.signature, sessions=tuple(others)))
     with pytest.raises(TeacherError, match="needs units, and a1 has none"):
         system.register_session(silent)
-    with pytest.raises(ConfigError, match="PerSessionNetworks cannot take spikes in; choose PatchAutoencoder"):
+    with pytest.raises(ConfigError, match="PerSessionNetworks cannot encode spikes; choose PatchAutoencoder"):
         Multimodal(partial(PerSessionNetworks, build_network=partial(PatchAutoencoder, **NETWORK)), 8).build(
             data.signature
         )

@@ -39,7 +39,7 @@ def batch() -> Batch:
 
 
 @pytest.mark.parametrize("step", ["predict_step", "test_step", "validation_step", "training_step"])
-def test_behaviour_changes_no_bit(student: Student, batch: Batch, step: str) -> None:
+def test_student_ignores_behavior(student: Student, batch: Batch, step: str) -> None:
     assert batch.privileged is not None
     broken = replace(batch, privileged=torch.full_like(batch.privileged, torch.nan))
     student.trainer = SimpleNamespace(current_epoch=0)  # type: ignore[assignment]
@@ -55,7 +55,7 @@ def test_predictions_are_expected_counts(student: Student, batch: Batch) -> None
     assert torch.equal(rates, student.encode(batch).prediction.exp())
 
 
-def test_held_out_units_and_forward_bins_are_not_seen(student: Student, batch: Batch) -> None:
+def test_held_out_units_and_forward_bins_are_no_input(student: Student, batch: Batch) -> None:
     target = batch.target.clone()
     target[:, 5:] = 9
     target[:, :, 3:] = 9
@@ -72,7 +72,7 @@ MASKINGS = [
 
 @pytest.mark.parametrize("masking", MASKINGS)
 @pytest.mark.parametrize("world", [2, 3, 5])
-def test_masks_do_not_depend_on_how_trials_are_divided(masking: Masking, world: int) -> None:
+def test_masks_do_not_depend_on_the_number_of_ranks(masking: Masking, world: int) -> None:
     session = session_of(trials=11)
     session.spikes[4] += 20
     student = student_of(session, masking=masking)
@@ -95,7 +95,7 @@ def test_masks_do_not_depend_on_how_trials_are_divided(masking: Masking, world: 
     assert seen == 11
 
 
-def test_labels_are_the_hidden_and_the_never_observed_entries(batch: Batch) -> None:
+def test_labels_are_masked_and_never_observed_entries(batch: Batch) -> None:
     session = session_of()
     session.observed[1, 2, 0] = session.observed[2, :, 1] = session.observed[3, 5:] = False
     student = student_of(session, masking=Masking(0.5, "full"))
@@ -109,7 +109,7 @@ def test_labels_are_the_hidden_and_the_never_observed_entries(batch: Batch) -> N
     assert torch.equal(masked.target, batch.target)
 
 
-def test_masks_change_with_the_seed_alone(student: Student, batch: Batch) -> None:
+def test_mask_depends_on_the_seed_only(student: Student, batch: Batch) -> None:
     first, second, third = (student.mask(batch, seed, 0)[1] for seed in (1, 1, 2))
     assert torch.equal(first, second)
     assert not torch.equal(first, third)
@@ -118,7 +118,7 @@ def test_masks_change_with_the_seed_alone(student: Student, batch: Batch) -> Non
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_validation_scores_what_is_never_observed() -> None:
+def test_validation_loss_is_over_never_observed_entries() -> None:
     session = session_of()
     session.observed[1, 2, 1] = False
     student, batch = student_of(session), batch_of(session)
@@ -129,7 +129,7 @@ def test_validation_scores_what_is_never_observed() -> None:
     torch.testing.assert_close(student.validation_loss.compute(), entries[labels].mean())
 
 
-def test_where_all_is_observed_validation_uses_a_fixed_mask() -> None:
+def test_validation_uses_a_fixed_mask_if_all_entries_are_observed() -> None:
     session = session_of(trials=20, forward=0, heldin=5, heldout=0)
     student = student_of(session, masking=Masking(0.4, max_span=3, span_ramp=(0, 2)))
     losses = []
@@ -149,24 +149,24 @@ def set_up(student: Student, signature: Signature) -> None:
     student.setup("fit")
 
 
-def test_is_built_once(student: Student) -> None:
+def test_second_build_keeps_the_parameters(student: Student) -> None:
     before = dict(student.named_parameters())
     set_up(student, session_signature("tiny", session_of()))
     assert all(parameter is before[name] for name, parameter in student.named_parameters())
 
 
-def test_session_of_other_sizes_is_refused(student: Student) -> None:
+def test_session_of_other_sizes_raises(student: Student) -> None:
     with pytest.raises(DataError, match=r"trained on tiny \(3 of 5 units.* the data are other \(4 of 6") as raised:
         set_up(student, session_signature("other", session_of(heldin=4)))
     assert "\n" not in str(raised.value)
 
 
-def test_other_units_are_told(student: Student) -> None:
+def test_other_unit_ids_warn(student: Student) -> None:
     with pytest.warns(UserWarning, match="other ids"):
         set_up(student, replace(session_signature("tiny", session_of()), unit_id=(9, 1, 2, 3, 4)))
 
 
-def test_optimiser_gets_what_is_trained(student: Student) -> None:
+def test_optimizer_gets_trainable_parameters(student: Student) -> None:
     student.backbone.norm.requires_grad_(False)
     student.objective = nn.Linear(2, 2)
     student.trainer = SimpleNamespace(estimated_stepping_batches=10)  # type: ignore[assignment]
@@ -178,13 +178,13 @@ def test_optimiser_gets_what_is_trained(student: Student) -> None:
     assert made["lr_scheduler"]["interval"] == "step"  # type: ignore[index]
 
 
-def test_training_without_end_is_refused(student: Student) -> None:
+def test_training_without_end_raises(student: Student) -> None:
     student.trainer = SimpleNamespace(estimated_stepping_batches=float("inf"))  # type: ignore[assignment]
     with pytest.raises(ConfigError, match=r"trainer\.max_epochs"):
         student.configure_optimizers()
 
 
-def test_same_seed_gives_the_same_weights_and_training_helps(tiny: NLBDataModule, tmp_path: Path) -> None:
+def test_same_seed_gives_the_same_weights_and_loss_decreases(tiny: NLBDataModule, tmp_path: Path) -> None:
     def train(seed: int) -> tuple[dict[str, torch.Tensor], list[float]]:
         losses: list[float] = []
 

@@ -28,13 +28,13 @@ def refused(error: pytest.ExceptionInfo) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_behaviour_changes_its_predictions(teacher: Teacher, batch: Batch) -> None:
+def test_predictions_depend_on_behavior(teacher: Teacher, batch: Batch) -> None:
     assert batch.privileged is not None
     other = replace(batch, privileged=batch.privileged + 1)
     assert not torch.allclose(teacher.predict_step(batch, 0), teacher.predict_step(other, 0))
 
 
-def test_behaviour_of_forward_bins_counts_too(teacher: Teacher, batch: Batch) -> None:
+def test_predictions_depend_on_behavior_of_forward_bins(teacher: Teacher, batch: Batch) -> None:
     assert batch.privileged is not None
     other = batch.privileged.clone()
     other[:, 5:] += 1
@@ -42,7 +42,7 @@ def test_behaviour_of_forward_bins_counts_too(teacher: Teacher, batch: Batch) ->
 
 
 @pytest.mark.parametrize("step", ["predict_step", "test_step", "encode"])
-def test_without_behaviour_it_refuses(teacher: Teacher, batch: Batch, step: str) -> None:
+def test_batch_without_behavior_raises(teacher: Teacher, batch: Batch, step: str) -> None:
     arguments = [batch.without_privileged()] if step == "encode" else [batch.without_privileged(), 0]
     with pytest.raises(TeacherError) as raised:
         getattr(teacher, step)(*arguments)
@@ -50,7 +50,7 @@ def test_without_behaviour_it_refuses(teacher: Teacher, batch: Batch, step: str)
 
 
 @pytest.mark.parametrize("step", ["predict_step", "test_step"])
-def test_where_all_behaviour_is_missing_it_refuses(teacher: Teacher, batch: Batch, step: str) -> None:
+def test_batch_with_missing_behavior_raises(teacher: Teacher, batch: Batch, step: str) -> None:
     session = session_of()
     session.behavior.fill_(torch.nan)
     with pytest.raises(TeacherError) as raised:
@@ -58,13 +58,13 @@ def test_where_all_behaviour_is_missing_it_refuses(teacher: Teacher, batch: Batc
     refused(raised)
 
 
-def test_session_without_behaviour_is_refused() -> None:
+def test_session_without_behavior_raises() -> None:
     with pytest.raises(TeacherError) as raised:
         make_teacher(replace(session_signature("tiny", session_of()), n_privileged=0))
     refused(raised)
 
 
-def test_a_learned_vector_stands_in_for_gaps(teacher: Teacher, batch: Batch) -> None:
+def test_learned_vector_replaces_missing_behavior(teacher: Teacher, batch: Batch) -> None:
     assert batch.privileged is not None
     valid = torch.rand(batch.privileged.shape, generator=torch.Generator().manual_seed(0)) < 0.5
     gaps = replace(batch, privileged=batch.privileged.where(valid, torch.nan), privileged_valid=valid)
@@ -81,13 +81,13 @@ def test_a_learned_vector_stands_in_for_gaps(teacher: Teacher, batch: Batch) -> 
     assert teacher.missing.grad.all()
 
 
-def test_building_again_changes_nothing(teacher: Teacher) -> None:
+def test_second_build_keeps_the_parameters(teacher: Teacher) -> None:
     before = dict(teacher.named_parameters())
     teacher.build(session_signature("tiny", session_of()))
     assert all(parameter is before[name] for name, parameter in teacher.named_parameters())
 
 
-def test_behaviour_is_hidden_while_training_and_at_no_other_time(batch: Batch) -> None:
+def test_behavior_is_dropped_in_training_only(batch: Batch) -> None:
     signature = session_signature("tiny", session_of())
     for ratio, hidden in ((0.0, 0), (1.0, len(batch))):
         teacher = make_teacher(signature, masking=Masking(privileged_dropout=ratio))

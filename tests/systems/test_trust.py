@@ -1,4 +1,4 @@
-"""A forged checkpoint runs nothing: whatever its settings name, no trace is left."""
+"""Checkpoints with untrusted settings."""
 
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ CASES = (
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_settings_that_name_a_callable_are_refused_and_not_followed(tmp_path: Path, case: str) -> None:
+def test_settings_that_name_a_callable_raise_without_a_call(tmp_path: Path, case: str) -> None:
     trace = tmp_path / "trace"
     settings = {
         "_instantiator": INSTANTIATOR,
@@ -91,7 +91,7 @@ def test_settings_that_name_a_callable_are_refused_and_not_followed(tmp_path: Pa
 
 
 @pytest.mark.parametrize("key", ["hparams", "module_arguments"])
-def test_settings_under_a_former_name_are_refused(tmp_path: Path, key: str) -> None:
+def test_settings_under_legacy_keys_raise(tmp_path: Path, key: str) -> None:
     """Lightning takes from there what it misses among the others."""
     trace = tmp_path / "trace"
     settings = {"_instantiator": INSTANTIATOR, "_class_path": "blend_pl.systems.Student"}
@@ -102,7 +102,7 @@ def test_settings_under_a_former_name_are_refused(tmp_path: Path, key: str) -> N
     assert not trace.exists()
 
 
-def test_what_training_needs_is_trusted() -> None:
+def test_classes_of_training_are_trusted() -> None:
     settings = {
         "backbone": NETWORKS,
         "masking": {"ratio": 0.3, "mode": "full", "span_ramp": [1, 2]},
@@ -115,5 +115,5 @@ def test_what_training_needs_is_trusted() -> None:
     assert find_untrusted_class(settings) is None
 
 
-def test_a_class_that_is_not_at_hand_is_named() -> None:
+def test_missing_class_is_reported() -> None:
     assert find_untrusted_class({"backbone": {"class_path": "gone.Network"}}) == "gone.Network"
