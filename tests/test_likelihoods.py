@@ -9,13 +9,13 @@ from blend_pl.errors import ConfigError
 from blend_pl.likelihoods import Gaussian, Poisson, UnitGaussian
 
 
-def test_poisson_loss_is_torchs_without_the_term_of_the_target() -> None:
+def test_poisson_loss_equals_torch() -> None:
     log_rate, counts = torch.randn(4, 5, 6), torch.randint(0, 5, (4, 5, 6)).float()
     expected = torch.nn.functional.poisson_nll_loss(log_rate, counts, log_input=True, full=False, reduction="none")
     torch.testing.assert_close(Poisson().loss(log_rate, counts), expected)
 
 
-def test_poisson_loss_is_lowest_at_the_mean() -> None:
+def test_poisson_loss_is_minimal_at_mean() -> None:
     counts = torch.tensor([0.0, 1.0, 3.0, 2.0])
     prediction = torch.full((4,), 0.1, requires_grad=True)
     optimizer = torch.optim.SGD([prediction], 0.1)
@@ -27,7 +27,7 @@ def test_poisson_loss_is_lowest_at_the_mean() -> None:
     torch.testing.assert_close(Poisson().mean(prediction.mean().detach()), counts.mean(), atol=1e-4, rtol=0)
 
 
-def test_random_counts_lie_between_zero_and_the_trials_largest() -> None:
+def test_random_counts_are_between_zero_and_largest_count() -> None:
     observed = torch.randint(0, 4, (5, 30, 20)).float()
     noise = Poisson().noise(torch.rand(observed.shape), observed)
     assert torch.equal(noise, noise.floor())
@@ -35,20 +35,20 @@ def test_random_counts_lie_between_zero_and_the_trials_largest() -> None:
     assert torch.equal(noise.amax((1, 2)), observed.amax((1, 2)))
 
 
-def test_gaussian_loss_is_torchs_without_the_constant() -> None:
+def test_gaussian_loss_equals_torch() -> None:
     mean, target, log_variance = torch.randn(3, 4, 5, 6).unbind()
     expected = -Normal(mean, (0.5 * log_variance).exp()).log_prob(target) - 0.5 * math.log(2 * math.pi)
     torch.testing.assert_close(Gaussian().loss(mean, target, log_variance), expected)
 
 
-def test_squared_error_is_twice_the_gaussian_of_unit_variance() -> None:
+def test_squared_error_is_twice_gaussian_loss_of_unit_variance() -> None:
     mean, target = torch.randn(2, 4, 5, 6).unbind()
     expected = 2 * Gaussian().loss(mean, target, torch.zeros_like(mean))
     torch.testing.assert_close(UnitGaussian().loss(mean, target), expected)
     assert torch.equal(UnitGaussian().mean(mean), mean)
 
 
-def test_a_gaussian_without_variance_says_what_to_do() -> None:
+def test_gaussian_loss_without_variance_raises() -> None:
     with pytest.raises(ConfigError, match=r"model\.backbone\.variance"):
         Gaussian().loss(torch.zeros(2), torch.zeros(2))
 

@@ -27,14 +27,14 @@ def corrupt(masking: Masking, observed: Tensor, hidden: Tensor, seed: int = 0) -
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("ratio", [0.0, 0.1, 0.25, 0.6, 1.0])
 @pytest.mark.parametrize("max_span", [1, 7])
-def test_share_of_hidden_entries_is_the_ratio(mode: Mode, ratio: float, max_span: int) -> None:
+def test_fraction_of_masked_entries_is_ratio(mode: Mode, ratio: float, max_span: int) -> None:
     masking = Masking(ratio, mode, max_span=max_span)
     size = (40, 25, 20)
     share = torch.stack([masking.draw_mask(size, seeded(seed)).float().mean() for seed in range(60)]).mean()
     assert share.item() == pytest.approx(ratio, abs=0.02)
 
 
-def test_every_bin_is_hidden_equally_often_with_spans() -> None:
+def test_spans_mask_all_bins_equally_often() -> None:
     masking = Masking(0.4, max_span=6)
     hidden = torch.stack([masking.draw_mask((200, 10, 1), seeded(seed)) for seed in range(60)]).float()
     assert hidden.mean((0, 1, 3)).tolist() == pytest.approx([0.4] * 10, abs=0.03)
@@ -50,7 +50,7 @@ def test_every_bin_is_hidden_equally_often_with_spans() -> None:
     random_ratio=st.floats(0, 1),
     seed=st.integers(0, 2**31),
 )
-def test_any_shape(
+def test_any_shape_is_supported(
     size: tuple[int, int, int],
     ratio: float,
     mode: Mode,
@@ -77,7 +77,7 @@ def test_any_shape(
         assert not corrupted[hidden].any()
 
 
-def test_modes_hide_what_their_names_say() -> None:
+def test_modes_mask_bins_neurons_or_entries() -> None:
     size = (10, 30, 20)
     timestep, neuron, full = (Masking(0.5, mode).draw_mask(size, seeded()) for mode in MODES)
     assert not torch.equal(timestep.all(1), timestep.any(1))
@@ -86,17 +86,17 @@ def test_modes_hide_what_their_names_say() -> None:
     assert not torch.equal(full.all(1), full.any(1))
 
 
-def test_other_seeds_hide_other_entries() -> None:
+def test_mask_depends_on_seed() -> None:
     masking = Masking()
     assert not torch.equal(masking.draw_mask((4, 30, 5), seeded(0)), masking.draw_mask((4, 30, 5), seeded(1)))
 
 
 @pytest.mark.parametrize(("zero_ratio", "random_ratio"), [(0.8, 0.5), (0.3, 0.0), (0.0, 1.0), (0.5, 1.0)])
-def test_shares_of_zeros_random_counts_and_kept_entries(zero_ratio: float, random_ratio: float) -> None:
+def test_fractions_of_zero_random_and_unchanged_entries(zero_ratio: float, random_ratio: float) -> None:
     observed = torch.full((50, 40, 25), 9.0)
     hidden = torch.ones_like(observed, dtype=torch.bool)
     corrupted = corrupt(Masking(zero_ratio=zero_ratio, random_ratio=random_ratio), observed, hidden)
-    # A random count is any of 0 .. 9, so that one in ten is also a zero and one in ten as it was.
+    # Random counts are uniform in 0 .. 9: one in ten is zero, and one in ten equals the original count.
     randomised = (1 - zero_ratio) * random_ratio
     kept = (1 - zero_ratio) * (1 - random_ratio)
     counts = corrupted.flatten().long().bincount(minlength=10) / corrupted.numel()
@@ -104,14 +104,14 @@ def test_shares_of_zeros_random_counts_and_kept_entries(zero_ratio: float, rando
     assert counts.tolist() == pytest.approx(expected, abs=0.01)
 
 
-def test_corruption_leaves_its_input_alone() -> None:
+def test_corruption_does_not_change_input() -> None:
     observed = torch.ones(3, 4, 5)
     corrupt(Masking(zero_ratio=0.5), observed, torch.ones_like(observed, dtype=torch.bool))
     assert torch.equal(observed, torch.ones(3, 4, 5))
 
 
 @pytest.mark.parametrize("world", [2, 3])
-def test_corruption_does_not_depend_on_the_division_over_ranks(world: int) -> None:
+def test_corruption_does_not_depend_on_world_size(world: int) -> None:
     observed = torch.randint(0, 6, (7, 8, 4), generator=seeded()).float()
     observed[3] = 40.0
     masking = Masking(0.5, "full", zero_ratio=0.2, random_ratio=0.9)
@@ -124,8 +124,8 @@ def test_corruption_does_not_depend_on_the_division_over_ranks(world: int) -> No
         assert torch.equal(part, whole[rows])
 
 
-def longest(hidden: Tensor) -> int:
-    """Longest run of hidden bins of the first neuron of any trial."""
+def longest_masked_run(hidden: Tensor) -> int:
+    """Returns the longest_masked_run run of masked bins of the first neuron over trials."""
     best = 0
     for trial in hidden[..., 0].tolist():
         run = 0
@@ -135,41 +135,41 @@ def longest(hidden: Tensor) -> int:
     return best
 
 
-def spanned(masking: Masking, epoch: int) -> float:
-    """Share of batches in which stretches are longer than one bin; the ratio is too small for neighbours by chance."""
-    drawn = [longest(masking.draw_mask((400, 30, 1), seeded(seed), epoch)) > 1 for seed in range(200)]
+def span_fraction(masking: Masking, epoch: int) -> float:
+    """Returns the fraction of batches with long spans; the ratio is too small for adjacent single bins."""
+    drawn = [longest_masked_run(masking.draw_mask((400, 30, 1), seeded(seed), epoch)) > 1 for seed in range(200)]
     return sum(drawn) / len(drawn)
 
 
 @pytest.mark.parametrize(("epoch", "share"), [(0, 0.0), (10, 0.0), (15, 0.5), (20, 1.0), (99, 1.0)])
-def test_spans_ramp_up(epoch: int, share: float) -> None:
+def test_span_probability_follows_ramp(epoch: int, share: float) -> None:
     masking = Masking(0.0005, max_span=5, span_ramp=(10, 20))
-    # Of lengths 1 .. 5 four in five are longer than one bin.
-    assert spanned(masking, epoch) == pytest.approx(0.8 * share, abs=0.12)
+    # Four of the five lengths 1 .. 5 are longer than one bin.
+    assert span_fraction(masking, epoch) == pytest.approx(0.8 * share, abs=0.12)
 
 
-def test_ramp_of_no_length_is_a_step() -> None:
+def test_ramp_of_zero_length_is_a_step() -> None:
     masking = Masking(0.0005, max_span=5, span_ramp=(5, 5))
-    assert spanned(masking, 0) < 0.1
-    assert spanned(masking, 4) < 0.1
-    assert spanned(masking, 5) > 0.6
+    assert span_fraction(masking, 0) < 0.1
+    assert span_fraction(masking, 4) < 0.1
+    assert span_fraction(masking, 5) > 0.6
 
 
-def test_without_ramp_spans_are_always_on() -> None:
-    assert spanned(Masking(0.0005, max_span=5), 0) > 0.6
+def test_spans_without_ramp_are_always_used() -> None:
+    assert span_fraction(Masking(0.0005, max_span=5), 0) > 0.6
 
 
 @pytest.mark.parametrize(
     "settings_",
     [{"ratio": 1.2}, {"ratio": -0.1}, {"zero_ratio": 2}, {"random_ratio": -1}, {"max_span": 0}, {"span_ramp": (9, 3)}],
 )
-def test_impossible_settings_are_refused(settings_: dict[str, float]) -> None:
+def test_invalid_settings_raise(settings_: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"masking.{next(iter(settings_))}"):
         Masking(**settings_)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0])
-def test_share_of_trials_without_behaviour_is_the_ratio(ratio: float) -> None:
+def test_fraction_of_trials_without_behavior_is_privileged_dropout(ratio: float) -> None:
     forgotten = torch.stack(
         [Masking(privileged_dropout=ratio).draw_privileged_dropout(50, seeded(seed)) for seed in range(40)]
     )

@@ -22,19 +22,19 @@ def normal(encoding: Encoding) -> Normal:
     return Normal(encoding.prediction, (0.5 * encoding.log_variance).exp())
 
 
-def test_distance_is_the_divergence_of_the_student_from_the_teacher() -> None:
+def test_distance_is_kl_divergence() -> None:
     student, teacher = encode(0), encode(1)
     expected = kl_divergence(normal(teacher), normal(student)).mean((1, 2))
     torch.testing.assert_close(GaussianSoftLoss().distance(student, teacher), expected)
 
 
-def test_a_copy_is_at_distance_zero_and_nothing_is_below() -> None:
+def test_distance_of_copy_is_zero_and_minimal() -> None:
     teacher = encode(1)
     torch.testing.assert_close(GaussianSoftLoss()(teacher, teacher), torch.zeros(6))
     assert (GaussianSoftLoss()(encode(2), teacher) > 0).all()
 
 
-def test_whoever_knows_the_mean_alone_is_at_distance_one() -> None:
+def test_marginal_gaussian_has_distance_one() -> None:
     teacher = encode(1, trials=50)
     assert teacher.log_variance is not None
     loss = GaussianSoftLoss()
@@ -44,13 +44,13 @@ def test_whoever_knows_the_mean_alone_is_at_distance_one() -> None:
     shape = teacher.prediction.shape
     ignorant = Encoding(mean.expand(shape), log_variance=total.log().expand(shape))
     torch.testing.assert_close(loss(ignorant, teacher).mean(), torch.tensor(1.0))
-    # No other Gaussian that is the same everywhere comes nearer.
+    # No other constant Gaussian has a smaller distance.
     for shift in (-0.2, 0.2):
         assert loss(replace(ignorant, log_variance=ignorant.log_variance + shift), teacher).mean() > 1
         assert loss(replace(ignorant, prediction=ignorant.prediction + shift), teacher).mean() > 1
 
 
-def test_a_student_without_variance_is_refused() -> None:
+def test_missing_variance_raises() -> None:
     student, teacher = encode(0), encode(1)
     for pair in ((replace(student, log_variance=None), teacher), (student, replace(teacher, log_variance=None))):
         with pytest.raises(TeacherError, match=r"model\.backbone\.variance"):

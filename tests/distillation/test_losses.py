@@ -30,7 +30,7 @@ def encode(
     return Encoding(prediction, features)
 
 
-def matched(name: str, student: Encoding, teacher: Encoding) -> DistillationLoss:
+def built(name: str, student: Encoding, teacher: Encoding) -> DistillationLoss:
     torch.manual_seed(0)
     loss = LOSSES[name]()
     loss.check_compatible(student, teacher)
@@ -39,16 +39,16 @@ def matched(name: str, student: Encoding, teacher: Encoding) -> DistillationLoss
     return loss
 
 
-def copying(loss: DistillationLoss) -> DistillationLoss:
-    """The loss with projectors that hand layers on as they are."""
+def with_identity_projectors(loss: DistillationLoss) -> DistillationLoss:
+    """Returns the loss with identity projectors."""
     for projector in getattr(loss, "projectors", []):
         torch.nn.init.eye_(projector.weight)
         torch.nn.init.zeros_(projector.bias)
     return loss
 
 
-def ignorant(loss: DistillationLoss, teacher: Encoding) -> Encoding:
-    """A student that knows the teacher's mean alone; projectors turn any layer into the mean of the teacher's."""
+def mean_student(loss: DistillationLoss, teacher: Encoding) -> Encoding:
+    """Returns a student that predicts the mean of the teacher; projectors map layers to the mean of teacher layers."""
     for projector, layer in zip(getattr(loss, "projectors", []), teacher.features, strict=False):
         torch.nn.init.zeros_(projector.weight)
         with torch.no_grad():
@@ -57,7 +57,7 @@ def ignorant(loss: DistillationLoss, teacher: Encoding) -> Encoding:
 
 
 def repeat(encoding: Encoding, times: int, dim: int) -> Encoding:
-    """The encoding with its trials (0), bins (1) or neurons and features (2) tiled."""
+    """Returns the encoding with its trials (0), bins (1) or neurons and features (2) tiled."""
     return Encoding(*(_tile(value, times, dim) for value in (encoding.prediction, encoding.features)))
 
 
@@ -68,9 +68,9 @@ def _tile(value: Tensor | list[Tensor], times: int, dim: int) -> Tensor | list[T
 
 
 @ALL
-def test_copy_costs_nothing_and_anything_else_something(name: str) -> None:
+def test_loss_is_zero_only_for_copy(name: str) -> None:
     teacher = encode()
-    loss = copying(matched(name, teacher, teacher))
+    loss = with_identity_projectors(built(name, teacher, teacher))
     torch.testing.assert_close(loss(teacher, teacher), torch.zeros(6), atol=1e-6, rtol=0)
     assert (loss(encode(seed=1), teacher) > 0.01).all()
 
@@ -78,29 +78,29 @@ def test_copy_costs_nothing_and_anything_else_something(name: str) -> None:
 @ALL
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), bins=st.integers(2, 9), neurons=st.integers(2, 7))
-def test_student_that_knows_the_mean_alone_costs_one(name: str, seed: int, bins: int, neurons: int) -> None:
+def test_loss_of_mean_prediction_is_one(name: str, seed: int, bins: int, neurons: int) -> None:
     teacher = encode(bins=bins, neurons=neurons, seed=seed)
-    loss = matched(name, teacher, teacher)
-    assert loss(ignorant(loss, teacher), teacher).mean().item() == pytest.approx(1, rel=1e-4)
+    loss = built(name, teacher, teacher)
+    assert loss(mean_student(loss, teacher), teacher).mean().item() == pytest.approx(1, rel=1e-4)
 
 
 @ALL
 @pytest.mark.parametrize("dim", [0, 1, 2])
 @pytest.mark.parametrize("times", [2, 3])
-def test_value_does_not_depend_on_trials_bins_or_neurons(name: str, dim: int, times: int) -> None:
+def test_loss_does_not_depend_on_sizes(name: str, dim: int, times: int) -> None:
     student, teacher = encode(seed=1), encode(seed=2)
-    expected = copying(matched(name, student, teacher))(student, teacher)
+    expected = with_identity_projectors(built(name, student, teacher))(student, teacher)
     student, teacher = repeat(student, times, dim), repeat(teacher, times, dim)
-    value = copying(matched(name, student, teacher))(student, teacher)
+    value = with_identity_projectors(built(name, student, teacher))(student, teacher)
     assert len(value) == len(student.prediction)
     torch.testing.assert_close(value[:6], expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(value.mean(), expected.mean(), rtol=1e-4, atol=1e-5)
 
 
 @ALL
-def test_one_number_a_trial_that_other_trials_do_not_change(name: str) -> None:
+def test_loss_is_computed_per_trial(name: str) -> None:
     student, teacher = encode(seed=1), encode(seed=2)
-    loss = matched(name, student, teacher)
+    loss = built(name, student, teacher)
     whole = loss(student, teacher)
     assert whole.shape == (6,)
     alone = Encoding(student.prediction[:1], [layer[:1] for layer in student.features])
@@ -108,16 +108,16 @@ def test_one_number_a_trial_that_other_trials_do_not_change(name: str) -> None:
     torch.testing.assert_close(loss(alone, target), whole[:1])
 
 
-def test_hard_is_the_mean_squared_error() -> None:
+def test_hard_loss_is_mean_squared_error() -> None:
     s, t = encode(seed=1), encode(seed=2)
-    loss = matched("hard", s, t)
+    loss = built("hard", s, t)
     unit = np.mean((t.prediction - t.prediction.mean((0, 1))).numpy() ** 2)
     expected = [np.mean((s.prediction[b] - t.prediction[b]).numpy() ** 2) / unit for b in range(6)]
     np.testing.assert_allclose(loss(s, t).numpy(), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("tau", [0.5, 2.0])
-def test_soft_is_the_divergence_of_softened_distributions(tau: float) -> None:
+def test_soft_loss_is_divergence_of_softened_distributions(tau: float) -> None:
     student, teacher = encode(seed=1), encode(seed=2)
     loss = SoftLoss(tau)
     loss.check_compatible(student, teacher)
@@ -138,9 +138,9 @@ def test_soft_is_the_divergence_of_softened_distributions(tau: float) -> None:
     np.testing.assert_allclose(loss(student, teacher).numpy(), np.array(uncalibrated) / unit, rtol=1e-4)
 
 
-def test_feature_is_the_mean_over_layers_of_projected_squared_errors() -> None:
+def test_feature_loss_is_mean_of_projected_squared_errors() -> None:
     s, t = encode(widths=(4, 3), seed=1), encode(widths=(5, 6), seed=2)
-    loss = matched("feature", s, t)
+    loss = built("feature", s, t)
     assert isinstance(loss, FeatureLoss)
     expected = np.zeros(6)
     for projector, mine, theirs in zip(loss.projectors, s.features, t.features, strict=True):
@@ -150,9 +150,9 @@ def test_feature_is_the_mean_over_layers_of_projected_squared_errors() -> None:
     np.testing.assert_allclose(loss(s, t).detach().numpy(), expected, rtol=1e-5)
 
 
-def test_correlation_is_numpys_correlation() -> None:
+def test_correlation_equals_numpy() -> None:
     s, t = encode(seed=1), encode(seed=2)
-    loss = matched("correlation", s, t)
+    loss = built("correlation", s, t)
     matrices = [[np.corrcoef(trial.double().numpy().T) for trial in e.prediction] for e in (s, t)]
     unit = np.mean([np.mean(r**2) for r in matrices[1]])
     expected = [np.mean((a - b) ** 2) / unit for a, b in zip(*matrices, strict=True)]
@@ -160,9 +160,9 @@ def test_correlation_is_numpys_correlation() -> None:
 
 
 @ALL
-def test_only_the_student_and_its_projectors_get_gradients(name: str) -> None:
+def test_only_student_and_projectors_get_gradients(name: str) -> None:
     student, teacher = encode(seed=1), encode(seed=2)
-    loss = matched(name, student, teacher)
+    loss = built(name, student, teacher)
     inputs = [student.prediction, *student.features]
     for tensor in inputs:
         tensor.requires_grad_()
@@ -178,12 +178,12 @@ def test_only_the_student_and_its_projectors_get_gradients(name: str) -> None:
 
 
 @pytest.mark.parametrize("constant", [0.0, -3.3, 50.0])
-def test_constant_neurons_correlate_with_nothing(constant: float) -> None:
+def test_correlation_of_constant_neurons_is_zero(constant: float) -> None:
     student, teacher = encode(seed=1), encode(seed=2)
     prediction = student.prediction.clone()
     prediction[:, :, 1] = constant
     prediction.requires_grad_()
-    loss = matched("correlation", student, teacher)
+    loss = built("correlation", student, teacher)
     values = loss.distance(Encoding(prediction), teacher)
     values.sum().backward()
     assert prediction.grad is not None
@@ -195,10 +195,10 @@ def test_constant_neurons_correlate_with_nothing(constant: float) -> None:
 
 
 @ALL
-def test_teacher_that_never_changes_gives_no_nan(name: str) -> None:
+def test_constant_teacher_gives_finite_loss(name: str) -> None:
     teacher = Encoding(torch.ones(6, 8, 5), [torch.ones(6, 8, 4)])
     student = encode(widths=(4,))
-    loss = matched(name, student, teacher)
+    loss = built(name, student, teacher)
     assert loss(student, teacher).isfinite().all()
 
 
@@ -206,7 +206,7 @@ def test_teacher_that_never_changes_gives_no_nan(name: str) -> None:
     ("depth", "reference", "expected"),
     [(2, 2, [0, 1]), (2, 4, [1, 3]), (4, 2, [0, 0, 1, 1]), (1, 3, [2]), (4, 1, [0] * 4), (2, 3, [1, 2]), (6, 4, None)],
 )
-def test_layers_are_compared_at_the_same_depth(depth: int, reference: int, expected: list[int] | None) -> None:
+def test_layers_are_compared_at_same_relative_depth(depth: int, reference: int, expected: list[int] | None) -> None:
     loss = FeatureLoss()
     loss.build(encode(widths=(3,) * depth), encode(widths=(4,) * reference))
     expected = expected or [math.ceil((i + 1) * reference / depth) - 1 for i in range(depth)]
@@ -215,9 +215,9 @@ def test_layers_are_compared_at_the_same_depth(depth: int, reference: int, expec
     assert loss.teacher_layers == sorted(loss.teacher_layers)
 
 
-def test_feature_takes_students_of_other_width_and_depth() -> None:
+def test_feature_loss_accepts_other_width_and_depth() -> None:
     student, teacher = encode(widths=(3, 3, 7), seed=1), encode(widths=(5, 6), seed=2)
-    loss = matched("feature", student, teacher)
+    loss = built("feature", student, teacher)
     assert isinstance(loss, FeatureLoss)
     assert [(p.in_features, p.out_features) for p in loss.projectors] == [(3, 5), (3, 6), (7, 6)]
     optimizer = torch.optim.Adam(loss.parameters(), 0.1)
@@ -231,13 +231,13 @@ def test_feature_takes_students_of_other_width_and_depth() -> None:
 
 @pytest.mark.parametrize("name", ["hard", "soft", "correlation"])
 @pytest.mark.parametrize("sizes", [{"bins": 9}, {"neurons": 4}])
-def test_teacher_of_other_bins_or_neurons_is_refused(name: str, sizes: dict[str, int]) -> None:
+def test_other_bins_or_neurons_raise(name: str, sizes: dict[str, int]) -> None:
     with pytest.raises(TeacherError, match=r"\(8, 5\)") as raised:
         LOSSES[name]().check_compatible(encode(**sizes), encode())
     assert "\n" not in str(raised.value)
 
 
-def test_feature_refuses_other_bins_and_missing_layers() -> None:
+def test_feature_loss_raises_for_other_bins_or_missing_layers() -> None:
     with pytest.raises(TeacherError, match="8 bins, the student's 9"):
         FeatureLoss().check_compatible(encode(bins=9), encode())
     for pair in [(encode(widths=()), encode()), (encode(), encode(widths=()))]:
@@ -246,9 +246,9 @@ def test_feature_refuses_other_bins_and_missing_layers() -> None:
 
 
 @ALL
-def test_unit_and_projectors_are_stored_to_resume(name: str) -> None:
+def test_scale_and_projectors_are_in_state_dict(name: str) -> None:
     student, teacher = encode(seed=1), encode(seed=2)
-    loss = matched(name, student, teacher)
+    loss = built(name, student, teacher)
     other = LOSSES[name]()
     other.build(student, teacher)
     assert not torch.equal(other(student, teacher), loss(student, teacher))

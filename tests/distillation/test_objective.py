@@ -10,7 +10,7 @@ from blend_pl.models import Encoding
 
 
 class Lookup(nn.Module):
-    """A model that is nothing but its predictions, and a penalty if it has one."""
+    """A model with a parameter as prediction, and an optional penalty."""
 
     def __init__(self, seed: int, penalty: bool = False) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ def labels() -> torch.Tensor:
     return torch.rand(6, 7, 5, generator=torch.Generator().manual_seed(0)) < 0.4
 
 
-def test_reconstruction_is_the_mean_over_labels(batch: Batch, labels: torch.Tensor) -> None:
+def test_reconstruction_is_mean_over_labels(batch: Batch, labels: torch.Tensor) -> None:
     encoding = Lookup(0).encode(batch)
     entries = (encoding.prediction.exp() - batch.target * encoding.prediction)[labels]
     terms = MaskedReconstruction(Poisson())(encoding, labels, batch)
@@ -64,7 +64,7 @@ def test_penalty_is_added_to_the_reconstruction(batch: Batch, labels: torch.Tens
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
-def test_alpha_weighs_the_penalty_with_the_reconstruction(batch: Batch, labels: torch.Tensor, alpha: float) -> None:
+def test_alpha_weights_penalty_and_reconstruction(batch: Batch, labels: torch.Tensor, alpha: float) -> None:
     student, teacher = Lookup(0, penalty=True), Lookup(1, penalty=True)
     terms = MixedObjective(MaskedReconstruction(Poisson()), HardLoss(), teacher.encode, alpha)(
         student.encode(batch), labels, batch
@@ -92,7 +92,7 @@ def test_alpha_mixes_reconstruction_and_distillation(batch: Batch, labels: torch
     torch.testing.assert_close(terms["loss"], alpha * mtm + (1 - alpha) * distance)
 
 
-def test_alpha_of_one_trains_exactly_as_reconstruction_alone(batch: Batch, labels: torch.Tensor) -> None:
+def test_alpha_of_one_equals_reconstruction_only(batch: Batch, labels: torch.Tensor) -> None:
     mixed, alone = Lookup(0), Lookup(0)
     reconstruction = MaskedReconstruction(Poisson())
     objective = MixedObjective(reconstruction, HardLoss(), Lookup(1).encode, 1.0)
@@ -106,7 +106,7 @@ def test_alpha_of_one_trains_exactly_as_reconstruction_alone(batch: Batch, label
     assert torch.equal(mixed.prediction.grad, alone.prediction.grad)
 
 
-def test_teacher_is_no_part_of_the_objective(batch: Batch, labels: torch.Tensor) -> None:
+def test_teacher_is_not_a_submodule(batch: Batch, labels: torch.Tensor) -> None:
     student, teacher = Lookup(0), Lookup(1)
     objective = MixedObjective(MaskedReconstruction(Poisson()), HardLoss(), teacher.encode, 0.5)
     objective(student.encode(batch), labels, batch)["loss"].backward()
@@ -116,7 +116,7 @@ def test_teacher_is_no_part_of_the_objective(batch: Batch, labels: torch.Tensor)
     assert set(objective.state_dict()) == {"loss.scale"}
 
 
-def test_teacher_sees_the_batch_that_the_student_sees_and_behaviour(batch: Batch, labels: torch.Tensor) -> None:
+def test_teacher_receives_masked_batch_and_behavior(batch: Batch, labels: torch.Tensor) -> None:
     teacher = Lookup(1)
     objective = MixedObjective(MaskedReconstruction(Poisson()), HardLoss(), teacher.encode, 0.5)
     objective(Lookup(0).encode(batch), labels, batch)

@@ -1,4 +1,4 @@
-"""LFADS once more, bin by bin with torch's own cells: an oracle, and what speed is measured by."""
+"""A reference implementation of LFADS, bin by bin with cells of torch, for tests and benchmarks."""
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ from blend_pl.models.lfads import Encoder
 
 
 def cell(rnn: nn.Module, suffix: str = "") -> nn.GRUCell:
-    """A cell with the weights of a GRU in one direction, or of another cell."""
+    """Returns a cell with the weights of a GRU in one direction, or of another cell."""
     names = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
     values = [rnn.get_parameter(name + suffix).detach().clone() for name in names]
     made = nn.GRUCell(values[0].shape[1], values[1].shape[1])
@@ -18,7 +18,7 @@ def cell(rnn: nn.Module, suffix: str = "") -> nn.GRUCell:
 
 
 class NaiveEncoder(nn.Module):
-    """A cell for each direction, one bin after the other."""
+    """An encoder with one cell per direction, computed bin by bin."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class NaiveEncoder(nn.Module):
         self.there, self.back = cell(encoder.gru, "_l0"), cell(encoder.gru, "_l0_reverse")
 
     def forward(self, read: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """States of both directions after each bin, in the order of bins."""
+        """Returns the states of both directions after each bin, in the order of bins."""
         there, back = [], []
         before, after = (initial.repeat(len(read), 1) for initial in self.initial)
         for t in range(read.shape[1]):
@@ -37,9 +37,9 @@ class NaiveEncoder(nn.Module):
 
 
 class NaiveLFADS(nn.Module):
-    """Loops over bins of `nn.GRUCell`, for the encoders, and for controller and generator with states clipped.
+    """LFADS as loops over bins of `nn.GRUCell`, with clipped states of controller and generator, without dropout.
 
-    Without dropout. What is drawn for the initial condition (B, I) and for the inputs (T, B, U) is handed in.
+    The noise of the initial condition (B, ic_dim) and of the inferred inputs (T, B, co_dim) is passed to `forward`.
     """
 
     def __init__(self, model: LFADS) -> None:
@@ -54,7 +54,7 @@ class NaiveLFADS(nn.Module):
     def forward(
         self, observed: Tensor, context: Tensor | None, first_noise: Tensor, noise: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Log-rates, states, and means, log-variances and samples of the inferred inputs."""
+        """Returns log-rates, states, and means, log-variances and samples of the inferred inputs."""
         model = self.model
         read = F.pad(observed, (0, 0, 0, model.n_encoded_bins - observed.shape[1]))
         if model.fusion is not None:

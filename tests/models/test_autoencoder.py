@@ -1,4 +1,4 @@
-"""The patch transformer as a masked auto-encoder, shared by sessions or one for each."""
+"""The patch autoencoder, shared by sessions or one per session."""
 
 from collections.abc import Callable
 from functools import partial
@@ -24,26 +24,26 @@ PATCHES = {"a": 2, "b": 3, "c": 2, "d": 1}
 ROWS = ("b", "a", "d", "c", "a")
 BINS = 12
 
-Make = Callable[[SessionDims], SessionNetwork]
-KINDS: dict[str, Make] = {
+NetworkFactory = Callable[[SessionDims], SessionNetwork]
+FACTORIES: dict[str, NetworkFactory] = {
     "shared": partial(PatchAutoencoder, **NETWORK),
     "counts": partial(PatchAutoencoder, embedding=CountPatches, **NETWORK),
     "separate": partial(PerSessionNetworks, build_network=partial(PatchAutoencoder, **NETWORK)),
 }
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=FACTORIES)
 def network(request: pytest.FixtureRequest) -> SessionNetwork:
     torch.manual_seed(0)
-    return KINDS[request.param](SessionDims.from_sessions(SESSIONS, BINS)).eval()
+    return FACTORIES[request.param](SessionDims.from_sessions(SESSIONS, BINS)).eval()
 
 
 @pytest.fixture
 def shared() -> PatchAutoencoder:
     torch.manual_seed(0)
-    made = KINDS["shared"](SessionDims.from_sessions(SESSIONS, BINS)).eval()
-    assert isinstance(made, PatchAutoencoder)
-    return made
+    network = FACTORIES["shared"](SessionDims.from_sessions(SESSIONS, BINS)).eval()
+    assert isinstance(network, PatchAutoencoder)
+    return network
 
 
 def values() -> torch.Tensor:
@@ -51,15 +51,15 @@ def values() -> torch.Tensor:
     return torch.randint(0, 5, (len(ROWS), BINS, 24)).float()
 
 
-def hidden(ratio: float = 0.6) -> torch.Tensor:
+def draw_patch_mask(ratio: float = 0.6) -> torch.Tensor:
     patches = [PATCHES[name] for name in ROWS]
     rows, generator = torch.arange(len(ROWS)), torch.Generator().manual_seed(0)
-    dropped = TokenMasking(ratio).draw_mask(patches, BINS, 3, rows, len(ROWS), generator)
-    assert dropped is not None
-    return dropped
+    patch_mask = TokenMasking(ratio).draw_mask(patches, BINS, 3, rows, len(ROWS), generator)
+    assert patch_mask is not None
+    return patch_mask
 
 
-def test_an_encoding_has_the_shape_of_its_batch(network: SessionNetwork) -> None:
+def test_encoding_has_shape_of_batch(network: SessionNetwork) -> None:
     encoding = network(values(), ROWS)
     assert encoding.prediction.shape == (5, BINS, 24)
     assert encoding.latents.shape == (5, BINS, network.d_model)
@@ -69,71 +69,70 @@ def test_an_encoding_has_the_shape_of_its_batch(network: SessionNetwork) -> None
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_a_segment_is_encoded_as_if_it_were_alone(network: SessionNetwork, masked: bool) -> None:
-    """Nothing of the others, of their number or of how wide they are."""
-    batch, dropped = values(), hidden() if masked else None
-    together = network(batch, ROWS, dropped)
+def test_segment_encoding_does_not_depend_on_batch(network: SessionNetwork, masked: bool) -> None:
+    """Other segments, their number and their channels do not change the encoding of a segment."""
+    batch, patch_mask = values(), draw_patch_mask() if masked else None
+    together = network(batch, ROWS, patch_mask)
     for row, name in enumerate(ROWS):
-        own = None if dropped is None else dropped[row : row + 1]
-        alone = network(batch[row : row + 1, :, : SESSIONS[name]], [name], own)
+        row_mask = None if patch_mask is None else patch_mask[row : row + 1]
+        alone = network(batch[row : row + 1, :, : SESSIONS[name]], [name], row_mask)
         torch.testing.assert_close(alone.prediction[0], together.prediction[row, :, : SESSIONS[name]])
         torch.testing.assert_close(alone.latents[0], together.latents[row])
 
 
-def test_what_is_hidden_or_not_there_changes_no_bit(network: SessionNetwork) -> None:
-    batch, dropped = values(), hidden()
-    spoilt = batch.masked_fill(dropped.repeat_interleave(8, -1)[..., :24], 7.0)
+def test_masked_and_missing_values_have_no_influence(network: SessionNetwork) -> None:
+    batch, patch_mask = values(), draw_patch_mask()
+    corrupted = batch.masked_fill(patch_mask.repeat_interleave(8, -1)[..., :24], 7.0)
     for row, name in enumerate(ROWS):
-        spoilt[row, :, SESSIONS[name] :] = torch.nan
-    first, second = network(batch, ROWS, dropped), network(spoilt, ROWS, dropped)
+        corrupted[row, :, SESSIONS[name] :] = torch.nan
+    first, second = network(batch, ROWS, patch_mask), network(corrupted, ROWS, patch_mask)
     assert torch.equal(first.prediction, second.prediction)
     assert torch.equal(first.latents, second.latents)
 
 
-def test_latents_are_the_plain_mean_over_the_patches_of_a_bin(shared: PatchAutoencoder) -> None:
-    """And over nothing else: no row of zeros beside them."""
+def test_latents_are_mean_over_visible_patches(shared: PatchAutoencoder) -> None:
     tokens: list[torch.Tensor] = []
     shared.encoder.register_forward_hook(lambda module, args, output: tokens.append(output))
     batch = values()[:1]
     latents = shared(batch, ["b"]).latents
     torch.testing.assert_close(latents, tokens[0].unflatten(1, (BINS, 3)).mean(2))
-    dropped = hidden()[:1]
-    encoding = shared(batch, ["b"], dropped)
-    places = (~dropped[0, :, :3]).nonzero()
+    patch_mask = draw_patch_mask()[:1]
+    encoding = shared(batch, ["b"], patch_mask)
+    positions = (~patch_mask[0, :, :3]).nonzero()
     for bin_ in range(BINS):
-        rows = tokens[1][0, places[:, 0] == bin_]
+        rows = tokens[1][0, positions[:, 0] == bin_]
         assert bool(encoding.latents_valid[0, bin_]) == (len(rows) > 0)
-        wanted = rows.mean(0) if len(rows) else torch.zeros(shared.d_model)
-        torch.testing.assert_close(encoding.latents[0, bin_], wanted)
+        expected = rows.mean(0) if len(rows) else torch.zeros(shared.d_model)
+        torch.testing.assert_close(encoding.latents[0, bin_], expected)
 
 
-def test_pooling_copies_and_scales_nothing() -> None:
+def test_mean_over_patches() -> None:
     tokens, times = torch.tensor([[[2.0], [4.0], [9.0]]]), torch.tensor([[0, 0, 2]])
     means, valid = mean_over_patches(tokens, times, 3)
     assert means[0, :, 0].tolist() == [3.0, 0.0, 9.0]
     assert valid[0].tolist() == [True, False, True]
 
 
-def test_the_encoder_sees_visible_tokens_alone(shared: PatchAutoencoder) -> None:
+def test_encoder_receives_only_visible_tokens(shared: PatchAutoencoder) -> None:
     lengths: list[int] = []
     shared.encoder.register_forward_hook(
         lambda module, args, output: lengths.append(args[0].shape[0] * args[0].shape[1])
     )
-    shared(values(), ROWS, hidden())
-    # Three groups of equally many patches, without padding.
-    wanted = sum(PATCHES[name] * BINS - round(0.6 * PATCHES[name] * BINS) for name in ROWS)
-    assert sum(lengths) == wanted
+    shared(values(), ROWS, draw_patch_mask())
+    # Three groups of sessions with the same number of patches, without padding.
+    expected = sum(PATCHES[name] * BINS - round(0.6 * PATCHES[name] * BINS) for name in ROWS)
+    assert sum(lengths) == expected
     assert len(lengths) == 3
 
 
-def test_rows_that_show_unequally_many_tokens_are_refused() -> None:
+def test_different_numbers_of_visible_tokens_raise() -> None:
     assert visible_indices(torch.tensor([[True, False, True, False]])).tolist() == [[1, 3]]
     with pytest.raises(ValueError, match="mask the same number in each row"):
         visible_indices(torch.tensor([[True, False], [False, False]]))
 
 
-def test_positions_are_times(shared: PatchAutoencoder) -> None:
-    """A permutation of the patches of a bin, with their vectors, permutes nothing but themselves."""
+def test_encoding_is_equivariant_to_patch_permutation(shared: PatchAutoencoder) -> None:
+    """A permutation of patches and their vectors does not change latents; a reversal of time does."""
     batch = values()[:1]
     swapped = batch.unflatten(-1, (3, 8))[:, :, [2, 0, 1]].flatten(-2)
     before = shared(batch, ["b"]).latents
@@ -144,7 +143,7 @@ def test_positions_are_times(shared: PatchAutoencoder) -> None:
     assert not torch.allclose(shared(batch.flip(1), ["b"]).latents.flip(1), before, atol=1e-3)
 
 
-def test_the_base_of_rotary_positions_is_that_of_encoder_and_predictor(shared: PatchAutoencoder) -> None:
+def test_rope_base_is_used_by_encoder_and_predictor(shared: PatchAutoencoder) -> None:
     other = PatchAutoencoder(SessionDims.from_sessions(SESSIONS, BINS), **NETWORK, rope_base=100.0).eval()
     other.load_state_dict(shared.state_dict())
     assert {shared.encoder.rope_base, shared.predictor.rope_base} == {10_000.0}
@@ -152,51 +151,51 @@ def test_the_base_of_rotary_positions_is_that_of_encoder_and_predictor(shared: P
     assert not torch.allclose(other(values(), ROWS).latents, shared(values(), ROWS).latents, atol=1e-4)
 
 
-def test_attention_equals_its_definition() -> None:
+def test_attention_matches_definition() -> None:
     torch.manual_seed(0)
     attention, tokens = RotaryAttention(8, 2), torch.randn(1, 5, 8)
     none = torch.zeros(1, 5, dtype=torch.long)
     cosine, sine = (part[:, None] for part in rotary_cos_sin(none, 4))
     q, k, v = attention.qkv(tokens).view(1, 5, 3, 2, 4).permute(2, 0, 3, 1, 4)
-    wanted = (q @ k.mT / 2).softmax(-1) @ v
-    torch.testing.assert_close(attention(tokens, cosine, sine), attention.out(wanted.transpose(1, 2).flatten(-2)))
+    expected = (q @ k.mT / 2).softmax(-1) @ v
+    torch.testing.assert_close(attention(tokens, cosine, sine), attention.out(expected.transpose(1, 2).flatten(-2)))
 
 
-class Largest(TorchDispatchMode):
-    """The number of elements of the largest tensor that is made."""
+class LargestTensor(TorchDispatchMode):
+    """Records the number of elements of the largest tensor that is created."""
 
     elements = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        for made in out if isinstance(out, tuple) else (out,):
-            if isinstance(made, torch.Tensor):
-                self.elements = max(self.elements, made.numel())
+        for tensor in out if isinstance(out, tuple) else (out,):
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.numel())
         return out
 
 
-def test_no_matrix_of_all_pairs_is_made(shared: PatchAutoencoder) -> None:
+def test_attention_matrix_is_not_stored(shared: PatchAutoencoder) -> None:
     shared.train()
     bins = 600
-    with Largest() as largest:
+    with LargestTensor() as largest:
         shared(torch.randn(1, bins, 24), ["b"]).latents.sum().backward()
     assert largest.elements < (3 * bins) ** 2 / 4
 
 
-def test_every_weight_learns(network: SessionNetwork) -> None:
+def test_every_weight_gets_gradients(network: SessionNetwork) -> None:
     network.train()
-    encoding = network(values(), ROWS, hidden())
+    encoding = network(values(), ROWS, draw_patch_mask())
     (encoding.prediction.square().mean() + encoding.latents.square().mean()).backward()
     assert all(weight.grad is not None and weight.grad.any() for weight in network.parameters())
 
 
-def test_an_empty_share_of_a_batch(network: SessionNetwork) -> None:
+def test_empty_batch(network: SessionNetwork) -> None:
     encoding = network(values()[:0], ())
     assert encoding.prediction.shape == (0, BINS, 24)
     assert encoding.latents.shape == (0, BINS, network.d_model)
 
 
-def test_a_new_session_runs_through_the_weights_of_those_it_is_like(network: SessionNetwork) -> None:
+def test_new_session_uses_existing_weights(network: SessionNetwork) -> None:
     before = network(values()[:1], ["b"]).latents
     network.register_session("new", 20, related_sessions=["b", "a"])
     assert network.n_patches("new") == 3
@@ -206,17 +205,17 @@ def test_a_new_session_runs_through_the_weights_of_those_it_is_like(network: Ses
         network.register_session("new", 20, related_sessions=["b"])
 
 
-def test_a_session_like_one_other_is_encoded_like_it(network: SessionNetwork) -> None:
+def test_session_with_one_related_session_has_same_encoding(network: SessionNetwork) -> None:
     network.register_session("twin", 24, related_sessions=["b"])
     batch = values()[:1]
     assert torch.equal(network(batch, ["twin"]).latents, network(batch, ["b"]).latents)
 
 
-def test_separate_networks_have_nothing_in_common() -> None:
+def test_per_session_networks_share_no_weights() -> None:
     torch.manual_seed(0)
-    network = KINDS["separate"](SessionDims.from_sessions(SESSIONS, BINS))
+    network = FACTORIES["separate"](SessionDims.from_sessions(SESSIONS, BINS))
     network(values()[:2], ROWS[:2]).latents.sum().backward()
-    moved = [any(w.grad is not None and w.grad.any() for w in each.parameters()) for each in network.networks]
+    moved = [any(w.grad is not None and w.grad.any() for w in single.parameters()) for single in network.networks]
     assert moved == [True, True, False, False]
     with pytest.raises(DataError, match="name a related session"):
         network.register_session("new", 3)
@@ -224,37 +223,37 @@ def test_separate_networks_have_nothing_in_common() -> None:
         network(values()[:1], ["new"])
 
 
-def test_networks_of_single_sessions_begin_as_one_of_all(shared: PatchAutoencoder) -> None:
-    separate = KINDS["separate"](SessionDims.from_sessions({"a": 13, "c": 9}, BINS)).eval()
+def test_per_session_networks_are_initialized_from_shared_network(shared: PatchAutoencoder) -> None:
+    separate = FACTORIES["separate"](SessionDims.from_sessions({"a": 13, "c": 9}, BINS)).eval()
     separate.init_from(shared)
     batch, rows = values()[:2], ["a", "c"]
     torch.testing.assert_close(separate(batch, rows).latents, shared(batch, rows).latents)
-    again = KINDS["separate"](SessionDims.from_sessions({"c": 9}, BINS)).eval()
+    again = FACTORIES["separate"](SessionDims.from_sessions({"c": 9}, BINS)).eval()
     again.init_from(separate)
     torch.testing.assert_close(again(batch[1:], ["c"]).latents, shared(batch[1:], ["c"]).latents)
 
 
-def test_networks_that_do_not_fit_are_refused(shared: PatchAutoencoder) -> None:
+def test_incompatible_networks_raise(shared: PatchAutoencoder) -> None:
     wider = PatchAutoencoder(SessionDims.from_sessions(SESSIONS, BINS), **{**NETWORK, "d_model": 64})
     with pytest.raises(ConfigError, match="has other sizes"):
         wider.init_from(shared)
     with pytest.raises(ConfigError, match="cannot be initialized from per-session networks"):
-        shared.init_from(KINDS["separate"](SessionDims.from_sessions(SESSIONS, BINS)))
+        shared.init_from(FACTORIES["separate"](SessionDims.from_sessions(SESSIONS, BINS)))
     with pytest.raises(ConfigError, match="3 heads do not divide a width of 32"):
         PatchAutoencoder(SessionDims.from_sessions(SESSIONS, BINS), **{**NETWORK, "num_heads": 3})
 
 
 def test_mixed_precision_trains(network: SessionNetwork) -> None:
     network.train()
-    for dropped in (None, hidden()):
+    for patch_mask in (None, draw_patch_mask()):
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            encoding: Encoding = network(values(), ROWS, dropped)
+            encoding: Encoding = network(values(), ROWS, patch_mask)
         (encoding.prediction.float().square().mean() + encoding.latents.float().square().mean()).backward()
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in network.parameters())
 
 
-def test_a_state_is_loaded_where_sessions_are_the_same(shared: PatchAutoencoder) -> None:
+def test_state_dict_loads_for_same_sessions(shared: PatchAutoencoder) -> None:
     torch.manual_seed(5)
-    other: nn.Module = KINDS["shared"](SessionDims.from_sessions(SESSIONS, BINS)).eval()
+    other: nn.Module = FACTORIES["shared"](SessionDims.from_sessions(SESSIONS, BINS)).eval()
     other.load_state_dict(shared.state_dict())
     assert torch.equal(other(values(), ROWS).latents, shared(values(), ROWS).latents)

@@ -1,4 +1,4 @@
-"""What every backbone of the package keeps, and the files in configs/model."""
+"""The contract of backbones, and the files in configs/model."""
 
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ BACKBONES = [NDT, STNDT, LFADS]
 CONFIGS = sorted((REPOSITORY / "configs" / "model").glob("*.yaml"))
 ELSEWHERE = ("student", "neuprint", "gaussian", "lfp", "spike", "unmasked", "causal", "half_width")
 NETWORKS = [path for path in CONFIGS if not path.stem.startswith(ELSEWHERE)]
-"""Of spikes; NeuPRINT's, of calcium, and those of the LFP are tried with the experiments that use them."""
+"""Networks of spikes; networks of calcium and LFP are tested with their experiments."""
 
 
 @pytest.mark.parametrize("kind", BACKBONES)
@@ -35,7 +35,7 @@ def test_mixed_precision_trains(kind: type[nn.Module], context: int) -> None:
 
 
 @pytest.mark.parametrize("kind", BACKBONES)
-def test_same_seed_makes_the_same_step(kind: type[nn.Module]) -> None:
+def test_same_seed_gives_same_prediction(kind: type[nn.Module]) -> None:
     def step() -> torch.Tensor:
         torch.manual_seed(3)
         return kind(Dims(5, 8, 7, 9))(torch.ones(2, 7, 5)).prediction
@@ -45,7 +45,7 @@ def test_same_seed_makes_the_same_step(kind: type[nn.Module]) -> None:
 
 @pytest.mark.parametrize("kind", [Student, Teacher])
 @pytest.mark.parametrize("path", NETWORKS, ids=lambda path: path.stem)
-def test_a_model_file_makes_a_student_and_a_teacher(path: Path, kind: type[PopulationSystem]) -> None:
+def test_model_config_builds_student_and_teacher(path: Path, kind: type[PopulationSystem]) -> None:
     settings = {**compose(path)["model"], "class_path": f"blend_pl.systems.{kind.__name__}"}
     parser = ArgumentParser()
     parser.add_subclass_arguments(NeuralSystem, "model")
@@ -65,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @cache
 def teacher_of(network: str, folder: Path) -> Path:
-    """The run of a teacher of the simulated session, trained once for all strategies; writes `network`.yaml too."""
+    """Trains a teacher of the simulated session once for all strategies and writes `network`.yaml; returns the run."""
     configs = REPOSITORY / "configs"
     names = ("data/simulated", "model/student", f"model/{network}", "trainer/simulated")
     parts = [configs / f"{name}.yaml" for name in names]
@@ -79,7 +79,7 @@ def teacher_of(network: str, folder: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["hard", "soft", "feature", "correlation"])
 @pytest.mark.parametrize("network", ["stndt_small", "lfads_small"])
-def test_a_backbone_is_distilled_from_its_own_teacher(network: str, strategy: str, folder: Path) -> None:
+def test_backbone_is_distilled_from_teacher(network: str, strategy: str, folder: Path) -> None:
     teacher, distilled = teacher_of(network, folder), folder / f"{network}_{strategy}.yaml"
     loss = REPOSITORY / f"configs/arm/{strategy}.yaml"
     distilled.write_text(f"base: [{network}.yaml, {loss}]\ndistillation: {{teacher: {teacher}}}")

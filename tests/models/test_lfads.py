@@ -29,7 +29,7 @@ SMALL: dict[str, Any] = {
 
 
 def lfads(dims: Dims = DIMS, **changes: Any) -> LFADS:
-    """A small model with no weight left at a special value."""
+    """Returns a small model with random values in all weights."""
     torch.manual_seed(0)
     return shaken(LFADS(dims, **{**SMALL, **changes}), by=0.3)
 
@@ -42,29 +42,29 @@ def behavior(trials: int = 3) -> Tensor:
     return torch.randn(trials, 10, 2, generator=torch.Generator().manual_seed(2))
 
 
-def drawn(model: LFADS, trials: int, seed: int) -> tuple[Tensor, Tensor]:
-    """What the model draws in training after this seed."""
+def draw_noise(model: LFADS, trials: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Returns the noise that the model draws in training mode after this seed."""
     torch.manual_seed(seed)
     return torch.randn(trials, 3), torch.randn(model.n_encoded_bins, trials, 2)
 
 
 @pytest.mark.parametrize("context", [0, 2])
 @pytest.mark.parametrize("training", [False, True])
-def test_equals_the_plain_loop_over_torch_cells(context: int, training: bool) -> None:
+def test_equals_loop_over_torch_cells(context: int, training: bool) -> None:
     model = lfads(Dims(5, 8, 7, 10, context), kl_increase_steps=0).train(training)
-    given_ = counts(), behavior() if context else None
-    noise = drawn(model, 3, 5) if training else (torch.zeros(3, 3), torch.zeros(model.n_encoded_bins, 3, 2))
-    rates, states, means, log_variances, samples = NaiveLFADS(model)(*given_, *noise)
+    inputs_ = counts(), behavior() if context else None
+    noise = draw_noise(model, 3, 5) if training else (torch.zeros(3, 3), torch.zeros(model.n_encoded_bins, 3, 2))
+    rates, states, means, log_variances, samples = NaiveLFADS(model)(*inputs_, *noise)
     torch.manual_seed(5)
-    encoding = model(*given_)
+    encoding = model(*inputs_)
     torch.testing.assert_close(encoding.prediction, rates, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(encoding.features[0], states, atol=1e-5, rtol=1e-5)
     assert model.n_encoded_bins == (10 if context else 7)
     if training:
         driving = model.input_prior.kl_divergence(means, log_variances, samples)
-        read = torch.cat([given_[0], torch.zeros(3, model.n_encoded_bins - 7, 5)], 1)
+        read = torch.cat([inputs_[0], torch.zeros(3, model.n_encoded_bins - 7, 5)], 1)
         if context:
-            read = model.fusion(read, given_[1])
+            read = model.fusion(read, inputs_[1])
         mean, log_variance = model.initial_posterior(model.initial_encoder(read)[1]).chunk(2, -1)
         prior = Normal(model.initial_prior, math.sqrt(0.1))
         at_start = kl_divergence(Normal(mean, (log_variance / 2).exp()), prior).sum(-1)
@@ -73,7 +73,7 @@ def test_equals_the_plain_loop_over_torch_cells(context: int, training: bool) ->
 
 
 @pytest.mark.parametrize("clip", [1.0, 1.5])
-def test_clipping_the_first_state_clips_all(clip: float) -> None:
+def test_clipping_initial_state_bounds_all_states(clip: float) -> None:
     model = lfads(cell_clip=clip).eval()
     with torch.no_grad():
         model.initial_state.weight.mul_(50)
@@ -84,14 +84,14 @@ def test_clipping_the_first_state_clips_all(clip: float) -> None:
     torch.testing.assert_close(encoding.prediction, rates, atol=1e-5, rtol=1e-5)
 
 
-def test_clip_below_one_is_refused() -> None:
+def test_cell_clip_below_one_raises() -> None:
     with pytest.raises(ConfigError, match=r"at least 1, not 0\.5"):
         LFADS(DIMS, cell_clip=0.5)
 
 
 @settings(max_examples=30, deadline=None)
 @given(dims=any_dims(), trials=st.integers(1, 3))
-def test_any_sizes_train_every_weight(dims: Dims, trials: int) -> None:
+def test_any_sizes_train_all_weights(dims: Dims, trials: int) -> None:
     model = LFADS(dims, **{**SMALL, "dropout": 0.3}, kl_increase_steps=0)
     counts = torch.randint(0, 3, (trials, dims.observed_bins, dims.channels)).float()
     encoding = model(counts, behavior_of(dims, trials))
@@ -105,14 +105,14 @@ def test_any_sizes_train_every_weight(dims: Dims, trials: int) -> None:
         assert parameter.grad.isfinite().all(), name
 
 
-def test_gradient_reaches_every_weight() -> None:
+def test_every_weight_gets_gradients() -> None:
     model = lfads(Dims(5, 8, 7, 10, 2), kl_increase_steps=0)
     encoding = model(counts(), behavior())
     (encoding.prediction.exp().mean() + encoding.penalty.mean()).backward()
     assert [name for name, parameter in model.named_parameters() if not parameter.grad.any()] == []
 
 
-def test_samples_in_training_and_means_in_evaluation() -> None:
+def test_posteriors_are_sampled_only_in_training() -> None:
     model = lfads()
     assert not torch.equal(model(counts()).prediction, model(counts()).prediction)
     model.eval()
@@ -134,14 +134,14 @@ def test_dropout_acts_in_training_only(seed: int) -> None:
     assert torch.equal(rates(0.5), rates(0.0))
 
 
-def test_weights_of_the_divergence_rise_over_training_steps_and_survive_a_resume() -> None:
+def test_kl_weights_increase_with_steps_and_are_restored() -> None:
     model, free = lfads(kl_increase_steps=4), lfads(kl_increase_steps=0)
 
     def share(model: LFADS) -> float:
         penalties = []
-        for each in (model, free):
+        for network in (model, free):
             torch.manual_seed(7)
-            penalties.append(each(counts()).penalty.sum().item())
+            penalties.append(network(counts()).penalty.sum().item())
         return penalties[0] / penalties[1]
 
     assert [share(model) for _ in range(3)] == pytest.approx([0.2, 0.4, 0.6])
@@ -151,18 +151,18 @@ def test_weights_of_the_divergence_rise_over_training_steps_and_survive_a_resume
     assert [share(resumed) for _ in range(3)] == pytest.approx([0.8, 1, 1])
 
 
-def test_forward_bins_of_a_student_run_on_with_inputs_that_fade() -> None:
+def test_forward_bins_use_prior_mean_of_inputs() -> None:
     model = lfads().eval()
-    heard = []
-    model.generator.register_forward_hook(lambda _, inputs, __: heard.append(inputs))
+    captured = []
+    model.generator.register_forward_hook(lambda _, inputs, __: captured.append(inputs))
     states = model(counts()).features[0]
-    ((inferred, last),) = heard
+    ((inferred, last),) = captured
     torch.testing.assert_close(last[0], states[:, 6])
     torch.testing.assert_close(inferred[:, 1:], inferred[:, :-1] * model.input_prior.ar_coefficient())
 
 
 @pytest.mark.parametrize("fusion", [Concatenation, partial(Concatenation, size=5)])
-def test_behaviour_of_each_bin_is_heard_forward_bins_too(fusion: type[Concatenation]) -> None:
+def test_behavior_of_each_bin_has_influence(fusion: type[Concatenation]) -> None:
     model = lfads(Dims(5, 8, 7, 10, 2), fusion=fusion).eval()
     moved = behavior()
     moved[:, 9] += 3
@@ -174,13 +174,13 @@ def test_behaviour_of_each_bin_is_heard_forward_bins_too(fusion: type[Concatenat
     assert shifted.grad.abs().amax((0, 2)).min() > 0
 
 
-def test_controller_does_not_read_the_bin_it_drives() -> None:
+def test_controller_input_excludes_current_bin() -> None:
     model = lfads().eval()
-    given_ = counts(1).requires_grad_()
-    model._controller_inputs(given_)[0, 3].sum().backward()
-    assert given_.grad is not None
-    heard = given_.grad.abs().amax((0, 2)) > 0
-    assert heard.tolist() == [True, True, True, False, True, True, True]
+    inputs_ = counts(1).requires_grad_()
+    model._controller_inputs(inputs_)[0, 3].sum().backward()
+    assert inputs_.grad is not None
+    captured = inputs_.grad.abs().amax((0, 2)) > 0
+    assert captured.tolist() == [True, True, True, False, True, True, True]
 
 
 def test_trials_do_not_mix() -> None:
@@ -189,7 +189,7 @@ def test_trials_do_not_mix() -> None:
     torch.testing.assert_close(model(counts(4)).prediction, alone, atol=1e-5, rtol=1e-5)
 
 
-def test_training_lowers_the_negative_evidence_bound() -> None:
+def test_training_lowers_negative_evidence_bound() -> None:
     torch.manual_seed(0)
     model = LFADS(DIMS, **SMALL, kl_initial=1.0, kl_inputs=1.0, kl_increase_steps=0)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)

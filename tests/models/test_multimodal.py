@@ -1,4 +1,4 @@
-"""Spikes and LFP in one auto-encoder."""
+"""The autoencoder of spikes and LFP."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def values() -> torch.Tensor:
     return torch.cat([counts, torch.randn(len(ROWS), BINS, C)], -1)
 
 
-def hidden() -> torch.Tensor:
+def draw_patch_mask() -> torch.Tensor:
     rows, generator = torch.arange(len(ROWS)), torch.Generator().manual_seed(0)
     drawn = [
         TokenMasking().draw_mask([patches[name] for name in ROWS], BINS, 4, rows, len(ROWS), generator)
@@ -39,13 +39,13 @@ def hidden() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_a_segment_is_encoded_as_if_it_were_alone(network: MultimodalAutoencoder, masked: bool) -> None:
-    batch, dropped = values(), hidden() if masked else None
-    together = network(batch, ROWS, dropped, N)
+def test_segment_encoding_does_not_depend_on_batch(network: MultimodalAutoencoder, masked: bool) -> None:
+    batch, patch_mask = values(), draw_patch_mask() if masked else None
+    together = network(batch, ROWS, patch_mask, N)
     assert together.prediction.shape == batch.shape
     for row, name in enumerate(ROWS):
-        own = None if dropped is None else dropped[row : row + 1]
-        alone = network(batch[row : row + 1], [name], own, N)
+        row_mask = None if patch_mask is None else patch_mask[row : row + 1]
+        alone = network(batch[row : row + 1], [name], row_mask, N)
         torch.testing.assert_close(alone.prediction[0], together.prediction[row])
         torch.testing.assert_close(alone.latents[0], together.latents[row])
         counts, waves = together.prediction[row].split([N, C], -1)
@@ -54,55 +54,56 @@ def test_a_segment_is_encoded_as_if_it_were_alone(network: MultimodalAutoencoder
         assert waves[:, : CHANNELS[name]].count_nonzero() > 0
 
 
-def test_what_is_hidden_or_not_there_changes_no_bit(network: MultimodalAutoencoder) -> None:
-    batch, dropped = values(), hidden()
-    places = torch.cat(
-        [dropped[..., :4].repeat_interleave(4, -1)[..., :N], dropped[..., 4:].repeat_interleave(8, -1)[..., :C]], -1
+def test_masked_and_missing_values_have_no_influence(network: MultimodalAutoencoder) -> None:
+    batch, patch_mask = values(), draw_patch_mask()
+    positions = torch.cat(
+        [patch_mask[..., :4].repeat_interleave(4, -1)[..., :N], patch_mask[..., 4:].repeat_interleave(8, -1)[..., :C]],
+        -1,
     )
-    spoilt = batch.masked_fill(places, 3.0)
+    corrupted = batch.masked_fill(positions, 3.0)
     for row, name in enumerate(ROWS):
-        spoilt[row, :, UNITS[name] : N] = 2.0
-        spoilt[row, :, N + CHANNELS[name] :] = torch.nan
-    first, second = network(batch, ROWS, dropped, N), network(spoilt, ROWS, dropped, N)
+        corrupted[row, :, UNITS[name] : N] = 2.0
+        corrupted[row, :, N + CHANNELS[name] :] = torch.nan
+    first, second = network(batch, ROWS, patch_mask, N), network(corrupted, ROWS, patch_mask, N)
     assert torch.equal(first.prediction, second.prediction)
     assert torch.equal(first.latents, second.latents)
 
 
-def test_latents_are_the_plain_mean_over_the_patches_of_both(network: MultimodalAutoencoder) -> None:
+def test_latents_are_mean_over_visible_patches_of_both_modalities(network: MultimodalAutoencoder) -> None:
     tokens: list[torch.Tensor] = []
     network.lfp.encoder.register_forward_hook(lambda module, args, output: tokens.append(output))
-    batch, dropped = values()[:1], hidden()[:1]
+    batch, patch_mask = values()[:1], draw_patch_mask()[:1]
     latents = network(batch, ["b"], None, N).latents
     torch.testing.assert_close(latents, tokens[0].unflatten(1, (BINS, 6)).mean(2))
-    encoding = network(batch, ["b"], dropped, N)
-    places = (~torch.cat([dropped[0, :, :3], dropped[0, :, 4:7]], -1)).nonzero()
+    encoding = network(batch, ["b"], patch_mask, N)
+    positions = (~torch.cat([patch_mask[0, :, :3], patch_mask[0, :, 4:7]], -1)).nonzero()
     for bin_ in range(BINS):
-        rows = tokens[1][0, places[:, 0] == bin_]
+        rows = tokens[1][0, positions[:, 0] == bin_]
         assert bool(encoding.latents_valid[0, bin_]) == (len(rows) > 0)
         torch.testing.assert_close(encoding.latents[0, bin_], rows.mean(0) if len(rows) else torch.zeros(32))
 
 
 @pytest.mark.parametrize("columns", [slice(N), slice(N, None)])
-def test_both_kinds_are_seen(network: MultimodalAutoencoder, columns: slice) -> None:
+def test_both_modalities_have_influence(network: MultimodalAutoencoder, columns: slice) -> None:
     batch = values()
     changed = batch.clone()
     changed[..., columns] += 1
     assert not torch.allclose(network(batch, ROWS, None, N).latents, network(changed, ROWS, None, N).latents)
 
 
-def test_every_weight_learns(network: MultimodalAutoencoder) -> None:
-    encoding = network.train()(values(), ROWS, hidden(), N)
+def test_every_weight_gets_gradients(network: MultimodalAutoencoder) -> None:
+    encoding = network.train()(values(), ROWS, draw_patch_mask(), N)
     (encoding.prediction.square().mean() + encoding.latents.square().mean()).backward()
     assert all(weight.grad is not None and weight.grad.any() for weight in network.parameters())
 
 
-def test_an_empty_share_of_a_batch(network: MultimodalAutoencoder) -> None:
+def test_empty_batch(network: MultimodalAutoencoder) -> None:
     encoding = network(values()[:0], (), None, N)
     assert encoding.prediction.shape == (0, BINS, N + C)
     assert encoding.latents.shape == (0, BINS, network.d_model)
 
 
-def test_sessions_come_later_and_weights_do_not(network: MultimodalAutoencoder) -> None:
+def test_sessions_can_be_added_and_weights_not_copied(network: MultimodalAutoencoder) -> None:
     network.register_session("twin", 24, ["b"], 11)
     batch = values()[:1]
     assert torch.equal(network(batch, ["twin"], None, N).latents, network(batch, ["b"], None, N).latents)

@@ -17,7 +17,7 @@ DIMS = Dims(channels=5, neurons=8, observed_bins=7, bins=9)
 
 
 def plain(model: NDT, dims: Dims, layers: int, heads: int, window: tuple[int, int]) -> nn.Module:
-    """The encoder of torch itself with the model's weights."""
+    """Returns the transformer encoder of torch with the weights of the model."""
     width = model.norm.normalized_shape[0]
     feedforward = model.layers[0].feedforward.linear1.out_features
     layer = nn.TransformerEncoderLayer(width, heads, feedforward, 0.0, "relu", batch_first=True, norm_first=True)
@@ -44,7 +44,7 @@ def plain(model: NDT, dims: Dims, layers: int, heads: int, window: tuple[int, in
 @pytest.mark.parametrize("window", [(-1, -1), (2, 3), (0, 1)])
 @pytest.mark.parametrize("context", [0, 2])
 @pytest.mark.parametrize("kind", ["identity", "linear", "counts"])
-def test_equals_the_plain_composition_of_torch_layers(window: tuple[int, int], context: int, kind: str) -> None:
+def test_equals_composition_of_torch_layers(window: tuple[int, int], context: int, kind: str) -> None:
     torch.manual_seed(1)
     dims = Dims(5, 8, 7, 9, context)
     embedding = {
@@ -98,7 +98,7 @@ def test_context_changes_the_output(fusion: type[Concatenation]) -> None:
     assert not torch.allclose(model(counts, behavior).prediction, model(counts, behavior + 1).prediction)
 
 
-def test_one_layer_sees_no_further_than_its_window() -> None:
+def test_layer_ignores_bins_outside_window() -> None:
     torch.manual_seed(0)
     model = NDT(Dims(4, 4, 10, 10), num_layers=1, context_forward=2, context_backward=3).eval()
 
@@ -112,7 +112,7 @@ def test_one_layer_sees_no_further_than_its_window() -> None:
     assert influence(0) == {0, 1, 2}
 
 
-def test_initial_weights_are_those_of_the_paper() -> None:
+def test_initial_weights_match_paper() -> None:
     torch.manual_seed(0)
     model, unscaled = (NDT(Dims(30, 40, 7, 9), num_layers=3, fixup=fixup) for fixup in (True, False))
     assert model.readout.bias.abs().max() == 0
@@ -128,7 +128,7 @@ def test_initial_weights_are_those_of_the_paper() -> None:
         assert scaled / plain_ == pytest.approx(factor, rel=0.1)
 
 
-def test_three_dropouts_act_in_training_only() -> None:
+def test_dropouts_act_in_training_only() -> None:
     counts = torch.rand(2, 7, 5)
 
     def varies(**rates: float) -> bool:
@@ -166,7 +166,7 @@ def loss(model: NDT, parameters: dict[str, Tensor], buffers: dict[str, Tensor], 
     return functional_call(model, (parameters, buffers), (counts,)).prediction.exp().mean()
 
 
-def test_stacked_networks_have_the_gradients_of_each_alone() -> None:
+def test_stacked_networks_have_same_gradients() -> None:
     models = windowed(dropout=0.0, dropout_embedding=0.0, dropout_rates=0.0)
     assert models[0].window.bias is not None
     parameters, buffers = stack_module_state(models)
@@ -183,7 +183,7 @@ def test_stacked_networks_have_the_gradients_of_each_alone() -> None:
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
 @pytest.mark.parametrize("shared", [True, False])
-def test_stacked_networks_drop_out_each_by_itself(shared: bool) -> None:
+def test_stacked_networks_have_independent_dropout(shared: bool) -> None:
     models = windowed(dropout=0.5)
     parameters, buffers = stack_module_state(models[:1] * 2)
     counts = torch.rand(3, 60, 5).expand(2, -1, -1, -1)

@@ -26,7 +26,7 @@ def network(dims: Dims = DIMS, **settings: object) -> NeuPRINT:
     return NeuPRINT(dims, **{"dim_feedforward": 16, **settings}).eval()  # type: ignore[arg-type]
 
 
-def test_a_token_is_as_wide_as_published() -> None:
+def test_token_width_matches_paper() -> None:
     encoding = network()(*inputs())
     assert encoding.prediction.shape == (BATCH, FRAMES, N)
     assert [feature.shape for feature in encoding.features] == [(BATCH, N * FRAMES, 76)]
@@ -34,8 +34,8 @@ def test_a_token_is_as_wide_as_published() -> None:
     assert encoding.latents.shape == (BATCH, FRAMES, 76)
 
 
-def test_a_student_is_as_wide_as_its_teacher() -> None:
-    """So that layer outputs can be compared; a baseline has no room for behaviour."""
+def test_student_has_width_of_teacher() -> None:
+    """Feature distillation needs equal widths; a baseline omits the channels of behavior."""
     context = torch.randn(BATCH, FRAMES, 5)
     student, teacher = network()(*inputs()), network(TEACHER)(*inputs(), context)
     assert student.features[0].shape == teacher.features[0].shape
@@ -43,7 +43,7 @@ def test_a_student_is_as_wide_as_its_teacher() -> None:
 
 
 @pytest.mark.parametrize("back", [0, 1, 3, 20])
-def test_recent_attention_is_masked_attention(back: int) -> None:
+def test_local_attention_equals_masked_attention(back: int) -> None:
     torch.manual_seed(0)
     recent, whole = LocalAttention(10, 2, 0.0, back), SelfAttention(10, 2, 0.0)
     whole.load_state_dict(recent.state_dict())
@@ -52,7 +52,7 @@ def test_recent_attention_is_masked_attention(back: int) -> None:
     torch.testing.assert_close(recent(tokens), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_frame_sees_itself_and_the_one_before() -> None:
+def test_frame_attends_to_itself_and_previous_frame() -> None:
     model, (observed, neurons, surroundings) = network(), inputs()
     before = model(observed, neurons, surroundings).prediction
     observed[:, 6] += 1
@@ -61,7 +61,7 @@ def test_a_frame_sees_itself_and_the_one_before() -> None:
     assert changed.nonzero()[:, 0].tolist() == [6, 7]
 
 
-def test_cells_do_not_see_one_another() -> None:
+def test_cells_do_not_interact() -> None:
     model, (observed, neurons, surroundings) = network(), inputs()
     before = model(observed, neurons, surroundings).prediction
     observed[..., 2] += 1
@@ -69,7 +69,7 @@ def test_cells_do_not_see_one_another() -> None:
     assert (before != after).any(0).any(0).tolist() == [False, False, True, False, False]
 
 
-def test_a_cell_is_known_by_its_row() -> None:
+def test_embedding_depends_on_cell_index() -> None:
     model, (observed, neurons, surroundings) = network(), inputs()
     order = torch.tensor([4, 2, 0, 1, 3])
     whole = model(observed, neurons, surroundings)
@@ -88,7 +88,7 @@ def test_features_are_ordered_by_cell_then_frame() -> None:
     torch.testing.assert_close(whole[:, 3 * FRAMES : 4 * FRAMES], alone)
 
 
-def test_behaviour_reaches_a_teacher_and_the_null_token_a_student() -> None:
+def test_teacher_uses_behavior_and_student_null_token() -> None:
     context = torch.randn(BATCH, FRAMES, 5)
     teacher, student = network(TEACHER), network()
     first, second = (teacher(*inputs(), c).prediction for c in (context, context + 1))
@@ -100,7 +100,7 @@ def test_behaviour_reaches_a_teacher_and_the_null_token_a_student() -> None:
     assert not torch.allclose(student(*inputs()).prediction, before)
 
 
-def test_every_parameter_is_trained() -> None:
+def test_every_weight_gets_gradients() -> None:
     for model, context in ((network(), []), (network(TEACHER, variance=True), [torch.randn(BATCH, FRAMES, 5)])):
         encoding = model.train()(*inputs(), *context)
         loss = encoding.prediction.square().sum()
@@ -110,7 +110,7 @@ def test_every_parameter_is_trained() -> None:
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
 
-def test_a_variance_comes_where_it_is_wanted() -> None:
+def test_variance_is_optional() -> None:
     assert network()(*inputs()).log_variance is None
     encoding = network(variance=True)(*inputs())
     assert encoding.log_variance is not None
@@ -118,7 +118,7 @@ def test_a_variance_comes_where_it_is_wanted() -> None:
     assert not torch.equal(encoding.log_variance, encoding.prediction)
 
 
-def test_shorter_windows_are_encoded_too() -> None:
+def test_shorter_windows_are_supported() -> None:
     observed, neurons, surroundings = inputs()
     model = network()
     whole = model(observed, neurons, surroundings).prediction
@@ -126,7 +126,7 @@ def test_shorter_windows_are_encoded_too() -> None:
     torch.testing.assert_close(part, whole[:, :4])
 
 
-def test_a_state_as_a_number() -> None:
+def test_state_as_number() -> None:
     states = F.one_hot(torch.tensor([0, 2, 1]), 3).float()
     behavior = torch.cat([torch.tensor([[0.5, -1.0]] * 3), states], dim=1)
     expected = torch.tensor([[0.5, -1.0, 0.0], [0.5, -1.0, 2.0], [0.5, -1.0, 1.0]])

@@ -29,7 +29,7 @@ KINDS = ("weight", "bias")
 
 
 def attention_of(weight: Tensor, bias: Tensor, heads: int, out: nn.Linear | None = None) -> nn.MultiheadAttention:
-    """torch's own attention with given query, key and, if there is an output map, value weights; the rest is noise."""
+    """Returns attention of torch with given query, key and, with an output map, value weights; the rest is random."""
     width = weight.shape[1]
     attention = nn.MultiheadAttention(width, heads, batch_first=True)
     with torch.no_grad():
@@ -41,7 +41,7 @@ def attention_of(weight: Tensor, bias: Tensor, heads: int, out: nn.Linear | None
 
 
 def plain_layer(layer: SpatiotemporalLayer, tokens: Tensor, columns: Tensor, forbidden: Tensor) -> Tensor:
-    """The layer composed of torch's own attention, norms and linear maps."""
+    """Computes the layer with attention, norms and linear maps of torch."""
     temporal, heads = layer.temporal, layer.spatial.num_heads
     normed = temporal.norm(tokens)
     self_attention = temporal.attention
@@ -62,7 +62,7 @@ def plain_feedforward(part: Any, tokens: Tensor) -> Tensor:
 @pytest.mark.parametrize("window", [(-1, -1), (2, 3)])
 @pytest.mark.parametrize("context", [0, 2])
 @pytest.mark.parametrize("kind", EMBEDDINGS)
-def test_equals_the_plain_composition_of_torch_layers(window: tuple[int, int], context: int, kind: str) -> None:
+def test_equals_composition_of_torch_layers(window: tuple[int, int], context: int, kind: str) -> None:
     torch.manual_seed(1)
     dims = Dims(5, 8, 7, 10, context)
     embedding = EMBEDDINGS[kind]
@@ -113,14 +113,14 @@ def test_any_sizes_train(dims: Dims, heads: int, trials: int) -> None:
 
 
 @given(width=st.integers(1, 6), bins=st.integers(1, 7), heads=st.integers(1, 4))
-def test_spatial_weights_are_shares(width: int, bins: int, heads: int) -> None:
+def test_spatial_weights_sum_to_one(width: int, bins: int, heads: int) -> None:
     weights = SpatialAttention(bins, heads)(torch.randn(2, width, bins))
     assert weights.shape == (2, width, width)
     assert weights.min() >= 0
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, width))
 
 
-def test_both_streams_matter() -> None:
+def test_both_streams_have_influence() -> None:
     torch.manual_seed(0)
     model, counts = STNDT(DIMS, num_layers=2).eval(), torch.rand(2, 7, 5)
     whole = model(counts).prediction
@@ -129,7 +129,7 @@ def test_both_streams_matter() -> None:
     assert not torch.allclose(model(counts).prediction, whole, atol=1e-3)
 
 
-def test_penalty_is_asked_for_in_training_only() -> None:
+def test_penalty_is_none_in_evaluation() -> None:
     counts = torch.randint(0, 3, (4, 7, 5)).float()
     model = STNDT(DIMS, num_layers=1)
     assert model(counts).penalty.shape == (4,)
@@ -137,7 +137,7 @@ def test_penalty_is_asked_for_in_training_only() -> None:
     assert STNDT(DIMS, num_layers=1, contrast=SILENT)(counts).penalty is None
 
 
-def test_contrast_reaches_both_embeddings_and_sees_no_behaviour() -> None:
+def test_contrast_trains_both_embeddings_without_behavior() -> None:
     torch.manual_seed(0)
     model = STNDT(Dims(5, 8, 7, 10, 2), num_layers=1)
     penalty = model(torch.randint(0, 3, (4, 7, 5)).float(), torch.full((4, 10, 2), torch.nan)).penalty
@@ -149,7 +149,7 @@ def test_contrast_reaches_both_embeddings_and_sees_no_behaviour() -> None:
     }
 
 
-def test_contrast_leaves_what_was_never_observed_alone() -> None:
+def test_contrast_does_not_corrupt_unobserved_entries() -> None:
     torch.manual_seed(0)
     model, counts = STNDT(DIMS, num_layers=1), torch.ones(4, 7, 5)
     seen = []
@@ -168,12 +168,12 @@ def test_contrast_leaves_what_was_never_observed_alone() -> None:
         ({"embedding": IdentityEmbedding}, r"contrast\.weight to 0"),
     ],
 )
-def test_embedding_that_does_not_fit_is_refused(settings: dict[str, Any], message: str) -> None:
+def test_incompatible_embedding_raises(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         STNDT(DIMS, **settings)
 
 
-def test_three_dropouts_act_in_training_only() -> None:
+def test_dropouts_act_in_training_only() -> None:
     counts = torch.rand(2, 7, 5)
 
     def varies(**rates: float) -> bool:
@@ -188,7 +188,7 @@ def test_three_dropouts_act_in_training_only() -> None:
     assert all(varies(**{name: 0.5}) for name in ("dropout", "dropout_embedding", "dropout_rates"))
 
 
-def test_fixup_scales_the_temporal_parts_alone() -> None:
+def test_fixup_scales_only_temporal_layers() -> None:
     models = []
     for fixup in (True, False):
         torch.manual_seed(0)
@@ -208,12 +208,12 @@ def test_trials_do_not_mix() -> None:
 
 
 def silent(contrast: ContrastiveLoss, reach: int = 2) -> STNDT:
-    """A network without dropout, in float64."""
+    """Returns a network without dropout, in float64."""
     off = {"dropout": 0.0, "dropout_embedding": 0.0, "dropout_rates": 0.0}
     return STNDT(DIMS, num_layers=1, dim_feedforward=4, context_forward=reach, contrast=contrast, **off).double()
 
 
-def test_stacked_networks_are_what_they_are_alone() -> None:
+def test_stacked_networks_equal_single_networks() -> None:
     torch.manual_seed(0)
     members, counts = [silent(SILENT, reach) for reach in (1, 3, -1)], torch.randint(0, 4, (3, 4, 7, 5)).double()
     alone = [member(trials).prediction for member, trials in zip(members, counts, strict=True)]
@@ -229,7 +229,7 @@ def test_stacked_networks_are_what_they_are_alone() -> None:
         torch.testing.assert_close(stack.parameters[name].grad, expected)
 
 
-def test_stacked_networks_contrast_views_of_their_own() -> None:
+def test_stacked_networks_have_independent_views() -> None:
     torch.manual_seed(0)
     contrast = ContrastiveLoss(corruption=Masking(0.3, "full", zero_ratio=0.5, random_ratio=0.5))
     members, counts = [silent(contrast) for _ in range(2)], torch.randint(0, 4, (6, 7, 5)).double()
@@ -238,7 +238,7 @@ def test_stacked_networks_contrast_views_of_their_own() -> None:
     with torch.no_grad():
         alone = torch.stack([members[0](counts).penalty.mean() for _ in range(100)])
         drawn = torch.stack([stack(lambda member, trials: member(trials).penalty.mean(), both) for _ in range(100)]).T
-    # Equal but for chance, which no two share.
+    # The networks are equal; only their random views differ.
     assert abs(torch.corrcoef(drawn)[0, 1]) < 0.3
     for each in drawn:
         assert abs(each.mean() - alone.mean()) < 0.5 * alone.std()

@@ -8,7 +8,7 @@ from blend_pl.models.layers.attention import AttentionWindow, SelfAttention, den
 
 
 @given(bins=st.integers(1, 12), forward=st.integers(-1, 13), backward=st.integers(-1, 13))
-def test_window_follows_the_rule_pair_by_pair(bins: int, forward: int, backward: int) -> None:
+def test_window_mask_matches_definition(bins: int, forward: int, backward: int) -> None:
     window = window_mask(bins, forward, backward)
     for i in range(bins):
         for j in range(bins):
@@ -19,9 +19,7 @@ def test_window_follows_the_rule_pair_by_pair(bins: int, forward: int, backward:
 
 @pytest.mark.parametrize(("width", "heads"), [(8, 2), (12, 3), (6, 1)])
 @pytest.mark.parametrize(("forward", "backward"), [(-1, -1), (1, 3), (0, -1)])
-def test_attention_equals_torch_where_heads_divide_the_width(
-    width: int, heads: int, forward: int, backward: int
-) -> None:
+def test_attention_equals_torch_if_heads_divide_width(width: int, heads: int, forward: int, backward: int) -> None:
     torch.manual_seed(0)
     ours, theirs = SelfAttention(width, heads, 0.0), nn.MultiheadAttention(width, heads, batch_first=True)
     with torch.no_grad():
@@ -35,7 +33,7 @@ def test_attention_equals_torch_where_heads_divide_the_width(
     torch.testing.assert_close(ours(tokens, AttentionWindow(9, forward, backward)), expected, atol=1e-5, rtol=0)
 
 
-def test_attention_weights_drop_out_in_training_only() -> None:
+def test_attention_dropout_is_off_in_evaluation() -> None:
     torch.manual_seed(0)
     attention, tokens = SelfAttention(4, 2, 0.5), torch.randn(2, 8, 4)
     assert not torch.equal(attention(tokens, None), attention(tokens, None))
@@ -49,7 +47,7 @@ def test_attention_weights_drop_out_in_training_only() -> None:
     width=st.integers(1, 9),
     heads=st.integers(1, 3),
 )
-def test_blocks_compute_what_all_pairs_would(bins: int, reach: tuple[int, int], width: int, heads: int) -> None:
+def test_blockwise_attention_equals_dense_attention(bins: int, reach: tuple[int, int], width: int, heads: int) -> None:
     torch.manual_seed(0)
     blocks = (3 * torch.randn(2, bins, 3, heads, width, dtype=torch.float64)).requires_grad_()
     pairs = blocks.detach().clone().requires_grad_()
@@ -66,11 +64,13 @@ def test_blocks_compute_what_all_pairs_would(bins: int, reach: tuple[int, int], 
     ("bins", "forward", "backward", "blocks"),
     [(180, 4, 8, True), (280, 0, 20, True), (45, 5, 5, False), (180, -1, 8, False), (180, 60, 60, False)],
 )
-def test_blocks_are_for_long_trials_and_short_reach(bins: int, forward: int, backward: int, blocks: bool) -> None:
+def test_blockwise_attention_is_used_for_long_trials_and_short_windows(
+    bins: int, forward: int, backward: int, blocks: bool
+) -> None:
     assert (AttentionWindow(bins, forward, backward).bias is not None) == blocks
 
 
-def test_weights_drop_out_in_blocks_too() -> None:
+def test_blockwise_attention_applies_dropout() -> None:
     torch.manual_seed(0)
     window, qkv = AttentionWindow(180, 4, 8), torch.randn(4, 180, 3, 2, 3)
     qkv[:, :, 2] = 1
@@ -82,7 +82,7 @@ def test_weights_drop_out_in_blocks_too() -> None:
 
 
 @pytest.mark.parametrize("bins", [72, 80])
-def test_gradients_under_dropout_are_those_of_the_function(bins: int) -> None:
+def test_blockwise_gradients_with_dropout_pass_gradcheck(bins: int) -> None:
     window = AttentionWindow(bins, 1, 2)
     assert window.bias is not None
     qkv = torch.randn(1, bins, 3, 1, 2, dtype=torch.float64, requires_grad=True)
@@ -94,7 +94,7 @@ def test_gradients_under_dropout_are_those_of_the_function(bins: int) -> None:
     assert torch.autograd.gradcheck(mixed, qkv, fast_mode=True)
 
 
-def test_blocks_in_bfloat16_are_as_near_as_its_digits() -> None:
+def test_blockwise_attention_in_bfloat16_is_within_precision() -> None:
     torch.manual_seed(0)
     window, qkv = AttentionWindow(180, 4, 8), torch.randn(2, 180, 3, 2, 7)
     exact, coarse = (qkv.to(dtype).detach().requires_grad_() for dtype in (torch.float32, torch.bfloat16))
@@ -105,12 +105,12 @@ def test_blocks_in_bfloat16_are_as_near_as_its_digits() -> None:
     torch.testing.assert_close(coarse.grad.float(), exact.grad, atol=0.1, rtol=0.02)
 
 
-def test_a_window_is_no_part_of_a_checkpoint() -> None:
+def test_window_is_not_in_state_dict() -> None:
     assert AttentionWindow(180, 4, 8).state_dict() == {}
 
 
 class Attention(nn.Module):
-    """A window as a module of its own."""
+    """Attention in a window, as a module with parameters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class Attention(nn.Module):
         return self.window(qkv)
 
 
-def test_a_program_of_it_fits_any_number_of_trials() -> None:
+def test_exported_attention_accepts_any_number_of_trials() -> None:
     attention = Attention().eval()
     assert attention.window.bias is not None, "blocks, which a program does without"
     trials = torch.export.Dim("trials")

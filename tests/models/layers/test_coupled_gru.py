@@ -36,9 +36,9 @@ def loop(*given: Tensor) -> CoupledGRUOutput:
 def plain(
     heard: Tensor, noise: Tensor, keep: Tensor, state: Tensor, control: Tensor, *weights: Tensor
 ) -> CoupledGRUOutput:
-    """The same by torch's own cell, with gradients by torch."""
+    """Computes the same with `GRUCell` and autograd of torch."""
     w = CoupledGRUWeights(*weights)
-    # A cell multiplies its input by a weight: here the input is that of the gates already.
+    # A cell multiplies its input by a weight, but the input is already projected to the gates.
     gates = torch.eye(3 * CONTROL, dtype=torch.double), torch.zeros(3 * CONTROL, dtype=torch.double)
     states, posterior, samples = [state], [], []
     for t in range(len(heard)):
@@ -53,7 +53,7 @@ def plain(
 
 
 @pytest.mark.parametrize("bins", [1, BINS])
-def test_path_and_gradients_are_those_of_torch_cells(bins: int) -> None:
+def test_output_and_gradients_equal_torch_cells(bins: int) -> None:
     given = arguments(bins)
     leaves = [x for x in given if x.requires_grad]
     gradients = []
@@ -64,12 +64,12 @@ def test_path_and_gradients_are_those_of_torch_cells(bins: int) -> None:
         torch.testing.assert_close(ours, theirs)
 
 
-def test_gradients_are_those_of_finite_differences() -> None:
+def test_gradients_equal_finite_differences() -> None:
     assert gradcheck(loop, arguments(3), fast_mode=True)
 
 
 @pytest.mark.parametrize("part", range(3))
-def test_any_part_may_be_all_that_is_used(part: int) -> None:
+def test_gradients_with_single_used_output(part: int) -> None:
     given = arguments()
     leaves = [x for x in given if x.requires_grad]
     ours, theirs = (
@@ -79,14 +79,14 @@ def test_any_part_may_be_all_that_is_used(part: int) -> None:
         torch.testing.assert_close(a, torch.zeros_like(a) if b is None else b)
 
 
-def test_gradients_can_be_asked_for_twice() -> None:
+def test_backward_can_run_twice() -> None:
     given = arguments()
     cost, leaf = loop(*given).states.square().sum(), given[0]
     first, second = (torch.autograd.grad(cost, leaf, retain_graph=True)[0] for _ in range(2))
     assert torch.equal(first, second)
 
 
-def test_mixed_precision_leaves_the_loop_alone() -> None:
+def test_loop_ignores_autocast() -> None:
     given = [x.float() for x in arguments()]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mixed = loop(given[0].bfloat16(), *given[1:])

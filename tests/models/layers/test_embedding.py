@@ -14,20 +14,20 @@ from blend_pl.models.layers.embedding import (
 )
 
 
-def test_identity_hands_counts_on() -> None:
+def test_identity_embedding_returns_counts() -> None:
     counts = torch.randn(2, 3, 5)
     assert IdentityEmbedding(5).d_model == 5
     assert torch.equal(IdentityEmbedding(5)(counts), counts)
 
 
 @pytest.mark.parametrize(("width", "expected"), [(None, 5), (7, 7)])
-def test_linear_has_its_width(width: int | None, expected: int) -> None:
+def test_linear_embedding_has_width(width: int | None, expected: int) -> None:
     embedding = LinearEmbedding(5, width)
     assert embedding.d_model == expected
     assert embedding(torch.ones(2, 3, 5)).shape == (2, 3, expected)
 
 
-def test_counts_are_looked_up_neuron_by_neuron() -> None:
+def test_count_embedding_looks_up_each_neuron() -> None:
     embedding = CountEmbedding(3, size=2, max_count=4)
     counts = torch.tensor([[[0.0, 1.0, 4.0], [2.0, 9.0, 0.0]]])
     table = embedding.embedding.weight
@@ -37,7 +37,7 @@ def test_counts_are_looked_up_neuron_by_neuron() -> None:
 
 
 @pytest.mark.parametrize("std", [1.0, 0.1])
-def test_learned_positions_start_as_wide_as_asked(std: float) -> None:
+def test_learned_positions_have_initial_std(std: float) -> None:
     torch.manual_seed(0)
     positions = LearnedPositions(100, 60, std)()
     assert positions.requires_grad
@@ -45,7 +45,7 @@ def test_learned_positions_start_as_wide_as_asked(std: float) -> None:
 
 
 @given(bins=st.integers(1, 20), width=st.integers(1, 9))
-def test_sinusoids_follow_the_formula_for_any_width(bins: int, width: int) -> None:
+def test_sinusoids_match_definition(bins: int, width: int) -> None:
     positions = SinusoidalPositions(bins, width)()
     assert positions.shape == (bins, width)
     for t in range(bins):
@@ -55,5 +55,5 @@ def test_sinusoids_follow_the_formula_for_any_width(bins: int, width: int) -> No
             assert positions[t, k].item() == pytest.approx(expected, abs=1e-5)
 
 
-def test_sinusoids_are_not_stored() -> None:
+def test_sinusoids_are_not_in_state_dict() -> None:
     assert SinusoidalPositions(4, 3).state_dict() == {}

@@ -21,7 +21,7 @@ FUSIONS: list[Callable[[int, int], Fusion]] = [
 
 
 @pytest.mark.parametrize("size", [None, 3])
-def test_behaviour_is_laid_beside_untouched_tokens(size: int | None) -> None:
+def test_concatenation_keeps_tokens_and_appends_behavior(size: int | None) -> None:
     fusion = Concatenation(4, 2, size)
     tokens, context = torch.randn(2, 5, 4), torch.randn(2, 5, 2)
     width = size or 2
@@ -34,7 +34,7 @@ def test_behaviour_is_laid_beside_untouched_tokens(size: int | None) -> None:
     torch.testing.assert_close(fused[..., 4:], expected)
 
 
-def test_added_behaviour_is_a_scaled_linear_map() -> None:
+def test_additive_fusion_adds_scaled_linear_map() -> None:
     fusion, tokens, context = Additive(4, 2), torch.randn(2, 5, 4), torch.randn(2, 5, 2)
     assert fusion.output_dim == 4
     expected = tokens + 2 * (context @ fusion.embedding.weight.T + fusion.embedding.bias)
@@ -52,7 +52,7 @@ def test_film_scales_and_shifts() -> None:
 
 
 @pytest.mark.parametrize("heads", [1, 2])
-def test_cross_attention_is_that_of_torch(heads: int) -> None:
+def test_cross_attention_equals_torch(heads: int) -> None:
     torch.manual_seed(0)
     fusion, tokens, context = CrossAttention(4, 3, heads), torch.randn(2, 5, 4), torch.randn(2, 5, 3)
     attention = nn.MultiheadAttention(4, heads, batch_first=True)
@@ -68,7 +68,7 @@ def test_cross_attention_is_that_of_torch(heads: int) -> None:
 
 @pytest.mark.parametrize("make", FUSIONS)
 @pytest.mark.parametrize("width", [1, 5])
-def test_every_fusion_keeps_its_contract_and_trains(make: Callable[[int, int], Fusion], width: int) -> None:
+def test_fusion_has_output_dim_and_trains(make: Callable[[int, int], Fusion], width: int) -> None:
     torch.manual_seed(0)
     fusion, tokens, context = make(width, 2), torch.randn(3, 6, width), torch.randn(3, 6, 2, requires_grad=True)
     fused = fusion(tokens, context)
@@ -80,7 +80,7 @@ def test_every_fusion_keeps_its_contract_and_trains(make: Callable[[int, int], F
 
 
 @pytest.mark.parametrize("make", FUSIONS)
-def test_a_category_laid_out_as_channels_is_embedded(make: Callable[[int, int], Fusion]) -> None:
+def test_one_hot_category_is_embedded(make: Callable[[int, int], Fusion]) -> None:
     torch.manual_seed(0)
     fusion, levels = make(5, 3), torch.eye(3)[:, None].expand(3, 6, 3)
     fused = fusion(torch.ones(3, 6, 5), levels)
@@ -89,7 +89,7 @@ def test_a_category_laid_out_as_channels_is_embedded(make: Callable[[int, int], 
 
 @pytest.mark.parametrize("make", FUSIONS)
 @pytest.mark.parametrize("kind", [NDT, STNDT, LFADS])
-def test_every_backbone_takes_every_fusion(make: Callable[[int, int], Fusion], kind: type[nn.Module]) -> None:
+def test_backbones_accept_fusions(make: Callable[[int, int], Fusion], kind: type[nn.Module]) -> None:
     torch.manual_seed(0)
     model = kind(Dims(5, 8, 7, 9, 2), fusion=make).eval()
     counts, behavior = torch.randint(0, 3, (2, 7, 5)).float(), torch.randn(2, 9, 2)

@@ -7,14 +7,14 @@ from blend_pl.models.layers.padded_linear import PaddedLinear, pad_columns, padd
 
 
 @given(size=st.integers(1, 40))
-def test_the_next_multiple(size: int) -> None:
+def test_round_up_to_multiple(size: int) -> None:
     assert round_up_to_multiple(size) % 8 == 0
     assert 0 <= round_up_to_multiple(size) - size < 8
     assert pad_columns(torch.ones(2, size)).tolist() == [[1.0] * size + [0.0] * (round_up_to_multiple(size) - size)] * 2
 
 
 @given(inputs=st.integers(1, 20), outputs=st.integers(1, 20), bias=st.booleans())
-def test_the_same_as_a_linear_map(inputs: int, outputs: int, bias: bool) -> None:
+def test_equals_linear_on_cpu(inputs: int, outputs: int, bias: bool) -> None:
     torch.manual_seed(0)
     theirs = nn.Linear(inputs, outputs, bias=bias)
     ours = PaddedLinear(inputs, outputs, bias=bias)
@@ -31,21 +31,21 @@ def test_the_same_as_a_linear_map(inputs: int, outputs: int, bias: bool) -> None
 
 
 @given(inputs=st.integers(1, 20), outputs=st.integers(1, 20), bias=st.booleans())
-def test_on_a_gpu_too(inputs: int, outputs: int, bias: bool) -> None:
+def test_equals_linear_on_other_devices(inputs: int, outputs: int, bias: bool) -> None:
     torch.manual_seed(0)
     linear = PaddedLinear(inputs, outputs, bias=bias).double()
     tokens = torch.randn(3, 5, inputs, dtype=torch.float64, requires_grad=True)
-    found, expected = padded_linear(tokens, linear.weight, linear.bias), linear(tokens)
-    torch.testing.assert_close(found, expected)
+    actual, expected = padded_linear(tokens, linear.weight, linear.bias), linear(tokens)
+    torch.testing.assert_close(actual, expected)
     direction = torch.randn_like(expected)
     leaves = [tokens, *linear.parameters()]
     torch.testing.assert_close(
-        torch.autograd.grad((found * direction).sum(), leaves),
+        torch.autograd.grad((actual * direction).sum(), leaves),
         torch.autograd.grad((expected * direction).sum(), leaves),
     )
 
 
-def test_a_sum_in_bfloat16_is_one_of_the_same_weights() -> None:
+def test_autocast_equals_linear() -> None:
     torch.manual_seed(0)
     linear, tokens = PaddedLinear(13, 9), torch.randn(4, 13, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16):
@@ -57,7 +57,7 @@ def test_a_sum_in_bfloat16_is_one_of_the_same_weights() -> None:
     assert linear.weight.grad.dtype == torch.float32
 
 
-def test_what_needs_no_gradient_gets_none() -> None:
+def test_no_gradient_for_frozen_inputs() -> None:
     linear, tokens = PaddedLinear(5, 6), torch.randn(2, 5)
     linear.weight.requires_grad_(False)
     linear(tokens).sum().backward()

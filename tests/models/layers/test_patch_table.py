@@ -13,7 +13,7 @@ def table() -> PatchTable:
     return PatchTable({"a": 5, "b": 9, "c": 7}, patch=4, d_model=3)
 
 
-def test_every_patch_of_every_session_has_its_own_vector(table: PatchTable) -> None:
+def test_each_patch_of_each_session_has_a_vector(table: PatchTable) -> None:
     assert [table.n_patches(name) for name in "abc"] == [2, 3, 2]
     assert table.weight.shape == (7, 3)
     assert torch.equal(table(["a", "c"]), torch.stack([table.session_embeddings("a"), table.session_embeddings("c")]))
@@ -22,7 +22,7 @@ def test_every_patch_of_every_session_has_its_own_vector(table: PatchTable) -> N
     assert table.rows_by_n_patches(["a", "b", "c", "b"]) == {2: [0, 2], 3: [1, 3]}
 
 
-def test_a_new_session_is_like_others_patch_by_patch(table: PatchTable) -> None:
+def test_new_session_averages_patches_of_related_sessions(table: PatchTable) -> None:
     before = table.weight.detach().clone()
     table.register("new", 16, related_sessions=["a", "b"])
     new = table.session_embeddings("new")
@@ -32,7 +32,7 @@ def test_a_new_session_is_like_others_patch_by_patch(table: PatchTable) -> None:
     assert torch.equal(table.weight[:7], before)
 
 
-def test_sessions_that_cannot_be_registered(table: PatchTable) -> None:
+def test_invalid_sessions_raise(table: PatchTable) -> None:
     with pytest.raises(DataError, match="registered already"):
         table.register("a", 3)
     with pytest.raises(DataError, match="no channels"):

@@ -15,7 +15,7 @@ from blend_pl.models.layers.priors import AutoregressivePrior, gaussian_kl_diver
     prior_mean=st.floats(-3, 3),
     prior_log_variance=st.floats(-4, 4),
 )
-def test_divergence_is_that_of_torch(
+def test_kl_divergence_equals_torch(
     mean: float, log_variance: float, prior_mean: float, prior_log_variance: float
 ) -> None:
     values = [torch.tensor(x, dtype=torch.double) for x in (mean, log_variance, prior_mean, prior_log_variance)]
@@ -25,7 +25,7 @@ def test_divergence_is_that_of_torch(
 
 
 @pytest.mark.parametrize("tau", [0.5, 10.0, 1e6])
-def test_path_diverges_bin_by_bin_from_its_autoregressive_prior(tau: float) -> None:
+def test_autoregressive_divergence_sums_over_bins(tau: float) -> None:
     torch.manual_seed(0)
     prior = AutoregressivePrior(2, tau, 0.3).double()
     mean, log_variance, sample = torch.randn(3, 4, 6, 2, dtype=torch.double)
@@ -38,7 +38,7 @@ def test_path_diverges_bin_by_bin_from_its_autoregressive_prior(tau: float) -> N
     torch.testing.assert_close(prior.kl_divergence(mean, log_variance, sample), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_mean_over_samples_is_the_divergence_of_the_whole_path() -> None:
+def test_expected_divergence_equals_divergence_of_sequence() -> None:
     torch.manual_seed(0)
     prior, bins, draws = AutoregressivePrior(1, 3.0, 0.5).double(), 4, 200_000
     mean, log_variance = torch.randn(2, 1, bins, 1, dtype=torch.double)
@@ -51,7 +51,7 @@ def test_mean_over_samples_is_the_divergence_of_the_whole_path() -> None:
     assert estimate.item() == pytest.approx(kl_divergence(posterior, joint).item(), rel=0.01)
 
 
-def test_a_posterior_equal_to_its_prior_costs_nothing() -> None:
+def test_divergence_of_prior_is_zero() -> None:
     prior = AutoregressivePrior(3)
     sample = torch.randn(2, 1, 3)
     stationary = math.log(0.1 / (1 - math.exp(-0.2)))
@@ -59,7 +59,7 @@ def test_a_posterior_equal_to_its_prior_costs_nothing() -> None:
     torch.testing.assert_close(cost, torch.zeros(2), atol=1e-5, rtol=0)
 
 
-def test_path_goes_on_as_the_prior_expects() -> None:
+def test_forecast_is_prior_mean() -> None:
     prior = AutoregressivePrior(2, 4.0)
     last = torch.tensor([[1.0, -2.0]])
     expected = torch.stack([last * math.exp(-k / 4) for k in range(1, 4)], 1)

@@ -10,7 +10,7 @@ from blend_pl.models.layers.transformer import TransformerLayer
 
 
 @given(width=st.integers(1, 11), heads=st.integers(1, 6))
-def test_any_number_of_heads_fits_any_width(width: int, heads: int) -> None:
+def test_any_number_of_heads_and_width(width: int, heads: int) -> None:
     layer = TransformerLayer(width, heads, 4, 0.0)
     tokens = torch.randn(2, 5, width)
     out = layer(tokens, AttentionWindow(5, 1, 1))
@@ -21,7 +21,7 @@ def test_any_number_of_heads_fits_any_width(width: int, heads: int) -> None:
 
 
 @pytest.mark.parametrize(("forward", "backward"), [(0, 2), (2, 0), (1, 1)])
-def test_bins_outside_the_window_have_no_influence(forward: int, backward: int) -> None:
+def test_bins_outside_window_have_no_influence(forward: int, backward: int) -> None:
     torch.manual_seed(0)
     layer = TransformerLayer(6, 2, 8, 0.0)
     tokens = torch.randn(1, 9, 6, requires_grad=True)
@@ -32,7 +32,7 @@ def test_bins_outside_the_window_have_no_influence(forward: int, backward: int) 
     assert seen == set(range(bin_ - backward, bin_ + forward + 1))
 
 
-def test_fixup_scales_the_residual_branches_alone() -> None:
+def test_fixup_scales_only_residual_branches() -> None:
     layer = TransformerLayer(6, 2, 8, 0.0)
     before = {name: value.clone() for name, value in layer.state_dict().items()}
     layer.scale_fixup(4)
