@@ -97,10 +97,10 @@ def test_fractions_of_zero_random_and_unchanged_entries(zero_ratio: float, rando
     hidden = torch.ones_like(observed, dtype=torch.bool)
     corrupted = corrupt(Masking(zero_ratio=zero_ratio, random_ratio=random_ratio), observed, hidden)
     # Random counts are uniform in 0 .. 9: one in ten is zero, and one in ten equals the original count.
-    randomised = (1 - zero_ratio) * random_ratio
-    kept = (1 - zero_ratio) * (1 - random_ratio)
+    randomized = (1 - zero_ratio) * random_ratio
+    unchanged = (1 - zero_ratio) * (1 - random_ratio)
     counts = corrupted.flatten().long().bincount(minlength=10) / corrupted.numel()
-    expected = [zero_ratio + randomised / 10, *[randomised / 10] * 8, kept + randomised / 10]
+    expected = [zero_ratio + randomized / 10, *[randomized / 10] * 8, unchanged + randomized / 10]
     assert counts.tolist() == pytest.approx(expected, abs=0.01)
 
 
@@ -116,12 +116,12 @@ def test_corruption_does_not_depend_on_world_size(world: int) -> None:
     observed[3] = 40.0
     masking = Masking(0.5, "full", zero_ratio=0.2, random_ratio=0.9)
     hidden = masking.draw_mask((7, 8, 4), seeded(3))
-    whole = corrupt(masking, observed, hidden, 5)
+    full = corrupt(masking, observed, hidden, 5)
     for rank in range(world):
         rows = torch.arange(rank, 7, world)
         chance = replace(masking.sample((7, 8, 4), seeded(5)), masked=hidden).select(rows)
         part = chance.corrupt(observed[rows], Poisson().noise)
-        assert torch.equal(part, whole[rows])
+        assert torch.equal(part, full[rows])
 
 
 def longest_masked_run(hidden: Tensor) -> int:

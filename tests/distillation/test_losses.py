@@ -101,11 +101,11 @@ def test_loss_does_not_depend_on_sizes(name: str, dim: int, times: int) -> None:
 def test_loss_is_computed_per_trial(name: str) -> None:
     student, teacher = encode(seed=1), encode(seed=2)
     loss = built(name, student, teacher)
-    whole = loss(student, teacher)
-    assert whole.shape == (6,)
-    alone = Encoding(student.prediction[:1], [layer[:1] for layer in student.features])
+    all_trials = loss(student, teacher)
+    assert all_trials.shape == (6,)
+    one_trial = Encoding(student.prediction[:1], [layer[:1] for layer in student.features])
     target = Encoding(teacher.prediction[:1], [layer[:1] for layer in teacher.features])
-    torch.testing.assert_close(loss(alone, target), whole[:1])
+    torch.testing.assert_close(loss(one_trial, target), all_trials[:1])
 
 
 def test_hard_loss_is_mean_squared_error() -> None:
@@ -169,8 +169,8 @@ def test_only_student_and_projectors_get_gradients(name: str) -> None:
     with torch.no_grad():
         fixed = Encoding(teacher.prediction.clone(), [layer.clone() for layer in teacher.features])
     loss(student, fixed).sum().backward()
-    wanted = student.features if name == "feature" else [student.prediction]
-    for tensor in [*wanted, *loss.parameters()]:
+    tensors = student.features if name == "feature" else [student.prediction]
+    for tensor in [*tensors, *loss.parameters()]:
         assert tensor.grad is not None
         assert tensor.grad.isfinite().all()
         assert tensor.grad.any()

@@ -16,10 +16,10 @@ class Lookup(nn.Module):
         super().__init__()
         self.penalty = nn.Parameter(torch.arange(6.0)) if penalty else None
         self.prediction = nn.Parameter(torch.randn(6, 7, 5, generator=torch.Generator().manual_seed(seed)))
-        self.asked: list[Batch] = []
+        self.batches: list[Batch] = []
 
     def encode(self, batch: Batch) -> Encoding:
-        self.asked.append(batch)
+        self.batches.append(batch)
         return Encoding(self.prediction * 1.0, penalty=self.penalty)
 
 
@@ -120,6 +120,6 @@ def test_teacher_receives_masked_batch_and_behavior(batch: Batch, labels: torch.
     teacher = Lookup(1)
     objective = MixedObjective(MaskedReconstruction(Poisson()), HardLoss(), teacher.encode, 0.5)
     objective(Lookup(0).encode(batch), labels, batch)
-    (asked,) = teacher.asked
-    assert asked is batch
-    assert asked.privileged is not None
+    (received,) = teacher.batches
+    assert received is batch
+    assert received.privileged is not None

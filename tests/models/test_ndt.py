@@ -32,8 +32,8 @@ def plain(model: NDT, dims: Dims, layers: int, heads: int, window: tuple[int, in
         **{f"norm2.{kind}": f"feedforward.norm.{kind}" for kind in ("weight", "bias")},
     }
     for theirs, ours in zip(encoder.layers, model.layers, strict=True):
-        own = ours.state_dict()
-        theirs.load_state_dict({name: own[names[name]] for name in theirs.state_dict()})
+        state = ours.state_dict()
+        theirs.load_state_dict({name: state[names[name]] for name in theirs.state_dict()})
     encoder.norm.load_state_dict(model.norm.state_dict())
     lag = torch.arange(dims.bins)[:, None] - torch.arange(dims.bins)[None, :]
     forward, backward = window

@@ -45,47 +45,47 @@ def test_student_has_width_of_teacher() -> None:
 @pytest.mark.parametrize("back", [0, 1, 3, 20])
 def test_local_attention_equals_masked_attention(back: int) -> None:
     torch.manual_seed(0)
-    recent, whole = LocalAttention(10, 2, 0.0, back), SelfAttention(10, 2, 0.0)
-    whole.load_state_dict(recent.state_dict())
+    local, dense = LocalAttention(10, 2, 0.0, back), SelfAttention(10, 2, 0.0)
+    dense.load_state_dict(local.state_dict())
     tokens = torch.randn(4, FRAMES, 10)
-    expected = whole(tokens, AttentionWindow(FRAMES, context_forward=0, context_backward=back))
-    torch.testing.assert_close(recent(tokens), expected, rtol=1e-5, atol=1e-6)
+    expected = dense(tokens, AttentionWindow(FRAMES, context_forward=0, context_backward=back))
+    torch.testing.assert_close(local(tokens), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_frame_attends_to_itself_and_previous_frame() -> None:
-    model, (observed, neurons, surroundings) = network(), inputs()
-    before = model(observed, neurons, surroundings).prediction
+    model, (observed, neurons, population_context) = network(), inputs()
+    before = model(observed, neurons, population_context).prediction
     observed[:, 6] += 1
-    after = model(observed, neurons, surroundings).prediction
+    after = model(observed, neurons, population_context).prediction
     changed = (before != after).any(0).any(1)
     assert changed.nonzero()[:, 0].tolist() == [6, 7]
 
 
 def test_cells_do_not_interact() -> None:
-    model, (observed, neurons, surroundings) = network(), inputs()
-    before = model(observed, neurons, surroundings).prediction
+    model, (observed, neurons, population_context) = network(), inputs()
+    before = model(observed, neurons, population_context).prediction
     observed[..., 2] += 1
-    after = model(observed, neurons, surroundings).prediction
+    after = model(observed, neurons, population_context).prediction
     assert (before != after).any(0).any(0).tolist() == [False, False, True, False, False]
 
 
 def test_embedding_depends_on_cell_index() -> None:
-    model, (observed, neurons, surroundings) = network(), inputs()
+    model, (observed, neurons, population_context) = network(), inputs()
     order = torch.tensor([4, 2, 0, 1, 3])
-    whole = model(observed, neurons, surroundings)
-    again = model(observed[..., order], neurons[order], surroundings[:, :, order])
-    torch.testing.assert_close(again.prediction, whole.prediction[..., order])
+    full = model(observed, neurons, population_context)
+    again = model(observed[..., order], neurons[order], population_context[:, :, order])
+    torch.testing.assert_close(again.prediction, full.prediction[..., order])
     with torch.no_grad():
         model.embedding.weight[7] += 1
-    other = model(observed, neurons, surroundings)
-    assert (other.prediction != whole.prediction).any(0).any(0).tolist() == [True] + [False] * 4
+    other = model(observed, neurons, population_context)
+    assert (other.prediction != full.prediction).any(0).any(0).tolist() == [True] + [False] * 4
 
 
 def test_features_are_ordered_by_cell_then_frame() -> None:
-    model, (observed, neurons, surroundings) = network(), inputs()
-    whole = model(observed, neurons, surroundings).features[0]
-    alone = model(observed[..., 3:4], neurons[3:4], surroundings[:, :, 3:4]).features[0]
-    torch.testing.assert_close(whole[:, 3 * FRAMES : 4 * FRAMES], alone)
+    model, (observed, neurons, population_context) = network(), inputs()
+    full = model(observed, neurons, population_context).features[0]
+    alone = model(observed[..., 3:4], neurons[3:4], population_context[:, :, 3:4]).features[0]
+    torch.testing.assert_close(full[:, 3 * FRAMES : 4 * FRAMES], alone)
 
 
 def test_teacher_uses_behavior_and_student_null_token() -> None:
@@ -119,11 +119,11 @@ def test_variance_is_optional() -> None:
 
 
 def test_shorter_windows_are_supported() -> None:
-    observed, neurons, surroundings = inputs()
+    observed, neurons, population_context = inputs()
     model = network()
-    whole = model(observed, neurons, surroundings).prediction
-    part = model(observed[:, :4], neurons, surroundings[:, :4]).prediction
-    torch.testing.assert_close(part, whole[:, :4])
+    full = model(observed, neurons, population_context).prediction
+    part = model(observed[:, :4], neurons, population_context[:, :4]).prediction
+    torch.testing.assert_close(part, full[:, :4])
 
 
 def test_state_as_number() -> None:

@@ -73,11 +73,11 @@ def test_equals_composition_of_torch_layers(window: tuple[int, int], context: in
     padded = torch.zeros(3, 10, 8)
     padded[:, :7, :5] = counts
     tokens = model.input_embedding.embedding(padded) * math.sqrt(8)
-    whole = padded
+    expanded = padded
     if context:
         extra = model.input_embedding.fusion.embedding(behavior) * math.sqrt(2)
-        tokens, whole = (torch.cat([part, extra], dim=-1) for part in (tokens, padded))
-    spatial = model.embedding_spatial(whole.transpose(1, 2)) * math.sqrt(10)
+        tokens, expanded = (torch.cat([part, extra], dim=-1) for part in (tokens, padded))
+    spatial = model.embedding_spatial(expanded.transpose(1, 2)) * math.sqrt(10)
     features = [tokens + model.positions.embedding.weight]
     lag = torch.arange(10)[:, None] - torch.arange(10)[None, :]
     forbidden = ((-lag > window[0]) & (window[0] >= 0)) | ((lag > window[1]) & (window[1] >= 0))
@@ -123,10 +123,10 @@ def test_spatial_weights_sum_to_one(width: int, bins: int, heads: int) -> None:
 def test_both_streams_have_influence() -> None:
     torch.manual_seed(0)
     model, counts = STNDT(DIMS, num_layers=2).eval(), torch.rand(2, 7, 5)
-    whole = model(counts).prediction
+    expanded = model(counts).prediction
     for layer in model.layers:
         layer.spatial.forward = lambda columns: torch.eye(8).expand(2, 8, 8)  # type: ignore[method-assign]
-    assert not torch.allclose(model(counts).prediction, whole, atol=1e-3)
+    assert not torch.allclose(model(counts).prediction, expanded, atol=1e-3)
 
 
 def test_penalty_is_none_in_evaluation() -> None:

@@ -13,10 +13,10 @@ def test_dropped_fraction_and_scale(p: float, dtype: torch.dtype) -> None:
     n = 200_001
     tokens = torch.ones(n, dtype=dtype, requires_grad=True)
     out = FastDropout(p)(tokens)
-    kept = out != 0
+    keep_mask = out != 0
     assert out.dtype == dtype
-    assert float(kept.double().mean()) == pytest.approx(1 - p, abs=5 * (p * (1 - p) / n) ** 0.5)
-    torch.testing.assert_close(out[kept], torch.full_like(out[kept], 1 / (1 - p)), rtol=5e-3, atol=0)
+    assert float(keep_mask.double().mean()) == pytest.approx(1 - p, abs=5 * (p * (1 - p) / n) ** 0.5)
+    torch.testing.assert_close(out[keep_mask], torch.full_like(out[keep_mask], 1 / (1 - p)), rtol=5e-3, atol=0)
     out.sum().backward()
     assert tokens.grad is not None
     assert torch.equal(tokens.grad, out)
@@ -24,9 +24,9 @@ def test_dropped_fraction_and_scale(p: float, dtype: torch.dtype) -> None:
 
 def test_adjacent_entries_are_independent() -> None:
     torch.manual_seed(0)
-    kept = (fast_dropout(torch.ones(400_000), 0.5, training=True) != 0).double().view(-1, 4)
-    assert (torch.corrcoef(kept.T) - torch.eye(4)).abs().max() < 0.02
-    assert (kept[1:] * kept[:-1]).mean() == pytest.approx(0.25, abs=0.01)
+    keep_mask = (fast_dropout(torch.ones(400_000), 0.5, training=True) != 0).double().view(-1, 4)
+    assert (torch.corrcoef(keep_mask.T) - torch.eye(4)).abs().max() < 0.02
+    assert (keep_mask[1:] * keep_mask[:-1]).mean() == pytest.approx(0.25, abs=0.01)
 
 
 @given(shape=st.lists(st.integers(0, 5), max_size=3))
