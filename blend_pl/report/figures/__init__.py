@@ -1,6 +1,6 @@
 """Figures of a report: scores of seeds, and true and predicted rates and movements."""
 
-from blend_pl.report.figures.arms import Variant
+from blend_pl.report.figures.variants import Variant
 from blend_pl.report.figures.movement import draw_trajectories, draw_velocities
 from blend_pl.report.figures.rates import draw_psths, draw_rates
 from blend_pl.report.figures.scores import draw_scores
