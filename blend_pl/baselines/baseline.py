@@ -177,7 +177,8 @@ def _fit_heldout(regression: FitFunction, fit_trials: SessionTensors, sd_ms: flo
 
     def predict_rates(session: SessionTensors) -> Tensor:
         states = _smooth_heldin(session, sd_ms)
-        return torch.from_numpy(predict(states.flatten(0, 1).numpy())).unflatten(0, states.shape[:2])
+        rates: Tensor = torch.from_numpy(predict(states.flatten(0, 1).numpy())).unflatten(0, states.shape[:2])
+        return rates
 
     return predict_rates
 

@@ -80,7 +80,8 @@ def fit_poisson(states: np.ndarray, counts: np.ndarray, bins: np.ndarray, penalt
 
 def _mean_counts(counts: np.ndarray, bins: np.ndarray) -> np.ndarray:
     """Returns the (M,) mean count per bin of each unit, which is positive."""
-    return np.maximum(bins @ counts, SILENT_UNIT_SPIKES) / bins.sum()
+    means: np.ndarray = np.maximum(bins @ counts, SILENT_UNIT_SPIKES) / bins.sum()
+    return means
 
 
 def _fit_standardizer(states: np.ndarray, bins: np.ndarray) -> Standardizer[np.ndarray]:

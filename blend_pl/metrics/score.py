@@ -34,7 +34,7 @@ class StreamingScore(Metric):
         with torch.inference_mode(False):
             super().reset()
 
-    def _apply(self, fn: Callable, exclude_state: Sequence[str] = "") -> nn.Module:
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> nn.Module:
         # An integer tensor follows the device of a model but not its dtype, so states stay float64 in half precision.
         device = fn(torch.zeros(1, dtype=torch.uint8, device=self.device)).device
         return super()._apply(lambda tensor: tensor.to(device), exclude_state)

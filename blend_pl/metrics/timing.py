@@ -92,4 +92,5 @@ def _condition_masks(conditions: Tensor, scored_trials: Tensor) -> list[Tensor]:
 
 def _pearson(x: Tensor, y: Tensor) -> Tensor:
     x, y = x - x.mean(), y - y.mean()
-    return (x @ y) / (x.norm() * y.norm())
+    correlation: Tensor = (x @ y) / (x.norm() * y.norm())
+    return correlation

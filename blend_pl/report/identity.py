@@ -39,7 +39,8 @@ def principal_components(vectors: np.ndarray) -> np.ndarray:
     """Returns (C, 2) coordinates along the two directions of largest variance, each scaled to variance 1."""
     centered = vectors - vectors.mean(0)
     left_vectors, singular_values, _ = np.linalg.svd(centered, full_matrices=False)
-    return left_vectors[:, :2] * np.sign(singular_values[:2]) * np.sqrt(len(vectors))
+    coordinates: np.ndarray = left_vectors[:, :2] * np.sign(singular_values[:2]) * np.sqrt(len(vectors))
+    return coordinates
 
 
 def _scatter(axis: Axes, coordinates: np.ndarray, classes: np.ndarray, split: np.ndarray) -> None:

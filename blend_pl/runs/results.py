@@ -69,7 +69,7 @@ _NUMBERS_BY_NAME = ("selected", "scores", "oracle", "cost")
 
 
 def derive_role(config: Mapping[str, Any]) -> str:
-    """Returns the role of a run whose settings name none.
+    """Returns the role of a run without an explicit role in its settings.
 
     The name decides only where the settings do not: a self-distilled control is configured like a student.
 
@@ -137,7 +137,7 @@ class Results:
         checkpoint: path of the selected checkpoint in the run's folder; None for a baseline without a network.
         epoch: number of trained epochs; None for a baseline without a network.
         selected: the score that selected the checkpoint, by name.
-        scores: scores by name; empty for test trials whose targets are hidden.
+        scores: scores by name; empty if the targets of the test trials are hidden.
         oracle: scores of the true rates by name, for simulated sessions.
         cost: cost of training; None where no step was taken.
         config: resolved settings.
@@ -268,7 +268,7 @@ class Results:
 
     @property
     def bin_ms(self) -> int | None:
-        """Bin width in ms; None for calcium, whose bins are the frames of the microscope."""
+        """Bin width in ms; None for calcium, where a bin is a frame of the microscope."""
         bin_ms = self._data_args.get("bin_ms")
         return None if bin_ms is None else int(bin_ms)
 

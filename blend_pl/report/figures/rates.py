@@ -17,7 +17,7 @@ N_NEURONS = 6
 N_PSTHS = 4
 N_CONDITIONS = 16
 SMOOTHING_MS = 50
-"""Standard deviation of the kernel that smooths spikes of recordings, whose true rates are unknown."""
+"""Standard deviation of the kernel that smooths spikes of recordings, where true rates are unknown."""
 
 
 def draw_rates(variants: Sequence[Variant], path: Path) -> bool:
