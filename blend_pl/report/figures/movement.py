@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 
 from blend_pl.prediction import Prediction
 from blend_pl.report.figures import style
-from blend_pl.report.figures.variants import Variant, bin_times_ms, draw_legend, label_time_axis, mark_event
 from blend_pl.report.figures.directions import angle_color, trial_angles, true_velocity
 from blend_pl.report.figures.style import FIGURE_WIDTH, TRUTH_COLOR, colors_for_roles, subplots
+from blend_pl.report.figures.variants import Variant, bin_times_ms, draw_legend, label_time_axis, mark_event
 
 N_VELOCITY_TRIALS = 5
 MAX_TRAJECTORIES = 96

@@ -9,9 +9,9 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 
 from blend_pl.report.figures import style
-from blend_pl.report.figures.variants import Variant, bin_times_ms, draw_legend, label_time_axis, mark_event
 from blend_pl.report.figures.directions import angle_color, condition_angles
 from blend_pl.report.figures.style import TRUTH_COLOR, colors_for_roles, subplots
+from blend_pl.report.figures.variants import Variant, bin_times_ms, draw_legend, label_time_axis, mark_event
 
 N_NEURONS = 6
 N_PSTHS = 4
