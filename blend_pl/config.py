@@ -122,7 +122,7 @@ def join_reference(paths: Iterable[Path | str]) -> str:
 
 
 def is_overlay(config: Config) -> bool:
-    """Whether settings lack a data module, so that they change an experiment but are none."""
+    """Whether settings lack a data module: they change an experiment and cannot be run alone."""
     data = config.get("data")
     return data is None or (isinstance(data, dict) and "class_path" not in data)
 
@@ -264,7 +264,7 @@ def _resolve_reference(reference: str, folder: Path, before: Sequence[Path]) -> 
 
 
 def _read_alone(path: Path) -> Config:
-    """The settings of one file and its bases, with references as they are written."""
+    """Reads one file and its bases without resolving references."""
     composition = _Composition(resolve_references=False)
     composition.add(path)
     return composition.config
@@ -276,7 +276,7 @@ def _sets_only_logger(path: Path) -> bool:
 
 
 def _extend_name(name: str, path: Path) -> str:
-    """The name of an experiment after one more file."""
+    """Returns the name of an experiment with one more file."""
     explicit_name = _read_alone(path).get("name")
     if explicit_name:
         return str(explicit_name)
@@ -291,7 +291,7 @@ def _extend_name(name: str, path: Path) -> str:
 
 
 def _split_name(name: str, overlays: dict[str, Path]) -> list[Path]:
-    """The overlays whose names, joined, are a name; empty if there are none."""
+    """Splits a name into the names of overlays; returns their files, or none if that is impossible."""
     words = name.split("_")
     for count in range(len(words), 0, -1):
         overlay = overlays.get("_".join(words[:count]))

@@ -65,7 +65,7 @@ def test_two_files_may_share_a_base(tmp_path: Path) -> None:
         right="base: [root.yaml]\nb: right",
         root="{a: root, b: root}",
     )
-    # The right file builds on the root once more, whose `a` comes after the left file's.
+    # The root is read again as a base of the right file and overrides the left file's `a`.
     assert compose(path) == {"a": "root", "b": "right"}
 
 

@@ -46,6 +46,14 @@ STRATEGIES = ("hard", "soft", "feature", "correlation", "self")
 FILES = sorted(EXPERIMENTS.glob("*.yaml"))
 
 
+def bases_of(path: Path) -> list[Path]:
+    return [path.parent / base for base in yaml.safe_load(path.read_text())["base"]]
+
+
+TWO_FILES = [path for path in FILES if bases_of(path)[-1].parent.name == "arm"]
+"""Experiments of a set and an arm."""
+
+
 def combination(name: str, backbone: str, arm: str) -> Path:
     """Returns the composition of a set, a backbone and an arm."""
     overlay = BACKBONES[backbone]
@@ -126,7 +134,7 @@ def trained(path: Path, folder: Path) -> NeuralSystem:
 def distil(
     path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, changes: Config | None = None
 ) -> tuple[NeuralSystem, L.Trainer]:
-    """Trains one step of a distilled experiment whose teachers come from memory instead of from checkpoints."""
+    """Trains one step of a distilled experiment with teachers from memory instead of from checkpoints."""
 
     def load(reference: Path, content: bytes | None) -> NeuralSystem:
         assert all(path.is_file() for path in split_reference(str(reference)))
@@ -185,7 +193,8 @@ def test_other_distilled_experiments_mix_tested_ones(path: Path) -> None:
     loss = settings_of(experiment("simulated", arm.stem))["distillation"]
     teacher = arm.with_stem("baseline" if arm.stem == "self" else "teacher")
     assert settings["distillation"] == {**loss, "teacher": "+".join(map(str, [*others, teacher]))}
-    assert {**settings, "distillation": None, "name": None} == {**same, "distillation": None, "name": None}
+    of_the_arm = dict.fromkeys(("distillation", "name", "role"))
+    assert {**settings, **of_the_arm} == {**same, **of_the_arm}
 
 
 def test_every_set_has_every_backbone_and_strategy() -> None:
@@ -197,13 +206,18 @@ def test_every_set_has_every_backbone_and_strategy() -> None:
                 assert backbone_of(path) == backbone
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", TWO_FILES, ids=lambda path: path.stem)
 def test_experiment_file_equals_the_composition_of_its_bases(path: Path) -> None:
-    bases = [path.parent / base for base in yaml.safe_load(path.read_text())["base"]]
-    if len(bases) == 2 and bases[1].parent.name == "arm":
-        assert compose_experiment([path]) == compose_experiment(bases)
-    else:
-        assert path.with_stem(f"{path.stem}_spike_teacher").exists() or path.with_stem(f"{path.stem}_teacher").exists()
+    assert compose_experiment([path]) == compose_experiment(bases_of(path))
+
+
+def test_every_set_has_its_experiment_files() -> None:
+    arms = {"bugeon": {"baseline", "teacher", "feature"}, "nlb": {"baseline", "teacher", "hard"}}
+    arms["lfp"] = {"lfp_single_session", "spike_teacher", "distilled_multi_session"}
+    for path in set(FILES) - set(TWO_FILES):
+        kind = "bugeon" if "bugeon" in path.stem else "lfp" if "/lfp" in path.read_text() else "nlb"
+        files = [file for file in TWO_FILES if bases_of(file)[0] == path]
+        assert {bases_of(file)[1].stem for file in files} == arms[kind]
 
 
 def test_ndt_teaches_lfads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ def test_a_signal_while_the_teacher_is_trained(undisturbed: tuple[Path, float], 
     process.terminate()
     _, err = process.communicate(timeout=60)
     assert process.returncode == TrainingInterrupted.status
-    assert err.splitlines()[-1].startswith("blend_pl: the training of the teacher was ended by a signal")
+    assert err.splitlines()[-1].startswith("blend_pl: the training of the teacher was stopped by a signal")
     (teacher,) = tmp_path.glob("runs/simulated_teacher/seed0-*")
     assert not (teacher / "results.json").exists()
     lock_run(teacher).release()  # Nobody trains it any more.
