@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one line each, saying what is wrong and what to do."""
+"""Errors that a user can correct. Each message is one line: what is wrong, where, and what to do."""
 
 import re
 
@@ -22,12 +22,12 @@ class TeacherError(BlendError):
 
 
 class TrainingInterrupted(BlendError):
-    """Training was ended by a signal and can go on: start it again (status 75, EX_TEMPFAIL of sysexits.h)."""
+    """A signal ended training; the same command resumes it (status 75, EX_TEMPFAIL of sysexits.h)."""
 
     status = 75
 
 
 def first_parser_error(message: str) -> str:
-    """What a parser's message comes down to, on one line: its innermost point, without the settings it repeats."""
+    """Returns the innermost error of a parser's message on one line, without the settings that it repeats."""
     innermost = re.split(r"\n\s*- ", message)[-1]
     return " ".join(re.split(r"\n\s*Given value", innermost)[0].split())

@@ -1,4 +1,4 @@
-"""The rates of a finished run."""
+"""Predicted rates of a finished run."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,12 +21,12 @@ from blend_pl.systems.checkpoint import load_system
 
 @dataclass(frozen=True)
 class Prediction:
-    """Rates of all trials; T observed of T' bins, N units.
+    """Rates of all trials; T of T' bins are observed, N units.
 
     Attributes:
-        datamodule: the session, set up.
-        train_rates: (train trials, T', N) expected counts per bin.
-        rates: (reported trials, T', N) expected counts per bin.
+        datamodule: data module after `setup`.
+        train_rates: expected counts per bin, (training trials, T', N).
+        rates: expected counts per bin, (evaluation trials, T', N).
     """
 
     datamodule: NLBDataModule
@@ -35,26 +35,27 @@ class Prediction:
 
     @property
     def train(self) -> SessionTensors:
-        """Trials that a decoder is fitted on."""
+        """Training trials, on which decoders are fitted."""
         return self.datamodule.subsets["train"]
 
     @property
     def session(self) -> SessionTensors:
-        """Trials that are reported."""
+        """Evaluation trials."""
         return self.datamodule.subsets["eval"]
 
     @cached_property
     def velocity(self) -> Tensor | None:
-        """(reported trials, T, Y) velocity as the benchmark's decoder reads it from the rates, in the file's unit.
+        """Velocity that the decoder of the benchmark predicts from the rates, (evaluation trials, T, Y).
 
-        None for a session without velocity. Times are those of the spikes: the hand is there a lag later.
+        In the unit of the file, at the times of the spikes, which precede the movement by the lag of the decoder. None
+        for a session without velocity.
         """
         sessions, bins = (self.train, self.session), self.session.n_observed
         targets = [session.velocity for session in sessions]
         if not all(target.isfinite().any() for target in targets):
             return None
         metric = VelocityR2(self.session.n_units, *targets, *(session.decode_mask for session in sessions))
-        # All trials are here: the ranks of a training, if it is one that asks, have nothing to add.
+        # This process has all trials; there is nothing to reduce over the ranks of a training.
         metric.distributed_available_fn = lambda: False
         for rates, is_train in ((self.train_rates, True), (self.rates, False)):
             metric.update(rates[:, :bins], torch.arange(len(rates)), is_train)
@@ -62,7 +63,7 @@ class Prediction:
         return metric.decode(self.rates[:, :bins], self.session.decode_mask)
 
     def psth(self) -> Tensor:
-        """(conditions, T, N) mean rates around the event, expected counts per bin; NaN where nothing is known."""
+        """Returns (conditions, T, N) mean expected counts per bin around the event; NaN without trials."""
         session = self.session
         metric = PsthR2(session.psth)
         metric.update(self.rates[:, : session.n_observed], session.condition, session.jitter)
@@ -71,15 +72,15 @@ class Prediction:
 
 
 def predict(run: Path, checkpoint: str = BEST_CHECKPOINT) -> Prediction:
-    """Predicts the rates of a run's session with one of its checkpoints, on the CPU.
+    """Predicts the rates of the session of a run with one of its checkpoints, on the CPU.
 
     Args:
         run: folder of a finished run.
-        checkpoint: name of the file in its folder of checkpoints; by default the one that was selected.
+        checkpoint: file name in the folder of checkpoints; by default the selected checkpoint.
 
     Raises:
-        DataError: the results or the recording are missing or damaged, or the recording is not what was trained on.
-        TeacherError: the checkpoint is missing or damaged, or a teacher has no behaviour to see.
+        DataError: the results or the recording are missing or damaged, or the recording has changed.
+        TeacherError: the checkpoint is missing or damaged, or there is no behavior for a teacher.
     """
     system = load_system(run / CHECKPOINT_DIR / checkpoint)
     datamodule = load_datamodule(run)
@@ -94,10 +95,10 @@ def predict(run: Path, checkpoint: str = BEST_CHECKPOINT) -> Prediction:
 
 
 def load_datamodule(run: Path) -> NLBDataModule:
-    """The data module that a finished run was trained with, not yet set up.
+    """Returns the data module of a finished run, before `setup`.
 
     Raises:
-        DataError: the run has no results, or its settings do not fit this version.
+        DataError: the run has no results, or its settings are invalid in this version.
     """
     results = Results.read(run)
     parser = ArgumentParser(exit_on_error=False)
@@ -106,14 +107,16 @@ def load_datamodule(run: Path) -> NLBDataModule:
         datamodule = parser.instantiate_classes(parser.parse_object({"data": _resolve_paths(run, results)})).data
     except ArgumentError as error:
         reason = str(error).splitlines()[0]
-        raise DataError(f"the data settings of {run} do not fit this version: {reason}; run it again") from error
+        raise DataError(f"the data settings of {run} are invalid in this version: {reason}; run it again") from error
     if not isinstance(datamodule, NLBDataModule):
-        raise DataError(f"{run} was trained on {type(datamodule).__name__}, whose rates cannot be predicted here")
+        raise DataError(
+            f"{run} was trained on {type(datamodule).__name__}, and only rates of an NLBDataModule can be predicted"
+        )
     return datamodule
 
 
 def _resolve_paths(run: Path, results: Results) -> dict[str, Any]:
-    """The data settings, with a relative data folder taken from where `fit` was called, if it is still there."""
+    """Returns the data settings, with data folders relative to the working directory of `fit`, if they still exist."""
     data, output = results.data_config, results.output
     output_dir = run.resolve().parents[1]
     if output.is_absolute() or output_dir.parts[-len(output.parts) :] != output.parts:

@@ -78,7 +78,7 @@ def test_settings_that_no_longer_fit_are_refused(run: Path, tmp_path: Path) -> N
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/best.ckpt").write_bytes((run / "checkpoints/best.ckpt").read_bytes())
     (tmp_path / "results.json").write_text(json.dumps(results))
-    with pytest.raises(DataError, match="do not fit this version"):
+    with pytest.raises(DataError, match="are invalid in this version"):
         predict(tmp_path)
 
 

@@ -95,7 +95,7 @@ def format_help() -> str:
 def run_function_command(name: str, command: Callable[..., None], arguments: Sequence[str]) -> None:
     """Runs a command that is a function; its signature and docstring define the arguments.
 
-    A parameter `runs` takes one or more folders, and a parameter `data` all options that begin with `--data.`, unparsed.
+    A parameter `runs` takes one or more folders, a parameter `data` all options that begin with `--data.`.
     An experiment is given as one or more files, as positional arguments or with `--config`.
 
     Args:

@@ -1,4 +1,4 @@
-"""`python -m blend_pl simulate`: a session with known rates, as NWB files."""
+"""Command `simulate`: writes a session with known rates as NWB files."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +9,12 @@ from blend_pl.data.nlb.simulation.parameters import PRESETS
 
 
 def simulate(folder: str, size: Literal["demo", "small", "mc_maze_small", "mc_maze"] = "small", seed: int = 0) -> None:
-    """Writes a simulated delayed-reach session in the layout of MC_Maze, with its true rates beside it.
+    """Writes a simulated delayed-reach session in the layout of MC_Maze, and its true rates.
 
     Args:
         folder: new folder for the two NWB files and ground_truth.h5.
         size: demo (a minute to train on), small, or the numbers of trials and units of MC_Maze_Small or MC_Maze.
-        seed: seed of every draw; equal seeds give equal sessions.
+        seed: seed of all draws; equal seeds give equal sessions.
     """
     write_session(replace(PRESETS[size], seed=seed), Path(folder))
     print(f"session: {folder}")

@@ -302,7 +302,7 @@ class Experiment:
         try:
             instances = self.parser.instantiate_classes(config)
         except ValueError as error:
-            # The parser wraps whatever a class says of its arguments.
+            # The parser wraps errors of constructors.
             raise ConfigError(first_parser_error(str(error))) from error
         self.datamodule, self.model = instances.data, instances.model
         self.trainer = make_trainer(instances, self.model, self.run_dir)
@@ -319,7 +319,7 @@ class Experiment:
             return class_type(*args, **kwargs)
 
     def _build_trained(self) -> None:
-        """Builds the experiment; a trained model keeps its sizes, whatever part of a session it runs on."""
+        """Builds the experiment with the sizes of the trained model, for any trials of its sessions."""
         self.build(ExitStack())
         assert self.checkpoint is not None
         self.model.build(stored_signature(read_checkpoint(self.checkpoint)))

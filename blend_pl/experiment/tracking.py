@@ -1,6 +1,6 @@
-"""What Weights & Biases is told of a run: its settings, and at the end its results, figures and best checkpoint.
+"""Tracking of runs with Weights & Biases: settings, results, figures and the best checkpoint.
 
-Metrics go there by Lightning's logger. A run is begun by that logger alone, on the first rank.
+Metrics are logged by the logger of Lightning, which alone starts a W&B run, on the first rank.
 """
 
 import os
@@ -24,16 +24,16 @@ WANDB_LOGGER = "lightning.pytorch.loggers.WandbLogger"
 
 
 def select_logger(loggers: Any, run: Path) -> Any:
-    """The loggers of a run: those that were named, else W&B's if its agent started this process, else a CSV file.
+    """Returns the loggers of a run: those of the settings, else W&B's if an agent started the process, else a CSV file.
 
-    An agent's server draws the next settings by what the run reports.
+    The server of a W&B agent chooses the next settings by the metrics that the run logs.
 
     Args:
-        loggers: `trainer.logger` of a parsed config; true stands for the CSV file.
-        run: the run's folder.
+        loggers: `trainer.logger` of a parsed config; true means a CSV file.
+        run: folder of the run.
     """
     if loggers is None and os.environ.get("WANDB_SWEEP_ID"):
-        # The project is the sweep's.
+        # The sweep determines the project.
         return Namespace(class_path=WANDB_LOGGER, init_args=Namespace(name=None, id=None, version=None))
     if loggers in (None, True):
         csv = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": str(run), "name": ""}}
@@ -42,13 +42,13 @@ def select_logger(loggers: Any, run: Path) -> Any:
 
 
 def configure_wandb(loggers: Any, run: Path, name: str, resumed: bool) -> None:
-    """Settings of W&B's loggers that follow from the run: where they write, how they are called, what they go on with.
+    """Sets the folder, name and id of W&B loggers.
 
     Args:
         loggers: `trainer.logger` of a parsed config, changed in place.
-        run: the run's folder; each has a W&B folder of its own.
-        name: the experiment.
-        resumed: whether this is the same training as before in that folder; it goes on in W&B too.
+        run: folder of the run, which holds the folder of W&B.
+        name: name of the experiment.
+        resumed: whether training resumes in that folder; the W&B run is resumed, too.
 
     Raises:
         ConfigError: W&B is not installed.
@@ -66,26 +66,25 @@ def configure_wandb(loggers: Any, run: Path, name: str, resumed: bool) -> None:
 
 
 def _find_wandb_id(run: Path) -> str | None:
-    """The id of the W&B run that this folder already has, if any."""
+    """Returns the id of the latest W&B run in the folder, or None."""
     matches = [re.search(r"run-(\d+_\d+)-(.+)$", folder.name) for folder in run.glob("wandb/*run-*")]
     return max((match.groups() for match in matches if match), default=(None, None))[1]
 
 
 def log_settings(loggers: Sequence[Logger], settings: dict[str, Any]) -> None:
-    """Tells W&B the resolved settings."""
+    """Logs the resolved settings to W&B."""
     for logger in _wandb_loggers(loggers):
         logger.log_hyperparams(settings)
 
 
 def log_results(loggers: Sequence[Logger], run: Path) -> None:
-    """Tells W&B what came out, and ends its run; to be called on the first rank, once results are written.
+    """Logs the results to W&B and finishes its run. Call it on the first rank, after the results are written.
 
-    Scores become a table and a summary, figures are drawn for sessions that have any, and the best checkpoint becomes
-    an artifact of type `model` under the experiment's name, with the settings and results beside it; its alias is the
-    name of the run's folder.
+    Scores are logged as a table and a summary, with the figures of the session. The best checkpoint is an
+    artifact of type `model` with the settings and results, named after the experiment; its alias is the folder's name.
     """
     for logger in _wandb_loggers(loggers):
-        # Here, so that others need no W&B.
+        # Imported here, because W&B is optional.
         import wandb
 
         results = Results.read(run)
@@ -113,7 +112,7 @@ def log_results(loggers: Sequence[Logger], run: Path) -> None:
             for path in (run / results.checkpoint, run / CONFIG_FILE, run / RESULTS_FILE):
                 artifact.add_file(str(path), policy="immutable")
             logger.experiment.log_artifact(artifact, aliases=["latest", run.name])
-            # Another fit of this process begins another run.
+            # A later fit in this process starts another run.
             logger.experiment.finish()
 
 

@@ -51,7 +51,7 @@ def _to_list(value: Any) -> list[Any]:
 def _missing_plugins(plugins: Iterable[Any]) -> list[Any]:
     """Returns plugins for atomic checkpoints and for SLURM, unless the settings name plugins of the same kind.
 
-    The requeue of Lightning on SLURM saves a checkpoint in the middle of an epoch; `LastCheckpoint` saves one at the end.
+    The requeue of Lightning on SLURM saves a checkpoint within an epoch; `LastCheckpoint` saves one at its end.
     """
     missing: list[Any] = []
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):

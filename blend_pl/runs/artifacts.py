@@ -1,4 +1,4 @@
-"""Checkpoints that Weights & Biases keeps: `wandb:entity/project/artifact:alias` stands for a file below the output."""
+"""Checkpoints in artifacts of Weights & Biases, referenced as `wandb:entity/project/artifact:alias`."""
 
 import re
 from collections.abc import Callable
@@ -13,34 +13,35 @@ from blend_pl.utils.files import atomic_folder, write_error
 
 WANDB_PREFIX = "wandb:"
 ARTIFACTS_DIR = "artifacts"
-"""Below the output."""
+"""Folder of downloads in the folder of all runs."""
 NAME_PATTERN = r"\w[\w.-]*"
 REFERENCE_PATTERN = re.compile(rf"{WANDB_PREFIX}({NAME_PATTERN})/({NAME_PATTERN})/({NAME_PATTERN}):({NAME_PATTERN})")
 VERSION_PATTERN = re.compile(r"v\d+")
 TIMEOUT_S = 30
-"""Seconds for one request."""
+"""Timeout of one request in seconds."""
 
 
 def fetch_artifact(reference: str, output: Path, log: Callable[[str], None]) -> Path:
-    """The checkpoint of an artifact, downloaded once for each version, whoever asks first.
+    """Downloads the checkpoint of an artifact, once per version; safe across processes.
 
-    A version, as in `:v3`, that is there already needs no network; an alias, as in `:latest`, is asked for each time.
+    A version, as in `:v3`, that was downloaded before needs no network; an alias, as in `:latest`, is always looked up.
 
     Args:
         reference: `wandb:entity/project/artifact:alias`.
         output: folder of all runs.
-        log: tells the user what is going on.
+        log: prints messages.
 
     Returns:
-        Path of the checkpoint, its checksum that of the artifact; what else the artifact holds lies beside it.
+        Path of the checkpoint, with a verified checksum; the other files of the artifact are in the same folder.
 
     Raises:
-        TeacherError: no W&B, no account or network, no such artifact, or one without a checkpoint.
-        DataError: the output cannot be written.
+        TeacherError: W&B is not installed, there is no account or network, or the artifact is missing or has no
+            checkpoint.
+        DataError: the folder cannot be written.
     """
     match = REFERENCE_PATTERN.fullmatch(reference)
     if match is None:
-        raise TeacherError(f"{reference} is no artifact; write {WANDB_PREFIX}ENTITY/PROJECT/ARTIFACT:ALIAS")
+        raise TeacherError(f"{reference} is not an artifact; write {WANDB_PREFIX}ENTITY/PROJECT/ARTIFACT:ALIAS")
     entity, project, name, alias = match.groups()
     folder = output / ARTIFACTS_DIR / entity / project
     try:
@@ -69,9 +70,7 @@ def _download_artifact(reference: str, folder: Path, log: Callable[[str], None])
         if not path.exists():
             entries = artifact.manifest.entries
             if BEST_CHECKPOINT not in entries:
-                raise TeacherError(
-                    f"{reference} holds no {BEST_CHECKPOINT}; name an artifact that a fit of this package has left"
-                )
+                raise TeacherError(f"{reference} holds no {BEST_CHECKPOINT}; name an artifact of a fit of this package")
             log(f"downloading {reference} ({artifact.version}) into {path}")
             with atomic_folder(path) as temporary_dir:
                 for file in entries:
@@ -79,7 +78,7 @@ def _download_artifact(reference: str, folder: Path, log: Callable[[str], None])
                 artifact.verify(str(temporary_dir))
     except (AuthenticationError, UsageError) as error:
         raise TeacherError(
-            f"cannot ask W&B for {reference}: {_one_line(error)}; run wandb login, or name a file"
+            f"cannot access {reference} on W&B: {_one_line(error)}; run wandb login, or name a file"
         ) from error
     except (CommError, ValueError) as error:
         raise TeacherError(
@@ -92,7 +91,7 @@ def _download_file(artifact: Any, file: str, folder: Path) -> None:
     try:
         artifact.get_entry(file).download(str(folder), skip_cache=True)
     except OSError as error:
-        # Those of the network are of this kind too, but have no number.
+        # Errors of the network are also OSErrors, but have no errno.
         if error.errno:
             raise
         raise ValueError(str(error)) from error

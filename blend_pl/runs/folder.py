@@ -1,4 +1,4 @@
-"""Where a run lives: output/<experiment>/seed<seed>-<fingerprint>, with its config, checkpoints and results."""
+"""Run folders: OUTPUT/EXPERIMENT/seed<SEED>-<FINGERPRINT>, with config, checkpoints and results."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ CONFIG_FILE = "config.yaml"
 CHECKPOINT_DIR = "checkpoints"
 BEST_CHECKPOINT, LAST_CHECKPOINT = "best.ckpt", "last.ckpt"
 DEFAULT_MONITOR, DEFAULT_MODE = "val/co_bps", "max"
-"""The score that chooses the checkpoint, and which end of it is best, where nothing else is said."""
+"""Default score that selects the checkpoint, and whether its maximum or minimum is best."""
 
 FINGERPRINT_EXCLUDED_KEYS = (
     "config",
@@ -33,7 +33,7 @@ FINGERPRINT_EXCLUDED_KEYS = (
 
 
 def config_fingerprint(config: dict[str, Any]) -> str:
-    """Eight letters that are the same for equal settings; where a run writes and who is told of it do not count."""
+    """Returns eight hex digits that are equal for equal settings, regardless of folders, names and loggers."""
     settings = {key: value for key, value in config.items() if key not in FINGERPRINT_EXCLUDED_KEYS}
     if "trainer" in settings:
         settings["trainer"] = {**settings["trainer"], "logger": None}
@@ -41,15 +41,15 @@ def config_fingerprint(config: dict[str, Any]) -> str:
 
 
 def best_score_key(monitor: str) -> str:
-    """The name of the chosen checkpoint's score, in results.json under `selected`, in W&B and in sweeps."""
+    """Returns the name of the score of the selected checkpoint in `Results.selected`, in W&B and in sweeps."""
     return f"best/{monitor}"
 
 
 def create_run_dir(folder: Path) -> Path:
-    """Makes a new folder of that name, or with a number behind it where the name is taken.
+    """Creates a new folder, with suffix -2, -3, ... if the name exists.
 
     Raises:
-        DataError: the folder cannot be made.
+        DataError: the folder cannot be created.
     """
     candidate, suffix = folder, 2
     while True:
@@ -63,12 +63,12 @@ def create_run_dir(folder: Path) -> Path:
 
 
 def lock_run(run: Path) -> FileLock:
-    """Makes a run's folder if it is missing and holds it, so that no two live processes ever write one run.
+    """Locks the folder of a run, which is created if missing, so that only one process writes it.
 
-    A process that was killed holds nothing. What is returned is held until it is released.
+    The lock ends when it is released or the process exits.
 
     Raises:
-        ConfigError: another process holds it.
+        ConfigError: another process holds the lock.
         DataError: the folder cannot be written.
     """
     lock = _run_lock(run)
@@ -84,7 +84,7 @@ def lock_run(run: Path) -> FileLock:
 
 
 def wait_until_unlocked(run: Path) -> None:
-    """Waits until no process holds a run; see `claim`."""
+    """Waits until no process holds the lock of a run; see `lock_run`."""
     if run.exists():
         with _run_lock(run):
             pass
@@ -95,18 +95,18 @@ def _run_lock(run: Path) -> FileLock:
 
 
 def is_finished(run: Path) -> bool:
-    """Whether a run has its results and the checkpoint that they are of."""
+    """Returns whether a run has results and the checkpoint that they belong to."""
     return (run / RESULTS_FILE).exists() and (run / CHECKPOINT_DIR / BEST_CHECKPOINT).exists()
 
 
 def find_finished_run(experiment: Path, fingerprint: str) -> Path | None:
-    """The run with that fingerprint below an experiment's folder whose results and best checkpoint are there."""
+    """Returns a finished run with this fingerprint in the folder of an experiment, or None."""
     for results in sorted(experiment.glob(f"*/{RESULTS_FILE}")):
         run = results.parent
         try:
             stored_fingerprint = Results.read(run).fingerprint
         except DataError:
-            # A damaged neighbour is no reason to stop: at worst this run is trained again.
+            # A run with damaged results is skipped; at worst it is trained again.
             continue
         if stored_fingerprint == fingerprint and (run / CHECKPOINT_DIR / BEST_CHECKPOINT).exists():
             return run
@@ -114,13 +114,13 @@ def find_finished_run(experiment: Path, fingerprint: str) -> Path | None:
 
 
 def find_runs(folders: Sequence[Path]) -> list[Path]:
-    """Finished runs, each once.
+    """Returns all finished runs in folders, without duplicates.
 
     Args:
         folders: runs, experiments (folders of runs) or folders of experiments.
 
     Raises:
-        DataError: a folder holds no finished run.
+        DataError: a folder contains no finished run.
     """
     runs: dict[Path, Path] = {}
     for folder in folders:
@@ -135,10 +135,10 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
 
 
 def best_checkpoint(run: Path) -> Path:
-    """The checkpoint that model selection chose.
+    """Returns the selected checkpoint of a run.
 
     Raises:
-        TeacherError: the folder holds no finished run.
+        TeacherError: the folder contains no finished run.
     """
     best = run / CHECKPOINT_DIR / BEST_CHECKPOINT
     if not best.exists():
@@ -147,11 +147,13 @@ def best_checkpoint(run: Path) -> Path:
 
 
 def run_dir_of(checkpoint: Path) -> Path:
-    """The run that a checkpoint belongs to.
+    """Returns the folder of the run of a checkpoint.
 
     Raises:
-        ConfigError: it lies in no run.
+        ConfigError: the checkpoint is not in the folder of a run.
     """
     if checkpoint.parent.name != CHECKPOINT_DIR:
-        raise ConfigError(f"{checkpoint} lies in no run; name a file in the {CHECKPOINT_DIR} folder of a run")
+        raise ConfigError(
+            f"{checkpoint} is not in the folder of a run; name a file in the {CHECKPOINT_DIR} folder of a run"
+        )
     return checkpoint.parent.parent

@@ -1,1 +1,1 @@
-"""Helpers without a subject of the field: files, processes, devices, distributed reduction."""
+"""Helpers for files, processes, devices and distributed reduction."""

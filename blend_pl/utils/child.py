@@ -1,6 +1,6 @@
-"""`python -m blend_pl.utils.child PARENT COMMAND...`: runs a command that is told to end when its parent is gone.
+"""`python -m blend_pl.utils.child PARENT COMMAND...`: runs a command that ends with its parent.
 
-A parent that is killed cannot end what it started. On Linux the kernel does so, by SIGTERM; elsewhere it goes on.
+On Linux, the kernel sends SIGTERM to the command when the parent exits or is killed.
 """
 
 import ctypes
@@ -12,11 +12,11 @@ PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
-    """Becomes the command."""
+    """Replaces this process by the command."""
     parent_pid, *command = sys.argv[1:]
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        # It may have died before it could be watched.
+        # The parent may have exited before prctl.
         if os.getppid() != int(parent_pid):
             sys.exit(1)
     os.execvp(command[0], command)

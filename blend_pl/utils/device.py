@@ -1,4 +1,4 @@
-"""Small tensors on their way to a device, which nobody waits for."""
+"""Non-blocking host-to-device copies of small tensors."""
 
 from collections.abc import Sequence
 
@@ -7,15 +7,14 @@ from torch import Tensor
 
 
 def to_device_async(values: Tensor | Sequence[int], device: torch.device) -> Tensor:
-    """Numbers of the host on a device.
+    """Copies a tensor or integers of the host to a device without waiting for the device.
 
-    A plain copy to a GPU waits until the GPU has done all that it was told before. This one does not; CUDA lays aside
-    what it takes from memory that is not pinned before the call returns, so the host may change it at once.
+    CUDA copies unpinned memory to a staging buffer before the call returns, so the host may change the values at once.
 
     Args:
-        values: on the host.
-        device: where they shall lie.
+        values: tensor on the host, or integers.
+        device: target device.
     """
     tensor = values if isinstance(values, Tensor) else torch.tensor(values, dtype=torch.int64)
-    # Metal reads the host's memory later on.
+    # Metal reads the memory of the host later.
     return tensor.to(device, non_blocking=device.type != "mps")

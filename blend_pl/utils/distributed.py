@@ -1,14 +1,14 @@
-"""Means that are the same for one process and for many."""
+"""Means over all processes."""
 
 import torch.distributed as dist
 from torch import Tensor
 
 
 def distributed_mean(total: Tensor, weight: Tensor | int) -> Tensor:
-    """Mean over all ranks, for a loss whose gradients DDP averages.
+    """Returns the mean over all ranks, for a loss whose gradients DDP averages.
 
-    Averaging the ranks' own means would weigh entries by how few their rank holds. Here each rank's sum is divided by
-    its fair share of the global weight, so that the average of gradients is the gradient of the global mean.
+    The sum of each rank is divided by the global weight over the number of ranks, so that the average of the gradients
+    is the gradient of the global mean. An average of means of ranks would weigh entries of small ranks more.
 
     Args:
         total: scalar sum over this rank's entries.
@@ -17,7 +17,7 @@ def distributed_mean(total: Tensor, weight: Tensor | int) -> Tensor:
     Returns:
         Scalar; its average over ranks is the global mean.
     """
-    # A number that is filled in on the device stalls nobody, as one that is copied there would.
+    # new_full fills the value on the device; a copy from the host would wait for the device.
     weight = weight.to(total) if isinstance(weight, Tensor) else total.new_full((), weight)
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         weight = weight.detach().clone()

@@ -1,4 +1,4 @@
-"""Errors of libraries, in words that say what to do."""
+"""Translation of errors of libraries to errors that a user can correct."""
 
 from argparse import ArgumentError
 from collections.abc import Iterator
@@ -12,38 +12,38 @@ from blend_pl.errors import ConfigError, TrainingInterrupted, first_parser_error
 
 @contextmanager
 def user_errors(command: str) -> Iterator[None]:
-    """Says what to do about whatever may end a command of the trainer.
+    """Translates signals, errors of the parser and lack of GPU memory.
 
     Args:
-        command: its name.
+        command: name of the command, for the message.
 
     Raises:
-        ConfigError: a bad argument, or a GPU with too little memory.
-        Stopped: a signal.
+        ConfigError: an argument is invalid, or the GPU has too little memory.
+        TrainingInterrupted: a signal was received.
     """
     try:
         with translate_oom():
             yield
     except SIGTERMException:
-        raise TrainingInterrupted("ended by a signal; the same command, `fit` with --resume true, goes on") from None
+        raise TrainingInterrupted("ended by a signal; the same command resumes, `fit` with --resume true") from None
     except ArgumentError as error:
         raise ConfigError(f"{first_parser_error(str(error))}; see `python -m blend_pl {command} --help`") from error
 
 
 @contextmanager
 def translate_oom() -> Iterator[None]:
-    """Says what to do where a GPU's memory does not suffice.
+    """Translates lack of GPU memory.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: the GPU has too little memory.
     """
     try:
         yield
     except torch.OutOfMemoryError as error:
-        # What follows are numbers of the allocator.
+        # The rest are statistics of the allocator.
         reason = " ".join(str(error).partition(" GPU ")[0].split()).rstrip(".")
         raise ConfigError(
             f"{reason or 'out of memory'}: choose a smaller data.batch_size, with trainer.accumulate_grad_batches to "
-            "make up for it, a smaller data.eval_batch_size, or trainer.precision bf16-mixed; if somebody else filled "
-            "the GPU, the same command with --resume true goes on from the last checkpoint"
+            "compensate, a smaller data.eval_batch_size, or trainer.precision bf16-mixed; if other processes use the "
+            "GPU, the same command with --resume true continues from the last checkpoint"
         ) from error

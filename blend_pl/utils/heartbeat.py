@@ -1,8 +1,6 @@
-"""Runs a command and touches files as long as it lives.
+"""`python -m blend_pl.utils.heartbeat FILE... -- COMMAND...`: runs a command and touches files while it runs.
 
-`python -m blend_pl.utils.heartbeat SIGN... -- COMMAND...`
-
-Whoever started the command may be gone meanwhile: the signs are those of the command itself.
+The heartbeat follows the command, not its launcher, which may have exited.
 """
 
 import os
@@ -15,22 +13,22 @@ from signal import SIG_IGN, SIGINT, signal
 from blend_pl.utils.signals import TERMINATION_SIGNALS
 
 HEARTBEAT_S = 2.0
-"""Seconds between signs of life."""
+"""Seconds between two heartbeats."""
 
 
 def heartbeat() -> None:
-    """Becomes the command, with a child that gives the signs."""
+    """Replaces this process by the command, with a child process that touches the files."""
     separator = sys.argv.index("--")
     heartbeat_files, command = sys.argv[1:separator], sys.argv[separator + 1 :]
     command_pid = os.getpid()
     if os.fork():
         os.execvp(command[0], command)
-    # Schedulers signal all processes of a job, and the command may take a while to answer.
+    # Schedulers signal all processes of a job, and the command may need time to end.
     for signum in (*TERMINATION_SIGNALS, SIGINT):
         signal(signum, SIG_IGN)
     while os.getppid() == command_pid:
         for heartbeat_file in heartbeat_files:
-            # A network disk may come back.
+            # A network disk may be unavailable for a while.
             with suppress(OSError):
                 Path(heartbeat_file).touch()
         time.sleep(HEARTBEAT_S)

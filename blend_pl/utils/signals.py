@@ -1,4 +1,4 @@
-"""The signals by which schedulers announce that a process must end soon."""
+"""Signals of schedulers that announce the end of a process."""
 
 import signal
 import threading
@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from typing import Any
 
 TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-"""Pre-emption and the end of a job's time, and what SLURM is often asked to send before that."""
+"""SIGTERM: preemption or the end of the time of a job. SIGUSR1: often requested from SLURM before that."""
 
 
 @contextmanager
 def handle_signals(
     callback: Callable[[int], Any], signals: Sequence[signal.Signals] = TERMINATION_SIGNALS
 ) -> Iterator[None]:
-    """Calls `callback` with the number of each such signal, in place of what happened before.
+    """Handles signals by `callback`, which receives the number of the signal; restores the handlers on exit.
 
-    Outside of the main thread, where Python takes no signals, nothing changes.
+    Does nothing outside of the main thread, where Python cannot set handlers.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
