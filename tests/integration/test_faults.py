@@ -1,4 +1,4 @@
-"""Whatever is wrong with files, teachers or settings: exit status 2 and one line that says what to do."""
+"""Errors of files, teachers and settings: exit status 2 and one line that names the fix."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ from helpers.nwb_files import write_maze, write_rtt
 from blend_pl.__main__ import main
 from blend_pl.models import NDT
 
-Complaint = Callable[..., str]
+RunFailing = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +35,8 @@ def teacher(folder: Path) -> Path:
 
 
 @pytest.fixture
-def complaint(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Complaint:
-    """Runs a command that must fail; its complaint."""
+def error_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunFailing:
+    """Runs a command that must fail and returns its error message."""
 
     def run(*arguments: str | Path) -> str:
         monkeypatch.setattr(sys, "argv", ["blend_pl", *map(str, arguments)])
@@ -45,16 +45,16 @@ def complaint(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         error = capsys.readouterr().err
         assert "Traceback" not in error
         (line,) = [line for line in error.splitlines() if line.startswith("blend_pl:")]
-        assert error.endswith(line + "\n"), "something was said after the complaint"
+        assert error.endswith(line + "\n"), "output after the error message"
         return line
 
     return run
 
 
 @pytest.fixture
-def fails(complaint: Complaint, tmp_path: Path) -> Complaint:
-    """Fits an experiment that must fail; its complaint."""
-    return lambda name, root, *arguments: complaint(
+def fit_error(error_of: RunFailing, tmp_path: Path) -> RunFailing:
+    """Fits an experiment that must fail and returns its error message."""
+    return lambda name, root, *arguments: error_of(
         *("fit", "--config", experiment(name), *TINY, f"--output={tmp_path / 'runs'}", f"--data.root={root}"),
         *arguments,
     )
@@ -62,164 +62,170 @@ def fails(complaint: Complaint, tmp_path: Path) -> Complaint:
 
 @pytest.fixture
 def train_file(folder: Path, tmp_path: Path) -> Path:
-    """A train file of our own to spoil, alone in the test's folder."""
-    (whole,) = (folder / "maze").glob("**/*desc-train*.nwb")
-    return shutil.copy(whole, tmp_path / whole.name)
+    """A copy of the train file that the test may damage, in a folder without other files."""
+    (original,) = (folder / "maze").glob("**/*desc-train*.nwb")
+    return shutil.copy(original, tmp_path / original.name)
 
 
-def test_truncated_file(train_file: Path, fails: Complaint) -> None:
+def test_truncated_file_is_refused(train_file: Path, fit_error: RunFailing) -> None:
     with train_file.open("r+b") as file:
         file.truncate(train_file.stat().st_size // 2)
-    line = fails("mc_maze_baseline", train_file.parent)
+    line = fit_error("mc_maze_baseline", train_file.parent)
     assert str(train_file) in line
     assert "fetch it again" in line
 
 
-def test_no_column_of_held_out_units(train_file: Path, fails: Complaint) -> None:
+def test_missing_column_of_held_out_units_is_refused(train_file: Path, fit_error: RunFailing) -> None:
     with h5py.File(train_file, "a") as file:
         del file["units/heldout"]
-    line = fails("mc_maze_baseline", train_file.parent)
+    line = fit_error("mc_maze_baseline", train_file.parent)
     assert "no column 'heldout'" in line
     assert "held_out.fraction" in line
 
 
 @pytest.mark.parametrize("arm", ["teacher", "baseline"])
-def test_no_behaviour(train_file: Path, fails: Complaint, arm: str) -> None:
+def test_missing_behavior_series_is_refused(train_file: Path, fit_error: RunFailing, arm: str) -> None:
     with h5py.File(train_file, "a") as file:
         del file["processing/behavior/hand_vel"]
-    line = fails(f"mc_maze_{arm}", train_file.parent)
+    line = fit_error(f"mc_maze_{arm}", train_file.parent)
     assert "no time series 'hand_vel'" in line
     assert "behavior.series" in line
     assert "hand_pos" in line
 
 
-def test_behaviour_without_a_value(train_file: Path, fails: Complaint) -> None:
+def test_behavior_without_finite_values_is_refused(train_file: Path, fit_error: RunFailing) -> None:
     with h5py.File(train_file, "a") as file:
         file["processing/behavior/hand_vel/data"][...] = np.nan
-    line = fails("mc_maze_teacher", train_file.parent)
+    line = fit_error("mc_maze_teacher", train_file.parent)
     assert "hand_vel has no value" in line
     assert "behavior.series" in line
 
 
-def test_a_teacher_of_a_session_without_behaviour(folder: Path, tmp_path: Path, fails: Complaint) -> None:
+def test_teacher_without_behavior_is_refused(folder: Path, tmp_path: Path, fit_error: RunFailing) -> None:
     (tmp_path / "more.yaml").write_text("data: {init_args: {spec: {behavior: null}}}")
-    line = fails("mc_maze_teacher", folder / "maze", "--config", tmp_path / "more.yaml")
+    line = fit_error("mc_maze_teacher", folder / "maze", "--config", tmp_path / "more.yaml")
     assert "a teacher needs behavior" in line
     assert "data.spec.behavior" in line
 
 
-def test_wrong_set(folder: Path, fails: Complaint) -> None:
-    line = fails("mc_rtt_baseline", folder / "maze", "--data.spec.files.train=*desc-train*.nwb")
+def test_files_of_another_set_are_refused(folder: Path, fit_error: RunFailing) -> None:
+    line = fit_error("mc_rtt_baseline", folder / "maze", "--data.spec.files.train=*desc-train*.nwb")
     assert "no time series 'finger_vel'" in line
     assert "hand_vel" in line
 
 
-def test_no_file(tmp_path: Path, fails: Complaint) -> None:
+def test_missing_files_are_refused(tmp_path: Path, fit_error: RunFailing) -> None:
     (tmp_path / "more.yaml").write_text("data: {init_args: {spec: {archive: null}}}")
-    line = fails("mc_maze_baseline", tmp_path, "--config", tmp_path / "more.yaml")
+    line = fit_error("mc_maze_baseline", tmp_path, "--config", tmp_path / "more.yaml")
     assert f"in {tmp_path}" in line
     assert "--data.root" in line
 
 
-def test_a_cache_that_cannot_be_written(folder: Path, tmp_path: Path, fails: Complaint) -> None:
+def test_unwritable_cache_is_refused(folder: Path, tmp_path: Path, fit_error: RunFailing) -> None:
     (tmp_path / "cache").touch()
-    line = fails("mc_maze_baseline", folder / "maze", f"--data.cache_dir={tmp_path / 'cache'}")
+    line = fit_error("mc_maze_baseline", folder / "maze", f"--data.cache_dir={tmp_path / 'cache'}")
     assert f"cannot write {tmp_path / 'cache'}" in line
     assert "--data.cache_dir" in line
 
 
-def test_an_output_that_cannot_be_written(folder: Path, tmp_path: Path, fails: Complaint) -> None:
+def test_output_below_a_file_is_refused(folder: Path, tmp_path: Path, fit_error: RunFailing) -> None:
     (tmp_path / "runs").touch()
-    assert f"cannot write {tmp_path / 'runs'}" in fails("mc_maze_baseline", folder / "maze")
+    assert f"cannot write {tmp_path / 'runs'}" in fit_error("mc_maze_baseline", folder / "maze")
 
 
-@pytest.mark.parametrize(("room", "file"), [(1000, "config.yaml"), (30_000, "best.ckpt")])
-def test_a_full_disk(folder: Path, teacher: Path, tmp_path: Path, fails: Complaint, room: int, file: str) -> None:
-    """The recording is binned already: it is the run that has no room."""
+@pytest.mark.parametrize(("max_bytes", "file"), [(1000, "config.yaml"), (30_000, "best.ckpt")])
+def test_full_disk_is_reported_with_the_file(
+    folder: Path, teacher: Path, tmp_path: Path, fit_error: RunFailing, max_bytes: int, file: str
+) -> None:
+    """The cache of the recording exists already, so that the limit applies to the files of the run."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, hard))
     try:
-        line = fails("mc_maze_teacher", folder / "maze", "--trainer.max_epochs=1")
+        line = fit_error("mc_maze_teacher", folder / "maze", "--trainer.max_epochs=1")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert re.search(rf"cannot write {tmp_path}/runs/.*/{file}: File too large; free space there", line)
-    left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
-    assert left <= {".lock", "config.yaml", "metrics.csv"} - {file}
+    remaining = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert remaining <= {".lock", "config.yaml", "metrics.csv"} - {file}
 
 
 @pytest.mark.parametrize("filename", [None, "metrics.csv"])
-def test_a_full_disk_under_a_library(complaint: Complaint, monkeypatch: pytest.MonkeyPatch, filename: str) -> None:
+def test_disk_full_error_of_a_library_is_translated(
+    error_of: RunFailing, monkeypatch: pytest.MonkeyPatch, filename: str
+) -> None:
     def fail(_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), filename)
 
     monkeypatch.setattr("blend_pl.__main__.run_command", fail)
-    line = complaint("fit")
+    line = error_of("fit")
     assert line.startswith(f"blend_pl: cannot write {filename or 'a file of this run'}: No space left on device")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
-def test_an_output_where_nobody_may_write(folder: Path, complaint: Complaint) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_read_only_output_is_refused(folder: Path, error_of: RunFailing) -> None:
     arguments = ["--config", experiment("mc_maze_baseline"), f"--data.root={folder / 'maze'}", "--output=/proc/runs"]
-    assert "cannot write /proc/runs" in complaint("fit", *arguments)
+    assert "cannot write /proc/runs" in error_of("fit", *arguments)
 
 
-def test_a_teacher_of_other_units(folder: Path, teacher: Path, tmp_path: Path, fails: Complaint) -> None:
+def test_teacher_of_other_units_is_refused(folder: Path, teacher: Path, tmp_path: Path, fit_error: RunFailing) -> None:
     write_maze(tmp_path, shuffled_ids=True)
-    line = fails("mc_maze_hard", tmp_path, f"--distillation.teacher={teacher}")
+    line = fit_error("mc_maze_hard", tmp_path, f"--distillation.teacher={teacher}")
     assert "other units" in line
     assert "train a teacher on the student's session" in line
 
 
-def test_a_teacher_of_another_session(tmp_path: Path, teacher: Path, fails: Complaint) -> None:
+def test_teacher_of_another_session_is_refused(tmp_path: Path, teacher: Path, fit_error: RunFailing) -> None:
     write_rtt(tmp_path)
-    line = fails("mc_rtt_hard", tmp_path, f"--distillation.teacher={teacher}")
+    line = fit_error("mc_rtt_hard", tmp_path, f"--distillation.teacher={teacher}")
     assert "was trained on mc_maze (18 of 24 units held in, 35 + 10 bins of 20 ms" in line
     assert "data are mc_rtt (18 of 24 units held in, 30 + 10 bins of 20 ms" in line
 
 
-def test_a_teacher_of_other_bins(folder: Path, teacher: Path, fails: Complaint) -> None:
-    line = fails("mc_maze_hard", folder / "maze", f"--distillation.teacher={teacher}", "--data.bin_ms=10")
+def test_teacher_of_other_bins_is_refused(folder: Path, teacher: Path, fit_error: RunFailing) -> None:
+    line = fit_error("mc_maze_hard", folder / "maze", f"--distillation.teacher={teacher}", "--data.bin_ms=10")
     assert "35 + 10 bins of 20 ms" in line
     assert "70 + 20 bins of 10 ms" in line
 
 
-@pytest.mark.parametrize("kind", ["missing", "cut", "text", "foreign"])
-def test_a_teacher_that_cannot_be_read(
-    folder: Path, teacher: Path, tmp_path: Path, fails: Complaint, kind: str
+@pytest.mark.parametrize("kind", ["missing", "truncated", "text", "foreign"])
+def test_unreadable_teacher_is_refused(
+    folder: Path, teacher: Path, tmp_path: Path, fit_error: RunFailing, kind: str
 ) -> None:
     path = tmp_path / "teacher.ckpt"
     match kind:
-        case "cut":
+        case "truncated":
             path.write_bytes((teacher / "checkpoints" / "best.ckpt").read_bytes()[:5000])
         case "text":
             path.write_text("hello")
         case "foreign":
             torch.save({"state_dict": {}}, path)
-    line = fails("mc_maze_hard", folder / "maze", f"--distillation.teacher={path}")
+    line = fit_error("mc_maze_hard", folder / "maze", f"--distillation.teacher={path}")
     assert str(path) in line
-    told = {"missing": "train that model first", "foreign": "name a checkpoint of this package"}
-    assert told.get(kind, "train it again") in line
+    advice = {"missing": "train that model first", "foreign": "name a checkpoint of this package"}
+    assert advice.get(kind, "train it again") in line
 
 
-def test_a_teacher_whose_experiment_is_missing(folder: Path, tmp_path: Path, fails: Complaint) -> None:
-    line = fails("mc_maze_hard", folder / "maze", f"--distillation.teacher={tmp_path / 'none.yaml'}")
+def test_missing_teacher_experiment_is_refused(folder: Path, tmp_path: Path, fit_error: RunFailing) -> None:
+    line = fit_error("mc_maze_hard", folder / "maze", f"--distillation.teacher={tmp_path / 'none.yaml'}")
     assert "there is no teacher experiment" in line
     assert "distillation.teacher" in line
 
 
-def test_a_teacher_cannot_predict_trials_without_behaviour(teacher: Path, complaint: Complaint) -> None:
+def test_teacher_cannot_predict_trials_without_behavior(teacher: Path, error_of: RunFailing) -> None:
     best = teacher / "checkpoints" / "best.ckpt"
-    line = complaint("predict", "--config", teacher / "config.yaml", "--ckpt_path", best, "--data.phase=test")
+    line = error_of("predict", "--config", teacher / "config.yaml", "--ckpt_path", best, "--data.phase=test")
     assert "a teacher needs behavior" in line
     assert "student" in line
 
 
 @pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
-def test_a_run_that_cannot_be_resumed(folder: Path, tmp_path: Path, fails: Complaint, name: str) -> None:
+def test_unreadable_checkpoint_cannot_be_resumed(
+    folder: Path, tmp_path: Path, fit_error: RunFailing, name: str
+) -> None:
     checkpoints = tmp_path / "checkpoints"
     checkpoints.mkdir()
     (checkpoints / "best.ckpt").write_bytes(b"PK\x03\x04")
-    line = fails("mc_maze_baseline", folder / "maze", f"--ckpt_path={checkpoints / name}")
+    line = fit_error("mc_maze_baseline", folder / "maze", f"--ckpt_path={checkpoints / name}")
     assert str(checkpoints / name) in line
     assert re.search("train (that model first|it again)", line)
 
@@ -232,20 +238,23 @@ SETTINGS = {
     "unknown phase": (["--data.phase=train"], "Expected a typing.Literal['val', 'test']. Got value: train"),
     "unknown option": (["--data.fase=val"], "Option 'fase' is not accepted"),
     "unknown network": (["--model.backbone=blend_pl.models.Nope"], "no attribute 'Nope'"),
-    "share above one": (["--model.masking.ratio=3"], "masking.ratio must be between 0 and 1"),
-    "two ways to hold out": (["--data.spec.held_out.fraction=0.5"], "set one of held_out.column, held_out.units"),
+    "ratio above one": (["--model.masking.ratio=3"], "masking.ratio must be between 0 and 1"),
+    "two definitions of held-out units": (
+        ["--data.spec.held_out.fraction=0.5"],
+        "set one of held_out.column, held_out.units",
+    ),
     "impossible simulation": (["--data.simulation.n_train=-3"], "n_train is -3; it must be at least 1"),
 }
 
 
 @pytest.mark.parametrize("case", SETTINGS)
-def test_impossible_settings(folder: Path, fails: Complaint, case: str) -> None:
-    arguments, told = SETTINGS[case]
-    assert told in fails("mc_maze_baseline", folder / "maze", *arguments)
+def test_invalid_settings_are_refused(folder: Path, fit_error: RunFailing, case: str) -> None:
+    arguments, message = SETTINGS[case]
+    assert message in fit_error("mc_maze_baseline", folder / "maze", *arguments)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ([], "COMMAND --help"),
         (["fitt"], "there is no command fitt; choose from fit, "),
@@ -254,11 +263,11 @@ def test_impossible_settings(folder: Path, fails: Complaint, case: str) -> None:
         (["simulate"], "arguments are required: folder"),
     ],
 )
-def test_commands_that_cannot_be_run(complaint: Complaint, arguments: list[str], told: str) -> None:
-    assert told in complaint(*arguments)
+def test_invalid_commands_are_refused(error_of: RunFailing, arguments: list[str], message: str) -> None:
+    assert message in error_of(*arguments)
 
 
-def test_in_a_process_of_its_own(tmp_path: Path) -> None:
+def test_error_is_one_line_and_status_2_in_a_subprocess(tmp_path: Path) -> None:
     missing = tmp_path / "none.yaml"
     process = start("fit", "--config", experiment("mc_maze_baseline"), "--config", missing)
     out, err = process.communicate(timeout=120)
@@ -266,22 +275,22 @@ def test_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert err == f"blend_pl: cannot read the config file {missing}: No such file or directory; check its name\n"
 
 
-def test_no_memory_on_the_gpu(folder: Path, fails: Complaint, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fill(*_: object) -> None:
+def test_gpu_out_of_memory_names_the_settings_that_help(
+    folder: Path, fit_error: RunFailing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raise_out_of_memory(*_: object) -> None:
         raise torch.OutOfMemoryError(
             "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.10 GiB of which ..."
         )
 
-    monkeypatch.setattr(NDT, "forward", fill)
-    line = fails("mc_maze_baseline", folder / "maze")
+    monkeypatch.setattr(NDT, "forward", raise_out_of_memory)
+    line = fit_error("mc_maze_baseline", folder / "maze")
     assert line.startswith("blend_pl: CUDA out of memory. Tried to allocate 20.00 GiB: ")
-    for way_out in ("data.batch_size", "accumulate_grad_batches", "bf16-mixed", "--resume true"):
-        assert way_out in line
+    for remedy in ("data.batch_size", "accumulate_grad_batches", "bf16-mixed", "--resume true"):
+        assert remedy in line
 
 
-def test_other_errors_of_the_gpu_stay_as_they_are(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_gpu_errors_are_raised_unchanged(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 

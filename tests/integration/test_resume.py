@@ -1,4 +1,4 @@
-"""A run that was killed and resumed ends where an uninterrupted one does, bit by bit."""
+"""A run that was killed and resumed gives the same bits as an uninterrupted one."""
 
 import shutil
 import signal
@@ -21,8 +21,8 @@ RAMP = "--distillation.alpha={start: 1.0, stop: 0.2, start_fraction: 0.1, end_fr
 TESTS = Path(__file__).parents[1]
 
 
-def kill(mark: Path, epoch: int, how: str) -> list[str]:
-    """Arguments that end training after the third of an epoch's six batches, the first time."""
+def kill_at(mark: Path, epoch: int, how: str) -> list[str]:
+    """Returns arguments that end the first training after the third of an epoch's six batches."""
     settings = {"epoch": epoch, "batch": 2, "how": how, "mark": mark}
     return ["--trainer.callbacks+=helpers.kill.Kill", *(f"--trainer.callbacks.{k}={v}" for k, v in settings.items())]
 
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def arguments(folder: Path) -> list[str]:
-    """A student of layer outputs, whose projectors, alpha and learning rate all have a state to come back to."""
+    """Arguments of a student with state to restore in projectors, alpha and learning rate."""
     data = [f"--data.root={folder / 'data'}", *SIMULATION]
     teacher = fit("simulated_teacher", folder / "runs", *data, "--trainer.max_epochs=1")
     config = ["--config", str(experiment("simulated_feature")), *TINY, *data]
@@ -42,12 +42,12 @@ def arguments(folder: Path) -> list[str]:
 
 
 def expect_equal(first: Path, second: Path) -> None:
-    """The last checkpoints of two runs hold the same training: weights, optimiser, schedule, early stopping."""
+    """Checks that the last checkpoints hold equal weights and states of optimizer, schedule and early stopping."""
     one, other = checkpoint(first, "last.ckpt"), checkpoint(second, "last.ckpt")
     assert differing(one["state_dict"], other["state_dict"]) == []
-    for mine, yours in zip(one["optimizer_states"], other["optimizer_states"], strict=True):
-        assert mine["state"].keys() == yours["state"].keys()
-        assert all(differing(mine["state"][k], yours["state"][k]) == [] for k in mine["state"])
+    for state, other_state in zip(one["optimizer_states"], other["optimizer_states"], strict=True):
+        assert state["state"].keys() == other_state["state"].keys()
+        assert all(differing(state["state"][k], other_state["state"][k]) == [] for k in state["state"])
     assert one["lr_schedulers"] == other["lr_schedulers"]
     (stopping,) = (name for name in one["callbacks"] if "EarlyStopping" in name)
     assert str(one["callbacks"][stopping]) == str(other["callbacks"][stopping])
@@ -55,9 +55,9 @@ def expect_equal(first: Path, second: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(arguments: list[str], folder: Path) -> Path:
-    """A run that nothing happened to."""
-    return call("fit", *arguments, f"--run_dir={folder / 'whole'}").run_dir
+def uninterrupted(arguments: list[str], folder: Path) -> Path:
+    """An uninterrupted run."""
+    return call("fit", *arguments, f"--run_dir={folder / 'uninterrupted'}").run_dir
 
 
 @pytest.fixture(scope="module")
@@ -66,44 +66,48 @@ def rare(arguments: list[str]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def whole_rare(rare: list[str], folder: Path) -> Path:
-    """The same with rarer validations."""
-    return call("fit", *rare, f"--run_dir={folder / 'whole_rare'}").run_dir
+def uninterrupted_rare(rare: list[str], folder: Path) -> Path:
+    """An uninterrupted run with a validation every second epoch."""
+    return call("fit", *rare, f"--run_dir={folder / 'uninterrupted_rare'}").run_dir
 
 
-def test_sigkill_in_mid_epoch(arguments: list[str], whole: Path, folder: Path) -> None:
+def test_run_killed_in_mid_epoch_resumes_to_equal_results(
+    arguments: list[str], uninterrupted: Path, folder: Path
+) -> None:
     killed = folder / "killed"
-    dying = kill(folder / "sigkill", EPOCHS - 2, "SIGKILL")
-    process = start("fit", *arguments, f"--run_dir={killed}", *dying, PYTHONPATH=str(TESTS))
+    kill = kill_at(folder / "sigkill", EPOCHS - 2, "SIGKILL")
+    process = start("fit", *arguments, f"--run_dir={killed}", *kill, PYTHONPATH=str(TESTS))
     process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL
     assert not (killed / "results.json").exists()
     assert checkpoint(killed, "last.ckpt")["epoch"] == EPOCHS - 3
     call("fit", *arguments, f"--ckpt_path={killed / 'checkpoints' / 'last.ckpt'}")
     assert (killed / "results.json").exists()
-    expect_equal(whole, killed)
+    expect_equal(uninterrupted, killed)
     names = checkpoint(killed, "last.ckpt")["state_dict"]
     assert any(name.startswith("objective.loss.projectors") for name in names)
 
 
-def test_interrupted_between_validations(rare: list[str], whole_rare: Path, folder: Path) -> None:
-    broken = folder / "interrupted"
+def test_run_interrupted_between_validations_resumes_to_equal_results(
+    rare: list[str], uninterrupted_rare: Path, folder: Path
+) -> None:
+    run = folder / "interrupted"
     with pytest.raises(Interrupted):
-        call("fit", *rare, f"--run_dir={broken}", *kill(folder / "raised", EPOCHS - 1, "raise"))
-    assert checkpoint(broken, "last.ckpt")["epoch"] == EPOCHS - 3
-    call("fit", *rare, f"--ckpt_path={broken / 'checkpoints' / 'last.ckpt'}")
-    expect_equal(whole_rare, broken)
+        call("fit", *rare, f"--run_dir={run}", *kill_at(folder / "raised", EPOCHS - 1, "raise"))
+    assert checkpoint(run, "last.ckpt")["epoch"] == EPOCHS - 3
+    call("fit", *rare, f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}")
+    expect_equal(uninterrupted_rare, run)
 
 
 @pytest.mark.parametrize(
     ("how", "epoch"), [("SIGTERM", 0), *(pytest.param("SIGUSR1", e, marks=pytest.mark.slow) for e in range(EPOCHS))]
 )
-def test_a_signal_and_the_same_command_again(
-    how: str, epoch: int, rare: list[str], whole_rare: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+def test_same_command_resumes_after_a_signal(
+    how: str, epoch: int, rare: list[str], uninterrupted_rare: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Training ends with the epoch, validated or not, and goes on from there."""
+    """Training ends at the end of the epoch, with or without validation, and resumes from there."""
     before = [signal.getsignal(number) for number in TERMINATION_SIGNALS]
-    command = ["fit", *rare, *kill(folder / f"{how}{epoch}", epoch, how), "--resume=true"]
+    command = ["fit", *rare, *kill_at(folder / f"{how}{epoch}", epoch, how), "--resume=true"]
     command.append(f"--output={folder / f'{how}{epoch}-runs'}")
     with pytest.raises(TrainingInterrupted, match="--resume true goes on") as raised:
         call(*command)
@@ -113,46 +117,52 @@ def test_a_signal_and_the_same_command_again(
     assert not (run / "results.json").exists()
     assert [signal.getsignal(number) for number in TERMINATION_SIGNALS] == before
     assert call(*command).run_dir == run
-    expect_equal(whole_rare, run)
+    expect_equal(uninterrupted_rare, run)
     results = (run / "results.json").read_bytes()
     assert call(*command).run_dir == run
     assert (run / "results.json").read_bytes() == results
     assert f"{run} has finished" in capsys.readouterr().out
 
 
-def test_to_go_on_with_other_settings_is_refused(arguments: list[str], whole: Path) -> None:
-    other = ["--trainer.max_epochs=9", f"--run_dir={whole}", "--resume=true"]
-    with pytest.raises(ConfigError, match=r"whole is a run with other settings; .* another --run_dir$"):
+def test_resuming_with_other_settings_is_refused(arguments: list[str], uninterrupted: Path) -> None:
+    other = ["--trainer.max_epochs=9", f"--run_dir={uninterrupted}", "--resume=true"]
+    with pytest.raises(ConfigError, match=r"uninterrupted is a run with other settings; .* another --run_dir$"):
         call("fit", *arguments, *other)
 
 
-def test_a_signal_while_it_is_scored(arguments: list[str], whole: Path, folder: Path) -> None:
-    dying = ["--trainer.callbacks+=helpers.kill.KillScoring", f"--trainer.callbacks.mark={folder / 'scored'}"]
-    command = ["fit", *arguments, *dying, f"--run_dir={folder / 'scoring'}", "--resume=true"]
+def test_same_command_resumes_after_a_signal_during_evaluation(
+    arguments: list[str], uninterrupted: Path, folder: Path
+) -> None:
+    kill = ["--trainer.callbacks+=helpers.kill.KillScoring", f"--trainer.callbacks.mark={folder / 'scored'}"]
+    command = ["fit", *arguments, *kill, f"--run_dir={folder / 'scoring'}", "--resume=true"]
     with pytest.raises(TrainingInterrupted, match="--resume true"):
         call(*command)
     assert not (folder / "scoring" / "results.json").exists()
     assert (call(*command).run_dir / "results.json").exists()
-    expect_equal(whole, folder / "scoring")
+    expect_equal(uninterrupted, folder / "scoring")
 
 
-def test_settings_of_a_run_make_another(arguments: list[str], whole: Path, folder: Path) -> None:
-    """What a run leaves names no place to write to: used again, it spares the run that it is of."""
-    before = sha256(whole / "checkpoints" / "best.ckpt")
-    config = ["--config", str(whole / "config.yaml"), "--seed_everything=5", f"--output={folder / 'others'}"]
+def test_fit_from_the_config_of_a_run_creates_another_run(
+    arguments: list[str], uninterrupted: Path, folder: Path
+) -> None:
+    """The saved config contains no output folder, so that the first run is not overwritten."""
+    before = sha256(uninterrupted / "checkpoints" / "best.ckpt")
+    config = ["--config", str(uninterrupted / "config.yaml"), "--seed_everything=5", f"--output={folder / 'others'}"]
     other = call("fit", *config, "--trainer.max_epochs=1").run_dir
     assert other.parent.parent == folder / "others"
-    assert sha256(whole / "checkpoints" / "best.ckpt") == before
+    assert sha256(uninterrupted / "checkpoints" / "best.ckpt") == before
 
 
-def test_no_results_beside_other_weights(arguments: list[str], whole: Path, folder: Path) -> None:
-    again = shutil.copytree(whole, folder / "again")
+def test_results_are_removed_when_training_starts_again(
+    arguments: list[str], uninterrupted: Path, folder: Path
+) -> None:
+    run = shutil.copytree(uninterrupted, folder / "again")
     with pytest.raises(Interrupted):
-        call("fit", *arguments, f"--run_dir={again}", *kill(folder / "once", 1, "raise"))
-    assert not (again / "results.json").exists()
+        call("fit", *arguments, f"--run_dir={run}", *kill_at(folder / "once", 1, "raise"))
+    assert not (run / "results.json").exists()
 
 
-def test_two_processes_never_write_one_run(arguments: list[str], tmp_path: Path) -> None:
+def test_locked_run_is_refused(arguments: list[str], tmp_path: Path) -> None:
     held = lock_run(tmp_path)
     with pytest.raises(ConfigError, match="another process is training"):
         call("fit", *arguments, f"--run_dir={tmp_path}")
@@ -161,7 +171,7 @@ def test_two_processes_never_write_one_run(arguments: list[str], tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_run_that_was_stopped_early_does_not_train_on(arguments: list[str], folder: Path) -> None:
+def test_run_that_stopped_early_does_not_resume_training(arguments: list[str], folder: Path) -> None:
     early = [*arguments, "--early_stopping.patience=1", "--early_stopping.min_delta=100", "--resume=true"]
     run = call("fit", *early, f"--output={folder / 'early'}").run_dir
     before = checkpoint(run, "last.ckpt")
@@ -172,15 +182,15 @@ def test_a_run_that_was_stopped_early_does_not_train_on(arguments: list[str], fo
     assert (run / "results.json").exists()
 
 
-def test_a_checkpoint_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_save_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"epoch": 1}, path)
 
-    def cut_short(checkpoint: object, file: BinaryIO) -> None:
+    def write_partially(checkpoint: object, file: BinaryIO) -> None:
         file.write(b"PK")
         raise Interrupted
 
-    monkeypatch.setattr(torch, "save", cut_short)
+    monkeypatch.setattr(torch, "save", write_partially)
     with pytest.raises(Interrupted):
         AtomicCheckpointIO().save_checkpoint({"epoch": 2}, path)
     assert torch.load(path, weights_only=True) == {"epoch": 1}
