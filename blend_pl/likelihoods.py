@@ -28,7 +28,7 @@ class Likelihood(ABC):
 
     @abstractmethod
     def average(self, predictions: Tensor) -> Tensor:
-        """Returns the prediction whose mean is the average of the means of K predictions, (K, ...)."""
+        """Returns the prediction that has the average mean of K predictions, (K, ...)."""
 
     @abstractmethod
     def noise(self, uniform: Tensor, observed: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ class MaskSample:
         zeroed: (B, T, C) bool, masked entries that are set to zero; None for all.
         randomized: (B, T, C) bool, masked entries that are set to a random value unless zeroed; None for none.
         uniform: (B, T, C) uniform numbers between 0 and 1, from which random values are computed; None for none.
-        privileged_dropped: (B,) bool, trials whose privileged input is dropped; None for none.
+        privileged_dropped: (B,) bool, trials without their privileged input; None for none.
     """
 
     masked: Tensor

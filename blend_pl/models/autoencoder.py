@@ -104,7 +104,7 @@ class PatchAutoencoder(SessionNetwork):
         Args:
             observed: (B, T, C) values; columns after the channels of a session are ignored.
             sessions: session name of each segment.
-            patch_mask: (B, T, P) bool, True for masked tokens, whose values are not read; the same number in all rows
+            patch_mask: (B, T, P) bool, True for masked tokens (their values are ignored); the same number in all rows
                 with the same number of patches. None for no mask.
             n_masked: number of masked tokens of each segment; None to count them, which synchronizes with the device.
 

@@ -21,7 +21,7 @@ class MultimodalAutoencoder(SessionNetwork):
     Latents are the mean over all visible patches of a bin, of units and channels.
 
     Args:
-        lfp: network of the LFP, whose encoder and predictor also process the patches of units.
+        lfp: network of the LFP; its encoder and predictor also process the patches of units.
         units_per_session: session name -> number of units, for the sessions of `lfp`.
         unit_patch: number of units of a patch.
     """

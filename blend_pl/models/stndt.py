@@ -45,7 +45,7 @@ class SpatialAttention(nn.Module):
 
 
 class SpatiotemporalLayer(nn.Module):
-    """Layer of NDT over bins, whose output is mixed by attention between columns (Le & Shlizerman, 2022, section 3.2).
+    """Layer of NDT over bins, followed by attention between columns (Le & Shlizerman, 2022, section 3.2).
 
     Z = temporal(X); Z = Z + drop((A norm(Z)^T)^T) with A = spatial(norm(columns)); Z = feed-forward(Z).
 
