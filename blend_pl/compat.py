@@ -146,10 +146,11 @@ def upgrade_config(config: T) -> T:
     Args:
         config: any part of a config: mappings, lists and values. It is not modified.
     """
+    settings: Any = config
     if isinstance(config, dict):
         settings = {key: value for key, value in config.items() if value is not None or key not in REMOVED_SETTINGS}
-        return _upgrade(settings, None)
-    return _upgrade(config, None)
+    upgraded: T = _upgrade(settings, None)
+    return upgraded
 
 
 def upgrade_arguments(arguments: Sequence[str], config: Mapping[str, Any]) -> list[str]:
@@ -172,7 +173,8 @@ def upgrade_arguments(arguments: Sequence[str], config: Mapping[str, Any]) -> li
 
 def upgrade_hyper_parameters(hyper_parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the hyper-parameters of a checkpoint with the names of this version."""
-    return _upgrade(dict(hyper_parameters), None)
+    upgraded: dict[str, Any] = _upgrade(dict(hyper_parameters), None)
+    return upgraded
 
 
 def upgrade_state_dict(state_dict: Mapping[str, T], expected_keys: Collection[str]) -> dict[str, T]:

@@ -36,7 +36,7 @@ class Compiled(L.Callback):
             rank_zero_info("the network is not compiled: compilation helps on a GPU only")
             return
         network = pl_module.backbone
-        network.forward = torch.compile(network.forward, **COMPILE_OPTIONS)  # type: ignore[method-assign]
+        network.forward = torch.compile(network.forward, **COMPILE_OPTIONS)
         try:
             reason = self._check_compiled(trainer, pl_module)
         except Exception as error:  # The compiler and networks of users raise errors of any type.
@@ -76,7 +76,7 @@ class Compiled(L.Callback):
                     compiled_forward = network.forward
                     uncompile(network)
                     eager_prediction = predict()
-                    network.forward = compiled_forward  # type: ignore[method-assign]
+                    network.forward = compiled_forward
         finally:
             system.train(was_training)
         error = ((compiled_prediction - eager_prediction).abs() / eager_prediction.abs().clamp(min=1)).max()

@@ -46,7 +46,8 @@ def elapsed(start: Timestamp, end: Timestamp) -> float:
         assert isinstance(end, float)
         return end - start
     assert not isinstance(end, float)
-    return start.elapsed_time(end) / 1000
+    milliseconds: float = start.elapsed_time(end)
+    return milliseconds / 1000
 
 
 class TrainingCost(L.Callback):

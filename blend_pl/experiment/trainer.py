@@ -38,7 +38,8 @@ def make_trainer(config: Namespace, model: NeuralSystem, run_dir: Path) -> Train
         callback for callback in (config.pretrained, config.distillation, config.multitask) if callback is not None
     ]
     trainer.callbacks += [TrainingCost(), LastCheckpoint(run_dir / CHECKPOINT_DIR)]
-    return trainer
+    complete_trainer: Trainer = trainer
+    return complete_trainer
 
 
 def _to_list(value: Any) -> list[Any]:

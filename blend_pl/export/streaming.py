@@ -126,6 +126,6 @@ def stream_trial(step: StreamingNDT, spikes: Tensor) -> Tensor:
     """Returns rates (T', N) of a trial, computed bin by bin from counts (T', C)."""
     state, rates = step.initial_state(), []
     for bin_counts in spikes:
-        rate, *state = step(bin_counts[None], *state)  # type: ignore[assignment]
+        rate, *state = step(bin_counts[None], *state)
         rates.append(rate)
     return torch.cat(rates)

@@ -60,7 +60,8 @@ class LatentProgram(nn.Module):
     def forward(self, lfp: Tensor) -> Tensor:
         """Maps segments (B, T, C) to latents (B, T, H)."""
         # A single name applies to all rows, so the batch size stays dynamic.
-        return self.network(lfp, [self.session]).latents
+        latents: Tensor = self.network(lfp, [self.session]).latents
+        return latents
 
 
 def segment_program(network: SessionNetwork, session_info: SessionInfo, n_bins: int) -> ExportableProgram:

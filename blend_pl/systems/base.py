@@ -116,7 +116,8 @@ class NeuralSystem(L.LightningModule, ABC, Generic[BatchT, DimsT]):
 
     def encode(self, batch: BatchT) -> Encoding:
         """Encodes a batch; the network of a student receives no privileged input."""
-        return self.backbone(*batch.without_privileged().inputs())
+        encoding: Encoding = self.backbone(*batch.without_privileged().inputs())
+        return encoding
 
     @abstractmethod
     def mask(self, batch: BatchT, seed: int, epoch: int) -> tuple[BatchT, Tensor]:
@@ -139,7 +140,8 @@ class NeuralSystem(L.LightningModule, ABC, Generic[BatchT, DimsT]):
         masked, labels = self.mask(batch, seed, self.current_epoch)
         losses = self.objective(self.encode(masked), labels, masked)
         self.log_dict({f"train/{name}": loss.detach() for name, loss in losses.items()}, batch_size=len(batch))
-        return losses["loss"]
+        total_loss: Tensor = losses["loss"]
+        return total_loss
 
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(derive_seed(self.seed, self.current_epoch, self.global_rank))

@@ -46,14 +46,15 @@ def read_checkpoint(path: Path, content: bytes | None = None) -> dict[str, Any]:
     is_recognized = hyper_parameters.get("_instantiator") == INSTANTIATOR and SESSION_KEY in checkpoint
     if not is_recognized or LEGACY_KEYS & checkpoint.keys():
         raise TeacherError(f"{path} was not written by `python -m blend_pl fit`; name a checkpoint of this package")
-    checkpoint["hyper_parameters"] = upgrade_hyper_parameters(hyper_parameters)
-    untrusted = find_untrusted_class(_settings(checkpoint))
+    recognized_checkpoint: dict[str, Any] = checkpoint
+    recognized_checkpoint["hyper_parameters"] = upgrade_hyper_parameters(hyper_parameters)
+    untrusted = find_untrusted_class(_settings(recognized_checkpoint))
     if untrusted is not None:
         raise TeacherError(
             f"{path} asks to build {untrusted}, which is no class of a network, an optimizer or a schedule that is "
             "installed here; name a checkpoint that you trust"
         )
-    return checkpoint
+    return recognized_checkpoint
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -47,7 +47,8 @@ class Teacher(PopulationSystem):
         if batch.privileged is None or batch.privileged_valid is None:
             raise TeacherError("a teacher needs behavior, and this batch has none; predict with a student instead")
         context = torch.where(batch.privileged_valid, batch.privileged, self.missing)
-        return self.backbone(*batch.inputs(), context)
+        encoding: Encoding = self.backbone(*batch.inputs(), context)
+        return encoding
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Returns expected counts per bin, (B, T', N).

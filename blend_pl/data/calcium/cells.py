@@ -123,7 +123,8 @@ def _group_matching_cells(
                 pairs.append(_match_cells(cell_id, first, second, max_distance))
     rows = np.concatenate([*pairs, np.empty((0, 2), dtype=np.int64)])
     graph = coo_array((np.ones(len(rows)), (rows[:, 0], rows[:, 1])), shape=(len(cell_id), len(cell_id)))
-    return connected_components(graph, directed=False)[1]
+    groups: np.ndarray = connected_components(graph, directed=False)[1]
+    return groups
 
 
 def _match_cells(

@@ -72,7 +72,8 @@ def _read_column(table: h5py.Group, name: str, setting: str) -> np.ndarray:
             f"columns: {available}"
         )
     dataset = table[name]
-    return dataset.asstr()[()] if h5py.check_string_dtype(dataset.dtype) else dataset[()]
+    column: np.ndarray = dataset.asstr()[()] if h5py.check_string_dtype(dataset.dtype) else dataset[()]
+    return column
 
 
 def _read_cell_ids(

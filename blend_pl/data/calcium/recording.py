@@ -55,6 +55,6 @@ def one_hot_states(states: np.ndarray, source: str) -> np.ndarray:
     if is_invalid.any():
         valid_states = ", ".join(f"{number} {name}" for number, name in enumerate(BEHAVIOR_STATES))
         raise DataError(f"{source} has the state {states[is_invalid][0]:g}; the valid states are {valid_states}")
-    channels = (states[:, None] == np.arange(len(BEHAVIOR_STATES))).astype(np.float32)
+    channels: np.ndarray = (states[:, None] == np.arange(len(BEHAVIOR_STATES))).astype(np.float32)
     channels[~is_known] = np.nan
     return channels

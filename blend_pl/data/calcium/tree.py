@@ -146,7 +146,7 @@ def _interpolate_npy_series(run: Path, series: str, frame_times: np.ndarray) -> 
 def _load_array(path: Path, n_rows: int | None, row_kind: str, n_columns: int | None = 1) -> np.ndarray:
     """Loads an array of numbers: (rows,) for `n_columns` 1, else (rows, columns)."""
     try:
-        array = np.load(path, allow_pickle=False)
+        array: np.ndarray = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"there is no file {path}; download the tree again, or leave this recording out") from None
     except (OSError, ValueError, EOFError) as error:

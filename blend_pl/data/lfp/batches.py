@@ -154,7 +154,8 @@ class LFPSession:
 
     def segment_starts(self, subset: str) -> np.ndarray:
         """Returns the start bins of the segments of a split."""
-        return getattr(self.segments, subset)
+        starts: np.ndarray = getattr(self.segments, subset)
+        return starts
 
     def to(self, device: torch.device) -> "LFPSession":
         """Returns a copy on another device."""

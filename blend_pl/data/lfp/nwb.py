@@ -75,7 +75,8 @@ def _find_lfp(file: h5py.File, name: str | None, path: Path) -> tuple[Waveform, 
         raise DataError(f"{where} has {len(data)} samples without times; add a starting_time and a rate to the file")
 
     def read(first: int, last: int) -> np.ndarray:
-        return data[first:last].reshape(last - first, n_channels)
+        samples: np.ndarray = data[first:last].reshape(last - first, n_channels)
+        return samples
 
     storage_chunk = data.chunks[0] if data.chunks else 1
     scale = float(data.attrs.get("conversion", 1.0))

@@ -215,7 +215,8 @@ def _anti_aliasing_taps(rate: float, factor: int) -> np.ndarray:
         return np.ones(1)
     stopband_hz = rate / factor - PASSBAND_HZ
     n_taps, beta = kaiserord(STOPBAND_DB, (stopband_hz - PASSBAND_HZ) / (rate / 2))
-    return firwin(n_taps | 1, (PASSBAND_HZ + stopband_hz) / 2, window=("kaiser", beta), fs=rate)
+    taps: np.ndarray = firwin(n_taps | 1, (PASSBAND_HZ + stopband_hz) / 2, window=("kaiser", beta), fs=rate)
+    return taps
 
 
 def _polyphase_convolve(signal: np.ndarray, weights: np.ndarray, result: np.ndarray) -> None:
@@ -240,7 +241,8 @@ def _notch_lowpass_sos(filters: FilterChain, rate: float) -> np.ndarray | None:
 def _highpass_sos(filters: FilterChain) -> np.ndarray | None:
     if filters.highpass_hz is None:
         return None
-    return butter(2, filters.highpass_hz, "highpass", fs=1000 / BIN_MS, output="sos")
+    sections: np.ndarray = butter(2, filters.highpass_hz, "highpass", fs=1000 / BIN_MS, output="sos")
+    return sections
 
 
 def _interpolate_cubic(signal: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -255,4 +257,5 @@ def _interpolate_cubic(signal: np.ndarray, positions: np.ndarray) -> np.ndarray:
         -offset * (offset - 1) * (offset - 3) / 2,
         offset * (offset - 1) * (offset - 2) / 6,
     )
-    return sum(weight * signal[:, first + k] for k, weight in enumerate(weights))
+    interpolated: np.ndarray = sum(weight * signal[:, first + k] for k, weight in enumerate(weights))
+    return interpolated

@@ -90,4 +90,5 @@ def standardize_channels(values: np.ndarray, starts: np.ndarray, length: int) ->
     training_bins = (np.asarray(starts)[:, None] + np.arange(length)).reshape(-1)
     standardizer = Standardizer.fit(values[training_bins], constant_std=np.inf)
     # The product with the reciprocal rounds differently from the division of `Standardizer.transform`.
-    return ((values - standardizer.mean) * (1 / standardizer.std)).astype(np.float32)
+    z_scores: np.ndarray = ((values - standardizer.mean) * (1 / standardizer.std)).astype(np.float32)
+    return z_scores

@@ -51,7 +51,8 @@ def draw_behavior(n_frames: int, rng: np.random.Generator) -> SimulatedBehavior:
     frame_times = np.arange(n_frames) * FRAME_S
 
     def interpolate(values: np.ndarray) -> np.ndarray:
-        return np.interp(frame_times, times, values)
+        frame_values: np.ndarray = np.interp(frame_times, times, values)
+        return frame_values
 
     state = np.where(interpolate(arousal) > 0, DESYNCHRONISED, SYNCHRONISED)
     state[interpolate(speed) > 2] = RUNNING
@@ -80,21 +81,26 @@ def smooth_noise(
     """
     decay = np.exp(-1 / (rate_hz * time_constant_s))
     filter_state = rng.standard_normal(1) * decay
-    return lfilter([1.0], [1.0, -decay], np.sqrt(1 - decay**2) * rng.standard_normal(n_samples), zi=filter_state)[0]
+    white_noise = np.sqrt(1 - decay**2) * rng.standard_normal(n_samples)
+    noise: np.ndarray = lfilter([1.0], [1.0, -decay], white_noise, zi=filter_state)[0]
+    return noise
 
 
 def exponential_average(values: np.ndarray, time_constant_s: float) -> np.ndarray:
     """Returns the exponentially weighted mean of the past at `BEHAVIOR_HZ`."""
     decay = np.exp(-1 / (BEHAVIOR_HZ * time_constant_s))
-    return lfilter([1 - decay], [1.0, -decay], values)
+    average: np.ndarray = lfilter([1 - decay], [1.0, -decay], values)
+    return average
 
 
 def smooth_step(values: np.ndarray) -> np.ndarray:
     """Returns a sigmoid from 0 to 1, centered at 0."""
-    return 0.5 * (1 + np.tanh(values))
+    step: np.ndarray = 0.5 * (1 + np.tanh(values))
+    return step
 
 
 def zscore(values: np.ndarray) -> np.ndarray:
     """Scales values to mean 0 and variance 1; constant values become 0."""
     std = values.std()
-    return (values - values.mean()) / (std if std > 0 else 1.0)
+    z_scores: np.ndarray = (values - values.mean()) / (std if std > 0 else 1.0)
+    return z_scores

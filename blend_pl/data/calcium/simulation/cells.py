@@ -86,4 +86,5 @@ def draw_activity(
     activity = lfilter([1 - decay], [1.0, -decay], np.logaddexp(0.0, 1.5 * drive), axis=0)
     activity += simulation.noise * 0.3 * rng.standard_normal(activity.shape)
     activity[:, cells.silent] = 0.0
-    return activity.astype(np.float32)
+    fluorescence: np.ndarray = activity.astype(np.float32)
+    return fluorescence

@@ -35,7 +35,8 @@ class ElectrodeArray:
         old_weight, new_weight = np.sqrt(1 - drift_fraction), np.sqrt(drift_fraction)
 
         def mix_with_noise(values: np.ndarray) -> np.ndarray:
-            return old_weight * values + new_weight * values.std() * rng.standard_normal(values.shape)
+            mixture: np.ndarray = old_weight * values + new_weight * values.std() * rng.standard_normal(values.shape)
+            return mixture
 
         return ElectrodeArray(
             _unit_norm(mix_with_noise(self.tuning)),
@@ -69,4 +70,5 @@ def _smooth_fields(n: int, positions: np.ndarray, rng: np.random.Generator) -> n
 
 
 def _unit_norm(columns: np.ndarray) -> np.ndarray:
-    return columns / np.linalg.norm(columns, axis=0)
+    unit_columns: np.ndarray = columns / np.linalg.norm(columns, axis=0)
+    return unit_columns

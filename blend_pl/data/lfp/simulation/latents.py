@@ -28,11 +28,13 @@ def draw_rotational_latents(n: int, rng: np.random.Generator) -> np.ndarray:
         rotation = lfilter([1.0], [1.0, -pole], lfilter([1.0], [1.0, -input_pole], inputs))[BURN_IN_STEPS:]
         columns += [rotation.real, rotation.imag]
     latents = np.stack(columns, axis=1)
-    return (latents - latents.mean(0)) / latents.std(0)
+    z_scores: np.ndarray = (latents - latents.mean(0)) / latents.std(0)
+    return z_scores
 
 
 def velocity_from_latents(latents: np.ndarray) -> np.ndarray:
     """Returns the (n, 2) velocity in mm/s: a bounded readout of two rotations, with a gain set by the third."""
     direction = 0.75 * latents[:, :2] + 0.65 * latents[:, 2:4] * np.array([1.0, -1.0])
     speed_gain = 1 + 0.25 * np.tanh(latents[:, 4:5])
-    return SPEED_MM_S * 2 * np.tanh(direction * speed_gain / 2)
+    velocity: np.ndarray = SPEED_MM_S * 2 * np.tanh(direction * speed_gain / 2)
+    return velocity

@@ -89,7 +89,7 @@ def _draw_lfp(
     first_bin = np.minimum(positions.astype(np.int64), n - 2)
     weight = (positions - first_bin).astype(np.float32)[:, None]
     low_frequency = low_frequency.astype(np.float32)
-    lfp = low_frequency[first_bin]
+    lfp: np.ndarray = low_frequency[first_bin]
     lfp += weight * (low_frequency[first_bin + 1] - lfp)
     line_noise = LINE_SD * np.sin(2 * np.pi * LINE_HZ * times[:, None] + rng.uniform(0, 2 * np.pi, n_channels))
     lfp += line_noise.astype(np.float32)
@@ -126,4 +126,5 @@ def _smooth_noise(n: int, columns: int, time_constant_s: float, rng: np.random.G
 
 
 def _standardize(columns: np.ndarray) -> np.ndarray:
-    return (columns - columns.mean(0)) / columns.std(0)
+    z_scores: np.ndarray = (columns - columns.mean(0)) / columns.std(0)
+    return z_scores

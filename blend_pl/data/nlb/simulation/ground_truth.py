@@ -185,4 +185,5 @@ def _check_trials(path: Path, trials: np.ndarray, has_window: np.ndarray) -> Non
 def _first_bin(file: h5py.File, bin_ms: int) -> np.ndarray:
     """Returns the (trials,) index of the first window bin in the latents; windows start at a multiple of `bin_ms`."""
     start_ms = -(-file["window_start_ms"][:] // bin_ms) * bin_ms
-    return (start_ms - file["support_start_ms"][:]) // BIN_MS
+    first_bin: np.ndarray = (start_ms - file["support_start_ms"][:]) // BIN_MS
+    return first_bin

@@ -50,7 +50,8 @@ class SimulatedUnits:
     def rates(self, latents: np.ndarray, units: slice = slice(None)) -> np.ndarray:
         """Returns the rates (bins, units), in Hz, of latents (bins, N_BEHAVIORAL + N_PRIVATE)."""
         log_rate = latents @ self.weights[:, units] + self.log_base[units]
-        return np.exp(np.minimum(log_rate, np.float32(np.log(self.max_rate_hz))))
+        rates_hz: np.ndarray = np.exp(np.minimum(log_rate, np.float32(np.log(self.max_rate_hz))))
+        return rates_hz
 
 
 def draw_trial_latents(trials: Trials, rng: np.random.Generator) -> np.ndarray:
@@ -73,13 +74,15 @@ def draw_trial_latents(trials: Trials, rng: np.random.Generator) -> np.ndarray:
     latents = np.concatenate([behavioral, _private_latents(len(trials), trial, rng)], axis=1)
     observed_latents = latents[in_observed_window(trials, trial, start_ms)]
     std = observed_latents.std(axis=0)
-    return ((latents - observed_latents.mean(axis=0)) / np.where(std > 0, std, 1)).astype(np.float32)
+    z_scores: np.ndarray = ((latents - observed_latents.mean(axis=0)) / np.where(std > 0, std, 1)).astype(np.float32)
+    return z_scores
 
 
 def in_observed_window(trials: Trials, trial: np.ndarray, start_ms: np.ndarray) -> np.ndarray:
     """Returns whether bins start in the observed window of their trial; all arrays are (bins,)."""
     from_onset_ms = start_ms - trials.onset_ms[trial]
-    return (from_onset_ms >= WINDOW_MS[0]) & (from_onset_ms < WINDOW_MS[1])
+    is_observed: np.ndarray = (from_onset_ms >= WINDOW_MS[0]) & (from_onset_ms < WINDOW_MS[1])
+    return is_observed
 
 
 def draw_units(
@@ -167,7 +170,8 @@ def _smooth_step(time_ms: np.ndarray, width_ms: float) -> np.ndarray:
 def _normalize_drive(weights: np.ndarray, latents: np.ndarray) -> np.ndarray:
     """Scales the weights (latents, N) so that `latents @ weights` has variance 1, for latents (rows, latents)."""
     covariance = np.cov(latents, rowvar=False)
-    return weights / np.sqrt(np.einsum("in,ij,jn->n", weights, covariance, weights))
+    normalized_weights: np.ndarray = weights / np.sqrt(np.einsum("in,ij,jn->n", weights, covariance, weights))
+    return normalized_weights
 
 
 def _fit_log_rate_offset(simulation: NLBSimulation, log_rate: np.ndarray) -> float:

@@ -85,7 +85,8 @@ class Trials:
     @cached_property
     def is_test(self) -> np.ndarray:
         """(trials,) bool, trials of the test file."""
-        return self.split == "test"
+        is_test: np.ndarray = self.split == "test"
+        return is_test
 
     @cached_property
     def window_start_ms(self) -> np.ndarray:
@@ -218,4 +219,5 @@ def _smooth_noise(rng: np.random.Generator, n_samples: int) -> np.ndarray:
     decay = np.exp(-1 / REST_TIME_CONSTANT_MS)
     response_power = (1 - decay**2) ** 3 / (1 + decay**2)
     noise = lfilter([1.0], [1.0, -2 * decay, decay**2], rng.standard_normal((n_samples, 2)), axis=0)
-    return REST_SPEED_MM_S * np.sqrt(response_power) * noise
+    speed_noise: np.ndarray = REST_SPEED_MM_S * np.sqrt(response_power) * noise
+    return speed_noise

@@ -83,4 +83,5 @@ def draw_spikes(rates_hz: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     spike_counts = np.sort(rng.random(rng.poisson(cumulative_count[-1]))) * cumulative_count[-1]
     fractional_bin = np.interp(spike_counts, cumulative_count, np.arange(len(cumulative_count)))
     samples = (fractional_bin * _SAMPLES_PER_BIN).astype(np.int64)
-    return np.minimum(samples, len(rates_hz) * _SAMPLES_PER_BIN - 1)
+    limited_samples: np.ndarray = np.minimum(samples, len(rates_hz) * _SAMPLES_PER_BIN - 1)
+    return limited_samples
