@@ -1,4 +1,4 @@
-"""Runs that start together on an empty disk share what they need, and neither spoils the other's."""
+"""Concurrent runs that start without files share the data and the teacher."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,9 @@ CALCIUM = [*fit_arguments(), f"--teacher_args={json.dumps(fit_arguments())}"]
         ("simulated_lfp_multi_session", small_stages(), None),
     ],
 )
-def test_two_runs_on_an_empty_disk(name: str, arguments: list[str], teacher: str | None, tmp_path: Path) -> None:
+def test_concurrent_runs_share_data_and_teacher(
+    name: str, arguments: list[str], teacher: str | None, tmp_path: Path
+) -> None:
     command = ["fit", "--config", str(experiment(name)), *arguments, f"--data.root={tmp_path / 'data'}"]
     for process in [start(*command, f"--output={tmp_path / 'runs'}") for _ in range(2)]:
         finish(process)
@@ -30,7 +32,9 @@ def test_two_runs_on_an_empty_disk(name: str, arguments: list[str], teacher: str
     assert differing(weights(first), weights(second)) == []
     assert not [path for path in (tmp_path / "data").rglob(".*") if path.suffix != ".lock"]
     if teacher:
-        (only,) = (tmp_path / "runs" / teacher).glob("seed0-*")
-        assert [path.name for path in only.glob("version_*")] == ["version_0"]
+        (teacher_run,) = (tmp_path / "runs" / teacher).glob("seed0-*")
+        assert [path.name for path in teacher_run.glob("version_*")] == ["version_0"]
         for run in (first, second):
-            assert json.loads((run / "results.json").read_text())["teachers"] == [f"{only}/checkpoints/best.ckpt"]
+            assert json.loads((run / "results.json").read_text())["teachers"] == [
+                f"{teacher_run}/checkpoints/best.ckpt"
+            ]

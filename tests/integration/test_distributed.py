@@ -1,4 +1,4 @@
-"""Several processes train what one trains on the same global batches, whatever the number of trials."""
+"""Training with several processes equals training with one process on the same global batches."""
 
 import csv
 import json
@@ -27,13 +27,13 @@ from helpers.lfp import small_stages
 
 TESTS = Path(__file__).parents[1]
 BATCHES = 2
-"""Eleven trials in batches of six: three for each rank, then three for the first and two for the second."""
+"""Batches of an epoch: 11 trials in batches of six; the last batch has three trials on rank 0 and two on rank 1."""
 
 EXACT = [
     *(f"--model.backbone.{name}=0" for name in ("dropout", "dropout_embedding", "dropout_rates")),
     *("--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=0.01"),
 ]
-"""No chance that depends on the rank, and no optimiser that makes large steps of rounding errors, or diverges."""
+"""No dropout, which differs between ranks, and SGD, because Adam turns rounding errors into large steps."""
 DDP = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=3"]
 ALONE = ["--trainer.devices=1", "--data.batch_size=6"]
 
@@ -54,10 +54,12 @@ def teacher(folder: Path, data: list[str]) -> Path:
 
 
 def spy(folder: Path) -> list[str]:
+    """Returns arguments that add the callback `helpers.spy.Spy`."""
     return ["--trainer.callbacks+=helpers.spy.Spy", f"--trainer.callbacks.folder={folder}"]
 
 
-def seen(folder: Path) -> list[dict[str, Any]]:
+def records(folder: Path) -> list[dict[str, Any]]:
+    """Returns the records of `helpers.spy.Spy`, one per rank."""
     return [torch.load(path, weights_only=True) for path in sorted(folder.glob("rank*.pt"))]
 
 
@@ -66,10 +68,10 @@ def test_two_processes_equal_one(strategy: str, folder: Path, data: list[str], t
     arguments = [*TINY, *data, *EXACT, f"--distillation.teacher={teacher}"]
     arguments = ["--config", str(experiment(f"simulated_{strategy}")), *arguments]
     one, two = folder / f"{strategy}_one", folder / f"{strategy}_two"
-    process = start("fit", *arguments, *DDP, f"--run_dir={two}", *spy(two / "seen"), PYTHONPATH=str(TESTS))
-    call("fit", *arguments, *ALONE, f"--run_dir={one}", *spy(one / "seen"))
+    process = start("fit", *arguments, *DDP, f"--run_dir={two}", *spy(two / "records"), PYTHONPATH=str(TESTS))
+    call("fit", *arguments, *ALONE, f"--run_dir={one}", *spy(one / "records"))
     finish(process)
-    (alone,), (first, second) = seen(one / "seen"), seen(two / "seen")
+    (alone,), (first, second) = records(one / "records"), records(two / "records")
 
     assert len(alone["losses"]) == 2 * BATCHES
     torch.testing.assert_close((first["losses"] + second["losses"]) / 2, alone["losses"], rtol=1e-5, atol=1e-6)
@@ -83,8 +85,8 @@ def test_two_processes_equal_one(strategy: str, folder: Path, data: list[str], t
     torch.testing.assert_close(first["student"], alone["student"], rtol=0, atol=1e-5)
 
     scores = json.loads((two / "results.json").read_text())["scores"]
-    again = ["--config", two / "config.yaml", "--ckpt_path", two / "checkpoints" / "best.ckpt"]
-    cli = call("test", *again, "--trainer.devices=1", "--trainer.strategy=auto")
+    from_run = ["--config", two / "config.yaml", "--ckpt_path", two / "checkpoints" / "best.ckpt"]
+    cli = call("test", *from_run, "--trainer.devices=1", "--trainer.strategy=auto")
     assert {name: float(cli.trainer.callback_metrics[f"eval/{name}"]) for name in scores} == pytest.approx(
         scores, rel=1e-4
     )
@@ -107,24 +109,25 @@ SYSTEMS = {
     "simulated_lfp_supervised_baseline": 3,
     "simulated_lfp_multimodal": 2,
 }
-"""Experiments of all systems and strategies, and by how many processes they are trained."""
-OWN_CHANCE = {"simulated_stndt_small_hard": 2, "simulated_lfads_small_hard": 3}
-"""Those of networks that draw noise, which is another on each rank."""
-BEFORE = {
+"""Experiments of all systems and strategies, with their number of processes."""
+RANK_DEPENDENT_NOISE = {"simulated_stndt_small_hard": 2, "simulated_lfads_small_hard": 3}
+"""Experiments with networks that draw different noise on each rank, with their number of processes."""
+PREREQUISITES = {
     "bugeon_simulated_feature": ("--distillation.teacher", "bugeon_simulated_teacher"),
     "simulated_lfp_finetuned": ("--pretrained.model", "simulated_lfp_spike_teacher"),
     "simulated_lfp_distilled_single_session": ("--distillation.teacher", "simulated_lfp_finetuned"),
     "simulated_lfp_distilled_multi_session": ("--distillation.teacher", "simulated_lfp_finetuned"),
 }
+"""Experiments that start from another run: the option that names it, and its experiment."""
 
 
-def settings_of(name: str, folder: Path, data: list[str], teacher: Path) -> tuple[list[str], str, str]:
-    """Arguments of an experiment, and what the batches of training and of evaluation are called."""
+def experiment_arguments(name: str, folder: Path, data: list[str], teacher: Path) -> tuple[list[str], str, str]:
+    """Returns the arguments of an experiment and its options for the batch size of training and of evaluation."""
     root = f"--data.root={folder / 'data'}"
     config = ["--config", str(experiment(name))]
-    if name in BEFORE:
-        option, other = BEFORE[name]
-        config.append(f"{option}={trained(other, folder, data, teacher)}")
+    if name in PREREQUISITES:
+        option, prerequisite = PREREQUISITES[name]
+        config.append(f"{option}={prerequisite_run(prerequisite, folder, data, teacher)}")
     if "bugeon" in name:
         return [*config, *CALCIUM, root], "--data.n_windows", "--data.n_windows_eval"
     if "_lfp_" in name:
@@ -136,59 +139,61 @@ def settings_of(name: str, folder: Path, data: list[str], teacher: Path) -> tupl
     return [*config, *network, *data, *exact], "--data.batch_size", "--data.eval_batch_size"
 
 
-def trained(name: str, folder: Path, data: list[str], teacher: Path) -> Path:
-    """The run of an experiment that others begin with, trained once."""
-    run = folder / "before" / name
+def prerequisite_run(name: str, folder: Path, data: list[str], teacher: Path) -> Path:
+    """Returns the run of a prerequisite experiment and trains it on the first call."""
+    run = folder / "prerequisites" / name
     if not run.exists():
-        arguments, _, _ = settings_of(name, folder, data, teacher)
+        arguments, _, _ = experiment_arguments(name, folder, data, teacher)
         call("fit", *arguments, f"--run_dir={run}")
     return run
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*SYSTEMS, *OWN_CHANCE])
-def test_every_system_needs_no_more_than_more_processes(
-    name: str, folder: Path, data: list[str], teacher: Path
-) -> None:
-    """Nobody names a strategy; shards are uneven; what is logged and what is learnt is that of one process."""
-    processes = (SYSTEMS | OWN_CHANCE)[name]
-    arguments, batch, evaluated = settings_of(name, folder, data, teacher)
-    one, many = folder / f"{name}-one", folder / f"{name}-many"
-    # The unit of a distillation is taken from so many batches of evaluation, which must then be the same.
+@pytest.mark.parametrize("name", [*SYSTEMS, *RANK_DEPENDENT_NOISE])
+def test_every_system_trains_with_several_processes(name: str, folder: Path, data: list[str], teacher: Path) -> None:
+    """Without a DDP setting and with uneven shards, losses and weights equal those of one process."""
+    processes = (SYSTEMS | RANK_DEPENDENT_NOISE)[name]
+    arguments, batch_option, eval_option = experiment_arguments(name, folder, data, teacher)
+    one, several = folder / f"{name}-one", folder / f"{name}-several"
+    # The scale of a distillation loss is fitted on evaluation batches, so their size must be the same in both runs.
     distilled = any("distillation" in argument for argument in arguments)
-    ranks = [f"--trainer.devices={processes}", f"{batch}={6 // processes}", f"{evaluated}={4 if distilled else 1}"]
-    process = start("fit", *arguments, *ranks, f"--run_dir={many}", *spy(many / "seen"), PYTHONPATH=str(TESTS))
-    alone = ["--trainer.devices=1", f"{batch}=6", f"{evaluated}={4 if distilled else processes}"]
+    ranks = [
+        f"--trainer.devices={processes}",
+        f"{batch_option}={6 // processes}",
+        f"{eval_option}={4 if distilled else 1}",
+    ]
+    process = start("fit", *arguments, *ranks, f"--run_dir={several}", *spy(several / "records"), PYTHONPATH=str(TESTS))
+    alone = ["--trainer.devices=1", f"{batch_option}=6", f"{eval_option}={4 if distilled else processes}"]
     if name in SYSTEMS:
-        call("fit", *arguments, *alone, f"--run_dir={one}", *spy(one / "seen"))
+        call("fit", *arguments, *alone, f"--run_dir={one}", *spy(one / "records"))
     finish(process)
-    first, *others = seen(many / "seen")
+    first, *others = records(several / "records")
     assert len(others) == processes - 1
     for other in others:
         assert differing(first["student"], other["student"]) == []
-    scores = json.loads((many / "results.json").read_text())["scores"]
+    scores = json.loads((several / "results.json").read_text())["scores"]
     assert all(math.isfinite(score) for score in scores.values())
     if name not in SYSTEMS:
         return
-    (expected,) = seen(one / "seen")
+    (expected,) = records(one / "records")
     mean = torch.stack([rank["losses"] for rank in (first, *others)]).mean(0)
     torch.testing.assert_close(mean, expected["losses"], rtol=1e-4, atol=1e-5)
-    for some, all_of_them in zip(first["gradients"], expected["gradients"], strict=True):
-        assert some.keys() == all_of_them.keys()
+    for gradients, expected_gradients in zip(first["gradients"], expected["gradients"], strict=True):
+        assert gradients.keys() == expected_gradients.keys()
     torch.testing.assert_close(first["student"], expected["student"], rtol=1e-3, atol=1e-4)
-    # Where nothing is held out, masks of validation go by the batch.
-    if not distilled or (batch == "--data.batch_size" and "_lfp_" not in name):
-        assert validations(many) == pytest.approx(validations(one), rel=1e-3)
+    # Validation losses depend on the batch size if no units are held out: masks are then drawn per batch.
+    if not distilled or (batch_option == "--data.batch_size" and "_lfp_" not in name):
+        assert validation_losses(several) == pytest.approx(validation_losses(one), rel=1e-3)
 
 
-def validations(run: Path) -> list[float]:
-    """val/loss of every validation."""
+def validation_losses(run: Path) -> list[float]:
+    """Returns `val/loss` of every validation."""
     with (run / "version_0" / "metrics.csv").open() as file:
         return [float(row["val/loss"]) for row in csv.DictReader(file) if row["val/loss"]]
 
 
 @pytest.mark.slow
-def test_ranks_that_a_launcher_started_wait_for_one_teacher(folder: Path, data: list[str]) -> None:
+def test_launched_ranks_share_one_teacher_run(folder: Path, data: list[str]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""A user's recording without a trials table, with a data file of a few lines and any experiment."""
+"""Experiments on a user's recording without a trials table."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Gradient accumulation and mixed precision: what they change, and how little."""
+"""Effects of gradient accumulation, fused optimizers and mixed precision on training."""
 
 import json
 from functools import partial
@@ -16,24 +16,32 @@ from blend_pl.models import NDT
 from blend_pl.systems import Student
 
 
-class Steps(Student):
-    """Keeps the gradients of every optimiser step."""
+class GradientRecorder(Student):
+    """Records the gradients of every optimizer step."""
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        self.kept = [*getattr(self, "kept", []), [p.grad.clone() for p in self.parameters() if p.grad is not None]]
+        self.recorded = [
+            *getattr(self, "recorded", []),
+            [p.grad.clone() for p in self.parameters() if p.grad is not None],
+        ]
 
 
 def gradients(root: Path, folder: Path, batch_size: int, accumulate: int, lr: float = 0.0) -> list[list[Tensor]]:
-    """Of all steps of an epoch over 19 trials, in which nothing is hidden: only held-out and forward bins count."""
+    """Returns the gradients of all steps of an epoch over 19 trials.
+
+    The masking ratio is 0, so that the loss covers only held-out units and forward bins.
+    """
     torch.manual_seed(0)
     settings = {"masking": Masking(0.0), "optimizer": lambda parameters: torch.optim.SGD(parameters, lr=lr)}
     module = tiny_module(root, batch_size=batch_size)
-    system = Steps(partial(NDT, **NETWORK, dropout=0.0, dropout_embedding=0.0, dropout_rates=0.0), **settings)
+    system = GradientRecorder(
+        partial(NDT, **NETWORK, dropout=0.0, dropout_embedding=0.0, dropout_rates=0.0), **settings
+    )
     trainer(folder, accumulate_grad_batches=accumulate).fit(system, module)
-    return system.kept
+    return system.recorded
 
 
-def test_accumulated_gradients_are_the_mean_over_the_batches(tiny_root: Path, tmp_path: Path) -> None:
+def test_accumulated_gradients_equal_the_mean_over_batches(tiny_root: Path, tmp_path: Path) -> None:
     single = gradients(tiny_root, tmp_path, 3, 1)
     accumulated = gradients(tiny_root, tmp_path, 3, 2)
     assert (len(single), len(accumulated)) == (7, 4)
@@ -42,15 +50,15 @@ def test_accumulated_gradients_are_the_mean_over_the_batches(tiny_root: Path, tm
         torch.testing.assert_close(step, means, rtol=1e-5, atol=1e-7)
 
 
-def test_accumulated_gradients_are_those_of_the_large_batch(tiny_root: Path, tmp_path: Path) -> None:
-    """As many entries count in every batch here."""
+def test_accumulated_gradients_equal_those_of_a_large_batch(tiny_root: Path, tmp_path: Path) -> None:
+    """Holds because all batches have the same number of entries in the loss."""
     large, accumulated = gradients(tiny_root, tmp_path, 6, 1), gradients(tiny_root, tmp_path, 3, 2)
     for one, two in zip(large[:3], accumulated[:3], strict=True):
         torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_fused_optimizers_take_the_same_clipped_steps(tiny_root: Path, tmp_path: Path, precision: str) -> None:
+def test_fused_optimizer_takes_the_same_clipped_steps(tiny_root: Path, tmp_path: Path, precision: str) -> None:
     weights = {}
     for fused in (False, True):
         torch.manual_seed(0)
@@ -61,10 +69,10 @@ def test_fused_optimizers_take_the_same_clipped_steps(tiny_root: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_bfloat16_keeps_the_scores(tmp_path: Path) -> None:
-    """Of a teacher and of a student, trained for a hundred steps."""
+def test_bfloat16_scores_are_close_to_float32(tmp_path: Path) -> None:
+    """Scores of a student trained for 100 steps with a teacher trained in float32."""
     data = [f"--data.root={tmp_path / 'data'}", *SIMULATION, "--trainer.max_epochs=50", "--data.batch_size=8"]
-    found = {}
+    scores = {}
     teacher = fit("simulated_teacher", tmp_path / "runs", *data)
     for precision in ("32-true", "bf16-mixed"):
         run = fit(
@@ -74,8 +82,8 @@ def test_bfloat16_keeps_the_scores(tmp_path: Path) -> None:
             f"--trainer.precision={precision}",
             f"--distillation.teacher={teacher}",
         )
-        found[precision] = json.loads((run / "results.json").read_text())["scores"]
-    print(found)
-    assert found["bf16-mixed"] != found["32-true"]
-    assert found["bf16-mixed"]["co_bps"] == pytest.approx(found["32-true"]["co_bps"], abs=1e-2)
-    assert found["bf16-mixed"]["vel_r2"] == pytest.approx(found["32-true"]["vel_r2"], abs=2e-2)
+        scores[precision] = json.loads((run / "results.json").read_text())["scores"]
+    print(scores)
+    assert scores["bf16-mixed"] != scores["32-true"]
+    assert scores["bf16-mixed"]["co_bps"] == pytest.approx(scores["32-true"]["co_bps"], abs=1e-2)
+    assert scores["bf16-mixed"]["vel_r2"] == pytest.approx(scores["32-true"]["vel_r2"], abs=2e-2)

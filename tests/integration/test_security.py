@@ -1,4 +1,4 @@
-"""Nothing that is read is run, and no secret is written, whichever command reads and writes."""
+"""No command executes code from a file or writes a secret."""
 
 import ast
 import os
@@ -31,20 +31,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def loads() -> list[bool | None]:
-    """`weights_only` of every torch.load while `student` was trained, resumed and scored."""
+    """Value of `weights_only` in every call of `torch.load` by the `student` fixture."""
     return []
 
 
 @pytest.fixture(scope="module")
 def student(folder: Path, loads: list[bool | None]) -> Path:
-    """A distilled student, resumed and tested once more, with secrets in the environment and loads watched."""
+    """A distilled student, resumed and evaluated, with secrets in the environment and loads recorded."""
     load, np_load = torch.load, np.load
 
-    def watched(*args: Any, weights_only: bool | None = None, **settings: Any) -> Any:
+    def recording_torch_load(*args: Any, weights_only: bool | None = None, **settings: Any) -> Any:
         loads.append(weights_only)
         return load(*args, weights_only=weights_only, **settings)
 
-    def plain(*args: Any, allow_pickle: bool = False, **settings: Any) -> Any:
+    def checking_np_load(*args: Any, allow_pickle: bool = False, **settings: Any) -> Any:
         assert not allow_pickle
         return np_load(*args, allow_pickle=allow_pickle, **settings)
 
@@ -52,24 +52,24 @@ def student(folder: Path, loads: list[bool | None]) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in SECRETS.items():
             patch.setenv(name, value)
-        patch.setattr(torch, "load", watched)
-        patch.setattr(np, "load", plain)
+        patch.setattr(torch, "load", recording_torch_load)
+        patch.setattr(np, "load", checking_np_load)
         teacher = fit("simulated_teacher", folder / "runs", *data, "--trainer.max_epochs=1")
         run = fit("simulated_feature", folder / "runs", *data, f"--distillation.teacher={teacher}")
-        again = ["--config", run / "config.yaml", "--ckpt_path"]
-        call("fit", *again, run / "checkpoints" / "last.ckpt", "--trainer.max_epochs=3")
-        call("test", *again, run / "checkpoints" / "best.ckpt")
-        call("predict", *again, run / "checkpoints" / "best.ckpt")
+        from_run = ["--config", run / "config.yaml", "--ckpt_path"]
+        call("fit", *from_run, run / "checkpoints" / "last.ckpt", "--trainer.max_epochs=3")
+        call("test", *from_run, run / "checkpoints" / "best.ckpt")
+        call("predict", *from_run, run / "checkpoints" / "best.ckpt")
     return run
 
 
 @pytest.mark.slow
-def test_every_load_is_of_weights_only(student: Path, loads: list[bool | None]) -> None:
+def test_torch_load_always_sets_weights_only(student: Path, loads: list[bool | None]) -> None:
     assert len(loads) > 10
     assert set(loads) == {True}
 
 
-def test_the_package_reads_no_pickles() -> None:
+def test_package_does_not_unpickle_or_evaluate_code() -> None:
     for path in (REPOSITORY / "blend_pl").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import | ast.ImportFrom):
@@ -86,7 +86,7 @@ def test_the_package_reads_no_pickles() -> None:
 
 
 @pytest.mark.slow
-def test_no_secret_is_written(student: Path, folder: Path) -> None:
+def test_secrets_are_not_written(student: Path, folder: Path) -> None:
     written = [path for path in folder.rglob("*") if path.is_file()]
     assert {"config.yaml", "results.json", "best.ckpt", "last.ckpt", "metrics.csv"} <= {path.name for path in written}
     for path in written:
@@ -95,7 +95,7 @@ def test_no_secret_is_written(student: Path, folder: Path) -> None:
 
 
 class Payload:
-    """Runs a command when it is unpickled."""
+    """Runs a shell command when it is unpickled."""
 
     def __init__(self, command: str) -> None:
         self.command = command
@@ -104,15 +104,17 @@ class Payload:
         return os.system, (self.command,)
 
 
-def pickled(path: Path, trace: Path) -> None:
+def pickled_payload(path: Path, trace: Path) -> None:
+    """Adds an object to a checkpoint that creates the file `trace` when it is unpickled."""
     checkpoint = torch.load(path, weights_only=True)
     torch.save({**checkpoint, "epoch": Payload(f"touch {trace}")}, path)
 
 
-def forged(path: Path, trace: Path) -> None:
+def untrusted_class_path(path: Path, trace: Path) -> None:
+    """Replaces the class path of a checkpoint's backbone by `os.system`."""
     checkpoint = torch.load(path, weights_only=True)
-    evil = {"class_path": "os.system", "init_args": {"command": f"touch {trace}"}}
-    checkpoint["hyper_parameters"]["backbone"] = evil
+    system_call = {"class_path": "os.system", "init_args": {"command": f"touch {trace}"}}
+    checkpoint["hyper_parameters"]["backbone"] = system_call
     torch.save(checkpoint, path)
 
 
@@ -139,19 +141,19 @@ COMMANDS: dict[str, Callable[[Path, Path], list[str]]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spoil", [pickled, forged])
+@pytest.mark.parametrize("tamper", [pickled_payload, untrusted_class_path])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_hostile_checkpoint_is_refused_and_not_run(
+def test_malicious_checkpoint_raises_and_runs_no_code(
     command: str,
-    spoil: Callable[[Path, Path], None],
+    tamper: Callable[[Path, Path], None],
     student: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run, trace = student.parent / f"{command}-{spoil.__name__}", tmp_path / "trace"
+    run, trace = student.parent / f"{command}-{tamper.__name__}", tmp_path / "trace"
     shutil.copytree(student, run)
-    spoil(run / "checkpoints" / "best.ckpt", trace)
+    tamper(run / "checkpoints" / "best.ckpt", trace)
     monkeypatch.setattr(sys, "argv", ["blend_pl", *COMMANDS[command](run, tmp_path)])
     capsys.readouterr()
     assert main() == 2
