@@ -1,4 +1,4 @@
-"""A training step of the backbones at MC_Maze's size, 5 ms bins, 64 trials."""
+"""Time and kernels of a training step of the backbones at MC_Maze's size, with 5 ms bins and 64 trials."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -41,60 +41,61 @@ def counts() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("context", [0, 2], ids=["student", "teacher"])
-def test_lfads_compared_with_loop_over_cells(context: int) -> None:
+def test_lfads_compared_with_loop_over_gru_cells(context: int) -> None:
     torch.manual_seed(0)
     model = LFADS(replace(MC_MAZE, context=context), dropout=0.0).to(DEVICE)
     naive = NaiveLFADS(model).to(DEVICE)
     observed, behavior = counts(), torch.randn(TRIALS, 180, 2, device=DEVICE) if context else None
     noise = torch.randn(TRIALS, 64, device=DEVICE), torch.randn(model.n_encoded_bins, TRIALS, 4, device=DEVICE)
 
-    def ours() -> None:
+    def step() -> None:
         encoding = model(observed, behavior)
         (encoding.prediction.exp().mean() + encoding.penalty.mean()).backward()
 
-    def theirs() -> None:
+    def reference_step() -> None:
         rates, _, *inferred = naive(observed, behavior, *noise)
         (rates.exp().mean() + model.input_prior.kl_divergence(*inferred).mean()).backward()
 
-    (step, n_kernels), (reference, n_reference_kernels) = measure(ours), measure(theirs)
+    (duration, n_kernels), (reference_duration, n_reference_kernels) = measure(step), measure(reference_step)
     print(
-        f"\nLFADS step on {DEVICE}: {step:.3f} s, {n_kernels} kernels; "
-        f"loops over cells {reference:.3f} s, {n_reference_kernels} kernels"
+        f"\nLFADS step on {DEVICE}: {duration:.3f} s, {n_kernels} kernels; "
+        f"loop over GRU cells {reference_duration:.3f} s, {n_reference_kernels} kernels"
     )
-    print(f"ratio: {reference / step:.1f} x the time, {n_reference_kernels / n_kernels:.1f} x the kernels")
+    print(f"ratio: {reference_duration / duration:.1f} x the time, {n_reference_kernels / n_kernels:.1f} x the kernels")
 
 
 def test_controller_and_generator() -> None:
-    """Excludes the encoders: one kernel per direction on a GPU, a loop inside torch on a CPU."""
+    """Measures the loop over bins only, without the encoders, each of which is one GRU layer of torch."""
     torch.manual_seed(0)
     model = LFADS(replace(MC_MAZE, bins=140), dropout=0.0).to(DEVICE)
     naive = NaiveLFADS(model).to(DEVICE)
     encoded_inputs, initial_state = (
         torch.randn(size, device=DEVICE, requires_grad=True) for size in ((TRIALS, 140, 128), (TRIALS, 200))
     )
-    keep, noise = torch.ones(141, TRIALS, 200, device=DEVICE), torch.randn(140, TRIALS, 4, device=DEVICE)
+    keep_mask, noise = torch.ones(141, TRIALS, 200, device=DEVICE), torch.randn(140, TRIALS, 4, device=DEVICE)
 
-    def ours() -> None:
-        sum(output.sum() for output in model._generate(encoded_inputs, initial_state, keep)).backward()
+    def step() -> None:
+        sum(output.sum() for output in model._generate(encoded_inputs, initial_state, keep_mask)).backward()
 
-    def theirs() -> None:
-        state, control, total = initial_state, model.controller_state.repeat(TRIALS, 1), torch.zeros((), device=DEVICE)
+    def reference_step() -> None:
+        state, controller_state = initial_state, model.controller_state.repeat(TRIALS, 1)
+        total = torch.zeros((), device=DEVICE)
         loadings = torch.nn.functional.normalize(model.factors.weight, dim=1)
         for t in range(140):
             controller_input = torch.cat([encoded_inputs[:, t], state @ loadings.T], 1)
-            control = naive.controller(controller_input, control).clamp(-5, 5)
-            mean, log_variance = model.input_posterior(control).chunk(2, 1)
+            controller_state = naive.controller(controller_input, controller_state).clamp(-5, 5)
+            mean, log_variance = model.input_posterior(controller_state).chunk(2, 1)
             sample = mean + (log_variance / 2).exp() * noise[t]
             state = naive.generator(sample, state).clamp(-5, 5)
             total = total + state.sum() + sample.sum()
         total.backward()
 
-    (step, n_kernels), (reference, n_reference_kernels) = measure(ours), measure(theirs)
+    (duration, n_kernels), (reference_duration, n_reference_kernels) = measure(step), measure(reference_step)
     print(
-        f"\ncontroller and generator: {step:.3f} s, {n_kernels} kernels; "
-        f"loops over cells {reference:.3f} s, {n_reference_kernels} kernels"
+        f"\ncontroller and generator: {duration:.3f} s, {n_kernels} kernels; "
+        f"loop over GRU cells {reference_duration:.3f} s, {n_reference_kernels} kernels"
     )
-    print(f"ratio: {reference / step:.1f} x the time, {n_reference_kernels / n_kernels:.1f} x the kernels")
+    print(f"ratio: {reference_duration / duration:.1f} x the time, {n_reference_kernels / n_kernels:.1f} x the kernels")
 
 
 @pytest.mark.parametrize("kind", [NDT, STNDT, LFADS])

@@ -1,4 +1,4 @@
-"""The patch autoencoder, shared by sessions or one per session."""
+"""Tests of the patch autoencoder, shared by all sessions or with one network per session."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,7 +21,7 @@ from blend_pl.models.session_network import SessionDims, SessionNetwork
 
 SESSIONS = {"a": 13, "b": 24, "c": 9, "d": 5}
 PATCHES = {"a": 2, "b": 3, "c": 2, "d": 1}
-ROWS = ("b", "a", "d", "c", "a")
+ROW_SESSIONS = ("b", "a", "d", "c", "a")
 BINS = 12
 
 NetworkFactory = Callable[[SessionDims], SessionNetwork]
@@ -39,7 +39,7 @@ def network(request: pytest.FixtureRequest) -> SessionNetwork:
 
 
 @pytest.fixture
-def shared() -> PatchAutoencoder:
+def shared_network() -> PatchAutoencoder:
     torch.manual_seed(0)
     network = FACTORIES["shared"](SessionDims.from_sessions(SESSIONS, BINS)).eval()
     assert isinstance(network, PatchAutoencoder)
@@ -48,22 +48,22 @@ def shared() -> PatchAutoencoder:
 
 def values() -> torch.Tensor:
     torch.manual_seed(1)
-    return torch.randint(0, 5, (len(ROWS), BINS, 24)).float()
+    return torch.randint(0, 5, (len(ROW_SESSIONS), BINS, 24)).float()
 
 
 def draw_patch_mask(ratio: float = 0.6) -> torch.Tensor:
-    patches = [PATCHES[name] for name in ROWS]
-    rows, generator = torch.arange(len(ROWS)), torch.Generator().manual_seed(0)
-    patch_mask = TokenMasking(ratio).draw_mask(patches, BINS, 3, rows, len(ROWS), generator)
+    patches = [PATCHES[name] for name in ROW_SESSIONS]
+    rows, generator = torch.arange(len(ROW_SESSIONS)), torch.Generator().manual_seed(0)
+    patch_mask = TokenMasking(ratio).draw_mask(patches, BINS, 3, rows, len(ROW_SESSIONS), generator)
     assert patch_mask is not None
     return patch_mask
 
 
 def test_encoding_has_shape_of_batch(network: SessionNetwork) -> None:
-    encoding = network(values(), ROWS)
+    encoding = network(values(), ROW_SESSIONS)
     assert encoding.prediction.shape == (5, BINS, 24)
     assert encoding.latents.shape == (5, BINS, network.d_model)
-    for row, name in enumerate(ROWS):
+    for row, name in enumerate(ROW_SESSIONS):
         assert encoding.prediction[row, :, : SESSIONS[name]].count_nonzero() > 0
         assert encoding.prediction[row, :, SESSIONS[name] :].count_nonzero() == 0
 
@@ -72,8 +72,8 @@ def test_encoding_has_shape_of_batch(network: SessionNetwork) -> None:
 def test_segment_encoding_does_not_depend_on_batch(network: SessionNetwork, masked: bool) -> None:
     """Other segments, their number and their channels do not change the encoding of a segment."""
     batch, patch_mask = values(), draw_patch_mask() if masked else None
-    together = network(batch, ROWS, patch_mask)
-    for row, name in enumerate(ROWS):
+    together = network(batch, ROW_SESSIONS, patch_mask)
+    for row, name in enumerate(ROW_SESSIONS):
         row_mask = None if patch_mask is None else patch_mask[row : row + 1]
         alone = network(batch[row : row + 1, :, : SESSIONS[name]], [name], row_mask)
         torch.testing.assert_close(alone.prediction[0], together.prediction[row, :, : SESSIONS[name]])
@@ -83,26 +83,26 @@ def test_segment_encoding_does_not_depend_on_batch(network: SessionNetwork, mask
 def test_masked_and_missing_values_have_no_influence(network: SessionNetwork) -> None:
     batch, patch_mask = values(), draw_patch_mask()
     corrupted = batch.masked_fill(patch_mask.repeat_interleave(8, -1)[..., :24], 7.0)
-    for row, name in enumerate(ROWS):
+    for row, name in enumerate(ROW_SESSIONS):
         corrupted[row, :, SESSIONS[name] :] = torch.nan
-    first, second = network(batch, ROWS, patch_mask), network(corrupted, ROWS, patch_mask)
+    first, second = network(batch, ROW_SESSIONS, patch_mask), network(corrupted, ROW_SESSIONS, patch_mask)
     assert torch.equal(first.prediction, second.prediction)
     assert torch.equal(first.latents, second.latents)
 
 
-def test_latents_are_mean_over_visible_patches(shared: PatchAutoencoder) -> None:
+def test_latents_are_mean_over_visible_patches(shared_network: PatchAutoencoder) -> None:
     tokens: list[torch.Tensor] = []
-    shared.encoder.register_forward_hook(lambda module, args, output: tokens.append(output))
+    shared_network.encoder.register_forward_hook(lambda module, args, output: tokens.append(output))
     batch = values()[:1]
-    latents = shared(batch, ["b"]).latents
+    latents = shared_network(batch, ["b"]).latents
     torch.testing.assert_close(latents, tokens[0].unflatten(1, (BINS, 3)).mean(2))
     patch_mask = draw_patch_mask()[:1]
-    encoding = shared(batch, ["b"], patch_mask)
+    encoding = shared_network(batch, ["b"], patch_mask)
     positions = (~patch_mask[0, :, :3]).nonzero()
     for bin_ in range(BINS):
         rows = tokens[1][0, positions[:, 0] == bin_]
         assert bool(encoding.latents_valid[0, bin_]) == (len(rows) > 0)
-        expected = rows.mean(0) if len(rows) else torch.zeros(shared.d_model)
+        expected = rows.mean(0) if len(rows) else torch.zeros(shared_network.d_model)
         torch.testing.assert_close(encoding.latents[0, bin_], expected)
 
 
@@ -113,14 +113,14 @@ def test_mean_over_patches() -> None:
     assert valid[0].tolist() == [True, False, True]
 
 
-def test_encoder_receives_only_visible_tokens(shared: PatchAutoencoder) -> None:
+def test_encoder_receives_only_visible_tokens(shared_network: PatchAutoencoder) -> None:
     lengths: list[int] = []
-    shared.encoder.register_forward_hook(
+    shared_network.encoder.register_forward_hook(
         lambda module, args, output: lengths.append(args[0].shape[0] * args[0].shape[1])
     )
-    shared(values(), ROWS, draw_patch_mask())
+    shared_network(values(), ROW_SESSIONS, draw_patch_mask())
     # Three groups of sessions with the same number of patches, without padding.
-    expected = sum(PATCHES[name] * BINS - round(0.6 * PATCHES[name] * BINS) for name in ROWS)
+    expected = sum(PATCHES[name] * BINS - round(0.6 * PATCHES[name] * BINS) for name in ROW_SESSIONS)
     assert sum(lengths) == expected
     assert len(lengths) == 3
 
@@ -131,31 +131,33 @@ def test_different_numbers_of_visible_tokens_raise() -> None:
         visible_indices(torch.tensor([[True, False], [False, False]]))
 
 
-def test_encoding_is_equivariant_to_patch_permutation(shared: PatchAutoencoder) -> None:
-    """A permutation of patches and their vectors does not change latents; a reversal of time does."""
+def test_latents_are_invariant_to_patch_permutation(shared_network: PatchAutoencoder) -> None:
+    """The embeddings of the patches are permuted too. Reversing time, in contrast, changes the latents."""
     batch = values()[:1]
     swapped = batch.unflatten(-1, (3, 8))[:, :, [2, 0, 1]].flatten(-2)
-    before = shared(batch, ["b"]).latents
-    rows = shared.table.session_embeddings("b")
+    before = shared_network(batch, ["b"]).latents
+    rows = shared_network.table.session_embeddings("b")
     with torch.no_grad():
         rows.copy_(rows[[2, 0, 1]].clone())
-    torch.testing.assert_close(shared(swapped, ["b"]).latents, before)
-    assert not torch.allclose(shared(batch.flip(1), ["b"]).latents.flip(1), before, atol=1e-3)
+    torch.testing.assert_close(shared_network(swapped, ["b"]).latents, before)
+    assert not torch.allclose(shared_network(batch.flip(1), ["b"]).latents.flip(1), before, atol=1e-3)
 
 
-def test_rope_base_is_used_by_encoder_and_predictor(shared: PatchAutoencoder) -> None:
+def test_rope_base_is_used_by_encoder_and_predictor(shared_network: PatchAutoencoder) -> None:
     other = PatchAutoencoder(SessionDims.from_sessions(SESSIONS, BINS), **NETWORK, rope_base=100.0).eval()
-    other.load_state_dict(shared.state_dict())
-    assert {shared.encoder.rope_base, shared.predictor.rope_base} == {10_000.0}
+    other.load_state_dict(shared_network.state_dict())
+    assert {shared_network.encoder.rope_base, shared_network.predictor.rope_base} == {10_000.0}
     assert {other.encoder.rope_base, other.predictor.rope_base} == {100.0}
-    assert not torch.allclose(other(values(), ROWS).latents, shared(values(), ROWS).latents, atol=1e-4)
+    assert not torch.allclose(
+        other(values(), ROW_SESSIONS).latents, shared_network(values(), ROW_SESSIONS).latents, atol=1e-4
+    )
 
 
 def test_attention_matches_definition() -> None:
     torch.manual_seed(0)
     attention, tokens = RotaryAttention(8, 2), torch.randn(1, 5, 8)
-    none = torch.zeros(1, 5, dtype=torch.long)
-    cosine, sine = (part[:, None] for part in rotary_cos_sin(none, 4))
+    zero_positions = torch.zeros(1, 5, dtype=torch.long)
+    cosine, sine = (part[:, None] for part in rotary_cos_sin(zero_positions, 4))
     q, k, v = attention.qkv(tokens).view(1, 5, 3, 2, 4).permute(2, 0, 3, 1, 4)
     expected = (q @ k.mT / 2).softmax(-1) @ v
     torch.testing.assert_close(attention(tokens, cosine, sine), attention.out(expected.transpose(1, 2).flatten(-2)))
@@ -174,17 +176,17 @@ class LargestTensor(TorchDispatchMode):
         return out
 
 
-def test_attention_matrix_is_not_stored(shared: PatchAutoencoder) -> None:
-    shared.train()
+def test_attention_matrix_is_not_stored(shared_network: PatchAutoencoder) -> None:
+    shared_network.train()
     bins = 600
     with LargestTensor() as largest:
-        shared(torch.randn(1, bins, 24), ["b"]).latents.sum().backward()
+        shared_network(torch.randn(1, bins, 24), ["b"]).latents.sum().backward()
     assert largest.elements < (3 * bins) ** 2 / 4
 
 
 def test_every_weight_gets_gradients(network: SessionNetwork) -> None:
     network.train()
-    encoding = network(values(), ROWS, draw_patch_mask())
+    encoding = network(values(), ROW_SESSIONS, draw_patch_mask())
     (encoding.prediction.square().mean() + encoding.latents.square().mean()).backward()
     assert all(weight.grad is not None and weight.grad.any() for weight in network.parameters())
 
@@ -214,31 +216,33 @@ def test_session_with_one_related_session_has_same_encoding(network: SessionNetw
 def test_per_session_networks_share_no_weights() -> None:
     torch.manual_seed(0)
     network = FACTORIES["separate"](SessionDims.from_sessions(SESSIONS, BINS))
-    network(values()[:2], ROWS[:2]).latents.sum().backward()
-    moved = [any(w.grad is not None and w.grad.any() for w in single.parameters()) for single in network.networks]
-    assert moved == [True, True, False, False]
+    network(values()[:2], ROW_SESSIONS[:2]).latents.sum().backward()
+    has_gradient = [
+        any(w.grad is not None and w.grad.any() for w in single.parameters()) for single in network.networks
+    ]
+    assert has_gradient == [True, True, False, False]
     with pytest.raises(DataError, match="name a related session"):
         network.register_session("new", 3)
     with pytest.raises(DataError, match="the session new is not registered in any network"):
         network(values()[:1], ["new"])
 
 
-def test_per_session_networks_are_initialized_from_shared_network(shared: PatchAutoencoder) -> None:
+def test_per_session_networks_are_initialized_from_shared_network(shared_network: PatchAutoencoder) -> None:
     separate = FACTORIES["separate"](SessionDims.from_sessions({"a": 13, "c": 9}, BINS)).eval()
-    separate.init_from(shared)
+    separate.init_from(shared_network)
     batch, rows = values()[:2], ["a", "c"]
-    torch.testing.assert_close(separate(batch, rows).latents, shared(batch, rows).latents)
-    again = FACTORIES["separate"](SessionDims.from_sessions({"c": 9}, BINS)).eval()
-    again.init_from(separate)
-    torch.testing.assert_close(again(batch[1:], ["c"]).latents, shared(batch[1:], ["c"]).latents)
+    torch.testing.assert_close(separate(batch, rows).latents, shared_network(batch, rows).latents)
+    reloaded = FACTORIES["separate"](SessionDims.from_sessions({"c": 9}, BINS)).eval()
+    reloaded.init_from(separate)
+    torch.testing.assert_close(reloaded(batch[1:], ["c"]).latents, shared_network(batch[1:], ["c"]).latents)
 
 
-def test_incompatible_networks_raise(shared: PatchAutoencoder) -> None:
+def test_incompatible_networks_raise(shared_network: PatchAutoencoder) -> None:
     wider = PatchAutoencoder(SessionDims.from_sessions(SESSIONS, BINS), **{**NETWORK, "d_model": 64})
     with pytest.raises(ConfigError, match="has other sizes"):
-        wider.init_from(shared)
+        wider.init_from(shared_network)
     with pytest.raises(ConfigError, match="cannot be initialized from per-session networks"):
-        shared.init_from(FACTORIES["separate"](SessionDims.from_sessions(SESSIONS, BINS)))
+        shared_network.init_from(FACTORIES["separate"](SessionDims.from_sessions(SESSIONS, BINS)))
     with pytest.raises(ConfigError, match="3 heads do not divide a width of 32"):
         PatchAutoencoder(SessionDims.from_sessions(SESSIONS, BINS), **{**NETWORK, "num_heads": 3})
 
@@ -247,13 +251,13 @@ def test_mixed_precision_trains(network: SessionNetwork) -> None:
     network.train()
     for patch_mask in (None, draw_patch_mask()):
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            encoding: Encoding = network(values(), ROWS, patch_mask)
+            encoding: Encoding = network(values(), ROW_SESSIONS, patch_mask)
         (encoding.prediction.float().square().mean() + encoding.latents.float().square().mean()).backward()
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in network.parameters())
 
 
-def test_state_dict_loads_for_same_sessions(shared: PatchAutoencoder) -> None:
+def test_state_dict_loads_for_same_sessions(shared_network: PatchAutoencoder) -> None:
     torch.manual_seed(5)
     other: nn.Module = FACTORIES["shared"](SessionDims.from_sessions(SESSIONS, BINS)).eval()
-    other.load_state_dict(shared.state_dict())
-    assert torch.equal(other(values(), ROWS).latents, shared(values(), ROWS).latents)
+    other.load_state_dict(shared_network.state_dict())
+    assert torch.equal(other(values(), ROW_SESSIONS).latents, shared_network(values(), ROW_SESSIONS).latents)
