@@ -17,11 +17,11 @@ Config = dict[str, Any]
 BASE_KEY = "base"
 ARMS_KEY = "arms"
 ROLE_KEY = "role"
-"""A file that sets `role` is an arm: it replaces the arm that files before it chose."""
-STAGE_KEYS = ("distillation", "multitask", "pretrained")
-"""Settings that belong to one arm."""
+"""A file that sets `role` is an arm: it replaces an arm from an earlier file."""
+ARM_SETTINGS = ("distillation", "multitask", "pretrained")
+"""Settings that are removed when an arm replaces an earlier arm."""
 REFERENCE_KEYS = (("distillation", "teacher"), ("pretrained", "model"))
-"""Settings that name one or several models; file names in them are relative to the file that holds the setting."""
+"""Settings that name one or several models; relative paths in them start at the folder of the config file."""
 REFERENCE_SEPARATOR = "+"
 YAML_SUFFIXES = (".yaml", ".yml")
 INVALID_MESSAGE = "holds no settings; write it as `key: value` lines"
@@ -41,7 +41,10 @@ FORMER_NAMES = (
     (r" small_hard$", " hard half_width"),
     (r"^(simulated\w*) (stndt|lfads)_(?!small)(\w+)$", r"\1 \2_small \3"),
 )
-"""Overlays of version 0.1's experiments that have another name: pattern of `SET REST`, replacement."""
+"""Pairs (pattern, replacement) that map names of experiments of version 0.1 to the current overlays.
+
+A pattern is applied to the name of the set, a space, and the rest of the name.
+"""
 
 
 def compose(*paths: Path) -> Config:
@@ -51,8 +54,8 @@ def compose(*paths: Path) -> Config:
     an arm that is read later: `arms: {baseline: ...}` changes what a file baseline.yaml sets. A file that sets `role`
     is an arm and replaces the distillation, multitask and pretrained settings of an earlier arm.
 
-    A teacher may be an overlay, a file without data settings. It is then replaced by the composition of the files
-    before the one that names it and the overlay, joined by `+`.
+    A teacher may be an overlay, a file without data settings. The reference is then replaced by a composition, joined
+    by `+`: the files before the file that names the teacher, followed by the overlay.
 
     Args:
         paths: YAML files; later files override earlier ones, see `merge`.
@@ -61,7 +64,7 @@ def compose(*paths: Path) -> Config:
         The merged settings, without `base` and `arms`.
 
     Raises:
-        ConfigError: A file is missing, is not a YAML mapping, or builds on itself.
+        ConfigError: A file is missing, is not a YAML mapping, or has itself as a base.
     """
     composition = _Composition()
     for index, path in enumerate(paths):
@@ -111,7 +114,7 @@ def compose_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def split_reference(reference: str) -> list[Path]:
-    """Splits `a.yaml+b.yaml` into its files; any other reference is one path."""
+    """Splits a reference such as `a.yaml+b.yaml` into paths; any other reference is one path."""
     parts = reference.split(REFERENCE_SEPARATOR)
     return [Path(part) for part in parts] if all(map(_is_yaml, parts)) else [Path(reference)]
 
@@ -122,19 +125,19 @@ def join_reference(paths: Iterable[Path | str]) -> str:
 
 
 def is_overlay(config: Config) -> bool:
-    """Whether settings lack a data module: they change an experiment and cannot be run alone."""
+    """Whether settings have no data module, so that they only change an experiment and cannot be run alone."""
     data = config.get("data")
     return data is None or (isinstance(data, dict) and "class_path" not in data)
 
 
 def suggest_composition(path: Path) -> str | None:
-    """Suggests what to write for an experiment file that does not exist, from the words of its name.
+    """Suggests an existing file or composition for an experiment file that does not exist.
 
     Args:
         path: The missing file, e.g. experiments/mc_maze_stndt_hard.yaml.
 
     Returns:
-        An existing experiment or a composition joined by `+`; None if the name does not describe one.
+        An existing experiment or a composition joined by `+`; None if the name is not made of names of files.
     """
     words = path.stem.split("_")
     prefixes = ["_".join(words[:count]) for count in range(len(words) - 1, 0, -1)]
@@ -181,10 +184,10 @@ def read_yaml(path: Path, kind: str, invalid_message: str) -> Config:
 
 
 def merge(base: Config, override: Config) -> Config:
-    """Merges two mappings in depth; where they differ, the second wins.
+    """Merges two mappings recursively; values of `override` replace those of `base`.
 
-    `init_args` belong to their `class_path`: if the second names another class and has `init_args`, these replace those
-    of the first. A `class_path` alone keeps them, so that the settings of a student become those of a teacher.
+    If `override` has another `class_path` and `init_args`, its `init_args` replace those of `base`. If it has another
+    `class_path` only, the `init_args` of `base` are kept, so that a teacher has the settings of its student.
     """
     merged = dict(base)
     if "init_args" in override and override.get("class_path", merged.get("class_path")) != merged.get("class_path"):
@@ -196,7 +199,7 @@ def merge(base: Config, override: Config) -> Config:
 
 
 class _Composition:
-    """Settings of the files that were added so far.
+    """The merged settings of the files that have been added.
 
     Attributes:
         config: The merged settings.
@@ -209,16 +212,19 @@ class _Composition:
         self._resolve_references = resolve_references
 
     def add(self, path: Path, before: Sequence[Path] = (), parents: tuple[Path, ...] = ()) -> None:
-        """Merges a file and its bases.
+        """Merges the bases of a file, then its settings, into `config` and `arms`.
 
         Args:
             path: The file.
-            before: Files of the composition before it.
-            parents: Files that have it as a base, directly or not.
+            before: Files that precede it in the composition.
+            parents: Resolved paths of the files that have it as a base, directly or through other files.
+
+        Raises:
+            ConfigError: The file cannot be read, or has itself as a base.
         """
         resolved = path.resolve()
         if resolved in parents:
-            raise ConfigError(f"{path} builds on itself; take it out of the `base` of {parents[-1]}")
+            raise ConfigError(f"{path} has itself as a base; remove it from the `base` of {parents[-1]}")
         settings = read_yaml(path, "config", INVALID_MESSAGE)
         bases = _pop_bases(settings, path)
         arms = settings.pop(ARMS_KEY, None) or {}
@@ -227,7 +233,7 @@ class _Composition:
                 f"the `arms` of {path} are {arms!r}; write settings by arm, as in `arms: {{baseline: ...}}`"
             )
         if ROLE_KEY in settings:
-            self.config = {key: value for key, value in self.config.items() if key not in STAGE_KEYS}
+            self.config = {key: value for key, value in self.config.items() if key not in ARM_SETTINGS}
         for index, base in enumerate(bases):
             self.add(base, (*before, *bases[:index]), (*parents, resolved))
         if self._resolve_references:
@@ -258,12 +264,12 @@ def _resolve_reference(reference: str, folder: Path, before: Sequence[Path]) -> 
     paths = [folder / path for path in split_reference(reference)]
     if not all(path.exists() for path in paths):
         return reference
-    if len(paths) == 1 and _is_yaml(reference) and is_overlay(_read_alone(paths[0])):
+    if len(paths) == 1 and _is_yaml(reference) and is_overlay(_read_with_bases(paths[0])):
         paths = [*(path for path in before if not _sets_only_logger(path)), *paths]
     return join_reference(path.resolve() for path in paths)
 
 
-def _read_alone(path: Path) -> Config:
+def _read_with_bases(path: Path) -> Config:
     """Reads one file and its bases without resolving references."""
     composition = _Composition(resolve_references=False)
     composition.add(path)
@@ -277,7 +283,7 @@ def _sets_only_logger(path: Path) -> bool:
 
 def _extend_name(name: str, path: Path) -> str:
     """Returns the name of an experiment with one more file."""
-    explicit_name = _read_alone(path).get("name")
+    explicit_name = _read_with_bases(path).get("name")
     if explicit_name:
         return str(explicit_name)
     if not name:
@@ -291,7 +297,7 @@ def _extend_name(name: str, path: Path) -> str:
 
 
 def _split_name(name: str, overlays: dict[str, Path]) -> list[Path]:
-    """Splits a name into the names of overlays; returns their files, or none if that is impossible."""
+    """Returns the files of the overlays whose names, joined by "_", are `name`; an empty list if there are none."""
     words = name.split("_")
     for count in range(len(words), 0, -1):
         overlay = overlays.get("_".join(words[:count]))

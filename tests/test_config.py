@@ -136,8 +136,8 @@ def test_malformed_distillation_is_left_to_the_parser(tmp_path: Path, value: str
 
 def test_cycle_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, a="base: [b.yaml]", b="base: [a.yaml]")
-    assert "builds on itself" in refused(path)
-    assert "builds on itself" in refused(write(tmp_path, c="base: [c.yaml]"))
+    assert "has itself as a base" in refused(path)
+    assert "has itself as a base" in refused(write(tmp_path, c="base: [c.yaml]"))
 
 
 def test_missing_base_is_named(tmp_path: Path) -> None:

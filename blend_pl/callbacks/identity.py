@@ -146,9 +146,9 @@ def make_cell_loss(system: NeuralSystem) -> CellLossFn:
     """Returns a function that computes the masked reconstruction loss of each cell, with the masks of a system."""
 
     def cell_loss(batch: CalciumBatch, seed: int) -> tuple[Tensor, Tensor]:
-        masked, labels = system.mask(batch, seed, epoch=0)
+        masked, loss_mask = system.mask(batch, seed, epoch=0)
         encoding = system.encode(masked)
         entry_losses = system.likelihood.loss(encoding.prediction, batch.target, encoding.log_variance)
-        return torch.where(labels, entry_losses, 0.0).sum((0, 1)), labels.sum((0, 1))
+        return torch.where(loss_mask, entry_losses, 0.0).sum((0, 1)), loss_mask.sum((0, 1))
 
     return cell_loss

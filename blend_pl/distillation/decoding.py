@@ -31,12 +31,12 @@ class BehaviorRegression(nn.Module):
         super().__init__()
         self.head = nn.Linear(latent_dim, n_behavior)
 
-    def forward(self, encoding: Encoding, labels: Tensor, batch: SessionBatch) -> dict[str, Tensor]:
+    def forward(self, encoding: Encoding, loss_mask: Tensor, batch: SessionBatch) -> dict[str, Tensor]:
         """Scores a batch.
 
         Args:
             encoding: encoding of the batch, with latents.
-            labels: ignored.
+            loss_mask: ignored.
             batch: batch with `behavior` and `behavior_valid`.
 
         Returns:

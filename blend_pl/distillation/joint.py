@@ -22,12 +22,12 @@ class JointReconstruction(nn.Module):
         self.spikes, self.lfp = MaskedReconstruction(Poisson()), MaskedReconstruction(UnitGaussian())
         self.lfp_weight = lfp_weight
 
-    def forward(self, encoding: Encoding, labels: Tensor, batch: JointBatch) -> dict[str, Tensor]:
+    def forward(self, encoding: Encoding, loss_mask: Tensor, batch: JointBatch) -> dict[str, Tensor]:
         """Scores a batch.
 
         Args:
             encoding: encoding of the masked batch.
-            labels: (B, T, N + C) bool, entries to score.
+            loss_mask: (B, T, N + C) bool, entries to score.
             batch: the masked batch.
 
         Returns:
@@ -37,5 +37,5 @@ class JointReconstruction(nn.Module):
         for name, columns in (("spikes", slice(batch.n_units)), ("lfp", slice(batch.n_units, None))):
             modality_encoding = replace(encoding, prediction=encoding.prediction[..., columns])
             modality_batch = replace(batch, target=batch.target[..., columns])
-            losses[name] = getattr(self, name)(modality_encoding, labels[..., columns], modality_batch)["loss"]
+            losses[name] = getattr(self, name)(modality_encoding, loss_mask[..., columns], modality_batch)["loss"]
         return {"loss": losses["spikes"] + self.lfp_weight * losses["lfp"], **losses}

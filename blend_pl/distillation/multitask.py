@@ -22,9 +22,9 @@ class MultitaskObjective(nn.Module):
         self.reconstruction, self.weight = reconstruction, weight
         self.head = nn.Linear(latent_dim, n_privileged)
 
-    def forward(self, encoding: Encoding, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, encoding: Encoding, loss_mask: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Scores a batch; see `MaskedReconstruction`. Adds "decoding", the mean squared error over valid entries."""
-        losses = self.reconstruction(encoding, labels, batch)
+        losses = self.reconstruction(encoding, loss_mask, batch)
         assert batch.privileged is not None
         assert batch.privileged_valid is not None
         decoding = decoding_error(self.head(encoding.latents), batch.privileged, batch.privileged_valid)

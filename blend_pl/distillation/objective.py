@@ -26,19 +26,19 @@ class MaskedReconstruction(nn.Module):
         super().__init__()
         self.likelihood = likelihood
 
-    def forward(self, encoding: Encoding, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, encoding: Encoding, loss_mask: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Scores a batch.
 
         Args:
             encoding: encoding of the masked batch.
-            labels: (B, T', N) bool, entries to score.
+            loss_mask: (B, T', N) bool, entries to score.
             batch: the masked batch; its target is not masked.
 
         Returns:
             The term "mtm", the term "penalty" if the backbone has one, and their sum, the "loss" to minimize.
         """
         entry_losses = self.likelihood.loss(encoding.prediction, batch.target, encoding.log_variance)
-        mtm = distributed_mean(torch.where(labels, entry_losses, 0.0).sum(), labels.sum())
+        mtm = distributed_mean(torch.where(loss_mask, entry_losses, 0.0).sum(), loss_mask.sum())
         if encoding.penalty is None:
             return {"loss": mtm, "mtm": mtm}
         penalty = distributed_mean(encoding.penalty.sum(), len(encoding.penalty))
@@ -68,9 +68,9 @@ class MixedObjective(nn.Module):
         # A tensor, so that stacked replicas can have different values.
         self.register_buffer("alpha", torch.tensor(alpha), persistent=False)
 
-    def forward(self, encoding: Encoding, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, encoding: Encoding, loss_mask: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Scores a batch; see `MaskedReconstruction`. Adds the term "distillation"."""
-        losses = self.reconstruction(encoding, labels, batch)
+        losses = self.reconstruction(encoding, loss_mask, batch)
         with torch.no_grad():
             teacher_encoding = self.teacher(batch)
         distillation = distributed_mean(self.loss(encoding, teacher_encoding).sum(), len(batch))

@@ -1,4 +1,4 @@
-"""The life of an experiment: settings, data, model and trainer, training, scores, results."""
+"""Experiments: settings, data, model and trainer; training, scoring and results."""
 
 from blend_pl.experiment.experiment import Experiment
 

@@ -1,4 +1,4 @@
-"""The life of one experiment: from settings to a trained and scored model."""
+"""One experiment: reads settings, builds model and trainer, trains, scores, and writes results."""
 
 import os
 from contextlib import ExitStack
@@ -9,7 +9,7 @@ import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import seed_everything
 
-# Lightning's own command line alone sets the hyperparameters that a module saves; there is no public way.
+# Lightning has no public function that sets the hyperparameters that a module saves; LightningCLI uses this one.
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters_context
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -84,7 +84,7 @@ class Experiment:
             self.config = parse_settings(self.parser, to_arguments(config))
         if self.config.seed_everything is True:
             self.config.seed_everything = seed_everything(workers=True)
-        # The settings of this call: the same settings elsewhere are another run.
+        # These settings apply to one call and are not part of the fingerprint.
         per_call = {"run_dir": None, "ckpt_path": None, "resume": False}
         self.settings = {**to_dict(self.parser, self.config), **per_call}
         self.fingerprint = config_fingerprint(self.settings)
@@ -101,7 +101,7 @@ class Experiment:
     def fit(self) -> "Experiment":
         """Trains, trains missing teachers first, scores the best checkpoint and writes the results.
 
-        A run that has finished already is left as it is if the setting `resume` is true.
+        If the setting `resume` is true and the run has finished, nothing is changed.
 
         Raises:
             BlendError: a setting, the data or a teacher cannot be used, or a signal ended training.
@@ -117,7 +117,7 @@ class Experiment:
         return self
 
     def validate(self) -> "Experiment":
-        """Scores a checkpoint by the score that chooses checkpoints."""
+        """Computes the score that selects checkpoints, for the checkpoint `ckpt_path`."""
         self._build_trained()
         with user_errors(self.command):
             self.trainer.validate(
@@ -130,7 +130,7 @@ class Experiment:
         return self
 
     def test(self) -> "Experiment":
-        """Scores a checkpoint as the benchmark does and prints the scores; the results of the run stay as they are."""
+        """Computes and prints the benchmark scores of a checkpoint; the results file of the run is not changed."""
         self._build_trained()
         with user_errors(self.command):
             self.trainer.test(
@@ -144,7 +144,7 @@ class Experiment:
         return self
 
     def predict(self) -> "Experiment":
-        """Writes the rates that a checkpoint predicts into the run's folder."""
+        """Writes the predicted rates of a checkpoint to a file in the run's folder."""
         self._build_trained()
         with user_errors(self.command):
             self.trainer.callbacks.append(RatesWriter(self.run_dir / f"rates_{self.datamodule.phase}.h5"))
@@ -158,13 +158,13 @@ class Experiment:
         return self
 
     def build(self, locks: ExitStack) -> bool:
-        """Makes all that training needs: the run's folder, teachers, data, model and trainer.
+        """Creates the run's folder, missing teachers, the data module, the model and the trainer.
 
         Args:
-            locks: holds the run's folder for this process until it is closed.
+            locks: receives the lock of the run's folder, which is released when `locks` is closed.
 
         Returns:
-            Whether there is anything to do. False if a run that was to be resumed has finished; nothing is made then.
+            False if the run that should be resumed has finished, and nothing was created; True otherwise.
 
         Raises:
             BlendError: see `fit`.
@@ -179,7 +179,7 @@ class Experiment:
                     rank_zero_only(print)(f"{self.run_dir} has finished; there is nothing to resume")
                     return False
                 self.checkpoint = self._last_checkpoint()
-            self._fill_in_run(config)
+            self._set_run_paths(config)
             self._instantiate(config)
             if self.command == "fit":
                 self._init_run_dir()
@@ -231,7 +231,7 @@ class Experiment:
         tracking.log_results(self.trainer.loggers, self.run_dir)
 
     def _claim_run_dir(self, config: Namespace, locks: ExitStack) -> None:
-        """Sets the run's folder and the checkpoint; the first process of a `fit` makes the folder and locks it."""
+        """Sets `run_dir` and `checkpoint`; in `fit`, the main process also creates the folder and locks it."""
         self.checkpoint = Path(config.ckpt_path) if config.ckpt_path else None
         if config.run_dir:
             self.run_dir = Path(config.run_dir)
@@ -249,10 +249,10 @@ class Experiment:
             locks.callback(lock_run(self.run_dir).release)
 
     def _has_finished(self) -> bool:
-        """Whether the run that is to be resumed has nothing left to do.
+        """Whether the run that should be resumed has finished.
 
         Raises:
-            ConfigError: the folder is of a run with other settings.
+            ConfigError: the folder belongs to a run with other settings.
         """
         config_path = self.run_dir / CONFIG_FILE
         if config_path.exists() and _stored_fingerprint(config_path) != self.fingerprint:
@@ -263,15 +263,15 @@ class Experiment:
         return is_finished(self.run_dir)
 
     def _last_checkpoint(self) -> Path | None:
-        """The checkpoint from which a run is resumed; None if it has none yet."""
+        """Returns the checkpoint from which the run is resumed; None if there is none yet."""
         last = self.run_dir / CHECKPOINT_DIR / LAST_CHECKPOINT
         if not last.exists():
             return None
         read_checkpoint(last)
         return last
 
-    def _fill_in_run(self, config: Namespace) -> None:
-        """Sets what follows from the run's folder: paths, loggers, checkpoints of teachers."""
+    def _set_run_paths(self, config: Namespace) -> None:
+        """Sets the settings that depend on the run's folder (paths, loggers), and the checkpoints of teachers."""
         config.run_dir = str(self.run_dir)
         config.checkpoint.dirpath = str(self.run_dir / CHECKPOINT_DIR)
         config.trainer.default_root_dir = str(self.run_dir)
@@ -285,7 +285,7 @@ class Experiment:
             config.distillation.init_args.teacher = self.teachers
 
     def _resolve_checkpoints(self, config: Namespace, references: str | list[str]) -> list[str]:
-        """Checkpoints of other models, each trained first where it is missing."""
+        """Returns the checkpoints that `references` name; a missing model is trained first."""
         paths = resolve_teachers(
             references,
             self.settings,
@@ -302,7 +302,7 @@ class Experiment:
         try:
             instances = self.parser.instantiate_classes(config)
         except ValueError as error:
-            # The parser wraps errors of constructors.
+            # The parser raises errors of constructors as ValueError.
             raise ConfigError(first_parser_error(str(error))) from error
         self.datamodule, self.model = instances.data, instances.model
         self.trainer = make_trainer(instances, self.model, self.run_dir)
@@ -319,34 +319,39 @@ class Experiment:
             return class_type(*args, **kwargs)
 
     def _build_trained(self) -> None:
-        """Builds the experiment with the sizes of the trained model, for any trials of its sessions."""
+        """Builds the experiment with the sizes that are stored in the checkpoint."""
         self.build(ExitStack())
         assert self.checkpoint is not None
         self.model.build(stored_signature(read_checkpoint(self.checkpoint)))
 
     def _init_run_dir(self) -> None:
-        """Writes the settings into the run's folder and removes results of earlier weights."""
+        """Writes the settings into the run's folder and removes the results of an earlier training."""
         if self.trainer.is_global_zero:
             if not self.trainer.fast_dev_run:
-                # They would be taken for results of this training if it is killed.
+                # If this training is killed, old results must not look like its results.
                 (self.run_dir / RESULTS_FILE).unlink(missing_ok=True)
             with atomic_file(self.run_dir / CONFIG_FILE) as path:
                 path.write_text(yaml.safe_dump(self.settings, sort_keys=False))
 
     def _finish_fit(self) -> None:
-        """Scores the best checkpoint of a training that has ended."""
+        """Scores the best checkpoint after training.
+
+        Raises:
+            TrainingInterrupted: a signal ended training.
+            ConfigError: no checkpoint was saved.
+        """
         if self._callback(LastCheckpoint).interrupted:
             if self.trainer.is_global_zero:
                 raise TrainingInterrupted(
-                    f"{self.run_dir} was ended by a signal after epoch {self.trainer.current_epoch}; the same command "
-                    "with --resume true goes on"
+                    f"a signal ended the training of {self.run_dir} after epoch {self.trainer.current_epoch}; "
+                    "continue it with the same command and --resume true"
                 )
             return
         model_checkpoint = self.trainer.checkpoint_callback
         if not model_checkpoint.best_model_path:
             raise ConfigError(
-                "training ended before its first validation, so that no checkpoint was chosen; lower "
-                "trainer.check_val_every_n_epoch or train for longer"
+                "training ended before its first validation, so no checkpoint was saved; decrease "
+                "trainer.check_val_every_n_epoch or train for more epochs"
             )
         self.evaluate_and_save(
             Path(model_checkpoint.best_model_path),
@@ -356,7 +361,7 @@ class Experiment:
         )
 
     def _print_scores(self) -> Evaluation | None:
-        """Prints the scores of the last test; returns None on other ranks and without a callback that scores."""
+        """Prints and returns the scores of the last test; None on ranks other than 0 or without an `Evaluation`."""
         evaluation = next((callback for callback in self.trainer.callbacks if isinstance(callback, Evaluation)), None)
         if evaluation is None or not self.trainer.is_global_zero:
             return None
@@ -372,9 +377,9 @@ def _stored_fingerprint(config_path: Path) -> str:
 
 
 def _is_main_process() -> bool:
-    """Whether this is the first of all processes, before they know of each other.
+    """Whether this is the main process (global rank 0), before the process group is initialized.
 
-    Lightning's own launcher starts one process by hand on each node, which does not know its rank but its node.
+    With Lightning's launcher, the user starts one process per node, in which only the node rank is set.
     """
     node_rank = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
     return rank_zero_only.rank == 0 and node_rank == "0"  # type: ignore[attr-defined]

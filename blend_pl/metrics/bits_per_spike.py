@@ -8,8 +8,8 @@ from torch import Tensor
 from blend_pl.errors import BlendError
 from blend_pl.metrics.score import StreamingScore, expect_shape
 
-SMALLEST_RATE = 1e-9
-"""Replacement for a rate of zero in the benchmark, in expected counts per bin."""
+ZERO_RATE_REPLACEMENT = 1e-9
+"""Expected count per bin that replaces a rate of zero, as in the benchmark."""
 
 
 class BitsPerSpike(StreamingScore):
@@ -58,9 +58,9 @@ class BitsPerSpike(StreamingScore):
         if valid is not None:
             expect_shape("valid", valid, tuple(rates.shape))
             scored &= valid.to(torch.bool)
-        clipped = rates.masked_fill(rates == 0, SMALLEST_RATE)
+        nonzero_rates = rates.masked_fill(rates == 0, ZERO_RATE_REPLACEMENT)
         # log(n!) is omitted because it is equal under both models.
-        nll = torch.where(scored, clipped - counts * clipped.log(), 0.0).sum()
+        nll = torch.where(scored, nonzero_rates - counts * nonzero_rates.log(), 0.0).sum()
         # Any NaN, negative or infinite rate makes the sum NaN or infinite, so one scalar check finds all of them.
         if not nll.isfinite():
             raise _invalid_rates_error(rates[scored], counts[scored])
@@ -71,7 +71,7 @@ class BitsPerSpike(StreamingScore):
     def compute(self) -> Tensor:
         """Returns the score of all batches as a float64 scalar."""
         mean = self.spikes / self.bins.clamp(min=1)
-        mean = mean.masked_fill(mean == 0, SMALLEST_RATE)
+        mean = mean.masked_fill(mean == 0, ZERO_RATE_REPLACEMENT)
         null = (self.bins * mean - self.spikes * mean.log()).sum()
         return (null - self.nll) / self.spikes.sum() / math.log(2)
 

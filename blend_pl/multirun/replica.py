@@ -34,9 +34,9 @@ class DistillationStep(nn.Module):
         super().__init__()
         self.system, self.teachers = system, nn.ModuleList(teachers)
 
-    def forward(self, batch: Batch, labels: Tensor) -> dict[str, Tensor]:
-        """Returns the terms of the objective for a masked batch and its labels (B, T', N)."""
-        losses: dict[str, Tensor] = self.system.objective(self.system.encode(batch), labels, batch)
+    def forward(self, batch: Batch, loss_mask: Tensor) -> dict[str, Tensor]:
+        """Returns the terms of the objective for a masked batch and its loss mask (B, T', N)."""
+        losses: dict[str, Tensor] = self.system.objective(self.system.encode(batch), loss_mask, batch)
         return losses
 
 

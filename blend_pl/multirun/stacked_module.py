@@ -140,21 +140,21 @@ class StackedModule(L.LightningModule):
     def on_validation_epoch_start(self) -> None:
         session = self.trainer.val_dataloaders.session  # type: ignore[union-attr]
         self.scores = [NLBScores(session, session, score_names=("co_bps",)) for _ in self.active]
-        self.loss_sum, self.n_labels = torch.zeros(2, len(self.active), device=self.device, dtype=torch.float64)
+        self.loss_sum, self.n_loss_entries = torch.zeros(2, len(self.active), device=self.device, dtype=torch.float64)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        rates, entry_losses, labels = self.stacked_step.predict_with_loss(batch, batch_idx)
+        rates, entry_losses, loss_mask = self.stacked_step.predict_with_loss(batch, batch_idx)
         # Skips NaN, like MeanMetric of torchmetrics.
         not_nan = ~entry_losses.isnan()
         self.loss_sum += torch.where(not_nan, entry_losses, 0.0).flatten(1).sum(1)
-        self.n_labels += (labels & not_nan).flatten(1).sum(1)
+        self.n_loss_entries += (loss_mask & not_nan).flatten(1).sum(1)
         for index, scores, replica_rates in zip(self.active, self.scores, rates, strict=True):
             with _record_failure(self.replicas[index]):
                 scores.update(replica_rates, batch.index, is_train=False)
 
     def on_validation_epoch_end(self) -> None:
         values_per_replica = []
-        losses = (self.loss_sum / self.n_labels).tolist()
+        losses = (self.loss_sum / self.n_loss_entries).tolist()
         for index, scores, loss in zip(self.active, self.scores, losses, strict=True):
             replica, values = self.replicas[index], {"val/loss": loss}
             with _record_failure(replica):

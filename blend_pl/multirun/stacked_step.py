@@ -40,14 +40,14 @@ class StackedStep:
         size = batch.global_size, bins, channels
         mask_samples = [system.sample_mask(size, seed, epoch) for system, seed in zip(self.systems, seeds, strict=True)]
         # The replicas differ in the masks that they draw, not in how masks are applied.
-        masked, labels = self.systems[0].apply_mask(batch, concatenate_mask_samples(mask_samples))
+        masked, loss_mask = self.systems[0].apply_mask(batch, concatenate_mask_samples(mask_samples))
 
-        def step(module: DistillationStep, tensors: dict[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
-            replica_losses: dict[str, Tensor] = module(Batch(**tensors, global_size=size[0]), labels)
+        def step(module: DistillationStep, tensors: dict[str, Tensor], loss_mask: Tensor) -> dict[str, Tensor]:
+            replica_losses: dict[str, Tensor] = module(Batch(**tensors, global_size=size[0]), loss_mask)
             return replica_losses
 
         tensors = {name: tensor.unflatten(0, (n_replicas, -1)) for name, tensor in _tensor_fields(masked).items()}
-        losses: dict[str, Tensor] = self.stack(step, tensors, labels.unflatten(0, (n_replicas, -1)))
+        losses: dict[str, Tensor] = self.stack(step, tensors, loss_mask.unflatten(0, (n_replicas, -1)))
         return losses
 
     def predict_with_loss(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -62,20 +62,20 @@ class StackedStep:
         """
         system_of_masking = {repr(system.masking): system for system in self.systems}
         batch_of_masking = {
-            masking: system.validation_batch(batch, batch_idx) for masking, system in system_of_masking.items()
+            masking: system.mask_for_validation(batch, batch_idx) for masking, system in system_of_masking.items()
         }
         replica_batches = [batch_of_masking[repr(system.masking)] for system in self.systems]
         tensors = [_tensor_fields(masked) for masked, _ in replica_batches]
-        labels = _stack_or_expand([labels for _, labels in replica_batches])
+        loss_mask = _stack_or_expand([loss_mask for _, loss_mask in replica_batches])
 
-        def step(module: DistillationStep, tensors: dict[str, Tensor], labels: Tensor) -> tuple[Tensor, Tensor]:
-            return module.system.predict_with_loss(Batch(**tensors, global_size=batch.global_size), labels)
+        def step(module: DistillationStep, tensors: dict[str, Tensor], loss_mask: Tensor) -> tuple[Tensor, Tensor]:
+            return module.system.predict_with_loss(Batch(**tensors, global_size=batch.global_size), loss_mask)
 
         with self._eval_mode():
             rates, losses = self.stack(
-                step, {name: _stack_or_expand([t[name] for t in tensors]) for name in tensors[0]}, labels
+                step, {name: _stack_or_expand([t[name] for t in tensors]) for name in tensors[0]}, loss_mask
             )
-        return rates, losses, labels
+        return rates, losses, loss_mask
 
     @contextmanager
     def _eval_mode(self) -> Iterator[None]:

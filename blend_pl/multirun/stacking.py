@@ -1,4 +1,4 @@
-"""Stacks modules of one architecture, computed at once by `torch.func.vmap`."""
+"""Stacks of modules of one architecture, which `torch.func.vmap` computes in one call."""
 
 import copy
 import functools
@@ -17,8 +17,8 @@ from blend_pl.models.layers.attention import AttentionWindow, SelfAttention, win
 from blend_pl.models.layers.padded_linear import PaddedLinear, padded_linear
 
 TENSOR_ATTRIBUTES = {"_parameters", "_buffers", "_modules"}
-SWAPPED_ATTRIBUTES = {"_parameters", "_buffers"}
-"""Tensors that differ between replicas; all other tensors are those of the first replica."""
+PER_REPLICA_ATTRIBUTES = {"_parameters", "_buffers"}
+"""Attributes of modules whose tensors differ between replicas; all other tensors are those of the first replica."""
 ALIGNMENT = 8
 """Every parameter starts at a multiple of this number of entries, for aligned memory access."""
 LITERAL_TYPES = (bool, int, float, str, bytes, type(None), torch.dtype, torch.device)
@@ -108,24 +108,27 @@ class VmapAttention(nn.Module):
         return outputs
 
 
-def to_vmappable(module: nn.Module, ignore: Collection[str] = ()) -> nn.Module:
-    """Copies a module, sharing its tensors, with dropout probabilities and attention windows as buffers.
+def to_vmappable(module: nn.Module, shared_attributes: Collection[str] = ()) -> nn.Module:
+    """Copies a module for use under vmap: its dropout probabilities and attention windows become buffers.
+
+    Parameters and buffers are not copied; the copy has those of the module.
 
     Args:
         module: any module.
-        ignore: names of attributes that are shared with the copy too.
+        shared_attributes: names of further attributes, of any submodule, that are not copied.
     """
-    shared = [*module.parameters(), *module.buffers()]
-    shared += [vars(submodule)[name] for submodule in module.modules() for name in ignore if name in vars(submodule)]
-    # deepcopy does not copy objects in its memo.
-    vmappable = _replace_layers(copy.deepcopy(module, {id(value): value for value in shared}))
+    shared_objects = [*module.parameters(), *module.buffers()]
+    for submodule in module.modules():
+        shared_objects += [vars(submodule)[name] for name in shared_attributes if name in vars(submodule)]
+    # deepcopy does not copy the objects in its memo.
+    vmappable = _replace_layers(copy.deepcopy(module, {id(value): value for value in shared_objects}))
     tensor = next(itertools.chain(module.parameters(), module.buffers()), None)
     # New buffers are created on the CPU.
     return vmappable if tensor is None else vmappable.to(tensor.device)
 
 
 def _replace_layers(module: nn.Module) -> nn.Module:
-    # Children come before their parents, and a module with two names comes twice.
+    # Reversed order: children before their parents. A module with two names is listed twice.
     for name, layer in reversed([*module.named_modules(remove_duplicate=False)]):
         replacement = _vmap_layer(layer)
         if replacement is not None and not name:
@@ -148,7 +151,7 @@ def _vmap_layer(layer: nn.Module) -> nn.Module | None:
 
 
 class ModuleStack:
-    """K modules of one architecture with stacked parameters, computed at once by `torch.func.vmap`.
+    """K modules of one architecture with stacked parameters, which `torch.func.vmap` computes in one call.
 
     The modules' parameters and buffers become views of the stacked tensors, so that an optimizer of one replica's
     parameters trains the stack, and in-place changes of a replica's buffer change the stack's. Random numbers differ
@@ -156,7 +159,8 @@ class ModuleStack:
 
     Args:
         modules: modules on one device with equal `describe_architecture`.
-        ignore: names of attributes that do not affect the computation, as in `describe_architecture`.
+        shared_attributes: names of attributes that do not affect the computation and are not copied; see
+            `to_vmappable`.
 
     Attributes:
         template: module that is called with the tensors of each replica; its training mode is that of all.
@@ -168,8 +172,8 @@ class ModuleStack:
         RuntimeError: the trainable parameters have several dtypes.
     """
 
-    def __init__(self, modules: Sequence[nn.Module], ignore: Collection[str] = ()) -> None:
-        vmappable = [to_vmappable(module, ignore) for module in modules]
+    def __init__(self, modules: Sequence[nn.Module], shared_attributes: Collection[str] = ()) -> None:
+        vmappable = [to_vmappable(module, shared_attributes) for module in modules]
         self.template = vmappable[0]
         self.replica_parameters = [dict(module.named_parameters()) for module in vmappable]
         self.buffers = {
@@ -206,14 +210,14 @@ class ModuleStack:
         return {name: columns[:, : shapes[name].numel()].view(-1, *shapes[name]) for name, columns in columns_by_name}
 
     def __call__(self, compute: Callable[..., Any], *arguments: Any) -> Any:
-        """Calls a function of a module for all replicas at once.
+        """Calls `compute` for all replicas at once.
 
         Args:
-            compute: function of the module, with the tensors of one replica, and of the replica's arguments.
-            arguments: trees (dict, list, tuple) of tensors, (K, ...) each.
+            compute: `compute(module, *arguments)`, called for one replica under vmap.
+            arguments: pytrees (dict, list, tuple) of tensors, (K, ...) each.
 
         Returns:
-            Outputs of `compute`, a tree of tensors, (K, ...) each.
+            The outputs of `compute`, a pytree of tensors, (K, ...) each.
         """
         function_module = _FunctionModule(self.template, compute)
 
@@ -272,32 +276,31 @@ def _stack_and_alias(tensors: Sequence[Tensor]) -> Tensor:
     return stacked.requires_grad_(tensors[0].requires_grad)
 
 
-def describe_architecture(module: nn.Module, ignore: Collection[str] = ()) -> str:
-    """Describes a module except for its tensors' values, dropout probabilities and attention windows.
+def describe_architecture(module: nn.Module, ignored_attributes: Collection[str] = ()) -> str:
+    """Describes a module without the values of its parameters and buffers, dropout probabilities and attention windows.
 
     Modules with equal descriptions can be stacked.
 
     Args:
         module: any module.
-        ignore: names of attributes, of any object in the module, that do not affect the computation.
+        ignored_attributes: names of attributes, of any object in the module, that do not affect the computation.
     """
-    return repr(
-        _StructureDescriber({*vars(nn.Module())} - TENSOR_ATTRIBUTES | {*ignore}).describe(to_vmappable(module, ignore))
-    )
+    describer = _StructureDescriber({*vars(nn.Module())} - TENSOR_ATTRIBUTES | {*ignored_attributes})
+    return repr(describer.describe(to_vmappable(module, ignored_attributes)))
 
 
 class _StructureDescriber:
-    """Describes a value recursively by numbers and names; an object that occurs again is described by its number."""
+    """Describes a value recursively by numbers and names; an object that occurred before is described by its index."""
 
-    def __init__(self, ignore: set[str]) -> None:
-        self.ignore = ignore
+    def __init__(self, ignored_attributes: set[str]) -> None:
+        self.ignored_attributes = ignored_attributes
         # Holds the objects too, because the id of a deleted object can be reused.
         self.seen: dict[int, tuple[int, Any]] = {}
 
-    def describe(self, value: Any, swapped: bool = False) -> Any:
+    def describe(self, value: Any, is_per_replica: bool = False) -> Any:
         if isinstance(value, LITERAL_TYPES):
             return value
-        if isinstance(value, Tensor) and not swapped:
+        if isinstance(value, Tensor) and not is_per_replica:
             return ("tensor", value.dtype, value.tolist())
         if id(value) in self.seen:
             return ("seen", self.seen[id(value)][0])
@@ -305,10 +308,10 @@ class _StructureDescriber:
         if isinstance(value, Tensor):
             return ("tensor", tuple(value.shape), value.dtype, value.requires_grad)
         if isinstance(value, Mapping):
-            items = [(key, item) for key, item in value.items() if key not in self.ignore]
+            items = [(key, item) for key, item in value.items() if key not in self.ignored_attributes]
             return [
                 (str(key), [(name, self.describe(tensor, True)) for name, tensor in item.items()])
-                if key in SWAPPED_ATTRIBUTES
+                if key in PER_REPLICA_ATTRIBUTES
                 else (str(key), self.describe(item))
                 for key, item in items
             ]

@@ -132,13 +132,13 @@ class NeuralSystem(L.LightningModule, ABC, Generic[BatchT, DimsT]):
             epoch: training epoch, for masks that change over training.
 
         Returns:
-            The masked batch, and the labels, (B, T', N) bool: the entries in the loss.
+            The masked batch, and the mask of the entries in the loss, (B, T', N) bool.
         """
 
     def training_step(self, batch: BatchT, batch_idx: int) -> Tensor:
         seed = derive_seed(self.seed, self.current_epoch, batch_idx)
-        masked, labels = self.mask(batch, seed, self.current_epoch)
-        losses = self.objective(self.encode(masked), labels, masked)
+        masked, loss_mask = self.mask(batch, seed, self.current_epoch)
+        losses = self.objective(self.encode(masked), loss_mask, masked)
         self.log_dict({f"train/{name}": loss.detach() for name, loss in losses.items()}, batch_size=len(batch))
         total_loss: Tensor = losses["loss"]
         return total_loss

@@ -100,15 +100,15 @@ class MultiSessionSystem(NeuralSystem[SessionBatch, SessionDims]):
         return same_subject or [other.name for other in trained_sessions]
 
     def mask(self, batch: SessionBatch, seed: int, epoch: int) -> tuple[SessionBatch, Tensor]:
-        """Drops tokens. Labels are the values of the dropped tokens, or all values if no token is dropped.
+        """Drops tokens. The loss mask selects the values of the dropped tokens, or all values if no token is dropped.
 
         See `NeuralSystem.mask`.
         """
         generator = torch.Generator(self.device).manual_seed(seed)
         n_patches = [self.network.n_patches(name) for name in batch.sessions]
-        hidden, labels = self.sample_token_mask(batch, n_patches, self.network.patch, generator)
+        hidden, loss_mask = self.sample_token_mask(batch, n_patches, self.network.patch, generator)
         dropped = self.token_masking.n_dropped(n_patches, batch.observed.shape[1])
-        return replace(batch, patch_mask=hidden, n_masked=tuple(dropped)), labels & batch.target_valid
+        return replace(batch, patch_mask=hidden, n_masked=tuple(dropped)), loss_mask & batch.target_valid
 
     def sample_token_mask(
         self, batch: SessionBatch, n_patches: Sequence[int], patch_size: int, generator: torch.Generator
@@ -122,8 +122,8 @@ class MultiSessionSystem(NeuralSystem[SessionBatch, SessionDims]):
             generator: source of random numbers.
 
         Returns:
-            (B, T, P) bool, P patches in the widest session, or None if no token is dropped; labels (B, T, C) bool, the
-            values of the dropped tokens, or all values.
+            (B, T, P) bool, P patches in the widest session, or None if no token is dropped; loss mask (B, T, C) bool of
+            the values of the dropped tokens, or of all values.
         """
         _, bins, channels = batch.observed.shape
         hidden = self.token_masking.draw_mask(
@@ -135,8 +135,8 @@ class MultiSessionSystem(NeuralSystem[SessionBatch, SessionDims]):
 
     def validation_step(self, batch: SessionBatch, batch_idx: int) -> None:
         """Adds the training loss of a batch, with a fixed mask, to the validation loss."""
-        masked, labels = self.mask(batch, batch_idx, epoch=0)
-        losses = self.objective(self.encode(masked), labels, masked)
+        masked, loss_mask = self.mask(batch, batch_idx, epoch=0)
+        losses = self.objective(self.encode(masked), loss_mask, masked)
         # The losses are global means on every rank, so that each rank counts all segments of the global batch.
         self.validation_loss.update(losses["loss"], batch.global_size)
         self.log("val/loss", self.validation_loss, on_epoch=True, prog_bar=True)

@@ -100,18 +100,18 @@ class Multimodal(MultiSessionSystem):
         joint_batch, unit_network = batch.with_spikes(), self.multimodal_network.unit_table
         n_unit_patches = [unit_network.n_patches(name) for name in batch.sessions]
         n_lfp_patches = [self.multimodal_network.n_patches(name) for name in batch.sessions]
-        spike_mask, spike_labels = self.sample_token_mask(
+        spike_mask, spike_loss_mask = self.sample_token_mask(
             batch.spikes_only(), n_unit_patches, unit_network.patch, generator
         )
-        lfp_mask, lfp_labels = self.sample_token_mask(batch, n_lfp_patches, self.multimodal_network.patch, generator)
+        lfp_mask, lfp_loss_mask = self.sample_token_mask(batch, n_lfp_patches, self.multimodal_network.patch, generator)
         hidden = None if spike_mask is None or lfp_mask is None else torch.cat([spike_mask, lfp_mask], -1)
-        labels = torch.cat([spike_labels, lfp_labels], -1)
+        loss_mask = torch.cat([spike_loss_mask, lfp_loss_mask], -1)
         dropped_by_modality = (
             self.token_masking.n_dropped(n_patches, batch.observed.shape[1])
             for n_patches in (n_unit_patches, n_lfp_patches)
         )
         dropped = tuple(map(sum, zip(*dropped_by_modality, strict=True)))
-        return replace(joint_batch, patch_mask=hidden, n_masked=dropped), labels & joint_batch.target_valid
+        return replace(joint_batch, patch_mask=hidden, n_masked=dropped), loss_mask & joint_batch.target_valid
 
     def encode(self, batch: SessionBatch) -> Encoding:
         """Encodes the spikes and the LFP of a batch.

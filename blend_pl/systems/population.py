@@ -1,4 +1,4 @@
-"""Base class of systems of one population, which mask single entries of its activity."""
+"""Base class of systems of one recorded population; single entries of its activity are masked."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,10 +19,10 @@ from blend_pl.systems.schedule import WarmupCosine
 
 
 class PopulationSystem(NeuralSystem[Batch, Dims]):
-    """Masked modelling of one population: bins of units are masked and reconstructed.
+    """Base class of systems that reconstruct masked entries (bins of units) of the activity of one population.
 
     Args:
-        backbone: builds the network from its sizes.
+        backbone: builds the network from the sizes of its input and output.
         masking: which entries are masked in training.
         likelihood: observation model; None for Poisson.
         optimizer: builds the optimizer from the parameters.
@@ -47,7 +47,7 @@ class PopulationSystem(NeuralSystem[Batch, Dims]):
     def mask(self, batch: Batch, seed: int, epoch: int) -> tuple[Batch, Tensor]:
         """Masks entries of the observed activity and, with `Masking.privileged_dropout`, privileged input.
 
-        Labels are the masked entries and all entries that are never observed; see `NeuralSystem.mask`.
+        The loss mask selects the masked entries and all entries that are never observed; see `NeuralSystem.mask`.
         """
         _, bins, channels = batch.observed.shape
         return self.apply_mask(
@@ -65,48 +65,48 @@ class PopulationSystem(NeuralSystem[Batch, Dims]):
         return self.masking.sample(size, torch.Generator(self.device).manual_seed(seed), epoch)
 
     def apply_mask(self, batch: Batch, mask_sample: MaskSample) -> tuple[Batch, Tensor]:
-        """Applies a mask of the same B rows; returns what `mask` returns."""
+        """Applies a mask of B rows to a batch of B rows; returns the masked batch and the loss mask, see `mask`."""
         _, bins, channels = batch.observed.shape
-        labels = torch.ones_like(batch.target_valid)
-        labels[:, :bins, :channels] = mask_sample.masked
+        loss_mask = torch.ones_like(batch.target_valid)
+        loss_mask[:, :bins, :channels] = mask_sample.masked
         privileged_valid = batch.privileged_valid
         if privileged_valid is not None and mask_sample.privileged_dropped is not None:
             privileged_valid = privileged_valid & ~mask_sample.privileged_dropped[:, None, None]
         observed = mask_sample.corrupt(batch.observed, self.likelihood.noise)
-        return replace(batch, observed=observed, privileged_valid=privileged_valid), labels & batch.target_valid
+        return replace(batch, observed=observed, privileged_valid=privileged_valid), loss_mask & batch.target_valid
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Adds a batch to the validation loss; see `validate_batch`."""
-        rates = self.validate_batch(batch, batch_idx)
+        """Adds a batch to the validation loss; see `update_validation_loss`."""
+        rates = self.update_validation_loss(batch, batch_idx)
         self.log("val/loss", self.validation_loss, on_epoch=True, prog_bar=True)
         return rates
 
-    def validate_batch(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Adds the entries of `validation_batch` to the validation loss.
+    def update_validation_loss(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Adds the entries selected by `mask_for_validation` to the validation loss.
 
         Returns:
-            Expected counts per bin, (B, T', N).
+            Expected values per bin (counts for a Poisson likelihood), (B, T', N).
         """
-        batch, labels = self.validation_batch(batch, batch_idx)
-        rates, entry_losses = self.predict_with_loss(batch, labels)
-        self.validation_loss.update(entry_losses, labels)
+        batch, loss_mask = self.mask_for_validation(batch, batch_idx)
+        rates, entry_losses = self.predict_with_loss(batch, loss_mask)
+        self.validation_loss.update(entry_losses, loss_mask)
         return rates
 
-    def validation_batch(self, batch: Batch, batch_idx: int) -> tuple[Batch, Tensor]:
-        """Returns the input of validation and its labels, (B, T', N) bool.
+    def mask_for_validation(self, batch: Batch, batch_idx: int) -> tuple[Batch, Tensor]:
+        """Returns the batch to encode in validation and the mask of the entries in the loss, (B, T', N) bool.
 
-        If the target has entries that are never observed (held-out units, forward bins), these are the labels and
-        nothing is masked; otherwise the labels are the entries of a fixed mask.
+        If the target has entries that are never observed (held-out units, forward bins), the loss mask selects these
+        and no input is masked. Otherwise a fixed mask is applied, and the loss mask selects its entries.
         """
         _, bins, channels = batch.observed.shape
         if batch.target.shape[1:] == (bins, channels):
             return self.mask(batch, batch_idx, epoch=0)
-        labels = batch.target_valid.clone()
-        labels[:, :bins, :channels] = False
-        return batch, labels
+        loss_mask = batch.target_valid.clone()
+        loss_mask[:, :bins, :channels] = False
+        return batch, loss_mask
 
-    def predict_with_loss(self, batch: Batch, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns expected counts per bin and the loss of each labelled entry, 0 elsewhere; (B, T', N) each."""
+    def predict_with_loss(self, batch: Batch, loss_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns expected values and the losses of the entries in `loss_mask` (0 elsewhere); (B, T', N) each."""
         encoding = self.encode(batch)
         entry_losses = self.likelihood.loss(encoding.prediction, batch.target, encoding.log_variance)
-        return self.likelihood.mean(encoding.prediction), torch.where(labels, entry_losses, 0.0)
+        return self.likelihood.mean(encoding.prediction), torch.where(loss_mask, entry_losses, 0.0)

@@ -10,7 +10,7 @@ class WarmupCosine(LambdaLR):
     """Linear warm-up, then a cosine decay to zero.
 
     Args:
-        optimizer: optimizer of the learning rate.
+        optimizer: optimizer whose learning rate is scheduled.
         total_steps: optimizer steps of the whole training.
         warmup: fraction of the steps in which the rate increases.
     """
@@ -30,10 +30,10 @@ class WarmupCosine(LambdaLR):
 class WarmupExponential(LambdaLR):
     """Linear warm-up, then an exponential decay.
 
-    The defaults are 30 epochs of warm-up and a factor of 0.995 an epoch in 400 epochs (Erturk et al., 2025).
+    The defaults match 30 epochs of warm-up and a factor of 0.995 per epoch over 400 epochs (Erturk et al., 2025).
 
     Args:
-        optimizer: optimizer of the learning rate.
+        optimizer: optimizer whose learning rate is scheduled.
         total_steps: optimizer steps of the whole training.
         warmup: fraction of the steps in which the rate increases.
         final: learning rate of the last step as a fraction of the highest.
@@ -57,7 +57,7 @@ class Constant(LambdaLR):
     """Constant learning rate.
 
     Args:
-        optimizer: optimizer of the learning rate.
+        optimizer: optimizer whose learning rate is scheduled.
         total_steps: optimizer steps of the whole training.
     """
 

@@ -104,7 +104,11 @@ class Scored(L.Callback):
         metric, pl_module.validation_loss = pl_module.validation_loss, Sink()
         pl_module.eval()
         with torch.no_grad():
-            found = [] if isinstance(pl_module, MultiSessionSystem) else [pl_module.validate_batch(batch, batch_idx)]
+            found = (
+                []
+                if isinstance(pl_module, MultiSessionSystem)
+                else [pl_module.update_validation_loss(batch, batch_idx)]
+            )
             # A teacher looks whether there is behaviour at all, once a batch whose rates go to the host.
             if not pl_module.requires_privileged:
                 found.append(pl_module.predict_step(batch, batch_idx))

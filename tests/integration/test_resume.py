@@ -109,7 +109,7 @@ def test_same_command_resumes_after_a_signal(
     before = [signal.getsignal(number) for number in TERMINATION_SIGNALS]
     command = ["fit", *rare, *kill_at(folder / f"{how}{epoch}", epoch, how), "--resume=true"]
     command.append(f"--output={folder / f'{how}{epoch}-runs'}")
-    with pytest.raises(TrainingInterrupted, match="--resume true goes on") as raised:
+    with pytest.raises(TrainingInterrupted, match="continue it with the same command and --resume true") as raised:
         call(*command)
     (run,) = (folder / f"{how}{epoch}-runs").glob("simulated_feature/seed0-*")
     assert str(run) in str(raised.value)

@@ -114,7 +114,7 @@ def test_predictions_equal_those_of_each_replica(sizes: dict[str, int]) -> None:
         rates, losses, labels = stacked_step.predict_with_loss(batch, 5)
         for index, replica in enumerate(replicas):
             replica.system.eval()
-            masked, replica_labels = replica.system.validation_batch(batch, 5)
+            masked, replica_labels = replica.system.mask_for_validation(batch, 5)
             expected: tuple[Any, ...] = (*replica.system.predict_with_loss(masked, replica_labels), replica_labels)
             torch.testing.assert_close((rates[index], losses[index], labels[index]), expected, rtol=1e-9, atol=1e-12)
     assert [module.training for module in stacked_step.stack.template.modules()] == modes

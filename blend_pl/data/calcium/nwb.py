@@ -35,9 +35,11 @@ def read_calcium_nwb(path: Path, spec: CalciumSpec, names: CalciumNWBNames) -> C
         channels = [_interpolate_nwb_series(file, name, series.timestamps) for name in spec.behavior]
         if names.state is not None:
             states = read_time_series(file, names.state)
-            nearest_state = np.searchsorted((states.timestamps[1:] + states.timestamps[:-1]) / 2, series.timestamps)
+            nearest_state_index = np.searchsorted(
+                (states.timestamps[1:] + states.timestamps[:-1]) / 2, series.timestamps
+            )
             channels.append(
-                one_hot_states(states.data[nearest_state, 0].astype(np.float64), f"{names.state} of {path}")
+                one_hot_states(states.data[nearest_state_index, 0].astype(np.float64), f"{names.state} of {path}")
             )
     return CalciumRecording(
         name=path.name,
@@ -82,14 +84,18 @@ def _read_cell_ids(
     if column is None:
         return np.array([f"{mouse}/{path.stem}/row{row}" for row in rows]), np.zeros(len(rows), dtype=bool)
     ids = _read_column(table, column, "data.names.cell_id")[rows]
-    has_id = np.isfinite(ids) if ids.dtype.kind == "f" else np.array([str(value) != "" for value in ids])
+    identified = np.isfinite(ids) if ids.dtype.kind == "f" else np.array([str(value) != "" for value in ids])
     cell_id = [
-        f"{mouse}/{int(value) if ids.dtype.kind == 'f' else value}" if identified else f"{mouse}/{path.stem}/row{row}"
-        for value, row, identified in zip(ids, rows, has_id, strict=True)
+        f"{mouse}/{int(value) if ids.dtype.kind == 'f' else value}"
+        if is_identified
+        else f"{mouse}/{path.stem}/row{row}"
+        for value, row, is_identified in zip(ids, rows, identified, strict=True)
     ]
     if len(set(cell_id)) < len(cell_id):
-        raise DataError(f"{path} has a {column} twice; make it unique, or set data.names.cell_id to null")
-    return np.array(cell_id), has_id
+        raise DataError(
+            f"column {column} of {path} contains a cell id twice; make ids unique, or set data.names.cell_id to null"
+        )
+    return np.array(cell_id), identified
 
 
 def _read_positions(table: h5py.Group, column: str | None) -> np.ndarray:

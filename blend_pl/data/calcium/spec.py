@@ -13,12 +13,12 @@ BEHAVIOR_STATES = ("running", "stationary desynchronised", "stationary synchroni
 
 @dataclass(frozen=True)
 class FigshareArchive:
-    """A pinned figshare article from which a missing tree is downloaded.
+    """Version of a figshare article from which a missing folder tree is downloaded.
 
     Attributes:
         article: number of the article.
         version: version of the article; versions differ in their sessions.
-        md5: MD5 digests by file name, checked in addition to those of the archive; empty for none.
+        md5: MD5 digests by file name, checked in addition to the digests that figshare reports; may be empty.
     """
 
     article: int
@@ -28,13 +28,14 @@ class FigshareArchive:
 
 @dataclass(frozen=True)
 class CellTypes:
-    """Mapping of labels to classes. A subclass is the text before the first "-" of a label.
+    """Mapping of cell-type labels to classes. The subclass of a label is the text before its first "-".
 
     Attributes:
         excitatory: labels of excitatory cells; all others are inhibitory.
         untyped: labels of cells without a subclass.
         subclasses: the subclasses to classify.
-        merged: further subclasses and the subclass that each counts as; null leaves its cells out of the scores.
+        merged: maps further subclasses to the subclass that their cells are counted as; null excludes the cells
+            from the scores.
     """
 
     excitatory: list[str] = field(default_factory=lambda: ["EC"])
@@ -45,16 +46,16 @@ class CellTypes:
 
 @dataclass(frozen=True)
 class CellSplit:
-    """Division of the cells into train, val and test; all recordings of a cell are in one split.
+    """Division of the cells into train, val and test splits; a cell is in the same split in all its recordings.
 
     Attributes:
-        train: fraction of the training cells, of each label.
-        val: fraction of the validation cells; the remaining cells are test cells.
-        test_mice: mice with test cells only; cells of the other mice are then divided into train and val only, in
-            proportion to the fractions above.
-        seed: seed of the split, the same in every run, so that seeds and arms can be compared.
-        max_match_distance: cells without an id within this distance on two days of one mouse may be one physical
-            cell, and share a split; in the unit of the positions.
+        train: fraction of the cells of each label that are training cells.
+        val: fraction of the cells of each label that are validation cells; the remaining cells are test cells.
+        test_mice: mice that have only test cells; the cells of the other mice are then divided into train and val
+            only, in the ratio of `train` to `val`.
+        seed: seed of the split; it does not depend on the seed of the run, so that all runs have the same split.
+        max_match_distance: maximum distance at which two cells without ids, recorded on different days and each
+            other's nearest neighbor, are put into the same split; in the unit of the positions.
     """
 
     train: float = 0.8
@@ -80,14 +81,15 @@ class CalciumSpec:
         mice: mice to read; empty for all.
         recordings: glob patterns of the runs below a session's folder in the published tree ("Blank/01"), or of NWB
             files below the data root.
-        behavior: continuous behavior: keys of `BEHAVIOR_SERIES` in the published tree, names of time series in NWB
-            files.
-        state: adds the behavioral state to the privileged input, one channel per state.
-        train_time: fraction of a recording, from its start, for training; the rest is for validation.
-        radius: maximum distance of neighbors (Mi et al., 2023), in the unit of the positions.
-        cells: division of the cells.
-        types: mapping of labels to classes.
-        archive: source of a missing tree; None for no download.
+        behavior: variables of continuous behavior: keys of `BEHAVIOR_SERIES` for the published tree, names of time
+            series for NWB files.
+        state: whether the privileged input includes the behavioral state, one channel per state.
+        train_time: fraction of the duration of each recording, from its start, that is used for training; the rest
+            is used for validation.
+        radius: maximum distance at which two cells are neighbors (Mi et al., 2023), in the unit of the positions.
+        cells: division of the cells into train, val and test.
+        types: mapping of cell-type labels to classes.
+        archive: figshare article from which a missing tree is downloaded; None for no download.
     """
 
     name: str
@@ -113,9 +115,10 @@ class CalciumNWBNames:
     Attributes:
         activity: name of the RoiResponseSeries, or enough of the end of its path to make it unique; null if there is
             only one.
-        cell_type: column of the plane segmentation with the labels.
-        cell_id: column with ids that are the same on all days; null if ids hold within one file only.
-        position: column with 2 or 3 coordinates of each cell; null for the centers of the masks.
+        cell_type: column of the plane segmentation that holds the cell-type labels.
+        cell_id: column of the plane segmentation with cell ids that are valid across files; null if there is none.
+        position: column of the plane segmentation with 2 or 3 coordinates per cell; null for the centers of the ROI
+            masks.
         state: time series of the behavioral state; null for none.
     """
 

@@ -95,8 +95,8 @@ def read_cell_table(session: Path) -> SessionCellTable:
         raise DataError(f"{session} has the UniqueID {int(ids[counts > 1][0])} twice; keep one row per cell")
     mouse, date = session.parent.name, session.name
     cell_id = [
-        f"{mouse}/{int(value)}" if has_id else f"{mouse}/{date}/row{row}"
-        for row, (value, has_id) in enumerate(zip(unique_id, identified, strict=True))
+        f"{mouse}/{int(value)}" if is_identified else f"{mouse}/{date}/row{row}"
+        for row, (value, is_identified) in enumerate(zip(unique_id, identified, strict=True))
     ]
     return SessionCellTable(np.array(cell_id), identified, label, position.astype(np.float32))
 

@@ -20,7 +20,7 @@ def makin_paths(session: str, root: Path, archive: ZenodoArchive | None, api_url
     Args:
         session: name of the session, e.g. "indy_20160622_01".
         root: data folder.
-        archive: records with missing files; None for no download.
+        archive: Zenodo records from which missing files are downloaded; None for no download.
         api_url: URL of the archive's REST interface.
 
     Raises:

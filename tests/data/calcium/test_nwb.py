@@ -82,7 +82,7 @@ def test_missing_series_or_column_raises(tmp_path: Path, names: dict[str, str], 
 
 def test_duplicate_id_raises(tmp_path: Path) -> None:
     write_calcium(tmp_path / "day1.nwb", id=np.full(36, 7.0))
-    with pytest.raises(DataError, match="has a cell_id twice"):
+    with pytest.raises(DataError, match=r"column cell_id of .* contains a cell id twice"):
         read_calcium_nwb(tmp_path / "day1.nwb", SPEC, NAMES)
 
 
