@@ -49,10 +49,10 @@ recipes: $(READY) ## every backbone, strategy and control on the simulated sessi
 nlb-submit: $(READY) ## EvalAI file of NLB'21 from RUNS (by default the demo's students) in OUTPUT; more options in ARGS
 	$(BIN)/python -m blend_pl submit $(RUNS) --output "$(OUTPUT)" $(ARGS)
 
-test: $(READY) ## all tests except slow ones
+test: $(READY) ## all tests except slow tests and benchmarks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-all: $(READY) ## all tests
+test-all: $(READY) ## all tests and benchmarks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m ""
 
 lint: $(READY) ## style, types and import layers
