@@ -27,7 +27,7 @@ class TrainingInterrupted(BlendError):
     status = 75
 
 
-def first_parser_error(message: str) -> str:
+def innermost_parser_error(message: str) -> str:
     """Returns the innermost error of a parser's message on one line, without the settings that it repeats."""
     innermost = re.split(r"\n\s*- ", message)[-1]
     return " ".join(re.split(r"\n\s*Given value", innermost)[0].split())

@@ -9,16 +9,16 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch.core import LightningDataModule
 
 from blend_pl.baselines.baseline import Baseline
-from blend_pl.baselines.glm import FitFunction, fit_linear, fit_poisson
+from blend_pl.baselines.glm import FitFunction, fit_poisson, fit_ridge
 from blend_pl.config import ROLE_KEY, Config, compose, compose_experiment, split_reference
 from blend_pl.data import NLBDataModule
-from blend_pl.errors import ConfigError, first_parser_error
+from blend_pl.errors import ConfigError, innermost_parser_error
 from blend_pl.metrics.nlb import NLBScores, evaluate_rates
 from blend_pl.report import print_scores
 from blend_pl.runs.folder import config_fingerprint, create_run_dir
 from blend_pl.runs.results import BASELINE, Results
 
-METHODS: dict[str, FitFunction] = {"smoothing": fit_linear, "glm": fit_poisson}
+METHODS: dict[str, FitFunction] = {"smoothing": fit_ridge, "glm": fit_poisson}
 """Regressions by the last word of the run's name."""
 
 
@@ -113,7 +113,7 @@ def _build_datamodule(data: Config, overrides: Sequence[str]) -> tuple[NLBDataMo
     try:
         datamodule = parser.instantiate_classes(parsed).data
     except ValueError as error:
-        raise ConfigError(first_parser_error(str(error))) from error
+        raise ConfigError(innermost_parser_error(str(error))) from error
     if not isinstance(datamodule, NLBDataModule):
         raise ConfigError(
             f"baselines without a network need an NLBDataModule, and the data module is a {type(datamodule).__name__}; "

@@ -15,74 +15,78 @@ MIN_RATE_FRACTION = 0.1
 SILENT_UNIT_SPIKES = 0.5
 """Number of spikes in all bins that is assumed for a unit without spikes."""
 
-MIN_STATE_STD = 1e-9
+MIN_INPUT_STD = 1e-9
 """A state with a standard deviation up to this is constant: rounding of the mean alone is not a deviation."""
 
 PredictFunction = Callable[[np.ndarray], np.ndarray]
-"""Maps states (R, C) to expected counts (R, M)."""
+"""Maps inputs (R, C) to expected counts (R, M)."""
 
 FitFunction = Callable[[np.ndarray, np.ndarray, np.ndarray, float], PredictFunction]
-"""Fits a `PredictFunction` to states (R, C), mean counts (R, M) over numbers of bins (R,), with a penalty."""
+"""Fits a `PredictFunction` to inputs (R, C), mean counts (R, M) over numbers of bins (R,), with a penalty."""
 
 
-def fit_linear(states: np.ndarray, counts: np.ndarray, bins: np.ndarray, penalty: float) -> PredictFunction:
-    """Fits a ridge regression of the counts on the states (smoothing baseline of NLB'21, Pei et al., 2021).
+def fit_ridge(inputs: np.ndarray, counts: np.ndarray, bins_per_row: np.ndarray, penalty: float) -> PredictFunction:
+    """Fits a ridge regression of the counts on the inputs (smoothing baseline of NLB'21, Pei et al., 2021).
 
     Args:
-        states: (R, C) smoothed counts.
+        inputs: (R, C) smoothed counts.
         counts: (R, M) mean counts per bin.
-        bins: (R,) number of bins that a row is the mean of; rows with 0 bins are ignored.
-        penalty: weight of the squared coefficients of standardized states, relative to the mean squared error.
+        bins_per_row: (R,) number of bins that a row is the mean of; rows with 0 bins are ignored.
+        penalty: weight of the squared coefficients of standardized inputs, relative to the mean squared error.
     """
     from sklearn.linear_model import Ridge
 
-    mean = _mean_counts(counts, bins)
-    standardizer = _fit_standardizer(states, bins)
-    model = Ridge(penalty * float(bins.sum())).fit(standardizer.transform(states), counts, bins)
-    return lambda new_states: np.maximum(
-        model.predict(standardizer.transform(new_states)).reshape(len(new_states), -1), MIN_RATE_FRACTION * mean
+    mean = _mean_counts(counts, bins_per_row)
+    standardizer = _fit_standardizer(inputs, bins_per_row)
+    model = Ridge(penalty * float(bins_per_row.sum())).fit(standardizer.transform(inputs), counts, bins_per_row)
+    return lambda new_inputs: np.maximum(
+        model.predict(standardizer.transform(new_inputs)).reshape(len(new_inputs), -1), MIN_RATE_FRACTION * mean
     )
 
 
-def fit_poisson(states: np.ndarray, counts: np.ndarray, bins: np.ndarray, penalty: float) -> PredictFunction:
-    """Fits a Poisson regression with a log link for each unit on the logarithm of the states.
+def fit_poisson(inputs: np.ndarray, counts: np.ndarray, bins_per_row: np.ndarray, penalty: float) -> PredictFunction:
+    """Fits a Poisson regression with a log link for each unit on the logarithm of the inputs.
 
     Args:
-        states: (R, C) smoothed counts.
+        inputs: (R, C) smoothed counts.
         counts: (R, M) mean counts per bin.
-        bins: (R,) number of bins that a row is the mean of; rows with 0 bins are ignored.
-        penalty: weight of the squared coefficients of standardized log-states, relative to the mean log-likelihood per
+        bins_per_row: (R,) number of bins that a row is the mean of; rows with 0 bins are ignored.
+        penalty: weight of the squared coefficients of standardized log-inputs, relative to the mean log-likelihood per
             spike, which makes it independent of rates and bin widths.
     """
     from sklearn.linear_model import PoissonRegressor
 
-    mean = _mean_counts(counts, bins)
-    nonempty = bins > 0
-    offset = LOG_OFFSET * _mean_counts(states, bins)
-    standardizer = _fit_standardizer(np.log(states + offset), bins)
-    inputs, counts, weight = standardizer.transform(np.log(states[nonempty] + offset)), counts[nonempty], bins[nonempty]
+    mean = _mean_counts(counts, bins_per_row)
+    nonempty = bins_per_row > 0
+    offset = LOG_OFFSET * _mean_counts(inputs, bins_per_row)
+    standardizer = _fit_standardizer(np.log(inputs + offset), bins_per_row)
+    features, counts, weights = (
+        standardizer.transform(np.log(inputs[nonempty] + offset)),
+        counts[nonempty],
+        bins_per_row[nonempty],
+    )
     models = [
-        PoissonRegressor(alpha=penalty * unit_mean, solver="newton-cholesky").fit(inputs, unit_counts, weight)
+        PoissonRegressor(alpha=penalty * unit_mean, solver="newton-cholesky").fit(features, unit_counts, weights)
         if unit_counts.any()
         else None
         for unit_counts, unit_mean in zip(counts.T, mean, strict=True)
     ]
 
-    def predict(new_states: np.ndarray) -> np.ndarray:
-        inputs = standardizer.transform(np.log(new_states + offset))
-        rates = np.empty((len(new_states), len(models)))
+    def predict(new_inputs: np.ndarray) -> np.ndarray:
+        features = standardizer.transform(np.log(new_inputs + offset))
+        rates = np.empty((len(new_inputs), len(models)))
         for unit, model in enumerate(models):
-            rates[:, unit] = mean[unit] if model is None else model.predict(inputs)
+            rates[:, unit] = mean[unit] if model is None else model.predict(features)
         return rates
 
     return predict
 
 
-def _mean_counts(counts: np.ndarray, bins: np.ndarray) -> np.ndarray:
+def _mean_counts(counts: np.ndarray, bins_per_row: np.ndarray) -> np.ndarray:
     """Returns the (M,) mean count per bin of each unit, which is positive."""
-    means: np.ndarray = np.maximum(bins @ counts, SILENT_UNIT_SPIKES) / bins.sum()
+    means: np.ndarray = np.maximum(bins_per_row @ counts, SILENT_UNIT_SPIKES) / bins_per_row.sum()
     return means
 
 
-def _fit_standardizer(states: np.ndarray, bins: np.ndarray) -> Standardizer[np.ndarray]:
-    return Standardizer.fit(states, bins, rtol=0.0, atol=MIN_STATE_STD)
+def _fit_standardizer(inputs: np.ndarray, bins_per_row: np.ndarray) -> Standardizer[np.ndarray]:
+    return Standardizer.fit(inputs, bins_per_row, rtol=0.0, atol=MIN_INPUT_STD)

@@ -5,7 +5,7 @@ from inspect import Parameter, signature
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, cast
 
-from blend_pl.errors import ConfigError, first_parser_error
+from blend_pl.errors import ConfigError, innermost_parser_error
 
 if TYPE_CHECKING:
     from blend_pl.experiment import Experiment
@@ -122,7 +122,7 @@ def run_function_command(name: str, command: Callable[..., None], arguments: Seq
     try:
         command(**parser.parse_args(words).as_dict(), **data_options)
     except ArgumentError as error:
-        raise ConfigError(f"{first_parser_error(str(error))}; see `python -m blend_pl {name} --help`") from error
+        raise ConfigError(f"{innermost_parser_error(str(error))}; see `python -m blend_pl {name} --help`") from error
 
 
 def _normalize_options(name: str, parameters: Mapping[str, Parameter], arguments: Sequence[str]) -> list[str]:

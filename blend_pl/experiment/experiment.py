@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from blend_pl.callbacks import Evaluation, LastCheckpoint, RatesWriter, TrainingCost
 from blend_pl.compat import upgrade_config
-from blend_pl.errors import ConfigError, TrainingInterrupted, first_parser_error
+from blend_pl.errors import ConfigError, TrainingInterrupted, innermost_parser_error
 from blend_pl.experiment import tracking
 from blend_pl.experiment.parser import Command, ExperimentConfig, make_parser, parse_settings, to_arguments, to_dict
 from blend_pl.experiment.trainer import make_trainer
@@ -303,7 +303,7 @@ class Experiment:
             instances = self.parser.instantiate_classes(config)
         except ValueError as error:
             # The parser raises errors of constructors as ValueError.
-            raise ConfigError(first_parser_error(str(error))) from error
+            raise ConfigError(innermost_parser_error(str(error))) from error
         self.datamodule, self.model = instances.data, instances.model
         self.trainer = make_trainer(instances, self.model, self.run_dir)
 

@@ -36,31 +36,31 @@ class Latency:
     processor_p99: float
 
 
-def measure_latency(call: Callable[[int], object], steps: int) -> Latency:
+def measure_latency(call: Callable[[int], object], n_calls: int) -> Latency:
     """Times single calls on the current thread.
 
     Args:
         call: function of the index of the call.
-        steps: number of timed calls, after `N_WARMUP_CALLS` calls that are not timed.
+        n_calls: number of timed calls, which follow `N_WARMUP_CALLS` untimed calls.
     """
-    wall, cpu = np.empty(N_WARMUP_CALLS + steps), np.empty(N_WARMUP_CALLS + steps)
-    for index in range(N_WARMUP_CALLS + steps):
+    wall, cpu = np.empty(N_WARMUP_CALLS + n_calls), np.empty(N_WARMUP_CALLS + n_calls)
+    for index in range(N_WARMUP_CALLS + n_calls):
         start, start_cpu = time.perf_counter(), time.thread_time()
         call(index)
         cpu[index], wall[index] = time.thread_time() - start_cpu, time.perf_counter() - start
     wall, cpu = 1e3 * wall[N_WARMUP_CALLS:], 1e3 * cpu[N_WARMUP_CALLS:]
     p99, cpu_p99 = (float(np.quantile(times, 0.99)) for times in (wall, cpu))
-    return Latency(steps, float(np.median(wall)), p99, float(wall.max()), cpu_p99)
+    return Latency(n_calls, float(np.median(wall)), p99, float(wall.max()), cpu_p99)
 
 
-def measure_onnx_latency(path: Path, step: StreamingNDT, spikes: Tensor, steps: int) -> Latency:
+def measure_onnx_latency(path: Path, step: StreamingNDT, spikes: Tensor, n_timed_bins: int) -> Latency:
     """Times single bins of consecutive trials in onnxruntime.
 
     Args:
         path: ONNX file of the step.
         step: the exported module, which provides the initial state.
         spikes: (T', C) counts of a trial.
-        steps: number of timed bins.
+        n_timed_bins: number of timed bins.
     """
     session, counts = create_onnx_session(path), spikes[:, None].numpy()
     initial_state = [tensor.numpy() for tensor in step.initial_state()]
@@ -72,10 +72,10 @@ def measure_onnx_latency(path: Path, step: StreamingNDT, spikes: Tensor, steps: 
             state = initial_state
         _, *state = session.run(None, dict(zip(names, [counts[index % len(counts)], *state], strict=True)))
 
-    return measure_latency(call, steps)
+    return measure_latency(call, n_timed_bins)
 
 
-def measure_torch_latency(step: StreamingNDT, spikes: Tensor, steps: int) -> Latency:
+def measure_torch_latency(step: StreamingNDT, spikes: Tensor, n_timed_bins: int) -> Latency:
     """Times single bins in torch; see `measure_onnx_latency`."""
     counts, initial_state = spikes[:, None], step.initial_state()
     state = initial_state
@@ -87,7 +87,7 @@ def measure_torch_latency(step: StreamingNDT, spikes: Tensor, steps: int) -> Lat
         _, *state = step(counts[index % len(counts)], *state)
 
     with _one_thread(), torch.inference_mode():
-        return measure_latency(call, steps)
+        return measure_latency(call, n_timed_bins)
 
 
 @contextmanager

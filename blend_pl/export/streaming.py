@@ -102,7 +102,7 @@ def streaming_unsupported_reason(backbone: nn.Module) -> str | None:
     return None
 
 
-def streaming_program(backbone: NDT, likelihood: Likelihood, session: Signature) -> ExportableProgram:
+def build_streaming_program(backbone: NDT, likelihood: Likelihood, session: Signature) -> ExportableProgram:
     """Returns the program of a single bin; see `StreamingNDT`."""
     step = StreamingNDT(backbone, likelihood)
     _, keys, _ = step.initial_state()

@@ -33,7 +33,7 @@ class RateProgram(nn.Module):
         return self.likelihood.mean(self.backbone(spikes).prediction)
 
 
-def trial_program(backbone: nn.Module, likelihood: Likelihood, session: Signature) -> ExportableProgram:
+def build_trial_program(backbone: nn.Module, likelihood: Likelihood, session: Signature) -> ExportableProgram:
     """Returns the program of a network: T observed bins of C units to T' bins of all N units."""
     bins = session.n_observed + session.n_forward
     return ExportableProgram(
@@ -64,7 +64,7 @@ class LatentProgram(nn.Module):
         return latents
 
 
-def segment_program(network: SessionNetwork, session_info: SessionInfo, n_bins: int) -> ExportableProgram:
+def build_segment_program(network: SessionNetwork, session_info: SessionInfo, n_bins: int) -> ExportableProgram:
     """Returns the program of a session: segments of T bins and C channels to latents."""
     return ExportableProgram(
         PROGRAM_STEM,

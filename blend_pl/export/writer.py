@@ -11,20 +11,20 @@ from blend_pl.data.signature import MultiSessionSignature, Signature
 from blend_pl.errors import ConfigError
 from blend_pl.export.latency import measure_onnx_latency, measure_torch_latency
 from blend_pl.export.program import ExportableProgram, check_tolerance, max_relative_error
-from blend_pl.export.streaming import StreamingNDT, stream_trial, streaming_program, streaming_unsupported_reason
-from blend_pl.export.trial_program import segment_program, select_session, trial_program
+from blend_pl.export.streaming import StreamingNDT, build_streaming_program, stream_trial, streaming_unsupported_reason
+from blend_pl.export.trial_program import build_segment_program, build_trial_program, select_session
 from blend_pl.models import NDT
 from blend_pl.systems import MultiSessionSystem, NeuralSystem
 
 
-def write_programs(student: NeuralSystem, session: str | None, folder: Path, steps: int) -> dict[str, Any]:
+def write_programs(student: NeuralSystem, session: str | None, folder: Path, n_timed_bins: int) -> dict[str, Any]:
     """Writes, checks and times the programs of a student.
 
     Args:
         student: student to export.
         session: session to export, for a student of several sessions.
         folder: target folder.
-        steps: number of timed bins.
+        n_timed_bins: number of timed bins.
 
     Returns:
         JSON values: "programs", a description of each program by file stem, and "streaming", true or the reason why
@@ -36,15 +36,18 @@ def write_programs(student: NeuralSystem, session: str | None, folder: Path, ste
     signature = student.signature
     assert signature is not None
     full_program = _build_full_program(student, signature, session)
-    trials = [_random_inputs(rows, full_program) for rows in (2, 1, 3)]
-    full_program.write(folder, (trials[0],))
-    max_errors = full_program.compare_outputs(folder, [(trial,) for trial in trials])
+    batches = [_random_inputs(batch_size, full_program) for batch_size in (2, 1, 3)]
+    single_trial = batches[1]
+    full_program.write(folder, (batches[0],))
+    max_errors = full_program.compare_outputs(folder, [(batch,) for batch in batches])
     programs = {full_program.stem: {**full_program.tensor_specs(), "difference": max_errors}}
     reason = streaming_unsupported_reason(student.backbone)
     if reason is None:
         assert isinstance(student.backbone, NDT)
-        bin_program = streaming_program(student.backbone, student.likelihood, signature)
-        programs[bin_program.stem] = _write_streaming_program(bin_program, full_program, trials[1], folder, steps)
+        streaming_program = build_streaming_program(student.backbone, student.likelihood, signature)
+        programs[streaming_program.stem] = _write_streaming_program(
+            streaming_program, full_program, single_trial, folder, n_timed_bins
+        )
     return {"programs": programs, "streaming": reason or True}
 
 
@@ -52,32 +55,38 @@ def _build_full_program(student: NeuralSystem, signature: Signature, session: st
     """Returns the program of whole trials or segments."""
     if isinstance(student, MultiSessionSystem):
         assert isinstance(signature, MultiSessionSignature)
-        return segment_program(student.network, select_session(signature, session), signature.n_observed)
+        return build_segment_program(student.network, select_session(signature, session), signature.n_observed)
     if session is not None:
         raise ConfigError("--session requires a student of several sessions; remove it")
-    return trial_program(student.backbone, student.likelihood, signature)
+    return build_trial_program(student.backbone, student.likelihood, signature)
 
 
 def _write_streaming_program(
-    program: ExportableProgram, full_program: ExportableProgram, trial: Tensor, folder: Path, steps: int
+    streaming_program: ExportableProgram,
+    full_program: ExportableProgram,
+    single_trial: Tensor,
+    folder: Path,
+    n_timed_bins: int,
 ) -> dict[str, Any]:
     """Writes, checks and times the program of single bins on a trial (1, T, C)."""
-    step = program.module
+    step = streaming_program.module
     assert isinstance(step, StreamingNDT)
     with torch.no_grad():
-        (expected,) = full_program.module(trial)
+        (expected,) = full_program.module(single_trial)
         # Forward bins have no counts.
-        spikes = torch.cat([trial[0], trial.new_zeros(len(expected) - trial.shape[1], trial.shape[2])])
+        spikes = torch.cat(
+            [single_trial[0], single_trial.new_zeros(len(expected) - single_trial.shape[1], single_trial.shape[2])]
+        )
         max_error = max_relative_error([expected], [stream_trial(step, spikes)])
     check_tolerance("the streaming program", max_error)
-    program.write(folder, (spikes[:1], *step.initial_state()))
-    max_errors = program.compare_outputs(folder, _step_inputs(step, spikes))
+    streaming_program.write(folder, (spikes[:1], *step.initial_state()))
+    max_errors = streaming_program.compare_outputs(folder, _step_inputs(step, spikes))
     latencies = {
-        "onnxruntime": measure_onnx_latency(folder / f"{program.stem}.onnx", step, spikes, steps),
-        "torch": measure_torch_latency(step, spikes, steps),
+        "onnxruntime": measure_onnx_latency(folder / f"{streaming_program.stem}.onnx", step, spikes, n_timed_bins),
+        "torch": measure_torch_latency(step, spikes, n_timed_bins),
     }
     return {
-        **program.tensor_specs(),
+        **streaming_program.tensor_specs(),
         "difference": {**max_errors, "whole trial": max_error},
         "latency_ms": {runtime: asdict(runtime_latency) for runtime, runtime_latency in latencies.items()},
     }

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from blend_pl.probes.embeddings import CellEmbeddings
-from blend_pl.report.figures.style import TRUTH_COLOR, save_figure, subplots
+from blend_pl.report.figures.style import TEXT_COLOR, save_figure, subplots
 
 TASK_LABELS = {"ei": "E/I", "subclass": "subclass"}
 CLASS_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#262626")
@@ -26,7 +26,7 @@ def draw_embeddings(variants: Mapping[str, CellEmbeddings], path: Path) -> None:
         coordinates = principal_components(cells.vectors)
         for row, task in enumerate(TASK_LABELS):
             _scatter(axes[row, column], coordinates, getattr(cells, task), cells.split)
-        axes[0, column].set_title(name, color=TRUTH_COLOR)
+        axes[0, column].set_title(name, color=TEXT_COLOR)
     for row, (task, title) in enumerate(TASK_LABELS.items()):
         axes[row, 0].set_ylabel(title)
         names = sorted({name for cells in variants.values() for name in getattr(cells, task) if name})
@@ -43,12 +43,12 @@ def principal_components(vectors: np.ndarray) -> np.ndarray:
     return coordinates
 
 
-def _scatter(axis: Axes, coordinates: np.ndarray, classes: np.ndarray, split: np.ndarray) -> None:
+def _scatter(ax: Axes, coordinates: np.ndarray, classes: np.ndarray, split: np.ndarray) -> None:
     for class_name, color in zip(
         sorted({class_name for class_name in classes if class_name}), CLASS_COLORS, strict=False
     ):
         for is_test in (False, True):
             mask = (classes == class_name) & ((split == "test") == is_test)
             size, alpha = (16, 0.9) if is_test else (7, 0.25)
-            axis.scatter(coordinates[mask, 0], coordinates[mask, 1], s=size, alpha=alpha, color=color, linewidths=0)
-    axis.set(xticks=[], yticks=[], xlim=(-3, 3), ylim=(-3, 3))
+            ax.scatter(coordinates[mask, 0], coordinates[mask, 1], s=size, alpha=alpha, color=color, linewidths=0)
+    ax.set(xticks=[], yticks=[], xlim=(-3, 3), ylim=(-3, 3))

@@ -126,7 +126,7 @@ def _draw_parallel_plot(journal: Journal, complete: list[Any], notes: list[str])
     sweep, columns = journal.sweep, _varying_parameters(journal, complete)
     scores = [trial.value for trial in complete]
     figure, axes = style.subplots(1, 1, height=4.5)
-    axis = axes[0, 0]
+    ax = axes[0, 0]
     heights, ticks = [], []
     for name, values in columns.items():
         column_heights, column_ticks = _axis_positions(values, sweep.parameters[name])
@@ -139,23 +139,23 @@ def _draw_parallel_plot(journal: Journal, complete: list[Any], notes: list[str])
     for index in reversed(range(len(complete))):
         share = 1 - index / max(len(complete) - 1, 1)
         color = style.SCORE_CMAP(share)
-        axis.plot([column[index] for column in heights], color=color, linewidth=2.4 if index == 0 else 1.2)
+        ax.plot([column[index] for column in heights], color=color, linewidth=2.4 if index == 0 else 1.2)
     for column_index, column_ticks in enumerate(ticks):
-        axis.axvline(column_index, color="#999999", linewidth=0.8, zorder=0)
+        ax.axvline(column_index, color="#999999", linewidth=0.8, zorder=0)
         for height, text in column_ticks:
-            axis.text(
+            ax.text(
                 column_index + 0.04,
                 height,
                 text,
                 fontsize=8,
                 va="center",
-                color=style.TRUTH_COLOR,
+                color=style.TEXT_COLOR,
                 bbox=style.TEXT_BBOX,
             )
-    axis.set_xticks(range(len(heights)), [*map(_label, columns), sweep.metric], rotation=20, ha="right")
-    axis.set_yticks([])
-    axis.spines["left"].set_visible(False)
-    axis.margins(x=0.08)
+    ax.set_xticks(range(len(heights)), [*map(_label, columns), sweep.metric], rotation=20, ha="right")
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    ax.margins(x=0.08)
     path = journal.folder / PARALLEL_PLOT
     style.save_figure(figure, path)
     caption = "One line per trial, through its parameters to its score; darker is better, the best trial is thick."

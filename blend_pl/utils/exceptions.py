@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from blend_pl.errors import ConfigError, TrainingInterrupted, first_parser_error
+from blend_pl.errors import ConfigError, TrainingInterrupted, innermost_parser_error
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def user_errors(command: str) -> Iterator[None]:
     except SIGTERMException:
         raise TrainingInterrupted("ended by a signal; the same command resumes, `fit` with --resume true") from None
     except ArgumentError as error:
-        raise ConfigError(f"{first_parser_error(str(error))}; see `python -m blend_pl {command} --help`") from error
+        raise ConfigError(f"{innermost_parser_error(str(error))}; see `python -m blend_pl {command} --help`") from error
 
 
 @contextmanager

@@ -16,7 +16,7 @@ HEARTBEAT_S = 2.0
 """Seconds between two heartbeats."""
 
 
-def heartbeat() -> None:
+def exec_with_heartbeat() -> None:
     """Replaces this process by the command, with a child process that touches the files."""
     separator = sys.argv.index("--")
     heartbeat_files, command = sys.argv[1:separator], sys.argv[separator + 1 :]
@@ -35,4 +35,4 @@ def heartbeat() -> None:
 
 
 if __name__ == "__main__":
-    heartbeat()
+    exec_with_heartbeat()

@@ -12,7 +12,7 @@ from helpers.sessions import session_of, tiny_module
 from sklearn.linear_model import PoissonRegressor
 
 from blend_pl.baselines.baseline import Baseline
-from blend_pl.baselines.glm import FitFunction, fit_linear, fit_poisson
+from blend_pl.baselines.glm import FitFunction, fit_poisson, fit_ridge
 from blend_pl.baselines.smoothing import smooth
 from blend_pl.cli.main import run_command
 from blend_pl.data.nlb.module import NLBDataModule
@@ -22,7 +22,7 @@ from blend_pl.metrics.nlb import evaluate_rates
 from blend_pl.report.comparison import compare_runs
 from blend_pl.runs.results import BASELINE, Results
 
-BOTH_REGRESSIONS = pytest.mark.parametrize("regression", [fit_linear, fit_poisson])
+BOTH_REGRESSIONS = pytest.mark.parametrize("regression", [fit_ridge, fit_poisson])
 
 
 def run_baseline(*arguments: str | Path) -> None:
@@ -141,14 +141,14 @@ class TestBaseline:
 
     def test_without_forward_bins_only_held_out_units_are_fitted(self) -> None:
         session = session_of(trials=30, forward=0)
-        baseline = Baseline.fit(fit_linear, session, session)
+        baseline = Baseline.fit(fit_ridge, session, session)
         assert baseline.hyperparameters.keys() == {"heldout"}
         assert baseline.predict(session).shape == (30, 5, 5)
 
     def test_nothing_to_predict_raises(self) -> None:
         session = session_of(trials=30, heldin=5, heldout=0, forward=0)
         with pytest.raises(DataError, match="nothing to predict"):
-            Baseline.fit(fit_linear, session, session)
+            Baseline.fit(fit_ridge, session, session)
 
 
 class TestCommand:

@@ -45,7 +45,7 @@ def _call(function: Callable[[], object], pipe: Connection) -> None:
     pipe.send(Cost(time.perf_counter() - start, _processor() - processor, _peak_mb() - memory))
 
 
-def cost(function: Callable[[], object]) -> Cost:
+def measure_cost(function: Callable[[], object]) -> Cost:
     """Runs a function in a forked process and returns its cost."""
     receive, send = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("fork").Process(target=_call, args=(function, send))

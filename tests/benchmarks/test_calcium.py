@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from measure import cost
+from measure import measure_cost
 from torch import Tensor
 
 from blend_pl.callbacks.identity import make_cell_loss, temporary_embeddings
@@ -40,7 +40,7 @@ def test_reading_a_session(tmp_path: Path) -> None:
     def read() -> None:
         BugeonDataModule(CalciumSpec("big"), str(tmp_path / "tree")).setup("fit")
 
-    ours = cost(read)
+    ours = measure_cost(read)
     print(f"\n3000 frames x 500 cells, files -> z-scored tensors with population context: {ours}")
     assert ours.seconds < 1
 

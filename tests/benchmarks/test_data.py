@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from helpers.specs import MC_MAZE
-from measure import Cost, cost
+from measure import Cost, measure_cost
 
 from blend_pl.data.nlb.reading import read_session
 from blend_pl.data.nlb.session import cached_sessions
@@ -28,7 +28,7 @@ def write_train_file(folder: Path, trials: int) -> Path:
     """Writes a session with a quarter of the trials for validation, as in MC_Maze; returns its train file."""
     smaller = replace(FULL, n_train=trials - trials // 4, n_val=trials // 4, n_test=2)
     # In a child process, so that its freed memory is not reused by the measured call.
-    cost(lambda: write_session(FULL if trials == TRIALS else smaller, folder / str(trials)))
+    measure_cost(lambda: write_session(FULL if trials == TRIALS else smaller, folder / str(trials)))
     return folder / str(trials) / TRAIN_FILE
 
 
@@ -50,7 +50,7 @@ def reference(path: Path) -> None:
 
 def fastest(function: Callable[[], object]) -> Cost:
     """Returns the cost of the faster of two calls, which other work on the machine disturbed less."""
-    return min((cost(function) for _ in range(2)), key=lambda measured: measured.seconds)
+    return min((measure_cost(function) for _ in range(2)), key=lambda measured: measured.seconds)
 
 
 def extrapolate(costs: dict[int, Cost], trials: int) -> Cost:

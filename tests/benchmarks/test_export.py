@@ -9,8 +9,8 @@ import torch
 from blend_pl.data.signature import Signature
 from blend_pl.export.latency import Latency, measure_latency, measure_onnx_latency, measure_torch_latency
 from blend_pl.export.program import create_onnx_session
-from blend_pl.export.streaming import StreamingNDT, streaming_program
-from blend_pl.export.trial_program import trial_program
+from blend_pl.export.streaming import StreamingNDT, build_streaming_program
+from blend_pl.export.trial_program import build_trial_program
 from blend_pl.models import NDT
 from blend_pl.systems import Student
 
@@ -33,9 +33,9 @@ def test_bin_compared_with_whole_window(backward: int, tmp_path: Path) -> None:
     student = Student(partial(NDT, context_forward=0, context_backward=backward))
     student.build(MC_MAZE)
     student.eval()
-    trial = trial_program(student.backbone, student.likelihood, MC_MAZE)
+    trial = build_trial_program(student.backbone, student.likelihood, MC_MAZE)
     assert isinstance(student.backbone, NDT)
-    program = streaming_program(student.backbone, student.likelihood, MC_MAZE)
+    program = build_streaming_program(student.backbone, student.likelihood, MC_MAZE)
     step = program.module
     assert isinstance(step, StreamingNDT)
     counts = torch.poisson(torch.full((2, 180, 137), 0.05))

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 from helpers.lfp_files import unit_times
-from measure import cost
+from measure import measure_cost
 
 from blend_pl.data.lfp.makin import read_makin
 from blend_pl.data.lfp.preprocessing import MAKIN_FILTERS, Waveform, bin_lfp
@@ -54,7 +54,7 @@ def test_reading_ten_minutes_of_broadband(tmp_path: Path, compressed: bool) -> N
         recording = read_makin(SESSION, tmp_path / f"{SESSION}.mat", tmp_path / f"{SESSION}.nwb", 1.0, False)
         assert recording.lfp.shape == (recording.n_bins, N_CHANNELS)
 
-    ours = cost(read)
+    ours = measure_cost(read)
     stored = "gzip" if compressed else "plain"
     description = f"{SECONDS} s x {N_CHANNELS} channels x {RATE} Hz ({size / 1e9:.1f} GB as float64), {stored}"
     print(f"\n{description} -> bins: {ours}, {SECONDS / ours.processor:.0f} x real time of one core")
@@ -75,7 +75,7 @@ def test_hour_of_192_channels_fits_into_memory() -> None:
         waveform = Waveform("it", read, int(RATE * seconds), n_channels, RATE, 0.0, 2.5e-7, ROWS)
         assert bin_lfp(waveform, MAKIN_FILTERS, 0.0, (seconds - 1) * 100).shape[1] == n_channels
 
-    ours = cost(preprocess)
+    ours = measure_cost(preprocess)
     size = 8 * RATE * seconds * n_channels / 1e9
     print(f"\n{seconds} s x {n_channels} channels x {RATE} Hz ({size:.0f} GB as float64) -> bins: {ours}")
     print(f"{seconds / ours.processor:.0f} x real time, of one core")

@@ -60,11 +60,11 @@ class Intervals:
         order = np.argsort(starts[starts < stops], kind="stable")
         starts, stops = starts[starts < stops][order], stops[starts < stops][order]
         max_stop = np.maximum.accumulate(stops)
-        starts_new = np.concatenate([np.ones(len(starts[:1]), dtype=bool), starts[1:] > max_stop[:-1]])
-        ends_merged = np.concatenate([starts_new[1:], np.ones(len(starts[:1]), dtype=bool)])
-        return cls(starts[starts_new], max_stop[ends_merged], np.sort(stops))
+        is_merged_start = np.concatenate([np.ones(len(starts[:1]), dtype=bool), starts[1:] > max_stop[:-1]])
+        is_merged_end = np.concatenate([is_merged_start[1:], np.ones(len(starts[:1]), dtype=bool)])
+        return cls(starts[is_merged_start], max_stop[is_merged_end], np.sort(stops))
 
-    def index(self, ms: np.ndarray) -> np.ndarray:
+    def interval_index(self, ms: np.ndarray) -> np.ndarray:
         """Returns the index of the interval that contains each millisecond, or -1."""
         if not len(self.starts):
             return np.full(np.shape(ms), -1)
@@ -88,7 +88,7 @@ class Intervals:
 
     def contains(self, ms: np.ndarray) -> np.ndarray:
         """Returns whether each millisecond was recorded."""
-        return self.index(ms) >= 0
+        return self.interval_index(ms) >= 0
 
 
 @dataclass(frozen=True)
@@ -126,10 +126,10 @@ class SpikeTrains:
         return cls(units.id[rows], np.concatenate(spike_keys), n_ms, obs_intervals)
 
     @classmethod
-    def unrecorded(cls, unit_id: np.ndarray) -> "SpikeTrains":
+    def empty(cls, unit_id: np.ndarray) -> "SpikeTrains":
         """Returns units that exist but were never recorded."""
-        empty = np.empty(0, dtype=np.int64)
-        return cls(unit_id, empty, 0, Intervals(empty, empty, empty))
+        no_ms = np.empty(0, dtype=np.int64)
+        return cls(unit_id, no_ms, 0, Intervals(no_ms, no_ms, no_ms))
 
     @property
     def n_units(self) -> int:
@@ -146,13 +146,15 @@ class SpikeTrains:
         Returns:
             Three arrays with one entry per spike: the window, the unit, and the ms since the window's start.
         """
-        unit_keys = np.arange(self.n_units)[:, None] * self.n_ms
-        first_spike = np.searchsorted(self.spike_keys, unit_keys + np.clip(starts_ms, 0, self.n_ms)).ravel()
-        stop_spike = np.searchsorted(self.spike_keys, unit_keys + np.clip(starts_ms + length_ms, 0, self.n_ms)).ravel()
+        unit_offsets = np.arange(self.n_units)[:, None] * self.n_ms
+        first_spike = np.searchsorted(self.spike_keys, unit_offsets + np.clip(starts_ms, 0, self.n_ms)).ravel()
+        stop_spike = np.searchsorted(
+            self.spike_keys, unit_offsets + np.clip(starts_ms + length_ms, 0, self.n_ms)
+        ).ravel()
         counts = stop_spike - first_spike
-        unit_window = np.repeat(np.arange(len(counts)), counts)
+        flat_unit_window = np.repeat(np.arange(len(counts)), counts)
         spike = np.arange(counts.sum()) + np.repeat(first_spike - (np.cumsum(counts) - counts), counts)
-        unit, window = np.divmod(unit_window, max(len(starts_ms), 1))
+        unit, window = np.divmod(flat_unit_window, max(len(starts_ms), 1))
         return window, unit, self.spike_keys[spike] - unit * self.n_ms - starts_ms[window]
 
     def counts(self, start_bins: np.ndarray, n_bins: int, bin_ms: int) -> np.ndarray:

@@ -23,7 +23,7 @@ def check_held_out(held_out: HeldOutSpec) -> None:
         raise ConfigError(f"held_out.fraction is {held_out.fraction}; it must be between 0 and 1")
 
 
-def held_out_units(units: Units, held_out: HeldOutSpec, path: str) -> np.ndarray:
+def held_out_mask(units: Units, held_out: HeldOutSpec, path: str) -> np.ndarray:
     """Returns the mask of the held-out units.
 
     Args:
@@ -49,27 +49,25 @@ def held_out_units(units: Units, held_out: HeldOutSpec, path: str) -> np.ndarray
             raise DataError(
                 f"the units column {held_out.column!r} of {path} is {values.dtype}; it must hold true and false"
             )
-        held_out_mask = values.astype(bool)
+        mask = values.astype(bool)
     elif held_out.units is not None:
         missing_ids = sorted(set(held_out.units) - set(units.id.tolist()))
         if missing_ids:
             raise DataError(
                 f"{path} has no unit {missing_ids[0]} of held_out.units; its ids are {format_ids(units.id)}"
             )
-        held_out_mask = np.isin(units.id, held_out.units)
+        mask = np.isin(units.id, held_out.units)
     else:
         assert held_out.fraction is not None
         n_held_out = max(1, round(held_out.fraction * len(units)))
-        held_out_mask = np.zeros(len(units), dtype=bool)
-        held_out_mask[
-            np.random.default_rng(held_out.seed).choice(len(units), min(n_held_out, len(units)), replace=False)
-        ] = True
-    if held_out_mask.all() or not held_out_mask.any():
+        mask = np.zeros(len(units), dtype=bool)
+        mask[np.random.default_rng(held_out.seed).choice(len(units), min(n_held_out, len(units)), replace=False)] = True
+    if mask.all() or not mask.any():
         raise DataError(
-            f"{int(held_out_mask.sum())} of the {len(units)} units of {path} are held out; there must be units on both "
+            f"{int(mask.sum())} of the {len(units)} units of {path} are held out; there must be units on both "
             "sides: set held_out.column: null and held_out.fraction or held_out.units"
         )
-    return held_out_mask
+    return mask
 
 
 def format_ids(unit_ids: np.ndarray) -> str:

@@ -116,7 +116,7 @@ def _summed_response(
     obs_intervals = spike_trains.obs_intervals
     # Smoothing does not cross the borders of observation intervals.
     spike_interval = (
-        obs_intervals.index(start_ms[window] - smoothing.half_width_ms + ms)
+        obs_intervals.interval_index(start_ms[window] - smoothing.half_width_ms + ms)
         - obs_intervals.first_ending_after(start_ms)[window]
     )
     response = np.zeros((spike_trains.n_units, smoothing.length_ms // smoothing.bin_ms))

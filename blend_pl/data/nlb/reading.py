@@ -10,7 +10,7 @@ import torch
 from blend_pl.data.io.nwb import Columns
 from blend_pl.data.nlb.behavior import slice_behavior
 from blend_pl.data.nlb.binning import SpikeTrains
-from blend_pl.data.nlb.held_out import check_held_out, format_ids, held_out_units
+from blend_pl.data.nlb.held_out import check_held_out, format_ids, held_out_mask
 from blend_pl.data.nlb.jitter import JITTER_GROUPS, apply_jitter
 from blend_pl.data.nlb.recording import NLBRecording, read_nlb_recording
 from blend_pl.data.nlb.scoring_window import scoring_bounds, scoring_mask_from_bounds
@@ -94,9 +94,9 @@ def read_session(
     """
     shape = check_spec(spec, bin_ms)
     train = read_nlb_recording(train_file, spec.behavior, bin_ms, behavior_required=True)
-    held_out_mask = held_out_units(train.units, spec.held_out, str(train_file))
+    is_held_out = held_out_mask(train.units, spec.held_out, str(train_file))
     unit_groups = [
-        SpikeTrains.from_units(train.units, unit_mask, train.n_ms) for unit_mask in (~held_out_mask, held_out_mask)
+        SpikeTrains.from_units(train.units, unit_mask, train.n_ms) for unit_mask in (~is_held_out, is_held_out)
     ]
     windows, labels = labelled_windows(spec, shape, train, unit_groups)
     if "train" not in labels:
@@ -122,7 +122,7 @@ def read_session(
                 f"{_describe_units(unit_groups[0], 'held-in units')}; a test file must have exactly these: choose "
                 "files of one session"
             )
-        unit_groups = [heldin_trains, SpikeTrains.unrecorded(unit_groups[1].unit_id)]
+        unit_groups = [heldin_trains, SpikeTrains.empty(unit_groups[1].unit_id)]
         test_windows = test_file_windows(spec, shape, test, unit_groups)
         test_tensors = _build_tensors(
             spec, test, unit_groups, test_windows, targets, trial_behavior, n_series, stitched=True
@@ -149,7 +149,7 @@ def read_test_file(spec: SessionSpec, test_file: Path, bin_ms: int) -> SessionTe
     """
     shape = check_spec(spec, bin_ms)
     test = read_nlb_recording(test_file, spec.behavior, bin_ms, behavior_required=False)
-    unit_groups = [_all_units(test), SpikeTrains.unrecorded(np.empty(0, dtype=np.int64))]
+    unit_groups = [_all_units(test), SpikeTrains.empty(np.empty(0, dtype=np.int64))]
     windows = test_file_windows(spec, shape, test, unit_groups)
     targets = ScoringTargets(replace(spec, psth=None, decode_by=None, timing=None), test, unit_groups, windows)
     trial_behavior = TrialBehavior(None, {}, windows.row, "")

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from blend_pl.prediction import Prediction
 from blend_pl.report.figures import style
 from blend_pl.report.figures.directions import angle_color, trial_angles, true_velocity
-from blend_pl.report.figures.style import FIGURE_WIDTH, TRUTH_COLOR, colors_for_roles, subplots
+from blend_pl.report.figures.style import FIGURE_WIDTH, TEXT_COLOR, TRUTH_COLOR, colors_for_roles, subplots
 from blend_pl.report.figures.variants import Variant, bin_times_ms, draw_legend, label_time_axis, mark_event
 
 N_VELOCITY_TRIALS = 5
@@ -42,15 +42,15 @@ def draw_trajectories(variants: Sequence[Variant], path: Path) -> bool:
     columns = min(3 if len(panels) != 4 else 4, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure, axes = subplots(rows, columns, height=rows * FIGURE_WIDTH / columns, sharex=True, sharey=True)
-    for axis, (name, color, _), trial_points in zip(axes.flat, panels, trajectories, strict=False):
+    for ax, (name, color, _), trial_points in zip(axes.flat, panels, trajectories, strict=False):
         for trial, points in zip(drawn_trials.tolist(), trial_points, strict=True):
             trajectory = np.vstack([np.zeros(2), points.numpy()])
-            axis.plot(*trajectory.T, color=angle_color(angles[trial]), linewidth=0.9, alpha=0.8, clip_on=False)
-        axis.set_title(name, color=color, fontweight="bold")
-        axis.set(xlim=(-axis_limit, axis_limit), ylim=(-axis_limit, axis_limit), aspect="equal")
-        axis.axis("off")
-    for axis in axes.flat[len(panels) :]:
-        axis.axis("off")
+            ax.plot(*trajectory.T, color=angle_color(angles[trial]), linewidth=0.9, alpha=0.8, clip_on=False)
+        ax.set_title(name, color=color, fontweight="bold")
+        ax.set(xlim=(-axis_limit, axis_limit), ylim=(-axis_limit, axis_limit), aspect="equal")
+        ax.axis("off")
+    for ax in axes.flat[len(panels) :]:
+        ax.axis("off")
     _scale_bar(axes[0, 0], axis_limit, _unit(prediction, "length"))
     style.save_figure(figure, path)
     return True
@@ -78,29 +78,29 @@ def draw_velocities(variants: Sequence[Variant], path: Path) -> bool:
     for column, trial in enumerate(trials):
         axes[0, column].set_title(f"trial {int(prediction.session.trial_id[trial])}", loc="left", color="#444444")
         for output in range(n_outputs):
-            axis = axes[output, column]
-            axis.axhline(0, color="#dddddd", linewidth=0.8, zorder=0)
-            axis.plot(time, true[trial, :, output], color=TRUTH_COLOR, linewidth=2.4)
+            ax = axes[output, column]
+            ax.axhline(0, color="#dddddd", linewidth=0.8, zorder=0)
+            ax.plot(time, true[trial, :, output], color=TRUTH_COLOR, linewidth=2.4)
             for variant, color in zip(variants, colors_for_roles([variant.role for variant in variants]), strict=True):
                 if variant.prediction.velocity is not None:
-                    axis.plot(time, variant.prediction.velocity[trial, :, output], color=color, linewidth=1.5)
-            axis.margins(x=0)
-            mark_event(axis, prediction)
-    for output, axis in enumerate(axes[:, 0]):
-        axis.set_ylabel(f"{'xyz'[output] if n_outputs <= 3 else output} ({_unit(prediction, 'speed')})")
+                    ax.plot(time, variant.prediction.velocity[trial, :, output], color=color, linewidth=1.5)
+            ax.margins(x=0)
+            mark_event(ax, prediction)
+    for output, ax in enumerate(axes[:, 0]):
+        ax.set_ylabel(f"{'xyz'[output] if n_outputs <= 3 else output} ({_unit(prediction, 'speed')})")
     label_time_axis(figure, prediction)
     draw_legend(figure, variants, "true velocity", "vel_r2", "R²")
     style.save_figure(figure, path)
     return True
 
 
-def _scale_bar(axis: Axes, axis_limit: float, unit: str) -> None:
+def _scale_bar(ax: Axes, axis_limit: float, unit: str) -> None:
     length = max(
         step * 10**power for power in range(-3, 5) for step in (1, 2, 5) if step * 10**power <= 0.6 * axis_limit
     )
     left, bottom = -0.98 * axis_limit, -0.96 * axis_limit
-    axis.plot([left, left + length], [bottom, bottom], color=TRUTH_COLOR, linewidth=2, solid_capstyle="butt")
-    axis.text(left, bottom + 0.03 * axis_limit, f"{length:g} {unit}", va="bottom", fontsize=9, color=TRUTH_COLOR)
+    ax.plot([left, left + length], [bottom, bottom], color=TEXT_COLOR, linewidth=2, solid_capstyle="butt")
+    ax.text(left, bottom + 0.03 * axis_limit, f"{length:g} {unit}", va="bottom", fontsize=9, color=TEXT_COLOR)
 
 
 def _unit(prediction: Prediction, quantity: str) -> str:

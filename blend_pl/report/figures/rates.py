@@ -39,28 +39,28 @@ def draw_rates(variants: Sequence[Variant], path: Path) -> bool:
     bins_per_s, time = 1000 / session.bin_ms, bin_times_ms(prediction) + int(session.jitter[trial]) * session.bin_ms
     columns = min(3, len(neurons))
     figure, axes = subplots(math.ceil(len(neurons) / columns), columns, height=4.6)
-    for axis, neuron in zip(axes.flat, neurons.tolist(), strict=False):
-        axis.plot(time, true[trial, :, neuron] * bins_per_s, color=TRUTH_COLOR, linewidth=2.4)
+    for ax, neuron in zip(axes.flat, neurons.tolist(), strict=False):
+        ax.plot(time, true[trial, :, neuron] * bins_per_s, color=TRUTH_COLOR, linewidth=2.4)
         for variant, color in zip(variants, colors_for_roles([variant.role for variant in variants]), strict=True):
-            axis.plot(time, variant.prediction.rates[trial, :bins, neuron] * bins_per_s, color=color, linewidth=1.5)
+            ax.plot(time, variant.prediction.rates[trial, :bins, neuron] * bins_per_s, color=color, linewidth=1.5)
         spiking_bins = (spikes[trial, :, neuron] > 0).numpy()
-        axis.plot(
+        ax.plot(
             time[spiking_bins],
             np.zeros(spiking_bins.sum()),
             "|",
             color="#888888",
             markersize=6,
-            transform=axis.get_xaxis_transform(),
+            transform=ax.get_xaxis_transform(),
         )
         kind = "held-out" if neuron >= session.n_heldin else "held-in"
-        axis.set_title(f"{kind} neuron {int(session.unit_id[neuron])}", loc="left", color="#444444")
-        axis.set_ylim(bottom=0)
-        axis.margins(x=0)
-        mark_event(axis, prediction)
-    for axis in axes.flat[len(neurons) :]:
-        axis.axis("off")
-    for axis in axes[:, 0]:
-        axis.set_ylabel("rate (spikes/s)")
+        ax.set_title(f"{kind} neuron {int(session.unit_id[neuron])}", loc="left", color="#444444")
+        ax.set_ylim(bottom=0)
+        ax.margins(x=0)
+        mark_event(ax, prediction)
+    for ax in axes.flat[len(neurons) :]:
+        ax.axis("off")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("rate (spikes/s)")
     label_time_axis(figure, prediction)
     draw_legend(figure, variants, truth_label, "co_bps", "co-bps")
     style.save_figure(figure, path)
@@ -91,15 +91,15 @@ def draw_psths(variants: Sequence[Variant], path: Path) -> bool:
     for column, neuron in enumerate(neurons.tolist()):
         kind = "held-out" if neuron >= session.n_heldin else "held-in"
         axes[0, column].set_title(f"{kind} neuron {int(session.unit_id[neuron])}", loc="left", color="#444444")
-        for axis, (_, _, psth) in zip(axes[:, column], rows, strict=True):
+        for ax, (_, _, psth) in zip(axes[:, column], rows, strict=True):
             for condition in conditions.tolist():
                 line_style = {"color": angle_color(angles[condition]), "linewidth": 1.2, "alpha": 0.9}
-                axis.plot(time, psth[condition, :, neuron] * bins_per_s, **line_style)
-            axis.margins(x=0)
-            mark_event(axis, prediction)
+                ax.plot(time, psth[condition, :, neuron] * bins_per_s, **line_style)
+            ax.margins(x=0)
+            mark_event(ax, prediction)
         axes[0, column].set_ylim(bottom=0)
-    for axis, (name, _, _), color in zip(axes[:, 0], rows, colors, strict=True):
-        axis.set_ylabel(name, color=color, fontweight="bold")
+    for ax, (name, _, _), color in zip(axes[:, 0], rows, colors, strict=True):
+        ax.set_ylabel(name, color=color, fontweight="bold")
     label_time_axis(figure, prediction)
     figure.supylabel("mean rate of each condition (spikes/s)", fontsize=10, color="#444444")
     style.save_figure(figure, path)

@@ -6,7 +6,7 @@ import numpy as np
 
 from blend_pl.report.comparison import Comparison
 from blend_pl.report.figures import style
-from blend_pl.report.figures.style import ROLE_COLORS, TRUTH_COLOR, colors_for_roles, subplots
+from blend_pl.report.figures.style import ROLE_COLORS, TEXT_COLOR, colors_for_roles, subplots
 from blend_pl.runs.results import BASELINE, CONTROL
 
 
@@ -26,25 +26,25 @@ def draw_scores(comparison: Comparison, path: Path) -> bool:
     figure, axes = subplots(1, len(keys), height=0.9 + 0.34 * len(experiments), sharex=False)
     # Only the baseline that others are compared with has the baseline's color.
     colors = colors_for_roles([e.role if e.results.has_network else CONTROL for e in experiments])
-    for axis, key in zip(axes[0], keys, strict=True):
+    for ax, key in zip(axes[0], keys, strict=True):
         baseline = next((e for e in experiments if e.role == BASELINE and e.scores_by_seed(key)), None)
         if baseline:
             mean = np.mean([*baseline.scores_by_seed(key).values()])
-            axis.axvline(mean, color=ROLE_COLORS[BASELINE], linewidth=0.8, alpha=0.5, zorder=0)
+            ax.axvline(mean, color=ROLE_COLORS[BASELINE], linewidth=0.8, alpha=0.5, zorder=0)
         for row, (experiment, color) in enumerate(zip(experiments, colors, strict=True)):
             values = [*experiment.scores_by_seed(key).values()]
-            axis.plot(values, [row] * len(values), "o", color=color, markersize=5, alpha=0.55, markeredgewidth=0)
+            ax.plot(values, [row] * len(values), "o", color=color, markersize=5, alpha=0.55, markeredgewidth=0)
             if values:
-                axis.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=color, linewidth=2.2)
-        axis.margins(x=0.08)
-        axis.set(xlabel=axis_labels[key], ylim=(len(experiments) - 0.4, -0.6))
-        axis.set_yticks(range(len(experiments)), [comparison.display_name(experiment) for experiment in experiments])
-        axis.tick_params(axis="y", length=0, labelcolor=TRUTH_COLOR)
-        axis.spines["left"].set_visible(False)
-        axis.grid(axis="y", color="#eeeeee")
-        axis.set_axisbelow(True)
-        if axis is not axes[0, 0]:
-            axis.set_yticklabels([])
+                ax.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=color, linewidth=2.2)
+        ax.margins(x=0.08)
+        ax.set(xlabel=axis_labels[key], ylim=(len(experiments) - 0.4, -0.6))
+        ax.set_yticks(range(len(experiments)), [comparison.display_name(experiment) for experiment in experiments])
+        ax.tick_params(axis="y", length=0, labelcolor=TEXT_COLOR)
+        ax.spines["left"].set_visible(False)
+        ax.grid(axis="y", color="#eeeeee")
+        ax.set_axisbelow(True)
+        if ax is not axes[0, 0]:
+            ax.set_yticklabels([])
     figure.get_layout_engine().set(wspace=0.06)  # type: ignore[union-attr, call-arg]
     style.save_figure(figure, path)
     return True

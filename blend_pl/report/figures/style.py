@@ -14,7 +14,9 @@ from matplotlib.figure import Figure
 from blend_pl.runs.results import BASELINE, STUDENT, TEACHER
 from blend_pl.utils.files import atomic_file
 
+TEXT_COLOR = "#262626"
 TRUTH_COLOR = "#262626"
+"""Color of the true or recorded values."""
 ROLE_COLORS = {TEACHER: "#009E73", BASELINE: "#0072B2", STUDENT: "#D55E00"}
 """Colors of the palette of Okabe and Ito, which remain distinct with any type of color vision."""
 CONTROL_COLORS = ("#CC79A7", "#E69F00", "#56B4E9")

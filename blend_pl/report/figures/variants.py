@@ -47,11 +47,11 @@ def label_time_axis(figure: Figure, prediction: Prediction) -> None:
     figure.supxlabel(label, fontsize=10, color="#444444")
 
 
-def mark_event(axis: Axes, prediction: Prediction) -> None:
+def mark_event(ax: Axes, prediction: Prediction) -> None:
     """Draws a line at time 0 if the session is aligned to an event inside the window."""
     window = prediction.datamodule.spec.window
     if window.align and window.start_ms < 0 < window.stop_ms:
-        axis.axvline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
+        ax.axvline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
 
 
 def draw_legend(figure: Figure, variants: Sequence[Variant], truth_label: str, score: str, score_label: str) -> None:

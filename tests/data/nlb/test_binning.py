@@ -100,7 +100,7 @@ def test_unsorted_spike_times_are_counted() -> None:
 
 
 def test_unrecorded_units_have_neither_spikes_nor_observed_bins() -> None:
-    units = SpikeTrains.unrecorded(np.array([4, 5]))
+    units = SpikeTrains.empty(np.array([4, 5]))
     assert units.counts(np.array([0, 3]), 4, 5).shape == (2, 4, 2)
     assert not units.counts(np.array([0, 3]), 4, 5).any()
     assert not units.observed(np.array([0, 3]), 4, 5).any()

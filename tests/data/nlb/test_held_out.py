@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from blend_pl.data.io.nwb import Units
-from blend_pl.data.nlb.held_out import check_held_out, format_ids, held_out_units
+from blend_pl.data.nlb.held_out import check_held_out, format_ids, held_out_mask
 from blend_pl.data.nlb.spec import HeldOutSpec
 from blend_pl.errors import ConfigError, DataError
 
@@ -31,20 +31,20 @@ def test_exactly_one_setting_is_required(held_out: HeldOutSpec, message: str) ->
 
 
 def test_units_by_column() -> None:
-    selected = held_out_units(units(heldout=[True, False] * 4), HeldOutSpec(), "a.nwb")
+    selected = held_out_mask(units(heldout=[True, False] * 4), HeldOutSpec(), "a.nwb")
     assert selected.tolist() == [True, False] * 4
 
 
 def test_units_by_id() -> None:
-    selected = held_out_units(units(), HeldOutSpec(column=None, units=[107, 100]), "a.nwb")
+    selected = held_out_mask(units(), HeldOutSpec(column=None, units=[107, 100]), "a.nwb")
     assert np.flatnonzero(selected).tolist() == [0, 7]
 
 
 def test_fraction_is_drawn_with_the_seed() -> None:
-    draws = [held_out_units(units(), HeldOutSpec(column=None, fraction=0.25, seed=seed), "a.nwb") for seed in range(9)]
+    draws = [held_out_mask(units(), HeldOutSpec(column=None, fraction=0.25, seed=seed), "a.nwb") for seed in range(9)]
     assert all(draw.sum() == 2 for draw in draws)
     assert len({draw.tobytes() for draw in draws}) > 1
-    again = held_out_units(units(), HeldOutSpec(column=None, fraction=0.25, seed=3), "a.nwb")
+    again = held_out_mask(units(), HeldOutSpec(column=None, fraction=0.25, seed=3), "a.nwb")
     np.testing.assert_array_equal(again, draws[3])
 
 
@@ -64,7 +64,7 @@ def test_fraction_is_drawn_with_the_seed() -> None:
 )
 def test_unusable_units_raise(held_out: HeldOutSpec, columns: dict, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        held_out_units(units(**columns), held_out, "a.nwb")
+        held_out_mask(units(**columns), held_out, "a.nwb")
 
 
 def test_long_lists_of_ids_are_shortened() -> None:

@@ -78,7 +78,7 @@ def test_continuous_windows_fill_each_interval(borders: list[int], stride: int, 
     windows = continuous_windows(window, shape, [stretches], 4000, 20)
     assert len(windows) == expected.sum()
     ms = (windows.start[:, None] + np.arange(shape.n_bins)) * bin_ms
-    stretch = stretches.index(ms)
+    stretch = stretches.interval_index(ms)
     assert (stretch >= 0).all()
     assert (stretch == stretch[:, :1]).all()
     assert set(first_bins[expected > 0]) <= set(windows.start)
