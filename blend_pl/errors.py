@@ -1,33 +1,36 @@
-"""Errors that a user can correct. Each message is one line: what is wrong, where, and what to do."""
+"""User-fixable errors. Each message is one line that states the problem, its location and the fix."""
 
 import re
 
 
 class BlendError(Exception):
-    """Base class. The command line prints its message on one line, without a traceback, and exits with `status`."""
+    """Base class of user-fixable errors; the CLI prints the message without a traceback and exits with `status`."""
 
     status = 2
 
 
 class ConfigError(BlendError):
-    """A setting that contradicts another or cannot be carried out."""
+    """A setting contradicts another setting or is not supported."""
 
 
 class DataError(BlendError):
-    """A recording, folder or cache that cannot be used as it is."""
+    """A recording, folder or cache is missing, damaged or unusable."""
 
 
 class TeacherError(BlendError):
-    """A teacher that is missing, cannot be read, or does not match its student."""
+    """A teacher is missing, cannot be read, or does not match its student."""
 
 
 class TrainingInterrupted(BlendError):
-    """A signal ended training; the same command resumes it (status 75, EX_TEMPFAIL of sysexits.h)."""
+    """A signal stopped training; running the same command again resumes it.
+
+    The exit status is 75, EX_TEMPFAIL of sysexits.h.
+    """
 
     status = 75
 
 
 def innermost_parser_error(message: str) -> str:
-    """Returns the innermost error of a parser's message on one line, without the settings that it repeats."""
+    """Returns the innermost error of a nested jsonargparse message, on one line and without the given values."""
     innermost = re.split(r"\n\s*- ", message)[-1]
     return " ".join(re.split(r"\n\s*Given value", innermost)[0].split())

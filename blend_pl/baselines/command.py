@@ -1,4 +1,4 @@
-"""Command `baseline`: runs of the baselines without a network (smoothing and GLM)."""
+"""Command `baseline`: fits the non-neural-network baselines (smoothing and GLM)."""
 
 import json
 from collections.abc import Sequence
@@ -19,27 +19,27 @@ from blend_pl.runs.folder import config_fingerprint, create_run_dir
 from blend_pl.runs.results import BASELINE, Results
 
 METHODS: dict[str, FitFunction] = {"smoothing": fit_ridge, "glm": fit_poisson}
-"""Regressions by the last word of the run's name."""
+"""Regression of each method; the name of the method is the last part of the run's name."""
 
 
 def fit_baselines(config: str, output: str = "runs", seeds: list[int] = [0], data: Sequence[str] = ()) -> None:  # noqa: B006
-    """Fits baselines without a network to a session and writes them as finished runs.
+    """Fits non-neural-network baselines to a session and writes them as finished runs.
 
     The baselines are Gaussian smoothing, with held-out rates from ridge regression, and a Poisson GLM on the smoothed
-    held-in spikes. They use the training trials of a network; kernel and penalty are selected on the trials that
-    select a network's checkpoint. `report` shows them in one table with networks. Options of the session are those of
-    `fit`, e.g. --data.bin_ms 20, --data.root data.
+    held-in spikes. They are fitted to the same training trials as networks; kernel and penalty are selected on the
+    trials that select a network's checkpoint. `report` lists baselines and networks in one table. Options of the
+    session are those of `fit`, e.g. --data.bin_ms 20, --data.root data.
 
     Args:
-        config: an experiment file, a data file, or the config.yaml of a run.
-        output: folder of all runs. The runs are named FAMILY_smoothing and FAMILY_glm, where FAMILY is the experiment's
-            name without its last word.
-        seeds: seeds of the runs, e.g. --seeds [0,1,2]. The fits are deterministic, so all seeds have the same scores,
-            which are paired with those of networks with that seed.
-        data: settings of the data module that replace those of the file, each --data.NAME=VALUE as in `fit`.
+        config: an experiment config, a data config (e.g. configs/data/mc_maze.yaml), or the config.yaml of a run.
+        output: folder of all runs. The runs are named PREFIX_smoothing and PREFIX_glm. PREFIX is the name of a data config,
+            or the name of an experiment up to its last underscore, e.g. simulated for simulated_hard.
+        seeds: seeds of the runs, e.g. --seeds [0,1,2]. Fits are deterministic, so every seed gets the same scores;
+            one run per seed lets `report` pair them with network runs of the same seed.
+        data: overrides of data settings, each --data.NAME=VALUE as in `fit`.
 
     Raises:
-        BlendError: the file has no data settings, or the session has nothing to score.
+        BlendError: the config has no data settings, or the session has no targets to score.
     """
     if not seeds:
         raise ConfigError("no seeds given; write at least one, as in --seeds [0]")
@@ -93,12 +93,12 @@ def fit_baselines(config: str, output: str = "runs", seeds: list[int] = [0], dat
 
 
 def _read_experiment(reference: str) -> tuple[str, Config]:
-    """Returns the experiment's name without its arm, or the name of a data file, and the data settings."""
+    """Returns the prefix of the run names and the data settings; see `fit_baselines`."""
     paths = split_reference(reference)
     config = compose(*paths)
     if not isinstance(config.get("data"), dict):
         raise ConfigError(
-            f"{reference} has no `data:` settings; name an experiment, a data file or a run's config.yaml"
+            f"{reference} has no `data:` settings; use an experiment config, a data config or a run's config.yaml"
         )
     name = str(compose_experiment(paths)["name"])
     has_arm = ROLE_KEY in config or ("name" in config and "model" in config)
@@ -116,7 +116,7 @@ def _build_datamodule(data: Config, overrides: Sequence[str]) -> tuple[NLBDataMo
         raise ConfigError(innermost_parser_error(str(error))) from error
     if not isinstance(datamodule, NLBDataModule):
         raise ConfigError(
-            f"baselines without a network need an NLBDataModule, and the data module is a {type(datamodule).__name__}; "
+            f"non-neural-network baselines need an NLBDataModule, but this config has a {type(datamodule).__name__}; "
             "use another config"
         )
     return datamodule, yaml.safe_load(parser.dump(parsed, skip_none=False, skip_validation=True))["data"]

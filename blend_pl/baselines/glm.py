@@ -7,22 +7,22 @@ import numpy as np
 from blend_pl.data.standardize import Standardizer
 
 LOG_OFFSET = 2.0
-"""A multiple of the unit's mean is added to a state before the logarithm, which diverges at zero."""
+"""Offset added to an input before the logarithm, as a multiple of the input's mean; the logarithm diverges at zero."""
 
 MIN_RATE_FRACTION = 0.1
-"""Minimum of a predicted rate as a fraction of the unit's mean; linear predictions can be negative."""
+"""Lower bound of a predicted rate, as a fraction of the unit's mean count; linear predictions can be negative."""
 
 SILENT_UNIT_SPIKES = 0.5
-"""Number of spikes in all bins that is assumed for a unit without spikes."""
+"""Lower bound of a unit's total count, so that the mean count of a silent unit is positive."""
 
 MIN_INPUT_STD = 1e-9
-"""A state with a standard deviation up to this is constant: rounding of the mean alone is not a deviation."""
+"""Inputs with at most this standard deviation are treated as constant: it may be a rounding error of the mean."""
 
 PredictFunction = Callable[[np.ndarray], np.ndarray]
 """Maps inputs (R, C) to expected counts (R, M)."""
 
 FitFunction = Callable[[np.ndarray, np.ndarray, np.ndarray, float], PredictFunction]
-"""Fits a `PredictFunction` to inputs (R, C), mean counts (R, M) over numbers of bins (R,), with a penalty."""
+"""Fits a `PredictFunction` to inputs (R, C), mean counts per bin (R, M), bins per row (R,) and a penalty."""
 
 
 def fit_ridge(inputs: np.ndarray, counts: np.ndarray, bins_per_row: np.ndarray, penalty: float) -> PredictFunction:
@@ -31,7 +31,7 @@ def fit_ridge(inputs: np.ndarray, counts: np.ndarray, bins_per_row: np.ndarray, 
     Args:
         inputs: (R, C) smoothed counts.
         counts: (R, M) mean counts per bin.
-        bins_per_row: (R,) number of bins that a row is the mean of; rows with 0 bins are ignored.
+        bins_per_row: (R,) number of bins averaged in each row; rows with 0 bins are ignored.
         penalty: weight of the squared coefficients of standardized inputs, relative to the mean squared error.
     """
     from sklearn.linear_model import Ridge
@@ -50,7 +50,7 @@ def fit_poisson(inputs: np.ndarray, counts: np.ndarray, bins_per_row: np.ndarray
     Args:
         inputs: (R, C) smoothed counts.
         counts: (R, M) mean counts per bin.
-        bins_per_row: (R,) number of bins that a row is the mean of; rows with 0 bins are ignored.
+        bins_per_row: (R,) number of bins averaged in each row; rows with 0 bins are ignored.
         penalty: weight of the squared coefficients of standardized log-inputs, relative to the mean log-likelihood per
             spike, which makes it independent of rates and bin widths.
     """
@@ -83,7 +83,7 @@ def fit_poisson(inputs: np.ndarray, counts: np.ndarray, bins_per_row: np.ndarray
 
 
 def _mean_counts(counts: np.ndarray, bins_per_row: np.ndarray) -> np.ndarray:
-    """Returns the (M,) mean count per bin of each unit, which is positive."""
+    """Returns the (M,) mean count per bin of each unit, at least `SILENT_UNIT_SPIKES` over all bins."""
     means: np.ndarray = np.maximum(bins_per_row @ counts, SILENT_UNIT_SPIKES) / bins_per_row.sum()
     return means
 

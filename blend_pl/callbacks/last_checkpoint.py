@@ -11,11 +11,11 @@ from blend_pl.utils.signals import handle_signals
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Writes `last.ckpt` atomically after each validation, independently of the score.
+    """Writes `last.ckpt` atomically after each validation, whether or not the monitored score improves.
 
-    After a signal by which a scheduler announces the end of a job (SIGTERM, SIGUSR1), the epoch is completed, its
-    checkpoint is written, and training ends on all ranks. A run that is resumed from it has the weights of an
-    uninterrupted one.
+    After SIGTERM or SIGUSR1, which schedulers send before a job ends, training completes the current epoch, writes the
+    checkpoint and stops on all ranks. A run resumed from this checkpoint ends with the same weights as an
+    uninterrupted run.
 
     Args:
         checkpoint_dir: folder of the checkpoints of the run.
@@ -34,7 +34,7 @@ class LastCheckpoint(ModelCheckpoint):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self._signal_handlers.enter_context(handle_signals(self._request_stop))
-        # A run that was killed after early stopping must not train further.
+        # Do not train further if early stopping had already ended training before the run was killed.
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, EarlyStopping) and callback.wait_count >= callback.patience:
                 trainer.should_stop = True

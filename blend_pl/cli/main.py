@@ -1,4 +1,4 @@
-"""The commands of `python -m blend_pl`; what a command needs is imported when it runs."""
+"""Commands of `python -m blend_pl`; the modules of a command are imported only when it runs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, signature
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
     from blend_pl.experiment.parser import Command
 
 TRAINER_COMMANDS = {
-    "fit": "trains an experiment, and its teacher if that is missing, and scores it",
-    "validate": "scores a checkpoint by the score that selects checkpoints",
-    "test": "scores a checkpoint as the benchmark does",
-    "predict": "writes the rates that a checkpoint predicts",
+    "fit": "trains and tests an experiment; trains its teacher first if there is none",
+    "validate": "evaluates a checkpoint on the model-selection metric",
+    "test": "evaluates a checkpoint on the metrics of the benchmark",
+    "predict": "writes the firing rates predicted by a checkpoint",
 }
-"""Commands of the trainer, with their descriptions."""
+"""Commands that run a `Trainer`, with their descriptions."""
 
 FUNCTION_COMMANDS = {
-    "simulate": ("blend_pl.cli.simulate:simulate", "writes a session with known rates as NWB files"),
-    "baseline": ("blend_pl.baselines:fit_baselines", "fits baselines without a network"),
-    "report": ("blend_pl.report:report", "compares runs over seeds: tables and figures"),
-    "submit": ("blend_pl.submission:submit", "writes, checks, scores or submits a file of NLB'21"),
-    "multirun": ("blend_pl.multirun:multirun", "fits several seeds and settings, on a GPU at once"),
-    "sweep": ("blend_pl.sweep:sweep", "searches settings: W&B's sweep files with Optuna, without an account"),
-    "export": ("blend_pl.export:export", "writes a student as programs for real time: torch.export and ONNX"),
+    "simulate": ("blend_pl.cli.simulate:simulate", "writes a simulated session with known firing rates as NWB files"),
+    "baseline": ("blend_pl.baselines:fit_baselines", "fits non-neural-network baselines (smoothing, GLM)"),
+    "report": ("blend_pl.report:report", "writes tables and figures that compare experiments across seeds"),
+    "submit": ("blend_pl.submission:submit", "writes, checks, scores or uploads an NLB'21 submission file"),
+    "multirun": ("blend_pl.multirun:multirun", "trains several seeds and config overrides, in parallel on one GPU"),
+    "sweep": ("blend_pl.sweep:sweep", "hyperparameter search: runs W&B sweep files with Optuna, no W&B account needed"),
+    "export": ("blend_pl.export:export", "exports a student for real-time inference (torch.export and ONNX)"),
 }
-"""Commands that are functions: where the function is, and its description."""
+"""Commands that are functions: import path and description."""
 
 RENAMED_COMMANDS = {"many": "multirun", "plain": "baseline"}
 RENAMED_OPTIONS = {
@@ -36,7 +36,7 @@ RENAMED_OPTIONS = {
     "report": {"into": "update_doc"},
     "sweep": {"together": "max_parallel"},
 }
-"""Names of version 0.1, which are refused with the new name."""
+"""Command and option names of version 0.1; using one raises an error that gives the new name."""
 
 HELP_FLAGS = ("-h", "--help")
 EXPERIMENT_PARAMETERS = ("experiment", "config")
@@ -50,7 +50,7 @@ def run_command(arguments: Sequence[str]) -> "Experiment | None":
         arguments: the command line without the name of the program.
 
     Returns:
-        The experiment of a command of the trainer; None for other commands.
+        The experiment, for a command that runs a `Trainer`; otherwise None.
 
     Raises:
         BlendError: an argument, a setting or a file cannot be used.
@@ -76,17 +76,17 @@ def run_command(arguments: Sequence[str]) -> "Experiment | None":
 
 
 def format_help() -> str:
-    """Returns the list of all commands, one per line."""
+    """Returns the text of `--help`: all commands, one per line."""
     lines = {**TRAINER_COMMANDS, **{name: description for name, (_, description) in FUNCTION_COMMANDS.items()}}
     return "\n".join(
         (
             "usage: python -m blend_pl COMMAND ...",
             "",
-            "Privileged distillation in neural population dynamics.",
+            "Privileged knowledge distillation for models of neural population activity.",
             "",
             *(f"  {name:10}{description}" for name, description in lines.items()),
             "",
-            "To begin with: python -m blend_pl fit experiments/simulated_hard.yaml",
+            "Example: python -m blend_pl fit experiments/simulated_hard.yaml",
             "Options of a command: python -m blend_pl COMMAND --help",
         )
     )

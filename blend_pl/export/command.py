@@ -119,4 +119,4 @@ def _summary_lines(description: dict[str, Any]) -> Iterator[str]:
                 f"(CPU time {latency_ms['processor_p99']:.3f} ms)"
             )
     if description["streaming"] is not True:
-        yield f"no program for single bins: {description['streaming']}"
+        yield f"no streaming program: {description['streaming']}"

@@ -28,7 +28,7 @@ def write_programs(student: NeuralSystem, session: str | None, folder: Path, n_t
 
     Returns:
         JSON values: "programs", a description of each program by file stem, and "streaming", true or the reason why
-        there is no program for single bins.
+        there is no streaming program.
 
     Raises:
         ConfigError: a program cannot be exported or differs from the student, or the session is unknown.
@@ -57,7 +57,7 @@ def _build_full_program(student: NeuralSystem, signature: Signature, session: st
         assert isinstance(signature, MultiSessionSignature)
         return build_segment_program(student.network, select_session(signature, session), signature.n_observed)
     if session is not None:
-        raise ConfigError("--session requires a student of several sessions; remove it")
+        raise ConfigError("--session applies only to multi-session students; remove it")
     return build_trial_program(student.backbone, student.likelihood, signature)
 
 
@@ -68,12 +68,12 @@ def _write_streaming_program(
     folder: Path,
     n_timed_bins: int,
 ) -> dict[str, Any]:
-    """Writes, checks and times the program of single bins on a trial (1, T, C)."""
+    """Writes, checks and times the streaming program on a single trial (1, T, C)."""
     step = streaming_program.module
     assert isinstance(step, StreamingNDT)
     with torch.no_grad():
         (expected,) = full_program.module(single_trial)
-        # Forward bins have no counts.
+        # The inputs of forward bins are zeros.
         spikes = torch.cat(
             [single_trial[0], single_trial.new_zeros(len(expected) - single_trial.shape[1], single_trial.shape[2])]
         )
@@ -93,14 +93,14 @@ def _write_streaming_program(
 
 
 def _random_inputs(batch_size: int, program: ExportableProgram) -> Tensor:
-    """Draws Poisson inputs, (batch_size, T, C), for comparing programs of spikes or field potentials."""
+    """Returns Poisson samples (batch_size, T, C), which serve as spike counts or field potentials."""
     (input_spec,) = program.inputs
     shape = batch_size, *(int(size) for size in input_spec.shape[1:])
     return torch.poisson(torch.full(shape, 0.2), torch.Generator().manual_seed(batch_size))
 
 
 def _step_inputs(step: StreamingNDT, spikes: Tensor) -> list[tuple[Tensor, ...]]:
-    """Returns the inputs of the step for each bin of a trial."""
+    """Returns the inputs of the streaming program for each bin of a trial."""
     inputs, state = [], step.initial_state()
     with torch.no_grad():
         for bin_counts in spikes:

@@ -1,4 +1,4 @@
-"""Command `multirun`: fits several seeds and settings of one experiment."""
+"""Command `multirun`: trains one experiment with several seeds and config overrides."""
 
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,11 @@ def multirun(
     max_parallel: int = 16,
     stack: bool | None = None,
 ) -> None:
-    """Runs `fit` for several seeds and settings in one process; finished runs are skipped.
+    """Runs `fit` for several seeds and config overrides in one process; finished runs are skipped.
 
-    Each run has the same folder and fingerprint as with `fit`. On a GPU, models of one architecture train at once; they
-    may differ in seed, masks, optimizer, schedule, alpha, tau, dropouts and attention window. All others train one
-    after another.
+    Each run has the same folder and fingerprint as with `fit`. On a GPU, models of one architecture train in
+    parallel as one vmapped stack; they may differ in seed, masks, optimizer, schedule, alpha, tau, dropouts and
+    attention window. All others train one after another.
 
     Args:
         experiment: experiment file.
@@ -33,9 +33,9 @@ def multirun(
             run with each seed; by default the experiment is run without overrides.
         output: folder of all runs.
         fit_args: further arguments of `fit` for all runs.
-        max_parallel: maximum number of models that train at once.
-        stack: whether models train at once; by default only on a GPU. On a CPU it is faster for small models and
-            slower for large ones.
+        max_parallel: maximum number of models that train in parallel.
+        stack: whether to train models in parallel, as one vmapped stack; by default only on a GPU. On a CPU a stack is
+            faster for small models and slower for large ones.
 
     Raises:
         ConfigError: the overrides are invalid, or several runs failed; all others have finished.

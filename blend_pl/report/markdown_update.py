@@ -14,16 +14,18 @@ def update_markdown_block(target: str, text: str) -> None:
         text: the new text.
 
     Raises:
-        ConfigError: the file or a marker is missing, or a marker occurs twice.
+        ConfigError: NAME is missing, the file cannot be read, or it does not contain each marker exactly once.
         DataError: the file cannot be written.
     """
     file, _, name = target.partition("#")
+    if not name:
+        raise ConfigError("--update_doc needs FILE#NAME; #NAME is missing")
     markers = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     try:
         document = Path(file).read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"cannot read {file} ({error.strerror}); name a Markdown file as FILE#NAME") from error
-    if not name or any(document.count(marker) != 1 for marker in markers):
+        raise ConfigError(f"cannot read {file} ({error.strerror}); --update_doc needs FILE#NAME") from error
+    if any(document.count(marker) != 1 for marker in markers):
         raise ConfigError(f"{file} must contain each marker once; add the lines {markers[0]} and {markers[1]}")
     before, _, rest = document.partition(markers[0])
     after = rest.partition(markers[1])[2]

@@ -34,20 +34,21 @@ def submit(
     checkpoint: str | None = None,
     name: str | None = None,
 ) -> None:
-    """Writes and checks a submission to NLB'21 from the rates of finished runs; one file may hold several sets.
+    """Writes and checks a submission to NLB'21 from the rates of finished runs; one file may hold several datasets.
 
     Runs of the same session and bin width form an ensemble: their rates are averaged.
 
     Args:
-        runs: folders of runs, of experiments (which hold a run for each seed) or of several experiments.
-        output: the HDF5 file.
+        runs: folders of runs, of experiments (one run per seed) or of several experiments.
+        output: path of the HDF5 file to write.
         check: existing file to check against the sessions of `runs`; no file is written.
         score: compute the scores locally; phase test requires `test_targets`.
         test_targets: path of the released targets of the test trials, eval_data_test.h5, or `download`.
-        targets_url: address used by `download`.
-        push: upload the file to EvalAI; the token is read from the variable EVALAI_TOKEN or from the EvalAI client.
+        targets_url: URL used by `--test_targets download`.
+        push: upload the file to EvalAI; the token is read from the environment variable EVALAI_TOKEN or from the
+            EvalAI client.
         checkpoint: checkpoint to use instead of the selected one, e.g. last.ckpt.
-        name: name of the set under which to submit the session, e.g. mc_maze for a simulated session.
+        name: name of the NLB'21 dataset under which to submit the session, e.g. mc_maze for a simulated session.
 
     Raises:
         BlendError: the runs, the file, the targets or the upload are invalid.
@@ -58,7 +59,7 @@ def submit(
     groups = {group_name(name or ensemble.session, ensemble.bin_ms): ensemble for ensemble in ensembles}
     for group in groups:
         if group not in SCORED_GROUPS:
-            print(f"note: {group} is not a set of NLB'21 and will not be scored; see --name")
+            print(f"note: {group} is not a dataset of NLB'21 and will not be scored; see --name")
     targets = _load_targets(test_targets, targets_url, ensembles[0]) if test_targets else None
     scorer = _SubmissionScorer(targets, score, checkpoint)
     if check is not None:
@@ -173,7 +174,7 @@ class _SubmissionScorer:
     def print_group_scores(
         self, group: str, ensemble: SubmissionEnsemble, splits: SessionSplits, path: Path, file_label: str | None
     ) -> None:
-        """Prints the scores of a set: of each run and, with a `file_label`, of the file."""
+        """Prints the scores of a dataset: of each run and, with a `file_label`, of the file."""
         rows = self.scores_by_group.get(group, {})
         if file_label is not None:
             with h5py.File(path, "r") as file:

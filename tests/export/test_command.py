@@ -197,7 +197,7 @@ def test_neuprint_raises(tmp_path: Path) -> None:
         (["--steps", "0"], "--steps is 0; it must be at least 1"),
         (["--checkpoint", "first.ckpt"], "first.ckpt"),
         (["--output", "."], "exists; remove it"),
-        (["--session", "tiny"], "--session requires a student of several sessions"),
+        (["--session", "tiny"], "--session applies only to multi-session students"),
     ],
 )
 def test_invalid_arguments_raise_before_writing(arguments: list[str], message: str, tmp_path: Path) -> None:

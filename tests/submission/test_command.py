@@ -268,7 +268,7 @@ def test_session_is_submitted_under_official_name(
         single_run(runs / "mc_rtt_baseline"), tmp_path / "run", lambda results: results.update(session="own")
     )
     submit(run, "--output", tmp_path / "own.h5")
-    assert "note: own_20 is not a set of NLB'21" in capsys.readouterr().out
+    assert "note: own_20 is not a dataset of NLB'21" in capsys.readouterr().out
     submit(run, "--output", tmp_path / "s.h5", "--name", "mc_rtt")
     assert "note:" not in capsys.readouterr().out
     files = [h5py.File(tmp_path / name) for name in ("own.h5", "s.h5")]

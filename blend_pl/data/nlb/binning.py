@@ -1,7 +1,7 @@
-"""Binning of spike times in windows by searchsorted, without a table of the whole recording.
+"""Binning of spike times in windows by binary search, without a dense array of the whole recording.
 
-Times are whole milliseconds or bins of the session grid. The grid starts at t = 0 and its edges are the multiples of
-the bin width. Rounding is that of nlb_tools (Pei et al., 2021), so that all counts are equal.
+Times are integers: milliseconds, or bin indices on the session grid. The grid starts at t = 0 and its edges are the
+multiples of the bin width. Rounding follows nlb_tools (Pei et al., 2021), so that counts equal those of nlb_tools.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ def to_ms(seconds: np.ndarray) -> np.ndarray:
 
 
 def to_ns(seconds: np.ndarray) -> np.ndarray:
-    """Returns whole nanoseconds; fractions are rounded to nine decimals and then truncated, as in pandas."""
+    """Returns integer nanoseconds; fractions are rounded to nine decimals and then truncated, as in pandas."""
     whole_seconds = seconds.astype(np.int64)
     fraction = np.round(seconds - whole_seconds, 9)
     return whole_seconds * 1_000_000_000 + (fraction * 1e9).astype(np.int64)
@@ -32,12 +32,12 @@ def ceil_to_bin(ns: np.ndarray, bin_ms: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Intervals:
-    """Sorted, disjoint half-open intervals of milliseconds, with gaps between them, in which units were recorded.
+    """Recorded intervals: sorted, disjoint, half-open ranges of milliseconds, with gaps between them.
 
     Attributes:
         starts: (S,) int64 ms, inclusive.
         stops: (S,) int64 ms, exclusive.
-        unmerged_stops: sorted ms at which the file's intervals end, before touching ones were merged.
+        unmerged_stops: sorted ends of the intervals in the file, ms, before touching intervals are merged.
     """
 
     starts: np.ndarray
@@ -46,11 +46,11 @@ class Intervals:
 
     @classmethod
     def from_intervals(cls, intervals: np.ndarray | None, n_ms: int) -> "Intervals":
-        """Rounds intervals inwards to whole milliseconds and merges touching ones.
+        """Rounds intervals inwards to whole milliseconds and merges touching or overlapping ones.
 
         Args:
-            intervals: (rows, 2) s; None means that everything was recorded.
-            n_ms: length of the recording.
+            intervals: (rows, 2) s; None if the whole recording was observed.
+            n_ms: length of the recording in ms.
         """
         if intervals is None:
             return cls(np.array([0]), np.array([n_ms]), np.array([n_ms]))
@@ -76,18 +76,18 @@ class Intervals:
         return np.searchsorted(self.stops, ms, side="right")
 
     def overlapping(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """Returns starts and stops of the intervals that overlap the milliseconds start..stop."""
+        """Returns (start, stop) of the intervals that overlap the half-open range [start, stop) in ms."""
         overlap = slice(int(self.first_ending_after(start)), int(np.searchsorted(self.starts, stop)))
         return list(zip(self.starts[overlap].tolist(), self.stops[overlap].tolist(), strict=True))
 
     def after_interval_end(self, start_bins: np.ndarray, n_bins: int, bin_ms: int) -> np.ndarray:
-        """Returns (n, n_bins) bool, bins of windows after the end of an interval of the file within the window."""
+        """Returns (n, n_bins) bool: whether an unmerged interval ends after the window starts, but not after the bin does."""
         ms = (start_bins[:, None] + np.arange(n_bins)) * bin_ms
         n_ended = np.searchsorted(self.unmerged_stops, ms, side="right")
         return n_ended > n_ended[:, :1]
 
     def contains(self, ms: np.ndarray) -> np.ndarray:
-        """Returns whether each millisecond was recorded."""
+        """Returns whether each millisecond is in a recorded interval."""
         return self.interval_index(ms) >= 0
 
 
@@ -98,8 +98,8 @@ class SpikeTrains:
     Attributes:
         unit_id: (N,) int64 ids of the units in the file.
         spike_keys: (spikes,) sorted int64, `unit * n_ms + ms`; only spikes in recorded milliseconds.
-        n_ms: length of the recording.
-        obs_intervals: when the units were recorded.
+        n_ms: length of the recording in ms.
+        obs_intervals: intervals in which the units were recorded.
     """
 
     unit_id: np.ndarray
@@ -114,7 +114,7 @@ class SpikeTrains:
         Args:
             units: the units table.
             unit_mask: (rows,) bool, at least one of them True.
-            n_ms: length of the recording.
+            n_ms: length of the recording in ms.
         """
         rows: list[int] = np.flatnonzero(unit_mask).tolist()
         obs_intervals = Intervals.from_intervals(units.obs_intervals(rows[0]), n_ms)
@@ -127,21 +127,21 @@ class SpikeTrains:
 
     @classmethod
     def empty(cls, unit_id: np.ndarray) -> "SpikeTrains":
-        """Returns units that exist but were never recorded."""
+        """Returns units without spikes and without recorded intervals."""
         no_ms = np.empty(0, dtype=np.int64)
         return cls(unit_id, no_ms, 0, Intervals(no_ms, no_ms, no_ms))
 
     @property
     def n_units(self) -> int:
-        """N."""
+        """Number of units, N."""
         return len(self.unit_id)
 
     def spikes_in_windows(self, starts_ms: np.ndarray, length_ms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Finds the spikes in windows of equal length, which may overlap and extend outside the recording.
 
         Args:
-            starts_ms: (n,) ms.
-            length_ms: ms.
+            starts_ms: (n,) start of each window, ms.
+            length_ms: length of all windows, ms.
 
         Returns:
             Three arrays with one entry per spike: the window, the unit, and the ms since the window's start.
@@ -158,12 +158,12 @@ class SpikeTrains:
         return window, unit, self.spike_keys[spike] - unit * self.n_ms - starts_ms[window]
 
     def counts(self, start_bins: np.ndarray, n_bins: int, bin_ms: int) -> np.ndarray:
-        """Counts the spikes of windows in bins.
+        """Counts the spikes in each bin of each window.
 
         Args:
             start_bins: (n,) first bin of each window on the session grid.
-            n_bins: bins a window.
-            bin_ms: bin width.
+            n_bins: number of bins per window.
+            bin_ms: bin width in ms.
 
         Returns:
             (n, n_bins, N) counts in the smallest sufficient unsigned type; 0 in bins that were not recorded.
@@ -176,5 +176,5 @@ class SpikeTrains:
         return result
 
     def observed(self, start_bins: np.ndarray, n_bins: int, bin_ms: int) -> np.ndarray:
-        """Returns (n, n_bins) bool, bins that were recorded: those with a recorded first millisecond."""
+        """Returns (n, n_bins) bool: whether the first millisecond of each bin was recorded."""
         return self.obs_intervals.contains((start_bins[:, None] + np.arange(n_bins)) * bin_ms)

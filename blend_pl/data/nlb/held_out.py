@@ -8,10 +8,10 @@ from blend_pl.errors import ConfigError, DataError
 
 
 def check_held_out(held_out: HeldOutSpec) -> None:
-    """Checks that settings do not contradict one another.
+    """Checks that exactly one way to select the held-out units is set.
 
     Raises:
-        ConfigError: not exactly one of column, units and fraction, or a fraction outside 0..1.
+        ConfigError: not exactly one of column, units and fraction is set, or the fraction is not between 0 and 1.
     """
     given_names = [name for name in ("column", "units", "fraction") if getattr(held_out, name) is not None]
     if len(given_names) != 1:
@@ -24,37 +24,35 @@ def check_held_out(held_out: HeldOutSpec) -> None:
 
 
 def held_out_mask(units: Units, held_out: HeldOutSpec, path: str) -> np.ndarray:
-    """Returns the mask of the held-out units.
+    """Returns a mask of the held-out units.
 
     Args:
         units: the units table.
-        held_out: selects the units.
+        held_out: selection of the units by column, ids or fraction.
         path: the file, for error messages.
 
     Returns:
         (N,) bool in the order of the table.
 
     Raises:
-        DataError: no such column or ids, or all units or none are held out.
+        DataError: the column or an id does not exist, the column is not boolean, or all or no units are held out.
     """
     if held_out.column is not None:
         if held_out.column not in units.columns:
             raise DataError(
                 f"the units of {path} have no column {held_out.column!r}; set held_out.column: null and "
-                "held_out.fraction or held_out.units, or name one of its columns: "
+                "held_out.fraction or held_out.units, or use another column; available columns: "
                 f"{', '.join(units.columns) or 'none'}"
             )
         values = units.columns[held_out.column]
         if values.dtype.kind not in "biu":
-            raise DataError(
-                f"the units column {held_out.column!r} of {path} is {values.dtype}; it must hold true and false"
-            )
+            raise DataError(f"the units column {held_out.column!r} of {path} is {values.dtype}; it must be boolean")
         mask = values.astype(bool)
     elif held_out.units is not None:
         missing_ids = sorted(set(held_out.units) - set(units.id.tolist()))
         if missing_ids:
             raise DataError(
-                f"{path} has no unit {missing_ids[0]} of held_out.units; its ids are {format_ids(units.id)}"
+                f"{path} has no unit {missing_ids[0]} from held_out.units; available ids: {format_ids(units.id)}"
             )
         mask = np.isin(units.id, held_out.units)
     else:
@@ -64,8 +62,8 @@ def held_out_mask(units: Units, held_out: HeldOutSpec, path: str) -> np.ndarray:
         mask[np.random.default_rng(held_out.seed).choice(len(units), min(n_held_out, len(units)), replace=False)] = True
     if mask.all() or not mask.any():
         raise DataError(
-            f"{int(mask.sum())} of the {len(units)} units of {path} are held out; there must be units on both "
-            "sides: set held_out.column: null and held_out.fraction or held_out.units"
+            f"{int(mask.sum())} of the {len(units)} units of {path} are held out; at least one must be held "
+            "out and one held in: set held_out.column: null and held_out.fraction or held_out.units"
         )
     return mask
 

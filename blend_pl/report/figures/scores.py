@@ -15,7 +15,7 @@ def draw_scores(comparison: Comparison, path: Path) -> bool:
     axis_labels = {
         "co_bps": "co-bps (bits per spike)",
         "vel_r2": "velocity R²",
-        "tp_corr": "tp corr (lower is better)",
+        "tp_corr": "tp-corr (lower is better)",
         "ei_balanced": "E/I, balanced accuracy",
         "subclass_balanced": "subclass, balanced accuracy",
     }
@@ -24,7 +24,7 @@ def draw_scores(comparison: Comparison, path: Path) -> bool:
         return False
     experiments = comparison.experiments
     figure, axes = subplots(1, len(keys), height=0.9 + 0.34 * len(experiments), sharex=False)
-    # Only the baseline that others are compared with has the baseline's color.
+    # The baseline color marks the network that others are compared with; smoothing and GLM get control colors.
     colors = colors_for_roles([e.role if e.results.has_network else CONTROL for e in experiments])
     for ax, key in zip(axes[0], keys, strict=True):
         baseline = next((e for e in experiments if e.role == BASELINE and e.scores_by_seed(key)), None)

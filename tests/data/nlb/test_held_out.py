@@ -54,12 +54,12 @@ def test_fraction_is_drawn_with_the_seed() -> None:
         (
             HeldOutSpec(),
             {"quality": [1.0] * 8},
-            "no column 'heldout'; set held_out.column: null .* its columns: quality",
+            "no column 'heldout'; set held_out.column: null .* available columns: quality",
         ),
-        (HeldOutSpec(), {"heldout": ["yes"] * 8}, "must hold true and false"),
+        (HeldOutSpec(), {"heldout": ["yes"] * 8}, "must be boolean"),
         (HeldOutSpec(), {"heldout": [False] * 8}, "0 of the 8 units"),
         (HeldOutSpec(), {"heldout": [True] * 8}, "8 of the 8 units"),
-        (HeldOutSpec(column=None, units=[3]), {}, "no unit 3 of held_out.units; its ids are 100, "),
+        (HeldOutSpec(column=None, units=[3]), {}, "no unit 3 from held_out.units; available ids: 100, "),
     ],
 )
 def test_unusable_units_raise(held_out: HeldOutSpec, columns: dict, message: str) -> None:

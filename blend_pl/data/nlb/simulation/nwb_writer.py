@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 _COLUMN_DESCRIPTIONS = {
     "start_time": "start of the trial (s)",
     "stop_time": "end of the trial (s)",
-    "trial_type": "number of the reach direction, from 1",
-    "trial_version": "number of the reach distance, from 0",
+    "trial_type": "reach direction index (1-based)",
+    "trial_version": "reach distance index (0-based)",
     "target_on_time": "time of target presentation (s)",
     "go_cue_time": "time of the go cue (s)",
     "move_onset_time": "time of movement onset (s)",
