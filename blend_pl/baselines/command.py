@@ -32,8 +32,8 @@ def fit_baselines(config: str, output: str = "runs", seeds: list[int] = [0], dat
 
     Args:
         config: an experiment config, a data config (e.g. configs/data/mc_maze.yaml), or the config.yaml of a run.
-        output: folder of all runs. The runs are named PREFIX_smoothing and PREFIX_glm. PREFIX is the name of a data config,
-            or the name of an experiment up to its last underscore, e.g. simulated for simulated_hard.
+        output: folder of all runs. The runs are named PREFIX_smoothing and PREFIX_glm. PREFIX is the name of a data
+            config, or the name of an experiment up to its last underscore, e.g. simulated for simulated_hard.
         seeds: seeds of the runs, e.g. --seeds [0,1,2]. Fits are deterministic, so every seed gets the same scores;
             one run per seed lets `report` pair them with network runs of the same seed.
         data: overrides of data settings, each --data.NAME=VALUE as in `fit`.

@@ -1,4 +1,4 @@
-"""Reading of calcium recordings, and fitting of held-out cells' embeddings compared with the original schedule."""
+"""Benchmarks: reading of calcium recordings, and fitting of embeddings compared with the original schedule."""
 
 import time
 from functools import partial
@@ -25,33 +25,34 @@ pytestmark = pytest.mark.benchmark
 SESSION = BugeonSimulation(n_mice=1, n_sessions=1, n_frames=3000, n_cells=556)
 """3000 frames of 500 cells."""
 
-SMALL = BugeonSimulation(n_mice=1, n_sessions=1, n_frames=640, n_cells=30)
-EPOCHS, PASSES = 100, 100
+SMALL_SESSION = BugeonSimulation(n_mice=1, n_sessions=1, n_frames=640, n_cells=30)
+N_EPOCHS, N_PASSES = 100, 100
 """Original schedule of one fit: epochs, and full passes per epoch (Mi et al., 2023, released code)."""
 
-EVALUATIONS = 9
-MASKS = 20
-"""Number of masks that a reconstruction error is averaged over, the same for both fits."""
+N_ORIGINAL_FITS = 9
+"""Number of evaluations in the original schedule; each fits the embeddings again."""
+N_MASKS = 20
+"""Number of random masks over which a reconstruction error is averaged; both fits have the same masks."""
 
 
-def test_reading_a_session(tmp_path: Path) -> None:
+def test_session_is_read_within_one_second(tmp_path: Path) -> None:
     write_bugeon_dataset(SESSION, tmp_path / "tree")
 
     def read() -> None:
         BugeonDataModule(CalciumSpec("big"), str(tmp_path / "tree")).setup("fit")
 
-    ours = measure_cost(read)
-    print(f"\n3000 frames x 500 cells, files -> z-scored tensors with population context: {ours}")
-    assert ours.seconds < 1
+    read_cost = measure_cost(read)
+    print(f"\n3000 frames x 500 cells, files -> z-scored tensors with population context: {read_cost}")
+    assert read_cost.seconds < 1
 
 
-def train_student(module: BugeonDataModule) -> Student:
+def train_student(datamodule: BugeonDataModule) -> Student:
     torch.manual_seed(0)
     network = partial(NeuPRINT, size=16, std=0.3, dim_feedforward=64, dropout=0.0)
-    student = Student(network, Masking(0.25, "full", 0.8, 0.5), UnitGaussian())
-    student.build(module.signature)
+    student = Student(network, Masking(ratio=0.25, mode="full", zero_ratio=0.8, random_ratio=0.5), UnitGaussian())
+    student.build(datamodule.signature)
     optimizer = torch.optim.Adam(student.parameters(), 1e-2)
-    for step, batch in enumerate(module.train_dataloader()):
+    for step, batch in enumerate(datamodule.train_dataloader()):
         masked, labels = student.mask(batch, step, 0)
         optimizer.zero_grad()
         student.objective(student.encode(masked), labels, masked)["loss"].backward()
@@ -59,55 +60,70 @@ def train_student(module: BugeonDataModule) -> Student:
     return student.eval()
 
 
-def fit_by_original_schedule(vectors: Tensor, losses: CellLossFn, train: CellBatches) -> float:
-    """Fits random embeddings by Adam at 1e-3, with one pass over all training time per step; returns seconds."""
+def fit_by_original_schedule(vectors: Tensor, cell_loss: CellLossFn, train: CellBatches) -> float:
+    """Fits randomly initialized embeddings with Adam at 1e-3, one full pass per step; returns the wall time in s."""
     torch.nn.init.normal_(vectors, generator=torch.Generator().manual_seed(0))
     optimizer = torch.optim.Adam([vectors], 1e-3)
     start = time.perf_counter()
-    for step in range(EPOCHS * PASSES):
+    for step in range(N_EPOCHS * N_PASSES):
         optimizer.zero_grad()
-        for block in train:
-            for number, batch in enumerate(block):
-                total, entries = losses(batch, step * len(block) + number)
-                (total / entries.clamp(min=1)).sum().backward()
+        for cell_batches in train:
+            for batch_index, batch in enumerate(cell_batches):
+                loss_sum, n_entries = cell_loss(batch, step * len(cell_batches) + batch_index)
+                (loss_sum / n_entries.clamp(min=1)).sum().backward()
         optimizer.step()
     return time.perf_counter() - start
 
 
 @torch.no_grad()
-def reconstruction_error(losses: CellLossFn, blocks: CellBatches) -> float:
-    """Returns the mean over cells and masks."""
-    sums = [losses(batch, 10**6 + seed) for block in blocks for batch in block for seed in range(MASKS)]
-    return float((sum(total for total, _ in sums) / sum(entries for _, entries in sums)).mean())
+def reconstruction_error(cell_loss: CellLossFn, batches: CellBatches) -> float:
+    """Returns the squared error of masked entries, averaged over masks and then over cells."""
+    sums = [
+        cell_loss(batch, 10**6 + seed) for cell_batches in batches for batch in cell_batches for seed in range(N_MASKS)
+    ]
+    return float((sum(loss_sum for loss_sum, _ in sums) / sum(n_entries for _, n_entries in sums)).mean())
 
 
 def test_embedding_fit_compared_with_original_schedule(tmp_path: Path) -> None:
-    module = BugeonDataModule(
-        CalciumSpec("small", cells=CellSplit(0.6, 0.1)), str(tmp_path), "simulated", SMALL, 40, 1, 64, 800, 1
+    datamodule = BugeonDataModule(
+        CalciumSpec("small", cells=CellSplit(train=0.6, val=0.1)),
+        root=str(tmp_path),
+        source="simulated",
+        simulation=SMALL_SESSION,
+        window=40,
+        n_windows=1,
+        n_cells=64,
+        n_steps=800,
+        n_windows_eval=1,
     )
-    module.setup("fit")
-    student = train_student(module)
+    datamodule.setup("fit")
+    student = train_student(datamodule)
     cpu = torch.device("cpu")
-    train, later = module.all_cell_batches("train", cpu), module.all_cell_batches("val", cpu)
-    # One half stops the fit, the other is unseen by both fits.
-    validation, unseen = [block[0::2] for block in later], [block[1::2] for block in later]
-    n_cells, losses = len(module.cells), make_cell_loss(student)
+    train, later = datamodule.all_cell_batches("train", cpu), datamodule.all_cell_batches("val", cpu)
+    # One half of the later batches is for early stopping; the other half is unseen by both fits.
+    validation = [cell_batches[0::2] for cell_batches in later]
+    unseen = [cell_batches[1::2] for cell_batches in later]
+    n_cells, cell_loss = len(datamodule.cells), make_cell_loss(student)
     with temporary_embeddings(student, n_cells) as embedding:
-        reference = fit_by_original_schedule(embedding.weight, losses, train)
-        theirs = reconstruction_error(losses, unseen), reconstruction_error(losses, train)
+        original_seconds = fit_by_original_schedule(embedding.weight, cell_loss, train)
+        original_errors = reconstruction_error(cell_loss, unseen), reconstruction_error(cell_loss, train)
     with temporary_embeddings(student, n_cells) as embedding:
         start = time.perf_counter()
-        fitted = fit_embeddings(embedding, losses, train, validation, EmbeddingFitConfig())
+        fitted = fit_embeddings(embedding, cell_loss, train, validation, EmbeddingFitConfig())
         seconds = time.perf_counter() - start
         with torch.no_grad():
             embedding.weight.copy_(fitted.vectors)
-        ours = reconstruction_error(losses, unseen), reconstruction_error(losses, train)
-    ratio = reference / seconds
-    print(f"\n{n_cells} cells: ours {seconds:.1f} s ({fitted.steps} steps), original {reference:.0f} s")
+        errors = reconstruction_error(cell_loss, unseen), reconstruction_error(cell_loss, train)
+    time_ratio = original_seconds / seconds
+    print(f"\n{n_cells} cells: ours {seconds:.1f} s ({fitted.steps} steps), original {original_seconds:.0f} s")
     print(
-        f"ratio: {ratio:.0f} x the time of one fit, {ratio * EVALUATIONS:.0f} x that of its {EVALUATIONS} evaluations"
+        f"speedup: {time_ratio:.0f} x for one fit, {time_ratio * N_ORIGINAL_FITS:.0f} x for the {N_ORIGINAL_FITS} fits of "
+        "the original schedule"
     )
-    for part, mine, other in zip(("unseen", "training"), ours, theirs, strict=True):
-        print(f"squared error in {part} time: ours {mine:.4f}, original {other:.4f}, ratio {mine / other:.3f}")
-    assert ratio > 20
-    assert ours[0] < 1.01 * theirs[0]
+    for part, error, original_error in zip(("unseen", "training"), errors, original_errors, strict=True):
+        print(
+            f"squared error in {part} time: ours {error:.4f}, original {original_error:.4f}, "
+            f"ratio {error / original_error:.3f}"
+        )
+    assert time_ratio > 20
+    assert errors[0] < 1.01 * original_errors[0]

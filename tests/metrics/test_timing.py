@@ -1,4 +1,4 @@
-"""Timing correlation against nlb_tools."""
+"""Tests of the timing correlation, compared with nlb_tools."""
 
 import numpy as np
 import pytest
@@ -13,64 +13,69 @@ from blend_pl.metrics import TimingCorrelation
 
 N_TRIALS, N_BINS, N_UNITS = 24, 20, 5
 
-Data = tuple[Tensor, Tensor, Tensor, Tensor]
+TimingTrials = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Rates, scored bins, conditions and produced intervals."""
 
 
-def make(seed: int = 0) -> Data:
-    """Returns rates, scored bins (an interval of varying length), conditions (some trials without) and intervals."""
+def make_trials(seed: int = 0) -> TimingTrials:
+    """Returns rates, scored bins, conditions (-1: none) and produced intervals in ms; intervals set the mean rates."""
     generator = torch.Generator().manual_seed(seed)
-    produced = 400 + 400 * torch.rand(N_TRIALS, generator=generator, dtype=torch.float64)
+    intervals = 400 + 400 * torch.rand(N_TRIALS, generator=generator, dtype=torch.float64)
     noise = torch.rand(N_TRIALS, N_BINS, N_UNITS, generator=generator, dtype=torch.float64)
     bins = torch.arange(N_BINS)
-    first = torch.randint(0, 8, (N_TRIALS,), generator=generator)
-    last = torch.randint(12, N_BINS, (N_TRIALS,), generator=generator)
-    scored = (bins >= first[:, None]) & (bins <= last[:, None])
-    group = torch.arange(N_TRIALS) % 4 - 1
-    return noise * (1000 / produced)[:, None, None], scored, group, produced
+    first_bin = torch.randint(0, 8, (N_TRIALS,), generator=generator)
+    last_bin = torch.randint(12, N_BINS, (N_TRIALS,), generator=generator)
+    scored_bins = (bins >= first_bin[:, None]) & (bins <= last_bin[:, None])
+    conditions = torch.arange(N_TRIALS) % 4 - 1
+    return noise * (1000 / intervals)[:, None, None], scored_bins, conditions, intervals
 
 
-def score(data: Data) -> float:
-    rates, *trial_info = data
+def score(trials: TimingTrials) -> float:
+    rates, *trial_info = trials
     metric = TimingCorrelation(N_UNITS, *trial_info)
     metric.update(rates, torch.arange(len(rates)))
     return metric.compute().item()
 
 
-def oracle(data: Data) -> float:
+def nlb_tools_score(trials: TimingTrials) -> float:
     evaluation = pytest.importorskip("nlb_tools.evaluation")
-    rates, scored, group, produced = data
-    spikes = np.where(scored[..., None], 0.0, np.nan)
-    behavior = np.stack([group, 0 * group, 0 * group, produced], axis=1).astype(float)
-    behavior[group < 0] = np.nan
+    rates, scored_bins, conditions, intervals = trials
+    spikes = np.where(scored_bins[..., None], 0.0, np.nan)
+    behavior = np.stack([conditions, 0 * conditions, 0 * conditions, intervals], axis=1).astype(float)
+    behavior[conditions < 0] = np.nan
     return float(evaluation.speed_tp_correlation(spikes, rates.numpy(), behavior))
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_equals_nlb_tools(seed: int) -> None:
-    data = make(seed)
-    assert score(data) < -0.2
-    assert score(data) == pytest.approx(oracle(data), abs=1e-12)
+    trials = make_trials(seed)
+    assert score(trials) < -0.2
+    assert score(trials) == pytest.approx(nlb_tools_score(trials), abs=1e-12)
 
 
-def test_rates_outside_the_scored_bins_are_ignored() -> None:
-    rates, scored, group, produced = make()
-    expected = score((rates, scored, group, produced))
-    assert score((rates.masked_fill(~scored[..., None], torch.nan), scored, group, produced)) == expected
+def test_rates_outside_scored_bins_are_ignored() -> None:
+    rates, scored_bins, conditions, intervals = make_trials()
+    expected = score((rates, scored_bins, conditions, intervals))
+    assert (
+        score((rates.masked_fill(~scored_bins[..., None], torch.nan), scored_bins, conditions, intervals)) == expected
+    )
 
 
 def test_condition_with_one_trial_is_ignored() -> None:
-    rates, scored, group, produced = make()
-    single = group.clone()
-    single[0] = 9
-    without = group.clone()
-    without[0] = -1
-    assert score((rates, scored, single, produced)) == score((rates, scored, without, produced))
+    rates, scored_bins, conditions, intervals = make_trials()
+    with_single_trial_condition = conditions.clone()
+    with_single_trial_condition[0] = 9
+    without_condition = conditions.clone()
+    without_condition[0] = -1
+    assert score((rates, scored_bins, with_single_trial_condition, intervals)) == score(
+        (rates, scored_bins, without_condition, intervals)
+    )
 
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1000), n_ranks=st.integers(1, 3), n_batches=st.integers(1, 5))
 def test_same_for_any_division_into_batches_and_ranks(seed: int, n_ranks: int, n_batches: int) -> None:
-    rates, *trial_info = make(seed % 7)
+    rates, *trial_info = make_trials(seed % 7)
     ranks = []
     for batches in deal(N_TRIALS, seed, n_ranks, n_batches):
         ranks.append(TimingCorrelation(N_UNITS, *trial_info))
@@ -80,7 +85,7 @@ def test_same_for_any_division_into_batches_and_ranks(seed: int, n_ranks: int, n
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("corrupt", "message"),
     [
         (lambda r, s, g, p: (r * torch.nan, s, g, p), "NaN or infinite"),
         (lambda r, s, g, p: (r[:, 1:], s, g, p), "rates have shape"),
@@ -89,6 +94,6 @@ def test_same_for_any_division_into_batches_and_ranks(seed: int, n_ranks: int, n
         (lambda r, s, g, p: (r, s[1:], g, p), "conditions have shape"),
     ],
 )
-def test_invalid_input_raises(change: object, message: str) -> None:
+def test_invalid_input_raises(corrupt: object, message: str) -> None:
     with pytest.raises((BlendError, DataError), match=message):
-        score(change(*make()))  # type: ignore[operator]
+        score(corrupt(*make_trials()))  # type: ignore[operator]

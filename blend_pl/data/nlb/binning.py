@@ -81,7 +81,7 @@ class Intervals:
         return list(zip(self.starts[overlap].tolist(), self.stops[overlap].tolist(), strict=True))
 
     def after_interval_end(self, start_bins: np.ndarray, n_bins: int, bin_ms: int) -> np.ndarray:
-        """Returns (n, n_bins) bool: whether an unmerged interval ends after the window starts, but not after the bin does."""
+        """Returns (n, n_bins) bool: whether an unmerged interval ends between the starts of the window and the bin."""
         ms = (start_bins[:, None] + np.arange(n_bins)) * bin_ms
         n_ended = np.searchsorted(self.unmerged_stops, ms, side="right")
         return n_ended > n_ended[:, :1]
