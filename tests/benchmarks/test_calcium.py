@@ -117,8 +117,8 @@ def test_embedding_fit_compared_with_original_schedule(tmp_path: Path) -> None:
     time_ratio = original_seconds / seconds
     print(f"\n{n_cells} cells: ours {seconds:.1f} s ({fitted.steps} steps), original {original_seconds:.0f} s")
     print(
-        f"speedup: {time_ratio:.0f} x for one fit, {time_ratio * N_ORIGINAL_FITS:.0f} x for the {N_ORIGINAL_FITS} fits of "
-        "the original schedule"
+        f"speedup: {time_ratio:.0f} x for one fit, {time_ratio * N_ORIGINAL_FITS:.0f} x for the {N_ORIGINAL_FITS} fits "
+        "of the original schedule"
     )
     for part, error, original_error in zip(("unseen", "training"), errors, original_errors, strict=True):
         print(

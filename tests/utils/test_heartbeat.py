@@ -1,4 +1,4 @@
-"""Signs of life of a command."""
+"""Tests of the heartbeat of a command."""
 
 import os
 import signal
@@ -12,64 +12,68 @@ import pytest
 CODE = """
 import pathlib, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: pathlib.Path(sys.argv[1]).touch())
-print("here", flush=True)
+print("started", flush=True)
 while True:
     time.sleep(0.05)
 """
 
 
-def wait_for_change(sign: Path, before: int) -> int:
+def wait_for_change(heartbeat_file: Path, before: int) -> int:
     end = time.monotonic() + 10
-    while (now := sign.stat().st_mtime_ns) == before:
-        assert time.monotonic() < end, "no sign of life"
+    while (now := heartbeat_file.stat().st_mtime_ns) == before:
+        assert time.monotonic() < end, "no heartbeat"
         time.sleep(0.05)
     return now
 
 
-def test_signs_are_given_until_the_command_has_ended(tmp_path: Path) -> None:
-    sign, other, told = tmp_path / "sign", tmp_path / "other", tmp_path / "told"
-    words = [
+def test_heartbeat_continues_until_command_exits(tmp_path: Path) -> None:
+    heartbeat_file, second_heartbeat_file, signal_file = (
+        tmp_path / "heartbeat_file",
+        tmp_path / "second_heartbeat_file",
+        tmp_path / "signal_file",
+    )
+    arguments = [
         sys.executable,
         "-m",
         "blend_pl.utils.heartbeat",
-        str(sign),
-        str(other),
+        str(heartbeat_file),
+        str(second_heartbeat_file),
         "--",
         sys.executable,
         "-c",
         CODE,
-        str(told),
+        str(signal_file),
     ]
-    command = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    command = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert command.stdout is not None
-    assert command.stdout.readline() == "here\n"
-    last = wait_for_change(sign, 0)
-    # As schedulers do; the command takes its time.
+    assert command.stdout.readline() == "started\n"
+    last = wait_for_change(heartbeat_file, 0)
+    # Signal the whole process group, as schedulers do; the command continues.
     os.killpg(command.pid, signal.SIGTERM)
-    last = wait_for_change(sign, wait_for_change(sign, last))
-    assert told.exists()
-    wait_for_change(other, other.stat().st_mtime_ns)
+    last = wait_for_change(heartbeat_file, wait_for_change(heartbeat_file, last))
+    assert signal_file.exists()
+    wait_for_change(second_heartbeat_file, second_heartbeat_file.stat().st_mtime_ns)
     command.kill()
-    # Whatever still runs holds the pipe.
+    # A process that is still running would keep the pipe open.
     command.communicate(timeout=10)
-    last = sign.stat().st_mtime_ns
+    last = heartbeat_file.stat().st_mtime_ns
     time.sleep(2.5)
-    assert sign.stat().st_mtime_ns == last
+    assert heartbeat_file.stat().st_mtime_ns == last
 
 
-@pytest.mark.parametrize("sign", ["sign", "no/folder/sign"])
-def test_a_command_keeps_its_arguments_and_status(sign: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("heartbeat_file", ["heartbeat_file", "no/folder/heartbeat_file"])
+def test_command_keeps_arguments_and_exit_status(heartbeat_file: str, tmp_path: Path) -> None:
     code = "import sys; print(sys.argv[1:]); sys.exit(7)"
     command = [
         sys.executable,
         "-m",
         "blend_pl.utils.heartbeat",
-        str(tmp_path / sign),
+        str(tmp_path / heartbeat_file),
         "--",
         sys.executable,
         "-c",
         code,
         "a b",
     ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.stdout.strip(), done.returncode) == ("['a b']", 7)
+    completed = subprocess.run(command, capture_output=True, text=True)
+    assert (completed.stdout.strip(), completed.returncode) == ("['a b']", 7)
