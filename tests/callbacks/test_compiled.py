@@ -119,9 +119,9 @@ def test_network_is_not_compiled_if_the_compiler_fails(
     monkeypatch.setattr(compiled, "COMPILE_OPTIONS", {"backend": fail})
     with caplog.at_level(logging.INFO, "lightning.pytorch.utilities.rank_zero"):
         system = trained(tiny_root, tmp_path, Compiled())
-    (said,) = (r.message for r in caplog.records if "compiled" in r.message)
-    assert "no such thing" in said
-    assert "\n" not in said
+    (message,) = (r.message for r in caplog.records if "compiled" in r.message)
+    assert "no such thing" in message
+    assert "\n" not in message
     check(system, trained(tiny_root, tmp_path))
 
 
@@ -132,6 +132,6 @@ def test_network_is_not_compiled_if_predictions_differ(
     monkeypatch.setattr(compiled, "TOLERANCE", -1.0)
     with caplog.at_level(logging.INFO, "lightning.pytorch.utilities.rank_zero"):
         system = trained(tiny_root, tmp_path, Compiled())
-    (said,) = (r.message for r in caplog.records if "compiled" in r.message)
-    assert "predictions would differ" in said
+    (message,) = (r.message for r in caplog.records if "compiled" in r.message)
+    assert "predictions would differ" in message
     check(system, trained(tiny_root, tmp_path))

@@ -194,7 +194,7 @@ def set_up(
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "messages"),
     [
         ({"name": "elsewhere"}, ["tiny (9 of 13", "elsewhere (9 of 13"]),
         ({"bin_ms": 5}, ["bins of 20 ms", "bins of 5 ms"]),
@@ -204,12 +204,12 @@ def set_up(
     ],
 )
 def test_teacher_of_other_data_is_refused_with_both_sides(
-    tiny: NLBDataModule, teacher: Path, changes: dict[str, Any], told: list[str]
+    tiny: NLBDataModule, teacher: Path, changes: dict[str, Any], messages: list[str]
 ) -> None:
     with pytest.raises(TeacherError, match="train a teacher on the student's session") as raised:
         set_up(teacher, tiny, **changes)
     assert "\n" not in str(raised.value)
-    assert all(text in str(raised.value) for text in told)
+    assert all(text in str(raised.value) for text in messages)
 
 
 def test_missing_teacher_is_refused(tiny: NLBDataModule, tmp_path: Path) -> None:
@@ -229,5 +229,5 @@ def test_one_rank_reads_the_teacher_for_all(tiny: NLBDataModule, teacher: Path, 
 
 
 @pytest.mark.parametrize("stage", ["validate", "test", "predict"])
-def test_without_training_no_teacher_is_needed(tiny: NLBDataModule, tmp_path: Path, stage: str) -> None:
+def test_teacher_is_not_loaded_without_training(tiny: NLBDataModule, tmp_path: Path, stage: str) -> None:
     assert set_up(tmp_path / "gone.ckpt", tiny, stage).teachers == []

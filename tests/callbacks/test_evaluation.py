@@ -69,7 +69,7 @@ def test_noise_scores_below_the_oracle(tiny: NLBDataModule, tmp_path: Path) -> N
     assert all(evaluation.scores[name] < evaluation.oracle[name] for name in ("co_bps", "fp_bps", "psth_r2"))
 
 
-def test_without_true_rates_there_is_no_oracle(
+def test_oracle_is_none_without_true_rates(
     tiny: NLBDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prophet, evaluation = Prophet(tiny, 0.5), NLBEvaluation()

@@ -39,7 +39,7 @@ def vectors(evaluation: IdentityEvaluation) -> Tensor:
 
 
 def without_behaviour(module: BugeonDataModule) -> BugeonDataModule:
-    """The same recordings with behaviour that is not a number, wherever it can be met."""
+    """The same recordings with NaN in all behavior."""
     blind = copy.copy(module)
     blind.sessions = [
         replace(population, behavior=torch.full_like(population.behavior, torch.nan)) for population in module.sessions

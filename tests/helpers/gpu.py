@@ -1,12 +1,12 @@
-"""Training on a GPU that must not wait; without CUDA, on one of which there is no more than the rules.
+"""Checks that training on a GPU never waits for the device; without CUDA, on a fake GPU.
 
-Tensors on the fake one have a shape and a device but no numbers (torch's FakeTensorMode). An operator on tensors of two
-devices raises, and so does whatever would make the host wait for the device: a number read back, a size that depends on
-numbers, and, as long as `NoStalls` watches, a copy from one to the other that blocks. All else is what it would be
-on a GPU: the branches of the package that a CPU does not take, autograd, vmap, optimisers, Lightning's loop.
+Tensors on the fake GPU have a shape and a device but no values (torch's FakeTensorMode). Operators on tensors of two
+devices raise, and so do operators that make the host wait for the device: reading a value, sizes that depend on values
+and, within `NoStalls`, blocking copies between host and device. The rest is as on a GPU: the branches of the package
+for devices other than the CPU, autograd, vmap, optimizers and Lightning's loop.
 
-It is torch's slot for devices of one's own, as fake tensors on "cuda" have no gradients without CUDA. It has to be
-there before the first backward pass of a process, so whoever uses it has a process of its own.
+The fake GPU uses torch's slot for custom devices (PrivateUse1), because fake tensors on "cuda" have no gradients
+without CUDA. It must be installed before the first backward pass of a process; tests use it in a subprocess.
 """
 
 import copy
@@ -42,16 +42,16 @@ CAST = {
         *("cosine_similarity", "rsqrt", "pow.Tensor_Scalar"),
     ),
 }
-"""What mixed precision on CUDA computes in which type, as far as it is met with here."""
+"""Operators that mixed precision on CUDA computes in each type; only those that the cases use."""
 
 
 class Stall(Exception):
-    """The host would wait for the device."""
+    """The host waits for the device."""
 
 
 class _Module(backend_registration._DummyBackendModule):
     def is_available(self) -> bool:
-        # Otherwise torch would make tensors of lists on the device itself.
+        # With True, torch creates tensors from lists on the device.
         return False
 
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
@@ -64,7 +64,7 @@ class _Hooks(backend_registration._DummyPrivateUse1Hook):
 
 
 class _Cast:
-    """An operator whose arguments are of one type."""
+    """An operator that casts its floating-point arguments to one type."""
 
     def __init__(self, operator: Any, dtype: torch.dtype) -> None:
         self.operator, self.dtype = operator, dtype
@@ -88,37 +88,37 @@ def _gru_backward(grad: Tensor, workspace: Tensor, has_bias: bool) -> tuple[Tens
 
 
 def install() -> ExitStack:
-    """Makes the fake device, once in a process; what is returned has to be kept."""
+    """Installs the fake device, once per process, until the returned stack is closed or deleted."""
     backend_registration._setup_privateuseone_for_python_backend(NAME, _Module(), _Hooks())
-    kept = ExitStack()
-    # The one operator without a fake: on CUDA it is cuDNN's.
-    library = kept.enter_context(torch.library._scoped_library("aten", "IMPL"))
+    libraries = ExitStack()
+    # The only operator without a fake implementation; CUDA uses cuDNN.
+    library = libraries.enter_context(torch.library._scoped_library("aten", "IMPL"))
     library.impl("_thnn_fused_gru_cell", _gru, "Meta")
     library.impl("_thnn_fused_gru_cell_backward", _gru_backward, "Meta")
-    autocast = kept.enter_context(torch.library._scoped_library("_", "IMPL", AUTOCAST))
+    autocast = libraries.enter_context(torch.library._scoped_library("_", "IMPL", AUTOCAST))
     autocast.fallback(torch.library.fallthrough_kernel)
     for dtype, names in CAST.items():
         for name in names:
             packet, _, overload = name.partition(".")
             library.impl(name, _Cast(getattr(getattr(aten, packet), overload or "default"), dtype), AUTOCAST)
-    return kept
+    return libraries
 
 
 class NoStalls(TorchDispatchMode):
-    """Raises where host and device exchange what does not fit into a kernel's arguments, and one waits for it."""
+    """Raises at blocking copies between host and device, and at indices on another device than the tensor."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in (aten._to_copy.default, aten.copy_.default):
-            moves = func is aten._to_copy.default
-            source, target = args[0 if moves else 1], kwargs.get("device") or args[0].device
-            waits = target.type != source.device.type and not (kwargs.get("non_blocking") or args[2:3] == (True,))
-            if waits:
-                raise Stall(f"a copy from {source.device} to {target} that blocks")
+            is_to_copy = func is aten._to_copy.default
+            source, target = args[0 if is_to_copy else 1], kwargs.get("device") or args[0].device
+            blocks = target.type != source.device.type and not (kwargs.get("non_blocking") or args[2:3] == (True,))
+            if blocks:
+                raise Stall(f"blocking copy from {source.device} to {target}")
         if func in INDEXED:
             for index in args[1]:
                 if index is not None and index.device.type != args[0].device.type:
-                    raise Stall(f"an index on {index.device} of what lies on {args[0].device}")
+                    raise Stall(f"index on {index.device} of a tensor on {args[0].device}")
         return func(*args, **kwargs)
 
 
@@ -127,7 +127,7 @@ def _copy(value: Any) -> Any:
 
 
 class _Generator(torch.Generator):
-    """Stands in for a generator on the device: one on the CPU that says that it lies there."""
+    """A generator on the CPU that reports the fake device as its own."""
 
     @property
     def device(self) -> torch.device:
@@ -135,72 +135,72 @@ class _Generator(torch.Generator):
 
 
 class FakeGPU(TorchDispatchMode):
-    """Within it, tensors may lie on the device, where they are fake; on the host all is as ever."""
+    """Makes tensors on the device fake within the context; tensors on the host are unchanged."""
 
     def __init__(self) -> None:
         super().__init__()
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
-        self.within = ExitStack()
+        self.stack = ExitStack()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        concerned = any(
+        on_device = any(
             isinstance(x, FakeTensor) or (isinstance(x, torch.device) and x.type == NAME)
             for x in tree_leaves((args, kwargs))
         )
-        with self.fake if concerned else nullcontext():
+        with self.fake if on_device else nullcontext():
             return func(*args, **(kwargs or {}))
 
     def __enter__(self) -> "FakeGPU":
-        host = torch.Generator
+        cpu_generator = torch.Generator
 
         def generator(device: Any = "cpu") -> torch.Generator:
-            return host() if torch.device(device).type == "cpu" else _Generator()
+            return cpu_generator() if torch.device(device).type == "cpu" else _Generator()
 
-        self.within.enter_context(patch("torch.Generator", generator))
-        # Lightning looks once, before it trains, whether any rank has batches.
+        self.stack.enter_context(patch("torch.Generator", generator))
+        # Before training, Lightning checks once whether any rank has batches.
         for loop in ("fit_loop", "evaluation_loop"):
-            self.within.enter_context(patch(f"lightning.pytorch.loops.{loop}.has_len_all_ranks", return_value=True))
-        # What a fake parameter refers to weakly keeps it from being put where it is already.
+            self.stack.enter_context(patch(f"lightning.pytorch.loops.{loop}.has_len_all_ranks", return_value=True))
+        # swap_tensors raises for fake parameters with weak references; skip it if the device does not change.
         swap = torch.utils.swap_tensors
-        moved = patch("torch.utils.swap_tensors", lambda old, new: old.device == new.device or swap(old, new))
-        self.within.enter_context(moved)
-        # Fake tensors cannot be copied by way of their storage.
-        self.within.enter_context(patch("torchmetrics.metric.deepcopy", _copy))
-        # Tensors of lists are made on the host and then moved, as on a GPU.
-        self.within.callback(torch._C._set_only_lift_cpu_tensors, torch._C._only_lift_cpu_tensors())
+        skip_swap = patch("torch.utils.swap_tensors", lambda old, new: old.device == new.device or swap(old, new))
+        self.stack.enter_context(skip_swap)
+        # Fake tensors have no storage to copy.
+        self.stack.enter_context(patch("torchmetrics.metric.deepcopy", _copy))
+        # As on a GPU, tensors from lists are created on the host and then moved.
+        self.stack.callback(torch._C._set_only_lift_cpu_tensors, torch._C._only_lift_cpu_tensors())
         torch._C._set_only_lift_cpu_tensors(True)
         return super().__enter__()
 
     def __exit__(self, *raised: Any) -> None:
         super().__exit__(*raised)
-        self.within.close()
+        self.stack.close()
 
 
 class _Accelerator(CPUAccelerator):
     def setup_device(self, device: torch.device) -> None:
-        """There is nothing to set up."""
+        """Does nothing."""
 
 
 class OnFakeGPU(SingleDeviceStrategy):
-    """Trains on the device, and leaves there what has been trained."""
+    """Trains on the device and leaves the model there."""
 
     def __init__(self) -> None:
         super().__init__(torch.device(NAME, 0), _Accelerator())
 
     def teardown(self) -> None:
-        """Nothing comes back."""
+        """Does not move the model to the CPU."""
 
 
 @contextmanager
-def there() -> Iterator[torch.device]:
-    """Where the device is."""
+def on_device() -> Iterator[torch.device]:
+    """Yields the device, with the fake GPU active if there is no CUDA."""
     with nullcontext() if REAL else FakeGPU():
         yield torch.device(NAME, 0)
 
 
 @contextmanager
-def watched() -> Iterator[None]:
-    """Raises where the host would wait for the device."""
+def forbid_stalls() -> Iterator[None]:
+    """Raises where the host waits for the device."""
     if not REAL:
         with NoStalls():
             yield
@@ -212,43 +212,43 @@ def watched() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-class Watch(L.Callback):
-    """Lets no training step wait but the first, in which Lightning learns what is logged."""
+class ForbidStalls(L.Callback):
+    """Forbids stalls in all training steps but the first, in which Lightning registers the logged values."""
 
     def __init__(self) -> None:
-        self.watching, self.steps = ExitStack(), 0
+        self.stack, self.steps = ExitStack(), 0
 
     def on_train_batch_end(self, *_: Any) -> None:
         self.steps += 1
         if self.steps == 1:
-            self.watching.enter_context(watched())
+            self.stack.enter_context(forbid_stalls())
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Ends the watch; all must be where it belongs."""
-        self.watching.close()
+        """Checks that all parameters and gradients are on the device."""
+        self.stack.close()
         for name, parameter in pl_module.named_parameters():
-            assert parameter.device.type == NAME, f"{name} was left on {parameter.device}"
+            assert parameter.device.type == NAME, f"{name} is on {parameter.device}"
             assert parameter.grad is None or parameter.grad.device.type == NAME, f"the gradient of {name}"
 
     def on_exception(self, *_: Any) -> None:
-        self.watching.close()
+        self.stack.close()
 
 
 def fit(system: L.LightningModule, data: L.LightningDataModule, *callbacks: L.Callback, **settings: Any) -> None:
-    """Takes three training steps on the device, with Lightning's loop; all but the first may not wait.
+    """Takes three training steps on the device with Lightning's loop; raises if one after the first stalls.
 
     Args:
-        system: what is trained.
-        data: its data.
-        callbacks: of the training.
-        settings: of the trainer.
+        system: the system to train.
+        data: its data module.
+        callbacks: callbacks of the trainer.
+        settings: settings of the trainer, which replace the defaults.
     """
-    where: dict[str, Any] = {"accelerator": "gpu", "devices": 1}
+    placement: dict[str, Any] = {"accelerator": "gpu", "devices": 1}
     if not REAL:
-        where = {"accelerator": "auto", "strategy": OnFakeGPU()}
-    # A validation and what is logged are waited for, once an epoch and every so many steps.
+        placement = {"accelerator": "auto", "strategy": OnFakeGPU()}
+    # Validation and logging stall, once per epoch and per log interval, and are excluded.
     budget: dict[str, Any] = {"limit_train_batches": 3, "limit_val_batches": 0, "log_every_n_steps": 1000}
-    watch = Watch()
-    with TemporaryDirectory() as folder, there():
-        trainer(Path(folder), 1, *callbacks, watch, **{**where, **budget, **settings}).fit(system, data)
-    assert watch.steps == 3
+    guard = ForbidStalls()
+    with TemporaryDirectory() as folder, on_device():
+        trainer(Path(folder), 1, *callbacks, guard, **{**placement, **budget, **settings}).fit(system, data)
+    assert guard.steps == 3

@@ -1,6 +1,6 @@
-"""`python -m helpers.gpu_cases CASE ...`: what the package trains, on a GPU that is not there; see `gpu`.
+"""`python -m helpers.gpu_cases CASE ...`: training steps of all systems on a fake GPU; see `helpers.gpu`.
 
-Prints a line of JSON for each case: its name, and what went wrong or nothing.
+Prints a line of JSON for each case: its name and its error, empty if it passes.
 """
 
 import json
@@ -91,36 +91,36 @@ class Recordings(CalciumDataModule):
 
 
 class Sink(nn.Module):
-    """A metric that takes what lies on the device; torchmetrics' own looks for NaN, once a batch of a validation."""
+    """A metric that checks the device of its values; the replaced metric of torchmetrics stalls to search for NaN."""
 
     def update(self, *values: Tensor) -> None:
         assert all(value.device.type == gpu.NAME for value in values)
 
 
-class Scored(L.Callback):
-    """Beside each training step, what a validation and a prediction compute."""
+class EvaluateStep(L.Callback):
+    """Runs a validation step and a prediction step after each training step."""
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         metric, pl_module.validation_loss = pl_module.validation_loss, Sink()
         pl_module.eval()
         with torch.no_grad():
-            found = (
+            outputs = (
                 []
                 if isinstance(pl_module, MultiSessionSystem)
                 else [pl_module.update_validation_loss(batch, batch_idx)]
             )
-            # A teacher looks whether there is behaviour at all, once a batch whose rates go to the host.
+            # In prediction, a teacher stalls to check that a batch has behavior.
             if not pl_module.requires_privileged:
-                found.append(pl_module.predict_step(batch, batch_idx))
-        assert all(rates.device.type == gpu.NAME for rates in found)
+                outputs.append(pl_module.predict_step(batch, batch_idx))
+        assert all(rates.device.type == gpu.NAME for rates in outputs)
         pl_module.train()
         pl_module.validation_loss = metric
 
 
 def system(
-    kind: type[PopulationSystem], backbone: type[nn.Module], network: dict[str, Any] | None = None, **more: Any
+    kind: type[PopulationSystem], backbone: type[nn.Module], network: dict[str, Any] | None = None, **settings: Any
 ) -> PopulationSystem:
-    return kind(partial(backbone, **NETWORKS[backbone], **(network or {})), **more)
+    return kind(partial(backbone, **NETWORKS[backbone], **(network or {})), **settings)
 
 
 def calcium(kind: type[PopulationSystem], variance: bool = False) -> PopulationSystem:
@@ -130,8 +130,8 @@ def calcium(kind: type[PopulationSystem], variance: bool = False) -> PopulationS
     )
 
 
-def alone(student: NeuralSystem, data: L.LightningDataModule, *callbacks: L.Callback, **settings: Any) -> None:
-    gpu.fit(student, data, Scored(), *callbacks, gradient_clip_val=1.0, **settings)
+def train(student: NeuralSystem, data: L.LightningDataModule, *callbacks: L.Callback, **settings: Any) -> None:
+    gpu.fit(student, data, EvaluateStep(), *callbacks, gradient_clip_val=1.0, **settings)
 
 
 def distilled(
@@ -142,25 +142,25 @@ def distilled(
     alpha: float | LinearSchedule = 0.5,
     **settings: Any,
 ) -> None:
-    alone(student, data, distillation(teachers, data, loss, alpha), **settings)
+    train(student, data, distillation(teachers, data, loss, alpha), **settings)
 
 
 def distillation(
     teachers: Sequence[NeuralSystem], data: Any, loss: DistillationLoss, alpha: float | LinearSchedule
 ) -> Distillation:
-    """The callback, whose teachers are no files."""
+    """Returns the callback with teachers from memory instead of files."""
     data.setup("fit")
     callback = Distillation([str(number) for number in range(len(teachers))], loss, alpha)
     for teacher in teachers:
         teacher.build(data.signature)
-    read = patch("blend_pl.callbacks.distillation.load_system", lambda path, _: teachers[int(path.name)].eval())
+    patch_load = patch("blend_pl.callbacks.distillation.load_system", lambda path, _: teachers[int(path.name)].eval())
     setup = callback.setup
 
-    def with_teachers(*arguments: Any, **named: Any) -> None:
-        with read:
-            setup(*arguments, **named)
+    def setup_with_teachers(*args: Any, **kwargs: Any) -> None:
+        with patch_load:
+            setup(*args, **kwargs)
 
-    callback.setup = with_teachers  # type: ignore[method-assign]
+    callback.setup = setup_with_teachers  # type: ignore[method-assign]
     return callback
 
 
@@ -181,14 +181,14 @@ def stacked(make: Callable[[], PopulationSystem], teacher: Callable[[], Populati
 
 
 def identity() -> None:
-    """A step of the fit of all cells' embeddings, with the network frozen."""
+    """Takes one step of fitting the embeddings of all cells, with the network frozen."""
     data, student = Recordings(), calcium(Student)
     data.setup("test")
     student.build(data.signature)
-    with gpu.there() as device:
+    with gpu.on_device() as device:
         student.to(device)
         batch = data.all_cell_batches("train", device)[0][0]
-        with temporary_embeddings(student, len(data.cells)) as embedding, gpu.watched():
+        with temporary_embeddings(student, len(data.cells)) as embedding, gpu.forbid_stalls():
             total, entries = make_cell_loss(student)(batch, 0)
             (total / entries.clamp(min=1)).sum().backward()
         assert embedding.weight.grad is not None
@@ -196,7 +196,7 @@ def identity() -> None:
 
 
 def lfp() -> Any:
-    """Two sessions, and a segment of each in a batch."""
+    """Returns two sessions, with one segment of each per batch."""
     return in_memory("a1", "a2", n_bins=4000, batch_size=2)
 
 
@@ -206,12 +206,12 @@ def mixed() -> Any:
 
 CASES: dict[str, Callable[[], None]] = {
     **{
-        f"{kind.__name__} {backbone.__name__}": partial(lambda k, b: alone(system(k, b), Trials()), kind, backbone)
+        f"{kind.__name__} {backbone.__name__}": partial(lambda k, b: train(system(k, b), Trials()), kind, backbone)
         for kind in (Student, Teacher)
         for backbone in (NDT, STNDT, LFADS)
     },
     **{
-        f"ramp {backbone.__name__}": partial(
+        f"schedule {backbone.__name__}": partial(
             lambda b: distilled(
                 system(Student, b), [system(Teacher, b)], Trials(), HardLoss(), LinearSchedule(1.0, 0.2)
             ),
@@ -226,7 +226,7 @@ CASES: dict[str, Callable[[], None]] = {
         for loss in (SoftLoss, FeatureLoss, CorrelationLoss)
     },
     **{
-        fusion.__name__: partial(lambda f: alone(system(Teacher, NDT, {"fusion": f}), Trials()), fusion)
+        fusion.__name__: partial(lambda f: train(system(Teacher, NDT, {"fusion": f}), Trials()), fusion)
         for fusion in (Additive, FiLM, CrossAttention)
     },
     "ensemble": lambda: distilled(
@@ -249,22 +249,22 @@ CASES: dict[str, Callable[[], None]] = {
     "mixed precision LFP": lambda: distilled(
         make_lfp(LFPStudent), [make_lfp(SpikeTeacher)], lfp(), RepresentationLoss(), plugins=mixed()
     ),
-    "mixed precision multimodal": lambda: alone(make_lfp(Multimodal), lfp(), plugins=mixed()),
-    "multitask": lambda: alone(system(Student, NDT), Trials(), Multitask()),
-    "embeddings": lambda: alone(system(Student, NDT, {"embedding": LinearEmbedding}), Trials()),
-    "counts": lambda: alone(
+    "mixed precision multimodal": lambda: train(make_lfp(Multimodal), lfp(), plugins=mixed()),
+    "multitask": lambda: train(system(Student, NDT), Trials(), Multitask()),
+    "embeddings": lambda: train(system(Student, NDT, {"embedding": LinearEmbedding}), Trials()),
+    "counts": lambda: train(
         system(Student, NDT, {"embedding": CountEmbedding, "positions": SinusoidalPositions}), Trials()
     ),
-    "masking": lambda: alone(system(Teacher, NDT, masking=Masking(0.3, "full", 0.5, 0.5, 3, 0.2)), Trials()),
-    "neurons": lambda: alone(system(Student, NDT, masking=Masking(0.3, "neuron")), Trials()),
-    "NeuPRINT student": lambda: alone(calcium(Student), Recordings()),
-    "NeuPRINT teacher": lambda: alone(calcium(Teacher), Recordings()),
+    "masking": lambda: train(system(Teacher, NDT, masking=Masking(0.3, "full", 0.5, 0.5, 3, 0.2)), Trials()),
+    "neurons": lambda: train(system(Student, NDT, masking=Masking(0.3, "neuron")), Trials()),
+    "NeuPRINT student": lambda: train(calcium(Student), Recordings()),
+    "NeuPRINT teacher": lambda: train(calcium(Teacher), Recordings()),
     "NeuPRINT features": lambda: distilled(calcium(Student), [calcium(Teacher)], Recordings(), FeatureLoss()),
     "NeuPRINT variance": lambda: distilled(
         calcium(Student, True), [calcium(Teacher, True)], Recordings(), GaussianSoftLoss()
     ),
     **{
-        kind.__name__: partial(lambda k: alone(make_lfp(k), lfp()), kind)
+        kind.__name__: partial(lambda k: train(make_lfp(k), lfp()), kind)
         for kind in (LFPStudent, SpikeTeacher, LFPDecoder, SingleSessionStudent, SingleSessionTeacher, Multimodal)
     },
     "LFP distilled": lambda: distilled(make_lfp(LFPStudent), [make_lfp(SpikeTeacher)], lfp(), RepresentationLoss()),
@@ -274,37 +274,40 @@ CASES: dict[str, Callable[[], None]] = {
 }
 
 
-class Spoilt(Student):
-    """Does in its second step what no step should.
+class StallingStudent(Student):
+    """Stalls or raises in every step after the first.
 
     Args:
-        wrong: what, to the labels of a batch.
+        violation: called with the labels of a batch.
     """
 
-    def __init__(self, wrong: Callable[[Tensor], Any]) -> None:
+    def __init__(self, violation: Callable[[Tensor], Any]) -> None:
         super().__init__(partial(NDT, **NETWORKS[NDT]))
-        self.wrong = wrong
+        self.violation = violation
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         if batch_idx:
-            self.wrong(batch.target)
+            self.violation(batch.target)
         return super().training_step(batch, batch_idx)
 
 
-SPOILT: dict[str, Callable[[Tensor], Any]] = {
-    "reads a number": lambda target: float(target.mean()),
-    "decides": lambda target: 1 if target.isnan().any() else 0,
-    "chooses": lambda target: target[target > 0],
-    "copies": lambda target: target + torch.tensor([1.0], device=target.device),
-    "fetches": lambda target: target.cpu(),
-    "sends an index": lambda target: target[torch.arange(2)],
-    "mixes": lambda target: target + torch.ones(target.shape),
+VIOLATIONS: dict[str, Callable[[Tensor], Any]] = {
+    "reads a value": lambda target: float(target.mean()),
+    "branches on a value": lambda target: 1 if target.isnan().any() else 0,
+    "selects by value": lambda target: target[target > 0],
+    "copies to the device": lambda target: target + torch.tensor([1.0], device=target.device),
+    "copies to the host": lambda target: target.cpu(),
+    "indexes from the host": lambda target: target[torch.arange(2)],
+    "mixes devices": lambda target: target + torch.ones(target.shape),
 }
-CASES |= {name: partial(lambda wrong: gpu.fit(Spoilt(wrong), Trials()), wrong) for name, wrong in SPOILT.items()}
+CASES |= {
+    name: partial(lambda violation: gpu.fit(StallingStudent(violation), Trials()), violation)
+    for name, violation in VIOLATIONS.items()
+}
 
 
-def tried(name: str) -> str:
-    """Why a case fails; empty where it does not."""
+def run_case(name: str) -> str:
+    """Runs a case and returns its error; empty if it passes."""
     try:
         CASES[name]()
     except Exception as error:
@@ -319,4 +322,4 @@ if __name__ == "__main__":
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with nullcontext() if gpu.REAL else gpu.install():
         for name in sys.argv[1:] or CASES:
-            print(json.dumps([name, tried(name)]), flush=True)
+            print(json.dumps([name, run_case(name)]), flush=True)

@@ -1,4 +1,4 @@
-"""A callback that ends training the hard way."""
+"""Callbacks that interrupt training or evaluation."""
 
 import os
 import signal
@@ -9,18 +9,18 @@ import lightning as L
 
 
 class Interrupted(Exception):
-    """What `Kill` raises when it is to send no signal."""
+    """Raised by `Kill` with `how="raise"`."""
 
 
 class Kill(L.Callback):
     """Ends training after a batch, once: by a signal to this process, or by an exception.
 
     Args:
-        epoch: in which epoch.
-        batch: after which of its batches.
+        epoch: epoch in which training ends.
+        batch: batch of the epoch after which training ends.
         how: name of a signal, or "raise".
-        mark: a file that says that it has happened.
-        rank: the rank that it happens to.
+        mark: file that is created, so that a second training is not ended.
+        rank: rank that is ended.
     """
 
     def __init__(self, epoch: int, batch: int, how: str, mark: str, rank: int = 0) -> None:
@@ -29,8 +29,8 @@ class Kill(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        here = (trainer.current_epoch, batch_idx) == self.at and trainer.global_rank == self.rank
-        if here and not self.mark.exists():
+        is_due = (trainer.current_epoch, batch_idx) == self.at and trainer.global_rank == self.rank
+        if is_due and not self.mark.exists():
             self.mark.touch()
             if self.how == "raise":
                 raise Interrupted
@@ -38,10 +38,10 @@ class Kill(L.Callback):
 
 
 class KillScoring(L.Callback):
-    """Sends this process SIGTERM after the first batch that is scored, once.
+    """Sends SIGTERM to this process after the first test batch, once.
 
     Args:
-        mark: a file that says that it has happened.
+        mark: file that is created, so that a second training is not ended.
     """
 
     def __init__(self, mark: str) -> None:

@@ -12,9 +12,9 @@ def cell(rnn: nn.Module, suffix: str = "") -> nn.GRUCell:
     """Returns a cell with the weights of a GRU in one direction, or of another cell."""
     names = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
     values = [rnn.get_parameter(name + suffix).detach().clone() for name in names]
-    made = nn.GRUCell(values[0].shape[1], values[1].shape[1])
-    made.load_state_dict(dict(zip(names, values, strict=True)))
-    return made
+    gru_cell = nn.GRUCell(values[0].shape[1], values[1].shape[1])
+    gru_cell.load_state_dict(dict(zip(names, values, strict=True)))
+    return gru_cell
 
 
 class NaiveEncoder(nn.Module):
@@ -23,17 +23,20 @@ class NaiveEncoder(nn.Module):
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.initial = encoder.initial
-        self.there, self.back = cell(encoder.gru, "_l0"), cell(encoder.gru, "_l0_reverse")
+        self.forward_cell, self.backward_cell = cell(encoder.gru, "_l0"), cell(encoder.gru, "_l0_reverse")
 
     def forward(self, read: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Returns the states of both directions after each bin, in the order of bins."""
-        there, back = [], []
-        before, after = (initial.repeat(len(read), 1) for initial in self.initial)
+        forward_states, backward_states = [], []
+        state, backward_state = (initial.repeat(len(read), 1) for initial in self.initial)
         for t in range(read.shape[1]):
-            before, after = self.there(read[:, t], before), self.back(read[:, -1 - t], after)
-            there.append(before)
-            back.insert(0, after)
-        return there, back
+            state, backward_state = (
+                self.forward_cell(read[:, t], state),
+                self.backward_cell(read[:, -1 - t], backward_state),
+            )
+            forward_states.append(state)
+            backward_states.insert(0, backward_state)
+        return forward_states, backward_states
 
 
 class NaiveLFADS(nn.Module):
@@ -59,22 +62,22 @@ class NaiveLFADS(nn.Module):
         read = F.pad(observed, (0, 0, 0, model.n_encoded_bins - observed.shape[1]))
         if model.fusion is not None:
             read = model.fusion(read, context)
-        there, back = self.initial_encoder(read)
-        mean, log_variance = model.initial_posterior(torch.cat([there[-1], back[0]], 1)).chunk(2, 1)
+        forward_states, backward_states = self.initial_encoder(read)
+        mean, log_variance = model.initial_posterior(torch.cat([forward_states[-1], backward_states[0]], 1)).chunk(2, 1)
         state = model.initial_state(mean + (log_variance / 2).exp() * first_noise)
         state = state.clamp(-model.cell_clip, model.cell_clip)
-        there, back = self.input_encoder(read)
-        nothing = torch.zeros_like(there[0])
+        forward_states, backward_states = self.input_encoder(read)
+        zeros = torch.zeros_like(forward_states[0])
         control = model.controller_state.repeat(len(read), 1)
         loadings = model.factors.weight / model.factors.weight.norm(dim=1, keepdim=True)
         memory = torch.exp(-1 / model.input_prior.log_tau.exp())
         rates, states, posterior = [], [], []
         for t in range(model.bins):
             if t < model.n_encoded_bins:
-                before = there[t - 1] if t > 0 else nothing
-                after = back[t + 1] if t + 1 < model.n_encoded_bins else nothing
-                heard = torch.cat([before, after, state @ loadings.T], 1)
-                control = self.controller(heard, control).clamp(-model.cell_clip, model.cell_clip)
+                previous = forward_states[t - 1] if t > 0 else zeros
+                following = backward_states[t + 1] if t + 1 < model.n_encoded_bins else zeros
+                controller_input = torch.cat([previous, following, state @ loadings.T], 1)
+                control = self.controller(controller_input, control).clamp(-model.cell_clip, model.cell_clip)
                 mean, log_variance = model.input_posterior(control).chunk(2, 1)
                 sample = mean + (log_variance / 2).exp() * noise[t]
                 posterior.append((mean, log_variance, sample))

@@ -1,6 +1,6 @@
 """Small NWB files in the layouts of the benchmark, and one of a user's own, written with pynwb alone.
 
-Units are tuned to the velocity that follows, so that models can learn from the files and behaviour has something to
+Units are tuned to the velocity that follows, so that models can learn from the files and behavior has something to
 add.
 """
 

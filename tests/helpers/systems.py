@@ -1,4 +1,4 @@
-"""Small systems, and checkpoints of them as `fit` writes them."""
+"""Small systems, their checkpoints and a trainer for tests."""
 
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ NETWORK: dict[str, Any] = {"num_layers": 2, "num_heads": 2, "dim_feedforward": 8
 def make(
     kind: type[PopulationSystem] = Student, signature: Signature | None = None, **settings: Any
 ) -> PopulationSystem:
-    """A small system, built for a session if one is given."""
+    """Returns a small system, built if a signature is given."""
     system = kind(partial(NDT, **NETWORK), **settings)
     if signature is not None:
         system.build(signature)
@@ -26,14 +26,14 @@ def make(
 
 
 def make_teacher(signature: Signature | None = None, **settings: Any) -> Teacher:
-    """A small teacher, built for a session if one is given."""
+    """Returns a small teacher, built if a signature is given."""
     teacher = make(Teacher, signature, **settings)
     assert isinstance(teacher, Teacher)
     return teacher
 
 
 def save(system: NeuralSystem, path: Path, **changes: Any) -> Path:
-    """Writes a checkpoint as it would be, had the system come from a config; `changes` replace what it holds."""
+    """Writes a checkpoint like that of a system from a config; `changes` replace entries."""
     checkpoint: dict[str, Any] = {
         "state_dict": system.state_dict(),
         "pytorch-lightning_version": L.__version__,
@@ -51,7 +51,7 @@ def save(system: NeuralSystem, path: Path, **changes: Any) -> Path:
 
 
 def trainer(folder: Path, epochs: int = 1, *callbacks: L.Callback, **settings: Any) -> L.Trainer:
-    """A silent trainer on the CPU."""
+    """Returns a trainer on the CPU without output."""
     quiet: dict[str, Any] = {
         "accelerator": "cpu",
         "logger": False,

@@ -32,7 +32,7 @@ TINY = [
 SIMULATION = ["--data.simulation.n_frames=640", "--data.simulation.n_cells=40", "--data.simulation.n_sessions=1"]
 SCORES = {f"{task}_{score}" for task in ("ei", "subclass") for score in ("top1", "balanced", "f1", "majority")}
 pytestmark = pytest.mark.usefixtures("teachers_here")
-EVERY_DAY, MORE = ("feature", "teacher", "baseline"), ("with_behavior", "reconstruction_only")
+ARMS_FAST, ARMS_SLOW = ("feature", "teacher", "baseline"), ("with_behavior", "reconstruction_only")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def run_of(output: Path, arm: str) -> Path:
     return run
 
 
-@pytest.mark.parametrize("arm", [*EVERY_DAY, *(pytest.param(arm, marks=pytest.mark.slow) for arm in MORE)])
+@pytest.mark.parametrize("arm", [*ARMS_FAST, *(pytest.param(arm, marks=pytest.mark.slow) for arm in ARMS_SLOW)])
 def test_run_has_scores_and_embeddings(output: Path, arm: str) -> None:
     run = run_of(output, arm)
     results = json.loads((run / "results.json").read_text())
@@ -71,12 +71,12 @@ def test_student_trains_its_teacher_first(output: Path) -> None:
 
 @pytest.mark.slow
 def test_student_with_alpha_of_one_is_independent_of_the_teacher(output: Path) -> None:
-    """It has the null token of a student, and no parameters of behavior."""
-    alone, student = (weights(run_of(output, arm)) for arm in ("reconstruction_only", "feature"))
-    assert alone["backbone.null"].shape == student["backbone.null"].shape != torch.Size([0])
-    assert not torch.equal(alone["backbone.embedding.weight"], student["backbone.embedding.weight"])
+    """The run has the null token of a student and no parameters of behavior."""
+    reconstruction_only, student = (weights(run_of(output, arm)) for arm in ("reconstruction_only", "feature"))
+    assert reconstruction_only["backbone.null"].shape == student["backbone.null"].shape != torch.Size([0])
+    assert not torch.equal(reconstruction_only["backbone.embedding.weight"], student["backbone.embedding.weight"])
     assert weights(run_of(output, "baseline"))["backbone.null"].shape == torch.Size([0])
-    assert not any(name.startswith("backbone.behavior") for name in alone)
+    assert not any(name.startswith("backbone.behavior") for name in reconstruction_only)
 
 
 def test_embedding_table_of_a_student_has_train_cells_only(output: Path) -> None:
@@ -91,9 +91,9 @@ def test_test_command_reproduces_the_scores(output: Path) -> None:
     run = run_of(output, "feature")
     written = (run / "results.json").read_text()
     cli = call("test", "--config", run / "config.yaml", "--ckpt_path", run / "checkpoints" / "best.ckpt")
-    again = {name.removeprefix("eval/"): float(score) for name, score in cli.trainer.callback_metrics.items()}
+    repeated = {name.removeprefix("eval/"): float(score) for name, score in cli.trainer.callback_metrics.items()}
     scores = json.loads(written)["scores"]
-    assert {name: again[name] for name in scores} == pytest.approx(scores, rel=1e-5)
+    assert {name: repeated[name] for name in scores} == pytest.approx(scores, rel=1e-5)
     assert (run / "results.json").read_text() == written
 
 
@@ -104,9 +104,9 @@ def test_predict_raises_and_names_the_embeddings(output: Path) -> None:
 
 
 def test_report_has_one_table_of_all_variants(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report([str(run_of(output, arm)) for arm in EVERY_DAY])
+    report([str(run_of(output, arm)) for arm in ARMS_FAST])
     printed = capsys.readouterr().out
-    assert all(arm in printed for arm in EVERY_DAY)
+    assert all(arm in printed for arm in ARMS_FAST)
     page = (output / "report" / "report.md").read_text()
     assert "## bugeon_simulated: scored on held-out cells, checkpoints selected on reconstruction in validation" in page
     header = next(line for line in page.splitlines() if line.startswith("| experiment"))
@@ -141,9 +141,11 @@ def test_every_experiment_trains_on_a_published_tree(path: Path, tree: Path, tmp
 def test_experiment_runs_on_custom_nwb_files(tmp_path: Path) -> None:
     for day in (1, 2):
         write_calcium(tmp_path / "data" / f"day{day}.nwb", rois=60, seed=day)
-    own = ["--config", REPOSITORY / "configs" / "data" / "own_calcium.yaml", f"--data.root={tmp_path / 'data'}"]
-    own += ["--data.spec.behavior=[speed]", "--data.spec.cells.train=0.5", "--data.spec.cells.val=0.1"]
-    teacher = call("fit", "--config", experiment("bugeon_single_animal_teacher"), *own, *TINY, f"--output={tmp_path}")
+    arguments = ["--config", REPOSITORY / "configs" / "data" / "own_calcium.yaml", f"--data.root={tmp_path / 'data'}"]
+    arguments += ["--data.spec.behavior=[speed]", "--data.spec.cells.train=0.5", "--data.spec.cells.val=0.1"]
+    teacher = call(
+        "fit", "--config", experiment("bugeon_single_animal_teacher"), *arguments, *TINY, f"--output={tmp_path}"
+    )
     results = json.loads((teacher.run_dir / "results.json").read_text())
     assert results["session"] == "own_calcium"
     assert results["scores"].keys() >= SCORES
@@ -155,9 +157,9 @@ def test_composition_has_the_settings_of_its_name(path: Path) -> None:
     model, arm = settings["model"]["init_args"], path.stem
     backbone = model["backbone"]
     gaussian = "gaussian" in settings["name"]
-    sees = arm in ("teacher", "with_behavior")
+    sees_behavior = arm in ("teacher", "with_behavior")
     assert backbone["class_path"] == "blend_pl.models.NeuPRINT"
-    assert settings["model"]["class_path"] == f"blend_pl.systems.{'Teacher' if sees else 'Student'}"
+    assert settings["model"]["class_path"] == f"blend_pl.systems.{'Teacher' if sees_behavior else 'Student'}"
     assert ("behavior" in backbone.get("init_args", {})) == (arm == "with_behavior")
     assert (backbone.get("init_args", {}).get("behavior_width") == 0) == (arm == "baseline")
     assert backbone.get("init_args", {}).get("variance", False) == gaussian
@@ -185,11 +187,11 @@ def test_two_processes_train_the_same_weights_as_one(tree: Path, tmp_path: Path)
     optimizer = ["--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=0.1", "--model.backbone.dropout=0.0"]
     experiment_file = experiment("bugeon_single_animal_baseline")
     arguments = ["fit", "--config", experiment_file, *TINY, *optimizer, f"--data.root={tree}"]
-    alone = finish(start(*arguments, f"--output={tmp_path / 'one'}", "--data.n_windows=2"))
+    single_output = finish(start(*arguments, f"--output={tmp_path / 'one'}", "--data.n_windows=2"))
     ranks = ["--data.n_windows=1", "--trainer.devices=2", "--trainer.strategy=ddp"]
-    both = finish(start(*arguments, f"--output={tmp_path / 'two'}", *ranks))
-    assert "E/I, top-1" in alone
-    assert "E/I, top-1" in both
+    ddp_output = finish(start(*arguments, f"--output={tmp_path / 'two'}", *ranks))
+    assert "E/I, top-1" in single_output
+    assert "E/I, top-1" in ddp_output
     runs = [next((tmp_path / name).glob("*/seed0-*")) for name in ("one", "two")]
     for first, second in zip(*(weights(run).values() for run in runs), strict=True):
         torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-5)

@@ -1,8 +1,8 @@
-"""Whatever is trained would be trained on a GPU, and no step would wait for it; see `helpers.gpu`.
+"""All systems train on a GPU, and no training step waits for the device; see `helpers.gpu`.
 
-What does wait, and how often: each batch of a validation, in which torchmetrics looks for NaN and scores for rates
-that are none; the end of an epoch, whose scores choose the checkpoint; what is logged, every so many steps; and each
-batch of rates that are predicted, as they go to the host.
+The host still waits in these places: in each batch of a validation, where torchmetrics searches for NaN and the scores
+check the rates; at the end of an epoch, to select the checkpoint; every `log_every_n_steps` steps, to log; and in each
+batch of a prediction, to copy the rates.
 """
 
 import json
@@ -17,26 +17,26 @@ import pytest
 from torch.utils import backend_registration
 
 if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
-    pytest.skip("this torch has no room for a device of one's own", allow_module_level=True)
+    pytest.skip("this version of torch has no custom devices", allow_module_level=True)
 
 from helpers.gpu import REAL
-from helpers.gpu_cases import CASES, SPOILT
+from helpers.gpu_cases import CASES, VIOLATIONS
 
-QUICK = ["SoftLoss", "copies", "decides", "mixes"]
-WRONG = {
-    "reads a number": "DataDependentOutput",
-    "decides": "DataDependentOutput",
-    "chooses": "DynamicOutputShape",
-    "copies": "cpu to fakegpu:0 that blocks",
-    "fetches": "fakegpu:0 to cpu that blocks",
-    "sends an index": "an index on cpu",
-    "mixes": "DeviceMismatch",
+QUICK = ["SoftLoss", "copies to the device", "branches on a value", "mixes devices"]
+ERRORS = {
+    "reads a value": "DataDependentOutput",
+    "branches on a value": "DataDependentOutput",
+    "selects by value": "DynamicOutputShape",
+    "copies to the device": "blocking copy from cpu to fakegpu:0",
+    "copies to the host": "blocking copy from fakegpu:0 to cpu",
+    "indexes from the host": "index on cpu",
+    "mixes devices": "DeviceMismatch",
 }
 TESTS = Path(__file__).parents[1]
 
 
-def complaints(names: Sequence[str]) -> dict[str, str]:
-    """What goes wrong in each case, in a process of its own."""
+def run_cases(names: Sequence[str]) -> dict[str, str]:
+    """Runs cases in a subprocess and returns their errors, empty for those that pass."""
     path = os.pathsep.join(map(str, (TESTS, TESTS.parent)))
     done = subprocess.run(
         [sys.executable, "-m", "helpers.gpu_cases", *names],
@@ -49,23 +49,23 @@ def complaints(names: Sequence[str]) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, str]:
-    return complaints([*CASES])
+def errors() -> dict[str, str]:
+    return run_cases([*CASES])
 
 
 def test_distilled_step_does_not_synchronize_and_violations_are_detected() -> None:
-    found = complaints(QUICK)
-    assert not found.pop("SoftLoss")
-    assert all(found.values())
+    errors = run_cases(QUICK)
+    assert not errors.pop("SoftLoss")
+    assert all(errors.values())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in CASES if name not in SPOILT])
-def test_step_does_not_synchronize(found: dict[str, str], name: str) -> None:
-    assert not found[name]
+@pytest.mark.parametrize("name", [name for name in CASES if name not in VIOLATIONS])
+def test_step_does_not_synchronize(errors: dict[str, str], name: str) -> None:
+    assert not errors[name]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SPOILT)
-def test_synchronization_and_mixed_devices_are_detected(found: dict[str, str], name: str) -> None:
-    assert re.search(WRONG[name], found[name]) if not REAL else found[name]
+@pytest.mark.parametrize("name", VIOLATIONS)
+def test_synchronization_and_mixed_devices_are_detected(errors: dict[str, str], name: str) -> None:
+    assert re.search(ERRORS[name], errors[name]) if not REAL else errors[name]

@@ -61,12 +61,14 @@ def combination(name: str, backbone: str, arm: str) -> Path:
     return experiment(name, *([f"{overlay}{small}"] if overlay else []), arm)
 
 
-ALONE = [combination(name, backbone, arm) for name in SETS for backbone in BACKBONES for arm in ("baseline", "teacher")]
-ALONE += [experiment(name, "multitask") for name in SETS]
-ALONE += [experiment("simulated_half", arm) for arm in ("baseline", "teacher")]
+WITHOUT_TEACHER = [
+    combination(name, backbone, arm) for name in SETS for backbone in BACKBONES for arm in ("baseline", "teacher")
+]
+WITHOUT_TEACHER += [experiment(name, "multitask") for name in SETS]
+WITHOUT_TEACHER += [experiment("simulated_half", arm) for arm in ("baseline", "teacher")]
 DISTILLED = [combination(name, backbone, arm) for name in SETS for backbone in BACKBONES for arm in STRATEGIES]
 COMPOSED = [path for path in DISTILLED if not (path.stem == "hard" or "simulated" in str(path))]
-"""Combinations that differ from tested ones of the simulated set and of `hard` in nothing but their mixture."""
+"""Combinations of parts that are each tested in another combination."""
 DISTILLED += [experiment("simulated", "ensemble"), experiment("simulated_half", "hard")]
 DISTILLED += [experiment("simulated", "hard", overlay) for overlay in ("causal", "half_width", "lfads_small")]
 DISTILLED += [experiment("mc_maze", "hard", "causal")]
@@ -76,8 +78,8 @@ def backbone_of(path: Path) -> str:
     return str(settings_of(path)["model"]["init_args"]["backbone"]["class_path"]).rpartition(".")[2]
 
 
-WHOLE = [path for path in ALONE if backbone_of(path) == "NDT" or "simulated" in str(path)]
-"""Trained by the whole command line and evaluated: every set and every backbone, not every pair."""
+EVALUATED = [path for path in WITHOUT_TEACHER if backbone_of(path) == "NDT" or "simulated" in str(path)]
+"""Trained and evaluated by the command line: every set and every backbone, but not every pair."""
 
 
 def name_of(path: Path) -> str:
@@ -90,7 +92,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @cache
-def whole(path: Path, folder: Path) -> Experiment:
+def fit_and_evaluate(path: Path, folder: Path) -> Experiment:
     """Trains an experiment without a teacher by the command line, once for all tests of this process."""
     return fit_tiny(path, folder / "runs", *write_set(path, folder / data_of(path)), "--trainer.max_epochs=1")
 
@@ -128,17 +130,17 @@ def step(path: Path, folder: Path, changes: Config) -> tuple[NeuralSystem, L.Tra
 @cache
 def trained(path: Path, folder: Path) -> NeuralSystem:
     """Returns the model of an experiment without a teacher."""
-    return whole(path, folder).model if path in WHOLE else step(path, folder, {})[0]
+    return fit_and_evaluate(path, folder).model if path in EVALUATED else step(path, folder, {})[0]
 
 
-def distil(
+def distill(
     path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, changes: Config | None = None
 ) -> tuple[NeuralSystem, L.Trainer]:
     """Trains one step of a distilled experiment with teachers from memory instead of from checkpoints."""
 
     def load(reference: Path, content: bytes | None) -> NeuralSystem:
         assert all(path.is_file() for path in split_reference(str(reference)))
-        assert reference in ALONE, "the teacher's experiment does not exist or needs a teacher itself"
+        assert reference in WITHOUT_TEACHER, "the teacher's experiment does not exist or needs a teacher itself"
         return copy.deepcopy(trained(reference, folder)).eval()
 
     monkeypatch.setattr(distillation, "load_system", load)
@@ -154,15 +156,15 @@ def teachers_of(trainer: L.Trainer) -> list[NeuralSystem]:
     return next(c for c in trainer.callbacks if isinstance(c, Distillation)).teachers  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("path", WHOLE, ids=name_of)
+@pytest.mark.parametrize("path", EVALUATED, ids=name_of)
 def test_experiment_without_teacher_trains_and_is_evaluated(path: Path, folder: Path) -> None:
-    run = whole(path, folder).run_dir
+    run = fit_and_evaluate(path, folder).run_dir
     assert run.parent.name == name_of(path)
     assert checkpoint(run)["global_step"] >= 1
     assert (run / "results.json").exists()
 
 
-@pytest.mark.parametrize("path", [path for path in ALONE if path not in WHOLE], ids=name_of)
+@pytest.mark.parametrize("path", [path for path in WITHOUT_TEACHER if path not in EVALUATED], ids=name_of)
 def test_experiment_without_teacher_trains_a_step(path: Path, folder: Path) -> None:
     model = trained(path, folder)
     assert type(model).__name__ == ("Teacher" if path.stem == "teacher" else "Student")
@@ -178,7 +180,7 @@ def test_experiment_without_teacher_trains_a_step(path: Path, folder: Path) -> N
     ids=name_of,
 )
 def test_distilled_experiment_trains_a_step(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    student, trainer = distil(path, folder, monkeypatch)
+    student, trainer = distill(path, folder, monkeypatch)
     assert type(student) is Student
     kinds = [type(teacher).__name__ for teacher in teachers_of(trainer)]
     assert len(kinds) == (3 if path.stem == "ensemble" else 1)
@@ -186,7 +188,7 @@ def test_distilled_experiment_trains_a_step(path: Path, folder: Path, monkeypatc
 
 
 @pytest.mark.parametrize("path", COMPOSED, ids=name_of)
-def test_other_distilled_experiments_mix_tested_ones(path: Path) -> None:
+def test_composed_experiment_combines_tested_parts(path: Path) -> None:
     *others, arm = split_reference(str(path))
     settings = settings_of(path)
     same = compose_experiment([*others, arm.with_stem("hard")])
@@ -202,7 +204,7 @@ def test_every_set_has_every_backbone_and_strategy() -> None:
         for backbone in BACKBONES:
             for arm in ("baseline", "teacher", *STRATEGIES):
                 path = combination(name, backbone, arm)
-                assert path in (*ALONE, *DISTILLED)
+                assert path in (*WITHOUT_TEACHER, *DISTILLED)
                 assert backbone_of(path) == backbone
 
 
@@ -221,7 +223,7 @@ def test_every_set_has_its_experiment_files() -> None:
 
 
 def test_ndt_teaches_lfads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    student, trainer = distil(experiment("simulated", "hard", "lfads_small"), folder, monkeypatch)
+    student, trainer = distill(experiment("simulated", "hard", "lfads_small"), folder, monkeypatch)
     (teacher,) = teachers_of(trainer)
     assert (type(student.backbone).__name__, type(teacher.backbone).__name__) == ("LFADS", "NDT")
 
@@ -233,7 +235,7 @@ def test_custom_backbone_learns_layers_of_a_wider_ndt(
     monkeypatch.syspath_prepend(tmp_path)
     gru: Any = {"class_path": "my_models.GRU", "init_args": {"hidden": 6}}
     changes: Config = {"model": {"init_args": {"backbone": gru}}}
-    student, trainer = distil(experiment("simulated", "feature"), folder, monkeypatch, changes)
+    student, trainer = distill(experiment("simulated", "feature"), folder, monkeypatch, changes)
     (teacher,) = teachers_of(trainer)
     (projector,) = student.objective.get_submodule("loss.projectors")
     assert projector.weight.shape[1] == 6

@@ -30,9 +30,9 @@ DISTILLED = ("distilled_single_session", "distilled_multi_session", "supervised"
 COMPOSITIONS = {(name, arm): experiment(name, arm) for name in SETS for arm in SYSTEMS}
 SESSIONS = ["indy_20160622_01", "indy_20160624_03", "indy_20160627_01", "e1_1", "e2_1", "e2_2"]
 NEW = {"indy_20160622_01", "e1_1"}
-BEFORE = {"finetuned": "spike_teacher", **dict.fromkeys(DISTILLED, "finetuned")}
-EVERY_DAY = ("distilled_single_session", "finetuned", "spike_teacher", "lfp_single_session")
-MORE = ("multimodal", "lfp_multi_session", "distilled_multi_session", "supervised_baseline", "supervised")
+PREVIOUS_STAGE = {"finetuned": "spike_teacher", **dict.fromkeys(DISTILLED, "finetuned")}
+ARMS_FAST = ("distilled_single_session", "finetuned", "spike_teacher", "lfp_single_session")
+ARMS_SLOW = ("multimodal", "lfp_multi_session", "distilled_multi_session", "supervised_baseline", "supervised")
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +50,14 @@ def run_of(output: Path, arm: str) -> Path:
     path = experiment("simulated_lfp", arm)
     folder = output / settings_of(path)["name"]
     if not folder.exists():
-        if arm in BEFORE:
-            run_of(output, BEFORE[arm])
+        if arm in PREVIOUS_STAGE:
+            run_of(output, PREVIOUS_STAGE[arm])
         call("fit", "--config", path, *arguments(output))
     (run,) = folder.glob("seed0-*")
     return run
 
 
-@pytest.mark.parametrize("arm", [*EVERY_DAY, *(pytest.param(arm, marks=pytest.mark.slow) for arm in MORE)])
+@pytest.mark.parametrize("arm", [*ARMS_FAST, *(pytest.param(arm, marks=pytest.mark.slow) for arm in ARMS_SLOW)])
 def test_run_scores_every_session(output: Path, arm: str) -> None:
     results = json.loads((run_of(output, arm) / "results.json").read_text())
     scores = results["scores"]
@@ -70,7 +70,6 @@ def test_run_scores_every_session(output: Path, arm: str) -> None:
 
 
 def test_student_uses_the_teacher_of_the_stage_before(output: Path) -> None:
-
     results = json.loads((run_of(output, "distilled_single_session") / "results.json").read_text())
     assert results["teachers"] == [f"{run_of(output, 'finetuned')}/checkpoints/best.ckpt"]
     assert run_of(output, "spike_teacher").exists()
@@ -105,16 +104,16 @@ def test_checkpoint_of_a_student_has_no_teacher(output: Path) -> None:
 def test_test_command_reproduces_the_scores(output: Path) -> None:
     run = run_of(output, "distilled_single_session")
     cli = call("test", "--config", run / "config.yaml", "--ckpt_path", run / "checkpoints" / "best.ckpt")
-    again = {name.removeprefix("eval/"): float(score) for name, score in cli.trainer.callback_metrics.items()}
+    repeated = {name.removeprefix("eval/"): float(score) for name, score in cli.trainer.callback_metrics.items()}
     scores = json.loads((run / "results.json").read_text())["scores"]
     same = {name: score for name, score in scores.items() if name.startswith("r2/")}
-    assert {name: again[name] for name in same} == pytest.approx(same, rel=1e-4)
+    assert {name: repeated[name] for name in same} == pytest.approx(same, rel=1e-4)
     with pytest.raises(ConfigError, match="`test` decodes velocity"):
         call("predict", "--config", run / "config.yaml", "--ckpt_path", run / "checkpoints" / "best.ckpt")
 
 
 def test_report_has_one_table_with_every_session(output: Path) -> None:
-    report([str(run_of(output, arm)) for arm in EVERY_DAY])
+    report([str(run_of(output, arm)) for arm in ARMS_FAST])
     page = (output / "report" / "report.md").read_text()
     assert page.count("## simulated_lfp: scored on test segments") == 1
     header = next(line for line in page.splitlines() if "indy_20160624_03" in line)
@@ -123,9 +122,9 @@ def test_report_has_one_table_with_every_session(output: Path) -> None:
     assert "mean ± sd over new sessions" in header
     assert "Δ velocity R2" in page
     table = page.split("Velocity R2 of each session")[1].split("\n\n")[1]
-    seen = dict(line.removeprefix("| ").split(" | ")[:2] for line in table.splitlines())
+    inputs = dict(line.removeprefix("| ").split(" | ")[:2] for line in table.splitlines())
     assert (
-        seen.items()
+        inputs.items()
         >= {
             "spike_teacher": "spikes",
             "finetuned": "spikes",

@@ -1,4 +1,4 @@
-"""From NWB files to a distilled student, as a user goes: on files that our simulator did not write."""
+"""Integration tests from NWB files, not written by the simulator, to a distilled student."""
 
 import json
 import shutil
@@ -40,35 +40,35 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def both(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """The output folder and what was printed when two processes fitted the same student on an empty folder at once."""
-    output = tmp_path_factory.mktemp("both")
+def two_fits(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The output folder and the printed text of two processes that fit the same student at the same time."""
+    output = tmp_path_factory.mktemp("two_fits")
     arguments = ["--config", experiment("mc_maze_hard"), f"--data.root={data}", f"--output={output}", *TINY]
     processes = [start("fit", *arguments, teacher_args()) for _ in range(2)]
     return output, [finish(process) for process in processes]
 
 
 @pytest.fixture(scope="module")
-def student(both: tuple[Path, list[str]]) -> Path:
-    output, _ = both
+def student(two_fits: tuple[Path, list[str]]) -> Path:
+    output, _ = two_fits
     return min(output.glob("mc_maze_hard/seed0-*"))
 
 
-def test_the_missing_teacher_is_trained_once(both: tuple[Path, list[str]]) -> None:
-    output, printed = both
+def test_missing_teacher_is_trained_once(two_fits: tuple[Path, list[str]]) -> None:
+    output, printed = two_fits
     (teacher,) = output.glob("mc_maze_teacher/seed0-*")
-    assert len(list(teacher.glob("version_*"))) == 1, "its training was started again"
+    assert len(list(teacher.glob("version_*"))) == 1, "the teacher was trained twice"
     assert any("the teacher mc_maze_teacher" in out and "training it first" in out for out in printed)
     assert all(f"teacher: {teacher}" in out for out in printed)
 
 
-def test_both_students_come_out_the_same(both: tuple[Path, list[str]]) -> None:
-    first, second = sorted(both[0].glob("mc_maze_hard/seed0-*"))
+def test_simultaneous_fits_give_equal_weights(two_fits: tuple[Path, list[str]]) -> None:
+    first, second = sorted(two_fits[0].glob("mc_maze_hard/seed0-*"))
     assert differing(weights(first), weights(second)) == []
 
 
-def test_a_run_leaves_a_table_and_files_to_repeat_it(both: tuple[Path, list[str]], student: Path) -> None:
-    for out in both[1]:
+def test_fit_prints_scores_and_writes_checkpoints_and_results(two_fits: tuple[Path, list[str]], student: Path) -> None:
+    for out in two_fits[1]:
         assert all(name in out for name in ("co-bps", "velocity R2", "PSTH R2", "fp-bps", "results: "))
     assert {path.name for path in (student / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     results = json.loads((student / "results.json").read_text())
@@ -85,10 +85,10 @@ def test_a_run_leaves_a_table_and_files_to_repeat_it(both: tuple[Path, list[str]
     assert results["config"] == yaml.safe_load((student / "config.yaml").read_text())
 
 
-def test_a_later_student_finds_the_teacher(
-    both: tuple[Path, list[str]], data: Path, capfd: pytest.CaptureFixture[str]
+def test_later_student_reuses_the_teacher(
+    two_fits: tuple[Path, list[str]], data: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    output, _ = both
+    output, _ = two_fits
     run = fit("mc_maze_feature", output, f"--data.root={data}", teacher_args())
     out = capfd.readouterr().out
     (teacher,) = output.glob("mc_maze_teacher/seed0-*")
@@ -98,8 +98,8 @@ def test_a_later_student_finds_the_teacher(
 
 
 @pytest.mark.usefixtures("teachers_here")
-def test_an_experiment_named_twice_teaches_with_two_seeds(both: tuple[Path, list[str]], data: Path) -> None:
-    output, _ = both
+def test_teacher_experiment_named_twice_trains_two_seeds(two_fits: tuple[Path, list[str]], data: Path) -> None:
+    output, _ = two_fits
     twice = f"--distillation.teacher=[{experiment('mc_maze_teacher')},{experiment('mc_maze_teacher')}]"
     run = fit("mc_maze_hard", output, f"--data.root={data}", teacher_args(), twice)
     results = json.loads((run / "results.json").read_text())
@@ -110,7 +110,7 @@ def test_an_experiment_named_twice_teaches_with_two_seeds(both: tuple[Path, list
 
 
 @pytest.mark.usefixtures("teachers_here")
-def test_the_test_phase_trains_teacher_and_student(data: Path, tmp_path: Path) -> None:
+def test_test_phase_trains_teacher_and_student(data: Path, tmp_path: Path) -> None:
     run = fit("mc_rtt_hard", tmp_path, f"--data.root={data}", "--data.phase=test", teacher_args())
     results = json.loads((run / "results.json").read_text())
     (teacher,) = results["teachers"]
@@ -120,7 +120,7 @@ def test_the_test_phase_trains_teacher_and_student(data: Path, tmp_path: Path) -
 
 @pytest.mark.usefixtures("teachers_here")
 @pytest.mark.parametrize("name", ["mc_rtt", "dmfc_rsg", pytest.param("area2_bump", marks=pytest.mark.slow)])
-def test_other_sets_train_their_teacher_too(
+def test_student_of_another_set_trains_its_teacher(
     name: str, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run = fit(f"{name}_hard", tmp_path, f"--data.root={data}", teacher_args())
@@ -129,36 +129,36 @@ def test_other_sets_train_their_teacher_too(
     assert scores.keys() == EXPECTED.get(name, SCORES)
 
 
-def test_a_student_is_all_there_without_its_teacher(student: Path, tmp_path: Path) -> None:
-    alone = shutil.copy(student / "checkpoints" / "best.ckpt", tmp_path / "student.ckpt")
-    stored = torch.load(alone, weights_only=True)["state_dict"]
-    own = load_system(alone).state_dict()
-    assert set(stored) - set(own) == {"objective.loss.scale"}
-    assert differing(own, {name: stored[name] for name in own}) == []
+def test_student_loads_without_its_teacher(student: Path, tmp_path: Path) -> None:
+    path = shutil.copy(student / "checkpoints" / "best.ckpt", tmp_path / "student.ckpt")
+    stored = torch.load(path, weights_only=True)["state_dict"]
+    loaded = load_system(path).state_dict()
+    assert set(stored) - set(loaded) == {"objective.loss.scale"}
+    assert differing(loaded, {name: stored[name] for name in loaded}) == []
 
 
-def test_behaviour_changes_no_bit_of_a_student(student: Path) -> None:
+def test_student_does_not_depend_on_behavior(student: Path) -> None:
     cli = call("validate", "--config", student / "config.yaml", "--ckpt_path", student / "checkpoints" / "best.ckpt")
     system = load_system(student / "checkpoints" / "best.ckpt")
     for batch in cli.datamodule.predict_dataloader():
         assert batch.privileged.isfinite().any()
-        spoilt = replace(batch, privileged=torch.full_like(batch.privileged, torch.nan))
+        nan_batch = replace(batch, privileged=torch.full_like(batch.privileged, torch.nan))
         with torch.no_grad():
-            rates = [system.predict_step(b, 0) for b in (batch, spoilt, batch.without_privileged())]
+            rates = [system.predict_step(b, 0) for b in (batch, nan_batch, batch.without_privileged())]
         assert torch.equal(rates[0], rates[1])
         assert torch.equal(rates[0], rates[2])
         assert rates[0].isfinite().all()
 
 
-def test_the_scores_can_be_had_again(student: Path) -> None:
+def test_test_command_reproduces_the_scores(student: Path) -> None:
     written = (student / "results.json").read_text()
     cli = call("test", "--config", student / "config.yaml", "--ckpt_path", student / "checkpoints" / "best.ckpt")
-    again = {name.split("/")[1]: float(score) for name, score in cli.trainer.callback_metrics.items()}
-    assert {name: again[name] for name in SCORES} == pytest.approx(json.loads(written)["scores"], rel=1e-5)
-    assert (student / "results.json").read_text() == written, "its fingerprint is how others find a run"
+    scores = {name.split("/")[1]: float(score) for name, score in cli.trainer.callback_metrics.items()}
+    assert {name: scores[name] for name in SCORES} == pytest.approx(json.loads(written)["scores"], rel=1e-5)
+    assert (student / "results.json").read_text() == written, "the fingerprint in the file identifies the run"
 
 
-def test_a_seed_gives_the_same_numbers_again(data: Path, tmp_path: Path) -> None:
+def test_equal_seeds_give_equal_numbers(data: Path, tmp_path: Path) -> None:
     runs = [fit("mc_maze_baseline", tmp_path, f"--data.root={data}", f"--seed_everything={s}") for s in (3, 3, 4)]
     assert len(set(runs)) == 3
     results = [json.loads((run / "results.json").read_text())["scores"] for run in runs]

@@ -74,7 +74,7 @@ def test_shares_of_masked_zeroed_and_unchanged_entries(module: BugeonDataModule,
         assert torch.equal(masked.observed[~labels], batch.observed[~labels])
         assert torch.equal(masked.population_context, batch.population_context)  # type: ignore[attr-defined]
     shares = [float(torch.stack(values).mean()) for values in (hidden, zero, kept)]
-    # One cell in forty never changes: its entries are zero, and kept, whatever is done.
+    # One cell in forty is constant: its entries are zero before and after masking.
     assert shares == pytest.approx([0.25, 0.8, 0.1], abs=0.04)
 
 

@@ -47,7 +47,7 @@ def forged(case: str, trace: Path) -> dict[str, Any]:
             return {"backbone": {**NETWORKS, "init_args": {**NETWORK, "fusion": system}}}
         case "deep in a list":
             return {"backbone": {**NETWORKS, "init_args": {**NETWORK, "num_layers": [[shell(trace)]]}}}
-        case "a setting that nobody knows":
+        case "an unknown setting":
             return {"unheard_of": shell(trace, "dict_kwargs")}
         case "yaml in a string":
             return {"backbone": f"{{class_path: os.system, init_args: {{command: touch {trace}}}}}"}
@@ -68,7 +68,7 @@ CASES = (
     "a function that says it returns a network",
     "inside a network",
     "deep in a list",
-    "a setting that nobody knows",
+    "an unknown setting",
     "yaml in a string",
     "yaml in a file",
     "a class that runs commands",
