@@ -72,7 +72,7 @@ def test_data_of_another_session_are_refused(run: Path, tmp_path: Path) -> None:
         predict(copy)
 
 
-def test_settings_that_no_longer_fit_are_refused(run: Path, tmp_path: Path) -> None:
+def test_settings_of_another_version_are_refused(run: Path, tmp_path: Path) -> None:
     results = json.loads((run / "results.json").read_text())
     results["config"]["data"]["init_args"]["colour"] = "red"
     (tmp_path / "checkpoints").mkdir()
@@ -82,6 +82,6 @@ def test_settings_that_no_longer_fit_are_refused(run: Path, tmp_path: Path) -> N
         predict(tmp_path)
 
 
-def test_a_run_without_checkpoint_is_refused(tmp_path: Path) -> None:
+def test_run_without_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TeacherError, match="there is no checkpoint"):
         predict(tmp_path)

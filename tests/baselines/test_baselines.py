@@ -132,14 +132,14 @@ class TestBaseline:
         assert expected.isfinite().all()
 
     @BOTH_REGRESSIONS
-    def test_without_held_out_units_only_forward_bins_are_fitted(self, regression: FitFunction) -> None:
+    def test_only_forward_bins_are_fitted_without_held_out_units(self, regression: FitFunction) -> None:
         session = session_of(trials=30, heldin=5, heldout=0)
         baseline = Baseline.fit(regression, session, session)
         assert baseline.heldout is None
         assert baseline.hyperparameters.keys() == {"forward"}
         assert baseline.predict(session).isfinite().all()
 
-    def test_without_forward_bins_only_held_out_units_are_fitted(self) -> None:
+    def test_only_held_out_units_are_fitted_without_forward_bins(self) -> None:
         session = session_of(trials=30, forward=0)
         baseline = Baseline.fit(fit_ridge, session, session)
         assert baseline.hyperparameters.keys() == {"heldout"}

@@ -88,13 +88,13 @@ def test_distillation_loss_decreases_and_changes_the_student(
     first, last = torch.tensor(record.values[:3]).mean(), torch.tensor(record.values[-3:]).mean()
     assert min(record.values) > 0
     assert last < 0.8 * first
-    alone, _ = train(tiny, tmp_path, Distillation(str(teacher), loss(), 1.0), epochs=12)
-    moved = torch.cat([(weights(mixed)[name] - value).flatten() for name, value in weights(alone).items()])
+    baseline, _ = train(tiny, tmp_path, Distillation(str(teacher), loss(), 1.0), epochs=12)
+    moved = torch.cat([(weights(mixed)[name] - value).flatten() for name, value in weights(baseline).items()])
     assert moved.norm() > 0.1
 
 
 def test_feature_distillation_lowers_the_distance_of_layers(tiny: NLBDataModule, teacher: Path, tmp_path: Path) -> None:
-    """Not projectors alone learn: with the best projector of all, the student's layer holds more of the teacher's."""
+    """With an optimal linear projector, the student's layer explains more variance of the teacher's layer."""
     (batch,) = tiny.calibration_dataloader()
 
     def unexplained(alpha: float) -> float:
@@ -102,10 +102,12 @@ def test_feature_distillation_lowers_the_distance_of_layers(tiny: NLBDataModule,
         student, _ = train(tiny, tmp_path, callback, epochs=40, rate=2e-2)
         assert len(callback.teachers) == 1
         with torch.no_grad():
-            mine, theirs = (s.eval().encode(batch).features[-1].flatten(0, 1) for s in (student, callback.teachers[0]))
-        mine, theirs = mine - mine.mean(0), theirs - theirs.mean(0)
-        residual = theirs - mine @ torch.linalg.lstsq(mine, theirs).solution
-        return float(residual.square().mean() / theirs.square().mean())
+            features, target = (
+                s.eval().encode(batch).features[-1].flatten(0, 1) for s in (student, callback.teachers[0])
+            )
+        features, target = features - features.mean(0), target - target.mean(0)
+        residual = target - features @ torch.linalg.lstsq(features, target).solution
+        return float(residual.square().mean() / target.square().mean())
 
     assert unexplained(0.1) < 0.85 * unexplained(1.0)
 
@@ -129,8 +131,8 @@ def test_teacher_is_frozen_and_not_in_the_checkpoint(tiny: NLBDataModule, teache
     assert not any(
         parameter.requires_grad or parameter.grad is not None for parameter in callback.teachers[0].parameters()
     )
-    own = {id(tensor) for tensor in callback.teachers[0].parameters()}
-    assert own.isdisjoint(id(parameter) for parameter in student.parameters())
+    teacher_parameters = {id(tensor) for tensor in callback.teachers[0].parameters()}
+    assert teacher_parameters.isdisjoint(id(parameter) for parameter in student.parameters())
     fitting.save_checkpoint(tmp_path / "student.ckpt")
     stored = torch.load(tmp_path / "student.ckpt", weights_only=True)
     extra = {name for name in stored["state_dict"] if not name.startswith("backbone.")}

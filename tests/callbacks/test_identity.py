@@ -38,7 +38,7 @@ def vectors(evaluation: IdentityEvaluation) -> Tensor:
     return evaluation.fitted.vectors
 
 
-def without_behaviour(module: BugeonDataModule) -> BugeonDataModule:
+def with_nan_behavior(module: BugeonDataModule) -> BugeonDataModule:
     """The same recordings with NaN in all behavior."""
     blind = copy.copy(module)
     blind.sessions = [
@@ -49,9 +49,9 @@ def without_behaviour(module: BugeonDataModule) -> BugeonDataModule:
 
 def test_embeddings_of_a_student_ignore_behavior(module: BugeonDataModule, tmp_path: Path) -> None:
     student = neuprint(Student, module.signature)
-    seen, unseen = (evaluate(student, m, tmp_path) for m in (module, without_behaviour(module)))
-    assert torch.equal(vectors(seen), vectors(unseen))
-    assert seen.scores == unseen.scores
+    results, nan_results = (evaluate(student, m, tmp_path) for m in (module, with_nan_behavior(module)))
+    assert torch.equal(vectors(results), vectors(nan_results))
+    assert results.scores == nan_results.scores
 
 
 def test_embeddings_of_a_teacher_depend_on_behavior(module: BugeonDataModule, tmp_path: Path) -> None:

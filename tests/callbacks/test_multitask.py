@@ -35,8 +35,8 @@ def test_decoding_error_decreases_and_changes_the_student(tiny: NLBDataModule, t
     record = Record()
     student = train(tiny, tmp_path, Multitask(1.0), record)
     assert sum(record.errors[-3:]) < 0.8 * sum(record.errors[:3])
-    alone = train(tiny, tmp_path, Multitask(0.0), Record())
-    pairs = zip(student.backbone.parameters(), alone.backbone.parameters(), strict=True)
+    baseline = train(tiny, tmp_path, Multitask(0.0), Record())
+    pairs = zip(student.backbone.parameters(), baseline.backbone.parameters(), strict=True)
     assert max(float((a - b).abs().max()) for a, b in pairs) > 1e-2
 
 

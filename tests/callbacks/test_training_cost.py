@@ -36,22 +36,22 @@ def test_training_without_steps_has_no_cost(tiny: NLBDataModule, tmp_path: Path)
 
 def test_steps_on_a_gpu_are_measured_by_events(monkeypatch: pytest.MonkeyPatch) -> None:
     class Event:
-        """Reached half a second after the last."""
+        """A CUDA event that is reached half a second after the previous one."""
 
-        made = reached = 0
+        n_events = n_reached = 0
 
         def __init__(self, enable_timing: bool) -> None:
             assert enable_timing
-            self.place = Event.made = Event.made + 1
+            self.position = Event.n_events = Event.n_events + 1
 
         def record(self, stream: str) -> None:
             assert stream == "stream of cuda:1"
 
         def query(self) -> bool:
-            return self.place <= Event.reached
+            return self.position <= Event.n_reached
 
         def elapsed_time(self, later: Any) -> float:
-            return 500.0 * (later.place - self.place)
+            return 500.0 * (later.position - self.position)
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
@@ -59,6 +59,6 @@ def test_steps_on_a_gpu_are_measured_by_events(monkeypatch: pytest.MonkeyPatch) 
     for _ in range(3):
         cost.on_train_batch_start(None, system)
         cost.on_train_batch_end(None, system)
-    for Event.reached, known in ((3, 1), (4, 2), (6, 3)):
+    for Event.n_reached, n_steps in ((3, 1), (4, 2), (6, 3)):
         cost.on_train_epoch_end(None, system)
-        assert cost.step_seconds == [0.5] * known
+        assert cost.step_seconds == [0.5] * n_steps

@@ -39,7 +39,7 @@ def test_prepare_data_without_archive_needs_no_files(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_trainer_one_process_on_the_cpu(tmp_path: Path) -> None:
+def test_default_is_one_process_on_the_cpu(tmp_path: Path) -> None:
     module = NLBDataModule(MC_MAZE, str(tmp_path))
     assert module.seed_and_rank() == (0, 0, 1)
     assert module.device == torch.device("cpu")

@@ -1,7 +1,6 @@
-"""Small NWB files in the layouts of the benchmark, and one of a user's own, written with pynwb alone.
+"""Small NWB files in the layouts of the benchmark and in a custom layout, written with pynwb.
 
-Units are tuned to the velocity that follows, so that models can learn from the files and behavior has something to
-add.
+Units are tuned to the following velocity, so that models can learn from spikes and from behavior.
 """
 
 from dataclasses import dataclass
@@ -165,8 +164,8 @@ def write_dmfc(
 ) -> Written:
     """Writes ready-set-go trials: intervals from a short or a long prior, produced by eye or hand, left or right.
 
-    Behaviour is in the trials table alone. Some trials are outliers, of which some take longer than the window, and
-    some are much shorter than their condition.
+    Behavior is in the trials table only. Some trials are outliers: longer than the window, or much shorter than the
+    other trials of their condition.
     """
     rng = np.random.default_rng(seed)
     n = n_train + n_val + n_test + n_none

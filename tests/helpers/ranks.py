@@ -1,4 +1,4 @@
-"""Several ranks in one process: torchmetrics' own synchronisation with the gathering played by hand."""
+"""Metrics of several ranks in one process, with a replacement of the gathering in torchmetrics."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torchmetrics import Metric
 
 
 def compute_synced(ranks: list[Metric]) -> Tensor:
-    """What `ranks[0].compute()` returns when every metric of the list lives on its own rank."""
+    """Returns `ranks[0].compute()` as if each metric of the list were on a separate rank."""
     names = iter(ranks[0].metric_state)
 
     def gather(state: Tensor, group: object = None) -> list[Tensor]:
@@ -20,8 +20,8 @@ def compute_synced(ranks: list[Metric]) -> Tensor:
 
 
 def deal(n_items: int, seed: int, n_ranks: int, n_batches: int) -> list[list[Tensor]]:
-    """All of 0 .. n_items - 1 in random order, as `n_batches` batches (some perhaps empty) for each of `n_ranks`."""
+    """Divides a permutation of 0 .. n_items - 1 into `n_batches` batches, possibly empty, for each of `n_ranks`."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(n_items, generator=generator)
-    place = torch.randint(n_ranks * n_batches, (n_items,), generator=generator)
-    return [[order[place == rank * n_batches + batch] for batch in range(n_batches)] for rank in range(n_ranks)]
+    batch_of = torch.randint(n_ranks * n_batches, (n_items,), generator=generator)
+    return [[order[batch_of == rank * n_batches + batch] for batch in range(n_batches)] for rank in range(n_ranks)]

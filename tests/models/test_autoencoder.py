@@ -75,9 +75,9 @@ def test_segment_encoding_does_not_depend_on_batch(network: SessionNetwork, mask
     together = network(batch, ROW_SESSIONS, patch_mask)
     for row, name in enumerate(ROW_SESSIONS):
         row_mask = None if patch_mask is None else patch_mask[row : row + 1]
-        alone = network(batch[row : row + 1, :, : SESSIONS[name]], [name], row_mask)
-        torch.testing.assert_close(alone.prediction[0], together.prediction[row, :, : SESSIONS[name]])
-        torch.testing.assert_close(alone.latents[0], together.latents[row])
+        separate = network(batch[row : row + 1, :, : SESSIONS[name]], [name], row_mask)
+        torch.testing.assert_close(separate.prediction[0], together.prediction[row, :, : SESSIONS[name]])
+        torch.testing.assert_close(separate.latents[0], together.latents[row])
 
 
 def test_masked_and_missing_values_have_no_influence(network: SessionNetwork) -> None:

@@ -185,8 +185,8 @@ def test_controller_input_excludes_current_bin() -> None:
 
 def test_trials_do_not_mix() -> None:
     model = lfads().eval()
-    alone = torch.cat([model(trial[None]).prediction for trial in counts(4)])
-    torch.testing.assert_close(model(counts(4)).prediction, alone, atol=1e-5, rtol=1e-5)
+    separate = torch.cat([model(trial[None]).prediction for trial in counts(4)])
+    torch.testing.assert_close(model(counts(4)).prediction, separate, atol=1e-5, rtol=1e-5)
 
 
 def test_training_lowers_negative_evidence_bound() -> None:

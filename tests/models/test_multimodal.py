@@ -45,9 +45,9 @@ def test_segment_encoding_does_not_depend_on_batch(network: MultimodalAutoencode
     assert together.prediction.shape == batch.shape
     for row, name in enumerate(ROWS):
         row_mask = None if patch_mask is None else patch_mask[row : row + 1]
-        alone = network(batch[row : row + 1], [name], row_mask, N)
-        torch.testing.assert_close(alone.prediction[0], together.prediction[row])
-        torch.testing.assert_close(alone.latents[0], together.latents[row])
+        separate = network(batch[row : row + 1], [name], row_mask, N)
+        torch.testing.assert_close(separate.prediction[0], together.prediction[row])
+        torch.testing.assert_close(separate.latents[0], together.latents[row])
         counts, waves = together.prediction[row].split([N, C], -1)
         assert counts[:, UNITS[name] :].count_nonzero() == waves[:, CHANNELS[name] :].count_nonzero() == 0
         assert counts[:, : UNITS[name]].count_nonzero() > 0

@@ -147,8 +147,8 @@ def test_trials_do_not_mix() -> None:
     torch.manual_seed(0)
     model = NDT(DIMS, num_layers=2).eval()
     counts: Tensor = torch.rand(4, 7, 5)
-    alone = torch.cat([model(trial[None]).prediction for trial in counts])
-    torch.testing.assert_close(model(counts).prediction, alone, atol=1e-5, rtol=1e-5)
+    separate = torch.cat([model(trial[None]).prediction for trial in counts])
+    torch.testing.assert_close(model(counts).prediction, separate, atol=1e-5, rtol=1e-5)
 
 
 LONG = Dims(channels=5, neurons=9, observed_bins=60, bins=70)
@@ -174,9 +174,9 @@ def test_stacked_networks_have_same_gradients() -> None:
     together = vmap(partial(loss, models[0]))(parameters, buffers, counts)
     together.sum().backward()
     for number, model in enumerate(models):
-        alone = model(counts[number]).prediction.exp().mean()
-        torch.testing.assert_close(together[number], alone)
-        alone.backward()
+        separate = model(counts[number]).prediction.exp().mean()
+        torch.testing.assert_close(together[number], separate)
+        separate.backward()
         for name, parameter in model.named_parameters():
             torch.testing.assert_close(parameters[name].grad[number], parameter.grad, atol=1e-6, rtol=1e-4)
 

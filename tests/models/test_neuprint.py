@@ -84,8 +84,8 @@ def test_embedding_depends_on_cell_index() -> None:
 def test_features_are_ordered_by_cell_then_frame() -> None:
     model, (observed, neurons, population_context) = network(), inputs()
     full = model(observed, neurons, population_context).features[0]
-    alone = model(observed[..., 3:4], neurons[3:4], population_context[:, :, 3:4]).features[0]
-    torch.testing.assert_close(full[:, 3 * FRAMES : 4 * FRAMES], alone)
+    separate = model(observed[..., 3:4], neurons[3:4], population_context[:, :, 3:4]).features[0]
+    torch.testing.assert_close(full[:, 3 * FRAMES : 4 * FRAMES], separate)
 
 
 def test_teacher_uses_behavior_and_student_null_token() -> None:

@@ -203,8 +203,8 @@ def test_trials_do_not_mix() -> None:
     torch.manual_seed(0)
     model = STNDT(DIMS, num_layers=2, positions=SinusoidalPositions).eval()
     counts: Tensor = torch.rand(4, 7, 5)
-    alone = torch.cat([model(trial[None]).prediction for trial in counts])
-    torch.testing.assert_close(model(counts).prediction, alone, atol=1e-5, rtol=1e-5)
+    separate = torch.cat([model(trial[None]).prediction for trial in counts])
+    torch.testing.assert_close(model(counts).prediction, separate, atol=1e-5, rtol=1e-5)
 
 
 def silent(contrast: ContrastiveLoss, reach: int = 2) -> STNDT:
@@ -216,13 +216,13 @@ def silent(contrast: ContrastiveLoss, reach: int = 2) -> STNDT:
 def test_stacked_networks_equal_single_networks() -> None:
     torch.manual_seed(0)
     members, counts = [silent(SILENT, reach) for reach in (1, 3, -1)], torch.randint(0, 4, (3, 4, 7, 5)).double()
-    alone = [member(trials).prediction for member, trials in zip(members, counts, strict=True)]
-    for prediction in alone:
+    separate = [member(trials).prediction for member, trials in zip(members, counts, strict=True)]
+    for prediction in separate:
         prediction.square().sum().backward()
     stack = ModuleStack(members)
     gradients = [{name: p.grad for name, p in member.named_parameters() if p.grad is not None} for member in members]
     together = stack(lambda member, trials: member(trials).prediction, counts)
-    torch.testing.assert_close(together, torch.stack(alone))
+    torch.testing.assert_close(together, torch.stack(separate))
     together.square().sum().backward()
     for name in gradients[0]:
         expected = torch.stack([gradient[name] for gradient in gradients])
@@ -234,15 +234,15 @@ def test_stacked_networks_have_independent_views() -> None:
     contrast = ContrastiveLoss(corruption=Masking(0.3, "full", zero_ratio=0.5, random_ratio=0.5))
     members, counts = [silent(contrast) for _ in range(2)], torch.randint(0, 4, (6, 7, 5)).double()
     members[1].load_state_dict(members[0].state_dict())
-    stack, both = ModuleStack(members), counts.expand(2, *counts.shape)
+    stack, inputs = ModuleStack(members), counts.expand(2, *counts.shape)
     with torch.no_grad():
-        alone = torch.stack([members[0](counts).penalty.mean() for _ in range(100)])
-        drawn = torch.stack([stack(lambda member, trials: member(trials).penalty.mean(), both) for _ in range(100)]).T
+        separate = torch.stack([members[0](counts).penalty.mean() for _ in range(100)])
+        drawn = torch.stack([stack(lambda member, trials: member(trials).penalty.mean(), inputs) for _ in range(100)]).T
     # The networks are equal; only their random views differ.
     assert abs(torch.corrcoef(drawn)[0, 1]) < 0.3
     for each in drawn:
-        assert abs(each.mean() - alone.mean()) < 0.5 * alone.std()
-        assert float(each.std()) == pytest.approx(float(alone.std()), rel=0.4)
-    penalty = stack(lambda member, trials: member(trials).penalty.sum(), both)
+        assert abs(each.mean() - separate.mean()) < 0.5 * separate.std()
+        assert float(each.std()) == pytest.approx(float(separate.std()), rel=0.4)
+    penalty = stack(lambda member, trials: member(trials).penalty.sum(), inputs)
     penalty.sum().backward()
     assert stack.parameters["embedding_spatial.linear.weight"].grad.abs().sum((1, 2)).all()

@@ -29,65 +29,65 @@ SETTINGS: dict[str, Any] = {
         {"config": ["a.yaml"]},
     ],
 )
-def test_where_a_run_writes_does_not_change_its_fingerprint(change: dict[str, Any]) -> None:
+def test_output_settings_do_not_change_the_fingerprint(change: dict[str, Any]) -> None:
     assert config_fingerprint({**SETTINGS, **change}) == config_fingerprint(SETTINGS)
 
 
 @pytest.mark.parametrize(
     "change", [{"seed_everything": 1}, {"model": {"init_args": {"num_layers": 3, "num_heads": 4}}}, {"new": None}]
 )
-def test_what_a_run_is_changes_its_fingerprint(change: dict[str, Any]) -> None:
+def test_other_settings_change_the_fingerprint(change: dict[str, Any]) -> None:
     assert config_fingerprint({**SETTINGS, **change}) != config_fingerprint(SETTINGS)
 
 
 def test_fingerprint_does_not_depend_on_the_order_of_settings() -> None:
-    turned = dict(reversed(SETTINGS.items())) | {"model": {"init_args": {"num_heads": 4, "num_layers": 2}}}
-    assert config_fingerprint(turned) == config_fingerprint(SETTINGS)
+    reordered = dict(reversed(SETTINGS.items())) | {"model": {"init_args": {"num_heads": 4, "num_layers": 2}}}
+    assert config_fingerprint(reordered) == config_fingerprint(SETTINGS)
     assert re.fullmatch("[0-9a-f]{8}", config_fingerprint(SETTINGS))
 
 
 def test_taken_names_are_numbered(tmp_path: Path) -> None:
-    wanted = tmp_path / "maze" / "seed0-abc"
-    assert [create_run_dir(wanted).name for _ in range(3)] == ["seed0-abc", "seed0-abc-2", "seed0-abc-3"]
+    run_dir = tmp_path / "maze" / "seed0-abc"
+    assert [create_run_dir(run_dir).name for _ in range(3)] == ["seed0-abc", "seed0-abc-2", "seed0-abc-3"]
     assert all(folder.is_dir() for folder in (tmp_path / "maze").iterdir())
 
 
-def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created_raises(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="choose another folder") as raised:
         create_run_dir(tmp_path / "file" / "run")
     assert "\n" not in str(raised.value)
 
 
-def test_who_is_told_of_a_run_is_not_part_of_it() -> None:
-    told: list[Any] = [None, True, {"class_path": "WandbLogger", "init_args": {"project": "x"}}]
-    assert len({config_fingerprint({"trainer": {"max_epochs": 5, "logger": logger}}) for logger in told}) == 1
+def test_logger_does_not_change_the_fingerprint() -> None:
+    loggers: list[Any] = [None, True, {"class_path": "WandbLogger", "init_args": {"project": "x"}}]
+    assert len({config_fingerprint({"trainer": {"max_epochs": 5, "logger": logger}}) for logger in loggers}) == 1
     assert config_fingerprint({"trainer": {"max_epochs": 6, "logger": None}}) != config_fingerprint(
         {"trainer": {"max_epochs": 5}}
     )
 
 
-def finish(run: Path, identity: str, checkpoint: bool = True) -> Path:
+def write_finished_run(run: Path, fingerprint: str, checkpoint: bool = True) -> Path:
     (run / "checkpoints").mkdir(parents=True)
     if checkpoint:
         (run / "checkpoints" / "best.ckpt").write_bytes(b"")
-    make_results(fingerprint=identity).write(run)
+    make_results(fingerprint=fingerprint).write(run)
     return run
 
 
 def test_finished_run_is_found_by_its_fingerprint(tmp_path: Path) -> None:
-    finish(tmp_path / "seed0-a", "aaaaaaaa")
-    wanted = finish(tmp_path / "seed0-b", "bbbbbbbb")
-    finish(tmp_path / "seed0-c", "cccccccc", checkpoint=False)
+    write_finished_run(tmp_path / "seed0-a", "aaaaaaaa")
+    expected = write_finished_run(tmp_path / "seed0-b", "bbbbbbbb")
+    write_finished_run(tmp_path / "seed0-c", "cccccccc", checkpoint=False)
     (tmp_path / "seed0-d" / "checkpoints").mkdir(parents=True)
-    assert find_finished_run(tmp_path, "bbbbbbbb") == wanted
+    assert find_finished_run(tmp_path, "bbbbbbbb") == expected
     assert find_finished_run(tmp_path, "cccccccc") is None
     assert find_finished_run(tmp_path, "dddddddd") is None
     assert find_finished_run(tmp_path / "gone", "aaaaaaaa") is None
 
 
-def test_best_checkpoint_and_its_run(tmp_path: Path) -> None:
-    run = finish(tmp_path / "run", "aaaaaaaa")
+def test_best_checkpoint_and_run_dir_are_inverse(tmp_path: Path) -> None:
+    run = write_finished_run(tmp_path / "run", "aaaaaaaa")
     assert best_checkpoint(run) == run / "checkpoints" / "best.ckpt"
     assert run_dir_of(best_checkpoint(run)) == run
 

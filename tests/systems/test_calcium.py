@@ -128,10 +128,10 @@ def test_every_loss_changes_the_student(module: BugeonDataModule, tmp_path: Path
 
 
 def test_empty_batch_does_not_change_the_validation_loss(module: BugeonDataModule, batch: CalciumBatch) -> None:
-    """Where there are more processes than windows."""
+    """Batches are empty if there are more processes than windows."""
     student = neuprint(Student, module.signature)
-    none = torch.arange(0)
-    whole = vars(batch)
+    no_rows = torch.arange(0)
+    fields = vars(batch)
     per_window = (
         "observed",
         "target",
@@ -142,7 +142,7 @@ def test_empty_batch_does_not_change_the_validation_loss(module: BugeonDataModul
         "privileged_valid",
         "population_context",
     )
-    empty = CalciumBatch(**{**whole, **{name: whole[name][none] for name in per_window}})
+    empty = CalciumBatch(**{**fields, **{name: fields[name][no_rows] for name in per_window}})
     assert student.validation_step(empty, 0).shape == (0, *batch.target.shape[1:])
     student.validation_step(batch, 0)
     assert student.validation_loss.compute().isfinite()

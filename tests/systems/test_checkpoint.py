@@ -54,11 +54,11 @@ def test_network_is_built_for_the_session_of_the_checkpoint(kind: type[Populatio
 
 
 def test_student_without_distillation_ignores_projectors() -> None:
-    checkpoint, alone = stored(distilled()), make(Student)
+    checkpoint, student = stored(distilled()), make(Student)
     assert any(name.startswith(OBJECTIVE_PREFIX) for name in checkpoint["state_dict"])
-    alone.on_load_checkpoint(checkpoint)
+    student.on_load_checkpoint(checkpoint)
     assert not any(name.startswith(OBJECTIVE_PREFIX) for name in checkpoint["state_dict"])
-    alone.load_state_dict(checkpoint["state_dict"], strict=True)
+    student.load_state_dict(checkpoint["state_dict"], strict=True)
 
 
 def test_resumed_distillation_restores_projectors() -> None:

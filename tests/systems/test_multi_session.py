@@ -99,14 +99,14 @@ def test_labels_are_dropped_tokens(data: InMemory, batch: SessionBatch, kind: ty
 
 def test_mask_does_not_depend_on_the_number_of_ranks(data: InMemory, batch: SessionBatch) -> None:
     student = make_lfp(LFPStudent, data.signature)
-    whole, _ = student.mask(batch, 3, 0)
-    assert whole.patch_mask is not None
+    full, _ = student.mask(batch, 3, 0)
+    assert full.patch_mask is not None
     rows = torch.arange(1, len(batch), 2)
     tensors = {k: v[rows] for k, v in vars(batch).items() if isinstance(v, torch.Tensor)}
     share = replace(batch, **tensors, sessions=batch.sessions[1::2])
     part, _ = student.mask(share, 3, 0)
     assert part.patch_mask is not None
-    assert torch.equal(part.patch_mask, whole.patch_mask[rows])
+    assert torch.equal(part.patch_mask, full.patch_mask[rows])
 
 
 def test_all_values_are_labels_without_masking(data: InMemory, batch: SessionBatch) -> None:
@@ -154,8 +154,8 @@ def test_distillation_lowers_the_distance_to_the_teacher(data: InMemory, tmp_pat
     training = trainer(tmp_path, 3, callback, evaluation)
     training.fit(student, datamodule=data)
     terms = training.callback_metrics
-    wanted = (float(terms["train/mtm"]) + 5 * float(terms["train/distillation"])) / 6
-    assert float(terms["train/loss"]) == pytest.approx(wanted, rel=1e-5)
+    expected = (float(terms["train/mtm"]) + 5 * float(terms["train/distillation"])) / 6
+    assert float(terms["train/loss"]) == pytest.approx(expected, rel=1e-5)
     assert float(terms["train/distillation"]) < 0.7
     frozen = callback.teachers[0]
     assert all(torch.equal(a, b) for a, b in zip(frozen.parameters(), teacher.parameters(), strict=True))

@@ -20,9 +20,9 @@ from blend_pl.systems import Multimodal
 
 @pytest.fixture
 def system(data: InMemory) -> Multimodal:
-    made = make_lfp(Multimodal, data.signature).eval()
-    assert isinstance(made, Multimodal)
-    return made
+    multimodal = make_lfp(Multimodal, data.signature).eval()
+    assert isinstance(multimodal, Multimodal)
+    return multimodal
 
 
 def test_multimodal_encodes_spikes_and_lfp(system: Multimodal, batch: SessionBatch) -> None:
@@ -57,8 +57,8 @@ def test_equal_share_of_each_modality_is_dropped(system: Multimodal, batch: Sess
         ):
             assert int(hidden.sum()) == round(0.6 * 50 * table.n_patches(name))
             assert int(valid.sum()) == table.channels[name]
-            wanted = hidden.repeat_interleave(8, -1)[:, : scored.shape[1]] & valid
-            assert torch.equal(scored, wanted)
+            expected = hidden.repeat_interleave(8, -1)[:, : scored.shape[1]] & valid
+            assert torch.equal(scored, expected)
 
 
 def test_each_modality_has_its_likelihood(data: InMemory, batch: SessionBatch) -> None:

@@ -82,17 +82,17 @@ def test_masks_do_not_depend_on_the_number_of_ranks(masking: Masking, world: int
         batches = TrialLoader(session, Standardizer.fit(session.behavior), sampler)
         return [student.mask(batch, 7, 0) for batch in batches]
 
-    (whole, labels), *rest = masked(0, 1)
+    (full, labels), *rest = masked(0, 1)
     assert not rest
-    place = {int(trial): row for row, trial in enumerate(whole.index)}
-    seen = 0
+    row_of = {int(trial): row for row, trial in enumerate(full.index)}
+    n_trials = 0
     for rank in range(world):
         for part, part_labels in masked(rank, world):
-            rows = [place[int(trial)] for trial in part.index]
-            assert torch.equal(part.observed, whole.observed[rows])
+            rows = [row_of[int(trial)] for trial in part.index]
+            assert torch.equal(part.observed, full.observed[rows])
             assert torch.equal(part_labels, labels[rows])
-            seen += len(part)
-    assert seen == 11
+            n_trials += len(part)
+    assert n_trials == 11
 
 
 def test_labels_are_masked_and_never_observed_entries(batch: Batch) -> None:
@@ -170,12 +170,12 @@ def test_optimizer_gets_trainable_parameters(student: Student) -> None:
     student.backbone.norm.requires_grad_(False)
     student.objective = nn.Linear(2, 2)
     student.trainer = SimpleNamespace(estimated_stepping_batches=10)  # type: ignore[assignment]
-    made = student.configure_optimizers()
-    trained = [parameter for group in made["optimizer"].param_groups for parameter in group["params"]]  # type: ignore
+    configuration = student.configure_optimizers()
+    trained = [parameter for group in configuration["optimizer"].param_groups for parameter in group["params"]]  # type: ignore
     expected = [p for p in student.parameters() if p.requires_grad]
     assert {id(parameter) for parameter in trained} == {id(parameter) for parameter in expected}
     assert len(expected) == len(list(student.parameters())) - 2
-    assert made["lr_scheduler"]["interval"] == "step"  # type: ignore[index]
+    assert configuration["lr_scheduler"]["interval"] == "step"  # type: ignore[index]
 
 
 def test_training_without_end_raises(student: Student) -> None:

@@ -28,18 +28,18 @@ def shell(trace: Path, key: str = "init_args") -> dict[str, Any]:
 
 
 def forged(case: str, trace: Path) -> dict[str, Any]:
-    """Settings that try to touch `trace`."""
+    """Returns settings that run a command which creates the file `trace`."""
     system = {"class_path": "os.system", "init_args": {"command": f"touch {trace}"}}
     match case:
         case "the system itself":
             return {"_class_path": "os.system"}
-        case "a function in place of a network":
+        case "a function as the network":
             return {"backbone": system}
-        case "a function by its name alone":
+        case "the name of a function as the network":
             return {"backbone": "os.system"}
-        case "a schedule by its name alone":
+        case "the name of a function as the schedule":
             return {"schedule": "os.system"}
-        case "a function that says it returns a network":
+        case "a function annotated to return a network":
             (trace.parent / "hubconf.py").write_text(HUB.format(trace=str(trace)))
             where = {"repo_or_dir": str(trace.parent), "source": "local", "model": "evil"}
             return {"backbone": {"class_path": "torch.hub.load", "init_args": where}}
@@ -62,10 +62,10 @@ def forged(case: str, trace: Path) -> dict[str, Any]:
 
 CASES = (
     "the system itself",
-    "a function in place of a network",
-    "a function by its name alone",
-    "a schedule by its name alone",
-    "a function that says it returns a network",
+    "a function as the network",
+    "the name of a function as the network",
+    "the name of a function as the schedule",
+    "a function annotated to return a network",
     "inside a network",
     "deep in a list",
     "an unknown setting",
@@ -92,10 +92,10 @@ def test_settings_that_name_a_callable_raise_without_a_call(tmp_path: Path, case
 
 @pytest.mark.parametrize("key", ["hparams", "module_arguments"])
 def test_settings_under_legacy_keys_raise(tmp_path: Path, key: str) -> None:
-    """Lightning takes from there what it misses among the others."""
+    """Lightning reads settings that are missing elsewhere from these keys."""
     trace = tmp_path / "trace"
     settings = {"_instantiator": INSTANTIATOR, "_class_path": "blend_pl.systems.Student"}
-    former = {key: forged("a function in place of a network", trace)}
+    former = {key: forged("a function as the network", trace)}
     path = save(make(Student, SIGNATURE), tmp_path / "x.ckpt", hyper_parameters=settings, **former)
     with pytest.raises(TeacherError, match="was not written by"):
         load_system(path)

@@ -17,8 +17,8 @@ time.sleep(60)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child")
-def test_a_child_is_gone_when_its_parent_is_killed() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal exists on Linux only")
+def test_child_ends_when_its_parent_is_killed() -> None:
     parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     child = Path("/proc") / parent.stdout.readline().strip()
@@ -27,12 +27,12 @@ def test_a_child_is_gone_when_its_parent_is_killed() -> None:
     parent.wait()
     end = time.monotonic() + 10
     while child.exists() and (child / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
-        assert time.monotonic() < end, "the child goes on"
+        assert time.monotonic() < end, "the child still runs"
         time.sleep(0.05)
 
 
-def test_a_command_keeps_its_arguments_and_status() -> None:
+def test_command_keeps_its_arguments_and_status() -> None:
     code = "import sys; print(sys.argv[1:]); sys.exit(7)"
     command = [sys.executable, "-m", "blend_pl.utils.child", str(os.getpid()), sys.executable, "-c", code, "a b"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.stdout.strip(), done.returncode) == ("['a b']", 7)
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert (process.stdout.strip(), process.returncode) == ("['a b']", 7)

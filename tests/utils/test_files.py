@@ -129,8 +129,7 @@ def test_leftovers_are_removed_and_nothing_else(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == set(kept)
 
 
-def test_what_is_being_written_looks_like_a_leftover(tmp_path: Path) -> None:
-    """So that the pattern of leftovers follows the names of temporary files."""
+def test_remove_partial_files_matches_names_of_temporary_files(tmp_path: Path) -> None:
 
     def write() -> None:
         with atomic_file(tmp_path / "last.ckpt") as temporary:
