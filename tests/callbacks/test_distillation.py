@@ -189,7 +189,7 @@ def set_up(
     strange = SimpleNamespace(
         signature=replace(module.signature, **changes), calibration_dataloader=module.calibration_dataloader
     )
-    ranks = SimpleNamespace(broadcast=lambda mine: mine if first else sent)
+    ranks = SimpleNamespace(broadcast=lambda content: content if first else sent)
     trainer: Any = SimpleNamespace(datamodule=strange, strategy=ranks, is_global_zero=first)
     callback.setup(trainer, make(Student), stage)
     return callback
@@ -220,14 +220,14 @@ def test_missing_teacher_is_refused(tiny: NLBDataModule, tmp_path: Path) -> None
 
 
 def test_one_rank_reads_the_teacher_for_all(tiny: NLBDataModule, teacher: Path, tmp_path: Path) -> None:
-    elsewhere = tmp_path / "gone.ckpt"
+    missing = tmp_path / "gone.ckpt"
     (one,) = set_up(teacher, tiny).teachers
-    (other,) = set_up(elsewhere, tiny, first=False, sent=teacher.read_bytes()).teachers
+    (other,) = set_up(missing, tiny, first=False, sent=teacher.read_bytes()).teachers
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
     with pytest.raises(TeacherError, match="there is no checkpoint"):
-        set_up(elsewhere, tiny, first=False)
+        set_up(missing, tiny, first=False)
     with pytest.raises(TeacherError, match="damaged"):
-        set_up(elsewhere, tiny, first=False, sent=b"nothing of worth")
+        set_up(missing, tiny, first=False, sent=b"not a checkpoint")
 
 
 @pytest.mark.parametrize("stage", ["validate", "test", "predict"])

@@ -23,7 +23,7 @@ def nlb_dataset(path: Path, bin_ms: int) -> Any:
     from nlb_tools.nwb_interface import NWBDataset
 
     dataset = NWBDataset(str(path))
-    # Behaviour with gaps leaves the index unsorted under pandas 2, which drops the last trial.
+    # Behavior with gaps leaves the index unsorted under pandas 2, which drops the last trial.
     dataset.data = dataset.data.sort_index()
     dataset.resample(bin_ms)
     return dataset

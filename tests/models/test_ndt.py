@@ -31,9 +31,9 @@ def plain(model: NDT, dims: Dims, layers: int, heads: int, window: tuple[int, in
         **{f"norm1.{kind}": f"norm.{kind}" for kind in ("weight", "bias")},
         **{f"norm2.{kind}": f"feedforward.norm.{kind}" for kind in ("weight", "bias")},
     }
-    for theirs, ours in zip(encoder.layers, model.layers, strict=True):
-        state = ours.state_dict()
-        theirs.load_state_dict({name: state[names[name]] for name in theirs.state_dict()})
+    for torch_layer, layer in zip(encoder.layers, model.layers, strict=True):
+        state = layer.state_dict()
+        torch_layer.load_state_dict({name: state[names[name]] for name in torch_layer.state_dict()})
     encoder.norm.load_state_dict(model.norm.state_dict())
     lag = torch.arange(dims.bins)[:, None] - torch.arange(dims.bins)[None, :]
     forward, backward = window

@@ -73,8 +73,8 @@ def test_embedding_depends_on_cell_index() -> None:
     model, (observed, neurons, population_context) = network(), inputs()
     order = torch.tensor([4, 2, 0, 1, 3])
     full = model(observed, neurons, population_context)
-    again = model(observed[..., order], neurons[order], population_context[:, :, order])
-    torch.testing.assert_close(again.prediction, full.prediction[..., order])
+    permuted = model(observed[..., order], neurons[order], population_context[:, :, order])
+    torch.testing.assert_close(permuted.prediction, full.prediction[..., order])
     with torch.no_grad():
         model.embedding.weight[7] += 1
     other = model(observed, neurons, population_context)

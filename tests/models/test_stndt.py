@@ -88,8 +88,8 @@ def test_equals_composition_of_torch_layers(window: tuple[int, int], context: in
     expected = model.norm(features[-1]) @ model.readout.weight.T + model.readout.bias
 
     encoding = model(counts, behavior if context else None)
-    for ours, theirs in zip(encoding.features, features[1:], strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    for feature, expected_feature in zip(encoding.features, features[1:], strict=True):
+        torch.testing.assert_close(feature, expected_feature, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(encoding.latents, model.norm(features[-1]), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(encoding.prediction, expected, atol=1e-5, rtol=1e-5)
 
@@ -152,10 +152,10 @@ def test_contrast_trains_both_embeddings_without_behavior() -> None:
 def test_contrast_does_not_corrupt_unobserved_entries() -> None:
     torch.manual_seed(0)
     model, counts = STNDT(DIMS, num_layers=1), torch.ones(4, 7, 5)
-    seen = []
-    model.embedding_spatial.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    inputs_of_calls = []
+    model.embedding_spatial.register_forward_hook(lambda _, inputs, __: inputs_of_calls.append(inputs[0]))
     model(counts)
-    _, views = seen
+    _, views = inputs_of_calls
     assert not views[:, 5:].any()
     assert not views[:, :, 7:].any()
 

@@ -33,9 +33,9 @@ def with_nan_privileged(batch: CalciumBatch) -> CalciumBatch:
 
 def test_student_ignores_behavior(module: BugeonDataModule, batch: CalciumBatch) -> None:
     student = neuprint(Student, module.signature)
-    for seen in (with_nan_privileged(batch), batch.without_privileged()):
-        assert torch.equal(student.predict_step(batch, 0), student.predict_step(seen, 0))
-        terms = [student.objective(student.encode(b), *_labels(student, b)) for b in (batch, seen)]
+    for changed in (with_nan_privileged(batch), batch.without_privileged()):
+        assert torch.equal(student.predict_step(batch, 0), student.predict_step(changed, 0))
+        terms = [student.objective(student.encode(b), *_labels(student, b)) for b in (batch, changed)]
         gradients = [torch.autograd.grad(term["loss"], [*student.parameters()]) for term in terms]
         assert torch.equal(terms[0]["loss"], terms[1]["loss"])
         assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
@@ -65,15 +65,15 @@ def test_missing_state_is_learned(module: BugeonDataModule, batch: CalciumBatch)
 
 def test_shares_of_masked_zeroed_and_unchanged_entries(module: BugeonDataModule, batch: CalciumBatch) -> None:
     student = neuprint(Student, module.signature)
-    hidden, zero, kept = [], [], []
+    hidden, zero, unchanged = [], [], []
     for seed in range(30):
         masked, labels = student.mask(batch, seed, 0)
         hidden.append(labels.float().mean())
         zero.append((masked.observed[labels] == 0).float().mean())
-        kept.append((masked.observed[labels] == batch.observed[labels]).float().mean())
+        unchanged.append((masked.observed[labels] == batch.observed[labels]).float().mean())
         assert torch.equal(masked.observed[~labels], batch.observed[~labels])
         assert torch.equal(masked.population_context, batch.population_context)  # type: ignore[attr-defined]
-    shares = [float(torch.stack(values).mean()) for values in (hidden, zero, kept)]
+    shares = [float(torch.stack(values).mean()) for values in (hidden, zero, unchanged)]
     # One cell in forty is constant: its entries are zero before and after masking.
     assert shares == pytest.approx([0.25, 0.8, 0.1], abs=0.04)
 

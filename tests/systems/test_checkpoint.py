@@ -102,11 +102,11 @@ def test_missing_file_and_folder_raise(tmp_path: Path) -> None:
     assert "cannot read" in refused(tmp_path)
 
 
-@pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.99])
-def test_truncated_file_raises(tmp_path: Path, kept: float) -> None:
+@pytest.mark.parametrize("n_bytes", [0, 1, 100, 0.5, 0.99])
+def test_truncated_file_raises(tmp_path: Path, n_bytes: float) -> None:
     path = save(make(Student, SIGNATURE), tmp_path / "best.ckpt")
     content = path.read_bytes()
-    path.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
+    path.write_bytes(content[: int(n_bytes * len(content)) if 0 < n_bytes < 1 else int(n_bytes)])
     assert "cannot read" in refused(path)
 
 
@@ -128,7 +128,7 @@ class Payload:
 
 @pytest.mark.parametrize("write", ["torch", "pickle"])
 def test_pickle_with_a_payload_raises_without_running_it(tmp_path: Path, write: str) -> None:
-    path, trace = tmp_path / "evil.ckpt", tmp_path / "trace"
+    path, trace = tmp_path / "malicious.ckpt", tmp_path / "trace"
     payload = {"state_dict": Payload(f"touch {trace}")}
     if write == "torch":
         torch.save(payload, path)

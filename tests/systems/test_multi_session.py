@@ -52,8 +52,8 @@ def test_student_ignores_spikes(data: InMemory, batch: SessionBatch, kind: type[
     """Neither of what it predicts, nor of what it learns."""
     student = make_lfp(kind, data.signature)
     gradients = []
-    for seen in (batch, with_nan_privileged(batch), batch.without_privileged()):
-        masked, labels = student.mask(seen, 5, 0)
+    for variant in (batch, with_nan_privileged(batch), batch.without_privileged()):
+        masked, labels = student.mask(variant, 5, 0)
         encoding = student.encode(masked)
         loss = student.objective(encoding, labels, masked)["loss"]
         gradients.append(
@@ -205,9 +205,9 @@ def test_pretrained_model_with_another_input_raises(data: InMemory, tmp_path: Pa
 def test_loaded_system_has_its_sessions(data: InMemory, tmp_path: Path) -> None:
     for kind in (LFPStudent, SpikeTeacher, LFPDecoder, Multimodal):
         system = make_lfp(kind, data.signature).eval()
-        again = load_system(saved(system, tmp_path / "model.ckpt"))
-        assert again.signature == data.signature
-        assert all(torch.equal(a, b) for a, b in zip(again.parameters(), system.parameters(), strict=True))
+        loaded = load_system(saved(system, tmp_path / "model.ckpt"))
+        assert loaded.signature == data.signature
+        assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), system.parameters(), strict=True))
 
 
 def test_teacher_of_other_sessions_raises(data: InMemory, tmp_path: Path) -> None:

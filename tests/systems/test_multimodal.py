@@ -28,8 +28,8 @@ def system(data: InMemory) -> Multimodal:
 def test_multimodal_encodes_spikes_and_lfp(system: Multimodal, batch: SessionBatch) -> None:
     latents = system.latents(batch)
     assert batch.privileged is not None
-    more = torch.where(batch.privileged_valid, batch.privileged + 1, 0.0)  # type: ignore[arg-type]
-    assert not torch.allclose(latents, system.latents(replace(batch, privileged=more)))
+    changed = torch.where(batch.privileged_valid, batch.privileged + 1, 0.0)  # type: ignore[arg-type]
+    assert not torch.allclose(latents, system.latents(replace(batch, privileged=changed)))
     assert not torch.allclose(latents, system.latents(replace(batch, observed=batch.observed + 1)))
     with pytest.raises(TeacherError, match="needs spikes and LFP, but this batch has no spikes; predict with a"):
         system.encode(batch.without_privileged())

@@ -17,7 +17,7 @@ SIGNATURE = session_signature("tiny", session_of())
 NETWORKS: dict[str, Any] = {"class_path": "blend_pl.models.NDT", "init_args": NETWORK}
 
 HUB = """
-def evil(*args, **settings):
+def malicious(*args, **settings):
     from pathlib import Path
     Path({trace!r}).touch()
 """
@@ -41,7 +41,7 @@ def forged(case: str, trace: Path) -> dict[str, Any]:
             return {"schedule": "os.system"}
         case "a function annotated to return a network":
             (trace.parent / "hubconf.py").write_text(HUB.format(trace=str(trace)))
-            where = {"repo_or_dir": str(trace.parent), "source": "local", "model": "evil"}
+            where = {"repo_or_dir": str(trace.parent), "source": "local", "model": "malicious"}
             return {"backbone": {"class_path": "torch.hub.load", "init_args": where}}
         case "inside a network":
             return {"backbone": {**NETWORKS, "init_args": {**NETWORK, "fusion": system}}}
