@@ -28,7 +28,7 @@ def main() -> int:
         return fit(arguments, str(run / LAST) if resumed else "new", output, run)
     # As `multirun`, which passes each mapping of --overrides to `fit`.
     assert (sys.argv[1], sys.argv[2]) == ("multirun", "x.yaml")
-    assert json.loads(arguments["fit_args"]) == ["--config", "x.yaml"]
+    assert json.loads(arguments["fit_args"]) == []
     overrides = json.loads(arguments["overrides"])
     return max(fit(values, f"{len(overrides)}-parallel", output, Path(values["run_dir"])) for values in overrides)
 
