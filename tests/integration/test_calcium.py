@@ -112,7 +112,7 @@ def test_report_has_one_table_of_all_variants(output: Path, capsys: pytest.Captu
     header = next(line for line in page.splitlines() if line.startswith("| experiment"))
     for task in ("E/I", "subclass"):
         assert all(f"{task}, {score}" in header for score in ("top-1", "balanced", "macro-F1"))
-    assert "Always naming the commonest subclass class of the training cells scores top-1 0." in page
+    assert "Always predicting the most frequent subclass class of the training cells scores top-1 0." in page
     pictures = {path.name for path in (output / "report").glob("*.png")}
     assert pictures == {"bugeon_simulated-held-out-cells-scores.png", "bugeon_simulated-held-out-cells-embeddings.png"}
     assert "No rates" not in page

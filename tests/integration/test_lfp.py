@@ -132,8 +132,8 @@ def test_report_has_one_table_with_every_session(output: Path) -> None:
             "single_session": "LFP",
         }.items()
     )
-    assert "simulated_lfp_spike_teacher, simulated_lfp_finetuned: these need spikes wherever they run" in page
-    assert "train a network of its own" in page.replace("trains", "train")
+    assert "simulated_lfp_spike_teacher, simulated_lfp_finetuned: these models need spikes at inference" in page
+    assert "one network per session, trained on the LFP of every session" in page
     assert "No rates" not in page
 
 
