@@ -97,20 +97,27 @@ def compose_arguments(arguments: Sequence[str]) -> list[str]:
     Returns:
         The options; the composed settings come first, so that other options change them.
     """
-    other_arguments: list[str] = []
-    paths: list[Path] = []
-    remaining = iter(arguments)
-    for argument in remaining:
-        flag, equals, value = argument.partition("=")
-        if flag == "--config":
-            paths += split_reference(value if equals else next(remaining, ""))
-        else:
-            other_arguments.append(argument)
+    references, other_arguments = split_config_options(arguments)
+    paths = [path for reference in references for path in split_reference(reference)]
     config = compose_experiment(paths) if paths else {}
     other_arguments = upgrade_arguments(other_arguments, config)
     if not config:
         return other_arguments
     return ["--config", yaml.safe_dump(config, sort_keys=False), *other_arguments]
+
+
+def split_config_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Splits arguments into the values of all `--config` options and all other arguments."""
+    references: list[str] = []
+    other_arguments: list[str] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        flag, equals, value = argument.partition("=")
+        if flag == "--config":
+            references.append(value if equals else next(remaining, ""))
+        else:
+            other_arguments.append(argument)
+    return references, other_arguments
 
 
 def split_reference(reference: str) -> list[Path]:

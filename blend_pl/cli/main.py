@@ -161,18 +161,12 @@ def _split_data_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]
 
 def _join_experiment(arguments: Sequence[str]) -> list[str]:
     """Replaces leading paths and `--config` options by one positional argument, a reference to their composition."""
-    from blend_pl.config import join_reference
+    from blend_pl.config import join_reference, split_config_options
 
     remaining = list(arguments)
     paths: list[str] = []
     while remaining and not remaining[0].startswith("-"):
         paths.append(remaining.pop(0))
-    other_arguments: list[str] = []
-    words = iter(remaining)
-    for word in words:
-        flag, equals, value = word.partition("=")
-        if flag == "--config":
-            paths.append(value if equals else next(words, ""))
-        else:
-            other_arguments.append(word)
+    references, other_arguments = split_config_options(remaining)
+    paths += references
     return [*([join_reference(paths)] if paths else []), *other_arguments]

@@ -5,12 +5,12 @@ import math
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blend_pl.config import compose, join_reference, read_yaml, split_reference
+from blend_pl.config import compose, join_reference, read_yaml, split_config_options, split_reference
 from blend_pl.errors import ConfigError
 from blend_pl.runs.folder import DEFAULT_MODE, DEFAULT_MONITOR, best_score_key
 from blend_pl.sweep.distributions import Distribution, parse_distribution
@@ -94,7 +94,7 @@ class SweepFile:
         """
         words = self.build_command({})
         fit_index = words.index("fit")
-        experiments, fit_args = _split_configs(words[fit_index + 1 :])
+        experiments, fit_args = split_config_options(words[fit_index + 1 :])
         if not experiments:
             raise ConfigError(
                 f"--max_parallel needs an experiment in `command`, which names none; write {COMMAND_EXAMPLE}"
@@ -172,25 +172,11 @@ def _substitute_variables(word: Any) -> str:
     return ENVVAR_PATTERN.sub(lambda match: os.environ[match[1]], str(word))
 
 
-def _split_configs(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Splits words into the files that --config passes and all other words."""
-    files: list[str] = []
-    other_words: list[str] = []
-    remaining = iter(words)
-    for word in remaining:
-        flag, equals, value = word.partition("=")
-        if flag == "--config":
-            files.append(value if equals else next(remaining, ""))
-        else:
-            other_words.append(word)
-    return files, other_words
-
-
 def _check_goal(metric: Any, command: tuple[str, ...], parameters: Mapping[str, Any]) -> str:
     """Returns the goal, after checking that the metric is the score that selects the checkpoint."""
     if not isinstance(metric, dict) or "name" not in metric or metric.get("goal") not in ("maximize", "minimize"):
         raise ConfigError("`metric` needs a name and a goal, maximize or minimize")
-    config = compose(*(path for name in _split_configs(command)[0] for path in split_reference(name)))
+    config = compose(*(path for name in split_config_options(command)[0] for path in split_reference(name)))
     checkpoint = config.get("checkpoint", {})
     selection_score = best_score_key(checkpoint.get("monitor", DEFAULT_MONITOR))
     if metric["name"] != selection_score:
