@@ -25,6 +25,9 @@ REFERENCE_KEYS = (("distillation", "teacher"), ("pretrained", "model"))
 REFERENCE_SEPARATOR = "+"
 YAML_SUFFIXES = (".yaml", ".yml")
 INVALID_MESSAGE = "holds no settings; write it as `key: value` lines"
+PACKAGE_DIR = Path(__file__).resolve().parent
+BUNDLED_FOLDERS = ("configs", "experiments")
+"""Folders of YAML files that are installed with the package."""
 OVERLAY_FOLDERS = ("data", "model", "arm")
 """Folders in configs/ of the overlays that a composition of an experiment consists of."""
 FORMER_NAMES = (
@@ -47,6 +50,45 @@ A pattern is applied to the name of the set, a space, and the rest of the name.
 """
 
 
+def bundled_dir() -> Path:
+    """Returns the folder of configs/ and experiments/: share/ in an installed package, or the root of the repository."""
+    share = PACKAGE_DIR / "share"
+    return share if share.is_dir() else PACKAGE_DIR.parent
+
+
+def find_config(path: Path) -> Path:
+    """Returns the location of a file or folder in configs/ or experiments/.
+
+    A path that does not exist in the working directory is searched for among the files that are installed with the
+    package. The bases of an installed file are other installed files.
+
+    Args:
+        path: A path as in experiments/mc_maze.yaml.
+
+    Returns:
+        The path itself if it exists, the path of the installed file if there is one, otherwise the path itself.
+    """
+    if path.exists():
+        return path
+    bundled = _bundled_path(path)
+    return bundled if bundled and bundled.exists() else path
+
+
+def list_configs(folder: Path) -> list[Path]:
+    """Returns the sorted YAML files of a folder in configs/ or experiments/, without subfolders; see `find_config`.
+
+    The paths begin with `folder` and include files that are only installed with the package.
+    """
+    names = {file.name for place in (folder, _bundled_path(folder)) if place for file in place.glob("*.yaml")}
+    return [folder / name for name in sorted(names)]
+
+
+def _bundled_path(path: Path) -> Path | None:
+    """Returns the path of an installed file, which need not exist, or None for a path in another folder."""
+    relative = Path(os.path.normpath(path))
+    return bundled_dir() / relative if relative.parts and relative.parts[0] in BUNDLED_FOLDERS else None
+
+
 def compose(*paths: Path) -> Config:
     """Reads config files and merges them in order.
 
@@ -67,8 +109,9 @@ def compose(*paths: Path) -> Config:
         ConfigError: A file is missing, is not a YAML mapping, or has itself as a base.
     """
     composition = _Composition()
-    for index, path in enumerate(paths):
-        composition.add(path, before=paths[:index])
+    located = [find_config(path) for path in paths]
+    for index, path in enumerate(located):
+        composition.add(path, before=located[:index])
     return composition.config
 
 
@@ -138,7 +181,7 @@ def is_overlay(config: Config) -> bool:
 
 
 def suggest_composition(path: Path) -> str | None:
-    """Suggests an existing file or composition for an experiment file that does not exist.
+    """Suggests an existing file or composition for an experiment file that does not exist; see `find_config`.
 
     Args:
         path: The missing file, e.g. experiments/mc_maze_stndt_hard.yaml.
@@ -148,12 +191,12 @@ def suggest_composition(path: Path) -> str | None:
     """
     words = path.stem.split("_")
     prefixes = ["_".join(words[:count]) for count in range(len(words) - 1, 0, -1)]
-    base = next((prefix for prefix in prefixes if path.with_stem(prefix).exists()), None)
+    base = next((prefix for prefix in prefixes if find_config(path.with_stem(prefix)).exists()), None)
     if base is None:
         return None
     suffix = path.stem.removeprefix(f"{base}_")
     configs = Path(os.path.normpath(path.parent / ".." / "configs"))
-    overlays = {file.stem: file for folder in OVERLAY_FOLDERS for file in sorted((configs / folder).glob("*.yaml"))}
+    overlays = {file.stem: file for folder in OVERLAY_FOLDERS for file in list_configs(configs / folder)}
     text = f"{base} {suffix}"
     for pattern, replacement in FORMER_NAMES:
         text = re.sub(pattern, replacement, text)
@@ -178,7 +221,7 @@ def read_yaml(path: Path, kind: str, invalid_message: str) -> Config:
         ConfigError: The file is missing, or is not a YAML mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(find_config(path).read_text())
     except OSError as error:
         suggestion = suggest_composition(path) if not path.exists() else None
         advice = f"write --config {suggestion}" if suggestion else "check its name"
@@ -254,7 +297,7 @@ def _pop_bases(settings: Config, path: Path) -> list[Path]:
     bases = settings.pop(BASE_KEY, None) or []
     if not (isinstance(bases, list) and all(isinstance(base, str) for base in bases)):
         raise ConfigError(f"the `base` of {path} is {bases!r}; write a list of files, as in `base: [other.yaml]`")
-    return [path.parent / base for base in bases]
+    return [find_config(path.parent / base) for base in bases]
 
 
 def _resolve_references(config: Config, folder: Path, before: Sequence[Path]) -> None:
@@ -268,7 +311,7 @@ def _resolve_references(config: Config, folder: Path, before: Sequence[Path]) ->
 
 
 def _resolve_reference(reference: str, folder: Path, before: Sequence[Path]) -> str:
-    paths = [folder / path for path in split_reference(reference)]
+    paths = [find_config(folder / path) for path in split_reference(reference)]
     if not all(path.exists() for path in paths):
         return reference
     if len(paths) == 1 and _is_yaml(reference) and is_overlay(_read_with_bases(paths[0])):
@@ -279,7 +322,7 @@ def _resolve_reference(reference: str, folder: Path, before: Sequence[Path]) -> 
 def _read_with_bases(path: Path) -> Config:
     """Reads one file and its bases without resolving references."""
     composition = _Composition(resolve_references=False)
-    composition.add(path)
+    composition.add(find_config(path))
     return composition.config
 
 

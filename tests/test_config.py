@@ -9,7 +9,9 @@ from blend_pl.config import (
     compose,
     compose_arguments,
     compose_experiment,
+    find_config,
     join_reference,
+    list_configs,
     merge,
     split_reference,
     suggest_composition,
@@ -317,3 +319,60 @@ def test_former_experiment_is_refused_with_its_composition(name: str, compositio
 def test_other_missing_experiments_get_no_suggestion(name: str) -> None:
     assert suggest_composition(EXPERIMENTS / f"{name}.yaml") is None
     assert "check its name" in refused(EXPERIMENTS / f"{name}.yaml")
+
+
+@pytest.fixture
+def empty_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+BASELINE = Path("experiments/simulated_baseline.yaml")
+
+
+@pytest.mark.parametrize(
+    "name", ["experiments/simulated.yaml", "./configs/arm/hard.yaml", "experiments/../configs/arm"]
+)
+def test_missing_path_is_searched_for_in_the_package(empty_dir: Path, name: str) -> None:
+    assert find_config(Path(name)).samefile(EXPERIMENTS / ".." / name)
+
+
+@pytest.mark.parametrize("name", ["experiments/absent.yaml", "README.md", "../experiments/simulated.yaml", "", "."])
+def test_other_missing_path_is_unchanged(empty_dir: Path, name: str) -> None:
+    assert find_config(Path(name)) == Path(name)
+
+
+def test_file_of_the_working_directory_precedes_the_installed_file(empty_dir: Path) -> None:
+    own = write(Path("experiments"), simulated_baseline="{name: own}")
+    assert find_config(BASELINE) == own
+    assert compose(BASELINE) == {"name": "own"}
+
+
+def test_installed_experiment_is_composed_in_an_empty_folder(empty_dir: Path) -> None:
+    assert compose_experiment([BASELINE]) == compose_experiment([EXPERIMENTS / BASELINE.name])
+    separate = [Path("experiments/simulated.yaml"), Path("configs/arm/hard.yaml")]
+    composed = compose_experiment(separate)
+    assert composed == compose_experiment([EXPERIMENTS / "simulated.yaml", CONFIGS / "arm/hard.yaml"])
+    teacher = split_reference(composed["distillation"]["teacher"])
+    assert [path.is_absolute() and path.exists() for path in teacher] == [True, True]
+
+
+def test_own_experiment_has_installed_bases(empty_dir: Path) -> None:
+    own = write(Path("experiments"), own="base: [simulated.yaml, ../configs/arm/hard.yaml]\nname: own")
+    expected = compose(EXPERIMENTS / "simulated_hard.yaml")
+    assert compose(own) == {**expected, "name": "own"}
+
+
+def test_suggestion_names_installed_files(empty_dir: Path) -> None:
+    write(Path("configs/arm"), own="role: control")
+    missing = Path("experiments/mc_maze_stndt_hard.yaml")
+    overlays = "experiments/mc_maze.yaml+configs/model/stndt.yaml+configs/arm/hard.yaml"
+    assert suggest_composition(missing) == overlays
+    assert suggest_composition(Path("experiments/mc_maze_own.yaml")) == "experiments/mc_maze.yaml+configs/arm/own.yaml"
+
+
+def test_list_joins_own_and_installed_files(empty_dir: Path) -> None:
+    write(Path("configs/arm"), own="role: control", hard="role: student")
+    names = {*(path.name for path in (CONFIGS / "arm").glob("*.yaml")), "own.yaml"}
+    assert list_configs(Path("configs/arm")) == [Path("configs/arm") / name for name in sorted(names)]

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import yaml
 
+from blend_pl.config import YAML_SUFFIXES, find_config
 from blend_pl.errors import BlendError, ConfigError
 from blend_pl.experiment import Experiment
 from blend_pl.multirun.training import collect_failures, train_stacked
@@ -68,7 +69,7 @@ def _read_overrides(source: str | None) -> list[dict[str, Any]]:
     if source is None:
         return [{}]
     try:
-        text = Path(source).read_text() if Path(source).suffix in (".yaml", ".yml") else source
+        text = find_config(Path(source)).read_text() if source.endswith(YAML_SUFFIXES) else source
         content = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read the overrides {source}: {' '.join(str(error).split())}") from error

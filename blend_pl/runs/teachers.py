@@ -15,6 +15,7 @@ from blend_pl.config import (
     YAML_SUFFIXES,
     Config,
     compose_experiment,
+    find_config,
     is_overlay,
     merge,
     split_reference,
@@ -132,7 +133,7 @@ def resolve_teacher(
 def _read_experiment(reference: str) -> Config:
     paths = split_reference(reference)
     for path in paths:
-        if not path.exists():
+        if not find_config(path).exists():
             suggestion = suggest_composition(path)
             advice = f"write {suggestion}" if suggestion else "check distillation.teacher"
             raise TeacherError(f"there is no teacher experiment {path}; {advice}")
