@@ -107,6 +107,15 @@ def compose(*paths: Path) -> Config:
 
     Raises:
         ConfigError: A file is missing, is not a YAML mapping, or has itself as a base.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     base, override = Path(folder, "base.yaml"), Path(folder, "override.yaml")
+        ...     _ = base.write_text("data: {bin_ms: 5, batch_size: 64}")
+        ...     _ = override.write_text("data: {bin_ms: 20}")
+        ...     compose(base, override)
+        {'data': {'bin_ms': 20, 'batch_size': 64}}
     """
     composition = _Composition()
     located = [find_config(path) for path in paths]
@@ -238,6 +247,10 @@ def merge(base: Config, override: Config) -> Config:
 
     If `override` has another `class_path` and `init_args`, its `init_args` replace those of `base`. If it has another
     `class_path` only, the `init_args` of `base` are kept, so that a teacher has the settings of its student.
+
+    Example:
+        >>> merge({"model": {"dropout": 0.1, "layers": 4}}, {"model": {"dropout": 0.3}})
+        {'model': {'dropout': 0.3, 'layers': 4}}
     """
     merged = dict(base)
     if "init_args" in override and override.get("class_path", merged.get("class_path")) != merged.get("class_path"):

@@ -41,7 +41,15 @@ class Likelihood(ABC):
 
 
 class Poisson(Likelihood):
-    """Spike counts; the prediction is the log of the expected count per bin."""
+    """Spike counts; the prediction is the log of the expected count per bin.
+
+    Example:
+        >>> log_rates = torch.tensor([0.5, 2.0]).log()
+        >>> Poisson().mean(log_rates)
+        tensor([0.5000, 2.0000])
+        >>> Poisson().loss(log_rates, torch.tensor([0.0, 2.0]))
+        tensor([0.5000, 0.6137])
+    """
 
     def loss(self, prediction: Tensor, target: Tensor, log_variance: Tensor | None = None) -> Tensor:
         return prediction.exp() - target * prediction

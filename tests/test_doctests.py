@@ -2,45 +2,66 @@
 
 import doctest
 import importlib
-import pkgutil
-from types import ModuleType
 
 import pytest
-
-import blend_pl.distillation
-import blend_pl.masking
-import blend_pl.models
+from helpers.cli import REPOSITORY
 
 
-def modules_of(package: ModuleType) -> list[str]:
-    """Returns the names of a module and of all its submodules."""
-    submodules = pkgutil.walk_packages(getattr(package, "__path__", []), prefix=f"{package.__name__}.")
-    return [package.__name__, *(module.name for module in submodules)]
+def modules_with_examples() -> list[str]:
+    """Returns the names of all modules of the package with `>>>` in their source."""
+    return [
+        ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
+        for path in sorted((REPOSITORY / "blend_pl").rglob("*.py"))
+        if ">>>" in path.read_text()
+    ]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [name for package in (blend_pl.models, blend_pl.distillation, blend_pl.masking) for name in modules_of(package)],
-)
+@pytest.mark.parametrize("name", modules_with_examples())
 def test_docstring_examples_run(name: str) -> None:
-    assert doctest.testmod(importlib.import_module(name)).failed == 0
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.attempted
+    assert not result.failed
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        "models.ndt.NDT",
-        "models.stndt.STNDT",
-        "models.lfads.LFADS",
-        "models.neuprint.NeuPRINT",
-        "masking.Masking",
-        "distillation.losses.HardLoss",
-        "distillation.losses.SoftLoss",
-        "distillation.losses.FeatureLoss",
+        "config.compose",
+        "config.merge",
+        "data.batch.Batch",
+        "data.nlb.spec.SessionSpec",
+        "data.signature.Signature",
+        "data.standardize.Standardizer",
         "distillation.losses.CorrelationLoss",
+        "distillation.losses.FeatureLoss",
+        "distillation.losses.GaussianSoftLoss",
+        "distillation.losses.HardLoss",
+        "distillation.losses.RepresentationLoss",
+        "distillation.losses.SoftLoss",
+        "distillation.objective.MaskedReconstruction",
+        "distillation.schedules.LinearSchedule",
+        "likelihoods.Poisson",
+        "masking.Masking",
+        "metrics.bits_per_spike.BitsPerSpike",
+        "metrics.bits_per_spike.bits_per_spike",
+        "metrics.psth.PsthR2",
+        "metrics.timing.TimingCorrelation",
+        "metrics.velocity.VelocityR2",
+        "models.autoencoder.PatchAutoencoder",
+        "models.base.Dims",
+        "models.layers.fusion.Concatenation",
+        "models.layers.fusion.CrossAttention",
+        "models.layers.fusion.FiLM",
+        "models.lfads.LFADS",
+        "models.ndt.NDT",
+        "models.neuprint.NeuPRINT",
+        "models.stndt.STNDT",
+        "runs.results.derive_role",
+        "systems.student.Student",
+        "systems.teacher.Teacher",
     ],
 )
-def test_class_has_an_example(name: str) -> None:
-    module_name, _, class_name = f"blend_pl.{name}".rpartition(".")
-    documented = getattr(importlib.import_module(module_name), class_name)
+def test_class_or_function_has_an_example(name: str) -> None:
+    module_name, _, object_name = f"blend_pl.{name}".rpartition(".")
+    documented = getattr(importlib.import_module(module_name), object_name)
     assert doctest.DocTestFinder(recurse=False).find(documented)[0].examples

@@ -22,6 +22,21 @@ class Batch:
         global_size: number of trials in the global batch.
         privileged: (B, T', D) float, z-scored, 0 where missing; None in a student's batch.
         privileged_valid: (B, T', D) bool, entries of `privileged` that were measured.
+
+    Example:
+        >>> counts = torch.poisson(torch.ones(4, 10, 8))  # 4 trials, 10 bins, 8 neurons, of which 6 are held in
+        >>> batch = Batch(
+        ...     observed=counts[..., :6],
+        ...     target=counts,
+        ...     target_valid=torch.ones_like(counts, dtype=torch.bool),
+        ...     index=torch.arange(4),
+        ...     global_rows=torch.arange(4),
+        ...     global_size=4,
+        ...     privileged=torch.zeros(4, 10, 2),
+        ...     privileged_valid=torch.ones(4, 10, 2, dtype=torch.bool),
+        ... )
+        >>> len(batch), batch.without_privileged().privileged
+        (4, None)
     """
 
     observed: Tensor

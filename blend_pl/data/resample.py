@@ -39,6 +39,10 @@ def interpolate_to_frames(times: np.ndarray, values: np.ndarray, frame_times: np
 
     Returns:
         (T,) float32; NaN before the first and after the last sample, and across gaps longer than `MAX_GAP_S`.
+
+    Example:
+        >>> interpolate_to_frames(np.array([0.0, 0.5]), np.array([0.0, 1.0]), np.array([0.0, 0.25, 0.6]))
+        array([0. , 0.5, nan], dtype=float32)
     """
     is_finite = np.isfinite(values)
     times, values = times[is_finite], values[is_finite]

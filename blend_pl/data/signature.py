@@ -17,6 +17,13 @@ class Signature:
         n_heldin: C, units in a model's input.
         n_privileged: D, privileged channels.
         unit_id: ids of all N units, held-in first.
+
+    Example:
+        >>> session = Signature("reach", 20, 30, 10, n_heldin=2, n_privileged=2, unit_id=(7, 9, 12))
+        >>> print(session)
+        reach (2 of 3 units held in, 30 + 10 bins of 20 ms, 2 privileged channels)
+        >>> Signature.from_dict(session.to_dict()) == session
+        True
     """
 
     name: str

@@ -18,6 +18,13 @@ class Standardizer(Generic[ArrayT]):
     Attributes:
         mean: (D,) in the unit and dtype of the values.
         std: (D,) in the unit and dtype of the values; `constant_std` for a constant column.
+
+    Example:
+        >>> velocity = np.array([[1.0, 5.0], [3.0, 5.0], [np.nan, 5.0]])
+        >>> Standardizer.fit(velocity).transform(velocity)
+        array([[-1.,  0.],
+               [ 1.,  0.],
+               [nan,  0.]])
     """
 
     mean: ArrayT

@@ -126,6 +126,18 @@ class GaussianSoftLoss(DistillationLoss):
 
     For models that predict a variance for each mean. The scale is the distance of a Gaussian with the mean and the
     total variance (within and between entries) of the teacher.
+
+    Example:
+        >>> import torch
+        >>> from blend_pl.distillation import GaussianSoftLoss
+        >>> from blend_pl.models import Encoding
+        >>> student, teacher = (
+        ...     Encoding(torch.randn(4, 10, 6), log_variance=torch.zeros(4, 10, 6)) for _ in range(2)
+        ... )
+        >>> loss = GaussianSoftLoss()
+        >>> loss.fit_scale(teacher)
+        >>> loss(student, teacher).shape
+        torch.Size([4])
     """
 
     def check_compatible(self, student: Encoding, teacher: Encoding) -> None:
@@ -233,6 +245,15 @@ class RepresentationLoss(DistillationLoss):
 
     The scale is 1, as in the paper: the loss is 0 for parallel and 1 for orthogonal latents. The weight lambda of the
     paper corresponds to alpha = 1 / (1 + lambda). Bins without visible tokens of the student are excluded.
+
+    Example:
+        >>> import torch
+        >>> from blend_pl.distillation import RepresentationLoss
+        >>> from blend_pl.models import Encoding
+        >>> teacher = Encoding(torch.zeros(1, 2, 3), latents=torch.tensor([[[1.0, 0.0], [1.0, 0.0]]]))
+        >>> student = Encoding(torch.zeros(1, 2, 3), latents=torch.tensor([[[2.0, 0.0], [0.0, 1.0]]]))
+        >>> RepresentationLoss()(student, teacher)
+        tensor([0.5000])
     """
 
     def check_compatible(self, student: Encoding, teacher: Encoding) -> None:

@@ -20,6 +20,15 @@ class MaskedReconstruction(nn.Module):
 
     Args:
         likelihood: observation model.
+
+    Example:
+        >>> import torch
+        >>> from blend_pl.likelihoods import Poisson
+        >>> counts = torch.tensor([[[0.0], [2.0]]])
+        >>> batch = Batch(counts, counts, counts >= 0, torch.arange(1), torch.arange(1), global_size=1)
+        >>> objective = MaskedReconstruction(Poisson())
+        >>> objective(Encoding(torch.zeros_like(counts)), batch.target_valid, batch)
+        {'loss': tensor(1.), 'mtm': tensor(1.)}
     """
 
     def __init__(self, likelihood: Likelihood) -> None:

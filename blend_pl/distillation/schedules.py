@@ -12,6 +12,11 @@ class LinearSchedule:
         stop: alpha after the ramp.
         start_fraction: fraction of the training steps at which the ramp starts.
         end_fraction: fraction of the training steps at which the ramp ends.
+
+    Example:
+        >>> schedule = LinearSchedule(start=1.0, stop=0.5, start_fraction=0.2, end_fraction=0.6)
+        >>> [round(schedule.value_at(progress), 3) for progress in (0.0, 0.4, 1.0)]
+        [1.0, 0.75, 0.5]
     """
 
     start: float

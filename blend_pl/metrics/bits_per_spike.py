@@ -24,6 +24,13 @@ class BitsPerSpike(StreamingScore):
 
     Raises:
         BlendError: `n_units` is not positive.
+
+    Example:
+        >>> counts = torch.tensor([[[0.0], [2.0]]])  # one trial, two bins, one unit
+        >>> score = BitsPerSpike(n_units=1)
+        >>> score.update(torch.tensor([[[1e-6], [2.0]]]), counts)
+        >>> round(score.compute().item(), 3)
+        1.0
     """
 
     nll: Tensor
@@ -77,7 +84,13 @@ class BitsPerSpike(StreamingScore):
 
 
 def bits_per_spike(rates: Tensor, counts: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Returns `BitsPerSpike` of one batch as a scalar; for the (B, T, N) arguments see `BitsPerSpike.update`."""
+    """Returns `BitsPerSpike` of one batch as a scalar; for the (B, T, N) arguments see `BitsPerSpike.update`.
+
+    Example:
+        >>> counts = torch.tensor([[[0.0], [2.0]]])
+        >>> bits_per_spike(torch.full_like(counts, counts.mean()), counts).item()  # the mean rate
+        0.0
+    """
     metric = BitsPerSpike(rates.shape[-1]).to(rates.device)
     metric.update(rates, counts, valid)
     return metric.compute()

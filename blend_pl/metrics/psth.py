@@ -19,6 +19,13 @@ class PsthR2(StreamingScore):
 
     Raises:
         DataError: there is no condition, or a bin is NaN for some units only.
+
+    Example:
+        >>> psth = torch.tensor([[[1.0], [2.0]], [[3.0], [0.0]]])  # two conditions, two bins, one unit
+        >>> score = PsthR2(psth)
+        >>> score.update(psth[[0, 1, 1]], condition=torch.tensor([0, 1, 1]))
+        >>> score.compute().item()
+        1.0
     """
 
     rate_sum: Tensor

@@ -24,6 +24,16 @@ class TimingCorrelation(StreamingScore):
     Raises:
         BlendError: shapes do not match.
         DataError: a trial with a condition has no interval, or no trial has a condition.
+
+    Example:
+        >>> interval = torch.tensor([400.0, 600.0, 800.0])
+        >>> bins = torch.arange(10.0)
+        >>> rates = (bins / interval[:, None])[..., None]  # activity is slower in longer intervals
+        >>> scored_bins, condition = torch.ones(3, 10, dtype=torch.bool), torch.zeros(3, dtype=torch.long)
+        >>> score = TimingCorrelation(1, scored_bins, condition, interval)
+        >>> score.update(rates, torch.arange(3))
+        >>> round(score.compute().item(), 2)
+        -0.98
     """
 
     higher_is_better = False

@@ -41,6 +41,15 @@ class VelocityR2(StreamingScore):
         BlendError: shapes do not match.
         DataError: a bin lacks some of its velocity components, or a decoder has fewer than 5 training bins or no
             evaluation bins.
+
+    Example:
+        >>> rates = torch.rand(20, 10, 3, generator=torch.Generator().manual_seed(0))
+        >>> velocity = rates @ torch.tensor([[1.0, 0.0], [0.0, 2.0], [-1.0, 1.0]])  # decoded perfectly
+        >>> score = VelocityR2(3, velocity[:15], velocity[15:])
+        >>> score.update(rates[:15], torch.arange(15), train=True)
+        >>> score.update(rates[15:], torch.arange(5), train=False)
+        >>> round(score.compute().item(), 3)
+        1.0
     """
 
     moments: Tensor

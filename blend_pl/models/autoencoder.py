@@ -37,6 +37,13 @@ class PatchAutoencoder(SessionNetwork):
 
     Raises:
         ConfigError: a width divided by its number of heads is not an even integer.
+
+    Example:
+        >>> dims = SessionDims.from_sessions({"monkey_1": 8, "monkey_2": 6}, bins=10)
+        >>> model = PatchAutoencoder(dims, patch=4, d_model=16, num_layers=1, num_heads=2, predictor_d_model=16)
+        >>> encoding = model(torch.randn(3, 10, 8), sessions=["monkey_1", "monkey_2", "monkey_1"])
+        >>> encoding.prediction.shape, encoding.latents.shape
+        (torch.Size([3, 10, 8]), torch.Size([3, 10, 16]))
     """
 
     def __init__(

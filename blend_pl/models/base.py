@@ -16,6 +16,10 @@ class Dims:
         observed_bins: T, number of input bins.
         bins: T', number of predicted bins; the first T are the observed ones.
         context: D, number of channels of the privileged context; 0 for a student.
+
+    Example:
+        >>> Dims(channels=6, neurons=8, observed_bins=10, bins=12)
+        Dims(channels=6, neurons=8, observed_bins=10, bins=12, context=0)
     """
 
     channels: int

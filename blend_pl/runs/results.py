@@ -78,6 +78,10 @@ def derive_role(config: Mapping[str, Any]) -> str:
 
     Returns:
         One of `ROLES`.
+
+    Example:
+        >>> derive_role({"name": "my_session_teacher", "model": {"class_path": "blend_pl.systems.Teacher"}})
+        'teacher'
     """
     system = _system_class_path(config).rpartition(".")[2]
     if str(config.get("name")).endswith(CONTROL_SUFFIXES) or config.get("multitask"):

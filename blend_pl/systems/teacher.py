@@ -17,6 +17,25 @@ class Teacher(PopulationSystem):
 
     Behavior is given for all T' bins, including forward bins, in training and in evaluation. A learned vector replaces
     it where it is missing.
+
+    Example:
+        >>> from blend_pl.models import NDT
+        >>> counts, velocity = torch.poisson(torch.ones(4, 12, 3)), torch.randn(4, 12, 2)
+        >>> batch = Batch(
+        ...     observed=counts[:, :10, :2],
+        ...     target=counts,
+        ...     target_valid=counts >= 0,
+        ...     index=torch.arange(4),
+        ...     global_rows=torch.arange(4),
+        ...     global_size=4,
+        ...     privileged=velocity,
+        ...     privileged_valid=velocity.isfinite(),
+        ... )
+        >>> signature = Signature("reach", 20, n_observed=10, n_forward=2, n_heldin=2, n_privileged=2, unit_id=(7, 8, 9))
+        >>> teacher = Teacher(NDT)
+        >>> teacher.build(signature)
+        >>> teacher.predict_step(batch, 0).shape
+        torch.Size([4, 12, 3])
     """
 
     requires_privileged = True

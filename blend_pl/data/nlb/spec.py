@@ -181,6 +181,17 @@ class SessionSpec:
         timing: produced intervals for the speed score; None for no such score.
         outlier_column: trials column that marks outliers: trials without behavior and condition; None for none.
         archive: source of missing files; None if there is none.
+
+    Example:
+        >>> spec = SessionSpec(
+        ...     name="my_session",
+        ...     files=SessionFiles(train="my_session.nwb"),
+        ...     window=WindowSpec(align="go_cue_time", start_ms=-200, stop_ms=400),
+        ...     behavior=BehaviorSpec(series="hand_vel", lag_ms=100),
+        ...     held_out=HeldOutSpec(column=None, fraction=0.25),
+        ... )
+        >>> spec.held_out.fraction, spec.window.forward_ms
+        (0.25, 200)
     """
 
     name: str

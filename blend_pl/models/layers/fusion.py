@@ -26,6 +26,11 @@ class Concatenation(Fusion):
         token_dim: width of a neural token.
         context_dim: D, number of privileged channels.
         size: d_b, width of the embedded behavior; None for D.
+
+    Example:
+        >>> fusion = Concatenation(token_dim=16, context_dim=2, size=4)
+        >>> fusion(torch.randn(8, 10, 16), torch.randn(8, 10, 2)).shape
+        torch.Size([8, 10, 20])
     """
 
     def __init__(self, token_dim: int, context_dim: int, size: int | None = None) -> None:
@@ -67,6 +72,10 @@ class FiLM(Fusion):
     Args:
         token_dim: width of a neural token.
         context_dim: D, number of privileged channels.
+
+    Example:
+        >>> FiLM(token_dim=16, context_dim=2)(torch.randn(8, 10, 16), torch.randn(8, 10, 2)).shape
+        torch.Size([8, 10, 16])
     """
 
     def __init__(self, token_dim: int, context_dim: int) -> None:
@@ -91,6 +100,10 @@ class CrossAttention(Fusion):
         token_dim: width of a neural token.
         context_dim: D, number of privileged channels.
         num_heads: number of heads; need not divide `token_dim`.
+
+    Example:
+        >>> CrossAttention(token_dim=16, context_dim=2)(torch.randn(8, 10, 16), torch.randn(8, 10, 2)).shape
+        torch.Size([8, 10, 16])
     """
 
     def __init__(self, token_dim: int, context_dim: int, num_heads: int = 2) -> None:
