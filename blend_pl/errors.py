@@ -13,6 +13,20 @@ class ConfigError(BlendError):
     """A setting contradicts another setting or is not supported."""
 
 
+class RangeError(ConfigError, ValueError):
+    """A numeric argument is outside its range.
+
+    Args:
+        name: name of the argument, or of the setting with all names above it.
+        value: the value.
+        allowed: describes the allowed values, as "between 0 and 1".
+    """
+
+    def __init__(self, name: str, value: float, allowed: str) -> None:
+        super().__init__(f"{name} must be {allowed}, not {value}")
+        self.name, self.value, self.allowed = name, value, allowed
+
+
 class DataError(BlendError):
     """A recording, folder or cache is missing, damaged or unusable."""
 

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from blend_pl.utils.checks import COUNT, DROPOUT, FRACTION, check_range
 from blend_pl.utils.device import to_device_async
 
 
@@ -90,7 +91,8 @@ class Masking:
             None for a constant probability of 1.
 
     Raises:
-        ValueError: a value is out of range.
+        RangeError: a number is out of range.
+        ValueError: `span_ramp` decreases.
 
     Example:
         >>> import torch
@@ -110,10 +112,8 @@ class Masking:
 
     def __post_init__(self) -> None:
         for name in ("ratio", "zero_ratio", "random_ratio", "privileged_dropout"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"masking.{name} must be between 0 and 1, not {getattr(self, name)}")
-        if self.max_span < 1:
-            raise ValueError(f"masking.max_span must be at least 1 bin, not {self.max_span}")
+            check_range(FRACTION, **{f"masking.{name}": getattr(self, name)})
+        check_range(COUNT, **{"masking.max_span": self.max_span})
         if self.span_ramp and not self.span_ramp[0] <= self.span_ramp[1]:
             raise ValueError(f"masking.span_ramp must be (first, last) epoch with first <= last, not {self.span_ramp}")
 
@@ -205,14 +205,13 @@ class TokenMasking:
             the same number of tokens.
 
     Raises:
-        ValueError: `ratio` is out of range.
+        RangeError: `ratio` is out of range.
     """
 
     ratio: float = 0.6
 
     def __post_init__(self) -> None:
-        if not 0 <= self.ratio < 1:
-            raise ValueError(f"token_masking.ratio must be at least 0 and below 1, not {self.ratio}")
+        check_range(DROPOUT, **{"token_masking.ratio": self.ratio})
 
     def n_dropped(self, n_patches: Sequence[int], bins: int) -> list[int]:
         """Returns the number of dropped tokens of each segment, given its number of patches and the number of bins."""

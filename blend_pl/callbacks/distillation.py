@@ -16,6 +16,7 @@ from blend_pl.errors import TeacherError
 from blend_pl.models.base import Encoding
 from blend_pl.systems.base import NeuralSystem
 from blend_pl.systems.checkpoint import load_system
+from blend_pl.utils.checks import FRACTION, check_range
 
 CALIBRATION_BATCHES = 8
 
@@ -42,6 +43,8 @@ class Distillation(L.Callback):
     ) -> None:
         self.teacher_paths = [Path(path) for path in ([teacher] if isinstance(teacher, str) else teacher)]
         self.loss = loss or HardLoss()
+        if not isinstance(alpha, LinearSchedule):
+            check_range(FRACTION, alpha=alpha)
         self.alpha = alpha if isinstance(alpha, LinearSchedule) else LinearSchedule(alpha, alpha)
         self.teachers: list[NeuralSystem] = []
         self.teacher_ensemble = TeacherEnsemble(self.teachers)

@@ -20,6 +20,7 @@ from blend_pl.probes.embeddings import CellEmbeddings
 from blend_pl.probes.fitting import CellLossFn
 from blend_pl.probes.probes import PROBES
 from blend_pl.systems.base import NeuralSystem
+from blend_pl.utils.checks import NON_NEGATIVE, check_range
 
 
 class IdentityEvaluation(Evaluation):
@@ -40,6 +41,7 @@ class IdentityEvaluation(Evaluation):
 
     def __init__(self, fit: EmbeddingFitConfig = EmbeddingFitConfig(), seed: int = 0) -> None:  # noqa: B008
         super().__init__()
+        check_range(NON_NEGATIVE, seed=seed)
         self.fit, self.seed = fit, seed
         self.fitted: FittedEmbeddings | None = None
         self.cells: CellEmbeddings | None = None

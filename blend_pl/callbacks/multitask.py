@@ -7,6 +7,7 @@ from blend_pl.data.base import datamodule_of
 from blend_pl.distillation.multitask import MultitaskObjective
 from blend_pl.errors import ConfigError
 from blend_pl.systems.base import NeuralSystem
+from blend_pl.utils.checks import NON_NEGATIVE, check_range
 
 
 class Multitask(L.Callback):
@@ -20,6 +21,7 @@ class Multitask(L.Callback):
     """
 
     def __init__(self, weight: float = 0.01) -> None:
+        check_range(NON_NEGATIVE, weight=weight)
         self.weight = weight
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:

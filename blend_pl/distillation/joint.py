@@ -8,6 +8,7 @@ from blend_pl.data.lfp.batches import JointBatch
 from blend_pl.distillation.objective import MaskedReconstruction
 from blend_pl.likelihoods import Poisson, UnitGaussian
 from blend_pl.models.base import Encoding
+from blend_pl.utils.checks import NON_NEGATIVE, check_range
 
 
 class JointReconstruction(nn.Module):
@@ -19,6 +20,7 @@ class JointReconstruction(nn.Module):
 
     def __init__(self, lfp_weight: float) -> None:
         super().__init__()
+        check_range(NON_NEGATIVE, lfp_weight=lfp_weight)
         self.spikes, self.lfp = MaskedReconstruction(Poisson()), MaskedReconstruction(UnitGaussian())
         self.lfp_weight = lfp_weight
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from blend_pl.errors import TeacherError
 from blend_pl.models.base import Encoding
+from blend_pl.utils.checks import POSITIVE, check_range
 
 EPS = 1e-8
 
@@ -94,7 +95,10 @@ class SoftLoss(DistillationLoss):
     The scale is the distance of the mean prediction of the teacher.
 
     Args:
-        tau: temperature.
+        tau: temperature, above 0.
+
+    Raises:
+        RangeError: `tau` is out of range.
 
     Example:
         >>> import torch
@@ -111,6 +115,7 @@ class SoftLoss(DistillationLoss):
 
     def __init__(self, tau: float = 2.0) -> None:
         super().__init__()
+        check_range(POSITIVE, tau=tau)
         # A tensor, so that stacked replicas can have different values.
         self.register_buffer("tau", torch.tensor(tau), persistent=False)
 

@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 
+from blend_pl.utils.checks import FRACTION, check_range
+
 
 @dataclass(frozen=True)
 class LinearSchedule:
     """Linear change of alpha from one value to another.
 
     Attributes:
-        start: alpha before the ramp.
-        stop: alpha after the ramp.
+        start: alpha before the ramp, between 0 and 1.
+        stop: alpha after the ramp, between 0 and 1.
         start_fraction: fraction of the training steps at which the ramp starts.
         end_fraction: fraction of the training steps at which the ramp ends.
 
@@ -25,6 +27,7 @@ class LinearSchedule:
     end_fraction: float = 1.0
 
     def __post_init__(self) -> None:
+        check_range(FRACTION, start=self.start, stop=self.stop)
         if not 0 <= self.start_fraction <= self.end_fraction <= 1:
             raise ValueError(
                 "a schedule of alpha needs 0 <= start_fraction <= end_fraction <= 1, "

@@ -13,6 +13,7 @@ from blend_pl.models.layers.patch_table import PatchTable
 from blend_pl.models.layers.patches import ValueEmbedding, WaveformPatches, patchify, unpatchify
 from blend_pl.models.layers.rotary_transformer import RotaryTransformer
 from blend_pl.models.session_network import SessionDims, SessionNetwork
+from blend_pl.utils.checks import COUNT, DROPOUT, POSITIVE, check_range
 
 
 class PatchAutoencoder(SessionNetwork):
@@ -61,6 +62,11 @@ class PatchAutoencoder(SessionNetwork):
         rope_base: float = 10_000.0,
     ) -> None:
         super().__init__()
+        check_range(COUNT, patch=patch, d_model=d_model, num_layers=num_layers, num_heads=num_heads)
+        check_range(COUNT, predictor_d_model=predictor_d_model, predictor_num_layers=predictor_num_layers)
+        check_range(COUNT, predictor_num_heads=predictor_num_heads)
+        check_range(DROPOUT, dropout=dropout)
+        check_range(POSITIVE, rope_base=rope_base)
         for dim, n_heads in ((d_model, num_heads), (predictor_d_model, predictor_num_heads)):
             if dim % (2 * n_heads):
                 raise ConfigError(

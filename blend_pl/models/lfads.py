@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blend_pl.errors import ConfigError
 from blend_pl.models.base import Dims, Encoding
 from blend_pl.models.layers.coupled_gru import CoupledGRUWeights, run_controller_generator
 from blend_pl.models.layers.fusion import Concatenation, Fusion
 from blend_pl.models.layers.priors import AutoregressivePrior, gaussian_kl_divergence
+from blend_pl.utils.checks import COUNT, DROPOUT, NON_NEGATIVE, check_range
 
 
 class Encoder(nn.Module):
@@ -105,8 +105,12 @@ class LFADS(nn.Module):
         fusion: Callable[[int, int], Fusion] = Concatenation,
     ) -> None:
         super().__init__()
-        if cell_clip < 1:
-            raise ConfigError(f"cell_clip must be at least 1, not {cell_clip}; GRU states are between -1 and 1")
+        check_range(COUNT, ic_enc_dim=ic_enc_dim, ci_enc_dim=ci_enc_dim, con_dim=con_dim, co_dim=co_dim)
+        check_range(COUNT, ic_dim=ic_dim, gen_dim=gen_dim, fac_dim=fac_dim)
+        check_range(DROPOUT, dropout=dropout)
+        # States of a GRU are between -1 and 1.
+        check_range(COUNT, cell_clip=cell_clip)
+        check_range(NON_NEGATIVE, kl_initial=kl_initial, kl_inputs=kl_inputs, kl_increase_steps=kl_increase_steps)
         self.n_encoded_bins, self.bins = (dims.bins if dims.context else dims.observed_bins), dims.bins
         self.pad = (0, 0, 0, self.n_encoded_bins - dims.observed_bins)
         self.fusion = fusion(dims.channels, dims.context) if dims.context else None

@@ -12,6 +12,7 @@ from blend_pl.models.layers.fusion import Concatenation, Fusion
 from blend_pl.models.layers.input_embedding import InputEmbedding
 from blend_pl.models.layers.readout import log_rate_readout
 from blend_pl.models.layers.transformer import TransformerLayer
+from blend_pl.utils.checks import COUNT, DROPOUT, check_range
 
 
 class NDT(nn.Module):
@@ -61,6 +62,8 @@ class NDT(nn.Module):
         fusion: Callable[[int, int], Fusion] = Concatenation,
     ) -> None:
         super().__init__()
+        check_range(COUNT, num_layers=num_layers, num_heads=num_heads, dim_feedforward=dim_feedforward)
+        check_range(DROPOUT, dropout=dropout, dropout_embedding=dropout_embedding, dropout_rates=dropout_rates)
         self.input_embedding = InputEmbedding(dims, embedding, fusion)
         d_model = self.input_embedding.d_model
         self.positions = positions(dims.bins, d_model)

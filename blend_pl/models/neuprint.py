@@ -10,6 +10,7 @@ from blend_pl.models.layers.attention import AttentionWindow, SelfAttention
 from blend_pl.models.layers.dropout import fast_dropout
 from blend_pl.models.layers.embedding import SinusoidalPositions
 from blend_pl.models.layers.transformer import TransformerLayer
+from blend_pl.utils.checks import COUNT, DROPOUT, NON_NEGATIVE, check_range
 
 POPULATION_CONTEXT_DIM = 4
 LOG_VARIANCE_RANGE = (-7.0, 7.0)
@@ -64,6 +65,10 @@ class NeuPRINT(nn.Module):
         positions: Callable[[int, int], nn.Module] = SinusoidalPositions,
     ) -> None:
         super().__init__()
+        check_range(COUNT, size=size, activity=activity, behavior_width=behavior_width, num_layers=num_layers)
+        check_range(COUNT, num_heads=num_heads, dim_feedforward=dim_feedforward)
+        check_range(NON_NEGATIVE, std=std, frames_back=frames_back)
+        check_range(DROPOUT, dropout=dropout)
         self.embedding = nn.Embedding(dims.neurons, size)
         nn.init.normal_(self.embedding.weight, std=std)
         self.activity = nn.Linear(1, activity)

@@ -16,6 +16,7 @@ from blend_pl.models.layers.input_embedding import InputEmbedding
 from blend_pl.models.layers.padded_linear import PaddedLinear
 from blend_pl.models.layers.readout import log_rate_readout
 from blend_pl.models.layers.transformer import FeedForward, TransformerLayer
+from blend_pl.utils.checks import COUNT, DROPOUT, check_range
 
 
 class SpatialAttention(nn.Module):
@@ -131,6 +132,8 @@ class STNDT(nn.Module):
         fusion: Callable[[int, int], Fusion] = Concatenation,
     ) -> None:
         super().__init__()
+        check_range(COUNT, num_layers=num_layers, num_heads=num_heads, dim_feedforward=dim_feedforward)
+        check_range(DROPOUT, dropout=dropout, dropout_embedding=dropout_embedding, dropout_rates=dropout_rates)
         self.input_embedding, self.embedding_spatial = InputEmbedding(dims, embedding, fusion), embedding(dims.bins)
         if (self.input_embedding.embedding.d_model, self.embedding_spatial.d_model) != (dims.neurons, dims.bins):
             raise ConfigError("STNDT needs tokens of width N; choose an embedding without d_model or size")

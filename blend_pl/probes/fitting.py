@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from blend_pl.data.calcium.batches import CalciumBatch
-from blend_pl.errors import ConfigError
+from blend_pl.utils.checks import COUNT, NON_NEGATIVE, POSITIVE, check_range
 
 CellLossFn = Callable[[CalciumBatch, int], tuple[Tensor, Tensor]]
 """Maps a batch and the seed of its mask to the (N,) summed losses and (N,) numbers of scored entries of the cells."""
@@ -42,10 +42,9 @@ class EmbeddingFitConfig:
     max_lr_drops: int = 2
 
     def __post_init__(self) -> None:
-        if min(self.max_steps, self.check_every) < 1 or self.lr <= 0 or self.max_lr_drops < 0:
-            raise ConfigError(
-                f"{self} is invalid; set max_steps and check_every to 1 or more, lr above 0, max_lr_drops to 0 or more"
-            )
+        check_range(COUNT, max_steps=self.max_steps, check_every=self.check_every)
+        check_range(POSITIVE, lr=self.lr)
+        check_range(NON_NEGATIVE, tolerance=self.tolerance, max_lr_drops=self.max_lr_drops)
 
 
 @dataclass(frozen=True)

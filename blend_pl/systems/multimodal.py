@@ -18,6 +18,7 @@ from blend_pl.models import Encoding, MultimodalAutoencoder, PatchAutoencoder
 from blend_pl.models.session_network import SessionDims
 from blend_pl.systems.multi_session import MultiSessionSystem, require_units
 from blend_pl.systems.schedule import WarmupCosine
+from blend_pl.utils.checks import COUNT, check_range
 
 
 class Multimodal(MultiSessionSystem):
@@ -50,6 +51,7 @@ class Multimodal(MultiSessionSystem):
         schedule: Callable[[Optimizer, int], LRScheduler] = WarmupCosine,
     ) -> None:
         super().__init__(backbone, token_masking, None, optimizer, schedule)
+        check_range(COUNT, unit_patch=unit_patch)
         self.unit_patch = unit_patch
         self.objective = JointReconstruction(lfp_weight)
 

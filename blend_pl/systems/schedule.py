@@ -5,6 +5,8 @@ import math
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from blend_pl.utils.checks import FRACTION, Interval, check_range
+
 
 class WarmupCosine(LambdaLR):
     """Linear warm-up, then a cosine decay to zero.
@@ -16,6 +18,7 @@ class WarmupCosine(LambdaLR):
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.1) -> None:
+        check_range(FRACTION, warmup=warmup)
         warmup_steps = max(1.0, warmup * total_steps)
         decay_steps = max(1.0, total_steps - warmup_steps)
 
@@ -40,6 +43,8 @@ class WarmupExponential(LambdaLR):
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.075, final: float = 0.156) -> None:
+        check_range(FRACTION, warmup=warmup)
+        check_range(Interval(0, 1, includes_low=False), final=final)
         warmup_steps = max(1.0, warmup * total_steps)
         decay_steps = max(1.0, total_steps - warmup_steps)
 

@@ -25,6 +25,7 @@ from blend_pl.data.calcium.spec import CalciumNWBNames, CalciumSpec
 from blend_pl.data.loader import BatchSampler
 from blend_pl.data.signature import Signature
 from blend_pl.errors import ConfigError, DataError
+from blend_pl.utils.checks import COUNT, check_range
 
 
 class CalciumDataModule(NeuralDataModule):
@@ -58,6 +59,8 @@ class CalciumDataModule(NeuralDataModule):
         n_windows_eval: int = 8,
     ) -> None:
         super().__init__(root)
+        check_range(COUNT, window=window, n_windows=n_windows, n_cells=n_cells, n_steps=n_steps)
+        check_range(COUNT, n_windows_eval=n_windows_eval)
         self.spec, self.window = spec, window
         self.n_windows, self.n_cells, self.n_steps = n_windows, n_cells, n_steps
         self.n_windows_eval = n_windows_eval

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from blend_pl.errors import ConfigError
+from blend_pl.utils.checks import NON_NEGATIVE, POSITIVE, check_range
 
 BEHAVIOR_SERIES = {"running": "running.speed", "pupil": "eye.size", "eye_x": "eye.xPos", "eye_y": "eye.yPos"}
 """Names of continuous behavior and the file of the published tree that holds each."""
@@ -65,6 +66,7 @@ class CellSplit:
     max_match_distance: float = 5.0
 
     def __post_init__(self) -> None:
+        check_range(NON_NEGATIVE, seed=self.seed, max_match_distance=self.max_match_distance)
         if not (0 < self.train < 1 and 0 <= self.val < 1 and self.train + self.val <= 1):
             raise ConfigError(
                 f"data.spec.cells has the fractions train {self.train} and val {self.val}; write fractions that add "
@@ -104,6 +106,7 @@ class CalciumSpec:
     archive: FigshareArchive | None = None
 
     def __post_init__(self) -> None:
+        check_range(POSITIVE, radius=self.radius)
         if not 0 < self.train_time < 1:
             raise ConfigError(f"data.spec.train_time is {self.train_time}; it must be a fraction between 0 and 1")
 

@@ -18,6 +18,7 @@ from blend_pl.data.lfp.spec import LFPSpec
 from blend_pl.data.loader import BatchSampler
 from blend_pl.data.signature import MultiSessionSignature
 from blend_pl.errors import ConfigError, DataError
+from blend_pl.utils.checks import COUNT, NON_NEGATIVE, check_range
 
 HELD_IN, ALL = "held_in", "all"
 
@@ -62,6 +63,8 @@ class MultiSessionDataModule(NeuralDataModule):
         cache_dir: str | None = None,
     ) -> None:
         super().__init__(root)
+        check_range(COUNT, length=length, batch_size=batch_size, eval_batch_size=eval_batch_size)
+        check_range(NON_NEGATIVE, split_seed=split_seed)
         self.spec = spec
         self.source, self.simulation = source, simulation
         self.cache_dir = Path(cache_dir) if cache_dir else None

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from blend_pl.errors import ConfigError
+from blend_pl.utils.checks import NON_NEGATIVE, POSITIVE, check_range
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class LFPSeriesNames:
     columns: list[int] | None = None
     line_hz: float | None = 60.0
 
+    def __post_init__(self) -> None:
+        check_range(POSITIVE, line_hz=self.line_hz)
+
 
 @dataclass(frozen=True)
 class LFPSpec:
@@ -61,6 +65,7 @@ class LFPSpec:
     archive: ZenodoArchive | None = None
 
     def __post_init__(self) -> None:
+        check_range(NON_NEGATIVE, min_rate_hz=self.min_rate_hz)
         if not (self.makin or self.flint or self.nwb):
             raise ConfigError("data.spec lists no session; add some to makin, flint or nwb")
         if self.nwb and (self.names.velocity is None) == (self.names.position is None):

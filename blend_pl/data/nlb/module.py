@@ -12,7 +12,7 @@ from blend_pl.data.base import NeuralDataModule
 from blend_pl.data.io.generated import simulation_folder
 from blend_pl.data.nlb.archive import locate_files
 from blend_pl.data.nlb.batches import TrialLoader, TrialSampler
-from blend_pl.data.nlb.reading import read_session, read_test_file
+from blend_pl.data.nlb.reading import check_spec, read_session, read_test_file
 from blend_pl.data.nlb.session import SessionTensors, cached_sessions, concatenate_trials, session_signature
 from blend_pl.data.nlb.simulation.files import GROUND_TRUTH_FILE, TEST_FILE, TRAIN_FILE, write_session
 from blend_pl.data.nlb.simulation.ground_truth import read_rates, simulation_fingerprint
@@ -21,6 +21,7 @@ from blend_pl.data.nlb.spec import SessionFiles, SessionSpec
 from blend_pl.data.signature import Signature
 from blend_pl.data.standardize import Standardizer
 from blend_pl.errors import ConfigError, DataError
+from blend_pl.utils.checks import COUNT, OPEN_FRACTION, check_range
 
 
 class NLBDataModule(NeuralDataModule):
@@ -62,6 +63,9 @@ class NLBDataModule(NeuralDataModule):
         cache_dir: str | None = None,
     ) -> None:
         super().__init__(root)
+        check_range(COUNT, bin_ms=bin_ms, batch_size=batch_size, eval_batch_size=eval_batch_size)
+        check_range(OPEN_FRACTION, holdout=holdout)
+        check_spec(spec, bin_ms)
         self.spec, self.bin_ms, self.phase = spec, bin_ms, phase
         self.source, self.simulation = source, simulation
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size

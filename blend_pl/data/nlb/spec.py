@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from blend_pl.utils.checks import NON_NEGATIVE, check_range
+
 
 @dataclass(frozen=True)
 class SessionFiles:
@@ -45,6 +47,9 @@ class JitterSpec:
     interval: str
     max_ms: int
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_range(NON_NEGATIVE, max_ms=self.max_ms, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,9 @@ class HeldOutSpec:
     fraction: float | None = None
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        check_range(NON_NEGATIVE, seed=self.seed)
+
 
 @dataclass(frozen=True)
 class SplitSpec:
@@ -123,6 +131,9 @@ class SplitSpec:
     train: float = 0.7
     val: float = 0.15
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_range(NON_NEGATIVE, seed=self.seed)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from blend_pl.likelihoods import Poisson
 from blend_pl.masking import Masking
+from blend_pl.utils.checks import NON_NEGATIVE, POSITIVE, check_range
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
@@ -47,6 +48,10 @@ class ContrastiveLoss:
     weight: float = 0.1
     temperature: float = 0.07
     corruption: Masking = Masking(0.05, "full", zero_ratio=0.5, random_ratio=0.5)  # noqa: RUF009
+
+    def __post_init__(self) -> None:
+        check_range(NON_NEGATIVE, weight=self.weight)
+        check_range(POSITIVE, temperature=self.temperature)
 
     def augment(self, observed: Tensor) -> Tensor:
         """Returns two views of each trial of counts (B, T, C): (2 B, T, C), all first views before all second views.

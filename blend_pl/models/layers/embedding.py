@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from blend_pl.utils.checks import COUNT, NON_NEGATIVE, check_range
+
 
 class TokenEmbedding(nn.Module):
     """Base class of embeddings of counts (B, T, N) as tokens (B, T, d_model)."""
@@ -37,6 +39,7 @@ class LinearEmbedding(TokenEmbedding):
 
     def __init__(self, neurons: int, d_model: int | None = None) -> None:
         super().__init__()
+        check_range(COUNT, d_model=d_model)
         self.d_model = d_model or neurons
         self.linear = nn.Linear(neurons, self.d_model)
 
@@ -57,6 +60,7 @@ class CountEmbedding(TokenEmbedding):
 
     def __init__(self, neurons: int, size: int = 2, max_count: int = 5) -> None:
         super().__init__()
+        check_range(COUNT, size=size, max_count=max_count)
         self.d_model = neurons * size
         self.max_count = max_count
         self.embedding = nn.Embedding(max_count + 2, size)
@@ -79,6 +83,7 @@ class LearnedPositions(nn.Module):
 
     def __init__(self, bins: int, d_model: int, std: float = 1.0) -> None:
         super().__init__()
+        check_range(NON_NEGATIVE, std=std)
         self.embedding = nn.Embedding(bins, d_model)
         nn.init.normal_(self.embedding.weight, std=std)
 

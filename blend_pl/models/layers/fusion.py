@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blend_pl.models.layers.embedding import sinusoids
+from blend_pl.utils.checks import COUNT, check_range
 
 
 class Fusion(nn.Module):
@@ -35,6 +36,7 @@ class Concatenation(Fusion):
 
     def __init__(self, token_dim: int, context_dim: int, size: int | None = None) -> None:
         super().__init__()
+        check_range(COUNT, size=size)
         size = size or context_dim
         self.output_dim = token_dim + size
         self.scale = math.sqrt(size)
@@ -108,6 +110,7 @@ class CrossAttention(Fusion):
 
     def __init__(self, token_dim: int, context_dim: int, num_heads: int = 2) -> None:
         super().__init__()
+        check_range(COUNT, num_heads=num_heads)
         self.output_dim, self.num_heads = token_dim, num_heads
         inner_dim = num_heads * -(-token_dim // num_heads)
         self.norm, self.embedding = nn.LayerNorm(token_dim), nn.Linear(context_dim, token_dim)

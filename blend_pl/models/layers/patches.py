@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blend_pl.errors import ConfigError
+from blend_pl.utils.checks import COUNT, check_range
 
 
 class ValueEmbedding(nn.Module):
@@ -29,6 +30,7 @@ class CountPatches(ValueEmbedding):
 
     def __init__(self, patch: int, d_model: int, max_count: int = 5) -> None:
         super().__init__()
+        check_range(COUNT, max_count=max_count)
         if d_model % patch:
             raise ConfigError(f"{patch} neurons do not divide a token of width {d_model}; choose model.backbone.patch")
         self.max_count = max_count
@@ -56,6 +58,7 @@ class WaveformPatches(ValueEmbedding):
 
     def __init__(self, patch: int, d_model: int, kernel: int = 5, dilation: int = 2) -> None:
         super().__init__()
+        check_range(COUNT, kernel=kernel, dilation=dilation)
         self.causal_padding = (kernel - 1) * dilation
         self.convolution = nn.Conv1d(patch, d_model, kernel, dilation=dilation)
 
