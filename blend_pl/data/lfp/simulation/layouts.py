@@ -6,7 +6,14 @@ import h5py
 import numpy as np
 from scipy.io import savemat
 
-from blend_pl.data.io.nwb_writer import create_nwb, save_nwb
+from blend_pl.data.io.nwb_writer import (
+    TableColumn,
+    add_group,
+    add_table,
+    add_time_series,
+    create_nwb,
+    set_neurodata_type,
+)
 from blend_pl.data.lfp.recording import BIN_MS
 from blend_pl.data.lfp.simulation.session import SimulatedSession
 
@@ -55,26 +62,42 @@ def write_flint(sessions: list[SimulatedSession], rate_hz: float, path: Path, rn
 
 def write_lfp_nwb(session: SimulatedSession, rate_hz: float, subject: str, path: Path) -> None:
     """Writes an NWB 2 file with an ElectricalSeries `lfp`, Units, and a TimeSeries `hand_vel`."""
-    from pynwb import TimeSeries
-    from pynwb.ecephys import LFP, ElectricalSeries
-
-    file = create_nwb(path.stem, "a simulated session", subject, "simulated")
-    group = file.create_electrode_group("array", "electrodes", "motor cortex", file.create_device("array"))
-    for _ in range(session.lfp.shape[1]):
-        file.add_electrode(group=group, location="motor cortex")
-    region = file.create_electrode_table_region(list(range(session.lfp.shape[1])), "all")
-    lfp_container = LFP()
-    file.create_processing_module("ecephys", "field potentials").add(lfp_container)
-    lfp_container.add_electrical_series(
-        ElectricalSeries(
-            name="lfp", data=session.lfp, electrodes=region, starting_time=0.0, rate=rate_hz, conversion=1e-6
+    with create_nwb(path, path.stem, "a simulated session", subject, "simulated") as file:
+        electrodes = _add_electrodes(file, session.lfp.shape[1])
+        ecephys = add_group(file["processing"], "ecephys", "ProcessingModule", description="field potentials")
+        lfp = add_time_series(
+            add_group(ecephys, "LFP", "LFP"),
+            "lfp",
+            session.lfp,
+            "volts",
+            rate_hz,
+            neurodata_type="ElectricalSeries",
+            conversion=1e-6,
         )
-    )
-    for times in session.spikes:
-        file.add_unit(spike_times=times)
-    velocity = TimeSeries(name="hand_vel", data=session.velocity, unit="mm/s", starting_time=0.0, rate=1000.0 / BIN_MS)
-    file.create_processing_module("behavior", "movement").add(velocity)
-    save_nwb(file, path)
+        lfp["electrodes"] = np.arange(session.lfp.shape[1])
+        set_neurodata_type(lfp["electrodes"], "DynamicTableRegion", "hdmf-common")
+        lfp["electrodes"].attrs.update({"description": "all", "table": electrodes.ref})
+        n_spikes = np.array([len(times) for times in session.spikes])
+        column = TableColumn("spike_times", "times of spikes (s)", np.concatenate(session.spikes), n_spikes)
+        add_table(file, "units", "Units", "simulated units", np.arange(len(session.spikes)), [column])
+        behavior = add_group(file["processing"], "behavior", "ProcessingModule", description="movement")
+        add_time_series(behavior, "hand_vel", session.velocity, "mm/s", 1000.0 / BIN_MS)
+
+
+def _add_electrodes(file: h5py.File, n_channels: int) -> h5py.Group:
+    """Adds a device, a group of electrodes and the table of electrodes, and returns the table."""
+    location = "motor cortex"
+    general = file["general"]
+    device = add_group(general.create_group("devices"), "array", "Device")
+    ephys = general.create_group("extracellular_ephys")
+    array = add_group(ephys, "array", "ElectrodeGroup", description="electrodes", location=location)
+    array["device"] = h5py.SoftLink(device.name)
+    columns = [
+        TableColumn("location", "location of the electrode", np.full(n_channels, location)),
+        TableColumn("group", "group of the electrode", np.full(n_channels, array.ref, dtype=h5py.ref_dtype)),
+        TableColumn("group_name", "name of the group", np.full(n_channels, "array")),
+    ]
+    return add_table(ephys, "electrodes", "ElectrodesTable", "electrodes", np.arange(n_channels), columns)
 
 
 def _integrate_velocity(velocity: np.ndarray, times: np.ndarray) -> np.ndarray:

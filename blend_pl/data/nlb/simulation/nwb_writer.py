@@ -3,14 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+import h5py
 import numpy as np
 
-from blend_pl.data.io.nwb_writer import create_nwb, save_nwb
-
-if TYPE_CHECKING:
-    from pynwb import NWBFile
+from blend_pl.data.io.nwb_writer import TableColumn, add_group, add_table, add_time_series, create_nwb
 
 _COLUMN_DESCRIPTIONS = {
     "start_time": "start of the trial (s)",
@@ -68,7 +65,7 @@ def write_nlb_nwb(
     timestamps: np.ndarray | None = None,
     series: Sequence[BehaviorSeries] = (),
 ) -> None:
-    """Writes one file, with whole columns at once, because pynwb's row-wise methods take minutes at MC_Maze's size.
+    """Writes one file.
 
     Args:
         path: the file.
@@ -79,75 +76,43 @@ def write_nlb_nwb(
         timestamps: (samples,) times of all series, s; required with `series`.
         series: behavior, in processing/behavior; the second and later series link to the timestamps of the first.
     """
-    file = create_nwb(identifier, description, "Sim", "a simulated population")
-    _add_trials(file, trials)
-    _add_units(file, units)
-    _add_behavior(file, timestamps, series)
-    save_nwb(file, path)
+    with create_nwb(path, identifier, description, "Sim", "a simulated population") as file:
+        _add_trials(file, trials)
+        _add_units(file, units)
+        if timestamps is not None:
+            _add_behavior(file, timestamps, series)
 
 
-def _add_trials(file: "NWBFile", trials: Mapping[str, np.ndarray]) -> None:
-    from hdmf.common import ElementIdentifiers, VectorData
-    from pynwb.epoch import TimeIntervals
-
-    file.trials = TimeIntervals(
-        name="trials",
-        description="reaches",
-        id=ElementIdentifiers(name="id", data=np.arange(len(trials["start_time"]))),
-        columns=[
-            VectorData(
-                name=name,
-                description=_COLUMN_DESCRIPTIONS[name],
-                data=values if values.dtype.kind != "U" else values.tolist(),
-            )
-            for name, values in trials.items()
-        ],
-    )
+def _add_trials(file: h5py.File, trials: Mapping[str, np.ndarray]) -> None:
+    ids = np.arange(len(trials["start_time"]))
+    columns = [TableColumn(name, _COLUMN_DESCRIPTIONS[name], values) for name, values in trials.items()]
+    add_table(file.create_group("intervals"), "trials", "TimeIntervals", "reaches", ids, columns)
 
 
-def _add_units(file: "NWBFile", units: UnitsTable) -> None:
-    from hdmf.common import ElementIdentifiers, VectorData
-    from pynwb.misc import Units
-
+def _add_units(file: h5py.File, units: UnitsTable) -> None:
     n_units = len(units.unit_id)
     n_spikes = np.array([len(times) for times in units.spike_times])
-    spike_times = _ragged_column("spike_times", "times of spikes (s)", np.concatenate(units.spike_times), n_spikes)
     intervals = np.tile(units.obs_intervals, (n_units, 1))
-    obs_intervals = _ragged_column(
-        "obs_intervals", "recorded intervals (s)", intervals, np.full(n_units, len(units.obs_intervals))
-    )
-    heldout = VectorData(name="heldout", description="whether the unit must be predicted", data=units.heldout)
-    file.units = Units(
-        name="units",
-        description="simulated units",
-        id=ElementIdentifiers(name="id", data=units.unit_id),
-        columns=[heldout, *spike_times, *obs_intervals],
-        colnames=["heldout", "spike_times", "obs_intervals"],
-    )
+    n_intervals = np.full(n_units, len(units.obs_intervals))
+    columns = [
+        TableColumn("heldout", "whether the unit must be predicted", units.heldout),
+        TableColumn("spike_times", "times of spikes (s)", np.concatenate(units.spike_times), n_spikes),
+        TableColumn("obs_intervals", "recorded intervals (s)", intervals, n_intervals),
+    ]
+    add_table(file, "units", "Units", "simulated units", units.unit_id, columns)
 
 
-def _ragged_column(name: str, description: str, values: np.ndarray, counts: np.ndarray) -> list[Any]:
-    from hdmf.common import VectorData, VectorIndex
-
-    column = VectorData(name=name, description=description, data=values)
-    return [column, VectorIndex(name=f"{name}_index", target=column, data=np.cumsum(counts))]
-
-
-def _add_behavior(file: "NWBFile", timestamps: np.ndarray | None, series: Sequence[BehaviorSeries]) -> None:
-    from pynwb import TimeSeries
-
-    if not series:
-        return
-    module = file.create_processing_module("behavior", "hand and cursor")
-    linked_timestamps = timestamps
+def _add_behavior(file: h5py.File, timestamps: np.ndarray, series: Sequence[BehaviorSeries]) -> None:
+    module = add_group(file["processing"], "behavior", "ProcessingModule", description="hand and cursor")
+    times: np.ndarray | h5py.Group = timestamps
     for behavior_series in series:
-        time_series = TimeSeries(
-            name=behavior_series.name,
-            data=behavior_series.data,
-            unit=behavior_series.unit,
-            timestamps=linked_timestamps,
-            comments="columns=[x,y]",
+        group = add_time_series(
+            module,
+            behavior_series.name,
+            behavior_series.data,
+            behavior_series.unit,
+            times,
             description=behavior_series.name,
+            comments="columns=[x,y]",
         )
-        module.add(time_series)
-        linked_timestamps = linked_timestamps if isinstance(linked_timestamps, TimeSeries) else time_series
+        times = times if isinstance(times, h5py.Group) else group

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import shutil
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -175,6 +176,13 @@ def test_files_open_with_pynwb(folder):
         np.testing.assert_array_equal(cursor.timestamps[:100], velocity.timestamps[:100])
     for name in (TRAIN_FILE, TEST_FILE):
         assert validate(path=folder / name) == []
+
+
+def test_session_is_written_without_pynwb(tmp_path, monkeypatch):
+    for package in ("pynwb", "hdmf"):
+        monkeypatch.setitem(sys.modules, package, None)
+    write_session(TINY, tmp_path / "session")
+    assert all((tmp_path / "session" / name).is_file() for name in FILES)
 
 
 @pytest.mark.parametrize(
