@@ -39,6 +39,7 @@ RENAMED_OPTIONS = {
 """Command and option names of version 0.1; using one raises an error that gives the new name."""
 
 HELP_FLAGS = ("-h", "--help")
+VERSION_FLAG = "--version"
 EXPERIMENT_PARAMETERS = ("experiment", "config")
 """Names of the first parameter of functions that take an experiment."""
 
@@ -58,6 +59,11 @@ def run_command(arguments: Sequence[str]) -> "Experiment | None":
     name = next(iter(arguments), None)
     if name in HELP_FLAGS:
         print(format_help())
+        return None
+    if name == VERSION_FLAG:
+        from blend_pl.cli.version import format_versions
+
+        print(format_versions())
         return None
     if name in TRAINER_COMMANDS:
         from blend_pl.cli.trainer import run_trainer
@@ -88,6 +94,7 @@ def format_help() -> str:
             "",
             "Example: python -m blend_pl fit experiments/simulated_hard.yaml",
             "Options of a command: python -m blend_pl COMMAND --help",
+            "Versions: python -m blend_pl --version",
         )
     )
 

@@ -7,6 +7,7 @@ from pkgutil import resolve_name
 
 import pytest
 
+from blend_pl import __version__
 from blend_pl.cli.main import (
     FUNCTION_COMMANDS,
     HELP_FLAGS,
@@ -37,10 +38,13 @@ def test_help_lists_all_commands(flag: str, capsys: pytest.CaptureFixture[str]) 
     assert listed == [*TRAINER_COMMANDS, *FUNCTION_COMMANDS]
 
 
-def test_help_imports_no_heavy_package() -> None:
-    code = "import sys; from blend_pl.cli.main import run_command; run_command(['--help']); print(*sys.modules)"
+@pytest.mark.parametrize(
+    ("flag", "line"), [("--help", "python -m blend_pl COMMAND"), ("--version", f"blend_pl {__version__}\ntorch ")]
+)
+def test_help_and_version_import_no_heavy_package(flag: str, line: str) -> None:
+    code = f"import sys; from blend_pl.cli.main import run_command; run_command(['{flag}']); print(*sys.modules)"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert "python -m blend_pl COMMAND" in printed
+    assert line in printed
     assert not {"torch", "lightning", "numpy"} & set(printed.splitlines()[-1].split())
 
 
