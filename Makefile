@@ -28,7 +28,7 @@ $(READY): pyproject.toml constraints.txt
 		|| { echo "blend_pl needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv "$(TORCH)"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[all]" --group dev
 	@touch $@
 
 demo: $(READY) ## teacher, student and controls on a simulated session; table and figures in runs/demo/report

@@ -1,3 +1,3 @@
 """Privileged distillation in neural population dynamics, on PyTorch Lightning."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -51,7 +51,7 @@ A pattern is applied to the name of the set, a space, and the rest of the name.
 
 
 def bundled_dir() -> Path:
-    """Returns the folder of configs/ and experiments/: share/ in an installed package, or the root of the repository."""
+    """Returns the folder of configs/ and experiments/: share/ in the installed package, or the repository."""
     share = PACKAGE_DIR / "share"
     return share if share.is_dir() else PACKAGE_DIR.parent
 

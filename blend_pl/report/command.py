@@ -187,7 +187,7 @@ def _draw_figures(comparison: Comparison, folder: Path, stem: str, notes: list[s
         from blend_pl.report import figures
         from blend_pl.report.identity import draw_embeddings
     except ImportError:
-        notes.append("No figures: matplotlib is not installed; install blend-pl[viz].")
+        notes.append('No figures, because matplotlib is not installed; run pip install "blend-pl[plot]".')
         return []
     pictures: list[Picture] = []
 

@@ -121,7 +121,7 @@ def _draw_parallel_plot(journal: Journal, complete: list[Any], notes: list[str])
     try:
         from blend_pl.report.figures import style
     except ImportError:
-        notes.append('No figure, because matplotlib is not installed; run pip install "blend-pl[viz]".')
+        notes.append('No figure, because matplotlib is not installed; run pip install "blend-pl[plot]".')
         return []
     sweep, columns = journal.sweep, _varying_parameters(journal, complete)
     scores = [trial.value for trial in complete]

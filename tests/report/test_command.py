@@ -139,7 +139,7 @@ def test_report_without_matplotlib_has_tables(runs: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "blend_pl.report.figures", None)
     report([str(runs)])
     text = (runs / "report/report.md").read_text()
-    assert "install blend-pl[viz]" in text
+    assert 'run pip install "blend-pl[plot]"' in text
     assert "x_baseline" in text
 
 

@@ -75,7 +75,7 @@ def download_dandi_file(archive: DandiArchive, pattern: str, dandiset_folder: Pa
             from dandi.dandiapi import DandiAPIClient
             from dandi.exceptions import NotFoundError
         except ModuleNotFoundError as error:
-            problem = f"install the missing package {error.name}"
+            problem = f'{error.name} is not installed; run pip install "blend-pl[dandi]"'
             raise _download_error(archive, pattern, dandiset_folder, problem) from error
         # Keeps the client from querying a third party for its newest version.
         os.environ.setdefault("DANDI_NO_ET", "1")
