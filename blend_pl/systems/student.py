@@ -12,9 +12,9 @@ class Student(PopulationSystem):
         >>> from blend_pl.models import NDT
         >>> counts = torch.poisson(torch.ones(4, 12, 3))
         >>> batch = Batch(counts[:, :10, :2], counts, counts >= 0, torch.arange(4), torch.arange(4), global_size=4)
-        >>> signature = Signature("reach", 20, n_observed=10, n_forward=2, n_heldin=2, n_privileged=2, unit_id=(7, 8, 9))
+        >>> session = Signature("reach", 20, n_observed=10, n_forward=2, n_heldin=2, n_privileged=2, unit_id=(7, 8, 9))
         >>> student = Student(NDT)
-        >>> student.build(signature)
+        >>> student.build(session)
         >>> student.predict_step(batch, 0).shape  # expected counts, also in forward bins and of the held-out unit
         torch.Size([4, 12, 3])
     """

@@ -31,9 +31,9 @@ class Teacher(PopulationSystem):
         ...     privileged=velocity,
         ...     privileged_valid=velocity.isfinite(),
         ... )
-        >>> signature = Signature("reach", 20, n_observed=10, n_forward=2, n_heldin=2, n_privileged=2, unit_id=(7, 8, 9))
+        >>> session = Signature("reach", 20, n_observed=10, n_forward=2, n_heldin=2, n_privileged=2, unit_id=(7, 8, 9))
         >>> teacher = Teacher(NDT)
-        >>> teacher.build(signature)
+        >>> teacher.build(session)
         >>> teacher.predict_step(batch, 0).shape
         torch.Size([4, 12, 3])
     """
