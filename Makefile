@@ -16,7 +16,7 @@ OUTPUT ?= submission.h5
 ARGS ?= --score $(if $(filter runs/demo/%,$(RUNS)),--name mc_maze)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-calcium demo-lfp recipes nlb-submit test test-all lint format bench bench-gpu bench-full clean
+.PHONY: help env demo demo-calcium demo-lfp recipes nlb-submit test test-all lint format docs bench bench-gpu bench-full clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ lint: $(READY) ## style, types and import layers
 format: $(READY) ## format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(READY) ## API reference in docs/, from the docstrings
+	$(BIN)/python scripts/build_api_reference.py docs
 
 bench: $(READY) ## speed and memory, as ratios against a reference in the same run
 	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s
