@@ -8,7 +8,7 @@ from torch import Tensor
 
 from blend_pl.baselines.glm import FitFunction
 from blend_pl.baselines.smoothing import smooth
-from blend_pl.data.nlb.session import SessionTensors
+from blend_pl.data.nlb.session import SessionTensors, group_columns
 from blend_pl.errors import DataError
 from blend_pl.metrics.nlb import NLBScores
 
@@ -186,7 +186,8 @@ def _fit_heldout(regression: FitFunction, fit_trials: SessionTensors, sd_ms: flo
 def _fit_forward(regression: FitFunction, fit_trials: SessionTensors, sd_ms: float, penalty: float) -> RateFunction:
     bins, n_heldin = fit_trials.n_observed, fit_trials.n_heldin
     states = _smooth_heldin(fit_trials, sd_ms)[:, -1].numpy()
-    valid = fit_trials.valid_mask(torch.arange(len(fit_trials)))[:, bins:].double()
+    recorded = fit_trials.observed[:, bins:, :2].double()
+    valid = recorded[..., group_columns(n_heldin, fit_trials.n_units)]
     counts = fit_trials.spikes[:, bins:].double() * valid
     # Held-in and held-out units may be recorded in different bins.
     predictors = []

@@ -27,7 +27,7 @@ class NLBScores:
         self.evaluation = evaluation
         bins, n_units = evaluation.n_observed, evaluation.n_units
         metrics: dict[str, Metric] = {}
-        if evaluation.observed[:, :bins, 1].any() and n_units > evaluation.n_heldin:
+        if evaluation.has_recorded(slice(evaluation.n_heldin, None), slice(bins)):
             metrics["co_bps"] = BitsPerSpike(n_units - evaluation.n_heldin)
         train_velocity, eval_velocity = train.velocity, evaluation.velocity
         if "vel_r2" in score_names and train_velocity.isfinite().any() and eval_velocity.isfinite().any():
@@ -40,7 +40,7 @@ class NLBScores:
             )
         if len(evaluation.psth) and (evaluation.condition >= 0).any():
             metrics["psth_r2"] = PsthR2(evaluation.psth)
-        if evaluation.observed[:, bins:].any():
+        if evaluation.has_recorded(slice(None), slice(bins, None)):
             metrics["fp_bps"] = BitsPerSpike(n_units)
         device = evaluation.spikes.device
         self.metrics = {name: metric.to(device) for name, metric in metrics.items() if name in score_names}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from blend_pl.data.nlb.session import SessionTensors
+from blend_pl.data.nlb.session import SessionTensors, group_columns
 from blend_pl.metrics.nlb import evaluate_rates
 
 pytestmark = pytest.mark.benchmark
@@ -30,6 +30,7 @@ def make_session(trials: int, generator: torch.Generator) -> tuple[SessionTensor
         produced_interval=torch.full((trials,), torch.nan, dtype=torch.float64),
         psth=torch.rand((CONDITIONS, BINS, UNITS), generator=generator, dtype=torch.float64),
         unit_id=torch.arange(UNITS),
+        observed_column=group_columns(HELDIN, UNITS),
         n_heldin=HELDIN,
         n_forward=FORWARD,
         n_series=2,

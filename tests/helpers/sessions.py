@@ -9,7 +9,7 @@ from helpers.specs import MC_MAZE
 
 from blend_pl.data.batch import Batch
 from blend_pl.data.nlb.module import NLBDataModule
-from blend_pl.data.nlb.session import SessionTensors
+from blend_pl.data.nlb.session import SessionTensors, group_columns
 from blend_pl.data.nlb.simulation.parameters import NLBSimulation
 
 TINY = NLBSimulation(n_train=24, n_val=8, n_test=6, n_units=13, n_heldout=4)
@@ -40,6 +40,7 @@ def session_of(trials: int = 6, bins: int = 5, forward: int = 2, heldin: int = 3
         produced_interval=torch.linspace(400, 900, trials, dtype=torch.float64),
         psth=torch.empty(0, bins, units, dtype=torch.float64),
         unit_id=torch.arange(units),
+        observed_column=group_columns(heldin, units),
         n_heldin=heldin,
         n_forward=forward,
         n_series=2,

@@ -23,6 +23,14 @@ def check_held_out(held_out: HeldOutSpec) -> None:
         raise ConfigError(f"held_out.fraction is {held_out.fraction}; it must be between 0 and 1")
 
 
+def draw_held_out(n_units: int, fraction: float, seed: int) -> np.ndarray:
+    """Returns the (n_units,) bool mask of a fraction of the units, drawn at random, at least one."""
+    n_held_out = max(1, round(fraction * n_units))
+    mask = np.zeros(n_units, dtype=bool)
+    mask[np.random.default_rng(seed).choice(n_units, min(n_held_out, n_units), replace=False)] = True
+    return mask
+
+
 def held_out_mask(units: Units, held_out: HeldOutSpec, path: str) -> np.ndarray:
     """Returns a mask of the held-out units.
 
@@ -57,9 +65,7 @@ def held_out_mask(units: Units, held_out: HeldOutSpec, path: str) -> np.ndarray:
         mask = np.isin(units.id, held_out.units)
     else:
         assert held_out.fraction is not None
-        n_held_out = max(1, round(held_out.fraction * len(units)))
-        mask = np.zeros(len(units), dtype=bool)
-        mask[np.random.default_rng(held_out.seed).choice(len(units), min(n_held_out, len(units)), replace=False)] = True
+        mask = draw_held_out(len(units), held_out.fraction, held_out.seed)
     if mask.all() or not mask.any():
         raise DataError(
             f"{int(mask.sum())} of the {len(units)} units of {path} are held out; at least one must be held "

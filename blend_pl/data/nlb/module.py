@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from blend_pl.data.base import NeuralDataModule
 from blend_pl.data.io.generated import simulation_folder
 from blend_pl.data.nlb.archive import locate_files
+from blend_pl.data.nlb.arrays import ArraySession, forward_bins, session_from_arrays
 from blend_pl.data.nlb.batches import TrialLoader, TrialSampler
 from blend_pl.data.nlb.reading import check_spec, read_session, read_test_file
 from blend_pl.data.nlb.session import SessionTensors, cached_sessions, concatenate_trials, session_signature
@@ -18,6 +19,7 @@ from blend_pl.data.nlb.simulation.files import GROUND_TRUTH_FILE, TEST_FILE, TRA
 from blend_pl.data.nlb.simulation.ground_truth import read_rates, simulation_fingerprint
 from blend_pl.data.nlb.simulation.parameters import NLBSimulation
 from blend_pl.data.nlb.spec import SessionFiles, SessionSpec
+from blend_pl.data.nlb.timeseries import bin_time_series, is_time_series
 from blend_pl.data.signature import Signature
 from blend_pl.data.standardize import Standardizer
 from blend_pl.errors import ConfigError, DataError
@@ -73,8 +75,131 @@ class NLBDataModule(NeuralDataModule):
         self.cache_dir = Path(cache_dir) if cache_dir else self.root / "cache"
         self.subsets: dict[str, SessionTensors] = {}
         self.device_cache: dict[tuple[str, torch.device], SessionTensors] = {}
+        self.arrays: ArraySession | None = None
         if phase == "test" and selection_split == "val":
             raise ConfigError("phase test trains on the val trials too; set data.selection_split to train_holdout")
+
+    @classmethod
+    def from_arrays(
+        cls,
+        spikes: Any,
+        behavior: Any = None,
+        *,
+        bin_ms: int,
+        trials: Any = None,
+        window_ms: int | tuple[int, int] | None = None,
+        forward_ms: int = 0,
+        lag_ms: int = 0,
+        trial_behavior: Any = None,
+        held_out: Any = 0.25,
+        split: Any = (0.7, 0.15),
+        conditions: Any = None,
+        smoothing_ms: int = 50,
+        unit_id: Any = None,
+        rates: Any = None,
+        name: str = "arrays",
+        seed: int = 0,
+        phase: Literal["val", "test"] = "val",
+        batch_size: int = 64,
+        eval_batch_size: int = 256,
+        selection_split: Literal["train_holdout", "val"] = "train_holdout",
+        holdout: float = 0.2,
+    ) -> Self:
+        """Returns the data module of arrays or time series in memory; no file is read or written.
+
+        Arrays are numpy arrays or tensors of trials. Trials of unequal length are given as a list of one array per
+        trial, and padded. Padding and NaN counts are unobserved: neither input, nor target, nor scored.
+
+        Spike times are those of a pynapple.TsGroup, or of a temporaldata.Data or its `spikes`. They are cut into
+        `trials` and binned as those of an NWB file; behavior is then a time series, which is resampled to the bins.
+
+        Args:
+            spikes: (trials, bins, units) counts, NaN where a unit was not observed; or spike times.
+            behavior: (trials, bins, D), NaN where missing; or a pynapple.Tsd or TsdFrame, a temporaldata time series,
+                or the path of one in `spikes`, e.g. "cursor.vel". None for no behavior.
+            bin_ms: bin width.
+            trials: trials of spike times: a pynapple.IntervalSet or temporaldata.Interval, (trials, 2) starts and ends,
+                or (trials,) starts, in s; None for `spikes.trials` of a temporaldata.Data.
+            window_ms: trials of spike times: their length, or start and stop relative to the starts in `trials`; None
+                to use the ends in `trials`.
+            forward_ms: length of the forward prediction: the last bins of arrays, or the bins after `window_ms`.
+            lag_ms: delay of behavioral time series relative to the spikes.
+            trial_behavior: behavior with one value per trial: (trials, K) numbers, (trials,) strings, or a mapping of
+                names to (trials,) numbers or strings; each value of strings is a channel, 1 in its trials.
+            held_out: held-out units: None, a fraction drawn with `seed`, indices, or a bool mask.
+            split: fractions of training and validation trials, drawn with `seed`; the others are test trials. Or one
+                label per trial: train, val, test or none.
+            conditions: one label per trial, for PSTH scores; None or NaN for a trial without condition. Bins are scored
+                that all trials of a condition have.
+            smoothing_ms: standard deviation of the Gaussian kernel of the PSTHs.
+            unit_id: (units,) different integers; None for 0, 1, ..., or the keys of a TsGroup.
+            rates: (trials, bins, units) expected counts per bin that generated the spikes, if they are known.
+            name: name of the session.
+            seed: seed of the draws of held-out units and splits.
+            phase: see `NLBDataModule`.
+            batch_size: see `NLBDataModule`.
+            eval_batch_size: see `NLBDataModule`.
+            selection_split: see `NLBDataModule`.
+            holdout: see `NLBDataModule`.
+
+        Raises:
+            ConfigError: settings contradict one another or the arrays.
+            DataError: shapes or values of an array cannot be used.
+
+        Example:
+            >>> import numpy as np
+            >>> from blend_pl.data import NLBDataModule
+            >>> rng = np.random.default_rng(0)
+            >>> spikes, velocity = rng.poisson(0.5, (40, 30, 12)), rng.normal(size=(40, 30, 2))
+            >>> data = NLBDataModule.from_arrays(spikes, velocity, bin_ms=20, held_out=[0, 5, 7])
+            >>> data.setup("fit")
+            >>> data.signature.n_heldin, data.signature.n_units
+            (9, 12)
+            >>> next(iter(data.val_dataloader())).observed.shape
+            torch.Size([6, 30, 9])
+        """
+        start_ms = 0
+        forward_bins(bin_ms, forward_ms)
+        if is_time_series(spikes):
+            if rates is not None:
+                raise ConfigError("rates belong to arrays of counts, and spikes are spike times; leave rates out")
+            binned = bin_time_series(spikes, behavior, trials, window_ms, bin_ms, forward_ms, lag_ms)
+            spikes, behavior, start_ms = binned.spikes, binned.behavior, binned.start_ms
+            unit_id = binned.unit_id if unit_id is None else unit_id
+        elif is_time_series(behavior):
+            raise ConfigError("behavior is a time series, and spikes are arrays; pass both as one kind")
+        elif trials is not None or window_ms is not None or lag_ms:
+            raise ConfigError(
+                "trials, window_ms and lag_ms belong to spike times; the first axis of arrays are their trials"
+            )
+        session = session_from_arrays(
+            spikes,
+            behavior,
+            bin_ms=bin_ms,
+            name=name,
+            start_ms=start_ms,
+            lag_ms=lag_ms,
+            forward_ms=forward_ms,
+            trial_behavior=trial_behavior,
+            held_out=held_out,
+            split=split,
+            conditions=conditions,
+            smoothing_ms=smoothing_ms,
+            unit_id=unit_id,
+            rates=rates,
+            seed=seed,
+        )
+        module = cls(
+            session.spec,
+            bin_ms=bin_ms,
+            phase=phase,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            selection_split=selection_split,
+            holdout=holdout,
+        )
+        module.arrays = session
+        return module
 
     def prepare_data(self) -> None:
         """Simulates the session, or downloads missing files of a session with an archive.
@@ -84,7 +209,7 @@ class NLBDataModule(NeuralDataModule):
         Raises:
             DataError: a file cannot be downloaded or written.
         """
-        if self.subsets:
+        if self.subsets or self.arrays is not None:
             return
         if self.source == "simulated":
             self._simulated_folder()
@@ -139,6 +264,8 @@ class NLBDataModule(NeuralDataModule):
 
     def true_rates(self, subset: str) -> Tensor | None:
         """Returns the (trials, T', N) expected counts per bin that generated the spikes; None for real recordings."""
+        if self.arrays is not None:
+            return self.arrays.rates_of(self.subsets[subset])
         if self.source != "simulated":
             return None
         return read_rates(self._simulated_folder() / GROUND_TRUTH_FILE, self.subsets[subset].trial_id, self.bin_ms)
@@ -188,6 +315,8 @@ class NLBDataModule(NeuralDataModule):
         return test_file
 
     def _read_splits(self) -> dict[str, SessionTensors]:
+        if self.arrays is not None:
+            return self.arrays.splits()
         train_file, test_file = self._locate_recordings()
         recordings = [train_file] if test_file is None else [train_file, test_file]
         return self._cached_splits(

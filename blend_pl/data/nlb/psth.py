@@ -3,6 +3,7 @@
 from collections import defaultdict
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 from scipy.signal.windows import gaussian
 from scipy.sparse import coo_array
 
@@ -37,6 +38,38 @@ def smoothed_psth(
         _mean_response(spike_trains, windows.select(condition == index), smoothing) for index in range(n_conditions)
     ]
     return np.array(responses).reshape(n_conditions, shape.n_observed, spike_trains.n_units)
+
+
+def psth_from_counts(
+    counts: np.ndarray, observed: np.ndarray, condition: np.ndarray, n_conditions: int, sd_bins: float
+) -> np.ndarray:
+    """Returns the mean smoothed response of each condition from binned counts.
+
+    Counts of a condition and its observed trials are summed in each bin, both are smoothed with a Gaussian kernel that
+    ends after three standard deviations, and the response is their quotient.
+
+    Args:
+        counts: (trials, T, N) counts.
+        observed: (trials, T, N) bool, entries that were observed.
+        condition: (trials,) condition of each trial, -1 for none.
+        n_conditions: number of conditions.
+        sd_bins: standard deviation of the kernel in bins.
+
+    Returns:
+        (n, T, N) float64 expected counts per bin; NaN in all units of bins in which no trial of the condition was
+        observed for some unit.
+    """
+    psth = np.full((n_conditions, *counts.shape[1:]), np.nan)
+    for index in range(n_conditions):
+        trials = condition == index
+        n_observed = observed[trials].sum(axis=0, dtype=np.float64)
+        total = np.where(observed[trials], counts[trials], 0).sum(axis=0, dtype=np.float64)
+        smooth_total, smooth_observed = (
+            gaussian_filter1d(values, sd_bins, axis=0, mode="constant", truncate=3.0) for values in (total, n_observed)
+        )
+        is_defined = (n_observed > 0).all(axis=1)
+        psth[index, is_defined] = smooth_total[is_defined] / smooth_observed[is_defined]
+    return psth
 
 
 class _Smoothing:

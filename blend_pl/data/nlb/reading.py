@@ -14,7 +14,7 @@ from blend_pl.data.nlb.held_out import check_held_out, format_ids, held_out_mask
 from blend_pl.data.nlb.jitter import JITTER_GROUPS, apply_jitter
 from blend_pl.data.nlb.recording import NLBRecording, read_nlb_recording
 from blend_pl.data.nlb.scoring_window import scoring_bounds, scoring_mask_from_bounds
-from blend_pl.data.nlb.session import SessionTensors, concatenate_trials
+from blend_pl.data.nlb.session import SessionTensors, concatenate_trials, group_columns
 from blend_pl.data.nlb.spec import ScoringWindow, SessionSpec
 from blend_pl.data.nlb.splits import SPLITS, check_split
 from blend_pl.data.nlb.targets import ScoringTargets
@@ -212,6 +212,7 @@ def _build_tensors(
         produced_interval=torch.from_numpy(produced_interval),
         psth=torch.from_numpy(targets.psth),
         unit_id=torch.from_numpy(np.concatenate([group.unit_id for group in unit_groups])),
+        observed_column=group_columns(unit_groups[0].n_units, sum(group.n_units for group in unit_groups)),
         n_heldin=unit_groups[0].n_units,
         n_forward=shape.n_forward,
         n_series=n_series,

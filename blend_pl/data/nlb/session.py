@@ -31,7 +31,8 @@ class SessionTensors:
 
     Attributes:
         spikes: (trials, T + F, N) unsigned counts; 0 where unobserved.
-        observed: (trials, T + F, 2) bool, bins in which held-in [..., 0] and held-out [..., 1] units were recorded.
+        observed: (trials, T + F, G) bool, bins in which all held-in units [..., 0] and all held-out units [..., 1] were
+            recorded; further columns, if units differ, are the recorded bins of units that `observed_column` names.
         scoring_mask: (trials, T) bool, bins that are scored.
         behavior: (trials, T + F, D) float32 in the file's unit, lagged, NaN where missing; D = 0 without behavior.
         trial_id: (trials,) int64, row of the trials table counted over all files.
@@ -42,6 +43,7 @@ class SessionTensors:
         produced_interval: (trials,) float64 produced interval, NaN for none.
         psth: (conditions, T, N) float64 expected counts per bin, NaN where undefined; no rows without conditions.
         unit_id: (N,) int64 ids of the units in the file.
+        observed_column: (N,) int64, the column of `observed` that holds for each unit.
         n_heldin: number of held-in units.
         n_forward: F.
         n_series: leading channels of `behavior` that are a time series; the others are constant over a trial.
@@ -60,6 +62,7 @@ class SessionTensors:
     produced_interval: Tensor
     psth: Tensor
     unit_id: Tensor
+    observed_column: Tensor
     n_heldin: int
     n_forward: int
     n_series: int
@@ -84,6 +87,11 @@ class SessionTensors:
         series = self.behavior[:, : self.n_observed, : self.n_series]
         return series.masked_fill(~self.scoring_mask[..., None], torch.nan)
 
+    def has_recorded(self, units: slice, bins: slice) -> bool:
+        """Whether any of the given units was recorded in any of the given bins of any trial."""
+        columns = self.observed_column[units].unique()
+        return bool(self.observed[:, bins, columns].any())
+
     def select(self, trials: Tensor) -> "SessionTensors":
         """Returns the session with only the given trials (indices or a boolean mask)."""
         values = self.to_dict()
@@ -102,6 +110,8 @@ class SessionTensors:
 
     def valid_mask(self, trials: Tensor) -> Tensor:
         """Returns the (selected trials, T + F, N) bool mask of entries that were recorded."""
+        if self.observed.shape[-1] > 2:
+            return self.observed[trials].index_select(-1, self.observed_column)
         heldin, heldout = self.observed[trials].split(1, -1)
         trials_by_bins = heldin.shape[:-1]
         return torch.cat(
@@ -120,6 +130,11 @@ def concatenate_trials(first: SessionTensors, second: SessionTensors) -> Session
     values = first.to_dict()
     values.update({name: value[order] for name, value in merged.items()})
     return SessionTensors(**values)
+
+
+def group_columns(n_heldin: int, n_units: int) -> Tensor:
+    """Returns `SessionTensors.observed_column` of units that were recorded together in each group."""
+    return (torch.arange(n_units) >= n_heldin).long()
 
 
 def session_signature(name: str, session: SessionTensors) -> Signature:

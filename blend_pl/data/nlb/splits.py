@@ -26,15 +26,24 @@ def check_split(spec: SessionSpec) -> None:
         return
     if split.by not in ("trial", "block"):
         raise ConfigError(f"split.by is {split.by!r}; it must be trial or block")
-    if not (0 < split.train <= 1 and 0 <= split.val <= 1 and split.train + split.val <= 1 + 1e-9):
-        raise ConfigError(
-            f"split.train is {split.train} and split.val {split.val}; they are fractions of the trials: set train "
-            "above 0 and their sum to at most 1"
-        )
+    check_fractions(split)
     if split.by == "trial" and window.align is None and (window.stride_ms or 0) < window.stop_ms + window.forward_ms:
         raise ConfigError(
             f"windows {window.stride_ms} ms apart overlap, so that random splits would share spikes; set split.by: "
             f"block or window.stride_ms to {window.stop_ms + window.forward_ms} or more"
+        )
+
+
+def check_fractions(split: SplitSpec) -> None:
+    """Checks the fractions of training and validation trials.
+
+    Raises:
+        ConfigError: a fraction is outside 0..1, or there are no training trials.
+    """
+    if not (0 < split.train <= 1 and 0 <= split.val <= 1 and split.train + split.val <= 1 + 1e-9):
+        raise ConfigError(
+            f"split.train is {split.train} and split.val {split.val}; they are fractions of the trials: set train "
+            "above 0 and their sum to at most 1"
         )
 
 
@@ -73,6 +82,27 @@ def read_split_column(
     return labels
 
 
+def draw_trial_split(split: SplitSpec, n_trials: int) -> np.ndarray:
+    """Divides trials at random.
+
+    Args:
+        split: fractions of train and val; the others are test.
+        n_trials: number of trials.
+
+    Returns:
+        (n_trials,) str: train, val or test.
+    """
+    order = np.random.default_rng(split.seed).permutation(n_trials)
+    rank = np.empty(n_trials, dtype=np.int64)
+    rank[order] = np.arange(n_trials)
+    borders = np.rint(_cumulative_fractions(split) * n_trials).astype(np.int64)
+    return np.array(SPLITS)[np.searchsorted(borders, rank, side="right")]
+
+
+def _cumulative_fractions(split: SplitSpec) -> np.ndarray:
+    return np.array([split.train, min(split.train + split.val, 1.0)])
+
+
 def draw_split(split: SplitSpec, windows: Windows) -> np.ndarray:
     """Divides windows at random or into contiguous blocks of time.
 
@@ -83,13 +113,9 @@ def draw_split(split: SplitSpec, windows: Windows) -> np.ndarray:
     Returns:
         (n,) str: train, val, test, or none for a window across the border of a block.
     """
-    cumulative_fractions = np.array([split.train, min(split.train + split.val, 1.0)])
     if split.by == "trial":
-        order = np.random.default_rng(split.seed).permutation(len(windows))
-        rank = np.empty(len(windows), dtype=np.int64)
-        rank[order] = np.arange(len(windows))
-        borders = np.rint(cumulative_fractions * len(windows)).astype(np.int64)
-        return np.array(SPLITS)[np.searchsorted(borders, rank, side="right")]
+        return draw_trial_split(split, len(windows))
+    cumulative_fractions = _cumulative_fractions(split)
     if not len(windows):
         return np.empty(0, dtype=str)
     stop = windows.start + windows.shape.n_bins

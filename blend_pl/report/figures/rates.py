@@ -31,7 +31,7 @@ def draw_rates(variants: Sequence[Variant], path: Path) -> bool:
         true, truth_label = torch.from_numpy(smoothed), f"spikes, smoothed (sd {SMOOTHING_MS} ms)"
     else:
         true, truth_label = true[:, :bins], "true rate"
-    first_neuron = session.n_heldin if session.observed[:, :bins, 1].any() and session.n_heldin < session.n_units else 0
+    first_neuron = session.n_heldin if session.has_recorded(slice(session.n_heldin, None), slice(bins)) else 0
     # Selects a trial and neurons with a large variance of the true rates over time.
     variance = true[..., first_neuron:].float().var(1)
     trial = int(variance.sum(1).argsort()[int(0.9 * (len(variance) - 1))])

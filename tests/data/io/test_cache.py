@@ -21,7 +21,7 @@ from filelock import FileLock
 from torch import Tensor
 
 import blend_pl.data.io.cache as cache
-from blend_pl.data.nlb.session import SessionTensors, cached_sessions
+from blend_pl.data.nlb.session import SessionTensors, cached_sessions, group_columns
 from blend_pl.data.nlb.spec import BehaviorSpec, SessionFiles, SessionSpec, WindowSpec
 from blend_pl.errors import DataError
 
@@ -43,6 +43,7 @@ def session(trials: int = 4) -> SessionTensors:
         produced_interval=torch.full((trials,), torch.nan, dtype=torch.float64),
         psth=torch.empty(0, 2, 2, dtype=torch.float64),
         unit_id=torch.tensor([7, 3]),
+        observed_column=group_columns(1, 2),
         n_heldin=1,
         n_forward=1,
         n_series=1,
