@@ -1,5 +1,9 @@
 PYTHON ?= python3
-TORCH ?= torch==2.13.0
+RESOLUTION ?= locked
+TORCH_locked := torch==2.13.0
+TORCH_highest := torch
+TORCH_lowest-direct := torch==2.6.0
+TORCH ?= $(TORCH_$(RESOLUTION))
 BIN := .venv/bin
 READY := .venv/.ready
 SEEDS ?= 1 2 3
@@ -21,14 +25,15 @@ ARGS ?= --score $(if $(filter runs/demo/%,$(RUNS)),--name mc_maze)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-env: $(READY) ## create the environment in .venv
+env: $(READY) ## create the environment in .venv; RESOLUTION=highest or lowest-direct installs the newest or oldest allowed versions
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "blend_pl needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv "$(TORCH)"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[all]" --group dev
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable ".[all]" --group dev \
+		$(if $(filter locked,$(RESOLUTION)),--constraint constraints.txt,--resolution $(RESOLUTION))
 	@touch $@
 
 demo: $(READY) ## teacher, student and controls on a simulated session; table and figures in runs/demo/report

@@ -82,3 +82,17 @@ def test_hook_has_an_environment_with_pinned_versions(hook: dict[str, object]) -
 def test_links_lead_to_files(name: str) -> None:
     links = re.findall(r"\]\((?!http)([^)#]+)", (REPOSITORY / name).read_text())
     assert all((REPOSITORY / Path(link)).exists() for link in links)
+
+
+def test_continuous_integration_tests_every_python_and_both_ends_of_the_dependencies() -> None:
+    jobs = yaml.safe_load((REPOSITORY / ".github/workflows/ci.yml").read_text())["jobs"]
+    matrix = jobs["test"]["strategy"]["matrix"]
+    assert PYPROJECT["project"]["requires-python"] == f">={matrix['python'][0]}"
+    assert {*matrix["resolution"], *(entry["resolution"] for entry in matrix["include"])} == {
+        "highest",
+        "locked",
+        "lowest-direct",
+    }
+    lowest = re.search(r"^TORCH_lowest-direct := (torch)==(\S+)$", (REPOSITORY / "Makefile").read_text(), flags=re.M)
+    assert lowest
+    assert f"torch>={'.'.join(lowest[2].split('.')[:2])}" in PYPROJECT["project"]["dependencies"]
