@@ -89,7 +89,7 @@ def predict(run: Path, checkpoint: str = BEST_CHECKPOINT) -> Prediction:
         raise DataError(f"{run} was trained on {system.signature}, but its data are now {datamodule.signature}")
     rates = []
     with torch.no_grad():
-        for batches in datamodule.test_dataloader():
+        for batches in datamodule.test_dataloader().loaders:
             rates.append(torch.cat([system.predict_step(batch, batch_idx) for batch_idx, batch in enumerate(batches)]))
     return Prediction(datamodule, *rates)
 

@@ -1,5 +1,8 @@
 """Distillation from frozen teachers."""
 
+from collections.abc import Sequence
+from contextlib import suppress
+from copy import deepcopy
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,8 @@ from blend_pl.distillation.objective import MixedObjective
 from blend_pl.distillation.schedules import LinearSchedule
 from blend_pl.errors import TeacherError
 from blend_pl.models.base import Encoding
+from blend_pl.runs.folder import DEFAULT_OUTPUT
+from blend_pl.runs.teachers import locate_checkpoint
 from blend_pl.systems.base import NeuralSystem
 from blend_pl.systems.checkpoint import load_system
 from blend_pl.utils.checks import FRACTION, check_range
@@ -29,9 +34,10 @@ class Distillation(L.Callback):
     predictions.
 
     Args:
-        teacher: path of the teacher's checkpoint, or a list of paths. In a config also a run folder, an artifact of W&B
-            (wandb:entity/project/artifact:alias), or an experiment file, which is trained first if it has no finished
-            run; an experiment that is listed several times is trained with as many seeds.
+        teacher: a trained system, the path of a checkpoint (of `fit` or of a plain `Trainer`), a run folder, an
+            artifact of W&B (wandb:entity/project/artifact:alias), an experiment file, or a list of these. An experiment
+            is trained first if it has no finished run in the folder runs. In a config it is trained on the data of the
+            student, and an experiment that is listed several times is trained with as many seeds.
         loss: D; None for `HardLoss`.
         alpha: weight of the reconstruction, constant or changing over training.
     """
@@ -39,9 +45,12 @@ class Distillation(L.Callback):
     objective: MixedObjective
 
     def __init__(
-        self, teacher: str | list[str], loss: DistillationLoss | None = None, alpha: float | LinearSchedule = 0.5
+        self,
+        teacher: str | Path | NeuralSystem | Sequence[str | Path | NeuralSystem],
+        loss: DistillationLoss | None = None,
+        alpha: float | LinearSchedule = 0.5,
     ) -> None:
-        self.teacher_paths = [Path(path) for path in ([teacher] if isinstance(teacher, str) else teacher)]
+        self.references = [teacher] if isinstance(teacher, str | Path | NeuralSystem) else list(teacher)
         self.loss = loss or HardLoss()
         if not isinstance(alpha, LinearSchedule):
             check_range(FRACTION, alpha=alpha)
@@ -61,18 +70,18 @@ class Distillation(L.Callback):
         signature = datamodule_of(trainer).signature
         # Before teachers draw random numbers: the student starts from the weights of the baseline of its seed.
         pl_module.build(signature)
-        for path in self.teacher_paths:
-            # One rank reads the file for all ranks: a shared disk is slow if all of them read it.
-            content = path.read_bytes() if trainer.is_global_zero and path.is_file() else None
-            teacher = load_system(path, trainer.strategy.broadcast(content))
-            assert teacher.signature is not None
+        for reference in self.references:
+            teacher = _frozen_teacher(reference, trainer)
+            name = type(reference).__name__ if isinstance(reference, NeuralSystem) else reference
+            if teacher.signature is None:
+                raise TeacherError(f"the teacher {name} is not trained; call trainer.fit with it first")
             if not teacher.signature.can_teach(signature):
                 raise TeacherError(
-                    f"the teacher {path} was trained on {teacher.signature}, the student's data are {signature}"
+                    f"the teacher {name} was trained on {teacher.signature}, the student's data are {signature}"
                     f"{', other units' if str(teacher.signature) == str(signature) else ''}; "
                     "train a teacher on the student's session"
                 )
-            self.teachers.append(teacher.requires_grad_(False))
+            self.teachers.append(teacher)
         examples = self._example_encodings(pl_module, datamodule_of(trainer))
         self.loss.check_compatible(*examples)
         self.loss.build(*examples)
@@ -111,3 +120,19 @@ class Distillation(L.Callback):
     ) -> None:
         """Sets alpha for the completed fraction of training."""
         self.objective.alpha.fill_(self.alpha.value_at(trainer.global_step / trainer.estimated_stepping_batches))
+
+
+def _frozen_teacher(reference: str | Path | NeuralSystem, trainer: L.Trainer) -> NeuralSystem:
+    """Returns a teacher in evaluation mode without gradients; a system that is passed is copied, not changed."""
+    if isinstance(reference, NeuralSystem):
+        memo: dict[int, Any] = {}
+        with suppress(RuntimeError):  # The system is not attached to a trainer.
+            # The trainer that trained it holds its data, and is not copied.
+            memo[id(reference.trainer)] = None
+        return deepcopy(reference, memo).eval().requires_grad_(False)
+    # One rank reads the file for all ranks: a shared disk is slow if all of them read it.
+    path, content = Path(reference), None
+    if trainer.is_global_zero:
+        path = locate_checkpoint(str(reference), DEFAULT_OUTPUT, print)
+        content = path.read_bytes() if path.is_file() else None
+    return load_system(path, trainer.strategy.broadcast(content)).requires_grad_(False)

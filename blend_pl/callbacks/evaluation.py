@@ -55,7 +55,9 @@ class NLBEvaluation(Evaluation):
             pl_module.log(f"val/{name}", value, prog_bar=True)
 
     def on_test_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.nlb_scores = NLBScores(*(loader.session for loader in trainer.test_dataloaders))  # type: ignore[union-attr]
+        train_loader, eval_loader = trainer.test_dataloaders.loaders  # type: ignore[union-attr]
+        self.n_train_batches = len(train_loader)
+        self.nlb_scores = NLBScores(train_loader.session, eval_loader.session)
 
     def on_test_batch_end(
         self,
@@ -66,7 +68,7 @@ class NLBEvaluation(Evaluation):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self.nlb_scores.update(outputs, batch.index, is_train=dataloader_idx == 0)
+        self.nlb_scores.update(outputs, batch.index, is_train=batch_idx < self.n_train_batches)
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.scores = self.nlb_scores.compute()

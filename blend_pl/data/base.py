@@ -70,7 +70,7 @@ class NeuralDataModule(L.LightningDataModule, ABC):
 
     @abstractmethod
     def test_dataloader(self) -> Any:
-        """Returns this rank's batches for `test`: one loader or several."""
+        """Returns this rank's batches for `test`."""
 
     @abstractmethod
     def predict_dataloader(self) -> BatchLoader[Any, Batch]:

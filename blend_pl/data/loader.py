@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Generic, Protocol, TypeVar
+from itertools import chain
+from typing import Any, Generic, Protocol, TypeVar
 
 from blend_pl.data.batch import Batch
 
@@ -63,3 +64,22 @@ class BatchLoader(Iterable[BatchT_co], Generic[BatchIndexT, BatchT_co], ABC):
     @abstractmethod
     def gather(self, batch_index: BatchIndexT) -> BatchT_co:
         """Returns the batch at an index."""
+
+
+class ChainedLoader(Iterable[Any]):
+    """Iterates over the batches of several loaders, one loader after the other.
+
+    A trainer reports the scores of one loader once, and those of a list of loaders once for each.
+
+    Args:
+        loaders: the loaders.
+    """
+
+    def __init__(self, *loaders: BatchLoader[Any, Any]) -> None:
+        self.loaders = loaders
+
+    def __len__(self) -> int:
+        return sum(map(len, self.loaders))
+
+    def __iter__(self) -> Iterator[Any]:
+        return chain.from_iterable(self.loaders)

@@ -35,8 +35,8 @@ from blend_pl.runs.folder import (
 from blend_pl.runs.results import RESULTS_FILE, Cost, Results, derive_role
 from blend_pl.runs.teachers import resolve_teachers
 from blend_pl.systems import NeuralSystem
-from blend_pl.systems.base import stored_signature
-from blend_pl.systems.checkpoint import INSTANTIATOR, read_checkpoint
+from blend_pl.systems.base import INSTANTIATOR, stored_signature
+from blend_pl.systems.checkpoint import read_checkpoint
 from blend_pl.utils.exceptions import user_errors
 from blend_pl.utils.files import atomic_file
 

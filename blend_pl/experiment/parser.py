@@ -14,9 +14,10 @@ from lightning.pytorch.core import LightningDataModule
 from blend_pl.callbacks import Distillation, Multitask, Pretrained
 from blend_pl.compat import upgrade_config
 from blend_pl.config import compose_arguments
-from blend_pl.runs.folder import BEST_CHECKPOINT, DEFAULT_MODE, DEFAULT_MONITOR
+from blend_pl.runs.folder import BEST_CHECKPOINT, DEFAULT_MODE, DEFAULT_MONITOR, DEFAULT_OUTPUT
 from blend_pl.runs.results import ROLES
 from blend_pl.systems import NeuralSystem
+from blend_pl.systems.base import INSTANTIATOR_KEY
 from blend_pl.systems.checkpoint import read_checkpoint
 
 Command = Literal["fit", "validate", "test", "predict"]
@@ -56,7 +57,7 @@ def make_parser(command: Command = "fit") -> LightningArgumentParser:
         default=None,
         help="role in a comparison; default: derived from the settings",
     )
-    parser.add_argument("--output", type=str, default="runs", help="folder of all runs")
+    parser.add_argument("--output", type=str, default=str(DEFAULT_OUTPUT), help="folder of all runs")
     parser.add_argument("--run_dir", type=str | None, default=None, help="folder of this run; default: a new one")
     parser.add_argument(
         "--resume", type=bool, default=False, help="continue the run with these settings, if there is one"
@@ -111,7 +112,7 @@ def parse_settings(parser: LightningArgumentParser, arguments: Sequence[str]) ->
     if not config.ckpt_path:
         return config
     hyper_parameters = dict(read_checkpoint(Path(config.ckpt_path))["hyper_parameters"])
-    hyper_parameters.pop("_instantiator")
+    hyper_parameters.pop(INSTANTIATOR_KEY)
     class_path = hyper_parameters.pop("_class_path")
     return parser.parse_object({"model": {"class_path": class_path, "dict_kwargs": hyper_parameters}}, config)
 

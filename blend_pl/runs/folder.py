@@ -12,6 +12,8 @@ from blend_pl.errors import ConfigError, DataError, TeacherError
 from blend_pl.runs.results import RESULTS_FILE, Results
 from blend_pl.utils.files import remove_partial_files, write_error
 
+DEFAULT_OUTPUT = Path("runs")
+"""Folder of all runs, relative to the working directory."""
 CONFIG_FILE = "config.yaml"
 CHECKPOINT_DIR = "checkpoints"
 BEST_CHECKPOINT, LAST_CHECKPOINT = "best.ckpt", "last.ckpt"

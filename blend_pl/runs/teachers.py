@@ -23,7 +23,13 @@ from blend_pl.config import (
 )
 from blend_pl.errors import TeacherError, TrainingInterrupted
 from blend_pl.runs.artifacts import WANDB_PREFIX, fetch_artifact
-from blend_pl.runs.folder import best_checkpoint, config_fingerprint, find_finished_run, wait_until_unlocked
+from blend_pl.runs.folder import (
+    best_checkpoint,
+    config_fingerprint,
+    find_finished_run,
+    is_finished,
+    wait_until_unlocked,
+)
 from blend_pl.utils.files import atomic_file, write_error
 from blend_pl.utils.signals import TERMINATION_SIGNALS, handle_signals
 
@@ -127,6 +133,45 @@ def resolve_teacher(
     except OSError as error:
         raise write_error(experiment_dir, error) from error
     log(f"teacher: {run}")
+    return best_checkpoint(run)
+
+
+def locate_checkpoint(reference: str, output: Path, log: Callable[[str], None]) -> Path:
+    """Returns the checkpoint of a reference outside of an experiment.
+
+    An experiment is trained with its own data and seed, in a subprocess, if it has no finished run; other processes
+    that need it wait.
+
+    Args:
+        reference: A checkpoint, a run folder, an experiment file, several files joined by `+`, or an artifact of W&B as
+            in `fetch_artifact`.
+        output: Folder of all runs.
+        log: Prints a message to the user.
+
+    Returns:
+        Path of the checkpoint.
+
+    Raises:
+        TeacherError: The teacher does not exist, cannot be downloaded, or its training failed.
+        TrainingInterrupted: Its training was stopped by a signal.
+    """
+    if reference.startswith(WANDB_PREFIX):
+        return fetch_artifact(reference, output, log)
+    path = Path(reference)
+    if path.suffix not in YAML_SUFFIXES:
+        return best_checkpoint(path) if path.is_dir() else path
+    config = _read_experiment(reference)
+    name, fingerprint = config["name"], config_fingerprint(config)
+    run = output / name / f"seed{config.get('seed_everything', 0)}-{fingerprint}"
+    try:
+        run.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(run.parent / f".{fingerprint}.lock"):
+            wait_until_unlocked(run)
+            if not is_finished(run):
+                log(f"the teacher {name} has no finished run: training it in {run} first")
+                _train_teacher(["--config", json.dumps(config)], run, output)
+    except OSError as error:
+        raise write_error(run.parent, error) from error
     return best_checkpoint(run)
 
 

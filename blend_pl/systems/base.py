@@ -25,8 +25,11 @@ from blend_pl.likelihoods import Likelihood, Poisson
 from blend_pl.models.base import Dims, Encoding
 from blend_pl.systems.schedule import WarmupCosine
 from blend_pl.systems.seeding import derive_seed
+from blend_pl.systems.settings import describe_system
 
 SESSION_KEY, OBJECTIVE_PREFIX = "session", "objective."
+INSTANTIATOR_KEY, INSTANTIATOR = "_instantiator", "lightning.pytorch.cli.instantiate_module"
+"""Hyper-parameter with which Lightning builds a system from its settings, and the function that builds it."""
 
 BatchT = TypeVar("BatchT", bound=Batch, default=Any)
 """Type of the batches of a system."""
@@ -76,6 +79,10 @@ class NeuralSystem(L.LightningModule, ABC, Generic[BatchT, DimsT]):
         self.validation_loss = MeanMetric()
         self.signature: Signature | None = None
         self.seed = 0
+
+    def extra_repr(self) -> str:
+        """Returns the line of `repr` that says which session the network is built for."""
+        return "no network yet: trainer.fit builds it for its data" if self.signature is None else str(self.signature)
 
     def build(self, signature: Signature) -> None:
         """Builds the network for a session; does nothing if it is built already."""
@@ -179,9 +186,14 @@ class NeuralSystem(L.LightningModule, ABC, Generic[BatchT, DimsT]):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         assert self.signature is not None
         checkpoint[SESSION_KEY] = self.signature.to_dict()
-        if "_instantiator" not in self.hparams:
-            # The arguments of a system that was built in Python are objects, which a safe checkpoint cannot contain.
+        if INSTANTIATOR_KEY in self.hparams:
+            return
+        # The arguments of a system that was built in Python are objects, which a safe checkpoint cannot contain.
+        settings = describe_system(type(self), self.hparams)
+        if settings is None:
             checkpoint.pop(self.CHECKPOINT_HYPER_PARAMS_KEY, None)
+        else:
+            checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = {INSTANTIATOR_KEY: INSTANTIATOR, **settings}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.build(stored_signature(checkpoint))

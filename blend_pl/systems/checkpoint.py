@@ -12,11 +12,10 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from blend_pl.compat import upgrade_hyper_parameters
 from blend_pl.errors import TeacherError, innermost_parser_error
-from blend_pl.systems.base import SESSION_KEY, NeuralSystem
+from blend_pl.systems.base import INSTANTIATOR, INSTANTIATOR_KEY, SESSION_KEY, NeuralSystem
 from blend_pl.systems.trust import find_untrusted_class
 from blend_pl.utils.tensors import atomic_save
 
-INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 LEGACY_KEYS = {"hparams", "module_arguments"}
 """Keys of hyper-parameters in old versions of Lightning, which still reads them; this package never writes them."""
 
@@ -42,10 +41,14 @@ def read_checkpoint(path: Path, content: bytes | None = None) -> dict[str, Any]:
     except Exception as error:  # torch.load raises many types of errors for damaged files.
         reason = [*str(error).splitlines(), "no reason given"][0]
         raise TeacherError(f"cannot read the checkpoint {path}, it is damaged ({reason}); train it again") from error
-    hyper_parameters = (checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None) or {}
-    is_recognized = hyper_parameters.get("_instantiator") == INSTANTIATOR and SESSION_KEY in checkpoint
-    if not is_recognized or LEGACY_KEYS & checkpoint.keys():
-        raise TeacherError(f"{path} was not written by `python -m blend_pl fit`; name a checkpoint of this package")
+    if not isinstance(checkpoint, dict) or SESSION_KEY not in checkpoint or LEGACY_KEYS & checkpoint.keys():
+        raise TeacherError(f"{path} is not a checkpoint of a student or a teacher of this package; name one")
+    hyper_parameters = checkpoint.get("hyper_parameters") or {}
+    if hyper_parameters.get(INSTANTIATOR_KEY) != INSTANTIATOR:
+        raise TeacherError(
+            f"{path} does not say how its network is built, because an argument of its system is a function; train it "
+            "with classes or functools.partial of classes as arguments, or pass the system instead of its checkpoint"
+        )
     recognized_checkpoint: dict[str, Any] = checkpoint
     recognized_checkpoint["hyper_parameters"] = upgrade_hyper_parameters(hyper_parameters)
     untrusted = find_untrusted_class(_settings(recognized_checkpoint))
@@ -97,7 +100,7 @@ def load_system(path: Path, content: bytes | None = None) -> NeuralSystem:
     """Loads a system, on the CPU, in evaluation mode.
 
     Args:
-        path: checkpoint written by `fit`.
+        path: checkpoint written by `fit` or by a plain `Trainer`.
         content: content of the file if it was read already.
 
     Raises:
@@ -118,4 +121,4 @@ def load_system(path: Path, content: bytes | None = None) -> NeuralSystem:
 
 def _settings(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Returns the class path and the arguments of the system of a checkpoint."""
-    return {key: value for key, value in checkpoint["hyper_parameters"].items() if key != "_instantiator"}
+    return {key: value for key, value in checkpoint["hyper_parameters"].items() if key != INSTANTIATOR_KEY}

@@ -124,7 +124,7 @@ def test_step_compared_with_plain_loop(session: SessionTensors, tmp_path: Path) 
 
 
 def hyperparameters() -> dict[str, Any]:
-    from blend_pl.systems.checkpoint import INSTANTIATOR
+    from blend_pl.systems.base import INSTANTIATOR
 
     return {
         "_instantiator": INSTANTIATOR,

@@ -22,6 +22,7 @@ class Prophet(L.LightningModule):
         self.weight = torch.nn.Parameter(torch.zeros(()))
         generator = torch.Generator().manual_seed(0)
         self.rates: dict[str, Tensor] = {}
+        self.n_train_batches = len(module.test_dataloader().loaders[0])
         for part in ("selection", "train", "eval"):
             rates = module.true_rates(part)
             assert rates is not None
@@ -37,14 +38,14 @@ class Prophet(L.LightningModule):
         return self.rates["selection"][batch.index]
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
-        return self.rates["eval" if dataloader_idx else "train"][batch.index]
+        return self.rates["train" if batch_idx < self.n_train_batches else "eval"][batch.index]
 
 
 @pytest.mark.parametrize("eval_batch_size", [3, 256])
 def test_test_scores_all_reported_trials(tiny_root: Path, tmp_path: Path, eval_batch_size: int) -> None:
     module = tiny_module(tiny_root, eval_batch_size=eval_batch_size)
     prophet, evaluation = Prophet(module, 0.5), NLBEvaluation()
-    (logged,) = trainer(tmp_path, 1, evaluation).test(prophet, datamodule=module, verbose=False)[:1]
+    (logged,) = trainer(tmp_path, 1, evaluation).test(prophet, datamodule=module, verbose=False)
     parts, rates = module.subsets, prophet.rates
     expected = evaluate_rates(parts["train"], parts["eval"], (rates["train"], rates["eval"]))
     assert set(expected) == set(SCORES) - {"tp_corr"}

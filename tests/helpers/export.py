@@ -12,7 +12,7 @@ from helpers.systems import NETWORK, save
 from blend_pl.data.signature import Signature
 from blend_pl.models import NDT
 from blend_pl.systems import PopulationSystem, Student
-from blend_pl.systems.checkpoint import INSTANTIATOR
+from blend_pl.systems.base import INSTANTIATOR
 
 SESSION = Signature("tiny", 5, 7, 3, 4, 2, (3, 1, 4, 15, 9, 2))
 """4 of 6 units held in, 7 observed and 3 forward bins."""

@@ -10,7 +10,7 @@ import torch
 from blend_pl.data.signature import Signature
 from blend_pl.models import NDT
 from blend_pl.systems import NeuralSystem, PopulationSystem, Student, Teacher
-from blend_pl.systems.checkpoint import INSTANTIATOR
+from blend_pl.systems.base import INSTANTIATOR
 
 NETWORK: dict[str, Any] = {"num_layers": 2, "num_heads": 2, "dim_feedforward": 8}
 

@@ -22,7 +22,8 @@ from blend_pl.masking import TokenMasking
 from blend_pl.models import NDT, PatchAutoencoder, PerSessionNetworks
 from blend_pl.models.layers.patches import CountPatches, WaveformPatches
 from blend_pl.systems import LFPDecoder, LFPStudent, Multimodal, MultiSessionSystem, SpikeTeacher
-from blend_pl.systems.checkpoint import INSTANTIATOR, load_system
+from blend_pl.systems.base import INSTANTIATOR
+from blend_pl.systems.checkpoint import load_system
 
 KINDS = [LFPStudent, LFPDecoder]
 LR = partial(torch.optim.AdamW, lr=3e-3)

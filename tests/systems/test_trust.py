@@ -10,7 +10,8 @@ from helpers.systems import NETWORK, make, save
 from blend_pl.data.nlb.session import session_signature
 from blend_pl.errors import TeacherError
 from blend_pl.systems import Student
-from blend_pl.systems.checkpoint import INSTANTIATOR, load_system
+from blend_pl.systems.base import INSTANTIATOR
+from blend_pl.systems.checkpoint import load_system
 from blend_pl.systems.trust import find_untrusted_class
 
 SIGNATURE = session_signature("tiny", session_of())
@@ -97,7 +98,7 @@ def test_settings_under_legacy_keys_raise(tmp_path: Path, key: str) -> None:
     settings = {"_instantiator": INSTANTIATOR, "_class_path": "blend_pl.systems.Student"}
     former = {key: forged("a function as the network", trace)}
     path = save(make(Student, SIGNATURE), tmp_path / "x.ckpt", hyper_parameters=settings, **former)
-    with pytest.raises(TeacherError, match="was not written by"):
+    with pytest.raises(TeacherError, match="is not a checkpoint of a student or a teacher"):
         load_system(path)
     assert not trace.exists()
 

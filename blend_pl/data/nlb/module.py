@@ -10,6 +10,7 @@ from torch import Tensor
 
 from blend_pl.data.base import NeuralDataModule
 from blend_pl.data.io.generated import simulation_folder
+from blend_pl.data.loader import ChainedLoader
 from blend_pl.data.nlb.archive import locate_files
 from blend_pl.data.nlb.arrays import ArraySession, forward_bins, session_from_arrays
 from blend_pl.data.nlb.batches import TrialLoader, TrialSampler
@@ -276,9 +277,9 @@ class NLBDataModule(NeuralDataModule):
     def val_dataloader(self) -> TrialLoader:
         return self._make_loader("selection", self.eval_batch_size)
 
-    def test_dataloader(self) -> list[TrialLoader]:
-        """Returns loaders of the trials on which decoders are fitted and of the reported trials, in recording order."""
-        return [self._make_loader(subset, self.eval_batch_size) for subset in ("train", "eval")]
+    def test_dataloader(self) -> ChainedLoader:
+        """Returns the loader of the trials on which decoders are fitted, then of the reported trials, both in order."""
+        return ChainedLoader(*(self._make_loader(subset, self.eval_batch_size) for subset in ("train", "eval")))
 
     def predict_dataloader(self) -> TrialLoader:
         """Returns the loader of the reported trials."""

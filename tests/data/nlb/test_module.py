@@ -64,7 +64,7 @@ def test_loaders_cover_their_subsets(tiny: NLBDataModule) -> None:
     assert sorted(trials(tiny.train_dataloader())) == list(range(19))
     assert trials(tiny.train_dataloader()) != list(range(19))
     assert trials(tiny.val_dataloader()) == list(range(5))
-    assert [trials(loader) for loader in tiny.test_dataloader()] == [list(range(24)), list(range(8))]
+    assert [trials(loader) for loader in tiny.test_dataloader().loaders] == [list(range(24)), list(range(8))]
     assert trials(tiny.predict_dataloader()) == list(range(8))
     assert trials(tiny.calibration_dataloader()) == list(range(19))
     assert [len(batch) for batch in tiny.train_dataloader()] == [8, 8, 3]
