@@ -1,4 +1,4 @@
-"""Predicted rates of a finished run."""
+"""Predicted rates of a trained system or a finished run."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentError, ArgumentParser
-from lightning.pytorch.core import LightningDataModule
+from jsonargparse import ArgumentError
 from torch import Tensor
 
 from blend_pl.data import NLBDataModule
+from blend_pl.data.base import NeuralDataModule
 from blend_pl.data.nlb.session import SessionTensors
-from blend_pl.errors import DataError
+from blend_pl.data.settings import instantiate_datamodule
+from blend_pl.errors import ConfigError, DataError
 from blend_pl.metrics import PsthR2, VelocityR2
 from blend_pl.runs.folder import BEST_CHECKPOINT, CHECKPOINT_DIR
 from blend_pl.runs.results import Results
+from blend_pl.systems.base import NeuralSystem
 from blend_pl.systems.checkpoint import load_system
 
 
@@ -71,7 +73,40 @@ class Prediction:
         return metric.predicted_psth.masked_fill(undefined, torch.nan)
 
 
-def predict(run: Path, checkpoint: str = BEST_CHECKPOINT) -> Prediction:
+def predict(system: NeuralSystem, datamodule: NeuralDataModule) -> Prediction:
+    """Predicts the rates of all training and evaluation trials, without masks, on the device of the system.
+
+    Args:
+        system: a trained student or teacher.
+        datamodule: the data, an `NLBDataModule`; it is set up if it is not.
+
+    Returns:
+        The rates, on the CPU.
+
+    Raises:
+        ConfigError: the system is not trained.
+        DataError: the data are missing or damaged, or are not those of the system.
+        TeacherError: there is no behavior for a teacher.
+    """
+    if system.signature is None:
+        raise ConfigError(f"the {type(system).__name__} is not trained; call trainer.fit with it first")
+    if not isinstance(datamodule, NLBDataModule):
+        raise DataError(f"only rates of an NLBDataModule can be predicted, not those of {type(datamodule).__name__}")
+    datamodule.prepare_data()
+    datamodule.setup("test")
+    if not system.signature.is_compatible_with(datamodule.signature):
+        raise DataError(f"the system was trained on {system.signature}, but the data are {datamodule.signature}")
+    rates, was_training = [], system.training
+    system.eval()
+    with torch.no_grad():
+        for loader in datamodule.test_dataloader().loaders:
+            batches = (batch.to(system.device) for batch in loader)
+            rates.append(torch.cat([system.predict_step(batch, index).cpu() for index, batch in enumerate(batches)]))
+    system.train(was_training)
+    return Prediction(datamodule, *rates)
+
+
+def predict_run(run: Path, checkpoint: str = BEST_CHECKPOINT) -> Prediction:
     """Predicts the rates of the session of a run with one of its checkpoints, on the CPU.
 
     Args:
@@ -87,11 +122,7 @@ def predict(run: Path, checkpoint: str = BEST_CHECKPOINT) -> Prediction:
     datamodule.setup("test")
     if system.signature != datamodule.signature:
         raise DataError(f"{run} was trained on {system.signature}, but its data are now {datamodule.signature}")
-    rates = []
-    with torch.no_grad():
-        for batches in datamodule.test_dataloader().loaders:
-            rates.append(torch.cat([system.predict_step(batch, batch_idx) for batch_idx, batch in enumerate(batches)]))
-    return Prediction(datamodule, *rates)
+    return predict(system, datamodule)
 
 
 def load_datamodule(run: Path) -> NLBDataModule:
@@ -101,11 +132,9 @@ def load_datamodule(run: Path) -> NLBDataModule:
         DataError: the run has no results, or its settings are invalid in this version.
     """
     results = Results.read(run)
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(LightningDataModule, "data")
     try:
-        datamodule = parser.instantiate_classes(parser.parse_object({"data": _resolve_paths(run, results)})).data
-    except ArgumentError as error:
+        datamodule = instantiate_datamodule(_resolve_paths(run, results))
+    except (ArgumentError, ConfigError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"the data settings of {run} are invalid in this version: {reason}; run it again") from error
     if not isinstance(datamodule, NLBDataModule):

@@ -22,11 +22,11 @@ TRAINER_COMMANDS = {
 FUNCTION_COMMANDS = {
     "simulate": ("blend_pl.cli.simulate:simulate", "writes a simulated session with known firing rates as NWB files"),
     "baseline": ("blend_pl.baselines:fit_baselines", "fits non-neural-network baselines (smoothing, GLM)"),
-    "report": ("blend_pl.report:report", "writes tables and figures that compare experiments across seeds"),
+    "report": ("blend_pl.report:write_report", "writes tables and figures that compare experiments across seeds"),
     "submit": ("blend_pl.submission:submit", "writes, checks, scores or uploads an NLB'21 submission file"),
     "multirun": ("blend_pl.multirun:multirun", "trains several seeds and config overrides, in parallel on one GPU"),
     "sweep": ("blend_pl.sweep:sweep", "hyperparameter search: runs W&B sweep files with Optuna, no W&B account needed"),
-    "export": ("blend_pl.export:export", "exports a student for real-time inference (torch.export and ONNX)"),
+    "export": ("blend_pl.export:export_student", "exports a student for real-time inference (torch.export and ONNX)"),
 }
 """Commands that are functions: import path and description."""
 

@@ -15,8 +15,8 @@ from jsonargparse import Namespace
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 from blend_pl.errors import ConfigError
+from blend_pl.metrics.labels import SCORE_LABELS
 from blend_pl.report.command import draw_run_figures
-from blend_pl.report.tables import SCORE_LABELS
 from blend_pl.runs.folder import CONFIG_FILE
 from blend_pl.runs.results import RESULTS_FILE, Results
 

@@ -23,7 +23,7 @@ DESCRIPTION_FILE = "export.json"
 VERSIONED_PACKAGES = ("blend-pl", "torch", "onnx", "onnxscript", "onnxruntime")
 
 
-def export(
+def export_student(
     run: str,
     output: str | None = None,
     checkpoint: str = BEST_CHECKPOINT,

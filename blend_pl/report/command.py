@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -11,7 +12,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from blend_pl.errors import BlendError
-from blend_pl.prediction import predict
+from blend_pl.metrics.labels import LOWER_IS_BETTER, SCORE_LABELS
+from blend_pl.prediction import predict_run
 from blend_pl.probes.embeddings import EMBEDDINGS_FILE, CellEmbeddings
 from blend_pl.report.comparison import Comparison, ExperimentResults, FinishedRun, compare_runs
 from blend_pl.report.markdown_update import update_markdown_block
@@ -26,8 +28,6 @@ from blend_pl.report.sessions import (
 )
 from blend_pl.report.tables import (
     LEGEND,
-    LOWER_IS_BETTER,
-    SCORE_LABELS,
     Table,
     cost_table,
     difference_table,
@@ -36,6 +36,9 @@ from blend_pl.report.tables import (
 )
 from blend_pl.runs.results import BASELINE, CONTROL, STUDENT, TEACHER
 from blend_pl.utils.files import atomic_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MARKDOWN_FILE, HTML_FILE = "report.md", "report.html"
 
@@ -63,7 +66,7 @@ def print_scores(name: str, scores: dict[str, float], oracle: dict[str, float] |
     console.print(f"results: {run_dir}", soft_wrap=True)
 
 
-def report(runs: list[str], output: str | None = None, update_doc: str | None = None) -> None:
+def write_report(runs: list[str], output: str | None = None, update_doc: str | None = None) -> None:
     """Compares finished runs: prints tables, and writes them with figures to report.md and report.html.
 
     Students and controls are compared with the baseline and the teacher, by the role that each run has. Only runs that
@@ -185,21 +188,23 @@ def _draw_figures(comparison: Comparison, folder: Path, stem: str, notes: list[s
     """Draws all figures that the session has data for; adds reasons for missing figures to the notes."""
     try:
         from blend_pl.report import figures
+        from blend_pl.report.figures import style
         from blend_pl.report.identity import draw_embeddings
     except ImportError:
         notes.append('No figures, because matplotlib is not installed; run pip install "blend-pl[plot]".')
         return []
     pictures: list[Picture] = []
 
-    def add_picture(is_drawn: bool, path: Path, caption: str) -> None:
-        if is_drawn:
+    def add_picture(figure: "Figure | None", kind: str, caption: str) -> None:
+        if figure is not None:
+            path = folder / f"{stem}-{kind}.png"
+            style.save_figure(figure, path)
             pictures.append(Picture(path, caption))
 
-    path = folder / f"{stem}-scores.png"
     caption = "Scores of each seed (dots) and their mean (bars); the thin line is the baseline's mean."
     if any(experiment.scores_by_seed(key) for experiment in comparison.experiments for key in LOWER_IS_BETTER):
         caption += f" Of {', '.join(SCORE_LABELS[key] for key in LOWER_IS_BETTER)}, lower is better."
-    add_picture(figures.draw_scores(comparison, path), path, caption)
+    add_picture(figures.draw_scores(comparison), "scores", caption)
     if scored_sessions(comparison):
         return pictures
     variants, seed = [], _common_seed(comparison)
@@ -208,14 +213,15 @@ def _draw_figures(comparison: Comparison, folder: Path, stem: str, notes: list[s
     }
     embedding_dirs = {name: run for name, run in embedding_dirs.items() if (run / EMBEDDINGS_FILE).exists()}
     if embedding_dirs:
-        path = folder / f"{stem}-embeddings.png"
-        draw_embeddings({name: CellEmbeddings.read(run) for name, run in embedding_dirs.items()}, path)
-        add_picture(True, path, f"Embeddings of cells, two principal components; test cells are bold. Seed {seed}.")
+        figure = draw_embeddings({name: CellEmbeddings.read(run) for name, run in embedding_dirs.items()})
+        add_picture(
+            figure, "embeddings", f"Embeddings of cells, two principal components; test cells are bold. Seed {seed}."
+        )
         return pictures
     for experiment in _drawn_experiments(comparison, seed):
         run = _run_with_seed(experiment, seed)
         try:
-            prediction = predict(run.path)
+            prediction = predict_run(run.path)
         except BlendError as error:
             notes.append(f"No rates of {experiment.name} in the figures: {error}.")
             continue
@@ -255,8 +261,7 @@ def _draw_figures(comparison: Comparison, folder: Path, stem: str, notes: list[s
             f"True and decoded velocity in trials of several directions. {seed_note}",
         ),
     ):
-        path = folder / f"{stem}-{kind}.png"
-        add_picture(draw(drawn_variants, path), path, caption)
+        add_picture(draw(drawn_variants), kind, caption)
     return pictures
 
 

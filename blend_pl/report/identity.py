@@ -1,25 +1,24 @@
 """Figure of cell embeddings, colored by cell type."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from blend_pl.probes.embeddings import CellEmbeddings
-from blend_pl.report.figures.style import TEXT_COLOR, save_figure, subplots
+from blend_pl.report.figures.style import TEXT_COLOR, subplots
 
 TASK_LABELS = {"ei": "E/I", "subclass": "subclass"}
 CLASS_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#262626")
 
 
-def draw_embeddings(variants: Mapping[str, CellEmbeddings], path: Path) -> None:
+def draw_embeddings(variants: Mapping[str, CellEmbeddings]) -> Figure:
     """Draws two principal components of the embeddings of each variant; train cells are faint, test cells are bold.
 
     Args:
         variants: embeddings by the name of the variant.
-        path: path of the figure.
     """
     figure, axes = subplots(len(TASK_LABELS), len(variants), height=2.1 * len(TASK_LABELS), sharex=False)
     for column, (name, cells) in enumerate(variants.items()):
@@ -32,7 +31,7 @@ def draw_embeddings(variants: Mapping[str, CellEmbeddings], path: Path) -> None:
         names = sorted({name for cells in variants.values() for name in getattr(cells, task) if name})
         handles = [Line2D([], [], marker="o", linestyle="", color=c) for c in CLASS_COLORS[: len(names)]]
         axes[row, -1].legend(handles, names, loc="center left", bbox_to_anchor=(1.0, 0.5), handletextpad=0.1)
-    save_figure(figure, path)
+    return figure
 
 
 def principal_components(vectors: np.ndarray) -> np.ndarray:

@@ -4,28 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
+from blend_pl.metrics.labels import LOWER_IS_BETTER, SCORE_LABELS
 from blend_pl.report.comparison import Comparison, ExperimentResults
 from blend_pl.report.statistics import PairedDifference, SeedSummary, gap_closed
 from blend_pl.runs.results import BASELINE, TEACHER
 
-SCORE_LABELS = {
-    "co_bps": "co-bps",
-    "vel_r2": "velocity R2",
-    "tp_corr": "tp corr",
-    "psth_r2": "PSTH R2",
-    "fp_bps": "fp-bps",
-}
-LOWER_IS_BETTER = ("tp_corr",)
-SCORE_LABELS |= {
-    f"{task}_{score}": f"{task_name}, {name}"
-    for task, task_name in {"ei": "E/I", "subclass": "subclass"}.items()
-    for score, name in {"top1": "top-1", "balanced": "balanced", "f1": "macro-F1"}.items()
-}
-SCORE_LABELS |= {
-    "new_r2": "velocity R2, new sessions",
-    "cka": "CKA to teacher",
-    "retrieval": "retrieval of teacher's bin",
-}
 COMPARED_SCORES = ("co_bps", "vel_r2", "new_r2", "tp_corr", "ei_balanced", "subclass_balanced")
 """Scores that are compared with the baseline and the teacher."""
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from blend_pl.data.nlb.session import SessionTensors
 from blend_pl.errors import ConfigError, DataError, TeacherError
-from blend_pl.prediction import load_datamodule, predict
+from blend_pl.prediction import load_datamodule, predict_run
 from blend_pl.runs.folder import find_runs
 from blend_pl.runs.results import RESULTS_FILE, Results
 from blend_pl.submission.layout import SessionSplits
@@ -105,7 +105,7 @@ class SubmissionEnsemble:
         """
         first_splits: SessionSplits | None = None
         for submitted_run in self.runs:
-            prediction = predict(submitted_run.path, checkpoint or submitted_run.selected_checkpoint)
+            prediction = predict_run(submitted_run.path, checkpoint or submitted_run.selected_checkpoint)
             splits = SessionSplits(prediction.train, prediction.session)
             if first_splits is None:
                 first_splits = splits

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from blend_pl.metrics.labels import SCORE_LABELS
 from blend_pl.metrics.nlb import SCORES, evaluate_rates
-from blend_pl.report.tables import SCORE_LABELS
 from blend_pl.report.test_scores import TEST_SCORES_FILE
 from blend_pl.submission.layout import SessionSplits
 from blend_pl.utils.files import atomic_file

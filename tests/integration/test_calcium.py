@@ -13,7 +13,7 @@ from helpers.cli import REPOSITORY, call, checkpoint, experiment, finish, settin
 from blend_pl.data.calcium.simulation import BugeonSimulation, write_bugeon_dataset
 from blend_pl.errors import ConfigError, DataError
 from blend_pl.probes.embeddings import CellEmbeddings
-from blend_pl.report import report
+from blend_pl.report import write_report
 from blend_pl.systems.checkpoint import load_system
 
 SETS = ("single_animal", "multi_animal", "cross_animal", "simulated")
@@ -104,7 +104,7 @@ def test_predict_raises_and_names_the_embeddings(output: Path) -> None:
 
 
 def test_report_has_one_table_of_all_variants(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report([str(run_of(output, arm)) for arm in ARMS_FAST])
+    write_report([str(run_of(output, arm)) for arm in ARMS_FAST])
     printed = capsys.readouterr().out
     assert all(arm in printed for arm in ARMS_FAST)
     page = (output / "report" / "report.md").read_text()

@@ -10,7 +10,7 @@ from helpers.lfp import NETWORK, small_stages
 from helpers.lfp_files import write_lfp_nwb
 
 from blend_pl.errors import ConfigError, TeacherError
-from blend_pl.report import report
+from blend_pl.report import write_report
 from blend_pl.systems.checkpoint import load_system
 
 SETS = ("simulated_lfp", "makin", "flint")
@@ -113,7 +113,7 @@ def test_test_command_reproduces_the_scores(output: Path) -> None:
 
 
 def test_report_has_one_table_with_every_session(output: Path) -> None:
-    report([str(run_of(output, arm)) for arm in ARMS_FAST])
+    write_report([str(run_of(output, arm)) for arm in ARMS_FAST])
     page = (output / "report" / "report.md").read_text()
     assert page.count("## simulated_lfp: scored on test segments") == 1
     header = next(line for line in page.splitlines() if "indy_20160624_03" in line)

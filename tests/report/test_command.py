@@ -10,7 +10,7 @@ from helpers.results import write_run
 
 import blend_pl.report
 from blend_pl.errors import DataError
-from blend_pl.report import print_scores, report
+from blend_pl.report import print_scores, write_report
 from blend_pl.report.comparison import compare_runs
 from blend_pl.report.tables import difference_table, score_table
 from blend_pl.runs.results import Cost
@@ -52,7 +52,7 @@ def test_lower_tp_corr_closes_the_gap(tmp_path: Path) -> None:
     for seed in range(3):
         for name, score, teachers in [("baseline", -0.5, []), ("teacher", -0.9, []), ("hard", -0.6, ["t"])]:
             write_run(tmp_path, f"x_{name}", seed, {"co_bps": 0.2, "tp_corr": score}, teachers=teachers)
-    report([str(tmp_path)])
+    write_report([str(tmp_path)])
     text = (tmp_path / "report/report.md").read_text()
     rows = {
         line.split("|")[1].strip(): [*map(str.strip, line.split("|")[2:-1])]
@@ -76,12 +76,12 @@ def test_fraction_is_blank_if_true_rates_score_at_most_zero(capsys: Any, true_sc
 def test_no_differences_without_a_baseline(tmp_path: Path, capsys: Any) -> None:
     write_run(tmp_path, "x_hard")
     assert difference_table(compare_runs([tmp_path])[0]).header == ["experiment"]
-    report([str(tmp_path)])
+    write_report([str(tmp_path)])
     assert "against the baseline" not in capsys.readouterr().out
 
 
 def test_report_is_printed_and_written(runs: Path, capsys: Any) -> None:
-    report([str(runs)])
+    write_report([str(runs)])
     markdown = (runs / "report/report.md").read_text()
     html = (runs / "report/report.html").read_text()
     printed = capsys.readouterr().out
@@ -96,7 +96,7 @@ def test_report_is_printed_and_written(runs: Path, capsys: Any) -> None:
 def test_update_doc_replaces_the_block(runs: Path, tmp_path: Path) -> None:
     path = tmp_path / "NOTES.md"
     path.write_text("before\n<!-- x:begin -->\n<!-- x:end -->\nafter\n")
-    report([str(runs)], update_doc=f"{path}#x")
+    write_report([str(runs)], update_doc=f"{path}#x")
     first, *table, last = path.read_text().strip().splitlines()
     assert (first, last) == ("before", "after")
     assert table[1].startswith("| experiment | seeds | co-bps")
@@ -104,7 +104,7 @@ def test_update_doc_replaces_the_block(runs: Path, tmp_path: Path) -> None:
 
 
 def test_html_is_self_contained(runs: Path) -> None:
-    report([str(runs)])
+    write_report([str(runs)])
     sources = re.findall(r'(?:src|href)="([^"]{,30})', (runs / "report/report.html").read_text())
     assert len(sources) == 1
     assert sources[0].startswith("data:image/png;base64,")
@@ -112,7 +112,7 @@ def test_html_is_self_contained(runs: Path) -> None:
 
 def test_different_splits_have_separate_tables(runs: Path) -> None:
     write_run(runs, "x_large", 0, phase="test", selection="train_holdout (40 trials)")
-    report([str(runs)], str(runs / "out"))
+    write_report([str(runs)], str(runs / "out"))
     text = (runs / "out/report.md").read_text()
     assert text.count("\n## ") == 2
     assert "x_large" not in text.split("scored on test")[0]
@@ -120,7 +120,7 @@ def test_different_splits_have_separate_tables(runs: Path) -> None:
 
 def test_few_seeds_and_missing_checkpoints_are_noted(tmp_path: Path) -> None:
     write_run(tmp_path, "x_hard<b>")
-    report([str(tmp_path)])
+    write_report([str(tmp_path)])
     markdown = (tmp_path / "report/report.md").read_text()
     assert "Fewer than 3 seeds" in markdown
     assert "No rates of x_hard<b> in the figures: there is no checkpoint" in markdown
@@ -130,14 +130,14 @@ def test_few_seeds_and_missing_checkpoints_are_noted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("selection", "is_noted"), [("val (30 trials)", True), ("train_holdout (30 trials)", False)])
 def test_selection_on_scored_trials_is_noted(tmp_path: Path, selection: str, is_noted: bool) -> None:
     write_run(tmp_path, "x_hard", selection=selection)
-    report([str(tmp_path)])
+    write_report([str(tmp_path)])
     assert ("scores are optimistic" in (tmp_path / "report/report.md").read_text()) is is_noted
 
 
 def test_report_without_matplotlib_has_tables(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(blend_pl.report, "figures", raising=False)
     monkeypatch.setitem(sys.modules, "blend_pl.report.figures", None)
-    report([str(runs)])
+    write_report([str(runs)])
     text = (runs / "report/report.md").read_text()
     assert 'run pip install "blend-pl[plot]"' in text
     assert "x_baseline" in text
@@ -146,14 +146,14 @@ def test_report_without_matplotlib_has_tables(runs: Path, monkeypatch: pytest.Mo
 def test_unwritable_folder_raises(runs: Path) -> None:
     (runs / "file").touch()
     with pytest.raises(DataError, match="cannot write"):
-        report([str(runs)], str(runs / "file"))
+        write_report([str(runs)], str(runs / "file"))
 
 
 def test_cost_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed, seconds in ((0, 0.02), (1, 0.04)):
         write_run(tmp_path, "x_baseline", seed, cost=Cost(12345, seconds, 500_000_000))
     write_run(tmp_path, "x_smoothing")
-    report([str(tmp_path)], str(tmp_path / "report"))
+    write_report([str(tmp_path)], str(tmp_path / "report"))
     assert "Cost of training" in capsys.readouterr().out
     text = (tmp_path / "report" / "report.md").read_text()
     assert "| baseline | 12,345 | 0.030 | 500 |" in text

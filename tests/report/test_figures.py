@@ -10,11 +10,11 @@ from helpers.cli import SIMULATION, experiment, fit, write_set
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from blend_pl.prediction import Prediction, predict
-from blend_pl.report import report
+from blend_pl.prediction import Prediction, predict_run
+from blend_pl.report import write_report
 from blend_pl.report.figures import Variant, draw_psths, draw_rates, draw_trajectories, draw_velocities, style
 
-Draw = Callable[[Sequence[Variant], Path], bool]
+Draw = Callable[[Sequence[Variant]], Figure | None]
 DRAW_FUNCTIONS: tuple[Draw, ...] = (draw_rates, draw_psths, draw_trajectories, draw_velocities)
 
 
@@ -32,35 +32,30 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def variants(simulated: Path) -> list[Variant]:
     runs = {name: next((simulated / f"simulated_{name}").glob("seed*")) for name in ("baseline", "teacher", "hard")}
-    return [Variant(name, {"hard": "student"}.get(name, name), predict(run), {}) for name, run in runs.items()]
+    return [Variant(name, {"hard": "student"}.get(name, name), predict_run(run), {}) for name, run in runs.items()]
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Prediction:
     """Prediction on a recorded session, without conditions and true rates."""
     folder = tmp_path_factory.mktemp("mc_rtt")
-    return predict(fit("mc_rtt_baseline", folder / "runs", *write_set(experiment("mc_rtt_baseline"), folder / "data")))
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """Collects figures instead of writing files."""
-    figures: list[Figure] = []
-    monkeypatch.setattr(style, "save_figure", lambda figure, path: figures.append(figure))
-    return figures
+    return predict_run(
+        fit("mc_rtt_baseline", folder / "runs", *write_set(experiment("mc_rtt_baseline"), folder / "data"))
+    )
 
 
 @pytest.mark.parametrize("draw", DRAW_FUNCTIONS)
 def test_figures_are_readable_images(variants: list[Variant], draw: Draw, tmp_path: Path) -> None:
-    assert draw(variants, tmp_path / "figure.png")
+    figure = draw(variants)
+    assert figure is not None
+    style.save_figure(figure, tmp_path / "figure.png")
     image = imread(tmp_path / "figure.png")
     assert image.shape[1] >= 900
     assert image.std() > 0.02
 
 
-def test_rates_show_the_truth_and_every_variant(variants: list[Variant], drawn: list[Figure]) -> None:
-    draw_rates(variants, Path("unused"))
-    axis = drawn[0].axes[0]
+def test_rates_show_the_truth_and_every_variant(variants: list[Variant]) -> None:
+    axis = draw_rates(variants).axes[0]
     session = variants[0].prediction.session
     name = axis.get_title(loc="left")
     neuron = session.unit_id.tolist().index(int(name.split()[-1]))
@@ -77,38 +72,39 @@ def test_rates_show_the_truth_and_every_variant(variants: list[Variant], drawn: 
         torch.testing.assert_close(expected, line, check_dtype=False)
 
 
-def test_trajectories_are_the_integrated_velocity(variants: list[Variant], drawn: list[Figure]) -> None:
-    draw_trajectories(variants, Path("unused"))
+def test_trajectories_are_the_integrated_velocity(variants: list[Variant]) -> None:
+    figure = draw_trajectories(variants)
+    assert figure is not None
     session = variants[0].prediction.session
-    line = drawn[0].axes[0].lines[0]
+    line = figure.axes[0].lines[0]
     end = session.behavior[0, : session.n_observed].double().sum(0) * 0.02
     assert [line.get_xdata()[0], line.get_ydata()[0]] == [0, 0]
     assert [line.get_xdata()[-1], line.get_ydata()[-1]] == pytest.approx(end.tolist(), rel=1e-5)
 
 
-def test_velocities_are_drawn_at_the_time_of_the_movement(variants: list[Variant], drawn: list[Figure]) -> None:
-    draw_velocities(variants, Path("unused"))
-    time = drawn[0].axes[0].lines[1].get_xdata()
+def test_velocities_are_drawn_at_the_time_of_the_movement(variants: list[Variant]) -> None:
+    figure = draw_velocities(variants)
+    assert figure is not None
+    time = figure.axes[0].lines[1].get_xdata()
     assert [time[0], time[-1]] == [-250 + 10 + 100, 450 - 10 + 100]
 
 
-def test_smoothed_spikes_replace_unknown_true_rates(recorded: Prediction, drawn: list[Figure]) -> None:
-    assert draw_rates([Variant("baseline", "baseline", recorded, {})], Path("unused"))
-    assert "smoothed" in drawn[0].legends[0].texts[0].get_text()
+def test_smoothed_spikes_replace_unknown_true_rates(recorded: Prediction) -> None:
+    figure = draw_rates([Variant("baseline", "baseline", recorded, {})])
+    assert "smoothed" in figure.legends[0].texts[0].get_text()
 
 
-def test_figures_without_data_are_not_drawn(recorded: Prediction, tmp_path: Path) -> None:
+def test_figures_without_data_are_not_drawn(recorded: Prediction) -> None:
     variant = Variant("baseline", "baseline", recorded, {})
-    path = tmp_path / "figure.png"
-    assert not draw_psths([variant], path)
-    assert draw_trajectories([variant], path)
+    assert draw_psths([variant]) is None
+    assert draw_trajectories([variant]) is not None
     session = recorded.session
     without_behavior = replace(session, behavior=torch.full_like(session.behavior, torch.nan))
     recorded.datamodule.subsets["eval"] = without_behavior
     try:
         uncached = [replace(variant, prediction=replace(recorded))]
-        assert not draw_trajectories(uncached, path)
-        assert not draw_velocities(uncached, path)
+        assert draw_trajectories(uncached) is None
+        assert draw_velocities(uncached) is None
     finally:
         recorded.datamodule.subsets["eval"] = session
 
@@ -117,7 +113,7 @@ def test_behavior_other_than_movement_is_not_drawn(tmp_path: Path, monkeypatch: 
     drawn, save = [], style.save_figure
     monkeypatch.setattr(style, "save_figure", lambda figure, path: (drawn.append(figure), save(figure, path)))
     run = fit("dmfc_rsg_baseline", tmp_path, *write_set(experiment("dmfc_rsg_baseline"), tmp_path / "data"))
-    report([str(run)], str(tmp_path))
+    write_report([str(run)], str(tmp_path))
     text = (tmp_path / "report.md").read_text()
     assert "tp corr ↓" in text
     assert [kind in text for kind in ("-trajectories.png", "-velocities.png", "-rates.png", "-psths.png")] == [
@@ -128,12 +124,12 @@ def test_behavior_other_than_movement_is_not_drawn(tmp_path: Path, monkeypatch: 
     assert scores.axes[1].get_xlabel() == "tp-corr (lower is better)"
     colors = {line.get_color() for line in psths.axes[0].lines}
     assert len(colors) > 1
-    session = predict(run).session
+    session = predict_run(run).session
     times = rates.axes[0].lines[0].get_xdata()
     assert times[0] + 1500 - 10 in {float(shift) * 20 for shift in session.jitter}
 
 
-def test_unrecorded_held_out_neurons_are_not_drawn(variants: list[Variant], drawn: list[Figure]) -> None:
+def test_unrecorded_held_out_neurons_are_not_drawn(variants: list[Variant]) -> None:
     session = variants[0].prediction.session
     observed = session.observed.clone()
     observed[..., 1] = False
@@ -142,14 +138,14 @@ def test_unrecorded_held_out_neurons_are_not_drawn(variants: list[Variant], draw
     subsets = variants[0].prediction.datamodule.subsets
     subsets["eval"] = hidden
     try:
-        draw_rates(variants[:1], Path("unused"))
+        figure = draw_rates(variants[:1])
     finally:
         subsets["eval"] = session
-    assert all("held-in" in axis.get_title(loc="left") for axis in drawn[0].axes)
+    assert all("held-in" in axis.get_title(loc="left") for axis in figure.axes)
 
 
 def test_report_contains_all_figures(simulated: Path, tmp_path: Path) -> None:
-    report([str(simulated)], str(tmp_path))
+    write_report([str(simulated)], str(tmp_path))
     assert (tmp_path / "report.html").read_text().count("data:image/png;base64,") == 5
     assert len(list(tmp_path.glob("*.png"))) == 5
     assert "No rates" not in (tmp_path / "report.md").read_text()

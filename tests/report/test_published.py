@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from helpers.results import write_run
 
-from blend_pl.report import report
+from blend_pl.metrics.labels import LOWER_IS_BETTER, SCORE_LABELS
+from blend_pl.report import write_report
 from blend_pl.report.comparison import Comparison, compare_runs
 from blend_pl.report.published import PUBLISHED_SCORES, find_published_scores, published_elsewhere_note
-from blend_pl.report.tables import LOWER_IS_BETTER, SCORE_LABELS, published_table
+from blend_pl.report.tables import published_table
 
 
 def comparison(folder: Path, session: str, phase: str, **init_args: Any) -> Comparison:
@@ -76,7 +77,7 @@ def test_report_shows_published_scores_of_the_same_phase_only(
     score = f"{PUBLISHED_SCORES[session, published_phase].methods[method]['co_bps']:.4f}"
     for phase in ("val", "test"):
         write_run(tmp_path, f"x_{phase}", session=session, phase=phase, init_args={"bin_ms": 5, "source": "files"})
-    report([str(tmp_path)])
+    write_report([str(tmp_path)])
     markdown, html = ((tmp_path / "report" / f"report.{kind}").read_text() for kind in ("md", "html"))
     for text in (capsys.readouterr().out, markdown, html):
         assert text.count(score) == 1

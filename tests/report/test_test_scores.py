@@ -8,7 +8,7 @@ import pytest
 from helpers.results import write_run
 
 from blend_pl.errors import DataError
-from blend_pl.report import report
+from blend_pl.report import write_report
 from blend_pl.report.comparison import compare_runs
 from blend_pl.report.tables import difference_table, score_table
 
@@ -52,14 +52,14 @@ def test_unscored_runs_are_noted_with_the_command_and_do_not_count(tmp_path: Pat
     assert [row[1] for row in score_table(comparison).rows] == ["3", "2"]
     assert "2026-02-01 to 2026-02-03" in comparison.notes[0]
     assert f"python -m blend_pl submit {missing} --score --test_targets download" in comparison.notes[1]
-    report([str(tmp_path)])
+    write_report([str(tmp_path)])
     assert "too few to report: x_hard." in (tmp_path / "report/report.md").read_text()
 
 
 def test_report_without_scores_names_the_command(tmp_path: Path, capsys: Any) -> None:
     write_test_run(tmp_path, "x_baseline", 0, None)
     write_test_run(tmp_path, "x_hard", 0, None)
-    report([str(tmp_path)])
+    write_report([str(tmp_path)])
     printed = capsys.readouterr().out
     assert "2 run(s) have no scores" in printed
     assert "--test_targets download" in printed

@@ -19,7 +19,7 @@ from helpers.specs import MC_MAZE, MC_RTT
 
 from blend_pl.cli.main import run_command as blend
 from blend_pl.errors import BlendError, ConfigError, DataError, TeacherError
-from blend_pl.prediction import predict
+from blend_pl.prediction import predict_run
 from blend_pl.report.test_scores import read_test_scores
 from blend_pl.runs.results import Results
 from blend_pl.submission.layout import RATE_KEYS
@@ -71,7 +71,7 @@ def copy_with_results(run: Path, copy: Path, change: Callable[[dict[str, Any]], 
 def test_targets(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random targets of the test trials, in the file format of nlb_tools."""
     make_tensors = pytest.importorskip("nlb_tools.make_tensors")
-    session = predict(single_run(runs / "test/mc_maze_baseline")).datamodule
+    session = predict_run(single_run(runs / "test/mc_maze_baseline")).datamodule
     train, test = session.subsets["train"], session.subsets["eval"]
     rng = np.random.default_rng(0)
     n, bins, forward, heldin = len(test), test.n_observed, test.n_forward, test.n_heldin
@@ -162,7 +162,7 @@ def test_other_sets_score_as_nlb_tools(name: str, bin_ms: int, tmp_path: Path, m
 
 def test_ensemble_averages_rates(runs: Path, tmp_path: Path) -> None:
     submit(runs / "mc_maze_baseline", "--output", tmp_path / "s.h5")
-    predictions = [predict(run) for run in sorted((runs / "mc_maze_baseline").glob("seed*"))]
+    predictions = [predict_run(run) for run in sorted((runs / "mc_maze_baseline").glob("seed*"))]
     assert len(predictions) == 2
     mean = torch.stack([prediction.rates for prediction in predictions]).double().mean(0).float()
     train = torch.stack([prediction.train_rates for prediction in predictions]).double().mean(0).float()

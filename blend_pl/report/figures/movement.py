@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from blend_pl.prediction import Prediction
-from blend_pl.report.figures import style
 from blend_pl.report.figures.directions import angle_color, trial_angles, true_velocity
 from blend_pl.report.figures.style import FIGURE_WIDTH, TEXT_COLOR, TRUTH_COLOR, colors_for_roles, subplots
 from blend_pl.report.figures.variants import Variant, bin_times_ms, draw_legend, label_time_axis, mark_event
@@ -21,15 +20,15 @@ LENGTH_UNITS = {"mc_": "mm", "simulated": "mm", "area2_bump": "cm"}
 """Unit of length of a session's velocities, by the prefix of its name."""
 
 
-def draw_trajectories(variants: Sequence[Variant], path: Path) -> bool:
-    """Draws hand trajectories from the integrated velocity; returns False without two velocity components."""
+def draw_trajectories(variants: Sequence[Variant]) -> Figure | None:
+    """Draws hand trajectories from the integrated velocity; returns None without two velocity components."""
     prediction = variants[0].prediction
     true = true_velocity(prediction)
     if true is None or true.shape[2] < 2:
-        return False
+        return None
     valid_trials = true.isfinite().all(2).all(1).nonzero()[:, 0]
     if not len(valid_trials):
-        return False
+        return None
     drawn_trials = valid_trials[:: max(1, math.ceil(len(valid_trials) / MAX_TRAJECTORIES))]
     angles = trial_angles(prediction)
     panels = [("true", TRUTH_COLOR, true)]
@@ -52,19 +51,18 @@ def draw_trajectories(variants: Sequence[Variant], path: Path) -> bool:
     for ax in axes.flat[len(panels) :]:
         ax.axis("off")
     _scale_bar(axes[0, 0], axis_limit, _unit(prediction, "length"))
-    style.save_figure(figure, path)
-    return True
+    return figure
 
 
-def draw_velocities(variants: Sequence[Variant], path: Path) -> bool:
-    """Draws true and decoded velocity in a few trials; returns False for a session without velocity."""
+def draw_velocities(variants: Sequence[Variant]) -> Figure | None:
+    """Draws true and decoded velocity in a few trials; returns None for a session without velocity."""
     prediction = variants[0].prediction
     true = true_velocity(prediction)
     if true is None:
-        return False
+        return None
     valid_trials = true.isfinite().all(2).all(1).nonzero()[:, 0]
     if not len(valid_trials):
-        return False
+        return None
     # Selects trials at even steps of the sorted directions.
     trials_by_angle = valid_trials[trial_angles(prediction)[valid_trials].argsort()]
     trials = (
@@ -73,7 +71,8 @@ def draw_velocities(variants: Sequence[Variant], path: Path) -> bool:
         .tolist()
     )
     n_outputs = true.shape[2]
-    time = bin_times_ms(prediction) + prediction.datamodule.spec.behavior.lag_ms  # type: ignore[union-attr]
+    behavior = prediction.datamodule.spec.behavior
+    time = bin_times_ms(prediction) + (behavior.lag_ms if behavior else 0)
     figure, axes = subplots(n_outputs, len(trials), height=0.9 + 1.7 * n_outputs, sharey=True)
     for column, trial in enumerate(trials):
         axes[0, column].set_title(f"trial {int(prediction.session.trial_id[trial])}", loc="left", color="#444444")
@@ -90,8 +89,7 @@ def draw_velocities(variants: Sequence[Variant], path: Path) -> bool:
         ax.set_ylabel(f"{'xyz'[output] if n_outputs <= 3 else output} ({_unit(prediction, 'speed')})")
     label_time_axis(figure, prediction)
     draw_legend(figure, variants, "true velocity", "vel_r2", "R²")
-    style.save_figure(figure, path)
-    return True
+    return figure
 
 
 def _scale_bar(ax: Axes, axis_limit: float, unit: str) -> None:

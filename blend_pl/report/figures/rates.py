@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter1d
 
-from blend_pl.report.figures import style
 from blend_pl.report.figures.directions import angle_color, condition_angles
 from blend_pl.report.figures.style import TRUTH_COLOR, colors_for_roles, subplots
 from blend_pl.report.figures.variants import Variant, bin_times_ms, draw_legend, label_time_axis, mark_event
@@ -20,7 +19,7 @@ SMOOTHING_MS = 50
 """Standard deviation of the kernel that smooths spikes of recordings, where true rates are unknown."""
 
 
-def draw_rates(variants: Sequence[Variant], path: Path) -> bool:
+def draw_rates(variants: Sequence[Variant]) -> Figure:
     """Draws predicted rates of neurons in one trial, held-out ones if any, and true rates or smoothed spikes."""
     prediction = variants[0].prediction
     session, bins = prediction.session, prediction.session.n_observed
@@ -63,18 +62,17 @@ def draw_rates(variants: Sequence[Variant], path: Path) -> bool:
         ax.set_ylabel("rate (spikes/s)")
     label_time_axis(figure, prediction)
     draw_legend(figure, variants, truth_label, "co_bps", "co-bps")
-    style.save_figure(figure, path)
-    return True
+    return figure
 
 
-def draw_psths(variants: Sequence[Variant], path: Path) -> bool:
-    """Draws recorded and predicted PSTHs of a few neurons; returns False without conditions."""
+def draw_psths(variants: Sequence[Variant]) -> Figure | None:
+    """Draws recorded and predicted PSTHs of a few neurons; returns None without conditions."""
     prediction = variants[0].prediction
     session = prediction.session
     counts = torch.bincount(session.condition[session.condition >= 0], minlength=len(session.psth))
     conditions = counts.nonzero()[:, 0]
     if not len(conditions):
-        return False
+        return None
     angles = condition_angles(prediction)
     order = angles[conditions].argsort()
     conditions = conditions[order][:: max(1, math.ceil(len(conditions) / N_CONDITIONS))]
@@ -102,5 +100,4 @@ def draw_psths(variants: Sequence[Variant], path: Path) -> bool:
         ax.set_ylabel(name, color=color, fontweight="bold")
     label_time_axis(figure, prediction)
     figure.supylabel("mean rate of each condition (spikes/s)", fontsize=10, color="#444444")
-    style.save_figure(figure, path)
-    return True
+    return figure

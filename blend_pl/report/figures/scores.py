@@ -1,17 +1,15 @@
 """Figure of the scores of all seeds."""
 
-from pathlib import Path
-
 import numpy as np
+from matplotlib.figure import Figure
 
 from blend_pl.report.comparison import Comparison
-from blend_pl.report.figures import style
 from blend_pl.report.figures.style import ROLE_COLORS, TEXT_COLOR, colors_for_roles, subplots
 from blend_pl.runs.results import BASELINE, CONTROL
 
 
-def draw_scores(comparison: Comparison, path: Path) -> bool:
-    """Draws a dot per seed and a bar at the mean for each experiment; returns False without scores."""
+def draw_scores(comparison: Comparison) -> Figure | None:
+    """Draws a dot per seed and a bar at the mean for each experiment; returns None without scores."""
     axis_labels = {
         "co_bps": "co-bps (bits per spike)",
         "vel_r2": "velocity R²",
@@ -21,7 +19,7 @@ def draw_scores(comparison: Comparison, path: Path) -> bool:
     }
     keys = [key for key in axis_labels if any(experiment.scores_by_seed(key) for experiment in comparison.experiments)]
     if not keys:
-        return False
+        return None
     experiments = comparison.experiments
     figure, axes = subplots(1, len(keys), height=0.9 + 0.34 * len(experiments), sharex=False)
     # The baseline color marks the network that others are compared with; smoothing and GLM get control colors.
@@ -46,5 +44,4 @@ def draw_scores(comparison: Comparison, path: Path) -> bool:
         if ax is not axes[0, 0]:
             ax.set_yticklabels([])
     figure.get_layout_engine().set(wspace=0.06)  # type: ignore[union-attr, call-arg]
-    style.save_figure(figure, path)
-    return True
+    return figure
