@@ -233,3 +233,54 @@ def test_one_rank_reads_the_teacher_for_all(tiny: NLBDataModule, teacher: Path, 
 @pytest.mark.parametrize("stage", ["validate", "test", "predict"])
 def test_teacher_is_not_loaded_without_training(tiny: NLBDataModule, tmp_path: Path, stage: str) -> None:
     assert set_up(tmp_path / "gone.ckpt", tiny, stage).teachers == []
+
+
+def test_every_reference_to_a_teacher_gives_the_same_student(
+    tiny: NLBDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = make_teacher(optimizer=partial(torch.optim.AdamW, lr=5e-3))
+    training = trainer(tmp_path, 2)
+    training.fit(system, tiny)
+    run = tmp_path / "runs" / "x"
+    training.save_checkpoint(run / "checkpoints" / "best.ckpt")
+    before = {name: value.clone() for name, value in system.state_dict().items()}
+    references: list[Any] = [system, run / "checkpoints" / "best.ckpt", str(run), [system], [run, system]]
+    students = [train(tiny, tmp_path, Distillation(reference), epochs=1)[0] for reference in references]
+    first = weights(students[0])
+    for student in students[:-1]:
+        assert all(torch.equal(value, first[name]) for name, value in weights(student).items())
+    for name, value in weights(students[-1]).items():
+        torch.testing.assert_close(value, first[name], rtol=1e-3, atol=1e-4)
+    assert all(torch.equal(value, before[name]) for name, value in system.state_dict().items())
+    assert all(parameter.requires_grad for parameter in system.parameters())
+    assert system.trainer is training
+
+
+def test_experiment_is_trained_once_as_a_teacher(
+    tiny: NLBDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+    saved = save(make_teacher(tiny.signature), tmp_path / "teacher.ckpt")
+
+    def train_here(command: list[str]) -> int:
+        commands.append(command)
+        run = Path(command[command.index("--run_dir") + 1])
+        (run / "checkpoints").mkdir(parents=True)
+        (run / "checkpoints" / "best.ckpt").write_bytes(saved.read_bytes())
+        (run / "results.json").write_text("{}")
+        return 0
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("blend_pl.runs.teachers._run_subprocess", train_here)
+    for _ in range(2):
+        callback = Distillation("experiments/simulated_teacher.yaml")
+        train(tiny, tmp_path, callback, epochs=1)
+        assert len(callback.teachers) == 1
+    (command,) = commands
+    assert "fit" in command
+    assert Path(command[command.index("--run_dir") + 1]).parts[:2] == ("runs", "simulated_teacher")
+
+
+def test_untrained_teacher_raises(tiny: NLBDataModule, tmp_path: Path) -> None:
+    with pytest.raises(TeacherError, match="the teacher Teacher is not trained; call trainer"):
+        train(tiny, tmp_path, Distillation(make_teacher()))
