@@ -2,9 +2,12 @@
 
 import inspect
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import fields, is_dataclass
 from functools import partial
 from typing import Any
+
+import lightning as L
 
 TRAINING_ARGUMENTS = ("optimizer", "schedule")
 """Arguments of systems that are not needed to load a trained network."""
@@ -26,16 +29,28 @@ def describe_system(system_class: type, arguments: Mapping[str, Any]) -> dict[st
         lambda, which cannot be stored.
     """
     settings = {}
-    for name, value in arguments.items():
-        try:
-            settings[name] = describe(value)
-        except NotDescribableError:
-            if name not in TRAINING_ARGUMENTS:
-                return None
     try:
+        # Lightning leaves out arguments that cannot be pickled.
+        for name in _argument_names(system_class) - set(TRAINING_ARGUMENTS) - arguments.keys():
+            raise NotDescribableError(name)
+        for name, value in arguments.items():
+            with suppress(NotDescribableError) if name in TRAINING_ARGUMENTS else nullcontext():
+                settings[name] = describe(value)
         return {"_class_path": _class_path(system_class), **settings}
     except NotDescribableError:
         return None
+
+
+def _argument_names(system_class: type) -> set[str]:
+    """Returns the names of the arguments of a system's constructor and of those of its base classes."""
+    own_classes = [cls for cls in system_class.__mro__ if not issubclass(L.LightningModule, cls)]
+    return {
+        parameter.name
+        for constructor in (vars(cls).get("__init__") for cls in own_classes)
+        if inspect.isfunction(constructor)
+        for parameter in list(inspect.signature(constructor).parameters.values())[1:]
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
 
 
 def describe(value: Any) -> Any:
@@ -62,7 +77,10 @@ def describe(value: Any) -> Any:
         return _with_arguments(value.func, value.keywords)
     if is_dataclass(value):
         return {field.name: describe(getattr(value, field.name)) for field in fields(value) if field.init}
-    names = inspect.signature(type(value)).parameters
+    try:
+        names = inspect.signature(type(value)).parameters
+    except ValueError as error:  # A class that is not written in Python, such as a tensor.
+        raise NotDescribableError(value) from error
     if callable(value) or not all(hasattr(value, name) for name in names):
         raise NotDescribableError(value)
     return _with_arguments(type(value), {name: getattr(value, name) for name in names})

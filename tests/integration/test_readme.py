@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -147,3 +148,13 @@ def test_links_lead_to_files_and_headings(name: str) -> None:
             headings = re.findall(r"^#+ (.*)$", path.read_text(), flags=re.M)
             anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
             assert anchor in anchors, target
+
+
+def test_python_example_of_the_front_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = [block for block in blocks("python") if "bp.load" in block and "bp.plot.rates" in block]
+    assert example.count("max_epochs=50") == 2
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(example.replace("max_epochs=50", "max_epochs=1"), names)
+    student, data = names["student"], names["data"]
+    assert names["bp"].evaluate(student, data).keys() == {"co_bps", "vel_r2", "psth_r2", "fp_bps"}

@@ -38,7 +38,7 @@ def stored(system: PopulationSystem) -> dict[str, Any]:
 
 def test_system_built_in_python_stores_no_objects(tmp_path: Path) -> None:
     checkpoint = stored(make(Student, SIGNATURE))
-    assert "hyper_parameters" not in checkpoint
+    assert checkpoint["hyper_parameters"]["backbone"]["class_path"] == "blend_pl.models.ndt.NDT"
     torch.save(checkpoint, tmp_path / "checkpoint")
     assert torch.load(tmp_path / "checkpoint", weights_only=True)[SESSION_KEY]["unit_id"] == [0, 1, 2, 3, 4]
 
