@@ -8,6 +8,9 @@ from torch import Tensor
 
 from blend_pl.errors import ConfigError
 
+MIN_COUNT = 1e-4
+"""Smallest expected count per bin whose log is taken."""
+
 
 class Likelihood(ABC):
     """Base class of observation models; a prediction is the natural parameter of each entry."""
@@ -25,6 +28,10 @@ class Likelihood(ABC):
     @abstractmethod
     def mean(self, prediction: Tensor) -> Tensor:
         """Returns the expected value of each entry."""
+
+    @abstractmethod
+    def prediction(self, mean: Tensor) -> Tensor:
+        """Returns the prediction that has an expected value; the inverse of `mean`."""
 
     @abstractmethod
     def average(self, predictions: Tensor) -> Tensor:
@@ -57,6 +64,10 @@ class Poisson(Likelihood):
     def mean(self, prediction: Tensor) -> Tensor:
         return prediction.exp()
 
+    def prediction(self, mean: Tensor) -> Tensor:
+        """Returns the log of the expected count; that of a silent neuron is finite."""
+        return mean.clamp(min=MIN_COUNT).log()
+
     def average(self, predictions: Tensor) -> Tensor:
         return predictions.logsumexp(0) - math.log(len(predictions))
 
@@ -76,6 +87,9 @@ class UnitGaussian(Likelihood):
 
     def mean(self, prediction: Tensor) -> Tensor:
         return prediction
+
+    def prediction(self, mean: Tensor) -> Tensor:
+        return mean
 
     def average(self, predictions: Tensor) -> Tensor:
         return predictions.mean(0)

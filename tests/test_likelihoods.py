@@ -6,7 +6,7 @@ from scipy.stats import kstest
 from torch.distributions import Normal
 
 from blend_pl.errors import ConfigError
-from blend_pl.likelihoods import Gaussian, Poisson, UnitGaussian
+from blend_pl.likelihoods import Gaussian, Likelihood, Poisson, UnitGaussian
 
 
 def test_poisson_loss_equals_torch() -> None:
@@ -58,3 +58,13 @@ def test_random_activity_is_standard_normal() -> None:
     noise = UnitGaussian().noise(torch.cat([level, torch.tensor([0.0, 1.0])]), torch.empty(0))
     assert noise.isfinite().all()
     assert kstest(noise.numpy(), "norm").pvalue > 0.01
+
+
+@pytest.mark.parametrize("likelihood", [Poisson(), UnitGaussian(), Gaussian()])
+def test_prediction_inverts_the_mean(likelihood: Likelihood) -> None:
+    mean = torch.tensor([0.001, 0.5, 3.0])
+    torch.testing.assert_close(likelihood.mean(likelihood.prediction(mean)), mean)
+
+
+def test_log_rate_of_a_silent_neuron_is_finite() -> None:
+    assert Poisson().prediction(torch.zeros(1)).isfinite().all()

@@ -67,9 +67,10 @@ class Distillation(L.Callback):
         if stage != "fit" or self.teachers:
             return
         assert isinstance(pl_module, NeuralSystem)
-        signature = datamodule_of(trainer).signature
+        datamodule = datamodule_of(trainer)
+        signature = datamodule.signature
         # Before teachers draw random numbers: the student starts from the weights of the baseline of its seed.
-        pl_module.build(signature)
+        pl_module.build_for(datamodule)
         for reference in self.references:
             teacher = _frozen_teacher(reference, trainer)
             name = type(reference).__name__ if isinstance(reference, NeuralSystem) else reference
@@ -82,7 +83,7 @@ class Distillation(L.Callback):
                     "train a teacher on the student's session"
                 )
             self.teachers.append(teacher)
-        examples = self._example_encodings(pl_module, datamodule_of(trainer))
+        examples = self._example_encodings(pl_module, datamodule)
         self.loss.check_compatible(*examples)
         self.loss.build(*examples)
         self.objective = MixedObjective(pl_module.objective, self.loss, self.teacher_ensemble, self.alpha.value_at(0.0))

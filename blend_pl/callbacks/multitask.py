@@ -37,7 +37,7 @@ class Multitask(L.Callback):
         signature = datamodule.signature
         if signature.n_privileged == 0:
             raise ConfigError(f"multitask needs behavior to decode, and {signature} has none; name it in data.spec")
-        pl_module.build(signature)
+        pl_module.build_for(datamodule)
         batch = next(iter(datamodule.calibration_dataloader())).to("cpu")
         with torch.no_grad():
             latents = pl_module.eval().encode(batch).latents

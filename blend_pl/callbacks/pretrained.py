@@ -43,6 +43,6 @@ class Pretrained(L.Callback):
                 f"{type(pl_module).__name__} cannot start from the {type(pretrained).__name__} of {self.path}; name a "
                 "model with the same input"
             )
-        pl_module.build(datamodule_of(trainer).signature)
+        pl_module.build_for(datamodule_of(trainer))
         pl_module.network.init_from(pretrained.network)
         self.weights_loaded = True

@@ -69,7 +69,7 @@ class Replica:
         torch.manual_seed(self.seed)
         for callback in self.callbacks:
             callback.setup(trainer, self.system, "fit")
-        self.system.build(datamodule_of(trainer).signature)
+        self.system.build_for(datamodule_of(trainer))
         self.system.seed = self.seed
 
     @property

@@ -16,7 +16,7 @@ from torchmetrics import MeanMetric
 from typing_extensions import TypeVar
 
 from blend_pl.compat import upgrade_state_dict
-from blend_pl.data.base import datamodule_of
+from blend_pl.data.base import NeuralDataModule, datamodule_of
 from blend_pl.data.batch import Batch
 from blend_pl.data.signature import MultiSessionSignature, Signature
 from blend_pl.distillation.objective import MaskedReconstruction
@@ -90,6 +90,15 @@ class NeuralSystem(L.LightningModule, ABC, Generic[BatchT, DimsT]):
             self.signature = signature
             self.backbone = self.build_backbone(self.dims(signature))
 
+    def build_for(self, datamodule: NeuralDataModule) -> None:
+        """Builds the network for training on the session of a data module; does nothing if it is built already."""
+        if self.signature is None:
+            self.build(datamodule.signature)
+            self.initialize_readout(datamodule)
+
+    def initialize_readout(self, datamodule: NeuralDataModule) -> None:
+        """Sets initial parameters that depend on the training data; does nothing by default."""
+
     def build_backbone(self, dims: DimsT) -> nn.Module:
         """Returns a new network of these sizes."""
         return self.make_backbone(dims)
@@ -104,8 +113,12 @@ class NeuralSystem(L.LightningModule, ABC, Generic[BatchT, DimsT]):
         Raises:
             DataError: the network was built for other sizes.
         """
-        data_signature = datamodule_of(self.trainer).signature
-        self.build(data_signature)
+        datamodule = datamodule_of(self.trainer)
+        data_signature = datamodule.signature
+        if stage == "fit":
+            self.build_for(datamodule)
+        else:
+            self.build(data_signature)
         assert self.signature is not None
         if not self.signature.is_compatible_with(data_signature):
             raise DataError(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from blend_pl.data.base import NeuralDataModule
 from blend_pl.data.batch import Batch
 from blend_pl.data.signature import Signature
 from blend_pl.likelihoods import Likelihood
@@ -43,6 +44,25 @@ class PopulationSystem(NeuralSystem[Batch, Dims]):
     def dims(self, signature: Signature) -> Dims:
         bins = signature.n_observed + signature.n_forward
         return Dims(signature.n_heldin, signature.n_units, signature.n_observed, bins)
+
+    def initialize_readout(self, datamodule: NeuralDataModule) -> None:
+        """Sets the bias of a linear read-out, if the backbone has one, to the mean activity of each neuron.
+
+        Otherwise the first hundreds of steps are needed to find the mean rates. A read-out is an attribute `readout` of
+        the backbone, an `nn.Linear` to the N neurons.
+        """
+        readout = getattr(self.backbone, "readout", None)
+        assert self.signature is not None
+        if not isinstance(readout, nn.Linear) or readout.bias is None:
+            return
+        if readout.out_features != self.signature.n_units:
+            return
+        total, count = torch.zeros(readout.out_features), torch.zeros(readout.out_features)
+        for batch in datamodule.calibration_dataloader():
+            total += torch.where(batch.target_valid, batch.target, 0.0).sum((0, 1)).cpu()
+            count += batch.target_valid.sum((0, 1)).cpu()
+        with torch.no_grad():
+            readout.bias.copy_(self.likelihood.prediction(total / count.clamp(min=1)))
 
     def mask(self, batch: Batch, seed: int, epoch: int) -> tuple[Batch, Tensor]:
         """Masks entries of the observed activity and, with `Masking.privileged_dropout`, privileged input.

@@ -185,21 +185,47 @@ def test_training_without_end_raises(student: Student) -> None:
 
 
 def test_same_seed_gives_the_same_weights_and_loss_decreases(tiny: NLBDataModule, tmp_path: Path) -> None:
-    def train(seed: int) -> tuple[dict[str, torch.Tensor], list[float]]:
-        losses: list[float] = []
-
-        class Record(L.Callback):
-            def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-                losses.append(trainer.callback_metrics["train/loss"].item())
-
+    def train(seed: int, epochs: int) -> Student:
         L.seed_everything(seed)
         student = make(optimizer=lambda parameters: torch.optim.AdamW(parameters, 5e-3))
-        trainer(tmp_path, 8, Record()).fit(student, datamodule=copy.copy(tiny))
-        return student.state_dict(), losses
+        trainer(tmp_path, epochs).fit(student, datamodule=copy.copy(tiny))
+        assert isinstance(student, Student)
+        return student.eval()
 
-    first, losses = train(1)
-    second, _ = train(1)
-    third, _ = train(2)
+    def loss(student: Student) -> float:
+        batch, loss_mask = student.mask(batch_of(tiny.subsets["fit"]), 0, epoch=0)
+        with torch.no_grad():
+            return float(student.predict_with_loss(batch, loss_mask)[1].sum() / loss_mask.sum())
+
+    first, second, third = (train(seed, 20).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert any(not torch.equal(first[name], third[name]) for name in first)
-    assert losses[-1] < losses[0]
+    assert loss(train(1, 40)) < loss(train(1, 1)) - 0.01
+
+
+def test_new_network_starts_at_the_mean_rates(tiny: NLBDataModule) -> None:
+    student = make()
+    student.build_for(tiny)
+    session = tiny.subsets["fit"]
+    valid = session.valid_mask(torch.arange(len(session)))
+    mean = (session.spikes * valid).sum((0, 1)) / valid.sum((0, 1))
+    torch.testing.assert_close(student.backbone.readout.bias.exp(), mean.clamp(min=1e-4))
+    student.backbone.readout.bias.data.zero_()
+    student.build_for(tiny)
+    assert not student.backbone.readout.bias.any()
+
+
+def test_network_of_a_checkpoint_keeps_its_weights_in_training(tiny: NLBDataModule, tmp_path: Path) -> None:
+    student = make(signature=tiny.signature, optimizer=lambda parameters: torch.optim.SGD(parameters, 0.0))
+    before = copy.deepcopy(student.backbone.state_dict())
+    trainer(tmp_path).fit(student, tiny)
+    assert all(torch.equal(value, before[name]) for name, value in student.backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("readout", [nn.Linear(3, 2), nn.Linear(3, 13, bias=False), nn.Identity()])
+def test_other_readouts_keep_their_initial_values(tiny: NLBDataModule, readout: nn.Module) -> None:
+    student = make(signature=tiny.signature)
+    student.backbone.readout = readout
+    before = copy.deepcopy(readout.state_dict())
+    student.initialize_readout(tiny)
+    assert all(torch.equal(value, before[name]) for name, value in readout.state_dict().items())
