@@ -86,6 +86,8 @@ def list_configs(folder: Path) -> list[Path]:
 def _bundled_path(path: Path) -> Path | None:
     """Returns the path of an installed file, which need not exist, or None for a path in another folder."""
     relative = Path(os.path.normpath(path))
+    if relative.is_relative_to(Path.cwd()):
+        relative = relative.relative_to(Path.cwd())
     return bundled_dir() / relative if relative.parts and relative.parts[0] in BUNDLED_FOLDERS else None
 
 

@@ -364,6 +364,16 @@ def test_own_experiment_has_installed_bases(empty_dir: Path) -> None:
     assert compose(own) == {**expected, "name": "own"}
 
 
+def test_own_teacher_has_installed_bases(empty_dir: Path) -> None:
+    write(
+        Path("configs/arm"), mine="base: [hard.yaml]\ndistillation: {teacher: wide.yaml}", wide="base: [teacher.yaml]"
+    )
+    config = compose(Path("experiments/simulated.yaml"), Path("configs/arm/mine.yaml"))
+    teacher = split_reference(config["distillation"]["teacher"])
+    assert teacher[-1] == (empty_dir / "configs/arm/wide.yaml").resolve()
+    assert compose(*teacher) == compose(EXPERIMENTS / "simulated.yaml", CONFIGS / "arm/teacher.yaml")
+
+
 def test_suggestion_names_installed_files(empty_dir: Path) -> None:
     write(Path("configs/arm"), own="role: control")
     missing = Path("experiments/mc_maze_stndt_hard.yaml")

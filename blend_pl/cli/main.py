@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, signature
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 from blend_pl.errors import ConfigError, innermost_parser_error
 
 if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
     from blend_pl.experiment import Experiment
     from blend_pl.experiment.parser import Command
 
@@ -20,6 +22,8 @@ TRAINER_COMMANDS = {
 """Commands that run a `Trainer`, with their descriptions."""
 
 FUNCTION_COMMANDS = {
+    "list": ("blend_pl.cli.list:list_experiments", "shows sets, arms and models, and how to compose them"),
+    "init": ("blend_pl.cli.init:copy_experiments", "copies an experiment and all of its files into a folder"),
     "simulate": ("blend_pl.cli.simulate:simulate", "writes a simulated session with known firing rates as NWB files"),
     "baseline": ("blend_pl.baselines:fit_baselines", "fits non-neural-network baselines (smoothing, GLM)"),
     "report": ("blend_pl.report:write_report", "writes tables and figures that compare experiments across seeds"),
@@ -40,6 +44,12 @@ RENAMED_OPTIONS = {
 
 HELP_FLAGS = ("-h", "--help")
 VERSION_FLAG = "--version"
+LIST_PARAMETERS = {
+    "runs": ("+", "folders of runs or experiments"),
+    "experiments": ("*", "experiment files"),
+    "kinds": ("*", "sets, arms or models; by default all of them"),
+}
+"""Parameters of functions that take several positional arguments, with the value of `nargs` and the help."""
 EXPERIMENT_PARAMETERS = ("experiment", "config")
 """Names of the first parameter of functions that take an experiment."""
 
@@ -99,11 +109,26 @@ def format_help() -> str:
     )
 
 
+def make_function_parser(name: str, command: Callable[..., None]) -> "ArgumentParser":
+    """Returns the parser of a command that is a function; see `run_function_command`."""
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(prog=f"python -m blend_pl {name}", exit_on_error=False)
+    parser.add_function_arguments(command, as_positional=True, skip={*LIST_PARAMETERS, "data"})
+    for parameter in signature(command).parameters:
+        if parameter in LIST_PARAMETERS:
+            element_type = get_type_hints(command)[parameter].__args__[0]
+            nargs, description = LIST_PARAMETERS[parameter]
+            default: dict[str, Any] = {"default": []} if nargs == "*" else {}
+            parser.add_argument(parameter, nargs=nargs, type=element_type, help=description, **default)
+    return parser
+
+
 def run_function_command(name: str, command: Callable[..., None], arguments: Sequence[str]) -> None:
     """Runs a command that is a function; its signature and docstring define the arguments.
 
-    A parameter `runs` takes one or more folders, a parameter `data` all options that begin with `--data.`.
-    An experiment is given as one or more files, as positional arguments or with `--config`.
+    A parameter in `LIST_PARAMETERS` takes several positional arguments, a parameter `data` all options that begin with
+    `--data.`. An experiment is given as one or more files, as positional arguments or with `--config`.
 
     Args:
         name: the name of the command.
@@ -113,13 +138,10 @@ def run_function_command(name: str, command: Callable[..., None], arguments: Seq
     Raises:
         ConfigError: an argument is unknown or has a value that is not allowed.
     """
-    from jsonargparse import ArgumentError, ArgumentParser
+    from jsonargparse import ArgumentError
 
     parameters = signature(command).parameters
-    parser = ArgumentParser(prog=f"python -m blend_pl {name}", exit_on_error=False)
-    if "runs" in parameters:
-        parser.add_argument("runs", nargs="+", type=str, help="folders of runs or experiments")
-    parser.add_function_arguments(command, as_positional=True, skip={"runs", "data"})
+    parser = make_function_parser(name, command)
     words = _normalize_options(name, parameters, arguments)
     data_options = {}
     if "data" in parameters:
