@@ -23,6 +23,9 @@ ARM_SETTINGS = ("distillation", "multitask", "pretrained")
 REFERENCE_KEYS = (("distillation", "teacher"), ("pretrained", "model"))
 """Settings that name one or several models; relative paths in them start at the folder of the config file."""
 REFERENCE_SEPARATOR = "+"
+SPEC_FOLDER = Path("configs", "data")
+SESSION_CLASS = "blend_pl.data.NLBDataModule"
+"""Data module whose `spec` may be the name of a file in `SPEC_FOLDER`."""
 YAML_SUFFIXES = (".yaml", ".yml")
 INVALID_MESSAGE = "holds no settings; write it as `key: value` lines"
 PACKAGE_DIR = Path(__file__).resolve().parent
@@ -101,6 +104,8 @@ def compose(*paths: Path) -> Config:
     A teacher may be an overlay, a file without data settings. The reference is then replaced by a composition, joined
     by `+`: the files before the file that names the teacher, followed by the overlay.
 
+    A `spec` of a data module that is a name, as in `spec: mc_maze`, is replaced by the spec in configs/data/NAME.yaml.
+
     Args:
         paths: YAML files; later files override earlier ones, see `merge`.
 
@@ -124,6 +129,36 @@ def compose(*paths: Path) -> Config:
     for index, path in enumerate(located):
         composition.add(path, before=located[:index])
     return composition.config
+
+
+def read_spec(name: str) -> Config:
+    """Returns the settings of the spec of a session, from configs/data/NAME.yaml in the working directory or package.
+
+    Args:
+        name: Name of a benchmark set, e.g. mc_maze.
+
+    Raises:
+        ConfigError: There is no such file with a spec.
+    """
+    files = {path.stem: path for path in list_configs(SPEC_FOLDER)}
+    config = compose(files[name]) if name in files else {}
+    spec = _find_spec(config) if _is_session(config) else None
+    if not isinstance(spec, dict):
+        names = [stem for stem, path in files.items() if _is_session(compose(path))]
+        raise ConfigError(f"there is no spec of a session {name!r} in {SPEC_FOLDER}; available: {', '.join(names)}")
+    return spec
+
+
+def _is_session(config: Config) -> bool:
+    data = config.get("data")
+    return isinstance(data, dict) and data.get("class_path") == SESSION_CLASS
+
+
+def _find_spec(config: Config) -> Any:
+    """Returns the spec in the settings of a data module: a mapping, the name of a set, or None."""
+    data = config.get("data")
+    init_args = data.get("init_args") if isinstance(data, dict) else None
+    return init_args.get("spec") if isinstance(init_args, dict) else None
 
 
 def compose_experiment(paths: Sequence[Path]) -> Config:
@@ -304,6 +339,11 @@ class _Composition:
         if self._resolve_references:
             for section in (settings, *arms.values()):
                 _resolve_references(section, path.parent, before or bases)
+        spec_name = _find_spec(settings)
+        if isinstance(spec_name, str):
+            settings["data"]["init_args"]["spec"] = read_spec(spec_name)
+            if _find_spec(self.config) is not None:
+                del self.config["data"]["init_args"]["spec"]
         self.arms = merge(self.arms, arms)
         self.config = upgrade_config(merge(merge(self.config, settings), self.arms.get(path.stem, {})))
 

@@ -33,6 +33,16 @@ class NeuralDataModule(L.LightningDataModule, ABC):
         super().__init__()
         self.root = Path(root)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.describe()})"
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    def describe(self) -> str:
+        """Describes the data in a line, for `repr`."""
+        return ""
+
     @abstractmethod
     def setup(self, stage: str) -> None:
         """Reads the recordings and divides them; does nothing when called again.

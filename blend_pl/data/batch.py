@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from blend_pl.utils.tensors import describe_fields
+
 
 # Not frozen: Lightning converts the precision of batches in place.
 @dataclass
@@ -47,6 +49,9 @@ class Batch:
     global_size: int
     privileged: Tensor | None = None
     privileged_valid: Tensor | None = None
+
+    def __repr__(self) -> str:
+        return describe_fields(self)
 
     def __len__(self) -> int:
         return len(self.observed)

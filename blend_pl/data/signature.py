@@ -57,6 +57,9 @@ class Signature:
         sizes = ("bin_ms", "n_observed", "n_forward", "n_heldin")
         return all(getattr(self, size) == getattr(session, size) for size in sizes)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self})"
+
     def __str__(self) -> str:
         return (
             f"{self.name} ({self.n_heldin} of {self.n_units} units held in, {self.n_observed} + {self.n_forward} bins "
@@ -81,7 +84,7 @@ class SessionInfo:
     unit_id: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MultiSessionSignature(Signature):
     """Several sessions with different channels; the LFP is observed and the spikes are privileged.
 

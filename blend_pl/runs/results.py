@@ -179,6 +179,10 @@ class Results:
         if self.role not in ROLES:
             raise ValueError(f"role {self.role!r} is none of {', '.join(ROLES)}")
 
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in self.scores.items()) or "no scores"
+        return f"Results({self.name}, {self.role} of {self.session}, seed {self.seed}, phase {self.phase}: {scores})"
+
     @classmethod
     def read(cls, run_dir: Path) -> "Results":
         """Reads the results of a finished run.

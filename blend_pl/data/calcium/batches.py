@@ -13,7 +13,7 @@ from blend_pl.data.loader import BatchLoader, BatchSampler, FixedBatchSampler
 from blend_pl.utils.device import to_device_async
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, repr=False)
 class CalciumBatch(Batch):
     """B windows of T frames of N cells; the activity is both observed and the target.
 

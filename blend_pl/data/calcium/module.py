@@ -74,6 +74,11 @@ class CalciumDataModule(NeuralDataModule):
             DataError: there is no recording, or one cannot be used.
         """
 
+    def describe(self) -> str:
+        """Describes the recordings in a line, for `repr`."""
+        sessions = f"{len(self.sessions)} sessions, {self.signature}" if self.sessions else "not set up"
+        return f"{self.spec.name}; {sessions}"
+
     def setup(self, stage: str) -> None:
         """Reads the recordings, divides cells and time, and fits the z-scores; safe across processes.
 

@@ -17,7 +17,7 @@ from blend_pl.errors import TeacherError
 from blend_pl.utils.device import to_device_async
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, repr=False)
 class SessionBatch(Batch):
     """B segments of T bins, each of one session; C LFP channels and N units in the widest session.
 

@@ -90,6 +90,12 @@ class MultiSessionDataModule(NeuralDataModule):
         if not self.sessions:
             fetch_sessions(self.spec, self.root, self.source, self.simulation)
 
+    def describe(self) -> str:
+        """Describes the sessions in a line, for `repr`."""
+        names = ", ".join(self.training_sessions) if self.sessions else ""
+        sessions = f"{len(self.sessions)} sessions, training on {names}" if names else "not set up"
+        return f"{self.spec.name}; {sessions}"
+
     def setup(self, stage: str) -> None:
         """Reads the recordings, splits them into segments and fits the z-scores; safe across processes.
 

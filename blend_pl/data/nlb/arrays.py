@@ -41,6 +41,10 @@ class ArraySession:
     split: np.ndarray
     rates: Tensor | None
 
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{(self.split == name).sum()} {name}" for name in (*SPLITS, "none"))
+        return f"ArraySession({self.spec.name}, {self.tensors}; trials: {sizes})"
+
     def splits(self) -> dict[str, SessionTensors]:
         """Returns the trials of each split that has any."""
         return {

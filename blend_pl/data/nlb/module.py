@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from blend_pl.data.loader import ChainedLoader
 from blend_pl.data.nlb.archive import locate_files
 from blend_pl.data.nlb.arrays import ArraySession, forward_bins, session_from_arrays
 from blend_pl.data.nlb.batches import TrialLoader, TrialSampler
+from blend_pl.data.nlb.named_spec import load_spec
 from blend_pl.data.nlb.reading import check_spec, read_session, read_test_file
 from blend_pl.data.nlb.session import SessionTensors, cached_sessions, concatenate_trials, session_signature
 from blend_pl.data.nlb.simulation.files import GROUND_TRUTH_FILE, TEST_FILE, TRAIN_FILE, write_session
@@ -26,6 +27,12 @@ from blend_pl.data.standardize import Standardizer
 from blend_pl.errors import ConfigError, DataError
 from blend_pl.utils.checks import COUNT, OPEN_FRACTION, check_range
 
+if TYPE_CHECKING:
+    SpecOrName = SessionSpec | str
+else:
+    # The parser reports errors in members of a union without the mistyped key, and resolves names before.
+    SpecOrName = SessionSpec
+
 
 class NLBDataModule(NeuralDataModule):
     """Data module of one session: a benchmark set or a recording of the user.
@@ -34,7 +41,7 @@ class NLBDataModule(NeuralDataModule):
     checkpoint), "train" (all trials on which decoders may be fitted) and "eval" (trials whose scores are reported).
 
     Args:
-        spec: describes the session.
+        spec: describes the session, or names a set in configs/data/, e.g. "mc_maze".
         root: data folder; files are searched below it, and downloaded or simulated into it.
         bin_ms: bin width, 5 or 20 in the benchmark.
         phase: "val" trains on train and evaluates on val; "test" trains on train and val and predicts test, without
@@ -53,7 +60,7 @@ class NLBDataModule(NeuralDataModule):
 
     def __init__(
         self,
-        spec: SessionSpec,
+        spec: SpecOrName,
         root: str = "data",
         bin_ms: int = 5,
         phase: Literal["val", "test"] = "val",
@@ -68,8 +75,9 @@ class NLBDataModule(NeuralDataModule):
         super().__init__(root)
         check_range(COUNT, bin_ms=bin_ms, batch_size=batch_size, eval_batch_size=eval_batch_size)
         check_range(OPEN_FRACTION, holdout=holdout)
-        check_spec(spec, bin_ms)
-        self.spec, self.bin_ms, self.phase = spec, bin_ms, phase
+        self.spec = load_spec(spec) if isinstance(spec, str) else spec
+        check_spec(self.spec, bin_ms)
+        self.bin_ms, self.phase = bin_ms, phase
         self.source, self.simulation = source, simulation
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.selection_split, self.holdout = selection_split, holdout
@@ -201,6 +209,12 @@ class NLBDataModule(NeuralDataModule):
         )
         module.arrays = session
         return module
+
+    def describe(self) -> str:
+        """Describes the session in a line, for `repr`."""
+        sizes = ", ".join(f"{len(session)} {name}" for name, session in self.subsets.items())
+        trials = f"trials: {sizes}" if sizes else "not set up"
+        return f"{self.spec.name}, bins of {self.bin_ms} ms, phase {self.phase}; {trials}"
 
     def prepare_data(self) -> None:
         """Simulates the session, or downloads missing files of a session with an archive.

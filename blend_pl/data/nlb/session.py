@@ -68,6 +68,15 @@ class SessionTensors:
     n_series: int
     bin_ms: int
 
+    def __repr__(self) -> str:
+        n_channels = self.behavior.shape[2]
+        recorded = 100 * float(self.valid_mask(torch.arange(len(self))).float().mean())
+        return (
+            f"SessionTensors({len(self)} trials of {self.n_observed} + {self.n_forward} bins of {self.bin_ms} ms, "
+            f"{self.n_heldin} of {self.n_units} units held in, {n_channels} channels of behavior, "
+            f"{len(self.psth)} conditions, {recorded:.0f} % recorded)"
+        )
+
     def __len__(self) -> int:
         return len(self.spikes)
 
