@@ -11,6 +11,7 @@ import yaml
 
 from blend_pl.compat import upgrade_arguments, upgrade_config
 from blend_pl.errors import ConfigError
+from blend_pl.utils.suggestions import did_you_mean
 
 Config = dict[str, Any]
 
@@ -270,13 +271,18 @@ def read_yaml(path: Path, kind: str, invalid_message: str) -> Config:
         content = yaml.safe_load(find_config(path).read_text())
     except OSError as error:
         suggestion = suggest_composition(path) if not path.exists() else None
-        advice = f"write --config {suggestion}" if suggestion else "check its name"
+        advice = f"write --config {suggestion}" if suggestion else suggest_file(path) or "check its name"
         raise ConfigError(f"cannot read the {kind} file {path}: {error.strerror}; {advice}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} {invalid_message}")
     return content
+
+
+def suggest_file(path: Path) -> str:
+    """Returns "did you mean ...?" with the file in the folder of a missing file whose name is most similar, or ""."""
+    return did_you_mean(str(path), [str(path.with_name(file.name)) for file in list_configs(path.parent)])
 
 
 def merge(base: Config, override: Config) -> Config:

@@ -1,7 +1,5 @@
 """User-fixable errors. Each message is one line that states the problem, its location and the fix."""
 
-import re
-
 
 class BlendError(Exception):
     """Base class of user-fixable errors; the CLI prints the message without a traceback and exits with `status`."""
@@ -42,9 +40,3 @@ class TrainingInterrupted(BlendError):
     """
 
     status = 75
-
-
-def innermost_parser_error(message: str) -> str:
-    """Returns the innermost error of a nested jsonargparse message, on one line and without the given values."""
-    innermost = re.split(r"\n\s*- ", message)[-1]
-    return " ".join(re.split(r"\n\s*Given value", innermost)[0].split())

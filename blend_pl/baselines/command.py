@@ -12,11 +12,12 @@ from blend_pl.baselines.baseline import Baseline
 from blend_pl.baselines.glm import FitFunction, fit_poisson, fit_ridge
 from blend_pl.config import ROLE_KEY, Config, compose, compose_experiment, split_reference
 from blend_pl.data import NLBDataModule
-from blend_pl.errors import ConfigError, innermost_parser_error
+from blend_pl.errors import ConfigError
 from blend_pl.metrics.nlb import NLBScores, evaluate_rates
 from blend_pl.report import print_scores
 from blend_pl.runs.folder import config_fingerprint, create_run_dir
 from blend_pl.runs.results import BASELINE, Results
+from blend_pl.utils.suggestions import explain_parser_error
 
 METHODS: dict[str, FitFunction] = {"smoothing": fit_ridge, "glm": fit_poisson}
 """Regression of each method; the name of the method is the last part of the run's name."""
@@ -113,7 +114,7 @@ def _build_datamodule(data: Config, overrides: Sequence[str]) -> tuple[NLBDataMo
     try:
         datamodule = parser.instantiate_classes(parsed).data
     except ValueError as error:
-        raise ConfigError(innermost_parser_error(str(error))) from error
+        raise ConfigError(explain_parser_error(str(error))) from error
     if not isinstance(datamodule, NLBDataModule):
         raise ConfigError(
             f"non-neural-network baselines need an NLBDataModule, but this config has a {type(datamodule).__name__}; "

@@ -8,6 +8,7 @@ from blend_pl.callbacks.identity import IdentityEvaluation
 from blend_pl.callbacks.last_checkpoint import LastCheckpoint
 from blend_pl.callbacks.multitask import Multitask
 from blend_pl.callbacks.pretrained import Pretrained
+from blend_pl.callbacks.progress import TrainingProgress
 from blend_pl.callbacks.rates import RatesWriter
 from blend_pl.callbacks.training_cost import TrainingCost
 
@@ -23,4 +24,5 @@ __all__ = [
     "Pretrained",
     "RatesWriter",
     "TrainingCost",
+    "TrainingProgress",
 ]

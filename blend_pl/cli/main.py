@@ -1,11 +1,12 @@
 """Commands of `python -m blend_pl`; the modules of a command are imported only when it runs."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, signature
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
-from blend_pl.errors import ConfigError, innermost_parser_error
+from blend_pl.errors import ConfigError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -50,6 +51,8 @@ LIST_PARAMETERS = {
     "kinds": ("*", "sets, arms or models; by default all of them"),
 }
 """Parameters of functions that take several positional arguments, with the value of `nargs` and the help."""
+INTEGERS = r"-?\d+(,\s*-?\d+)*,?"
+"""Pattern of an integer, or of several that are separated by commas."""
 EXPERIMENT_PARAMETERS = ("experiment", "config")
 """Names of the first parameter of functions that take an experiment."""
 
@@ -84,11 +87,12 @@ def run_command(arguments: Sequence[str]) -> "Experiment | None":
         return None
     if name in RENAMED_COMMANDS:
         raise ConfigError(f"the command {name} is now named {RENAMED_COMMANDS[name]}; write that instead")
+    from blend_pl.utils.suggestions import did_you_mean
+
+    commands = (*TRAINER_COMMANDS, *FUNCTION_COMMANDS)
     problem = "no command is named" if name is None else f"there is no command {name}"
-    raise ConfigError(
-        f"{problem}; choose from {', '.join((*TRAINER_COMMANDS, *FUNCTION_COMMANDS))}; see `python -m blend_pl COMMAND "
-        "--help`"
-    )
+    advice = (name and did_you_mean(name, commands)) or "see `python -m blend_pl COMMAND --help`"
+    raise ConfigError(f"{problem}; choose from {', '.join(commands)}; {advice}")
 
 
 def format_help() -> str:
@@ -142,7 +146,7 @@ def run_function_command(name: str, command: Callable[..., None], arguments: Seq
 
     parameters = signature(command).parameters
     parser = make_function_parser(name, command)
-    words = _normalize_options(name, parameters, arguments)
+    words = _join_integers(parameters, _normalize_options(name, parameters, arguments))
     data_options = {}
     if "data" in parameters:
         data_options["data"], words = _split_data_options(words)
@@ -151,7 +155,10 @@ def run_function_command(name: str, command: Callable[..., None], arguments: Seq
     try:
         command(**parser.parse_args(words).as_dict(), **data_options)
     except ArgumentError as error:
-        raise ConfigError(f"{innermost_parser_error(str(error))}; see `python -m blend_pl {name} --help`") from error
+        from blend_pl.utils.suggestions import explain_parser_error, with_help
+
+        explanation = explain_parser_error(str(error), parameters)
+        raise ConfigError(with_help(explanation, name)) from error
 
 
 def _normalize_options(name: str, parameters: Mapping[str, Parameter], arguments: Sequence[str]) -> list[str]:
@@ -170,6 +177,28 @@ def _normalize_options(name: str, parameters: Mapping[str, Parameter], arguments
             words.append(f"--{option}=true")
         else:
             words.append(f"--{option}{equals}{value}")
+    return words
+
+
+def _join_integers(parameters: Mapping[str, Parameter], arguments: Sequence[str]) -> list[str]:
+    """Replaces the values 0,1 or 0 1 of options that take a list of integers by [0,1]."""
+    words: list[str] = []
+    remaining = [*arguments]
+    while remaining:
+        word = remaining.pop(0)
+        flag, equals, value = word.partition("=")
+        parameter = parameters.get(flag.removeprefix("--"))
+        if not flag.startswith("--") or parameter is None or "list[int]" not in str(parameter.annotation):
+            words.append(word)
+            continue
+        values = [value] if equals else []
+        while remaining and not equals and re.fullmatch(INTEGERS, remaining[0]):
+            values.append(remaining.pop(0))
+        if values and all(re.fullmatch(INTEGERS, value) for value in values):
+            integers = re.findall(r"-?\d+", " ".join(values))
+            words.append(f"{flag}=[{','.join(integers)}]")
+        else:
+            words.append(word)
     return words
 
 

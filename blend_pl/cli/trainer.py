@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from blend_pl.experiment import Experiment
-from blend_pl.experiment.parser import Command, make_parser, to_arguments
+from blend_pl.experiment.parser import Command, make_parser, setting_names_of, to_arguments
 from blend_pl.utils.exceptions import user_errors
 
 PRINTING_FLAGS = ("-h", "--help", "--print_config")
@@ -24,8 +24,9 @@ def run_trainer(command: Command, arguments: Sequence[str]) -> Experiment:
         BlendError: a setting, the data or a checkpoint cannot be used, or a signal ended training.
     """
     if any(argument.startswith(PRINTING_FLAGS) or ".help" in argument.partition("=")[0] for argument in arguments):
-        with user_errors(command):
-            make_parser(command).parse_args(to_arguments(arguments))
+        parser = make_parser(command)
+        with user_errors(command, lambda: setting_names_of(parser)):
+            parser.parse_args(to_arguments(arguments))
     experiment = Experiment(arguments, command)
     methods = {
         "fit": experiment.fit,

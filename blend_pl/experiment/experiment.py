@@ -1,7 +1,8 @@
 """One experiment: reads settings, builds model and trainer, trains, scores, and writes results."""
 
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,10 +16,19 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from blend_pl.callbacks import Evaluation, LastCheckpoint, RatesWriter, TrainingCost
 from blend_pl.compat import upgrade_config
-from blend_pl.errors import ConfigError, TrainingInterrupted, innermost_parser_error
+from blend_pl.errors import ConfigError, TrainingInterrupted
 from blend_pl.experiment import tracking
-from blend_pl.experiment.parser import Command, ExperimentConfig, make_parser, parse_settings, to_arguments, to_dict
+from blend_pl.experiment.parser import (
+    Command,
+    ExperimentConfig,
+    make_parser,
+    parse_settings,
+    setting_names_of,
+    to_arguments,
+    to_dict,
+)
 from blend_pl.experiment.trainer import make_trainer
+from blend_pl.experiment.validation import check_settings, instantiate
 from blend_pl.report import print_scores
 from blend_pl.runs.folder import (
     BEST_CHECKPOINT,
@@ -39,6 +49,7 @@ from blend_pl.systems.base import INSTANTIATOR, stored_signature
 from blend_pl.systems.checkpoint import read_checkpoint
 from blend_pl.utils.exceptions import user_errors
 from blend_pl.utils.files import atomic_file
+from blend_pl.utils.quiet import quiet_libraries
 
 CallbackType = TypeVar("CallbackType")
 ClassType = TypeVar("ClassType")
@@ -80,7 +91,7 @@ class Experiment:
     def __init__(self, config: ExperimentConfig, command: Command = "fit") -> None:
         self.command = command
         self.parser = make_parser(command)
-        with user_errors(command):
+        with user_errors(command, lambda: setting_names_of(self.parser)):
             self.config = parse_settings(self.parser, to_arguments(config))
         if self.config.seed_everything is True:
             self.config.seed_everything = seed_everything(workers=True)
@@ -88,6 +99,8 @@ class Experiment:
         per_call = {"run_dir": None, "ckpt_path": None, "resume": False}
         self.settings = {**to_dict(self.parser, self.config), **per_call}
         self.fingerprint = config_fingerprint(self.settings)
+        with self._guard():
+            check_settings(self.parser, self.config, self.settings)
 
     @property
     def results(self) -> Results:
@@ -106,7 +119,7 @@ class Experiment:
         Raises:
             BlendError: a setting, the data or a teacher cannot be used, or a signal ended training.
         """
-        with ExitStack() as locks, user_errors(self.command):
+        with ExitStack() as locks, self._guard():
             if not self.build(locks):
                 return self
             if self.trainer.is_global_zero:
@@ -119,7 +132,7 @@ class Experiment:
     def validate(self) -> "Experiment":
         """Computes the score that selects checkpoints, for the checkpoint `ckpt_path`."""
         self._build_trained()
-        with user_errors(self.command):
+        with self._guard():
             self.trainer.validate(
                 self.model,
                 datamodule=self.datamodule,
@@ -132,7 +145,7 @@ class Experiment:
     def test(self) -> "Experiment":
         """Computes and prints the benchmark scores of a checkpoint; the results file of the run is not changed."""
         self._build_trained()
-        with user_errors(self.command):
+        with self._guard():
             self.trainer.test(
                 self.model,
                 datamodule=self.datamodule,
@@ -146,7 +159,7 @@ class Experiment:
     def predict(self) -> "Experiment":
         """Writes the predicted rates of a checkpoint to a file in the run's folder."""
         self._build_trained()
-        with user_errors(self.command):
+        with self._guard():
             self.trainer.callbacks.append(RatesWriter(self.run_dir / f"rates_{self.datamodule.phase}.h5"))
             self.trainer.predict(
                 self.model,
@@ -169,7 +182,7 @@ class Experiment:
         Raises:
             BlendError: see `fit`.
         """
-        with user_errors(self.command):
+        with self._guard():
             config = self.config.clone()
             if config.seed_everything is not False:
                 seed_everything(config.seed_everything, workers=True)
@@ -229,6 +242,12 @@ class Experiment:
         )
         results.write(self.run_dir)
         tracking.log_results(self.trainer.loggers, self.run_dir)
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        """Translates errors that a user can correct, and hides messages of libraries; see `quiet_libraries`."""
+        with user_errors(self.command), quiet_libraries():
+            yield
 
     def _claim_run_dir(self, config: Namespace, locks: ExitStack) -> None:
         """Sets `run_dir` and `checkpoint`; in `fit`, the main process also creates the folder and locks it."""
@@ -299,11 +318,7 @@ class Experiment:
     def _instantiate(self, config: Namespace) -> None:
         base_class: type = NeuralSystem
         self.parser.add_instantiator(self._instantiate_model, base_class, subclasses=True)
-        try:
-            instances = self.parser.instantiate_classes(config)
-        except ValueError as error:
-            # The parser raises errors of constructors as ValueError.
-            raise ConfigError(innermost_parser_error(str(error))) from error
+        instances = instantiate(self.parser, config)
         self.datamodule, self.model = instances.data, instances.model
         self.trainer = make_trainer(instances, self.model, self.run_dir)
 

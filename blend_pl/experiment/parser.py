@@ -82,6 +82,11 @@ def make_parser(command: Command = "fit") -> LightningArgumentParser:
     return parser
 
 
+def setting_names_of(parser: LightningArgumentParser) -> list[str]:
+    """Returns the dotted names of all settings but those of classes that the settings name."""
+    return [str(name) for name in parser.get_defaults(skip_validation=True).keys(branches=True)]
+
+
 def to_arguments(config: ExperimentConfig) -> list[str]:
     """Returns command-line arguments in which all experiment files and settings are one `--config`.
 

@@ -8,10 +8,11 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator
+from lightning.pytorch.callbacks import Callback, ProgressBar, RichProgressBar, TQDMProgressBar
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.plugins.environments import ClusterEnvironment, SLURMEnvironment, TorchElasticEnvironment
 
-from blend_pl.callbacks import LastCheckpoint, TrainingCost
+from blend_pl.callbacks import LastCheckpoint, TrainingCost, TrainingProgress
 from blend_pl.runs.folder import CHECKPOINT_DIR
 from blend_pl.systems import NeuralSystem
 from blend_pl.systems.checkpoint import AtomicCheckpointIO
@@ -22,6 +23,9 @@ DDP_STRATEGIES = ("ddp", "ddp_spawn", "ddp_fork", "ddp_notebook")
 def make_trainer(config: Namespace, model: NeuralSystem, run_dir: Path) -> Trainer:
     """Returns the trainer of an experiment.
 
+    `TrainingProgress` replaces the progress bars of Lightning that the settings name; with `enable_progress_bar` false
+    there is none. The table of the model is shown only if the settings ask for it.
+
     Args:
         config: settings of the experiment, with instances instead of class paths.
         model: the system to train.
@@ -29,7 +33,9 @@ def make_trainer(config: Namespace, model: NeuralSystem, run_dir: Path) -> Train
     """
     settings = dict(config.trainer)
     callbacks, plugins = _to_list(settings["callbacks"]), _to_list(settings["plugins"])
+    callbacks = _select_progress_bar(callbacks, settings, f"{config.name}/{run_dir.name}")
     settings["callbacks"] = [*callbacks, config.checkpoint, config.early_stopping]
+    settings["enable_model_summary"] = bool(settings["enable_model_summary"])
     settings["plugins"] = [*plugins, *_missing_plugins(plugins)]
     settings["strategy"] = _select_strategy(settings, model)
     trainer: Any = Trainer(**settings)
@@ -40,6 +46,15 @@ def make_trainer(config: Namespace, model: NeuralSystem, run_dir: Path) -> Train
     trainer.callbacks += [TrainingCost(), LastCheckpoint(run_dir / CHECKPOINT_DIR)]
     complete_trainer: Trainer = trainer
     return complete_trainer
+
+
+def _select_progress_bar(callbacks: Iterable[Callback], settings: dict[str, Any], name: str) -> list[Callback]:
+    """Returns the callbacks with `TrainingProgress` in place of bars of Lightning, or without any bar if disabled."""
+    if settings["enable_progress_bar"] is False or settings["barebones"]:
+        return [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
+    others = [callback for callback in callbacks if type(callback) not in (RichProgressBar, TQDMProgressBar)]
+    has_own_bar = any(isinstance(callback, ProgressBar) for callback in others)
+    return others if has_own_bar else [*others, TrainingProgress(name)]
 
 
 def _to_list(value: Any) -> list[Any]:

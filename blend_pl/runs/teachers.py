@@ -20,6 +20,7 @@ from blend_pl.config import (
     merge,
     split_reference,
     suggest_composition,
+    suggest_file,
 )
 from blend_pl.errors import TeacherError, TrainingInterrupted
 from blend_pl.runs.artifacts import WANDB_PREFIX, fetch_artifact
@@ -180,7 +181,7 @@ def _read_experiment(reference: str) -> Config:
     for path in paths:
         if not find_config(path).exists():
             suggestion = suggest_composition(path)
-            advice = f"write {suggestion}" if suggestion else "check distillation.teacher"
+            advice = f"write {suggestion}" if suggestion else suggest_file(path) or "check distillation.teacher"
             raise TeacherError(f"there is no teacher experiment {path}; {advice}")
     config = compose_experiment(paths)
     if is_overlay(config):

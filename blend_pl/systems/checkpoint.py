@@ -11,9 +11,10 @@ from lightning.pytorch.cli import instantiate_module
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from blend_pl.compat import upgrade_hyper_parameters
-from blend_pl.errors import TeacherError, innermost_parser_error
+from blend_pl.errors import TeacherError
 from blend_pl.systems.base import INSTANTIATOR, INSTANTIATOR_KEY, SESSION_KEY, NeuralSystem
 from blend_pl.systems.trust import find_untrusted_class
+from blend_pl.utils.suggestions import explain_parser_error
 from blend_pl.utils.tensors import atomic_save
 
 LEGACY_KEYS = {"hparams", "module_arguments"}
@@ -114,7 +115,7 @@ def load_system(path: Path, content: bytes | None = None) -> NeuralSystem:
         system.on_load_checkpoint(checkpoint)
         system.load_state_dict(checkpoint["state_dict"])
     except (ArgumentError, RuntimeError, ValueError, TypeError, KeyError) as error:
-        reason = innermost_parser_error(str(error)) or type(error).__name__
+        reason = explain_parser_error(str(error)) or type(error).__name__
         raise TeacherError(f"{path} does not fit this version: {reason}; train that model again") from error
     return system.eval()
 

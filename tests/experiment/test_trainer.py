@@ -17,7 +17,9 @@ SLURM = ("NTASKS", "PROCID", "LOCALID", "NODEID", "JOB_ID")
 
 def make(has_unused_parameters: bool = False, **settings: Any) -> Any:
     defaults = {"callbacks": None, "plugins": None, "strategy": "auto", "num_nodes": 1, "accelerator": "cpu"}
+    defaults |= {"enable_progress_bar": None, "enable_model_summary": None, "barebones": False}
     config: Any = SimpleNamespace(
+        name="experiment",
         trainer={**defaults, "devices": "auto", "logger": False, **settings},
         checkpoint=ModelCheckpoint(),
         early_stopping=EarlyStopping("val/loss"),
