@@ -10,7 +10,8 @@ from lightning.pytorch.core import LightningDataModule
 
 from blend_pl.config import YAML_SUFFIXES, Config, compose_experiment, find_config, list_configs, merge, split_reference
 from blend_pl.data.base import NeuralDataModule
-from blend_pl.errors import ConfigError, innermost_parser_error
+from blend_pl.errors import ConfigError
+from blend_pl.utils.suggestions import explain_parser_error
 
 EXPERIMENTS_DIR = Path("experiments")
 
@@ -44,7 +45,7 @@ def load(name: str | Path, **arguments: Any) -> NeuralDataModule:
     try:
         return instantiate_datamodule(merge(config["data"], {"init_args": arguments}))
     except ArgumentError as error:
-        raise ConfigError(f"the data settings of {name} are invalid: {innermost_parser_error(str(error))}") from error
+        raise ConfigError(f"the data settings of {name} are invalid: {explain_parser_error(str(error))}") from error
 
 
 def instantiate_datamodule(settings: Mapping[str, Any]) -> NeuralDataModule:
@@ -61,7 +62,7 @@ def instantiate_datamodule(settings: Mapping[str, Any]) -> NeuralDataModule:
         datamodule = parser.instantiate_classes(parser.parse_object(config)).data
     except ValueError as error:
         # The parser raises errors of constructors as ValueError.
-        raise ConfigError(innermost_parser_error(str(error))) from error
+        raise ConfigError(explain_parser_error(str(error))) from error
     if not isinstance(datamodule, NeuralDataModule):
         raise ConfigError(f"{type(datamodule).__name__} is no NeuralDataModule; name a data module of this package")
     return datamodule

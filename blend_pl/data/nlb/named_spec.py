@@ -4,7 +4,8 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from blend_pl.config import read_spec
 from blend_pl.data.nlb.spec import SessionSpec
-from blend_pl.errors import ConfigError, innermost_parser_error
+from blend_pl.errors import ConfigError
+from blend_pl.utils.suggestions import explain_parser_error
 
 
 def load_spec(name: str) -> SessionSpec:
@@ -26,5 +27,5 @@ def load_spec(name: str) -> SessionSpec:
     try:
         spec: SessionSpec = parser.instantiate_classes(parser.parse_object({"spec": read_spec(name)})).spec
     except ArgumentError as error:
-        raise ConfigError(f"the spec of {name} is invalid: {innermost_parser_error(str(error))}") from error
+        raise ConfigError(f"the spec of {name} is invalid: {explain_parser_error(str(error))}") from error
     return spec
