@@ -114,6 +114,18 @@ def test_command_of_a_readme_runs(
     assert capsys.readouterr().out
 
 
+@pytest.mark.parametrize("package", ["numpy", "pynapple", "temporaldata"])
+def test_python_examples_of_data_run(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip(package)
+    examples = [block for block in blocks("python") if "from_arrays(" in block and "bp." not in block]
+    packages = [next((name for name in ("pynapple", "temporaldata") if name in block), "numpy") for block in examples]
+    monkeypatch.chdir(tmp_path)
+    exec(compile(examples[packages.index(package)], f"example of {package}", "exec"), {})
+    assert "NLBDataModule(arrays, bins of 20 ms, phase val; trials: " in capsys.readouterr().out
+
+
 def test_each_extension_has_a_command() -> None:
     for name in MODULES:
         assert any(f" {Path(name).stem}." in command for command in COMMANDS), name
