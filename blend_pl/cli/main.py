@@ -79,6 +79,11 @@ def run_command(arguments: Sequence[str]) -> "Experiment | None":
         print(format_versions())
         return None
     if name in TRAINER_COMMANDS:
+        from blend_pl.cli.help import format_short_help, is_short_help
+
+        if is_short_help(arguments[1:]):
+            print(format_short_help(name, TRAINER_COMMANDS[name]))
+            return None
         from blend_pl.cli.trainer import run_trainer
 
         return run_trainer(cast("Command", name), arguments[1:])

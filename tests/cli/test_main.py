@@ -81,3 +81,34 @@ def test_function_command_takes_experiments_and_options(arguments: list[str]) ->
 
     run_function_command("command", command, arguments)
     assert calls == [("a.yaml+b.yaml", 3, True, ["--data.bins=2"])]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--seeds", "0,1"],
+        ["--seeds", "0", "1"],
+        ["--seeds=0,1"],
+        ["--seeds=[0,1]"],
+        ["--seeds", "[0, 1]"],
+        ["--seeds", "0,", "1"],
+    ],
+)
+def test_lists_of_integers_are_accepted_in_all_forms(arguments: list[str]) -> None:
+    calls = []
+
+    def command(experiment: str, seeds: list[int] | None = None, output: str = "runs") -> None:
+        calls.append((experiment, seeds, output))
+
+    run_function_command("command", command, ["a.yaml", *arguments, "--output", "x"])
+    assert calls == [("a.yaml", [0, 1], "x")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [(["fti"], "did you mean fit?"), (["multirun", "a.yaml", "--sedes", "[0]"], "did you mean seeds?")],
+)
+def test_mistyped_command_or_option_has_a_suggestion(arguments: list[str], expected: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        run_command(arguments)
+    assert str(error.value).endswith(expected)
