@@ -23,6 +23,7 @@ MODULES = (
     "blend_pl.metrics",
     "blend_pl.models",
     "blend_pl.models.layers",
+    "blend_pl.plot",
     "blend_pl.prediction",
     "blend_pl.probes",
     "blend_pl.runs.results",

@@ -2,7 +2,6 @@
 
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 import yaml
@@ -76,12 +75,6 @@ def test_hook_has_an_environment_with_pinned_versions(hook: dict[str, object]) -
     assert ".venv" not in str(hook["entry"])
     assert hook["additional_dependencies"]
     assert set(hook["additional_dependencies"]) <= set(pins)  # type: ignore[call-overload]
-
-
-@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "CHANGELOG.md"])
-def test_links_lead_to_files(name: str) -> None:
-    links = re.findall(r"\]\((?!http)([^)#]+)", (REPOSITORY / name).read_text())
-    assert all((REPOSITORY / Path(link)).exists() for link in links)
 
 
 def test_continuous_integration_tests_every_python_and_both_ends_of_the_dependencies() -> None:

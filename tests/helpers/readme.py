@@ -8,7 +8,7 @@ READMES = {
     path.relative_to(REPOSITORY).as_posix(): path.read_text()
     for folder in ("", "experiments/**/", "configs/**/", "blend_pl/**/", "tests/**/")
     for path in sorted(REPOSITORY.glob(f"{folder}README.md"))
-}
+} | {"CONTRIBUTING.md": (REPOSITORY / "CONTRIBUTING.md").read_text()}
 """Text by path relative to the repository."""
 
 
