@@ -25,6 +25,7 @@ TRAINER_COMMANDS = {
 FUNCTION_COMMANDS = {
     "list": ("blend_pl.cli.list:list_experiments", "shows sets, arms and models, and how to compose them"),
     "init": ("blend_pl.cli.init:copy_experiments", "copies an experiment and all of its files into a folder"),
+    "completion": ("blend_pl.cli.completion:print_completion", "prints a completion script for bash or zsh"),
     "simulate": ("blend_pl.cli.simulate:simulate", "writes a simulated session with known firing rates as NWB files"),
     "baseline": ("blend_pl.baselines:fit_baselines", "fits non-neural-network baselines (smoothing, GLM)"),
     "report": ("blend_pl.report:write_report", "writes tables and figures that compare experiments across seeds"),
@@ -109,7 +110,7 @@ def format_help() -> str:
             "",
             "Privileged knowledge distillation for models of neural population activity.",
             "",
-            *(f"  {name:10}{description}" for name, description in lines.items()),
+            *(f"  {name:12}{description}" for name, description in lines.items()),
             "",
             "Example: python -m blend_pl fit experiments/simulated_hard.yaml",
             "Options of a command: python -m blend_pl COMMAND --help",
