@@ -1,6 +1,7 @@
 """Checks of the settings of an experiment before a file is written or a teacher is trained."""
 
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -88,8 +89,8 @@ def check_settings(parser: LightningArgumentParser, config: Namespace, settings:
             instances = instantiate(parser, config)
             _check_backbone(instances.model)
             _check_optimizer(instances.model)
-    except RangeError as error:
-        raise locate(error, settings) from error
+    except ConfigError as error:
+        raise ConfigError(locate(str(error), settings)) from error
     _check_devices(config.trainer)
 
 
@@ -103,19 +104,17 @@ def instantiate(parser: LightningArgumentParser, config: Namespace) -> Namespace
         return parser.instantiate_classes(config)
     except ValueError as error:
         # The parser raises errors of constructors as ValueError.
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, RangeError):
-                raise cause from error
-            cause = cause.__cause__ or cause.__context__
         raise ConfigError(explain_parser_error(str(error))) from error
 
 
-def locate(error: RangeError, settings: dict[str, Any]) -> RangeError:
-    """Returns an error with the whole name of the setting, if its argument stands in the settings once."""
-    argument = error.name.rpartition(".")[2]
-    keys = {key for key, value in _flatten(settings) if key.rpartition(".")[2] == argument and value == error.value}
-    return RangeError(keys.pop(), error.value, error.allowed) if len(keys) == 1 else error
+def locate(message: str, settings: dict[str, Any]) -> str:
+    """Returns the message of a `RangeError` with the whole name of the setting, if it stands in the settings once."""
+    match = re.fullmatch(r"(?P<name>[\w.]+) (?P<range>must be .*, not (?P<value>\S+))", message)
+    if match is None:
+        return message
+    argument, value = match["name"].rpartition(".")[2], float(match["value"])
+    keys = {key for key, setting in _flatten(settings) if key.rpartition(".")[2] == argument and setting == value}
+    return f"{keys.pop()} {match['range']}" if len(keys) == 1 else message
 
 
 def _flatten(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
