@@ -2,7 +2,7 @@ PYTHON ?= python3
 RESOLUTION ?= locked
 TORCH_locked := torch==2.13.0
 TORCH_highest := torch
-TORCH_lowest-direct := torch==2.6.0
+TORCH_lowest-direct := torch==2.7.0
 TORCH ?= $(TORCH_$(RESOLUTION))
 BIN := .venv/bin
 READY := .venv/.ready
