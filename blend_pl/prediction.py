@@ -21,7 +21,7 @@ from blend_pl.systems.base import NeuralSystem
 from blend_pl.systems.checkpoint import load_system
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """Rates of all trials; T of T' bins are observed, N units.
 
@@ -34,6 +34,10 @@ class Prediction:
     datamodule: NLBDataModule
     train_rates: Tensor
     rates: Tensor
+
+    def __repr__(self) -> str:
+        trials, bins, units = self.rates.shape
+        return f"Prediction({trials} trials, {bins} bins, {units} units; {self.datamodule!r})"
 
     @property
     def train(self) -> SessionTensors:

@@ -25,6 +25,7 @@ def test_scores_are_those_of_predicted_rates(system: object, tiny: NLBDataModule
     assert scores == pytest.approx(expected, abs=1e-5)
     assert scores.oracle is not None
     assert system.training
+    assert repr(prediction).startswith("Prediction(8 trials, 45 bins, 13 units; NLBDataModule(tiny")
 
 
 def test_plain_trainer_reports_each_score_once(tiny: NLBDataModule, tmp_path: Path) -> None:

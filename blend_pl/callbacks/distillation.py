@@ -58,6 +58,10 @@ class Distillation(L.Callback):
         self.teachers: list[NeuralSystem] = []
         self.teacher_ensemble = TeacherEnsemble(self.teachers)
 
+    def __repr__(self) -> str:
+        teachers = ", ".join(map(_display_name, self.references))
+        return f"Distillation({teachers}; {type(self.loss).__name__}, alpha {self.alpha})"
+
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Loads the teacher, checks it against the student, and installs the objective.
 
@@ -73,7 +77,7 @@ class Distillation(L.Callback):
         pl_module.build_for(datamodule)
         for reference in self.references:
             teacher = _frozen_teacher(reference, trainer)
-            name = type(reference).__name__ if isinstance(reference, NeuralSystem) else reference
+            name = _display_name(reference)
             if teacher.signature is None:
                 raise TeacherError(f"the teacher {name} is not trained; call trainer.fit with it first")
             if not teacher.signature.can_teach(signature):
@@ -121,6 +125,10 @@ class Distillation(L.Callback):
     ) -> None:
         """Sets alpha for the completed fraction of training."""
         self.objective.alpha.fill_(self.alpha.value_at(trainer.global_step / trainer.estimated_stepping_batches))
+
+
+def _display_name(reference: str | Path | NeuralSystem) -> str:
+    return type(reference).__name__ if isinstance(reference, NeuralSystem) else str(reference)
 
 
 def _frozen_teacher(reference: str | Path | NeuralSystem, trainer: L.Trainer) -> NeuralSystem:

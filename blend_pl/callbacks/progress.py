@@ -70,9 +70,8 @@ class TrainingProgress(ProgressBar):
         fraction = completed_fraction(trainer)
         seconds = time.monotonic() - self._start_s
         ending = "trained" if fraction >= 1 else f"stopped at {fraction:.0%}"
-        self.console.print(
-            f"{self.name}: {ending} in {format_duration(seconds)}, {trainer.current_epoch} epochs{self._scores(trainer)}"
-        )
+        epochs = f"{trainer.current_epoch} epochs"
+        self.console.print(f"{self.name}: {ending} in {format_duration(seconds)}, {epochs}{self._scores(trainer)}")
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self._stop()

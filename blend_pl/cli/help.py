@@ -37,7 +37,7 @@ OPTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "checkpoint": (("--checkpoint.monitor", "val/co_bps", "score that selects the checkpoint"),),
     "early_stopping": (("--early_stopping.patience", "3", "validations without improvement before the end"),),
 }
-"""Options that are used most, by their groups: name, default, description. Settings of an experiment replace defaults."""
+"""Options that are used most, by group: name, default and description. Settings of an experiment replace defaults."""
 
 CKPT_PATH = ("--ckpt_path", "", "checkpoint of the model, as RUN/checkpoints/best.ckpt; required")
 GROUPS = (*(group for group in OPTIONS if group != "run"), "pretrained", "multitask")

@@ -284,3 +284,9 @@ def test_experiment_is_trained_once_as_a_teacher(
 def test_untrained_teacher_raises(tiny: NLBDataModule, tmp_path: Path) -> None:
     with pytest.raises(TeacherError, match="the teacher Teacher is not trained; call trainer"):
         train(tiny, tmp_path, Distillation(make_teacher()))
+
+
+def test_repr_names_teachers_loss_and_alpha() -> None:
+    text = repr(Distillation([make_teacher(), "runs/x"], FeatureLoss(), 0.2))
+    assert text.startswith("Distillation(Teacher, runs/x; FeatureLoss, alpha ")
+    assert "0.2" in text
