@@ -62,6 +62,15 @@ class NeuralDataModule(L.LightningDataModule, ABC):
 
     @property
     @abstractmethod
+    def digest(self) -> str | None:
+        """Digest of what a model of these data sees and is scored on; see `content_digest`.
+
+        It is equal in every folder and on every machine, and does not depend on batch sizes. None if only a part of the
+        data was read, as to predict test trials.
+        """
+
+    @property
+    @abstractmethod
     def selection(self) -> str:
         """Describes how the checkpoint is selected, for the results."""
 

@@ -22,10 +22,14 @@ from blend_pl.data.calcium.reading import locate_bugeon_dataset, read_bugeon_rec
 from blend_pl.data.calcium.recording import CalciumRecording
 from blend_pl.data.calcium.simulation import BugeonSimulation
 from blend_pl.data.calcium.spec import CalciumNWBNames, CalciumSpec
+from blend_pl.data.digest import content_digest, record_digest
 from blend_pl.data.loader import BatchSampler
 from blend_pl.data.signature import Signature
 from blend_pl.errors import ConfigError, DataError
 from blend_pl.utils.checks import COUNT, check_range
+
+LABEL_FIELDS = ("name", "notes")
+"""Fields of recordings that describe them and are not part of their data."""
 
 
 class CalciumDataModule(NeuralDataModule):
@@ -65,6 +69,7 @@ class CalciumDataModule(NeuralDataModule):
         self.n_windows, self.n_cells, self.n_steps = n_windows, n_cells, n_steps
         self.n_windows_eval = n_windows_eval
         self.sessions: list[CalciumSession] = []
+        self.recording_digests: list[str] = []
 
     @abstractmethod
     def read(self) -> list[CalciumRecording]:
@@ -90,6 +95,7 @@ class CalciumDataModule(NeuralDataModule):
         recordings = self.read()
         self.cells = split_cells(recordings, self.spec.cells, self.spec.types)
         require_disjoint_splits(self.cells, recordings)
+        self.recording_digests = [record_digest(recording, ignore=LABEL_FIELDS) for recording in recordings]
         self.frame_ms = round(1000 * float(np.median(np.diff(recordings[0].times))))
         self.sessions = [
             build_calcium_session(
@@ -114,6 +120,12 @@ class CalciumDataModule(NeuralDataModule):
         return Signature(
             self.spec.name, self.frame_ms, self.window, 0, len(train_cell_ids), n_privileged, train_cell_ids
         )
+
+    @property
+    def digest(self) -> str:
+        """Digest of the recordings, and of the division of their cells and time."""
+        n_train_frames = [session.n_train_frames for session in self.sessions]
+        return content_digest([self.recording_digests, self.cells.cell_id, self.cells.split, n_train_frames])
 
     @property
     def selection(self) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from blend_pl.data.base import NeuralDataModule
+from blend_pl.data.digest import content_digest, record_digest
 from blend_pl.data.lfp.batches import (
     BalancedSessionSampler,
     LFPSession,
@@ -21,6 +22,8 @@ from blend_pl.errors import ConfigError, DataError
 from blend_pl.utils.checks import COUNT, NON_NEGATIVE, check_range
 
 HELD_IN, ALL = "held_in", "all"
+LABEL_FIELDS = ("name", "notes")
+"""Fields of recordings that describe them and are not part of their data."""
 
 
 class MultiSessionDataModule(NeuralDataModule):
@@ -72,6 +75,7 @@ class MultiSessionDataModule(NeuralDataModule):
         self.length, self.split, self.split_seed = length, split, split_seed
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.sessions: dict[str, LFPSession] = {}
+        self.recording_digests: dict[str, str] = {}
 
     def read(self) -> list[CrossModalRecording]:
         """Reads the recordings of the spec.
@@ -126,6 +130,7 @@ class MultiSessionDataModule(NeuralDataModule):
         self.sessions = {
             r.name: LFPSession.from_recording(r, self.length, self.split, self.split_seed) for r in recordings
         }
+        self.recording_digests = {r.name: record_digest(r, ignore=LABEL_FIELDS) for r in recordings}
         if not self.training_sessions:
             raise ConfigError("every session is held out; remove some from data.held_out")
 
@@ -148,6 +153,15 @@ class MultiSessionDataModule(NeuralDataModule):
         n_behavior = sessions[0].behavior.shape[1]
         session_infos = [session.info for session in sessions]
         return MultiSessionSignature.from_sessions(self.spec.name, self.bin_ms, self.length, session_infos, n_behavior)
+
+    @property
+    def digest(self) -> str:
+        """Digest of the recordings that are trained or evaluated on, and of their division into segments."""
+        evaluated = {
+            name: [self.recording_digests[name], *vars(self.sessions[name].segments).values()]
+            for name in self.evaluation_sessions
+        }
+        return content_digest({"sessions": evaluated, "trained": sorted(self.training_sessions)})
 
     @property
     def selection(self) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from blend_pl.data.base import NeuralDataModule
+from blend_pl.data.digest import content_digest
 from blend_pl.data.io.generated import simulation_folder
 from blend_pl.data.loader import ChainedLoader
 from blend_pl.data.nlb.archive import locate_files
@@ -16,7 +17,14 @@ from blend_pl.data.nlb.arrays import ArraySession, forward_bins, session_from_ar
 from blend_pl.data.nlb.batches import TrialLoader, TrialSampler
 from blend_pl.data.nlb.named_spec import load_spec
 from blend_pl.data.nlb.reading import check_spec, read_session, read_test_file
-from blend_pl.data.nlb.session import SessionTensors, cached_sessions, concatenate_trials, session_signature
+from blend_pl.data.nlb.session import (
+    CachedSessions,
+    SessionTensors,
+    cached_sessions,
+    concatenate_trials,
+    session_digest,
+    session_signature,
+)
 from blend_pl.data.nlb.simulation.files import GROUND_TRUTH_FILE, TEST_FILE, TRAIN_FILE, write_session
 from blend_pl.data.nlb.simulation.ground_truth import read_rates, simulation_fingerprint
 from blend_pl.data.nlb.simulation.parameters import NLBSimulation
@@ -83,6 +91,7 @@ class NLBDataModule(NeuralDataModule):
         self.selection_split, self.holdout = selection_split, holdout
         self.cache_dir = Path(cache_dir) if cache_dir else self.root / "cache"
         self.subsets: dict[str, SessionTensors] = {}
+        self.split_digests: dict[str, str] = {}
         self.device_cache: dict[tuple[str, torch.device], SessionTensors] = {}
         self.arrays: ArraySession | None = None
         if phase == "test" and selection_split == "val":
@@ -248,14 +257,16 @@ class NLBDataModule(NeuralDataModule):
         if self._needs_test_file_only(stage):
             self.subsets = {"eval": self._read_test_file()}
             return
-        splits = self._read_splits()
+        recorded = self._read_splits()
+        splits = recorded.sessions
         eval_split = "val" if self.phase == "val" else "test"
         for name in ("train", eval_split):
             if name not in splits:
                 raise DataError(f"{self.spec.name} has no {name} trials; check data.spec.split and data.phase")
-        train = splits["train"]
+        train, used_splits = splits["train"], ["train", eval_split]
         if self.phase == "test" and "val" in splits:
-            train = concatenate_trials(train, splits["val"])
+            train, used_splits = concatenate_trials(train, splits["val"]), ["train", "val", eval_split]
+        self.split_digests = {name: recorded.digests[name] for name in used_splits}
         self.subsets = {"fit": train, "selection": splits[eval_split], "train": train, "eval": splits[eval_split]}
         if self.selection_split == "train_holdout":
             selected = holdout_mask(len(train), self.holdout)
@@ -266,6 +277,14 @@ class NLBDataModule(NeuralDataModule):
         """Sizes and ids on which a model must agree to run on this session."""
         subsets = self.subsets
         return session_signature(self.spec.name, subsets["train"] if "train" in subsets else subsets["eval"])
+
+    @property
+    def digest(self) -> str | None:
+        """Digest of the trials and of their division; see `NeuralDataModule.digest`."""
+        if not self.split_digests:
+            return None
+        trials = {subset: session.trial_id for subset, session in self.subsets.items()}
+        return content_digest({"splits": self.split_digests, "trials": trials})
 
     @property
     def selection(self) -> str:
@@ -329,9 +348,10 @@ class NLBDataModule(NeuralDataModule):
         test_file, _ = locate_files(SessionFiles(files.test), root, self.spec.archive)
         return test_file
 
-    def _read_splits(self) -> dict[str, SessionTensors]:
+    def _read_splits(self) -> CachedSessions:
         if self.arrays is not None:
-            return self.arrays.splits()
+            sessions = self.arrays.splits()
+            return CachedSessions(sessions, {split: session_digest(session) for split, session in sessions.items()})
         train_file, test_file = self._locate_recordings()
         recordings = [train_file] if test_file is None else [train_file, test_file]
         return self._cached_splits(
@@ -340,14 +360,14 @@ class NLBDataModule(NeuralDataModule):
 
     def _read_test_file(self) -> SessionTensors:
         test_file = self._locate_test_file()
-        sessions = self._cached_splits(
+        recorded = self._cached_splits(
             [test_file], "test file", lambda: {"test": read_test_file(self.spec, test_file, self.bin_ms)}
         )
-        return sessions["test"]
+        return recorded.sessions["test"]
 
     def _cached_splits(
         self, recordings: list[Path], cache_part: str, build: Callable[[], dict[str, SessionTensors]]
-    ) -> dict[str, SessionTensors]:
+    ) -> CachedSessions:
         settings = {"spec": self.spec, "bin_ms": self.bin_ms, "part": cache_part}
         return cached_sessions(self.cache_dir, recordings, settings, build)
 

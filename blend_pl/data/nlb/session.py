@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from blend_pl.data.digest import record_digest
 from blend_pl.data.io.cache import CacheEntry, cached_entry
 from blend_pl.data.signature import Signature
 
@@ -23,6 +24,9 @@ TRIAL_FIELDS = (
     "timing_condition",
     "produced_interval",
 )
+
+DIGESTS = "digests"
+"""Section of a cache entry that holds the digests of the others."""
 
 
 @dataclass(frozen=True)
@@ -159,15 +163,39 @@ def session_signature(name: str, session: SessionTensors) -> Signature:
     )
 
 
+@dataclass(frozen=True)
+class CachedSessions:
+    """Sessions from the cache, one per split.
+
+    Attributes:
+        sessions: sessions by split.
+        digests: digest of each session; see `session_digest`.
+    """
+
+    sessions: dict[str, SessionTensors]
+    digests: dict[str, str]
+
+
+def session_digest(session: SessionTensors) -> str:
+    """Returns the digest of all tensors except the PSTHs.
+
+    PSTHs follow from the spikes, conditions and settings, and their last digits differ between machines.
+    """
+    return record_digest(session, ignore=("psth",))
+
+
 def cached_sessions(
     folder: Path, files: Sequence[Path], settings: Mapping[str, Any], build: Callable[[], dict[str, SessionTensors]]
-) -> dict[str, SessionTensors]:
-    """Returns the sessions that `build` returns, one per split; see `cached_entry`."""
+) -> CachedSessions:
+    """Returns the sessions that `build` returns, one per split, and their digests; see `cached_entry`."""
 
     def build_entry() -> CacheEntry:
-        return {split: session.to_dict() for split, session in build().items()}
+        sessions = build()
+        digests = {split: session_digest(session) for split, session in sessions.items()}
+        return {DIGESTS: digests, **{split: session.to_dict() for split, session in sessions.items()}}
 
-    def restore_sessions(entry: CacheEntry) -> dict[str, SessionTensors]:
-        return {split: SessionTensors(**fields) for split, fields in entry.items()}
+    def restore_sessions(entry: CacheEntry) -> CachedSessions:
+        sessions = {split: SessionTensors(**fields) for split, fields in entry.items() if split != DIGESTS}
+        return CachedSessions(sessions, entry[DIGESTS])
 
     return cached_entry(folder, files, settings, build_entry, restore_sessions)

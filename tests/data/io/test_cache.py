@@ -21,7 +21,7 @@ from filelock import FileLock
 from torch import Tensor
 
 import blend_pl.data.io.cache as cache
-from blend_pl.data.nlb.session import SessionTensors, cached_sessions, group_columns
+from blend_pl.data.nlb.session import SessionTensors, cached_sessions, group_columns, session_digest
 from blend_pl.data.nlb.spec import BehaviorSpec, SessionFiles, SessionSpec, WindowSpec
 from blend_pl.errors import DataError
 
@@ -92,16 +92,17 @@ def entries(folder: Path) -> list[Path]:
 def test_second_call_reads_the_entry(tmp_path: Path, recording: Path, build: CountingBuilder) -> None:
     results = [cached_sessions(tmp_path / "cache", [recording], {"spec": SPEC, "bin_ms": 5}, build) for _ in range(2)]
     assert build.calls == 1
-    assert equal_sessions(results[0], results[1])
-    assert equal_sessions(results[1], build())
+    assert equal_sessions(results[0].sessions, results[1].sessions)
+    assert equal_sessions(results[1].sessions, build())
+    assert results[0].digests == results[1].digests == {name: session_digest(part) for name, part in build().items()}
 
 
 def test_changing_a_read_tensor_does_not_change_the_entry(
     tmp_path: Path, recording: Path, build: CountingBuilder
 ) -> None:
     for _ in range(2):
-        cached_sessions(tmp_path, [recording], {}, build)["train"].spikes.fill_(99)
-    assert equal_sessions(cached_sessions(tmp_path, [recording], {}, build), build())
+        cached_sessions(tmp_path, [recording], {}, build).sessions["train"].spikes.fill_(99)
+    assert equal_sessions(cached_sessions(tmp_path, [recording], {}, build).sessions, build())
 
 
 def test_view_is_stored_without_its_base(tmp_path: Path, recording: Path) -> None:
@@ -223,7 +224,7 @@ def test_damaged_entry_is_built_again(
         case "pickle":
             torch.save({"train": Payload(marker)}, entry)
     with caplog.at_level("WARNING"):
-        assert equal_sessions(cached_sessions(folder, [recording], {}, build), build())
+        assert equal_sessions(cached_sessions(folder, [recording], {}, build).sessions, build())
     assert f"cannot read the cache entry {entry}" in caplog.text
     assert entry.stat().st_size == len(content)
     assert not marker.exists()
@@ -275,11 +276,11 @@ def test_entries_of_read_only_folder_are_readable(
 ) -> None:
     recording, folder = public_folder / "session.nwb", public_folder / "cache"
     recording.write_bytes(b"spikes")
-    built = cached_sessions(folder, [recording], {}, build)
+    built = cached_sessions(folder, [recording], {}, build).sessions
     (folder / "digests.json").unlink()
     folder.chmod(0o555)
     unprivileged()
-    assert equal_sessions(cached_sessions(folder, [recording], {}, build), built)
+    assert equal_sessions(cached_sessions(folder, [recording], {}, build).sessions, built)
     assert build.calls == 1
     with pytest.raises(DataError, match=r"cannot write .*: Permission denied; .*--data\.cache_dir"):
         cached_sessions(folder, [recording], {"other": 1}, build)
@@ -317,7 +318,7 @@ def test_full_disk_raises_and_writes_no_entry(tmp_path: Path, recording: Path, r
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(raised.value)
     assert entries(tmp_path / "cache") == []
-    assert equal_sessions(cached_sessions(tmp_path / "cache", [recording], {}, lambda: big), big)
+    assert equal_sessions(cached_sessions(tmp_path / "cache", [recording], {}, lambda: big).sessions, big)
 
 
 def test_other_errors_of_torch_raise(
@@ -350,7 +351,9 @@ def run_process(tmp_path: Path, recording: Path, mode: str) -> None:
 
     if mode == "writing":
         torch.save = save_half
-    sys.exit(not equal_sessions(cached_sessions(tmp_path / "cache", [recording], {}, build), CountingBuilder()()))
+    sys.exit(
+        not equal_sessions(cached_sessions(tmp_path / "cache", [recording], {}, build).sessions, CountingBuilder()())
+    )
 
 
 def start_process(tmp_path: Path, recording: Path, mode: str) -> ForkProcess:
@@ -382,6 +385,6 @@ def test_killed_process_leaves_no_incomplete_entry(
     folder = tmp_path / "cache"
     assert entries(folder) == []
     assert len(list(folder.glob(".*.pt"))) == (mode == "writing")
-    assert equal_sessions(cached_sessions(folder, [recording], {}, build), build())
+    assert equal_sessions(cached_sessions(folder, [recording], {}, build).sessions, build())
     assert len(entries(folder)) == 1
     assert list(folder.glob(".*.pt")) == []
