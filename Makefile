@@ -2,7 +2,7 @@ PYTHON ?= python3
 RESOLUTION ?= locked
 TORCH_locked := torch==2.13.0
 TORCH_highest := torch
-TORCH_lowest-direct := torch==2.7.0
+TORCH_lowest-direct := torch==2.6.0
 TORCH ?= $(TORCH_$(RESOLUTION))
 BIN := .venv/bin
 READY := .venv/.ready
@@ -71,7 +71,7 @@ format: $(READY) ## format the code
 	$(BIN)/ruff format
 
 docs: $(READY) ## API reference in docs/, from the docstrings
-	$(BIN)/python scripts/build_api_reference.py docs
+	$(BIN)/python .ci/build_api_reference.py docs
 
 bench: $(READY) ## speed and memory, as ratios against a reference in the same run
 	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s

@@ -11,6 +11,7 @@ from blend_pl.data.lfp.module import MultiSessionDataModule
 from blend_pl.errors import ConfigError
 from blend_pl.metrics.labels import SCORE_LABELS
 from blend_pl.systems.base import NeuralSystem
+from blend_pl.utils.quiet import quiet_libraries
 
 
 class Scores(dict[str, float]):
@@ -54,15 +55,16 @@ def evaluate(system: NeuralSystem, datamodule: NeuralDataModule) -> Scores:
     if system.signature is None:
         raise ConfigError(f"the {type(system).__name__} is not trained; call trainer.fit with it first")
     evaluation = _make_evaluation(datamodule)
-    trainer = L.Trainer(
-        devices=1,
-        logger=False,
-        callbacks=[evaluation],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.test(system, datamodule=datamodule, verbose=False)
+    with quiet_libraries():
+        trainer = L.Trainer(
+            devices=1,
+            logger=False,
+            callbacks=[evaluation],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.test(system, datamodule=datamodule, verbose=False)
     return Scores(evaluation.scores, evaluation.oracle)
 
 

@@ -26,7 +26,7 @@ def test_public_names_have_docstrings(name: str) -> None:
 
 @pytest.mark.slow
 def test_reference_builds_without_warnings(tmp_path: Path) -> None:
-    script = REPOSITORY / "scripts" / "build_api_reference.py"
+    script = REPOSITORY / ".ci" / "build_api_reference.py"
     result = subprocess.run(
         [sys.executable, script, tmp_path], cwd=REPOSITORY, check=True, capture_output=True, text=True
     )

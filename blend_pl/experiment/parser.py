@@ -1,6 +1,7 @@
 """The parser of experiments: settings of the data, the model, the trainer and its callbacks."""
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.core import LightningDataModule
 
+import blend_pl
 from blend_pl.callbacks import Distillation, Multitask, Pretrained
 from blend_pl.compat import upgrade_config
 from blend_pl.config import compose_arguments
@@ -124,5 +126,27 @@ def parse_settings(parser: LightningArgumentParser, arguments: Sequence[str]) ->
 
 def to_dict(parser: LightningArgumentParser, config: Namespace) -> dict[str, Any]:
     """Returns parsed settings as plain data."""
-    settings: dict[str, Any] = yaml.safe_load(parser.dump(config, skip_none=False, skip_validation=True))
+    settings: dict[str, Any] = _qualify_class_paths(
+        yaml.safe_load(parser.dump(config, skip_none=False, skip_validation=True))
+    )
     return settings
+
+
+def _qualify_class_paths(settings: Any) -> Any:
+    """Replaces class paths such as blend_pl.NDT by those of the subpackage, blend_pl.models.NDT.
+
+    The parser writes the shortest path of a class. Fingerprints of runs do not depend on the names that the package
+    exports at its top.
+    """
+    if isinstance(settings, list):
+        return [_qualify_class_paths(item) for item in settings]
+    if not isinstance(settings, dict):
+        return settings
+    qualified = {key: _qualify_class_paths(value) for key, value in settings.items()}
+    package, _, name = str(settings.get("class_path", "")).rpartition(".")
+    if package == blend_pl.__name__:
+        module = getattr(blend_pl, name).__module__
+        subpackage = ".".join(module.split(".")[:2])
+        is_exported = hasattr(import_module(subpackage), name)
+        qualified["class_path"] = f"{subpackage if is_exported else module}.{name}"
+    return qualified

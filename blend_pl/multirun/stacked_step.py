@@ -110,7 +110,7 @@ def stacking_unsupported_reason(replicas: Sequence[Replica], batch: Batch) -> st
             stacked_step.losses(stacked_batch, [0, 0], 0)["loss"].sum().backward()
             with torch.no_grad():
                 stacked_step.predict_with_loss(small_batch, 0)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:  # Versions of torch before 2.7 raise a TypeError.
         return str(error).splitlines()[0]
     return None
 

@@ -26,6 +26,7 @@ from blend_pl.models.base import Dims, Encoding
 from blend_pl.systems.schedule import WarmupCosine
 from blend_pl.systems.seeding import derive_seed
 from blend_pl.systems.settings import describe_system
+from blend_pl.utils.quiet import quiet_libraries
 
 SESSION_KEY, OBJECTIVE_PREFIX = "session", "objective."
 INSTANTIATOR_KEY, INSTANTIATOR = "_instantiator", "lightning.pytorch.cli.instantiate_module"
@@ -72,7 +73,8 @@ class NeuralSystem(L.LightningModule, ABC, Generic[BatchT, DimsT]):
         schedule: Callable[[Optimizer, int], LRScheduler] = WarmupCosine,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False)
+        with quiet_libraries():
+            self.save_hyperparameters(logger=False)
         self.make_backbone, self.make_optimizer, self.make_schedule = backbone, optimizer, schedule
         self.likelihood = likelihood or self.default_likelihood()
         self.objective = MaskedReconstruction(self.likelihood)

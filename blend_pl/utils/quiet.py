@@ -39,6 +39,7 @@ WARNINGS = (
     (r"The number of training batches .* is smaller than the logging interval", r"lightning\.pytorch"),
     (r"Trying to infer the `batch_size`", r"lightning\.pytorch"),
     (r"The dirpath has changed from", r"lightning\.pytorch"),
+    (r"Attribute '\w+' removed from hparams", r"lightning\.pytorch"),
 )
 """Pairs (message, module) of warnings that data modules in memory, or Lightning itself, cause."""
 

@@ -203,7 +203,10 @@ def test_unreadable_teacher_raises(
             torch.save({"state_dict": {}}, path)
     line = fit_error("mc_maze_hard", folder / "maze", f"--distillation.teacher={path}")
     assert str(path) in line
-    expected_messages = {"missing": "train that model first", "other_package": "name a checkpoint of this package"}
+    expected_messages = {
+        "missing": "train that model first",
+        "other_package": "is not a checkpoint of a student",
+    }
     assert expected_messages.get(kind, "train it again") in line
 
 

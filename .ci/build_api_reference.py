@@ -1,4 +1,4 @@
-"""Builds the API reference from the docstrings of the package: `python scripts/build_api_reference.py FOLDER`."""
+"""Builds the API reference from the docstrings of the package: `python .ci/build_api_reference.py FOLDER`."""
 
 import os
 import sys

@@ -1,0 +1,14 @@
+"""Resolved settings of an experiment."""
+
+import pytest
+from helpers.cli import experiment
+
+from blend_pl.experiment import Experiment
+
+
+@pytest.mark.parametrize("path", ["blend_pl.NDT", "blend_pl.models.NDT", "blend_pl.models.ndt.NDT", "NDT"])
+def test_every_path_of_a_class_gives_the_same_settings(path: str) -> None:
+    named = Experiment([str(experiment("simulated_baseline")), f"--model.backbone={path}"])
+    assert named.settings["model"]["init_args"]["backbone"]["class_path"] == "blend_pl.models.NDT"
+    assert named.settings["model"]["class_path"] == "blend_pl.systems.Student"
+    assert named.settings["data"]["class_path"] == "blend_pl.data.NLBDataModule"
