@@ -16,7 +16,7 @@ from blend_pl.errors import DataError
 from blend_pl.utils.files import atomic_file, sha256, write_error
 from blend_pl.utils.tensors import atomic_save
 
-CACHE_FORMAT = 5
+CACHE_FORMAT = 6
 """To be increased whenever reading gives other tensors for the same recording and settings, or entries change."""
 
 log = logging.getLogger(__name__)

@@ -106,6 +106,30 @@ def read_units(file: h5py.File) -> Units:
     )
 
 
+def read_invalid_times(file: h5py.File) -> np.ndarray:
+    """Returns the (rows, 2) starts and ends of `intervals/invalid_times` in s, no rows without the table.
+
+    Raises:
+        DataError: a row has no start and end, or ends before it starts.
+    """
+    table = file.get("intervals/invalid_times")
+    columns = _columns(table) if isinstance(table, h5py.Group) else {}
+    bounds = [columns.get(name, np.empty(0)) for name in ("start_time", "stop_time")]
+    if not isinstance(table, h5py.Group) or ("id" in table and not len(table["id"])):
+        return np.empty((0, 2))
+    if len(bounds[0]) != len(bounds[1]) or any(column.dtype.kind not in "iuf" for column in bounds):
+        raise DataError(f"{file.filename} has invalid_times without start_time and stop_time (s); repair the table")
+    rows = np.stack(bounds, axis=1).astype(np.float64)
+    invalid = np.flatnonzero(~(rows[:, 0] <= rows[:, 1]))
+    if len(invalid):
+        start, stop = rows[invalid[0]]
+        raise DataError(
+            f"{file.filename} has invalid_times from {start:g} to {stop:g} s (row {invalid[0]}); write a start and a "
+            "later end, infinite if it is open"
+        )
+    return rows
+
+
 def read_trials(file: h5py.File) -> Columns | None:
     """Reads the one-dimensional columns of the trials table; None without a table."""
     table = file.get("intervals/trials")

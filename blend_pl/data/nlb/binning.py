@@ -4,7 +4,8 @@ Times are integers: milliseconds, or bin indices on the session grid. The grid s
 multiples of the bin width. Rounding follows nlb_tools (Pei et al., 2021), so that counts equal those of nlb_tools.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -93,23 +94,27 @@ class Intervals:
 
 @dataclass(frozen=True)
 class SpikeTrains:
-    """Spikes of N units that were recorded together.
+    """Spikes of N units of one recording.
 
     Attributes:
         unit_id: (N,) int64 ids of the units in the file.
-        spike_keys: (spikes,) sorted int64, `unit * n_ms + ms`; only spikes in recorded milliseconds.
+        spike_keys: (spikes,) sorted int64, `unit * n_ms + ms`; only spikes in recorded milliseconds of their unit.
         n_ms: length of the recording in ms.
-        obs_intervals: intervals in which the units were recorded.
+        obs_intervals: the G different sets of intervals in which units were recorded.
+        coverage_index: (N,) int64, the set of each unit in `obs_intervals`.
     """
 
     unit_id: np.ndarray
     spike_keys: np.ndarray
     n_ms: int
-    obs_intervals: Intervals
+    obs_intervals: tuple[Intervals, ...]
+    coverage_index: np.ndarray
 
     @classmethod
     def from_units(cls, units: Units, unit_mask: np.ndarray, n_ms: int) -> "SpikeTrains":
-        """Selects units, ordered by id; all get the intervals of the file's first selected unit, as in nlb_tools.
+        """Selects units, ordered by id, each with its own intervals.
+
+        In the sets of NLB'21 all units of a file have the same intervals; nlb_tools uses those of the first one.
 
         Args:
             units: the units table.
@@ -117,19 +122,27 @@ class SpikeTrains:
             n_ms: length of the recording in ms.
         """
         rows: list[int] = np.flatnonzero(unit_mask).tolist()
-        obs_intervals = Intervals.from_intervals(units.obs_intervals(rows[0]), n_ms)
         rows.sort(key=units.id.__getitem__)
-        spike_keys = []
+        coverages: dict[bytes, int] = {}
+        obs_intervals: list[Intervals] = []
+        coverage_index, spike_keys = [], []
         for position, row in enumerate(rows):
+            intervals = units.obs_intervals(row)
+            key = b"" if intervals is None else b"intervals" + intervals.tobytes()
+            index = coverages.setdefault(key, len(obs_intervals))
+            if index == len(obs_intervals):
+                obs_intervals.append(Intervals.from_intervals(intervals, n_ms))
+            coverage_index.append(index)
             ms = to_ms(units.spike_times(row))
-            spike_keys.append(np.sort(ms[obs_intervals.contains(ms)]) + position * n_ms)
-        return cls(units.id[rows], np.concatenate(spike_keys), n_ms, obs_intervals)
+            spike_keys.append(np.sort(ms[obs_intervals[index].contains(ms)]) + position * n_ms)
+        return cls(units.id[rows], np.concatenate(spike_keys), n_ms, tuple(obs_intervals), np.array(coverage_index))
 
     @classmethod
     def empty(cls, unit_id: np.ndarray) -> "SpikeTrains":
         """Returns units without spikes and without recorded intervals."""
         no_ms = np.empty(0, dtype=np.int64)
-        return cls(unit_id, no_ms, 0, Intervals(no_ms, no_ms, no_ms))
+        no_intervals = Intervals(no_ms, no_ms, no_ms)
+        return cls(unit_id, no_ms, 0, (no_intervals,), np.zeros(len(unit_id), dtype=np.int64))
 
     @property
     def n_units(self) -> int:
@@ -166,15 +179,49 @@ class SpikeTrains:
             bin_ms: bin width in ms.
 
         Returns:
-            (n, n_bins, N) counts in the smallest sufficient unsigned type; 0 in bins that were not recorded.
+            (n, n_bins, N) counts in the smallest sufficient unsigned type; 0 where the unit was not recorded.
         """
         window, unit, ms = self.spikes_in_windows(start_bins * bin_ms, n_bins * bin_ms)
         flat_index, count = np.unique((window * n_bins + ms // bin_ms) * self.n_units + unit, return_counts=True)
         result = np.zeros((len(start_bins), n_bins, self.n_units), dtype=np.min_scalar_type(count.max(initial=0)))
         result.reshape(-1)[flat_index] = count
-        result[~self.observed(start_bins, n_bins, bin_ms)] = 0
+        coverage = self.coverage(start_bins, n_bins, bin_ms)
+        if len(self.obs_intervals) == 1:
+            result[~coverage[..., 0]] = 0
+        else:
+            result *= coverage[..., self.coverage_index]
         return result
 
+    def coverage(self, start_bins: np.ndarray, n_bins: int, bin_ms: int) -> np.ndarray:
+        """Returns (n, n_bins, G) bool: whether the first millisecond of each bin is in each set of intervals."""
+        ms = (start_bins[:, None] + np.arange(n_bins)) * bin_ms
+        return np.stack([intervals.contains(ms) for intervals in self.obs_intervals], axis=2)
+
     def observed(self, start_bins: np.ndarray, n_bins: int, bin_ms: int) -> np.ndarray:
-        """Returns (n, n_bins) bool: whether the first millisecond of each bin was recorded."""
-        return self.obs_intervals.contains((start_bins[:, None] + np.arange(n_bins)) * bin_ms)
+        """Returns (n, n_bins) bool: whether the first millisecond of each bin was recorded from all units."""
+        return np.asarray(self.coverage(start_bins, n_bins, bin_ms).all(axis=2))
+
+    def by_coverage(self) -> Sequence[tuple[np.ndarray, "SpikeTrains"]]:
+        """Returns, for each set of intervals, the (N,) bool mask of its units and their spikes."""
+        if len(self.obs_intervals) == 1:
+            return [(np.ones(self.n_units, dtype=bool), self)]
+        unit, ms = np.divmod(self.spike_keys, max(self.n_ms, 1))
+        groups = []
+        for index, intervals in enumerate(self.obs_intervals):
+            mask = self.coverage_index == index
+            spikes = mask[unit]
+            keys = (np.cumsum(mask) - 1)[unit[spikes]] * self.n_ms + ms[spikes]
+            no_offset = np.zeros(int(mask.sum()), dtype=np.int64)
+            groups.append(
+                (
+                    mask,
+                    replace(
+                        self,
+                        unit_id=self.unit_id[mask],
+                        spike_keys=keys,
+                        obs_intervals=(intervals,),
+                        coverage_index=no_offset,
+                    ),
+                )
+            )
+        return groups

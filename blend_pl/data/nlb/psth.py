@@ -30,14 +30,15 @@ def smoothed_psth(
         sd_ms: standard deviation of the kernel.
 
     Returns:
-        (n, T, N) float64 expected counts per bin; NaN where no trial of the condition was recorded.
+        (n, T, N) float64 expected counts per bin; NaN where the unit was recorded in no trial of the condition.
     """
     shape = windows.shape
     smoothing = _Smoothing(sd_ms, shape.n_observed * shape.bin_ms, shape.bin_ms)
-    responses = [
-        _mean_response(spike_trains, windows.select(condition == index), smoothing) for index in range(n_conditions)
-    ]
-    return np.array(responses).reshape(n_conditions, shape.n_observed, spike_trains.n_units)
+    psth = np.empty((n_conditions, shape.n_observed, spike_trains.n_units))
+    for unit_mask, unit_trains in spike_trains.by_coverage():
+        for index in range(n_conditions):
+            psth[index, :, unit_mask] = _mean_response(unit_trains, windows.select(condition == index), smoothing).T
+    return psth
 
 
 def psth_from_counts(
@@ -103,7 +104,7 @@ class _Smoothing:
 
 
 def _mean_response(spike_trains: SpikeTrains, windows: Windows, smoothing: _Smoothing) -> np.ndarray:
-    """Returns the (T, N) mean over the windows of one condition."""
+    """Returns the (T, N) mean over the windows of one condition, of units with the same intervals."""
     n_bins = windows.shape.n_observed
     if not len(windows):
         return np.full((n_bins, spike_trains.n_units), np.nan)
@@ -113,7 +114,7 @@ def _mean_response(spike_trains: SpikeTrains, windows: Windows, smoothing: _Smoo
     total = np.zeros((n_bins + int(row_offset.max()), spike_trains.n_units))
     count = np.zeros((len(total), 1))
     for (first_row, coverage), trials in _group_by_coverage(
-        spike_trains.obs_intervals, windows, row_offset, smoothing.length_ms
+        spike_trains.obs_intervals[0], windows, row_offset, smoothing.length_ms
     ).items():
         recorded_bins = np.zeros((n_bins, 1), dtype=bool)
         for start, stop in coverage:
@@ -146,7 +147,7 @@ def _summed_response(
 ) -> np.ndarray:
     """Returns the (T, N) sum over windows with the same recorded parts."""
     window, unit, ms = spike_trains.spikes_in_windows(start_ms - smoothing.half_width_ms, smoothing.n_input_ms)
-    obs_intervals = spike_trains.obs_intervals
+    obs_intervals = spike_trains.obs_intervals[0]
     # Smoothing does not cross the borders of observation intervals.
     spike_interval = (
         obs_intervals.interval_index(start_ms[window] - smoothing.half_width_ms + ms)

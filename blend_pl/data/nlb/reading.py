@@ -6,6 +6,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from blend_pl.data.io.nwb import Columns
 from blend_pl.data.nlb.behavior import slice_behavior
@@ -180,12 +181,16 @@ def _build_tensors(
     """Returns the tensors of windows of one file; all `n_series` channels are NaN if the file has no time series."""
     shape = windows.shape
     window_args = (windows.start, shape.n_bins, shape.bin_ms)
-    spikes = np.concatenate([group.counts(*window_args) for group in unit_groups], axis=2)
-    observed = np.stack([group.observed(*window_args) for group in unit_groups], axis=2)
+    coverages = [group.coverage(*window_args) for group in unit_groups]
+    counts = [group.counts(*window_args) for group in unit_groups]
     if stitched:
-        after_interval_end = unit_groups[0].obs_intervals.after_interval_end(*window_args)
-        after_interval_end[:, : shape.n_observed] = False
-        spikes[after_interval_end], observed[after_interval_end] = 0, False
+        for spike_trains, coverage, unit_counts in zip(unit_groups, coverages, counts, strict=True):
+            for index, intervals in enumerate(spike_trains.obs_intervals):
+                forward_after_end = intervals.after_interval_end(*window_args)[:, shape.n_observed :]
+                coverage[:, shape.n_observed :, index][forward_after_end] = False
+            unit_counts *= coverage[..., spike_trains.coverage_index]
+    spikes = np.concatenate(counts, axis=2)
+    observed, observed_column = _group_columns(unit_groups, coverages)
     series = np.full((len(windows), shape.n_bins, n_series), np.nan, dtype=np.float32)
     if recording.behavior is not None:
         series = slice_behavior(recording.behavior, windows)
@@ -212,12 +217,26 @@ def _build_tensors(
         produced_interval=torch.from_numpy(produced_interval),
         psth=torch.from_numpy(targets.psth),
         unit_id=torch.from_numpy(np.concatenate([group.unit_id for group in unit_groups])),
-        observed_column=group_columns(unit_groups[0].n_units, sum(group.n_units for group in unit_groups)),
+        observed_column=observed_column,
         n_heldin=unit_groups[0].n_units,
         n_forward=shape.n_forward,
         n_series=n_series,
         bin_ms=shape.bin_ms,
     )
+
+
+def _group_columns(unit_groups: list[SpikeTrains], coverages: list[np.ndarray]) -> tuple[np.ndarray, Tensor]:
+    """Returns `SessionTensors.observed` and `observed_column` from the (n, T + F, G) coverage of groups of units."""
+    columns = [coverage.all(axis=2) for coverage in coverages]
+    observed_column = group_columns(unit_groups[0].n_units, sum(group.n_units for group in unit_groups))
+    n_before = 0
+    for group, coverage in zip(unit_groups, coverages, strict=True):
+        if len(group.obs_intervals) > 1:
+            index = torch.from_numpy(group.coverage_index)
+            observed_column[n_before : n_before + group.n_units] = len(columns) + index
+            columns.extend(coverage.transpose(2, 0, 1))
+        n_before += group.n_units
+    return np.stack(columns, axis=2), observed_column
 
 
 def _setting_if_present(setting: SettingT, trials: Columns, stitched: bool) -> SettingT | None:

@@ -1,6 +1,6 @@
 """Reader of one NWB file of a session."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +11,26 @@ from blend_pl.data.io.nwb import (
     Units,
     has_time_series,
     open_nwb,
+    read_invalid_times,
     read_time_series,
     read_trials,
     read_units,
 )
 from blend_pl.data.nlb.behavior import bin_behavior
 from blend_pl.data.nlb.binning import to_ms
+from blend_pl.data.nlb.coverage import (
+    complete_obs_intervals,
+    relative_seconds,
+    require_spikes_inside,
+    shifted_units,
+    without_invalid_times,
+)
 from blend_pl.data.nlb.spec import BehaviorSpec
 from blend_pl.errors import DataError
 
 _MAX_HOURS = 100
+_MAX_START_S = 3600.0
+"""Times are taken relative to the start of recordings that start later than this, or before 0."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +39,13 @@ class NLBRecording:
 
     Attributes:
         path: the file, for error messages.
-        units: units table.
-        trials: one-dimensional columns of the trials table; None without a table.
+        units: units table, times relative to `start_s`; each unit has the intervals in which it was observed.
+        trials: one-dimensional columns of the trials table as in the file; None without a table.
         behavior: (bins, D) of the whole recording; None without the series.
-        n_ms: length of the recording.
+        n_ms: length of the recording from `start_s`.
+        start_s: start of the grid of bins in the file's time, a multiple of the bin width; 0 for all recordings that
+            start in the first hour after 0.
+        invalid_fraction: fraction of the recording in `intervals/invalid_times`.
     """
 
     path: Path
@@ -40,6 +53,8 @@ class NLBRecording:
     trials: Columns | None
     behavior: np.ndarray | None
     n_ms: int
+    start_s: float = 0.0
+    invalid_fraction: float = 0.0
 
 
 def read_nlb_recording(path: Path, behavior: BehaviorSpec | None, bin_ms: int, behavior_required: bool) -> NLBRecording:
@@ -56,31 +71,57 @@ def read_nlb_recording(path: Path, behavior: BehaviorSpec | None, bin_ms: int, b
         ConfigError: `behavior.columns` do not match the series.
     """
     with open_nwb(path) as file:
-        units, trials = read_units(file), read_trials(file)
+        units, trials, invalid_times = read_units(file), read_trials(file), read_invalid_times(file)
         series_name = behavior.series if behavior else None
         series = (
             read_time_series(file, series_name)
             if series_name and (behavior_required or has_time_series(file, series_name))
             else None
         )
-    n_ms = _length_ms(units, trials, series)
+    has_intervals = units.intervals is not None and len(units.intervals) > 0
+    units = complete_obs_intervals(units, bin_ms, str(path))
+    start_s = _start_of_grid(units, bin_ms)
+    units, invalid_times = shifted_units(units, start_s), relative_seconds(invalid_times, start_s)
+    if series is not None:
+        series = replace(series, timestamps=relative_seconds(series.timestamps, start_s))
+    n_ms = _length_ms(units, has_intervals, trials, series, start_s)
     if n_ms > _MAX_HOURS * 3_600_000:
         raise DataError(
             f"{path} lasts {n_ms / 3_600_000:.1f} hours if its times are seconds; write times and intervals in seconds"
         )
+    require_spikes_inside(units, str(path))
     binned = bin_behavior(series, behavior, n_ms, bin_ms) if behavior is not None and series is not None else None
-    return NLBRecording(path, units, trials, binned, n_ms)
+    valid_units = without_invalid_times(units, invalid_times, bin_ms)
+    invalid_fraction = 1.0 - _observed_s(valid_units) / max(_observed_s(units), 1e-9)
+    return NLBRecording(path, valid_units, trials, binned, n_ms, start_s, invalid_fraction)
 
 
-def _length_ms(units: Units, trials: Columns | None, series: TimeSeries | None) -> int:
-    """Returns the end of the last observation interval, or without intervals the end of all data in the file."""
-    if units.intervals is not None and units.interval_stops is not None:
-        has_rows = np.diff(units.interval_stops, prepend=0) > 0
-        return round(float(units.intervals[units.interval_stops[has_rows] - 1, 1].max()) * 1000.0)
+def _start_of_grid(units: Units, bin_ms: int) -> float:
+    """Returns 0, or the last edge of the grid before a recording that starts before 0 or late; s."""
+    assert units.intervals is not None
+    first = min(units.times.min(initial=np.inf), units.intervals[:, 0].min(initial=np.inf))
+    if not np.isfinite(first) or 0 <= first <= _MAX_START_S:
+        return 0.0
+    return float(np.floor(np.round(first * 1000.0, 6) / bin_ms) * bin_ms / 1000.0)
+
+
+def _length_ms(
+    units: Units, has_intervals: bool, trials: Columns | None, series: TimeSeries | None, start_s: float
+) -> int:
+    """Returns the end of the last observation interval, or of all data in a file without intervals, from `start_s`."""
+    assert units.intervals is not None
+    if has_intervals:
+        return round(float(units.intervals[:, 1].max(initial=0.0)) * 1000.0)
     ends = [0.0, units.times.max(initial=0.0)]
     if series is not None:
         ends.append(series.timestamps[-1])
     stops = trials.get("stop_time") if trials else None
     if stops is not None and stops.dtype.kind == "f":
-        ends.append(np.nanmax(stops, initial=0.0))
+        ends.append(relative_seconds(stops[np.isfinite(stops)], start_s).max(initial=0.0))
     return int(to_ms(np.array(max(ends)))) + 1
+
+
+def _observed_s(units: Units) -> float:
+    """Returns the time for which units were observed, summed over units, in s."""
+    assert units.intervals is not None
+    return float(np.diff(units.intervals, axis=1).sum())

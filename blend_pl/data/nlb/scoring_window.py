@@ -4,6 +4,7 @@ import numpy as np
 
 from blend_pl.data.io.nwb import Columns, require_column
 from blend_pl.data.nlb.binning import ceil_to_bin, to_ns
+from blend_pl.data.nlb.coverage import relative_seconds
 from blend_pl.data.nlb.spec import ScoringWindow
 from blend_pl.data.nlb.windows import Windows
 from blend_pl.errors import DataError
@@ -40,7 +41,7 @@ def scoring_bounds(
             raise DataError(
                 f"{table_label} has no {name} in row {windows.row[missing[0]]}; set that trial's split to none"
             )
-        bounds_ns.append(to_ns(seconds))
+        bounds_ns.append(to_ns(relative_seconds(seconds, windows.start_s)))
     bin_ms = windows.shape.bin_ms
     return ceil_to_bin(bounds_ns[0], bin_ms), ceil_to_bin(bounds_ns[1] - _NS_PER_US + 1, bin_ms)
 

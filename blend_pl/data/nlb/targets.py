@@ -30,7 +30,7 @@ class ScoringTargets:
     Attributes:
         conditions: all combinations of values of the condition columns, sorted.
         psth: (conditions, T, N) float64 mean responses around the event, expected counts per bin; NaN in bins
-            that are not scored in all trials of the condition.
+            that are not scored in all trials of the condition, or in which some unit was recorded in none of them.
         decoder_values: sorted values of the column `decode_by`; None for one decoder.
 
     Raises:
@@ -72,6 +72,7 @@ class ScoringTargets:
             self.psth = np.concatenate(
                 [smoothed_psth(group, windows, index, n_conditions, sd_ms) for group in unit_groups], axis=2
             )
+            self.psth[np.isnan(self.psth).any(axis=2)] = np.nan
             if spec.scoring_window is not None:
                 _mask_unscored_bins(
                     self.psth, index, *scoring_bounds(spec.scoring_window, windows, trials, self._table_label), windows

@@ -77,9 +77,8 @@ def _build_windows(
 ) -> Windows:
     lag_ms = spec.behavior.lag_ms if spec.behavior else 0
     if spec.window.align is None:
-        obs_intervals = [group.obs_intervals for group in unit_groups if len(group.obs_intervals.starts)]
-        return continuous_windows(spec.window, shape, obs_intervals, recording.n_ms, lag_ms)
-    return trial_windows(spec.window, shape, _event_times(spec, recording), lag_ms)
+        return continuous_windows(spec.window, shape, list(unit_groups[0].obs_intervals), recording.n_ms, lag_ms)
+    return trial_windows(spec.window, shape, _event_times(spec, recording), lag_ms, recording.start_s)
 
 
 def _event_times(spec: SessionSpec, recording: NLBRecording) -> np.ndarray:
@@ -97,8 +96,8 @@ def _column_labels(spec: SessionSpec, recording: NLBRecording) -> np.ndarray:
 
 
 def _has_recorded_bins(windows: Windows, heldin: SpikeTrains) -> np.ndarray:
-    observed = heldin.observed(windows.start, windows.shape.n_observed, windows.shape.bin_ms)
-    return np.asarray(observed.any(axis=1))
+    observed = heldin.coverage(windows.start, windows.shape.n_observed, windows.shape.bin_ms)
+    return np.asarray(observed.any(axis=(1, 2)))
 
 
 def _require_recorded_bins(recording: NLBRecording, unrecorded_rows: np.ndarray) -> None:

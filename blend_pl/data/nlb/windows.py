@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from blend_pl.data.nlb.binning import NS_PER_MS, Intervals, ceil_to_bin, to_ns
+from blend_pl.data.nlb.coverage import relative_seconds
 from blend_pl.data.nlb.spec import WindowSpec
 from blend_pl.errors import ConfigError, DataError
 
@@ -76,6 +77,7 @@ class Windows:
         jitter: (n,) bins by which `start` and `behavior_start` were shifted later.
         shape: size of the windows.
         n_rows: total number of rows, including those without a window.
+        start_s: start of the grid in the time of the trials table.
     """
 
     row: np.ndarray
@@ -85,6 +87,7 @@ class Windows:
     jitter: np.ndarray
     shape: WindowShape
     n_rows: int
+    start_s: float = 0.0
 
     def __len__(self) -> int:
         return len(self.row)
@@ -106,7 +109,9 @@ class Windows:
         return self.shifted(-self.jitter)
 
 
-def trial_windows(window: WindowSpec, shape: WindowShape, event_times: np.ndarray, lag_ms: int) -> Windows:
+def trial_windows(
+    window: WindowSpec, shape: WindowShape, event_times: np.ndarray, lag_ms: int, start_s: float = 0.0
+) -> Windows:
     """Returns one window per trial, aligned to its event; trials without the event (NaN) have none.
 
     Args:
@@ -114,6 +119,7 @@ def trial_windows(window: WindowSpec, shape: WindowShape, event_times: np.ndarra
         shape: size of a window in bins.
         event_times: (trials,) time of the event.
         lag_ms: delay of behavior.
+        start_s: start of the grid in the time of the events.
 
     Raises:
         DataError: the times are not numeric.
@@ -121,19 +127,22 @@ def trial_windows(window: WindowSpec, shape: WindowShape, event_times: np.ndarra
     if event_times.dtype.kind not in "fiu":
         raise DataError(f"the trials column {window.align!r} has no times (s); set window.align to a column of times")
     row = np.flatnonzero(np.isfinite(event_times))
-    event = to_ns(event_times[row].astype(np.float64))
-    return _windows_from_events(row, event, window.start_ms, lag_ms, shape, len(event_times))
+    event = to_ns(relative_seconds(event_times[row].astype(np.float64), start_s))
+    windows = _windows_from_events(row, event, window.start_ms, lag_ms, shape, len(event_times))
+    return replace(windows, start_s=start_s)
 
 
 def continuous_windows(
     window: WindowSpec, shape: WindowShape, obs_intervals: list[Intervals], n_ms: int, lag_ms: int
 ) -> Windows:
-    """Returns windows at a fixed stride from the start of each observation interval, including forward bins.
+    """Returns windows at a fixed stride in bins in which any unit was observed, including forward bins.
+
+    The first window of each stretch of such bins starts with it.
 
     Args:
         window: its stride.
         shape: size of a window in bins.
-        obs_intervals: observation intervals of each group of units.
+        obs_intervals: observation intervals of the units.
         n_ms: length of the recording.
         lag_ms: delay of behavior.
 
@@ -141,7 +150,7 @@ def continuous_windows(
         DataError: no window fits.
     """
     bins = np.arange(-(-n_ms // shape.bin_ms)) * shape.bin_ms
-    recorded_bins = np.logical_and.reduce([intervals.contains(bins) for intervals in obs_intervals])
+    recorded_bins = np.logical_or.reduce([intervals.contains(bins) for intervals in obs_intervals])
     edges = np.flatnonzero(np.diff(np.concatenate([[False], recorded_bins, [False]])))
     stride_bins = (window.stride_ms or 1) // shape.bin_ms
     starts = [np.arange(start, stop - shape.n_bins + 1, stride_bins) for start, stop in edges.reshape(-1, 2)]

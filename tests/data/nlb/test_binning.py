@@ -1,5 +1,7 @@
 """Tests of binning spike times."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -87,12 +89,43 @@ def test_counts_have_the_smallest_unsigned_type(n: int, dtype: type) -> None:
     assert counts[0, 0].tolist() == [n, 0]
 
 
-def test_units_are_ordered_by_id_and_the_first_in_the_file_gives_the_intervals() -> None:
-    units = make_units([[0.001], [0.002, 0.002], [0.003] * 3], np.array([[0.0, 0.4]]), ids=[30, 10, 20])
-    units.intervals[1:] = [0.0, 0.001]
+def test_units_are_ordered_by_id_and_have_their_own_intervals() -> None:
+    units = make_units([[0.001, 0.2], [0.002, 0.002], [0.003] * 3 + [0.2]], np.array([[0.0, 0.4]]), ids=[30, 10, 20])
+    units.intervals[1:] = [0.0, 0.1]
     selected = SpikeTrains.from_units(units, np.array([True, False, True]), N_MS)
     assert selected.unit_id.tolist() == [20, 30]
-    assert selected.counts(np.array([0]), 1, 5)[0, 0].tolist() == [3, 1]
+    assert selected.counts(np.array([0, 40]), 1, 5)[:, 0].tolist() == [[3, 1], [0, 1]]
+    coverage = selected.coverage(np.array([0, 40]), 1, 5)[:, 0]
+    assert coverage[:, selected.coverage_index].tolist() == [[True, True], [False, True]]
+    assert selected.observed(np.array([0, 40]), 1, 5)[:, 0].tolist() == [True, False]
+
+
+per_unit = st.lists(
+    st.lists(st.integers(0, N_MS), min_size=2, max_size=6, unique=True).map(
+        lambda ms: np.array(sorted(ms)[: len(ms) // 2 * 2]).reshape(-1, 2) / 1000
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(intervals=per_unit, bin_ms=st.sampled_from([1, 5, 20]), seed=st.integers(0, 99))
+def test_each_unit_equals_a_recording_of_this_unit_alone(intervals: list[np.ndarray], bin_ms: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    times = [rng.uniform(0, N_MS / 1000, 20).tolist() for _ in intervals]
+    units = make_units(times, None)
+    units = replace(
+        units, intervals=np.concatenate(intervals), interval_stops=np.cumsum([len(rows) for rows in intervals])
+    )
+    starts = rng.integers(-3, N_MS // bin_ms, 5)
+    together = SpikeTrains.from_units(units, np.ones(len(times), dtype=bool), N_MS)
+    counts, coverage = together.counts(starts, 4, bin_ms), together.coverage(starts, 4, bin_ms)
+    for unit, (unit_times, rows) in enumerate(zip(times, intervals, strict=True)):
+        alone = population([unit_times], rows)
+        np.testing.assert_array_equal(counts[..., unit], alone.counts(starts, 4, bin_ms)[..., 0])
+        np.testing.assert_array_equal(coverage[..., together.coverage_index[unit]], alone.observed(starts, 4, bin_ms))
+    for mask, group in together.by_coverage():
+        np.testing.assert_array_equal(counts[..., mask], group.counts(starts, 4, bin_ms))
 
 
 def test_unsorted_spike_times_are_counted() -> None:

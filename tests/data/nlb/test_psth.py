@@ -32,11 +32,11 @@ def population(rng: np.random.Generator, intervals: np.ndarray, n_units: int = 3
 def smoothed_table(units: SpikeTrains, sd_ms: int) -> np.ndarray:
     """Returns the (N_MS, N) smoothed recording, interval by interval; NaN where not recorded."""
     table = np.full((N_MS, units.n_units), np.nan)
-    table[units.obs_intervals.contains(np.arange(N_MS))] = 0
+    table[units.obs_intervals[0].contains(np.arange(N_MS))] = 0
     np.add.at(table, (units.spike_keys % N_MS, units.spike_keys // N_MS), 1)
     kernel = gaussian(6 * sd_ms, sd_ms)
     kernel /= kernel.sum()
-    for start, stop in zip(units.obs_intervals.starts, units.obs_intervals.stops, strict=True):
+    for start, stop in zip(units.obs_intervals[0].starts, units.obs_intervals[0].stops, strict=True):
         for unit in range(units.n_units):
             full = np.convolve(table[start:stop, unit], kernel)
             table[start:stop, unit] = full[(len(kernel) - 1) // 2 :][: stop - start]
