@@ -1,0 +1,74 @@
+"""Opening of NWB files, with errors that say why a file cannot be read."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import h5py
+
+from blend_pl.data.io.nwb_filters import missing_filters
+from blend_pl.errors import DataError
+
+
+@contextmanager
+def open_nwb(path: Path) -> Iterator[h5py.File]:
+    """Opens an NWB file for reading.
+
+    Raises:
+        DataError: the file is missing, is not HDF5, is truncated or damaged, is locked or cannot be read by this user,
+            or is compressed by a filter that is not installed; also raised while reading in the block.
+    """
+    filters: list[str] = []
+    try:
+        with h5py.File(path, "r") as file:
+            filters = missing_filters(file)
+            yield file
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file {path}; check the data root and the file pattern") from error
+    except OSError as error:
+        raise _read_error(path, error, filters) from error
+    except Exception as error:
+        if not _is_raised_by_h5py(error.__traceback__):
+            raise
+        raise _damaged(path, error) from error
+
+
+def read_subject_id(file: h5py.File, default: str) -> str:
+    """Returns the subject id, or the default for a file without one."""
+    subject = file.get("general/subject/subject_id")
+    return str(subject.asstr()[()]) if isinstance(subject, h5py.Dataset) else default
+
+
+def _read_error(path: Path, error: OSError, filters: list[str]) -> DataError:
+    if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
+        return DataError(
+            f"cannot read {path}: another program has it open for writing; close it there, or set "
+            "HDF5_USE_FILE_LOCKING=FALSE if nothing writes to it"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return DataError(f"cannot read {path}: permission denied; correct its permissions (chmod u+r)")
+    if error.errno == errno.EISDIR or path.is_dir():
+        return DataError(f"cannot read {path}: it is a folder; name an NWB file")
+    if filters:
+        return DataError(
+            f"cannot read {path}: it is compressed with {' and '.join(filters)}, which is not installed; run pip "
+            "install hdf5plugin"
+        )
+    return _damaged(path, error)
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    lines = str(error).strip("'\"").splitlines()
+    reason = lines[0] if lines else type(error).__name__
+    return DataError(f"cannot read {path} ({reason}); it is damaged or incomplete: fetch it again")
+
+
+def _is_raised_by_h5py(traceback: TracebackType | None) -> bool:
+    """Whether the innermost frame of an exception is in h5py: reading failed, not the processing of what was read."""
+    module = ""
+    while traceback is not None:
+        module = str(traceback.tb_frame.f_globals.get("__name__", ""))
+        traceback = traceback.tb_next
+    return module.partition(".")[0] == "h5py"

@@ -1,0 +1,139 @@
+"""Time series of NWB files as numpy arrays."""
+
+from dataclasses import dataclass
+
+import h5py
+import numpy as np
+
+from blend_pl.data.io.nwb_links import broken_links, distinct_groups, paths_ending_with
+from blend_pl.errors import DataError
+
+
+@dataclass(frozen=True)
+class TimeSeries:
+    """A time series.
+
+    Attributes:
+        name: name in the file.
+        timestamps: (samples,) float64 s, strictly increasing.
+        data: (samples, D) floating point, in the file's unit.
+        columns: names of the D columns, empty if not in the file.
+    """
+
+    name: str
+    timestamps: np.ndarray
+    data: np.ndarray
+    columns: list[str]
+
+
+def has_time_series(file: h5py.File, name: str) -> bool:
+    """Whether the file has a time series of this name."""
+    return bool(paths_ending_with(name, _all_time_series(file)))
+
+
+def read_time_series(file: h5py.File, name: str) -> TimeSeries:
+    """Reads a time series anywhere in the file.
+
+    Args:
+        file: the open file.
+        name: its name, or the last parts of its path that identify it, e.g. "Position/hand".
+
+    Raises:
+        DataError: no such series or several; data that are not numbers in one or two dimensions; fewer than two
+            samples; timestamps that are missing, not finite, out of order or repeated.
+    """
+    all_series = _all_time_series(file)
+    matches = paths_ending_with(name, all_series)
+    if not matches:
+        available = ", ".join(paths[0] for _, paths in all_series) or "none"
+        broken = broken_links(file)
+        links = f" (links that lead nowhere: {', '.join(broken)}; put the linked file there)" if broken else ""
+        raise DataError(
+            f"{file.filename} has no time series {name!r}; set behavior.series to one it has: {available}{links}"
+        )
+    if len(matches) > 1:
+        raise DataError(
+            f"{file.filename} has several time series {name!r}; set behavior.series to "
+            f"{' or '.join(path for _, path in matches)}"
+        )
+    group = matches[0][0]
+    dataset = group["data"]
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "biuf" or dataset.ndim not in (1, 2):
+        kind = f"{dataset.dtype} of shape {dataset.shape}" if isinstance(dataset, h5py.Dataset) else "a group"
+        raise DataError(f"{name} in {file.filename} is {kind}; a series of numbers is needed")
+    data = dataset[()]
+    if data.dtype not in (np.float32, np.float64):
+        data = data.astype(np.float64)
+    timestamps = _read_timestamps(group, len(data), f"{name} in {file.filename}")
+    if len(timestamps) != len(data) or len(data) < 2:
+        raise DataError(
+            f"{name} in {file.filename} has {len(data)} samples and {len(timestamps)} timestamps; repair the file"
+        )
+    increasing = np.diff(timestamps) > 0
+    if not increasing.all() or not np.isfinite(timestamps[[0, -1]]).all():
+        sample = int(np.argmin(increasing))
+        raise DataError(
+            f"{name} in {file.filename} has timestamps out of order or repeated (sample {sample + 1} at "
+            f"{timestamps[sample + 1]} s follows {timestamps[sample]} s){_describe_resolution(group, timestamps)}; sort "
+            "and deduplicate them"
+        )
+    return TimeSeries(name, timestamps, data.reshape(len(data), -1), _column_names(group))
+
+
+def find_series(file: h5py.File, neurodata_type: str, name: str | None, setting: str) -> h5py.Group:
+    """Returns the only series of a neurodata type.
+
+    Args:
+        file: the open file.
+        neurodata_type: e.g. "ElectricalSeries".
+        name: name of the series, or enough of the end of its path to make it unique; None if there is only one.
+        setting: the setting of the name, for errors.
+
+    Raises:
+        DataError: there is no such series, or there are several.
+    """
+    candidates = distinct_groups(file, lambda group: group.attrs.get("neurodata_type") == neurodata_type)
+    matches = [group for group, _ in (candidates if name is None else paths_ending_with(name, candidates))]
+    if len(matches) != 1:
+        available = ", ".join(paths[0] for _, paths in candidates) or "none"
+        raise DataError(
+            f"{file.filename} must have one {neurodata_type}{f' {name}' if name else ''}, it has: {available}; set "
+            f"{setting}"
+        )
+    return matches[0]
+
+
+def _all_time_series(file: h5py.File) -> list[tuple[h5py.Group, list[str]]]:
+    return distinct_groups(file, lambda group: "data" in group and ("timestamps" in group or "starting_time" in group))
+
+
+def _read_timestamps(group: h5py.Group, n_samples: int, label: str) -> np.ndarray:
+    times = group["timestamps" if "timestamps" in group else "starting_time"]
+    n_dims = 1 if "timestamps" in group else 0
+    if not isinstance(times, h5py.Dataset) or times.dtype.kind not in "iuf" or times.ndim != n_dims:
+        kind = f"{times.dtype} of shape {times.shape}" if isinstance(times, h5py.Dataset) else "a group"
+        raise DataError(f"{label} has times that are {kind}; numbers are needed: repair the file")
+    if "timestamps" in group:
+        timestamps: np.ndarray = times[()]
+        return timestamps.astype(np.float64)
+    rate = np.asarray(times.attrs.get("rate", np.nan))
+    if rate.dtype.kind not in "iuf" or rate.size != 1 or not np.isfinite(rate).all() or rate.item() <= 0:
+        raise DataError(f"{label} has a starting_time without a rate (Hz); add the rate or timestamps to the file")
+    return np.arange(n_samples) / float(rate.item()) + float(times[()])
+
+
+def _describe_resolution(group: h5py.Group, timestamps: np.ndarray) -> str:
+    """Returns, for timestamps of a type that cannot tell neighbors apart, a description of the type."""
+    if "timestamps" not in group or group["timestamps"].dtype.kind != "f" or group["timestamps"].dtype.itemsize >= 8:
+        return ""
+    dtype = group["timestamps"].dtype
+    spacing_ms = 1000 * float(np.spacing(np.abs(timestamps[np.isfinite(timestamps)]).max(initial=0).astype(dtype)))
+    return f", because {dtype} resolves {spacing_ms:.2g} ms there: write timestamps as float64"
+
+
+def _column_names(group: h5py.Group) -> list[str]:
+    comments = group.attrs.get("comments", "")
+    text = comments.decode() if isinstance(comments, bytes) else str(comments)
+    if "columns=[" not in text:
+        return []
+    return [name.strip() for name in text.split("columns=[")[1].split("]")[0].split(",")]

@@ -1,0 +1,116 @@
+"""Checks of spike times as a file stores them: their order within units, their type, and repeated times."""
+
+import logging
+
+import numpy as np
+
+from blend_pl.errors import DataError
+
+MAX_DISORDER_S = 0.1
+"""Largest step back between two spikes of a unit that is taken for an inexact order, as left by a sorter's merges."""
+MAX_DISORDER_SHARE = 0.01
+"""Largest share of spikes after a step back."""
+COARSEST_RESOLUTION_S = 1e-3
+"""Coarsest distance between neighboring values of the type of spike times."""
+_MIN_SPIKES = 10
+"""Fewer spikes may be equal or whole numbers by chance."""
+
+log = logging.getLogger(__name__)
+
+
+def check_spike_times(
+    times: np.ndarray, time_stops: np.ndarray, unit_id: np.ndarray, stored_dtype: np.dtype, label: str
+) -> None:
+    """Checks that the spike times of each unit are a sequence of times in seconds since one start.
+
+    Spikes that a unit has at the same time, and an inexact order, are logged: they change no count.
+
+    Args:
+        times: (spikes,) float64 s, the finite times of all units, concatenated.
+        time_stops: (N,) end of each unit's spikes in `times`.
+        unit_id: (N,) ids, for error messages.
+        stored_dtype: type of the times in the file.
+        label: table and file, for error messages.
+
+    Raises:
+        DataError: times descend, restart or have no order; are whole numbers of samples or milliseconds; are of a type
+            that cannot resolve a millisecond; or two units have the same times.
+    """
+    _check_resolution(times, stored_dtype, label)
+    if len(times) >= _MIN_SPIKES and (times == np.round(times)).all():
+        raise DataError(
+            f"the spike times in {label} are whole numbers, from {times.min():g} to {times.max():g}: they are samples "
+            "or milliseconds and not seconds; write seconds"
+        )
+    unit_of_spike = np.repeat(np.arange(len(time_stops)), np.diff(time_stops, prepend=0))
+    steps = np.diff(times)
+    in_unit = unit_of_spike[1:] == unit_of_spike[:-1]
+    _check_order(times, steps, in_unit, unit_of_spike, unit_id, label)
+    repeated = np.flatnonzero((steps == 0) & in_unit)
+    if len(repeated):
+        n_units = len(np.unique(unit_of_spike[repeated]))
+        log.warning(
+            "%d of %d spike times in %s (%.2g %%) repeat the previous time of their unit, in %d of %d units; each "
+            "counts as a spike",
+            *(len(repeated), len(times), label, 100 * len(repeated) / len(times), n_units, len(time_stops)),
+        )
+    _check_same_units(times, time_stops, unit_id, label)
+
+
+def _check_resolution(times: np.ndarray, stored_dtype: np.dtype, label: str) -> None:
+    if stored_dtype.kind != "f" or stored_dtype.itemsize >= 8 or not len(times):
+        return
+    last = float(np.abs(times).max())
+    resolution = float(np.spacing(np.array(last, dtype=stored_dtype)))
+    if resolution > COARSEST_RESOLUTION_S:
+        raise DataError(
+            f"the spike times in {label} are {stored_dtype}, which resolves {1000 * resolution:.2g} ms at {last:g} s; "
+            "write them as float64"
+        )
+
+
+def _check_order(
+    times: np.ndarray,
+    steps: np.ndarray,
+    in_unit: np.ndarray,
+    unit_of_spike: np.ndarray,
+    unit_id: np.ndarray,
+    label: str,
+) -> None:
+    back = np.flatnonzero((steps < 0) & in_unit)
+    if not len(back):
+        return
+    largest_s = float(-steps[back].min())
+    if largest_s <= MAX_DISORDER_S and len(back) <= max(1, MAX_DISORDER_SHARE * len(times)):
+        log.warning(
+            "%d of %d spike times in %s are out of order by at most %.3g ms; they are sorted",
+            *(len(back), len(times), label, 1000 * largest_s),
+        )
+        return
+    unit = unit_of_spike[back[0] + 1]
+    n_steps = int(in_unit[unit_of_spike[1:] == unit].sum())
+    n_back = int((unit_of_spike[back] == unit).sum())
+    where = (
+        f"the spike times of unit {unit_id[unit]} in {label} go back {n_back} times in {n_steps} steps (first from "
+        f"{times[back[0]]:g} to {times[back[0] + 1]:g} s)"
+    )
+    if len(back) > 0.9 * in_unit.sum():
+        raise DataError(f"{where}: they descend; write them in ascending order, or correct spike_times_index")
+    raise DataError(
+        f"{where}; if they count from the start of each trial, add the starts, otherwise sort them or correct "
+        "spike_times_index"
+    )
+
+
+def _check_same_units(times: np.ndarray, time_stops: np.ndarray, unit_id: np.ndarray, label: str) -> None:
+    first_unit: dict[bytes, int] = {}
+    for unit, spikes in enumerate(np.split(times, time_stops[:-1])):
+        if len(spikes) < _MIN_SPIKES:
+            continue
+        key = spikes.tobytes()
+        other = first_unit.setdefault(key, unit)
+        if other != unit:
+            raise DataError(
+                f"units {unit_id[other]} and {unit_id[unit]} in {label} have the same {len(spikes)} spike times; remove "
+                "one of them"
+            )
