@@ -56,7 +56,7 @@ def small_session(n_units: int = 8, n_trials: int = 20, trial_s: float = 1.0, se
 
 
 def write_small(path: Path, session: SmallSession) -> Path:
-    """Writes the session; unit column quality, trial columns go_time and reward, series processing/behavior/hand_vel."""
+    """Writes the session with unit column quality, trial columns go_time and reward, and series hand_vel."""
     counts = np.array([len(times) for times in session.spikes])
     n_units, n_trials = len(counts), len(session.starts)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -74,8 +74,8 @@ def read_time_series(file: h5py.File, name: str) -> TimeSeries:
         sample = int(np.argmin(increasing))
         raise DataError(
             f"{name} in {file.filename} has timestamps out of order or repeated (sample {sample + 1} at "
-            f"{timestamps[sample + 1]} s follows {timestamps[sample]} s){_describe_resolution(group, timestamps)}; sort "
-            "and deduplicate them"
+            f"{timestamps[sample + 1]} s follows {timestamps[sample]} s){_describe_resolution(group, timestamps)}; "
+            "sort and deduplicate them"
         )
     return TimeSeries(name, timestamps, data.reshape(len(data), -1), _column_names(group))
 

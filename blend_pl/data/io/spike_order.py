@@ -111,6 +111,6 @@ def _check_same_units(times: np.ndarray, time_stops: np.ndarray, unit_id: np.nda
         other = first_unit.setdefault(key, unit)
         if other != unit:
             raise DataError(
-                f"units {unit_id[other]} and {unit_id[unit]} in {label} have the same {len(spikes)} spike times; remove "
-                "one of them"
+                f"units {unit_id[other]} and {unit_id[unit]} in {label} have the same {len(spikes)} spike times; "
+                "remove one of them"
             )
