@@ -1,4 +1,4 @@
-"""Scores of a trained system on the data that no training used."""
+"""Scores of a trained system on data that training did not use."""
 
 from collections.abc import Mapping
 
@@ -50,7 +50,7 @@ def evaluate(system: NeuralSystem, datamodule: NeuralDataModule) -> Scores:
     Raises:
         ConfigError: the system is not trained, or cannot be scored on these data.
         DataError: the data are missing or damaged, or are not those of the system.
-        TeacherError: a teacher, and data without its privileged input.
+        TeacherError: the system is a teacher, and the data lack its privileged input.
     """
     if system.signature is None:
         raise ConfigError(f"the {type(system).__name__} is not trained; call trainer.fit with it first")

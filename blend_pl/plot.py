@@ -75,7 +75,11 @@ def velocities(systems: Systems, datamodule: NeuralDataModule) -> "Figure":
 
 
 def _variants(systems: Systems, datamodule: NeuralDataModule) -> "list[Variant]":
-    """Returns the predictions of systems, with the roles that decide their colors."""
+    """Returns the predictions of systems, with the roles that decide their colors.
+
+    Each role but `control` has one color. The first teacher, the system named baseline and the first other system get
+    the colors of their roles, all further ones those of controls.
+    """
     try:
         # Registers how notebooks display a figure.
         import matplotlib.pyplot  # noqa: F401
@@ -83,9 +87,9 @@ def _variants(systems: Systems, datamodule: NeuralDataModule) -> "list[Variant]"
         from blend_pl.report.figures import Variant
     except ImportError as error:
         raise ConfigError('figures need matplotlib; install it with: pip install "blend-pl[plot]"') from error
-    named = {type(systems).__name__.lower(): systems} if isinstance(systems, NeuralSystem) else systems
+    systems_by_name = {type(systems).__name__.lower(): systems} if isinstance(systems, NeuralSystem) else systems
     variants: list[Variant] = []
-    for name, system in named.items():
+    for name, system in systems_by_name.items():
         role = TEACHER if system.requires_privileged else BASELINE if name == BASELINE else STUDENT
         if role in {variant.role for variant in variants}:
             role = CONTROL

@@ -32,7 +32,8 @@ class IdentityEvaluation(Evaluation):
 
     Args:
         fit: settings of the fit.
-        seed: seed of the fit and of the probes, the same in all runs, so that runs differ in their training only.
+        seed: seed of the fit and of the probes; it does not depend on the seed of the run, so that runs differ in their
+            training only.
 
     Attributes:
         fitted: embeddings of all cells, in the order of the data module's cells.
@@ -59,7 +60,7 @@ class IdentityEvaluation(Evaluation):
         """Computes the scores; every rank computes all of them.
 
         Raises:
-            ConfigError: the data have no cells, or the network no embedding of them.
+            ConfigError: the data have no cell types, or the network has no embeddings of cells.
         """
         assert isinstance(pl_module, NeuralSystem)
         datamodule = datamodule_of(trainer)

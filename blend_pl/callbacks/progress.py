@@ -15,14 +15,14 @@ from blend_pl.callbacks.training_cost import count_parameters
 class TrainingProgress(ProgressBar):
     """Shows the share of the whole training that is done, the time left, and the score that selects the checkpoint.
 
-    The share is that of the limit which is nearest: `max_epochs`, `max_steps` or `max_time`. The time left is estimated
-    from the share that this process has trained, so that it is right in a resumed run. In a terminal, the line is
-    updated in place; otherwise a line is printed whenever another share of the training is done. Nothing is shown on
-    other ranks than 0.
+    The share refers to the limit that is reached first: `max_epochs`, `max_steps` or `max_time`. The time left is
+    estimated from the share that this process has trained, so that it is also correct in a resumed run. In a terminal,
+    the line is updated in place; otherwise a line is printed after every `every_percent` of the training. Only rank 0
+    shows it.
 
     Args:
-        name: name of the run, with which the line starts.
-        every_percent: share of the training between two lines outside of a terminal, in percent.
+        name: name of the run, at the start of the line.
+        every_percent: share of the training between two lines if the output is not a terminal, in percent.
         console: where to print; None for standard error.
     """
 
@@ -40,8 +40,8 @@ class TrainingProgress(ProgressBar):
         if not trainer.is_global_zero:
             return
         self._start_fraction, self._start_s = completed_fraction(trainer), time.monotonic()
-        n_parameters, ranks = count_parameters(pl_module), trainer.world_size
-        device = f"{ranks} x {pl_module.device.type}" if ranks > 1 else str(pl_module.device)
+        n_parameters, world_size = count_parameters(pl_module), trainer.world_size
+        device = f"{world_size} x {pl_module.device.type}" if world_size > 1 else str(pl_module.device)
         resumed = f", resumed at {self._start_fraction:.0%}" if self._start_fraction else ""
         self.console.print(f"{self.name}: training {n_parameters:,} parameters on {device}{resumed}")
         self._next_percent = 100 * self._start_fraction + self.every_percent
@@ -114,7 +114,7 @@ class TrainingProgress(ProgressBar):
 
 
 def completed_fraction(trainer: L.Trainer) -> float:
-    """Returns the share of the training that is done, of the nearest limit; 0 if there is none."""
+    """Returns the share of the training that is done, for the limit that is reached first; 0 without a limit."""
     # Counts optimizer steps, so that accumulated gradients and resumed runs are accounted for.
     fractions = [trainer.global_step / trainer.estimated_stepping_batches]
     for timer in trainer.callbacks:  # type: ignore[attr-defined]

@@ -37,7 +37,7 @@ def print_completion(shell: Shell) -> None:
     """
     configs = " ".join(str(path) for folder in CONFIG_FOLDERS for path in list_configs(Path(folder)))
     preamble = CONFIG_COMPLETIONS[shell].format(configs=configs)
-    # Without the choices that jsonargparse adds: it searches all subclasses of the types of all settings, for minutes.
+    # jsonargparse would add choices, for which it searches the subclasses of all types of settings for minutes.
     print(shtab.complete(_make_parser(), shell, preamble=preamble))
 
 

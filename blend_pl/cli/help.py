@@ -1,4 +1,4 @@
-"""The short help of the commands of the trainer; the full help is that of the parser."""
+"""The short help of the commands that run a `Trainer`; the full help is that of the parser."""
 
 import re
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ def is_short_help(arguments: Sequence[str]) -> bool:
 
 
 def format_short_help(command: str, description: str) -> str:
-    """Returns the help of a command of the trainer on one screen.
+    """Returns the help of a command that runs a `Trainer`, on one screen.
 
     Args:
         command: its name.

@@ -33,7 +33,7 @@ def copy_experiments(folder: str, experiments: Sequence[str] = (DEFAULT_EXPERIME
         experiments: experiment files; by default experiments/simulated_hard.yaml.
 
     Raises:
-        ConfigError: an experiment is invalid, a file outside configs/ and experiments/, or another file exists.
+        ConfigError: an experiment is invalid, a file is outside the working directory, or another file exists.
         DataError: the folder cannot be written.
     """
     names = [Path(name) for name in experiments or (DEFAULT_EXPERIMENT,)]
@@ -86,7 +86,7 @@ def _named_files(path: Path) -> Iterator[Path]:
 
 
 def _relative_path(path: Path) -> Path:
-    """Returns the path of a resolved file relative to the working directory or the package, in which it is."""
+    """Returns the path of a resolved file relative to the package, or else to the working directory."""
     for root in (bundled_dir(), Path.cwd()):
         if path.is_relative_to(root.resolve()):
             return path.relative_to(root.resolve())

@@ -10,13 +10,13 @@ from blend_pl.config import BASE_KEY, ROLE_KEY, find_config, list_configs, read_
 
 Kind = Literal["sets", "arms", "models"]
 TITLES: dict[Kind, str] = {
-    "sets": "sets, experiments/NAME.yaml: a recording with its network and budget",
+    "sets": "sets, experiments/NAME.yaml: a recording with a network and a length of training",
     "arms": "arms, configs/arm/NAME.yaml: a baseline, a teacher, a student or a control",
-    "models": "models, configs/model/NAME.yaml: another network or a change of it",
+    "models": "models, configs/model/NAME.yaml: another backbone, or a change of the model",
 }
 COMMANDS = """\
 Train: blend_pl fit experiments/SET.yaml --config configs/model/MODEL.yaml --config configs/arm/ARM.yaml
-Without a model, the network of the set is trained. To change files: blend_pl init DIR experiments/SET.yaml"""
+Without a model, the network of the set is trained. To edit files, copy them: blend_pl init DIR experiments/SET.yaml"""
 
 
 def list_experiments(kinds: Sequence[Kind] = ()) -> None:

@@ -108,7 +108,7 @@ def format_help() -> str:
         (
             "usage: python -m blend_pl COMMAND ...",
             "",
-            "Privileged knowledge distillation for models of neural population activity.",
+            "Privileged distillation for models of neural population activity.",
             "",
             *(f"  {name:12}{description}" for name, description in lines.items()),
             "",

@@ -13,7 +13,8 @@ def simulate(folder: str, size: Literal["demo", "small", "mc_maze_small", "mc_ma
 
     Args:
         folder: new folder for the two NWB files and ground_truth.h5.
-        size: demo (a minute to train on), small, or the numbers of trials and units of MC_Maze_Small or MC_Maze.
+        size: small; demo, which is as small and has lower rates; or the numbers of trials and units of MC_Maze_Small or
+            MC_Maze.
         seed: seed of all draws; equal seeds give equal sessions.
     """
     write_session(replace(PRESETS[size], seed=seed), Path(folder))

@@ -1,4 +1,4 @@
-"""Digest of the content of a data set, by which runs of different data are told apart."""
+"""Digest of the content of a data set, which distinguishes runs on different data."""
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
@@ -20,7 +20,7 @@ def content_digest(content: Any) -> str:
 
     Args:
         content: tensors, arrays, text, numbers, None, and mappings and sequences of them. The order of the keys of a
-            mapping does not count; shapes and types of tensors and arrays do.
+            mapping does not change the digest; shapes and types of tensors and arrays do.
 
     Raises:
         TypeError: the content holds something else.
@@ -45,7 +45,7 @@ def record_digest(record: "DataclassInstance", ignore: Collection[str] = ()) -> 
 
     Args:
         record: instance of a dataclass.
-        ignore: names of fields that do not count.
+        ignore: names of fields to leave out.
     """
     return content_digest(
         {field.name: getattr(record, field.name) for field in fields(record) if field.name not in ignore}

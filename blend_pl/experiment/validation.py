@@ -108,7 +108,7 @@ def instantiate(parser: LightningArgumentParser, config: Namespace) -> Namespace
 
 
 def locate(message: str, settings: dict[str, Any]) -> str:
-    """Returns the message of a `RangeError` with the whole name of the setting, if it stands in the settings once."""
+    """Returns the message of a `RangeError` with the dotted name of the setting, if only one has its name and value."""
     match = re.fullmatch(r"(?P<name>[\w.]+) (?P<range>must be .*, not (?P<value>\S+))", message)
     if match is None:
         return message

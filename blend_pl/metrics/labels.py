@@ -20,3 +20,4 @@ SCORE_LABELS |= {
 """Display name of each score."""
 
 LOWER_IS_BETTER = ("tp_corr",)
+"""Scores of which lower values are better."""

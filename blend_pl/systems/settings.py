@@ -31,8 +31,8 @@ def describe_system(system_class: type, arguments: Mapping[str, Any]) -> dict[st
     settings = {}
     try:
         # Lightning leaves out arguments that cannot be pickled.
-        for name in _argument_names(system_class) - set(TRAINING_ARGUMENTS) - arguments.keys():
-            raise NotDescribableError(name)
+        if missing := _argument_names(system_class) - set(TRAINING_ARGUMENTS) - arguments.keys():
+            raise NotDescribableError(missing)
         for name, value in arguments.items():
             with suppress(NotDescribableError) if name in TRAINING_ARGUMENTS else nullcontext():
                 settings[name] = describe(value)
@@ -43,10 +43,10 @@ def describe_system(system_class: type, arguments: Mapping[str, Any]) -> dict[st
 
 def _argument_names(system_class: type) -> set[str]:
     """Returns the names of the arguments of a system's constructor and of those of its base classes."""
-    own_classes = [cls for cls in system_class.__mro__ if not issubclass(L.LightningModule, cls)]
+    system_classes = [cls for cls in system_class.__mro__ if not issubclass(L.LightningModule, cls)]
     return {
         parameter.name
-        for constructor in (vars(cls).get("__init__") for cls in own_classes)
+        for constructor in (vars(cls).get("__init__") for cls in system_classes)
         if inspect.isfunction(constructor)
         for parameter in list(inspect.signature(constructor).parameters.values())[1:]
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)

@@ -1,4 +1,4 @@
-"""Ranges of numeric arguments, checked by the constructors that own them."""
+"""Ranges of numeric arguments, which constructors check."""
 
 import math
 from dataclasses import dataclass
@@ -41,11 +41,11 @@ class Interval:
 FRACTION = Interval(0, 1)
 """Shares and probabilities."""
 OPEN_FRACTION = Interval(0, 1, includes_low=False, includes_high=False)
-"""Shares of a whole of which both parts are needed."""
+"""Shares that are neither 0 nor 1, such as that of one of two parts that must not be empty."""
 DROPOUT = Interval(0, 1, includes_high=False)
-"""Probabilities of dropout; with 1, nothing would be left."""
+"""Probabilities of dropout; 1 would drop everything."""
 COUNT = Interval(1)
-"""Numbers of which one is needed at least."""
+"""Sizes and numbers of items, at least one."""
 POSITIVE = Interval(0, includes_low=False)
 """Scales, widths and rates."""
 NON_NEGATIVE = Interval(0)

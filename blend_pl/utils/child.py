@@ -1,4 +1,4 @@
-"""`python -m blend_pl.utils.child PARENT COMMAND...`: runs a command that ends with its parent.
+"""`python -m blend_pl.utils.child PARENT_PID COMMAND...`: runs a command that ends when its parent process ends.
 
 On Linux, the kernel sends SIGTERM to the command when the parent exits or is killed.
 """
@@ -12,7 +12,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
-    """Replaces this process by the command."""
+    """Requests a SIGTERM for the end of the parent, and replaces this process by the command."""
     parent_pid, *command = sys.argv[1:]
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Filters of messages of libraries that a user of the command line can do nothing about."""
+"""Filters of messages of libraries that need no action by the user."""
 
 import logging
 import re
@@ -28,7 +28,7 @@ LOG_MESSAGES = (
     r"You are using a CUDA device .* that has Tensor Cores",
     r"Trainer already configured with model summary",
 )
-"""Starts of log messages about what Lightning does, which the settings and the progress line tell as well."""
+"""Starts of log messages about what Lightning does, which repeat the settings or the progress line."""
 
 WARNINGS = (
     (r".*does not have many workers", r"lightning\.pytorch"),
@@ -46,7 +46,7 @@ WARNINGS = (
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Hides the messages of `LOG_MESSAGES` and `WARNINGS`; all others, and those of other code, remain."""
+    """Hides the messages of `LOG_MESSAGES` and `WARNINGS`, but no others and none from other modules."""
     pattern = re.compile("|".join(LOG_MESSAGES))
 
     def is_relevant(record: logging.LogRecord) -> bool:

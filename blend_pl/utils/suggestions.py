@@ -66,7 +66,7 @@ def explain_parser_error(message: str, settings: Iterable[str] = ()) -> str:
     text = re.sub(r"^(Problem with given class_path '[\w.]+': |Parser key \"[\w.]+\": )+", "", text)
     text = re.sub(r"^Type .* expects a function or a callable class: ", "", text)
     text = re.sub(r"\.? Got value: Namespace\(.*$", "", text)
-    # The path stands in the message already.
+    # The message already contains the path.
     text = re.sub(r"(has no attribute '\w+')\. Got value: .*$", r"\1", text)
     key = ".".join(dict.fromkeys(re.findall(r"Parser key \"([\w.]+)\"", message)))
     suggestion = _suggest(message, text, [*settings])

@@ -24,7 +24,7 @@ SHORT_TRAINING = ["--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=1
 COMPILED = REPOSITORY / "configs/trainer/compiled.yaml"
 """Config that compiles the networks."""
 BOUND = 600.0
-"""Timeout in seconds of both trainings, with the experiment's budget, on one H100."""
+"""Timeout in seconds of both trainings, with the experiment's length of training, on one H100."""
 
 
 def test_from_files_to_scored_rates(tmp_path: Path) -> None:

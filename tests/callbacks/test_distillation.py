@@ -22,7 +22,7 @@ LOSSES = pytest.mark.parametrize("loss", [HardLoss, SoftLoss, FeatureLoss, Corre
 
 
 class Record(L.Callback):
-    """Keeps a term of every step, and the alpha it was mixed with."""
+    """Records a term of the loss in every step, and its alpha."""
 
     def __init__(self, term: str = "train/distillation") -> None:
         self.term = term
@@ -169,12 +169,12 @@ def test_scale_is_fitted_to_the_teacher_on_training_trials(
 def test_alpha_follows_its_schedule(tiny: NLBDataModule, teacher: Path, tmp_path: Path) -> None:
     record = Record()
     train(tiny, tmp_path, Distillation(str(teacher), alpha=LinearSchedule(1.0, 0.0, 0.25, 0.75)), record, epochs=4)
-    # Three batches an epoch: 12 steps, of which the 3 first and the 3 last lie outside the ramp.
+    # Three batches per epoch: 12 steps; alpha is constant in the first 3 and the last 3.
     assert record.alphas == pytest.approx([1, 1, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6, 0, 0, 0])
 
 
 def test_any_system_can_teach(tiny: NLBDataModule, tmp_path: Path) -> None:
-    """The control: a student is the teacher of another."""
+    """As in the control `self`: the teacher is a student."""
     baseline, _ = train(tiny, tmp_path, epochs=2, seed=7)
     record = Record()
     train(tiny, tmp_path, Distillation(str(save(baseline, tmp_path / "baseline.ckpt")), HardLoss(), 0.2), record)
@@ -184,13 +184,13 @@ def test_any_system_can_teach(tiny: NLBDataModule, tmp_path: Path) -> None:
 def set_up(
     path: Path, module: NLBDataModule, stage: str = "fit", first: bool = True, sent: bytes | None = None, **changes: Any
 ) -> Distillation:
-    """A callback on the first of several ranks, or on another that was sent something."""
+    """Returns a callback after setup on the first of several ranks, or on another that receives the bytes `sent`."""
     callback = Distillation(str(path))
-    strange = SimpleNamespace(
+    changed_data = SimpleNamespace(
         signature=replace(module.signature, **changes), calibration_dataloader=module.calibration_dataloader
     )
     ranks = SimpleNamespace(broadcast=lambda content: content if first else sent)
-    trainer: Any = SimpleNamespace(datamodule=strange, strategy=ranks, is_global_zero=first)
+    trainer: Any = SimpleNamespace(datamodule=changed_data, strategy=ranks, is_global_zero=first)
     callback.setup(trainer, make(Student), stage)
     return callback
 

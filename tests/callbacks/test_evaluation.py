@@ -14,7 +14,7 @@ from blend_pl.data.nlb.module import NLBDataModule
 from blend_pl.metrics.nlb import SCORES, evaluate_rates
 
 
-class Prophet(L.LightningModule):
+class NoisyOracle(L.LightningModule):
     """Predicts the true rates, blurred by a factor that depends on the trial."""
 
     def __init__(self, module: NLBDataModule, noise: float) -> None:
@@ -44,9 +44,9 @@ class Prophet(L.LightningModule):
 @pytest.mark.parametrize("eval_batch_size", [3, 256])
 def test_test_scores_all_reported_trials(tiny_root: Path, tmp_path: Path, eval_batch_size: int) -> None:
     module = tiny_module(tiny_root, eval_batch_size=eval_batch_size)
-    prophet, evaluation = Prophet(module, 0.5), NLBEvaluation()
-    (logged,) = trainer(tmp_path, 1, evaluation).test(prophet, datamodule=module, verbose=False)
-    parts, rates = module.subsets, prophet.rates
+    noisy_oracle, evaluation = NoisyOracle(module, 0.5), NLBEvaluation()
+    (logged,) = trainer(tmp_path, 1, evaluation).test(noisy_oracle, datamodule=module, verbose=False)
+    parts, rates = module.subsets, noisy_oracle.rates
     expected = evaluate_rates(parts["train"], parts["eval"], (rates["train"], rates["eval"]))
     assert set(expected) == set(SCORES) - {"tp_corr"}
     assert evaluation.scores == pytest.approx(expected, abs=1e-5)
@@ -57,7 +57,7 @@ def test_test_scores_all_reported_trials(tiny_root: Path, tmp_path: Path, eval_b
 
 def test_true_rates_are_the_oracle(tiny: NLBDataModule, tmp_path: Path) -> None:
     evaluation = NLBEvaluation()
-    trainer(tmp_path, 1, evaluation).test(Prophet(tiny, 0.0), datamodule=tiny, verbose=False)
+    trainer(tmp_path, 1, evaluation).test(NoisyOracle(tiny, 0.0), datamodule=tiny, verbose=False)
     assert evaluation.oracle == pytest.approx(evaluation.scores, abs=1e-5)
     assert evaluation.oracle is not None
     assert evaluation.oracle["co_bps"] > 0
@@ -65,7 +65,7 @@ def test_true_rates_are_the_oracle(tiny: NLBDataModule, tmp_path: Path) -> None:
 
 def test_noise_scores_below_the_oracle(tiny: NLBDataModule, tmp_path: Path) -> None:
     evaluation = NLBEvaluation()
-    trainer(tmp_path, 1, evaluation).test(Prophet(tiny, 1.0), datamodule=tiny, verbose=False)
+    trainer(tmp_path, 1, evaluation).test(NoisyOracle(tiny, 1.0), datamodule=tiny, verbose=False)
     assert evaluation.oracle is not None
     assert all(evaluation.scores[name] < evaluation.oracle[name] for name in ("co_bps", "fp_bps", "psth_r2"))
 
@@ -73,14 +73,14 @@ def test_noise_scores_below_the_oracle(tiny: NLBDataModule, tmp_path: Path) -> N
 def test_oracle_is_none_without_true_rates(
     tiny: NLBDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prophet, evaluation = Prophet(tiny, 0.5), NLBEvaluation()
+    noisy_oracle, evaluation = NoisyOracle(tiny, 0.5), NLBEvaluation()
     monkeypatch.setattr(tiny, "true_rates", lambda part: None)
-    trainer(tmp_path, 1, evaluation).test(prophet, datamodule=tiny, verbose=False)
+    trainer(tmp_path, 1, evaluation).test(noisy_oracle, datamodule=tiny, verbose=False)
     assert evaluation.oracle is None
     assert set(evaluation.scores) == set(SCORES) - {"tp_corr"}
 
 
-def test_each_epoch_scores_the_trials_that_select(tiny_root: Path, tmp_path: Path) -> None:
+def test_each_epoch_scores_the_trials_that_select_the_checkpoint(tiny_root: Path, tmp_path: Path) -> None:
     module = tiny_module(tiny_root, eval_batch_size=2)
     logged: list[dict[str, Any]] = []
 
@@ -88,9 +88,9 @@ def test_each_epoch_scores_the_trials_that_select(tiny_root: Path, tmp_path: Pat
         def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
             logged.append({name: float(value) for name, value in trainer.callback_metrics.items()})
 
-    prophet = Prophet(module, 0.5)
-    trainer(tmp_path, 2, NLBEvaluation(), Record()).fit(prophet, datamodule=module)
+    noisy_oracle = NoisyOracle(module, 0.5)
+    trainer(tmp_path, 2, NLBEvaluation(), Record()).fit(noisy_oracle, datamodule=module)
     selection = module.subsets["selection"]
-    expected = evaluate_rates(selection, selection, (prophet.rates["selection"],) * 2)["co_bps"]
+    expected = evaluate_rates(selection, selection, (noisy_oracle.rates["selection"],) * 2)["co_bps"]
     assert [epoch["val/co_bps"] for epoch in logged] == pytest.approx([expected] * 2, abs=1e-5)
     assert not any(name.startswith(("val/vel", "val/psth", "eval/")) for name in logged[0])

@@ -121,7 +121,7 @@ def test_behavior_other_than_movement_is_not_drawn(tmp_path: Path, monkeypatch: 
     ]
     assert "direction of the hand" not in text
     scores, rates, psths = drawn
-    assert scores.axes[1].get_xlabel() == "tp-corr (lower is better)"
+    assert scores.axes[1].get_xlabel() == "tp corr (lower is better)"
     colors = {line.get_color() for line in psths.axes[0].lines}
     assert len(colors) > 1
     session = predict_run(run).session

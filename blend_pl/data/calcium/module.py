@@ -35,9 +35,10 @@ LABEL_FIELDS = ("name", "notes")
 class CalciumDataModule(NeuralDataModule):
     """Base class of calcium data modules; subclasses implement `read`.
 
-    Cells are divided into train, val and test, time into training and validation time. The network is trained on train
-    cells in training time, and the checkpoint is selected on train cells in validation time. Val and test cells have no
-    row in the embedding table; `all_cell_batches` returns their batches, to fit their embeddings.
+    Cells are divided into train, val and test cells, and the frames of each recording into *training time* (the first
+    `spec.train_time`) and *validation time*. The network is trained on train cells in training time, and the checkpoint
+    is selected on train cells in validation time. Val and test cells have no row in the embedding table;
+    `all_cell_batches` returns their batches, to fit their embeddings.
 
     Args:
         spec: the data set.

@@ -17,7 +17,7 @@ POPULATION_CONTEXT_DIM = 4
 
 @dataclass(frozen=True)
 class CalciumSession:
-    """T frames of N cells; the first `n_train_frames` frames are training time.
+    """One recording as tensors: T frames of N cells; the first `n_train_frames` frames are training time.
 
     Attributes:
         name: name of the recording.

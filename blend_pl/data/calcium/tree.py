@@ -1,4 +1,7 @@
-"""Reader of the published file tree (Bugeon et al., 2022): `.npy` and `.txt` files in MOUSE/DATE/STIMULUS/RUN."""
+"""Reader of the published file tree (Bugeon et al., 2022): `.npy` and `.txt` files in MOUSE/DATE/STIMULUS/RUN.
+
+A session is one mouse on one date. Each of its runs becomes a `CalciumRecording`.
+"""
 
 import re
 from dataclasses import dataclass
@@ -75,7 +78,7 @@ def _find_runs(spec: CalciumSpec, session: Path) -> list[Path]:
 def read_cell_table(session: Path) -> SessionCellTable:
     """Reads the cell table of a session.
 
-    The id of a cell with a UniqueID consists of this and the mouse; the ids of other cells hold for this session only.
+    The id of a cell with a UniqueID consists of the mouse and the UniqueID; other ids are valid in this session only.
 
     Raises:
         DataError: see `read_bugeon_dataset`.

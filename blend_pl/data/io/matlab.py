@@ -14,7 +14,7 @@ from scipy.io.matlab import MatReadError
 from blend_pl.errors import DataError
 
 READ_ERRORS = (OSError, ValueError, TypeError, EOFError, IndexError, NotImplementedError, MatReadError, zlib.error)
-"""Exceptions of the readers on truncated files and files in another format."""
+"""Exceptions that the readers raise for truncated files and for files in another format."""
 
 
 class MatStruct(Protocol):

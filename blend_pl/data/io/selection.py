@@ -16,7 +16,7 @@ class RowSelection:
     """Rows of a table with certain values in a column.
 
     Attributes:
-        column: name of the column; of a column with several values per row (suite2p's iscell), the first one counts.
+        column: name of the column; if it has several values per row (suite2p's iscell), the first one is used.
         values: values of the rows to use: numbers, text, true or false.
 
     Example:

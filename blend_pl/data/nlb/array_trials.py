@@ -217,13 +217,15 @@ def read_labels(labels: Any, name: str, n_trials: int) -> list[Any]:
         raise DataError(f"{name} has {len(values)} labels, and spikes have {n_trials} trials; expected one per trial")
     values = [tuple(value) if isinstance(value, list) else value for value in values]
     try:
-        return [None if value is None or _is_nan(value) else value for value in values if hash(value) is not None]
+        for value in values:
+            hash(value)
     except TypeError as error:
         raise DataError(f"{name} has a label that is not hashable ({error}); use numbers, strings or tuples") from error
+    return [None if value is None or _is_nan(value) else value for value in values]
 
 
 def _is_nan(value: Any) -> bool:
-    return any(part != part for part in value) if isinstance(value, tuple) else bool(value != value)
+    return any(element != element for element in value) if isinstance(value, tuple) else bool(value != value)
 
 
 def _read_array(values: Any, name: str) -> np.ndarray:
@@ -264,19 +266,19 @@ def _require_counts(values: np.ndarray, observed: np.ndarray) -> None:
     if not invalid.any():
         return
     trial, time_bin, unit = np.argwhere(invalid)[0].tolist()
-    place = f"spikes have the value {values[trial, time_bin, unit]:g} in trial {trial}, bin {time_bin}, unit {unit}"
+    problem = f"spikes have the value {values[trial, time_bin, unit]:g} in trial {trial}, bin {time_bin}, unit {unit}"
     if (values[observed] < 0).any():
         flat = np.where(observed, values, np.nan).reshape(-1, values.shape[2])
         mean, std = np.nanmean(flat), np.nanstd(flat)
         if abs(mean) < _ZSCORE_TOLERANCE and abs(std - 1) < _ZSCORE_TOLERANCE:
             raise DataError(
-                f"{place} and look z-scored (mean {mean:.2f}, sd {std:.2f}); pass the counts before z-scoring"
+                f"{problem} and look z-scored (mean {mean:.2f}, sd {std:.2f}); pass the counts before z-scoring"
             )
         raise DataError(
-            f"{place}; counts cannot be negative: pass spikes per bin, and NaN where a unit was not observed"
+            f"{problem}; counts cannot be negative: pass spikes per bin, and NaN where a unit was not observed"
         )
     raise DataError(
-        f"{place}; counts must be whole numbers: pass spikes per bin before smoothing or division by the bin"
+        f"{problem}; counts must be whole numbers: pass spikes per bin before smoothing or division by the bin"
     )
 
 

@@ -13,7 +13,7 @@ def draw_scores(comparison: Comparison) -> Figure | None:
     axis_labels = {
         "co_bps": "co-bps (bits per spike)",
         "vel_r2": "velocity R²",
-        "tp_corr": "tp-corr (lower is better)",
+        "tp_corr": "tp corr (lower is better)",
         "ei_balanced": "E/I, balanced accuracy",
         "subclass_balanced": "subclass, balanced accuracy",
     }

@@ -23,7 +23,6 @@ def module(root: Path) -> BugeonDataModule:
 
 
 def test_no_cell_is_in_two_splits(module: BugeonDataModule) -> None:
-
     recordings = module.read()
     cells_by_split = {split: set() for split in CELL_SPLITS}
     for recording in recordings:

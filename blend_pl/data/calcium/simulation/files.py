@@ -36,7 +36,7 @@ def write_bugeon_dataset(simulation: BugeonSimulation, folder: Path) -> None:
 def _write_dataset(simulation: BugeonSimulation, folder: Path) -> None:
     labels = ["EC", "IN", *(label for subtypes in SUBTYPES.values() for label in subtypes)]
     _write_lines(folder / "ttypes.names.txt", labels)
-    _write_lines(folder / "genes.names.txt", [f"Gene{session_number}" for session_number in range(1, N_GENES + 1)])
+    _write_lines(folder / "genes.names.txt", [f"Gene{gene}" for gene in range(1, N_GENES + 1)])
     _write_lines(folder / "states.names.txt", list(BEHAVIOR_STATES))
     seeds = np.random.SeedSequence(simulation.seed).spawn(simulation.n_mice)
     for mouse, seed in zip(MICE, seeds, strict=False):
