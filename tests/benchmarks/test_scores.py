@@ -23,6 +23,7 @@ def make_session(trials: int, generator: torch.Generator) -> tuple[SessionTensor
         scoring_mask=torch.ones(trials, BINS, dtype=torch.bool),
         behavior=velocity,
         trial_id=torch.arange(trials),
+        start_bin=torch.arange(trials) * (BINS + FORWARD),
         jitter=torch.zeros(trials, dtype=torch.int64),
         condition=torch.arange(trials) % CONDITIONS,
         decode_mask=torch.ones((trials, 1), dtype=torch.bool),

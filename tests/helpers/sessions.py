@@ -33,6 +33,7 @@ def session_of(trials: int = 6, bins: int = 5, forward: int = 2, heldin: int = 3
         scoring_mask=torch.ones(trials, bins, dtype=torch.bool),
         behavior=torch.randn(trials, total, 2, generator=generator),
         trial_id=torch.arange(trials),
+        start_bin=torch.arange(trials) * total,
         jitter=torch.zeros(trials, dtype=torch.int64),
         condition=torch.full((trials,), -1),
         decode_mask=torch.ones(trials, 1, dtype=torch.bool),

@@ -20,7 +20,13 @@ from blend_pl.data.nlb.held_out import draw_held_out
 from blend_pl.data.nlb.psth import psth_from_counts
 from blend_pl.data.nlb.session import SessionTensors, group_columns
 from blend_pl.data.nlb.spec import BehaviorSpec, HeldOutSpec, PsthSpec, SessionFiles, SessionSpec, SplitSpec, WindowSpec
-from blend_pl.data.nlb.splits import SPLITS, check_fractions, draw_trial_split
+from blend_pl.data.nlb.splits import (
+    SPLITS,
+    check_fractions,
+    draw_grouped_split,
+    overlap_groups,
+    require_disjoint_splits,
+)
 from blend_pl.data.nlb.trial_behavior import TrialBehavior
 from blend_pl.errors import ConfigError, DataError
 
@@ -73,11 +79,13 @@ def session_from_arrays(
     unit_id: Any,
     rates: Any,
     seed: int,
+    start_bin: np.ndarray | None = None,
 ) -> ArraySession:
     """Checks arrays of trials and divides their units and trials.
 
     The arguments are those of `NLBDataModule.from_arrays`; `start_ms` is the start of a trial relative to its event.
-    Behavior is not shifted: `lag_ms` is the delay that it has already.
+    Behavior is not shifted: `lag_ms` is the delay that it has already. `start_bin` is the (trials,) first bin of each
+    trial in a recording from which they were cut; trials without it share no bin.
 
     Raises:
         ConfigError: settings contradict one another or the arrays.
@@ -93,7 +101,11 @@ def session_from_arrays(
     is_held_out = held_out_units(held_out, n_units, seed)
     order = np.argsort(is_held_out, kind="stable")
     counts, observed, ids = counts[..., order], observed[..., order], _unit_ids(unit_id, n_units)[order]
-    labels = split_labels(split, n_trials, seed)
+    start_bin = np.arange(n_trials) * n_bins if start_bin is None else start_bin
+    recorded = np.asarray(observed.any(axis=2))
+    span = start_bin + recorded.argmax(axis=1), start_bin + n_bins - recorded[:, ::-1].argmax(axis=1)
+    labels = split_labels(split, n_trials, seed, overlap_groups(*span))
+    require_disjoint_splits(labels, *span, "split")
     in_train_val = np.flatnonzero(np.isin(labels, ("train", "val")))
     columns = read_trial_columns(trial_behavior, n_trials)
     numeric = [column for column, values in columns.items() if values.dtype != object]
@@ -140,6 +152,7 @@ def session_from_arrays(
             np.concatenate([series, channels.astype(np.float32)[:, None].repeat(n_bins, axis=1)], axis=2)
         ),
         trial_id=torch.arange(n_trials),
+        start_bin=torch.from_numpy(start_bin.astype(np.int64)),
         jitter=torch.zeros(n_trials, dtype=torch.int64),
         condition=torch.from_numpy(condition),
         decode_mask=torch.ones(n_trials, 1, dtype=torch.bool),
@@ -206,7 +219,7 @@ def held_out_units(held_out: Any, n_units: int, seed: int) -> np.ndarray:
     return mask
 
 
-def split_labels(split: Any, n_trials: int, seed: int) -> np.ndarray:
+def split_labels(split: Any, n_trials: int, seed: int, groups: np.ndarray) -> np.ndarray:
     """Returns the (n_trials,) str split of each trial: train, val, test or none.
 
     Args:
@@ -214,16 +227,17 @@ def split_labels(split: Any, n_trials: int, seed: int) -> np.ndarray:
             label per trial.
         n_trials: number of trials.
         seed: seed of the draw.
+        groups: (trials,) groups of overlapping trials, which are drawn together.
 
     Raises:
-        ConfigError: invalid fractions.
+        ConfigError: invalid fractions, or too many overlapping trials for a draw.
         DataError: an unknown label, another number of labels, or no training trials.
     """
     is_pair = isinstance(split, (tuple, list)) and len(split) == 2
     if is_pair and all(isinstance(fraction, (int, float)) for fraction in split):
         fractions = SplitSpec(None, train=float(split[0]), val=float(split[1]), seed=seed)
         check_fractions(fractions)
-        return draw_trial_split(fractions, n_trials)
+        return draw_grouped_split(fractions, groups)
     labels = read_labels(split, "split", n_trials)
     unknown = [label for label in labels if label not in (*SPLITS, "none")]
     if unknown:

@@ -7,6 +7,11 @@ import numpy as np
 from blend_pl.data.io.nwb import Units
 from blend_pl.errors import DataError
 
+MIN_SILENCE_S = 5.0
+"""Shortest silence of all units that is reported."""
+MIN_EXPECTED_SPIKES = 100.0
+"""Smallest number of spikes that a reported silence would have at the mean rate."""
+
 
 def complete_obs_intervals(units: Units, bin_ms: int, path: str) -> Units:
     """Returns the units with finite observation intervals for each of them.
@@ -89,6 +94,31 @@ def without_invalid_times(units: Units, invalid_times: np.ndarray, bin_ms: int) 
             intervals = intervals[intervals[:, 0] < intervals[:, 1]]
         remaining.append(intervals[np.argsort(intervals[:, 0], kind="stable")])
     return _with_intervals(units, remaining)
+
+
+def longest_silence(units: Units, invalid_times: np.ndarray) -> tuple[float, float] | None:
+    """Returns the longest time without a spike of any unit, outside invalid times, if it is longer than expected.
+
+    Args:
+        units: the units.
+        invalid_times: (rows, 2) s.
+
+    Returns:
+        Start and stop in s; None if it is shorter than `MIN_SILENCE_S`, or if fewer than `MIN_EXPECTED_SPIKES` spikes
+        are expected in it.
+    """
+    times = np.sort(np.concatenate([units.times, invalid_times[np.isfinite(invalid_times)]]))
+    gaps = np.diff(times)
+    if len(invalid_times):
+        centers = times[:-1] + gaps / 2
+        gaps[((centers[:, None] > invalid_times[:, 0]) & (centers[:, None] < invalid_times[:, 1])).any(axis=1)] = 0.0
+    if not len(gaps):
+        return None
+    longest = int(np.argmax(gaps))
+    rate = len(units.times) / max(float(times[-1] - times[0] - gaps[longest]), 1e-9)
+    if gaps[longest] < MIN_SILENCE_S or rate * gaps[longest] < MIN_EXPECTED_SPIKES:
+        return None
+    return float(times[longest]), float(times[longest + 1])
 
 
 def relative_seconds(seconds: np.ndarray, start_s: float) -> np.ndarray:

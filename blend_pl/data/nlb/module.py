@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from blend_pl.data.base import NeuralDataModule
@@ -15,6 +16,7 @@ from blend_pl.data.loader import ChainedLoader
 from blend_pl.data.nlb.archive import locate_files
 from blend_pl.data.nlb.arrays import ArraySession, forward_bins, session_from_arrays
 from blend_pl.data.nlb.batches import TrialLoader, TrialSampler
+from blend_pl.data.nlb.holdout import divide_training_trials
 from blend_pl.data.nlb.named_spec import load_spec
 from blend_pl.data.nlb.reading import check_spec, read_session, read_test_file
 from blend_pl.data.nlb.session import (
@@ -60,7 +62,7 @@ class NLBDataModule(NeuralDataModule):
         eval_batch_size: trials a batch outside of training.
         selection_split: trials that select the checkpoint: "train_holdout", a fixed part of the training trials, or
             "val", the reported trials themselves, as in other implementations.
-        holdout: fraction of the training trials that selects the checkpoint.
+        holdout: fraction of the training trials that selects the checkpoint; see `divide_training_trials`.
         cache_dir: folder of binned tensors; None for `root`/cache.
     """
 
@@ -176,13 +178,13 @@ class NLBDataModule(NeuralDataModule):
             >>> next(iter(data.val_dataloader())).observed.shape
             torch.Size([6, 30, 9])
         """
-        start_ms = 0
+        start_ms, start_bin = 0, None
         forward_bins(bin_ms, forward_ms)
         if is_time_series(spikes):
             if rates is not None:
                 raise ConfigError("rates belong to arrays of counts, and spikes are spike times; leave rates out")
             binned = bin_time_series(spikes, behavior, trials, window_ms, bin_ms, forward_ms, lag_ms)
-            spikes, behavior, start_ms = binned.spikes, binned.behavior, binned.start_ms
+            spikes, behavior, start_ms, start_bin = binned.spikes, binned.behavior, binned.start_ms, binned.start_bin
             unit_id = binned.unit_id if unit_id is None else unit_id
         elif is_time_series(behavior):
             raise ConfigError("behavior is a time series, and spikes are arrays; pass both as one kind")
@@ -206,6 +208,7 @@ class NLBDataModule(NeuralDataModule):
             unit_id=unit_id,
             rates=rates,
             seed=seed,
+            start_bin=start_bin,
         )
         module = cls(
             session.spec,
@@ -269,8 +272,11 @@ class NLBDataModule(NeuralDataModule):
         self.split_digests = {name: recorded.digests[name] for name in used_splits}
         self.subsets = {"fit": train, "selection": splits[eval_split], "train": train, "eval": splits[eval_split]}
         if self.selection_split == "train_holdout":
-            selected = holdout_mask(len(train), self.holdout)
-            self.subsets |= {"fit": train.select(~selected), "selection": train.select(selected)}
+            is_benchmark = self.spec.archive is not None and self.spec.split.column is not None
+            fit, selected = divide_training_trials(train, self.holdout, is_benchmark)
+            self.subsets |= {"fit": train.select(fit), "selection": train.select(selected)}
+        if train.left_out:
+            rank_zero_warn(train.left_out)
 
     @property
     def signature(self) -> Signature:
@@ -384,19 +390,3 @@ class NLBDataModule(NeuralDataModule):
         if (subset, device) not in self.device_cache:
             self.device_cache[subset, device] = session.to(device)
         return TrialLoader(self.device_cache[subset, device], standardizer, sampler)
-
-
-def holdout_mask(n_trials: int, fraction: float) -> Tensor:
-    """Returns the (n_trials,) bool mask of the trials that select the checkpoint, the same in every run.
-
-    Raises:
-        ConfigError: all trials or none would be selected.
-    """
-    n_holdout = round(n_trials * fraction)
-    if not 0 < n_holdout < n_trials:
-        raise ConfigError(
-            f"data.holdout {fraction} of {n_trials} training trials leaves one side empty; choose another fraction"
-        )
-    mask = torch.zeros(n_trials, dtype=torch.bool)
-    mask[torch.randperm(n_trials, generator=torch.Generator().manual_seed(0))[:n_holdout]] = True
-    return mask

@@ -13,6 +13,7 @@ from blend_pl.data.nlb.behavior import slice_behavior
 from blend_pl.data.nlb.binning import SpikeTrains
 from blend_pl.data.nlb.held_out import check_held_out, format_ids, held_out_mask
 from blend_pl.data.nlb.jitter import JITTER_GROUPS, apply_jitter
+from blend_pl.data.nlb.left_out import describe_left_out
 from blend_pl.data.nlb.recording import NLBRecording, read_nlb_recording
 from blend_pl.data.nlb.scoring_window import scoring_bounds, scoring_mask_from_bounds
 from blend_pl.data.nlb.session import SessionTensors, concatenate_trials, group_columns
@@ -99,7 +100,8 @@ def read_session(
     unit_groups = [
         SpikeTrains.from_units(train.units, unit_mask, train.n_ms) for unit_mask in (~is_held_out, is_held_out)
     ]
-    windows, labels = labelled_windows(spec, shape, train, unit_groups)
+    labelled = labelled_windows(spec, shape, train, unit_groups)
+    windows, labels = labelled.windows, labelled.labels
     if "train" not in labels:
         raise DataError(f"{train_file} has no training trials; check the split and the window of session {spec.name}")
     if spec.window.jitter is not None:
@@ -112,6 +114,7 @@ def read_session(
     )
     n_series = 0 if train.behavior is None else train.behavior.shape[1]
     all_tensors = _build_tensors(spec, train, unit_groups, windows, targets, trial_behavior, n_series)
+    all_tensors = replace(all_tensors, left_out=describe_left_out(spec, train, labelled, all_tensors))
     sessions = {split: all_tensors.select(torch.from_numpy(labels == split)) for split in SPLITS if split in labels}
 
     if test_file is not None:
@@ -210,6 +213,7 @@ def _build_tensors(
         scoring_mask=torch.from_numpy(scoring_mask_from_bounds(bounds, windows)),
         behavior=torch.from_numpy(behavior),
         trial_id=torch.from_numpy(windows.row.astype(np.int64)),
+        start_bin=torch.from_numpy(windows.start.astype(np.int64)),
         jitter=torch.from_numpy(windows.jitter),
         condition=torch.from_numpy(targets.condition(recording.trials, windows)),
         decode_mask=torch.from_numpy(targets.decode_mask(recording.trials, windows)),

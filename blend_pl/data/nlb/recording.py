@@ -20,6 +20,7 @@ from blend_pl.data.nlb.behavior import bin_behavior
 from blend_pl.data.nlb.binning import to_ms
 from blend_pl.data.nlb.coverage import (
     complete_obs_intervals,
+    longest_silence,
     relative_seconds,
     require_spikes_inside,
     shifted_units,
@@ -46,6 +47,9 @@ class NLBRecording:
         start_s: start of the grid of bins in the file's time, a multiple of the bin width; 0 for all recordings that
             start in the first hour after 0.
         invalid_fraction: fraction of the recording in `intervals/invalid_times`.
+        silence: in a file without obs_intervals, the longest time without any spike if it is much longer than expected;
+            (start, stop) in s in the file's time.
+        unaccompanied_fraction: in a file without obs_intervals, fraction of the series outside the time with spikes.
     """
 
     path: Path
@@ -55,6 +59,8 @@ class NLBRecording:
     n_ms: int
     start_s: float = 0.0
     invalid_fraction: float = 0.0
+    silence: tuple[float, float] | None = None
+    unaccompanied_fraction: float = 0.0
 
 
 def read_nlb_recording(path: Path, behavior: BehaviorSpec | None, bin_ms: int, behavior_required: bool) -> NLBRecording:
@@ -93,7 +99,16 @@ def read_nlb_recording(path: Path, behavior: BehaviorSpec | None, bin_ms: int, b
     binned = bin_behavior(series, behavior, n_ms, bin_ms) if behavior is not None and series is not None else None
     valid_units = without_invalid_times(units, invalid_times, bin_ms)
     invalid_fraction = 1.0 - _observed_s(valid_units) / max(_observed_s(units), 1e-9)
-    return NLBRecording(path, valid_units, trials, binned, n_ms, start_s, invalid_fraction)
+    silence, unaccompanied_fraction = None, 0.0
+    if not has_intervals:
+        silence = longest_silence(valid_units, invalid_times)
+        if silence is not None:
+            silence = (silence[0] + start_s, silence[1] + start_s)
+        if series is not None:
+            unaccompanied_fraction = _fraction_outside(units, series)
+    return NLBRecording(
+        path, valid_units, trials, binned, n_ms, start_s, invalid_fraction, silence, unaccompanied_fraction
+    )
 
 
 def _start_of_grid(units: Units, bin_ms: int) -> float:
@@ -119,6 +134,14 @@ def _length_ms(
     if stops is not None and stops.dtype.kind == "f":
         ends.append(relative_seconds(stops[np.isfinite(stops)], start_s).max(initial=0.0))
     return int(to_ms(np.array(max(ends)))) + 1
+
+
+def _fraction_outside(units: Units, series: TimeSeries) -> float:
+    """Returns the fraction of the time of a series before the first and after the last observation interval."""
+    assert units.intervals is not None
+    first, last = series.timestamps[0], series.timestamps[-1]
+    start, stop = units.intervals[:, 0].min(), units.intervals[:, 1].max()
+    return float(1.0 - max(min(stop, last) - max(start, first), 0.0) / (last - first))
 
 
 def _observed_s(units: Units) -> float:

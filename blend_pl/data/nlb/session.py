@@ -18,6 +18,7 @@ TRIAL_FIELDS = (
     "scoring_mask",
     "behavior",
     "trial_id",
+    "start_bin",
     "jitter",
     "condition",
     "decode_mask",
@@ -40,6 +41,7 @@ class SessionTensors:
         scoring_mask: (trials, T) bool, bins that are scored.
         behavior: (trials, T + F, D) float32 in the file's unit, lagged, NaN where missing; D = 0 without behavior.
         trial_id: (trials,) int64, row of the trials table counted over all files.
+        start_bin: (trials,) int64, first bin of the window on the grid of its file.
         jitter: (trials,) int64, bins by which the window was shifted later.
         condition: (trials,) int64, row of `psth`; -1 for none.
         decode_mask: (trials, M) bool, the velocity decoders to which a trial belongs.
@@ -52,6 +54,7 @@ class SessionTensors:
         n_forward: F.
         n_series: leading channels of `behavior` that are a time series; the others are constant over a trial.
         bin_ms: bin width.
+        left_out: parts of the recording that were not observed or not used, with their shares; empty if there are none.
     """
 
     spikes: Tensor
@@ -59,6 +62,7 @@ class SessionTensors:
     scoring_mask: Tensor
     behavior: Tensor
     trial_id: Tensor
+    start_bin: Tensor
     jitter: Tensor
     condition: Tensor
     decode_mask: Tensor
@@ -71,6 +75,7 @@ class SessionTensors:
     n_forward: int
     n_series: int
     bin_ms: int
+    left_out: str = ""
 
     def __repr__(self) -> str:
         n_channels = self.behavior.shape[2]
@@ -104,6 +109,16 @@ class SessionTensors:
         """Whether any of the given units was recorded in any of the given bins of any trial."""
         columns = self.observed_column[units].unique()
         return bool(self.observed[:, bins, columns].any())
+
+    def recorded_spans(self, n_bins: int) -> tuple[Tensor, Tensor]:
+        """Returns the first recorded bin and the bin after the last one among the first `n_bins` of each trial.
+
+        Both are (trials,) int64 on the grid of the file; they are equal for a trial without recorded bins.
+        """
+        recorded = self.observed[:, :n_bins].any(-1).long()
+        first = recorded.argmax(1)
+        stop = torch.where(recorded.any(1), n_bins - recorded.flip(1).argmax(1), first)
+        return self.start_bin + first, self.start_bin + stop
 
     def select(self, trials: Tensor) -> "SessionTensors":
         """Returns the session with only the given trials (indices or a boolean mask)."""
@@ -177,11 +192,11 @@ class CachedSessions:
 
 
 def session_digest(session: SessionTensors) -> str:
-    """Returns the digest of all tensors except the PSTHs.
+    """Returns the digest of all tensors except the PSTHs and the positions of windows in the recording.
 
     PSTHs follow from the spikes, conditions and settings, and their last digits differ between machines.
     """
-    return record_digest(session, ignore=("psth",))
+    return record_digest(session, ignore=("psth", "start_bin", "left_out"))
 
 
 def cached_sessions(

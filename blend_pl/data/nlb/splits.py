@@ -1,4 +1,4 @@
-"""Division of windows into train, val and test."""
+"""Division of windows into train, val and test, which share no spike."""
 
 import numpy as np
 
@@ -8,6 +8,9 @@ from blend_pl.data.nlb.windows import Windows
 from blend_pl.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")
+
+_MAX_DEVIATION = 0.1
+"""Largest difference between the fraction of a split and its fraction of windows that are drawn in groups."""
 
 
 def check_split(spec: SessionSpec) -> None:
@@ -99,26 +102,119 @@ def draw_trial_split(split: SplitSpec, n_trials: int) -> np.ndarray:
     return np.array(SPLITS)[np.searchsorted(borders, rank, side="right")]
 
 
+def overlap_groups(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+    """Groups windows that share bins, directly or through other windows.
+
+    Args:
+        start: (n,) first bin of each window.
+        stop: (n,) bin after its last one.
+
+    Returns:
+        (n,) int64 groups, numbered in order of time.
+
+    Example:
+        >>> overlap_groups(np.array([0, 30, 5]), np.array([10, 40, 12])).tolist()
+        [0, 1, 0]
+    """
+    order = np.lexsort((stop, start))
+    latest_stop = np.maximum.accumulate(stop[order])
+    groups = np.empty(len(start), dtype=np.int64)
+    is_new = start[order][1:] >= latest_stop[:-1]
+    groups[order] = np.concatenate([np.zeros(min(len(start), 1), dtype=np.int64), np.cumsum(is_new)])
+    return groups
+
+
+def draw_grouped_split(split: SplitSpec, groups: np.ndarray) -> np.ndarray:
+    """Divides trials at random, those of a group together; without groups of several trials as `draw_trial_split`.
+
+    Args:
+        split: fractions of train and val; the others are test.
+        groups: (n,) group of each trial, 0 to the number of groups.
+
+    Returns:
+        (n,) str: train, val or test.
+
+    Raises:
+        ConfigError: the groups are too large for the fractions.
+    """
+    n_trials, sizes = len(groups), np.bincount(groups)
+    if len(sizes) == n_trials:
+        return draw_trial_split(split, n_trials)
+    order = np.random.default_rng(split.seed).permutation(len(sizes))
+    middle = np.cumsum(sizes[order]) - sizes[order] / 2
+    borders = np.rint(_cumulative_fractions(split) * n_trials).astype(np.int64)
+    group_labels = np.empty(len(sizes), dtype=np.int64)
+    group_labels[order] = np.searchsorted(borders, middle, side="right")
+    labels = group_labels[groups]
+    counts, expected = np.bincount(labels, minlength=3), np.diff(borders, prepend=0, append=n_trials)
+    is_off = np.abs(counts - expected) > _MAX_DEVIATION * n_trials
+    if is_off.any() or ((counts == 0) & (expected > 0)).any():
+        raise ConfigError(
+            f"{(sizes[groups] > 1).sum()} of {n_trials} windows overlap others, {sizes.max()} in one chain, so that a "
+            "random split would share spikes; set split.by: block, or shorten window.stop_ms or window.forward_ms"
+        )
+    return np.asarray(np.array(SPLITS)[labels])
+
+
+def count_shared_windows(labels: np.ndarray, start: np.ndarray, stop: np.ndarray) -> int:
+    """Returns the number of windows that overlap an earlier window of another split; for arguments see below."""
+    order = np.argsort(start, kind="stable")
+    labels, start, stop = labels[order], start[order], stop[order]
+    n_shared = 0
+    for label in set(labels.tolist()) - {"none"}:
+        is_other = (labels != label) & (labels != "none")
+        earlier_stop = np.maximum.accumulate(np.where(is_other, stop, np.iinfo(np.int64).min))
+        n_shared += int(((labels == label) & (start < earlier_stop)).sum())
+    return n_shared
+
+
+def require_disjoint_splits(labels: np.ndarray, start: np.ndarray, stop: np.ndarray, column: str) -> None:
+    """Checks that observed bins of windows of one split are not those of another.
+
+    Args:
+        labels: (n,) str split of each window.
+        start: (n,) first observed bin.
+        stop: (n,) bin after the last observed one.
+        column: name of the trials column of the splits.
+
+    Raises:
+        DataError: windows of different splits overlap.
+    """
+    n_shared = count_shared_windows(labels, start, stop)
+    if n_shared:
+        raise DataError(
+            f"{n_shared} of {len(labels)} windows overlap windows of another split in column {column!r}, so that the "
+            "splits share spikes; correct the column, set split.column: null and split.by: block, or shorten "
+            "window.stop_ms"
+        )
+
+
 def _cumulative_fractions(split: SplitSpec) -> np.ndarray:
     return np.array([split.train, min(split.train + split.val, 1.0)])
 
 
-def draw_split(split: SplitSpec, windows: Windows) -> np.ndarray:
-    """Divides windows at random or into contiguous blocks of time.
+def draw_split(split: SplitSpec, windows: Windows, max_shift: int = 0) -> np.ndarray:
+    """Divides windows at random or into contiguous blocks of time, so that splits share no bin.
+
+    A random draw keeps windows together that overlap.
 
     Args:
         split: fractions of train and val; the others are test.
         windows: all windows.
+        max_shift: bins by which windows may be shifted later afterwards.
 
     Returns:
         (n,) str: train, val, test, or none for a window across the border of a block.
+
+    Raises:
+        ConfigError: too many windows overlap for a random draw.
     """
+    stop = windows.start + windows.shape.n_bins + max_shift
     if split.by == "trial":
-        return draw_trial_split(split, len(windows))
+        return draw_grouped_split(split, overlap_groups(windows.start, stop))
     cumulative_fractions = _cumulative_fractions(split)
     if not len(windows):
         return np.empty(0, dtype=str)
-    stop = windows.start + windows.shape.n_bins
     begin, end = windows.start.min(), stop.max()
     borders = begin + np.rint(cumulative_fractions * (end - begin)).astype(np.int64)
     first_block = np.searchsorted(borders, windows.start, side="right")

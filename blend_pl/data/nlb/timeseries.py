@@ -27,12 +27,14 @@ class BinnedTrials:
         behavior: (trials, bins, D) float32; None without behavior.
         unit_id: (N,) int64 ids of the units.
         start_ms: start of the trials relative to their event.
+        start_bin: (trials,) first bin of each trial on the grid of the recording.
     """
 
     spikes: np.ndarray
     behavior: np.ndarray | None
     unit_id: np.ndarray
     start_ms: int
+    start_bin: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def bin_time_series(
         source = _read_series(behavior, spikes, shift_s)
         series = slice_behavior(bin_behavior(source, BehaviorSpec(source.name), n_ms, bin_ms), windows)
         series[after_end] = np.nan
-    return BinnedTrials(counts, series, trains.unit_id, start_ms)
+    return BinnedTrials(counts, series, trains.unit_id, start_ms, windows.start)
 
 
 def _library_of(value: Any) -> str | None:

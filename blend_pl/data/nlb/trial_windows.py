@@ -1,20 +1,43 @@
 """Windows of one recording and their splits."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from blend_pl.data.io.nwb import Columns, require_column
 from blend_pl.data.nlb.binning import SpikeTrains
 from blend_pl.data.nlb.recording import NLBRecording
 from blend_pl.data.nlb.spec import SessionSpec
-from blend_pl.data.nlb.splits import draw_split, read_split_column
+from blend_pl.data.nlb.splits import draw_split, read_split_column, require_disjoint_splits
 from blend_pl.data.nlb.windows import Windows, WindowShape, continuous_windows, trial_windows
 from blend_pl.errors import DataError
 
 
+@dataclass(frozen=True)
+class LabelledWindows:
+    """Windows of a file and their splits.
+
+    Attributes:
+        windows: the n windows that belong to a split.
+        labels: (n,) str train, val or test.
+        n_outside: number of windows that are left out because no held-in unit was recorded in them.
+        n_across_borders: number of windows that are left out because they extend across the border of a block.
+    """
+
+    windows: Windows
+    labels: np.ndarray
+    n_outside: int
+    n_across_borders: int
+
+
 def labelled_windows(
     spec: SessionSpec, shape: WindowShape, recording: NLBRecording, unit_groups: list[SpikeTrains]
-) -> tuple[Windows, np.ndarray]:
-    """Returns the windows of a file with several splits.
+) -> LabelledWindows:
+    """Returns the windows of a file with several splits, which share no observed bin.
+
+    In a benchmark set, forward bins of a window may be observed bins of the next window, which may belong to another
+    split (MC_RTT: trials without gaps). That is the definition of the benchmark, which is kept for all splits that a
+    column defines. Splits that are drawn share no forward bins either.
 
     Args:
         spec: describes windows and their division.
@@ -23,22 +46,28 @@ def labelled_windows(
         unit_groups: held-in and held-out units of the file.
 
     Returns:
-        The n windows that belong to a split, and (n,) str train, val or test. Windows outside the recording are removed
-        before splits are drawn.
+        The windows that belong to a split. Windows outside the recording are removed before splits are drawn.
 
     Raises:
-        DataError: a column is missing, or a trial with a split has no event or no recorded bin.
+        ConfigError: too many windows overlap for a random draw.
+        DataError: a column is missing, a trial with a split has no event or no recorded bin, or splits of a column
+            overlap in a set that is not in an archive.
     """
     windows = _build_windows(spec, shape, recording, unit_groups)
     has_recorded_bins = _has_recorded_bins(windows, unit_groups[0])
+    n_outside = n_across_borders = 0
     if spec.split.column is None:
-        windows = windows.select(has_recorded_bins)
-        labels = draw_split(spec.split, windows)
+        windows, n_outside = windows.select(has_recorded_bins), int((~has_recorded_bins).sum())
+        max_shift = -(-spec.window.jitter.max_ms // shape.bin_ms) if spec.window.jitter is not None else 0
+        labels = draw_split(spec.split, windows, max_shift)
+        n_across_borders = int((labels == "none").sum())
     else:
         labels = _column_labels(spec, recording)[windows.row]
         _require_recorded_bins(recording, windows.row[(labels != "none") & ~has_recorded_bins])
+        if spec.archive is None:
+            require_disjoint_splits(labels, windows.start, windows.start + shape.n_observed, spec.split.column)
     in_split = np.flatnonzero(labels != "none")
-    return windows.select(in_split), labels[in_split]
+    return LabelledWindows(windows.select(in_split), labels[in_split], n_outside, n_across_borders)
 
 
 def test_file_windows(

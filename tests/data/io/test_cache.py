@@ -36,6 +36,7 @@ def session(trials: int = 4) -> SessionTensors:
         scoring_mask=torch.ones(trials, 2, dtype=torch.bool),
         behavior=torch.full((trials, 3, 1), torch.nan),
         trial_id=torch.arange(trials),
+        start_bin=torch.arange(trials) * 3,
         jitter=torch.zeros(trials, dtype=torch.int64),
         condition=torch.full((trials,), -1),
         decode_mask=torch.ones(trials, 1, dtype=torch.bool),

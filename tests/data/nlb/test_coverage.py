@@ -1,5 +1,6 @@
 """Tests of what was observed in recordings of a lab: intervals of units, invalid times, and the extent of spikes."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blend_pl.data.nlb.coverage import relative_seconds
+from blend_pl.data.nlb.module import NLBDataModule
 from blend_pl.data.nlb.reading import read_session
 from blend_pl.data.nlb.session import SessionTensors
 from blend_pl.data.nlb.spec import SplitSpec, WindowSpec
-from blend_pl.errors import DataError
+from blend_pl.errors import ConfigError, DataError
 
 ORDER = [1, 2, 3, 4, 0, 5]
 """Held-in units come first."""
@@ -205,3 +207,71 @@ def test_mask_equals_a_table_of_bins(
 def test_relative_times_are_exact_to_a_microsecond(start: int, us: int) -> None:
     relative = relative_seconds(np.array([start + us / 1e6]), float(start))
     assert relative[0] == us / 1e6 if abs(start) > 1e8 else abs(relative[0] - us / 1e6) < 1e-9
+
+
+def test_overlapping_trials_are_refused_at_random_and_divided_into_blocks(tmp_path: Path) -> None:
+    events = np.arange(0.5, 19.0, 0.2)
+    path = write_recording(tmp_path / "lab.nwb", poisson_spikes(), trials={"start_time": events})
+    window = WindowSpec(0, 400, align="start_time", forward_ms=100)
+    at_random = replace(CONTINUOUS, window=window, split=SplitSpec(None))
+    with pytest.raises(ConfigError, match="93 of 93 windows overlap others"):
+        read_session(at_random, path, None, 20)
+    session = read_session(replace(at_random, split=SplitSpec(None, by="block")), path, None, 20)
+    bins = {
+        split: {int(start) + bin_ for start in tensors.start_bin for bin_ in range(25)}
+        for split, tensors in session.items()
+    }
+    assert not bins["train"] & bins["val"]
+    assert not bins["val"] & bins["test"]
+    n_left_out = 93 - sum(map(len, session.values()))
+    assert n_left_out == 6  # 500 ms every 200 ms: 3 windows across each of two borders
+    assert "6 of 93 trials (6.45 %) extend across borders of blocks" in session["train"].left_out
+
+
+def test_column_with_splits_that_overlap_raises(tmp_path: Path) -> None:
+    events = np.arange(0.5, 18.5, 0.2)
+    split = np.array(["train", "train", "val"] * 30).astype("S")
+    path = write_recording(tmp_path / "lab.nwb", poisson_spikes(), trials={"start_time": events, "split": split})
+    spec = replace(CONTINUOUS, window=WindowSpec(0, 400, align="start_time", forward_ms=100), split=SplitSpec())
+    with pytest.raises(DataError, match="59 of 90 windows overlap windows of another split in column 'split'"):
+        read_session(spec, path, None, 20)
+    spec = replace(spec, window=replace(spec.window, stop_ms=200))
+    session = read_session(spec, path, None, 20)
+    assert "59 of 90 trials (65.6 %) share forward bins with another split" in session["train"].left_out
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"obs_intervals": [[(0.0, 20.0)]] * 3 + [[(10.0, 20.0)]] * 3},
+            "3 of 6 units are not observed in 50 % of the bins",
+        ),
+        ({"invalid_times": [(5.0, 10.0)]}, "invalid_times cover 25 % of the recording"),
+        ({"series_span": (0.0, 40.0)}, "50 % of speed is outside the time with spikes"),
+        ({"series_span": (0.0, 20.0)}, ""),
+        ({"obs_intervals": [[(0.0, 20.0)]] * 6}, ""),
+    ],
+)
+def test_warning_says_once_what_is_left_out(
+    tmp_path: Path, settings: dict[str, object], message: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    write_recording(tmp_path / "lab.nwb", poisson_spikes(), **settings)
+    spec = replace(CONTINUOUS, split=SplitSpec(None, by="block", train=0.5, val=0.5))
+    module = NLBDataModule(spec, str(tmp_path), 20)
+    module.setup("fit")
+    module.setup("test")
+    texts = [str(warning.message) for warning in recwarn if "lab.nwb" in str(warning.message)]
+    assert len(texts) == (message != "")
+    assert all(message in text and "\n" not in text for text in texts)
+    cached = NLBDataModule(spec, str(tmp_path), 20)
+    cached.setup("fit")
+    assert message in cached.subsets["train"].left_out
+
+
+def test_silence_of_all_units_is_reported(tmp_path: Path) -> None:
+    spikes = [times[(times < 6) | (times > 13)] for times in poisson_spikes()]
+    session = read_session(CONTINUOUS, write_recording(tmp_path / "lab.nwb", spikes), None, 20)
+    assert re.search(r"no unit has a spike from 5\.9\d+ to 13\.0\d+ s", session["train"].left_out)
+    path = write_recording(tmp_path / "said.nwb", spikes, None, [(6.0, 13.0)])
+    assert "no unit" not in read_session(CONTINUOUS, path, None, 20)["train"].left_out

@@ -7,7 +7,8 @@ import pytest
 import torch
 from helpers.sessions import TINY, tiny_module
 
-from blend_pl.data.nlb.module import NLBDataModule, holdout_mask
+from blend_pl.data.nlb.holdout import holdout_mask
+from blend_pl.data.nlb.module import NLBDataModule
 from blend_pl.data.nlb.spec import SplitSpec
 from blend_pl.errors import ConfigError, DataError
 

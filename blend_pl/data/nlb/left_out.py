@@ -1,0 +1,73 @@
+"""Description of what is left out of a recording, with its share."""
+
+import torch
+
+from blend_pl.data.nlb.recording import NLBRecording
+from blend_pl.data.nlb.session import SessionTensors
+from blend_pl.data.nlb.spec import SessionSpec
+from blend_pl.data.nlb.splits import count_shared_windows
+from blend_pl.data.nlb.trial_windows import LabelledWindows
+
+_MIN_FRACTION = 0.001
+"""Smaller fractions are not described."""
+
+
+def describe_left_out(
+    spec: SessionSpec, recording: NLBRecording, labelled: LabelledWindows, tensors: SessionTensors
+) -> str:
+    """Returns one line on what was not observed or not used; empty if that is nothing.
+
+    Args:
+        spec: describes the session.
+        recording: content of the file.
+        labelled: its windows.
+        tensors: tensors of these windows.
+    """
+    remarks = []
+    kind = "windows" if spec.window.align is None else "trials"
+    windows, unobserved = labelled.windows, _unobserved_fractions(tensors)
+    n_total = len(windows) + labelled.n_outside + labelled.n_across_borders
+    affected = unobserved >= _MIN_FRACTION
+    if affected.any():
+        remarks.append(
+            f"{int(affected.sum())} of {tensors.n_units} units are not observed in "
+            f"{_percent(float(unobserved[affected].mean()))} of the bins"
+        )
+    if recording.invalid_fraction >= _MIN_FRACTION:
+        remarks.append(f"invalid_times cover {_percent(recording.invalid_fraction)} of the recording")
+    for count, reason in (
+        (labelled.n_outside, "are outside the recording"),
+        (labelled.n_across_borders, "extend across borders of blocks"),
+    ):
+        if count:
+            remarks.append(f"{count} of {n_total} {kind} ({_percent(count / n_total)}) {reason}")
+    # Forward bins of benchmark sets may belong to another split, see `labelled_windows`.
+    n_bins, bin_kind = (
+        (windows.shape.n_bins, "forward") if spec.archive is None else (windows.shape.n_observed, "observed")
+    )
+    n_shared = count_shared_windows(labelled.labels, windows.start, windows.start + n_bins)
+    if n_shared:
+        remarks.append(
+            f"{n_shared} of {n_total} {kind} ({_percent(n_shared / n_total)}) share {bin_kind} bins with another split"
+        )
+    if recording.unaccompanied_fraction >= 0.01 and spec.behavior is not None:
+        remarks.append(
+            f"{_percent(recording.unaccompanied_fraction)} of {spec.behavior.series} is outside the time with spikes"
+        )
+    if recording.silence is not None:
+        start, stop = recording.silence
+        remarks.append(
+            f"no unit has a spike from {start:.6g} to {stop:.6g} s, which counts as silence; add invalid_times to the "
+            "file if nothing was recorded"
+        )
+    return f"{recording.path}: {'; '.join(remarks)}" if remarks else ""
+
+
+def _unobserved_fractions(tensors: SessionTensors) -> torch.Tensor:
+    """Returns the (N,) fraction of the bins of all windows in which each unit was not observed."""
+    by_column = 1.0 - tensors.observed.float().mean((0, 1))
+    return by_column[tensors.observed_column]
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.3g} %"
