@@ -282,7 +282,7 @@ def read_yaml(path: Path, kind: str, invalid_message: str) -> Config:
 
 def suggest_file(path: Path) -> str:
     """Returns "did you mean ...?" with the file in the folder of a missing file whose name is most similar, or ""."""
-    return did_you_mean(str(path), [str(path.with_name(file.name)) for file in list_configs(path.parent)])
+    return did_you_mean(path.stem, {file.stem: str(path.with_name(file.name)) for file in list_configs(path.parent)})
 
 
 def merge(base: Config, override: Config) -> Config:

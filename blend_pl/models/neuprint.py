@@ -65,7 +65,8 @@ class NeuPRINT(nn.Module):
         positions: Callable[[int, int], nn.Module] = SinusoidalPositions,
     ) -> None:
         super().__init__()
-        check_range(COUNT, size=size, activity=activity, behavior_width=behavior_width, num_layers=num_layers)
+        check_range(COUNT, size=size, activity=activity, num_layers=num_layers)
+        check_range(NON_NEGATIVE, behavior_width=behavior_width)
         check_range(COUNT, num_heads=num_heads, dim_feedforward=dim_feedforward)
         check_range(NON_NEGATIVE, std=std, frames_back=frames_back)
         check_range(DROPOUT, dropout=dropout)

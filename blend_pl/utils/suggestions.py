@@ -5,7 +5,7 @@ import inspect
 import re
 import sys
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from difflib import get_close_matches
 from pkgutil import resolve_name
@@ -31,6 +31,9 @@ CLASS_MODULES = (
 )
 """Modules of the classes that a config can name by the last part of their path."""
 
+SHORT_WORD = 5
+"""Number of letters up to which less similar names are suggested."""
+
 UNKNOWN_SETTING = re.compile(
     r"Group '(?P<group>[\w.]+)' does not accept option '(?P<option>[\w.]+)'"
     r"|Option '(?P<key>[\w.]+)' is not accepted"
@@ -45,13 +48,19 @@ UNKNOWN_VALUE = re.compile(r"Expected a typing\.Literal\[(?P<values>[^\]]+)\]\. 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """Returns "did you mean ...?" with the candidate that is most similar to a word, or "" if none is.
 
+    Args:
+        word: a mistyped name.
+        candidates: names; of a mapping, the values are suggested.
+
     Example:
         >>> from blend_pl.utils.suggestions import did_you_mean
         >>> did_you_mean("dropuot", ["dropout", "num_layers"])
         'did you mean dropout?'
     """
     closest = _closest(word, candidates)
-    return f"did you mean {closest}?" if closest else ""
+    if closest is None:
+        return ""
+    return f"did you mean {candidates[closest] if isinstance(candidates, Mapping) else closest}?"
 
 
 def explain_parser_error(message: str, settings: Iterable[str] = ()) -> str:
@@ -140,5 +149,7 @@ def _class_names(module: str) -> list[str]:
 
 def _closest(word: str, candidates: Iterable[str]) -> str | None:
     by_lower_case = {candidate.lower(): candidate for candidate in candidates}
-    matches = get_close_matches(word.lower(), by_lower_case, n=1)
+    # Two names of three letters with one exchange have a similarity of 0.67.
+    cutoff = 0.6 if len(word) <= SHORT_WORD else 0.75
+    matches = get_close_matches(word.lower(), by_lower_case, n=1, cutoff=cutoff)
     return by_lower_case[matches[0]] if matches else None

@@ -141,9 +141,12 @@ def distill(
     def load(reference: Path, content: bytes | None) -> NeuralSystem:
         assert all(path.is_file() for path in split_reference(str(reference)))
         assert reference in WITHOUT_TEACHER, "the teacher's experiment does not exist or needs a teacher itself"
-        return copy.deepcopy(trained(reference, folder)).eval()
+        teacher = trained(reference, folder)
+        # A trainer with a progress line cannot be copied.
+        return copy.deepcopy(teacher, {id(teacher.trainer): None}).eval()
 
     monkeypatch.setattr(distillation, "load_system", load)
+    monkeypatch.setattr(distillation, "locate_checkpoint", lambda reference, *_: Path(reference))
     student, trainer = step(path, folder, changes or {})
     terms = trainer.callback_metrics
     assert trainer.global_step == 1
