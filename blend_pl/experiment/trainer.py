@@ -53,8 +53,8 @@ def _select_progress_bar(callbacks: Iterable[Callback], settings: dict[str, Any]
     if settings["enable_progress_bar"] is False or settings["barebones"]:
         return [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     others = [callback for callback in callbacks if type(callback) not in (RichProgressBar, TQDMProgressBar)]
-    has_own_bar = any(isinstance(callback, ProgressBar) for callback in others)
-    return others if has_own_bar else [*others, TrainingProgress(name)]
+    has_custom_bar = any(isinstance(callback, ProgressBar) for callback in others)
+    return others if has_custom_bar else [*others, TrainingProgress(name)]
 
 
 def _to_list(value: Any) -> list[Any]:
@@ -87,7 +87,7 @@ def _select_strategy(settings: dict[str, Any], model: NeuralSystem) -> Any:
     if strategy == "auto" and (
         settings["num_nodes"] > 1 or _n_devices(settings["accelerator"], settings["devices"]) > 1
     ):
-        # The choice of Lightning.
+        # The strategy that Lightning chooses for "auto".
         strategy = "ddp_fork" if settings["num_nodes"] == 1 and hasattr(sys, "ps1") else "ddp"
     return f"{strategy}_find_unused_parameters_true" if strategy in DDP_STRATEGIES else strategy
 

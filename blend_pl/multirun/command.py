@@ -45,9 +45,7 @@ def multirun(
     if seeds == [] or max_parallel < 1:
         raise ConfigError(f"--seeds {seeds} --max_parallel {max_parallel}: use at least one seed and one model")
     common_args = ["--config", experiment, "--output", output, "--resume", "true", *fit_args]
-    seed_options = (
-        [[]] if seeds is None else [[f"--seed_everything={seed_option}"] for seed_option in dict.fromkeys(seeds)]
-    )
+    seed_options = [[]] if seeds is None else [[f"--seed_everything={seed}"] for seed in dict.fromkeys(seeds)]
     runs = [
         [*common_args, *seed_option, *(f"--{name}={_to_cli_string(value)}" for name, value in override.items())]
         for override in _read_overrides(overrides)

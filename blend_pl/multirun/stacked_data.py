@@ -7,7 +7,7 @@ from torch import Tensor
 
 from blend_pl.data.batch import Batch
 from blend_pl.data.loader import BatchLoader, BatchSampler
-from blend_pl.data.nlb.batches import TrialLoader
+from blend_pl.data.nlb.batches import TrialBatchIndex, TrialLoader
 
 StackedBatchIndex = tuple[Tensor, Tensor, int]
 """Trials (K * B,), their rows in the batch of their replica (K * B,), and the size B of a replica's batch."""
@@ -23,7 +23,7 @@ class StackedSampler:
         active: indices of the replicas that still train.
     """
 
-    def __init__(self, samplers: Sequence[BatchSampler[StackedBatchIndex]]) -> None:
+    def __init__(self, samplers: Sequence[BatchSampler[TrialBatchIndex]]) -> None:
         self.samplers = samplers
         self.active: Sequence[int] = range(len(samplers))
 
@@ -55,5 +55,5 @@ class StackedLoader(BatchLoader[StackedBatchIndex, Batch]):
         super().__init__(StackedSampler([loader.sampler for loader in loaders]))
         self.loader = loaders[0]
 
-    def gather(self, index: StackedBatchIndex) -> Batch:
-        return self.loader.gather(index)
+    def gather(self, batch_index: StackedBatchIndex) -> Batch:
+        return self.loader.gather(batch_index)

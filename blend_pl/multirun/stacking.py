@@ -16,9 +16,10 @@ from torch.func import functional_call, vmap
 from blend_pl.models.layers.attention import AttentionWindow, SelfAttention, window_mask
 from blend_pl.models.layers.padded_linear import PaddedLinear, padded_linear
 
-TENSOR_ATTRIBUTES = {"_parameters", "_buffers", "_modules"}
 PER_REPLICA_ATTRIBUTES = {"_parameters", "_buffers"}
-"""Attributes of modules whose tensors differ between replicas; all other tensors are those of the first replica."""
+"""Attributes of `nn.Module` with tensors that differ between replicas; other tensors must be equal in all replicas."""
+DESCRIBED_ATTRIBUTES = {*PER_REPLICA_ATTRIBUTES, "_modules"}
+"""Attributes of `nn.Module` that `describe_architecture` includes; others, such as hooks, are ignored."""
 ALIGNMENT = 8
 """Every parameter starts at a multiple of this number of entries, for aligned memory access."""
 LITERAL_TYPES = (bool, int, float, str, bytes, type(None), torch.dtype, torch.device)
@@ -36,7 +37,7 @@ class VmapLinear(nn.Module):
         self.weight, self.bias = linear.weight, linear.bias
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(..., in_features) -> (..., out_features)."""
+        """Maps (..., in_features) to (..., out_features)."""
         out = padded_linear(tokens, self.weight, None)
         # Under vmap a bias of float32 would promote an output of mixed precision.
         return out if self.bias is None else out + self.bias.to(out.dtype)
@@ -59,7 +60,7 @@ class VmapDropout(nn.Module):
         self.register_buffer("scale", torch.tensor(1.0 if p == 1 else 1 / (1 - p)), persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Any shape -> the same."""
+        """Maps a tensor to a tensor of the same shape."""
         if not self.training:
             return tokens
         keep_mask = torch.rand_like(tokens) >= self.p
@@ -97,7 +98,7 @@ class VmapAttention(nn.Module):
         self.training = self.dropout.training = attention.training
 
     def forward(self, tokens: Tensor, window: VmapWindow | None = None) -> Tensor:
-        """Tokens (B, T', d_model) and their attention window, None for no limit -> (B, T', d_model)."""
+        """Maps tokens (B, T', d_model) to (B, T', d_model); a window of None attends to all bins."""
         q, k, v = (
             projection.transpose(1, 2)
             for projection in self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
@@ -108,18 +109,18 @@ class VmapAttention(nn.Module):
         return outputs
 
 
-def to_vmappable(module: nn.Module, shared_attributes: Collection[str] = ()) -> nn.Module:
+def to_vmappable(module: nn.Module, ignored_attributes: Collection[str] = ()) -> nn.Module:
     """Copies a module for use under vmap: its dropout probabilities and attention windows become buffers.
 
-    Parameters and buffers are not copied; the copy has those of the module.
+    Parameters, buffers and ignored attributes are not copied: the copy has those of the module.
 
     Args:
         module: any module.
-        shared_attributes: names of further attributes, of any submodule, that are not copied.
+        ignored_attributes: names of attributes, of any submodule, that do not affect the computation.
     """
     shared_objects = [*module.parameters(), *module.buffers()]
     for submodule in module.modules():
-        shared_objects += [vars(submodule)[name] for name in shared_attributes if name in vars(submodule)]
+        shared_objects += [vars(submodule)[name] for name in ignored_attributes if name in vars(submodule)]
     # deepcopy does not copy the objects in its memo.
     vmappable = _replace_layers(copy.deepcopy(module, {id(value): value for value in shared_objects}))
     tensor = next(itertools.chain(module.parameters(), module.buffers()), None)
@@ -159,8 +160,7 @@ class ModuleStack:
 
     Args:
         modules: modules on one device with equal `describe_architecture`.
-        shared_attributes: names of attributes that do not affect the computation and are not copied; see
-            `to_vmappable`.
+        ignored_attributes: names of attributes that do not affect the computation; see `to_vmappable`.
 
     Attributes:
         template: module that is called with the tensors of each replica; its training mode is that of all.
@@ -172,8 +172,8 @@ class ModuleStack:
         RuntimeError: the trainable parameters have several dtypes.
     """
 
-    def __init__(self, modules: Sequence[nn.Module], shared_attributes: Collection[str] = ()) -> None:
-        vmappable = [to_vmappable(module, shared_attributes) for module in modules]
+    def __init__(self, modules: Sequence[nn.Module], ignored_attributes: Collection[str] = ()) -> None:
+        vmappable = [to_vmappable(module, ignored_attributes) for module in modules]
         self.template = vmappable[0]
         self.replica_parameters = [dict(module.named_parameters()) for module in vmappable]
         self.buffers = {
@@ -285,7 +285,8 @@ def describe_architecture(module: nn.Module, ignored_attributes: Collection[str]
         module: any module.
         ignored_attributes: names of attributes, of any object in the module, that do not affect the computation.
     """
-    describer = _StructureDescriber({*vars(nn.Module())} - TENSOR_ATTRIBUTES | {*ignored_attributes})
+    ignored_module_attributes = {*vars(nn.Module())} - DESCRIBED_ATTRIBUTES
+    describer = _StructureDescriber({*ignored_module_attributes, *ignored_attributes})
     return repr(describer.describe(to_vmappable(module, ignored_attributes)))
 
 

@@ -1,6 +1,6 @@
 """Writer of NWB 2 files of simulated recordings, with h5py alone.
 
-The files follow the schema of Neurodata Without Borders (Rübel et al., 2022) and have no copy of it.
+The files follow the schema of Neurodata Without Borders (Rübel et al., 2022) and do not contain a copy of the schema.
 """
 
 from collections.abc import Sequence

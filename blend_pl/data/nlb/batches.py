@@ -12,16 +12,19 @@ from blend_pl.data.nlb.session import SessionTensors
 from blend_pl.data.standardize import Standardizer
 from blend_pl.utils.device import to_device_async
 
+TrialBatchIndex = tuple[Tensor, Tensor, int]
+"""Trials of this rank, their positions in the global batch, and the size of the global batch."""
+
 
 class TrialSampler:
     """Divides trials into global batches and each batch over the ranks; every trial occurs once per epoch.
 
     Args:
         n_trials: number of trials.
-        batch_size: trials a batch, per rank.
-        shuffle: draw an order for each epoch, which depends only on `seed` and the epoch.
+        batch_size: trials per batch and rank.
+        shuffle: whether to draw a new order in each epoch; it depends only on `seed` and the epoch.
         seed: the run's seed, equal on all ranks.
-        rank: this process.
+        rank: number of this process.
         world_size: number of processes.
     """
 
@@ -44,8 +47,7 @@ class TrialSampler:
     def __len__(self) -> int:
         return len(self.batch_bounds) - 1
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """Yields (trials of this rank, their positions in the global batch, size of the global batch)."""
+    def __iter__(self) -> Iterator[TrialBatchIndex]:
         order = torch.arange(self.n_trials)
         if self.shuffle:
             order = torch.from_numpy(np.random.default_rng((self.seed, self.epoch)).permutation(self.n_trials))
@@ -54,7 +56,7 @@ class TrialSampler:
             yield order[start:stop][global_rows], global_rows, stop - start
 
 
-class TrialLoader(BatchLoader[tuple[Tensor, Tensor, int], Batch]):
+class TrialLoader(BatchLoader[TrialBatchIndex, Batch]):
     """Iterates over a session's trials as `Batch`es on the session's device.
 
     Args:
@@ -67,7 +69,7 @@ class TrialLoader(BatchLoader[tuple[Tensor, Tensor, int], Batch]):
         super().__init__(sampler)
         self.session, self.standardizer = session, standardizer.to(session.spikes.device)
 
-    def gather(self, batch_index: tuple[Tensor, Tensor, int]) -> Batch:
+    def gather(self, batch_index: TrialBatchIndex) -> Batch:
         session = self.session
         index, global_rows = (to_device_async(indices, session.spikes.device) for indices in batch_index[:2])
         target = session.spikes[index].float()

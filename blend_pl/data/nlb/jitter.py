@@ -21,7 +21,7 @@ def apply_jitter(
     jitter_groups: JitterGroups,
     table_label: str,
 ) -> Windows:
-    """Shifts windows later by at most the time left by the interval before the event.
+    """Shifts windows later by random numbers of bins, so that the interval before the event stays inside the window.
 
     Args:
         window: its `jitter` describes the shifts; None for no shifts.

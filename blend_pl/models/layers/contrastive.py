@@ -64,6 +64,12 @@ class ContrastiveLoss:
         return mask_sample.corrupt(repeated, Poisson().noise)
 
     def weighted_loss(self, *embedded: Tensor) -> Tensor:
-        """Returns the weighted loss (B,), summed over streams, of the views (2 B, ...) embedded by each stream."""
-        pairs = [stream.flatten(1).unflatten(0, (2, -1)) for stream in embedded]
-        return self.weight * torch.stack([nt_xent(a, b, self.temperature) for a, b in pairs]).sum(0)
+        """Returns the weighted loss of each trial, (B,).
+
+        Args:
+            embedded: embeddings of the views, (2 B, ...), by one or more networks, whose losses are added.
+        """
+        view_pairs = [views.flatten(1).unflatten(0, (2, -1)) for views in embedded]
+        return self.weight * torch.stack(
+            [nt_xent(first, second, self.temperature) for first, second in view_pairs]
+        ).sum(0)

@@ -59,12 +59,12 @@ class PatchTable(nn.Module):
         rows = torch.randn(n_patches, d_model, device=device) * d_model**-0.5
         if related_sessions:
             similar_embeddings = [self.session_embeddings(other).detach() for other in related_sessions]
-            for patch in range(n_patches):
+            for index in range(n_patches):
                 # Patches beyond the last patch of all related sessions use their last patches.
-                aligned_vectors = [vectors[patch] for vectors in similar_embeddings if patch < len(vectors)] or [
+                aligned_vectors = [vectors[index] for vectors in similar_embeddings if index < len(vectors)] or [
                     v[-1] for v in similar_embeddings
                 ]
-                rows[patch] = torch.stack(aligned_vectors).mean(0)
+                rows[index] = torch.stack(aligned_vectors).mean(0)
         self.offsets[name], self.channels[name] = len(self.weight), channels
         self.weight = nn.Parameter(torch.cat([self.weight.detach(), rows]), self.weight.requires_grad)
 

@@ -45,11 +45,11 @@ def test_interval_stays_inside_the_window(intervals: list[float], bin_ms: int, p
 
 def test_splits_of_one_group_share_a_draw() -> None:
     interval, labels = np.full(40, 900.0), np.repeat(["train", "val"], 20)
-    apart, together = shifts(interval, labels), shifts(interval, labels, "test")
-    np.testing.assert_array_equal(apart[:20], apart[20:])
-    np.testing.assert_array_equal(apart[:20], together[:20])
-    assert (apart[20:] != together[20:]).any()
-    assert len(np.unique(together)) > 10
+    two_groups, one_group = shifts(interval, labels, "val"), shifts(interval, labels, "test")
+    np.testing.assert_array_equal(two_groups[:20], two_groups[20:])
+    np.testing.assert_array_equal(two_groups[:20], one_group[:20])
+    assert (two_groups[20:] != one_group[20:]).any()
+    assert len(np.unique(one_group)) > 10
 
 
 def test_trials_without_interval_are_not_shifted_and_missing_column_raises() -> None:
