@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from blend_pl.data.nlb.session import SessionTensors
 from blend_pl.errors import DataError
 from blend_pl.submission import SessionSplits, check_submission
 from blend_pl.submission.layout import FORWARD_KEYS, RATE_KEYS, TRAIN_KEYS, join_rates, split_rates
@@ -155,7 +156,6 @@ def check_result(path: Path, rates: Tensor, sessions: SessionSplits) -> str:
     return "passed"
 
 
-# At 1 Hz, with a few tens of spikes, either of the two errors may be raised for log-rates.
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), hz=st.floats(6, 60), bin_ms=st.sampled_from([5, 20]))
 def test_unit_of_rates_is_detected(tmp_path_factory: pytest.TempPathFactory, seed: int, hz: float, bin_ms: int) -> None:
@@ -165,9 +165,150 @@ def test_unit_of_rates_is_detected(tmp_path_factory: pytest.TempPathFactory, see
     assert check_result(path, rates, sessions) == "passed"
     assert check_result(path, rates.mean() * torch.ones_like(rates), sessions) == "passed"
     assert "in Hz" in check_result(path, in_hz, sessions)
-    assert check_result(path, in_hz.log().clamp(min=0), sessions) != "passed"
-    # Logarithms of rates in Hz are not negative.
-    assert "log-rates" in check_result(path, (in_hz / in_hz.min()).log(), sessions)
+    assert "log-rates" in check_result(path, (rates / rates.max()).log(), sessions)
+
+
+def evaluation_of(session: SessionTensors, phase: str) -> SessionTensors:
+    """Returns scored trials: with all counts in phase val, without held-out units and forward bins in phase test."""
+    if phase == "val":
+        return session
+    spikes, observed = session.spikes.clone(), session.observed.clone()
+    spikes[:, :, session.n_heldin :], observed[..., 1] = 0, False
+    spikes[:, session.n_observed :], observed[:, session.n_observed :] = 0, False
+    return replace(session, spikes=spikes, observed=observed)
+
+
+def poisson_splits(
+    seed: int, bin_ms: int, phase: str, heldout: float = 1.0, error: float = 0.1
+) -> tuple[SessionSplits, dict[str, Tensor]]:
+    """Returns splits with Poisson counts, and arrays of their rates.
+
+    Each array has a relative error of at most `error`. Held-out units fire `heldout` times as much as held-in units.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    unit_rates = 0.02 * bin_ms * (0.5 + torch.rand(14, generator=generator))
+    unit_rates[10:] *= heldout
+    base = session_of(60, bins=20, forward=8, heldin=10, heldout=4)
+    drawn = [
+        replace(
+            base,
+            spikes=torch.poisson(unit_rates.expand(60, 28, 14), generator=generator).to(torch.uint8),
+            bin_ms=bin_ms,
+        )
+        for _ in range(2)
+    ]
+    splits = SessionSplits(drawn[0], evaluation_of(drawn[1], phase))
+    rates = unit_rates.expand(60, 28, 14).clone()
+    arrays = split_rates(splits, rates, rates)
+    return splits, {
+        key: array * (1 - error + 2 * error * float(torch.rand(1, generator=generator)))
+        for key, array in arrays.items()
+    }
+
+
+def check_arrays(path: Path, arrays: dict[str, Tensor], splits: SessionSplits, **storage: object) -> str:
+    with h5py.File(path, "w") as file:
+        for key, array in arrays.items():
+            file.create_dataset(f"mc_rtt_20/{key}", data=array.numpy(), **storage)
+    try:
+        check_submission(path, {"mc_rtt_20": splits})
+    except DataError as error:
+        return str(error)
+    return "passed"
+
+
+WRONG_UNITS = {
+    "rates of 5-ms bins": (0.25, "rates of 5-ms bins, multiply by 4"),
+    "per ms": (1 / 20, "spikes per ms, multiply by 20"),
+    "two models summed": (2, "sums over 2 models or bins, divide by 2"),
+    "half": (0.5, "multiply by 2"),
+    "five models summed": (5, "sums over 5 models or bins, divide by 5"),
+    "Hz": (50, "in Hz, multiply by 0.02"),
+}
+GROUPS_OF_KEYS = {
+    "all": RATE_KEYS,
+    "held-in": tuple(key for key in RATE_KEYS if "heldin" in key),
+    "held-out": tuple(key for key in RATE_KEYS if "heldout" in key),
+    "training": TRAIN_KEYS,
+    "forward": FORWARD_KEYS,
+    **{key: (key,) for key in RATE_KEYS},
+}
+
+
+@pytest.mark.parametrize("phase", ["val", "test"])
+@pytest.mark.parametrize("keys", GROUPS_OF_KEYS)
+@pytest.mark.parametrize("unit", WRONG_UNITS)
+def test_wrong_unit_of_any_array_is_refused_with_its_factor_and_cause(
+    tmp_path: Path, unit: str, keys: str, phase: str
+) -> None:
+    splits, arrays = poisson_splits(1, 20, phase, error=0)
+    wrong_keys = GROUPS_OF_KEYS[keys]
+    factor, cause = WRONG_UNITS[unit]
+    wrong = {key: array * (factor if key in wrong_keys else 1) for key, array in arrays.items()}
+    message = check_arrays(tmp_path / "s.h5", wrong, splits)
+    assert "\n" not in message
+    assert message.startswith(f"mc_rtt_20/{wrong_keys[0]} of {tmp_path / 's.h5'}: the mean rate is ")
+    assert message.endswith(cause)
+    for key in wrong_keys:
+        assert key in message
+    for key in set(RATE_KEYS) - {*wrong_keys}:
+        assert f"{key}," not in message
+        assert f"{key};" not in message
+
+
+def test_good_arrays_of_other_types_and_without_forward_bins_pass(tmp_path: Path) -> None:
+    for phase in ("val", "test"):
+        splits, arrays = poisson_splits(2, 20, phase)
+        assert check_arrays(tmp_path / "s.h5", arrays, splits) == "passed"
+        half = {key: array.half() for key, array in arrays.items()}
+        assert check_arrays(tmp_path / "s.h5", half, splits, compression="gzip", chunks=True) == "passed"
+        without_forward = {key: array for key, array in arrays.items() if key not in FORWARD_KEYS}
+        assert check_arrays(tmp_path / "s.h5", without_forward, splits) == "passed"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    bin_ms=st.sampled_from([5, 20]),
+    phase=st.sampled_from(["val", "test"]),
+    heldout=st.sampled_from([0.3, 1.0, 3.0]),
+    factors=st.dictionaries(
+        st.sampled_from(RATE_KEYS), st.one_of(st.floats(0.005, 0.45), st.floats(2.2, 300.0)), max_size=6
+    ),
+)
+def test_any_factor_of_any_array_is_refused_and_none_passes(
+    tmp_path_factory: pytest.TempPathFactory,
+    seed: int,
+    bin_ms: int,
+    phase: str,
+    heldout: float,
+    factors: dict[str, float],
+) -> None:
+    splits, arrays = poisson_splits(seed, bin_ms, phase, heldout)
+    wrong = {key: array * factors.get(key, 1) for key, array in arrays.items()}
+    message = check_arrays(tmp_path_factory.mktemp("factors") / "s.h5", wrong, splits)
+    first = next((key for key in RATE_KEYS if key in factors), None)
+    if first is None:
+        assert message == "passed"
+    else:
+        assert message.startswith(f"mc_rtt_20/{first} of ")
+        ratio = float(message.partition("the mean rate is ")[2].partition(" times")[0])
+        assert ratio == pytest.approx(factors[first], rel=0.25)
+
+
+def test_rates_in_hz_of_20_ms_bins_in_a_set_of_5_ms_bins_are_refused(tmp_path: Path) -> None:
+    splits, arrays = poisson_splits(3, 5, "test")
+    message = check_arrays(tmp_path / "s.h5", {key: array * 4 for key, array in arrays.items()}, splits)
+    assert message.endswith("if they are rates of 20-ms bins, divide by 4")
+
+
+@pytest.mark.parametrize("factor", [0.7, 1.4])
+def test_undertrained_model_passes(tmp_path: Path, factor: float) -> None:
+    splits, arrays = poisson_splits(4, 20, "test", heldout=1.0)
+    constant = {key: torch.full_like(array, factor * float(array.mean())) for key, array in arrays.items()}
+    unlike_counts = {key: 2 * array.mean() - array.flip(2) * 0.999 for key, array in arrays.items()}
+    assert check_arrays(tmp_path / "s.h5", constant, splits) == "passed"
+    assert check_arrays(tmp_path / "s.h5", unlike_counts, splits) == "passed"
 
 
 def test_session_without_spikes_skips_unit_check(tmp_path: Path) -> None:
