@@ -1,5 +1,6 @@
 """Predicted rates of a trained system or a finished run."""
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +13,10 @@ from torch import Tensor
 from blend_pl.data import NLBDataModule
 from blend_pl.data.base import NeuralDataModule
 from blend_pl.data.nlb.session import SessionTensors
-from blend_pl.data.settings import instantiate_datamodule
-from blend_pl.errors import ConfigError, DataError
+from blend_pl.data.settings import digest_of_settings, instantiate_datamodule
+from blend_pl.errors import BlendError, ConfigError, DataError
 from blend_pl.metrics import PsthR2, VelocityR2
+from blend_pl.runs.digest import other_data_message
 from blend_pl.runs.folder import BEST_CHECKPOINT, CHECKPOINT_DIR
 from blend_pl.runs.results import Results
 from blend_pl.systems.base import NeuralSystem
@@ -29,11 +31,13 @@ class Prediction:
         datamodule: data module after `setup`.
         train_rates: expected counts per bin, (training trials, T', N).
         rates: expected counts per bin, (evaluation trials, T', N).
+        other_data: says that the system was trained on other data; None if it was not, or if that is unknown.
     """
 
     datamodule: NLBDataModule
     train_rates: Tensor
     rates: Tensor
+    other_data: str | None = None
 
     def __repr__(self) -> str:
         trials, bins, units = self.rates.shape
@@ -100,6 +104,14 @@ def predict(system: NeuralSystem, datamodule: NeuralDataModule) -> Prediction:
     datamodule.setup("test")
     if not system.signature.is_compatible_with(datamodule.signature):
         raise DataError(f"the system was trained on {system.signature}, but the data are {datamodule.signature}")
+    prediction = _predict(system, datamodule, "the system")
+    if prediction.other_data is not None:
+        warnings.warn(prediction.other_data, stacklevel=2)
+    return prediction
+
+
+def _predict(system: NeuralSystem, datamodule: NLBDataModule, name: str) -> Prediction:
+    """Predicts rates for data that are set up; `name` is the name of the system in messages."""
     rates, was_training = [], system.training
     system.eval()
     with torch.no_grad():
@@ -107,7 +119,7 @@ def predict(system: NeuralSystem, datamodule: NeuralDataModule) -> Prediction:
             batches = (batch.to(system.device) for batch in loader)
             rates.append(torch.cat([system.predict_step(batch, index).cpu() for index, batch in enumerate(batches)]))
     system.train(was_training)
-    return Prediction(datamodule, *rates)
+    return Prediction(datamodule, rates[0], rates[1], other_data_message(name, system.data_digest, datamodule.digest))
 
 
 def predict_run(run: Path, checkpoint: str = BEST_CHECKPOINT) -> Prediction:
@@ -118,7 +130,7 @@ def predict_run(run: Path, checkpoint: str = BEST_CHECKPOINT) -> Prediction:
         checkpoint: file name in the folder of checkpoints; by default the selected checkpoint.
 
     Raises:
-        DataError: the results or the recording are missing or damaged, or the recording has changed.
+        DataError: the results or the recording are missing or damaged, or the recording has other units or bins.
         TeacherError: the checkpoint is missing or damaged, or there is no behavior for a teacher.
     """
     system = load_system(run / CHECKPOINT_DIR / checkpoint)
@@ -126,7 +138,26 @@ def predict_run(run: Path, checkpoint: str = BEST_CHECKPOINT) -> Prediction:
     datamodule.setup("test")
     if system.signature != datamodule.signature:
         raise DataError(f"{run} was trained on {system.signature}, but its data are now {datamodule.signature}")
-    return predict(system, datamodule)
+    return _predict(system, datamodule, str(run))
+
+
+def digest_of_recording(run: Path) -> str | None:
+    """Returns the digest of the recordings of a finished run as they are now.
+
+    Returns:
+        See `NeuralDataModule.digest`; None if the session is simulated, or if its files are missing or cannot be used.
+        Nothing is downloaded.
+    """
+    results = Results.read(run)
+    settings = _resolve_paths(run, results)
+    spec = settings["init_args"].get("spec")
+    if results.is_simulated or not isinstance(spec, dict):
+        return None
+    init_args = {**settings["init_args"], "spec": {**spec, "archive": None}}
+    try:
+        return digest_of_settings({**settings, "init_args": init_args})
+    except (ArgumentError, BlendError):
+        return None
 
 
 def load_datamodule(run: Path) -> NLBDataModule:

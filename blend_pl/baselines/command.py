@@ -86,6 +86,7 @@ def fit_baselines(config: str, output: str = "runs", seeds: list[int] = [0], dat
                 epoch=None,
                 cost=None,
                 chosen=baseline.hyperparameters,
+                digest=datamodule.digest,
                 scores=scores,
                 oracle=oracle,
                 config=resolved,

@@ -9,14 +9,17 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 
 from blend_pl.data.base import NeuralDataModule, datamodule_of
+from blend_pl.data.settings import digest_of_settings
 from blend_pl.distillation.ensemble import TeacherEnsemble
 from blend_pl.distillation.losses import DistillationLoss, HardLoss
 from blend_pl.distillation.objective import MixedObjective
 from blend_pl.distillation.schedules import LinearSchedule
 from blend_pl.errors import TeacherError
 from blend_pl.models.base import Encoding
+from blend_pl.runs.digest import other_data_message
 from blend_pl.runs.folder import DEFAULT_OUTPUT
 from blend_pl.runs.teachers import locate_checkpoint
 from blend_pl.systems.base import NeuralSystem
@@ -86,6 +89,9 @@ class Distillation(L.Callback):
                     f"{', other units' if str(teacher.signature) == str(signature) else ''}; "
                     "train a teacher on the student's session"
                 )
+            message = other_data_message(f"the teacher {name}", teacher.data_digest, datamodule.digest)
+            if message is not None:
+                rank_zero_warn(message)
             self.teachers.append(teacher)
         examples = self._example_encodings(pl_module, datamodule)
         self.loss.check_compatible(*examples)
@@ -142,6 +148,6 @@ def _frozen_teacher(reference: str | Path | NeuralSystem, trainer: L.Trainer) ->
     # One rank reads the file for all ranks: a shared disk is slow if all of them read it.
     path, content = Path(reference), None
     if trainer.is_global_zero:
-        path = locate_checkpoint(str(reference), DEFAULT_OUTPUT, print)
+        path = locate_checkpoint(str(reference), DEFAULT_OUTPUT, digest_of_settings, print)
         content = path.read_bytes() if path.is_file() else None
     return load_system(path, trainer.strategy.broadcast(content)).requires_grad_(False)

@@ -68,6 +68,17 @@ def instantiate_datamodule(settings: Mapping[str, Any]) -> NeuralDataModule:
     return datamodule
 
 
+def digest_of_settings(settings: Mapping[str, Any]) -> str | None:
+    """Returns the digest of the data with these settings, which are read; see `NeuralDataModule.digest`.
+
+    Raises:
+        BlendError: see `instantiate_datamodule` and `NeuralDataModule.setup`.
+    """
+    datamodule = instantiate_datamodule(settings)
+    datamodule.setup("fit")
+    return datamodule.digest
+
+
 def _named_experiment(name: str) -> Path:
     path = EXPERIMENTS_DIR / f"{name}.yaml"
     if not find_config(path).exists():

@@ -13,10 +13,12 @@ from lightning.pytorch import seed_everything
 # Lightning has no public function that sets the hyperparameters that a module saves; LightningCLI uses this one.
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters_context
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.seed import isolate_rng
 
 from blend_pl.callbacks import Evaluation, LastCheckpoint, RatesWriter, TrainingCost
 from blend_pl.compat import upgrade_config
-from blend_pl.errors import ConfigError, TrainingInterrupted
+from blend_pl.data.settings import digest_of_settings, instantiate_datamodule
+from blend_pl.errors import ConfigError, DataError, TrainingInterrupted
 from blend_pl.experiment import tracking
 from blend_pl.experiment.parser import (
     Command,
@@ -30,6 +32,7 @@ from blend_pl.experiment.parser import (
 from blend_pl.experiment.trainer import make_trainer
 from blend_pl.experiment.validation import check_settings, instantiate
 from blend_pl.report import print_scores
+from blend_pl.runs.digest import other_data_message, resumable_run_dir, stored_digest
 from blend_pl.runs.folder import (
     BEST_CHECKPOINT,
     CHECKPOINT_DIR,
@@ -186,6 +189,7 @@ class Experiment:
             config = self.config.clone()
             if config.seed_everything is not False:
                 seed_everything(config.seed_everything, workers=True)
+            self.datamodule = None
             self._claim_run_dir(config, locks)
             if config.resume and self.command == "fit" and not config.ckpt_path:
                 if self._has_finished():
@@ -239,6 +243,7 @@ class Experiment:
             oracle=oracle,
             cost=Cost.from_json(cost) if cost else None,
             config=settings,
+            digest=self.datamodule.digest,
         )
         results.write(self.run_dir)
         tracking.log_results(self.trainer.loggers, self.run_dir)
@@ -262,16 +267,48 @@ class Experiment:
             )
         else:
             self.run_dir = Path(config.output) / config.name / f"seed{config.seed_everything}-{self.fingerprint}"
-            if _is_main_process() and not config.resume:
+            if config.resume:
+                self.run_dir = self._resumable_run_dir(self.run_dir)
+            elif _is_main_process():
                 self.run_dir = create_run_dir(self.run_dir)
         if self.command == "fit" and _is_main_process():
             locks.callback(lock_run(self.run_dir).release)
+
+    def _resumable_run_dir(self, run_dir: Path) -> Path:
+        """Returns the folder of the run with these settings that is of the data of now, and says if it is another."""
+        resumable = resumable_run_dir(run_dir, self._data_digest)
+        if resumable != run_dir:
+            message = other_data_message(run_dir, stored_digest(run_dir), self._data_digest())
+            rank_zero_only(print)(f"{message}: the run of these data is {resumable}")
+        return resumable
+
+    def _data_digest(self) -> str | None:
+        """Returns the digest of the data, which are read, without drawing from the generators of the run.
+
+        None if they cannot be read: a finished run needs no data, and any other reports the error when it reads them.
+        """
+        with isolate_rng():
+            datamodule = self.datamodule or instantiate_datamodule(self.settings["data"])
+            try:
+                datamodule.setup("fit")
+            except DataError:
+                return None
+        self.datamodule = datamodule
+        digest: str | None = datamodule.digest
+        return digest
+
+    def _digest_of(self, data: dict[str, Any]) -> str | None:
+        """Returns the digest of the data with given settings."""
+        if data == self.settings["data"]:
+            return self._data_digest()
+        with isolate_rng():
+            return digest_of_settings(data)
 
     def _has_finished(self) -> bool:
         """Whether the run that should be resumed has finished.
 
         Raises:
-            ConfigError: the folder belongs to a run with other settings.
+            ConfigError: the folder belongs to a run with other settings, or of other data.
         """
         config_path = self.run_dir / CONFIG_FILE
         if config_path.exists() and _stored_fingerprint(config_path) != self.fingerprint:
@@ -279,6 +316,10 @@ class Experiment:
                 f"{self.run_dir} is a run with other settings; resume it with --config {config_path}, or choose "
                 "another --run_dir"
             )
+        stored = stored_digest(self.run_dir)
+        message = None if stored is None else other_data_message(self.run_dir, stored, self._data_digest())
+        if message is not None:
+            raise ConfigError(f"{message}; choose another --run_dir to train again, or restore the recording")
         return is_finished(self.run_dir)
 
     def _last_checkpoint(self) -> Path | None:
@@ -311,6 +352,7 @@ class Experiment:
             config.teacher_args,
             Path(config.output),
             lambda arguments: to_dict(self.parser, self.parser.parse_args(arguments)),
+            self._digest_of,
             rank_zero_only(print),
         )
         return [str(path) for path in paths]
@@ -319,7 +361,9 @@ class Experiment:
         base_class: type = NeuralSystem
         self.parser.add_instantiator(self._instantiate_model, base_class, subclasses=True)
         instances = instantiate(self.parser, config)
-        self.datamodule, self.model = instances.data, instances.model
+        # Data that were read for their digest are not read again.
+        self.datamodule = instances.data if self.datamodule is None else self.datamodule
+        self.model = instances.model
         self.trainer = make_trainer(instances, self.model, self.run_dir)
 
     def _instantiate_model(self, class_type: type[ClassType], *args: Any, **kwargs: Any) -> ClassType:

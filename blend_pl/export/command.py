@@ -13,6 +13,8 @@ from blend_pl.export.program import TOLERANCE, require_onnx_packages
 from blend_pl.export.trial_program import select_session
 from blend_pl.export.writer import write_programs
 from blend_pl.models import NeuPRINT
+from blend_pl.prediction import digest_of_recording
+from blend_pl.runs.digest import other_data_message
 from blend_pl.runs.folder import BEST_CHECKPOINT, CHECKPOINT_DIR
 from blend_pl.runs.results import Results
 from blend_pl.systems import NeuralSystem
@@ -57,12 +59,16 @@ def export_student(
         raise ConfigError(f"{folder} exists; remove it, or choose another folder with --output")
     results = Results.read(run_dir)
     student = load_student(run_dir, checkpoint)
+    message = other_data_message(run_dir, student.data_digest, digest_of_recording(run_dir))
+    if message is not None:
+        print(f"note: {message}")
     with atomic_folder(folder) as temporary:
         program_info = write_programs(student, session, temporary, steps)
         description = {
             "name": results.name,
             "fingerprint": results.fingerprint,
             "seed": results.seed,
+            "data_digest": student.data_digest,
             "checkpoint": f"{CHECKPOINT_DIR}/{checkpoint}",
             **_describe_session(student.signature, session),
             **program_info,

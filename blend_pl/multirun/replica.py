@@ -71,6 +71,7 @@ class Replica:
             callback.setup(trainer, self.system, "fit")
         self.system.build_for(datamodule_of(trainer))
         self.system.seed = self.seed
+        self.system.data_digest = datamodule_of(trainer).digest
 
     @property
     def distillation_step(self) -> DistillationStep:

@@ -183,9 +183,10 @@ def _train_halving_on_oom(
 
 
 def _stack_dir(candidates: Sequence[Candidate], output: Path) -> Path:
-    """Returns the folder of a stack's resume checkpoint."""
+    """Returns the folder of a stack's resume checkpoint, which is another one for other data."""
     run_dirs = " ".join(str(candidate.experiment.run_dir) for candidate in candidates)
-    return output / STACKED_DIR / hashlib.sha256(run_dirs.encode()).hexdigest()[:8]
+    text = f"{run_dirs} {candidates[0].experiment.datamodule.digest}"
+    return output / STACKED_DIR / hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _train_stack(candidates: Sequence[Candidate], replicas: Sequence[Replica], output: Path) -> list[BlendError]:

@@ -225,6 +225,8 @@ def _draw_figures(comparison: Comparison, folder: Path, stem: str, notes: list[s
         except BlendError as error:
             notes.append(f"No rates of {experiment.name} in the figures: {error}.")
             continue
+        if prediction.other_data is not None:
+            notes.append(f"{prediction.other_data}; the figures show its rates for the data of now.")
         variants.append(
             figures.Variant(comparison.display_name(experiment), experiment.role, prediction, run.scores or {})
         )

@@ -159,8 +159,19 @@ def compare_runs(folders: Sequence[Path]) -> list[Comparison]:
         results = Results.read(path)
         key = [results.session, results.phase, results.selection, results.data_settings]
         groups.setdefault(json.dumps(key, sort_keys=True), []).append(FinishedRun(path, results))
-    comparisons = [_build_comparison(runs) for runs in groups.values()]
+    comparisons = [_build_comparison(runs) for group in groups.values() for runs in _split_by_data(group)]
     return [_note_duplicates(comparison, comparisons[:index]) for index, comparison in enumerate(comparisons)]
+
+
+def _split_by_data(runs: list[FinishedRun]) -> list[list[FinishedRun]]:
+    """Splits runs with equal data settings into groups of the same data, by their digest.
+
+    Runs of version 0.1 hold no digest: they join the others if all of these have one digest.
+    """
+    groups: dict[str | None, list[FinishedRun]] = {}
+    for run in runs:
+        groups.setdefault(run.results.digest, []).append(run)
+    return [runs] if len(groups.keys() - {None}) <= 1 else list(groups.values())
 
 
 def _build_comparison(runs: list[FinishedRun]) -> Comparison:
@@ -170,6 +181,7 @@ def _build_comparison(runs: list[FinishedRun]) -> Comparison:
     notes: list[str] = []
     experiments = [_build_experiment(name, named_runs, notes) for name, named_runs in by_name.items()]
     experiments.sort(key=_table_order)
+    notes += _unknown_data_notes(experiments)
     notes += _test_score_notes(experiments)
     results = runs[0].results
     return Comparison(
@@ -238,14 +250,32 @@ def _test_score_notes(experiments: Sequence[ExperimentResults]) -> Iterable[str]
         )
 
 
+def _unknown_data_notes(experiments: Sequence[ExperimentResults]) -> Iterable[str]:
+    """Yields a note on runs without a digest of their data among runs with one."""
+    runs = [run for experiment in experiments for run in experiment.runs]
+    unknown = [str(run.path) for run in runs if run.results.digest is None]
+    if unknown and len(unknown) < len(runs):
+        yield (
+            f"{len(unknown)} run(s) of version 0.1 hold no digest of their data ({', '.join(unknown)}); it is assumed "
+            "that their data are those of the other runs."
+        )
+
+
 def _note_duplicates(comparison: Comparison, earlier: list[Comparison]) -> Comparison:
-    """Adds a note on the data settings that differ from those of an earlier comparison with the same title."""
+    """Adds a note on the data, or their settings, that differ from an earlier comparison with the same title."""
     duplicate = next((other for other in earlier if other.title == comparison.title), None)
     if duplicate is None:
         return comparison
-    data_settings = [other.experiments[0].results.data_settings for other in (comparison, duplicate)]
+    results, other_results = (compared.experiments[0].results for compared in (comparison, duplicate))
+    data_settings = results.data_settings, other_results.data_settings
     differing_keys = ", ".join(key for key in DATA_SETTINGS if data_settings[0][key] != data_settings[1][key])
     note = f"Not comparable with the table of the same title above: these data settings differ: {differing_keys}."
+    if not differing_keys:
+        digests = [compared.digest or "unknown" for compared in (results, other_results)]
+        note = (
+            "Not comparable with the table of the same title above: its runs are of other data, so the recording has "
+            f"changed (digest {digests[0]}, above {digests[1]})."
+        )
     return replace(comparison, notes=(note, *comparison.notes))
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,16 +101,25 @@ def is_finished(run: Path) -> bool:
     return (run / RESULTS_FILE).exists() and (run / CHECKPOINT_DIR / BEST_CHECKPOINT).exists()
 
 
-def find_finished_run(experiment: Path, fingerprint: str) -> Path | None:
-    """Returns a finished run with this fingerprint in the folder of an experiment, or None."""
-    for results in sorted(experiment.glob(f"*/{RESULTS_FILE}")):
-        run = results.parent
+def find_finished_run(experiment: Path, fingerprint: str, data_digest: Callable[[], str | None]) -> Path | None:
+    """Returns a finished run with this fingerprint and of these data in the folder of an experiment, or None.
+
+    Args:
+        experiment: folder of the experiment.
+        fingerprint: see `config_fingerprint`.
+        data_digest: returns the digest of the data; None for data of any digest. It is called only if a run with this
+            fingerprint holds a digest. Runs of version 0.1 hold none, and are found without.
+    """
+    for results_path in sorted(experiment.glob(f"*/{RESULTS_FILE}")):
+        run = results_path.parent
         try:
-            stored_fingerprint = Results.read(run).fingerprint
+            results = Results.read(run)
         except DataError:
             # A run with damaged results is skipped; at worst it is trained again.
             continue
-        if stored_fingerprint == fingerprint and (run / CHECKPOINT_DIR / BEST_CHECKPOINT).exists():
+        if results.fingerprint != fingerprint or not (run / CHECKPOINT_DIR / BEST_CHECKPOINT).exists():
+            continue
+        if results.digest is None or data_digest() in (results.digest, None):
             return run
     return None
 

@@ -146,6 +146,7 @@ class Results:
         cost: cost of training; None where no step was taken.
         config: resolved settings.
         chosen: hyperparameters that a baseline without a network selected; None for networks.
+        digest: digest of the data; None for runs of version 0.1. See `NeuralDataModule.digest`.
         date: time of writing, ISO 8601.
         versions: versions of the packages.
         commit: git commit of the package, with suffix -dirty if files differ from it; None outside a checkout.
@@ -168,6 +169,7 @@ class Results:
     cost: Cost | None
     config: dict[str, Any]
     chosen: dict[str, dict[str, float]] | None = None
+    digest: str | None = None
     date: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%S%z"))
     versions: dict[str, str] = field(
         default_factory=lambda: {package: metadata.version(package) for package in PACKAGES}
@@ -230,6 +232,8 @@ class Results:
         for teacher in entries["teachers"]:
             _check_type("teachers", teacher, (str,))
         _check_type("config.data.init_args", entries["config"]["data"]["init_args"], (dict,))
+        digest = entries.get("digest")
+        _check_type("digest", digest, (str, type(None)))
         role = derive_role(entries["config"]) if entries["version"] == 1 else entries["role"]
         _check_type("role", role, (str,))
         return cls(
@@ -238,6 +242,7 @@ class Results:
             teachers=tuple(entries["teachers"]),
             cost=Cost.from_json(entries["cost"]) if entries["cost"] else None,
             chosen=entries.get("chosen"),
+            digest=digest,
         )
 
     def write(self, run_dir: Path) -> None:

@@ -1,5 +1,6 @@
 """Resolution of references to teachers, which are trained on demand, once."""
 
+import functools
 import json
 import os
 import subprocess
@@ -24,6 +25,7 @@ from blend_pl.config import (
 )
 from blend_pl.errors import TeacherError, TrainingInterrupted
 from blend_pl.runs.artifacts import WANDB_PREFIX, fetch_artifact
+from blend_pl.runs.digest import other_data_message, resumable_run_dir, stored_digest
 from blend_pl.runs.folder import (
     best_checkpoint,
     config_fingerprint,
@@ -47,6 +49,9 @@ LAUNCHER_PREFIXES = (
 )
 """Prefixes of environment variables that would connect the process to a launcher's job or to another W&B run."""
 
+DigestOf = Callable[[Config], str | None]
+"""Returns the digest of the data with these data settings; see `NeuralDataModule.digest`."""
+
 SEED_STEP = 1000
 """Distance between the seeds of several teachers of one experiment; students of adjacent seeds share no teachers."""
 
@@ -57,6 +62,7 @@ def resolve_teachers(
     arguments: list[str],
     output: Path,
     resolve_config: Callable[[list[str]], dict[str, Any]],
+    digest_of: DigestOf,
     log: Callable[[str], None],
 ) -> list[Path]:
     """Returns the checkpoints of one or several references.
@@ -69,7 +75,7 @@ def resolve_teachers(
         raise TeacherError("distillation.teacher is an empty list; name at least one teacher")
     seeds = [student["seed_everything"] + SEED_STEP * names[:index].count(name) for index, name in enumerate(names)]
     return [
-        resolve_teacher(name, {**student, "seed_everything": seed}, arguments, output, resolve_config, log)
+        resolve_teacher(name, {**student, "seed_everything": seed}, arguments, output, resolve_config, digest_of, log)
         for name, seed in zip(names, seeds, strict=True)
     ]
 
@@ -80,13 +86,14 @@ def resolve_teacher(
     arguments: list[str],
     output: Path,
     resolve_config: Callable[[list[str]], dict[str, Any]],
+    digest_of: DigestOf,
     log: Callable[[str], None],
 ) -> Path:
     """Returns the checkpoint of a reference to a teacher.
 
     An experiment is resolved to its best checkpoint, with the data and the seed of the student. If it has no finished
-    run, it is trained in a subprocess, so that the random numbers of the student do not depend on it, with the same
-    loggers. Other processes that need the same teacher wait.
+    run on these data, it is trained in a subprocess, so that the random numbers of the student do not depend on it,
+    with the same loggers. Other processes that need the same teacher wait.
 
     Args:
         reference: A checkpoint, a run folder, an experiment file, several files joined by `+`, or an artifact of W&B as
@@ -95,6 +102,7 @@ def resolve_teacher(
         arguments: Command-line arguments for the teacher's training, in addition to its experiment.
         output: Folder of all runs.
         resolve_config: Maps arguments of `fit` to resolved settings.
+        digest_of: Returns the digest of the data with given settings; called only if there is a finished run.
         log: Prints a message to the user.
 
     Returns:
@@ -116,37 +124,51 @@ def resolve_teacher(
     config = merge(experiment, shared)
     name = config["name"]
     fit_arguments = ["--config", json.dumps(config), *upgrade_arguments(arguments, config)]
-    fingerprint = config_fingerprint(resolve_config(fit_arguments))
+    settings = resolve_config(fit_arguments)
+    fingerprint = config_fingerprint(settings)
+    data_digest = functools.cache(lambda: digest_of(settings["data"]))
     experiment_dir = output / name
     try:
         experiment_dir.mkdir(parents=True, exist_ok=True)
         lock = FileLock(experiment_dir / f".{fingerprint}.lock")
-        if find_finished_run(experiment_dir, fingerprint) is None:
-            log(f"the teacher {name} ({fingerprint}) has no finished run: training it first")
-        with lock:
-            run_dir = experiment_dir / f"seed{student['seed_everything']}-{fingerprint}"
-            # The parent of a process that trains it may have been killed.
-            wait_until_unlocked(run_dir)
-            run = find_finished_run(experiment_dir, fingerprint)
-            if run is None:
-                run = run_dir
-                _train_teacher(fit_arguments, run, output)
+        run = find_finished_run(experiment_dir, fingerprint, data_digest)
+        if run is None:
+            log(_reason_to_train(name, experiment_dir, fingerprint, data_digest))
+            with lock:
+                run_dir = experiment_dir / f"seed{student['seed_everything']}-{fingerprint}"
+                for candidate in sorted(experiment_dir.glob(f"{run_dir.name}*")):
+                    # The parent of a process that trains it may have been killed.
+                    wait_until_unlocked(candidate)
+                run = find_finished_run(experiment_dir, fingerprint, data_digest)
+                if run is None:
+                    run = resumable_run_dir(run_dir, data_digest)
+                    _train_teacher(fit_arguments, run, output)
     except OSError as error:
         raise write_error(experiment_dir, error) from error
     log(f"teacher: {run}")
     return best_checkpoint(run)
 
 
-def locate_checkpoint(reference: str, output: Path, log: Callable[[str], None]) -> Path:
+def _reason_to_train(name: str, experiment_dir: Path, fingerprint: str, data_digest: Callable[[], str | None]) -> str:
+    """Returns the line that says why a teacher is trained."""
+    run = find_finished_run(experiment_dir, fingerprint, lambda: None)
+    message = None if run is None else other_data_message(f"the teacher {run}", stored_digest(run), data_digest())
+    if message is None:
+        return f"the teacher {name} ({fingerprint}) has no finished run: training it first"
+    return f"{message}: training it again"
+
+
+def locate_checkpoint(reference: str, output: Path, digest_of: DigestOf, log: Callable[[str], None]) -> Path:
     """Returns the checkpoint of a reference outside of an experiment.
 
-    An experiment is trained with its own data and seed, in a subprocess, if it has no finished run; other processes
-    that need it wait.
+    An experiment is trained with its own data and seed, in a subprocess, if it has no finished run on these data;
+    other processes that need it wait.
 
     Args:
         reference: A checkpoint, a run folder, an experiment file, several files joined by `+`, or an artifact of W&B as
             in `fetch_artifact`.
         output: Folder of all runs.
+        digest_of: Returns the digest of the data with given settings; called only if there is a finished run.
         log: Prints a message to the user.
 
     Returns:
@@ -162,12 +184,18 @@ def locate_checkpoint(reference: str, output: Path, log: Callable[[str], None]) 
     if path.suffix not in YAML_SUFFIXES:
         return best_checkpoint(path) if path.is_dir() else path
     config = _read_experiment(reference)
+    data_digest = functools.cache(lambda: digest_of(config["data"]))
     name, fingerprint = config["name"], config_fingerprint(config)
     run = output / name / f"seed{config.get('seed_everything', 0)}-{fingerprint}"
     try:
         run.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(run.parent / f".{fingerprint}.lock"):
             wait_until_unlocked(run)
+            resumable = resumable_run_dir(run, data_digest)
+            if resumable != run:
+                log(f"{other_data_message(f'the teacher {run}', stored_digest(run), data_digest())}: see {resumable}")
+                run = resumable
+                wait_until_unlocked(run)
             if not is_finished(run):
                 log(f"the teacher {name} has no finished run: training it in {run} first")
                 _train_teacher(["--config", json.dumps(config)], run, output)

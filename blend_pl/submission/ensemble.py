@@ -11,6 +11,7 @@ from torch import Tensor
 from blend_pl.data.nlb.session import SessionTensors
 from blend_pl.errors import ConfigError, DataError, TeacherError
 from blend_pl.prediction import load_datamodule, predict_run
+from blend_pl.runs.digest import other_data_message
 from blend_pl.runs.folder import find_runs
 from blend_pl.runs.results import RESULTS_FILE, Results
 from blend_pl.submission.layout import SessionSplits
@@ -85,6 +86,9 @@ class SubmissionEnsemble:
         """
         datamodule = load_datamodule(self.runs[0].path)
         datamodule.setup("test")
+        message = other_data_message(self.runs[0].path, Results.read(self.runs[0].path).digest, datamodule.digest)
+        if message is not None:
+            print(f"note: {message}")
         return SessionSplits(datamodule.subsets["train"], datamodule.subsets["eval"])
 
     def data_root(self) -> Path:
@@ -106,6 +110,8 @@ class SubmissionEnsemble:
         first_splits: SessionSplits | None = None
         for submitted_run in self.runs:
             prediction = predict_run(submitted_run.path, checkpoint or submitted_run.selected_checkpoint)
+            if prediction.other_data is not None:
+                print(f"note: {prediction.other_data}")
             splits = SessionSplits(prediction.train, prediction.session)
             if first_splits is None:
                 first_splits = splits

@@ -23,6 +23,7 @@ from blend_pl.distillation.objective import MaskedReconstruction
 from blend_pl.errors import ConfigError, DataError
 from blend_pl.likelihoods import Likelihood, Poisson
 from blend_pl.models.base import Dims, Encoding
+from blend_pl.runs.digest import DIGEST_KEY, other_data_message
 from blend_pl.systems.schedule import WarmupCosine
 from blend_pl.systems.seeding import derive_seed
 from blend_pl.systems.settings import describe_system
@@ -54,6 +55,8 @@ class NeuralSystem(L.LightningModule, ABC, Generic[BatchT, DimsT]):
         objective: the loss to minimize; a callback may replace it.
         signature: the session of the network; None before `build`.
         seed: seed of the run, set by `setup`.
+        data_digest: digest of the data of the training, see `NeuralDataModule.digest`; None before training and for
+            checkpoints of version 0.1.
     """
 
     default_likelihood: type[Likelihood] = Poisson
@@ -81,6 +84,7 @@ class NeuralSystem(L.LightningModule, ABC, Generic[BatchT, DimsT]):
         self.validation_loss = MeanMetric()
         self.signature: Signature | None = None
         self.seed = 0
+        self.data_digest: str | None = None
 
     def extra_repr(self) -> str:
         """Returns the line of `repr` that says which session the network is built for."""
@@ -119,6 +123,7 @@ class NeuralSystem(L.LightningModule, ABC, Generic[BatchT, DimsT]):
         data_signature = datamodule.signature
         if stage == "fit":
             self.build_for(datamodule)
+            self.data_digest = datamodule.digest
         else:
             self.build(data_signature)
         assert self.signature is not None
@@ -184,6 +189,18 @@ class NeuralSystem(L.LightningModule, ABC, Generic[BatchT, DimsT]):
         """Returns expected counts per bin, (B, T', N); the evaluation callback scores them."""
         return self.predict_step(batch, batch_idx, dataloader_idx)
 
+    def on_test_start(self) -> None:
+        self._warn_of_other_data()
+
+    def on_predict_start(self) -> None:
+        self._warn_of_other_data()
+
+    def _warn_of_other_data(self) -> None:
+        """Warns if the data are not those of the training."""
+        message = other_data_message("this model", self.data_digest, datamodule_of(self.trainer).digest)
+        if message is not None:
+            rank_zero_warn(message)
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         steps = self.trainer.estimated_stepping_batches
         if steps == float("inf"):
@@ -201,6 +218,7 @@ class NeuralSystem(L.LightningModule, ABC, Generic[BatchT, DimsT]):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         assert self.signature is not None
         checkpoint[SESSION_KEY] = self.signature.to_dict()
+        checkpoint[DIGEST_KEY] = self.data_digest
         if INSTANTIATOR_KEY in self.hparams:
             return
         # The arguments of a system that was built in Python are objects, which a safe checkpoint cannot contain.
@@ -211,13 +229,29 @@ class NeuralSystem(L.LightningModule, ABC, Generic[BatchT, DimsT]):
             checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = {INSTANTIATOR_KEY: INSTANTIATOR, **settings}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Builds the network of a checkpoint.
+
+        Raises:
+            DataError: training would continue on other data.
+        """
         self.build(stored_signature(checkpoint))
+        self._load_data_digest(checkpoint.get(DIGEST_KEY))
         # Only a resumed distillation has projectors; all other uses of the checkpoint ignore them.
         expected_keys = self.state_dict().keys()
         state = upgrade_state_dict(checkpoint["state_dict"], expected_keys)
         checkpoint["state_dict"] = {
             k: v for k, v in state.items() if k in expected_keys or not k.startswith(OBJECTIVE_PREFIX)
         }
+
+    def _load_data_digest(self, stored: str | None) -> None:
+        # In a training that continues from a checkpoint, `setup` has set the digest of the data.
+        message = other_data_message("the checkpoint", stored, self.data_digest)
+        if message is not None:
+            raise DataError(
+                f"{message}, so training cannot continue from it; train again in another folder, or restore the "
+                "recording"
+            )
+        self.data_digest = self.data_digest or stored
 
 
 def stored_signature(checkpoint: dict[str, Any]) -> Signature:

@@ -90,6 +90,34 @@ def test_equal_titles_are_noted_with_the_differing_settings(tmp_path: Path) -> N
     assert second.notes[0].endswith("differ: simulation.")
 
 
+def test_runs_of_different_data_are_never_in_one_table(tmp_path: Path) -> None:
+    write_run(tmp_path, "x_teacher", 0, digest="aaaa")
+    write_run(tmp_path, "x_baseline", 0, digest="bbbb")
+    write_run(tmp_path, "x_hard", 0, digest="bbbb")
+    write_run(tmp_path, "x_hard", 1, digest="cccc")
+    comparisons = compare_runs([tmp_path])
+    digests = [{run.results.digest for e in comparison.experiments for run in e.runs} for comparison in comparisons]
+    assert sorted(map(tuple, digests)) == [("aaaa",), ("bbbb",), ("cccc",)]
+    first, *others = comparisons
+    assert first.notes == ()
+    for comparison, digest in zip(others, digests[1:], strict=True):
+        assert "its runs are of other data, so the recording has changed" in comparison.notes[0]
+        assert f"(digest {digest.pop()}, above {first.experiments[0].results.digest})" in comparison.notes[0]
+
+
+def test_runs_of_version_0_1_are_compared_with_those_of_one_digest(tmp_path: Path) -> None:
+    write_run(tmp_path, "x_baseline", 0)
+    write_run(tmp_path, "x_teacher", 0)
+    (old,) = compare_runs([tmp_path])
+    assert (len(old.experiments), old.notes) == (2, ())
+    write_run(tmp_path, "x_hard", 0, digest="aaaa")
+    (comparison,) = compare_runs([tmp_path])
+    assert len(comparison.experiments) == 3
+    assert "2 run(s) of version 0.1 hold no digest of their data" in comparison.notes[0]
+    write_run(tmp_path, "x_hard", 1, digest="bbbb")
+    assert sorted(len(comparison.experiments) for comparison in compare_runs([tmp_path])) == [1, 1, 2]
+
+
 def test_data_folder_and_eval_batch_size_do_not_separate_runs(tmp_path: Path) -> None:
     write_run(tmp_path, "x_hard", 0)
     write_run(tmp_path, "x_hard", 1, init_args={"root": "/elsewhere", "eval_batch_size": 3})

@@ -32,7 +32,9 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 def test_checkpoint_is_downloaded_once_per_version(server: Server, tmp_path: Path) -> None:
     messages: list[str] = []
     student = {"seed_everything": 0, "data": {}, "trainer": {"logger": None}}
-    (path,) = resolve_teachers(REFERENCE, student, [], tmp_path / "runs", lambda command: {}, messages.append)
+    (path,) = resolve_teachers(
+        REFERENCE, student, [], tmp_path / "runs", lambda command: {}, lambda data: None, messages.append
+    )
     assert path == tmp_path / "runs/artifacts/lab/proj/teacher-v3-digest3/best.ckpt"
     assert path.read_bytes() == b"weights"
     assert len(messages) == 1

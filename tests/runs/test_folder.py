@@ -80,10 +80,10 @@ def test_finished_run_is_found_by_its_fingerprint(tmp_path: Path) -> None:
     expected = write_finished_run(tmp_path / "seed0-b", "bbbbbbbb")
     write_finished_run(tmp_path / "seed0-c", "cccccccc", checkpoint=False)
     (tmp_path / "seed0-d" / "checkpoints").mkdir(parents=True)
-    assert find_finished_run(tmp_path, "bbbbbbbb") == expected
-    assert find_finished_run(tmp_path, "cccccccc") is None
-    assert find_finished_run(tmp_path, "dddddddd") is None
-    assert find_finished_run(tmp_path / "gone", "aaaaaaaa") is None
+    assert find_finished_run(tmp_path, "bbbbbbbb", lambda: None) == expected
+    assert find_finished_run(tmp_path, "cccccccc", lambda: None) is None
+    assert find_finished_run(tmp_path, "dddddddd", lambda: None) is None
+    assert find_finished_run(tmp_path / "gone", "aaaaaaaa", lambda: None) is None
 
 
 def test_best_checkpoint_and_run_dir_are_inverse(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_json_has_the_keys_of_version_1_and_version_and_role(tmp_path: Path) -> 
     content = json.loads((tmp_path / RESULTS_FILE).read_text())
     assert set(content) == {
         *("version", "role", "name", "session", "seed", "fingerprint", "phase", "selection", "teachers", "checkpoint"),
-        *("epoch", "selected", "scores", "oracle", "cost", "config", "date", "versions", "commit"),
+        *("epoch", "selected", "scores", "oracle", "cost", "config", "date", "versions", "commit", "digest"),
     }
     assert (content["version"], content["teachers"]) == (RESULTS_VERSION, [])
     assert content["cost"] == {"parameters": 10, "seconds_per_step": 0.5, "peak_bytes": 1000}
