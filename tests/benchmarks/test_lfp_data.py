@@ -73,7 +73,7 @@ def test_hour_of_192_channels_fits_into_memory() -> None:
 
     def preprocess() -> None:
         waveform = Waveform("it", read, int(RATE * seconds), n_channels, RATE, 0.0, 2.5e-7, ROWS)
-        assert bin_lfp(waveform, MAKIN_FILTERS, 0.0, (seconds - 1) * 100).shape[1] == n_channels
+        assert bin_lfp(waveform, MAKIN_FILTERS, 0.0, (seconds - 1) * 100).values.shape[1] == n_channels
 
     ours = measure_cost(preprocess)
     size = 8 * RATE * seconds * n_channels / 1e9

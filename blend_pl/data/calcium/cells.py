@@ -47,7 +47,7 @@ class CellMetadata:
         """Returns the (C,) class names of the tasks "ei" and "subclass", "" for cells without a class."""
         labels_or_none = [label if label else None for label in self.label]
         return {
-            "ei": np.array(["" if label is None else ei_class(label, types) for label in labels_or_none]),
+            "ei": np.array(["" if label is None else ei_class(label, types) or "" for label in labels_or_none]),
             "subclass": np.array(["" if label is None else subclass(label, types) or "" for label in labels_or_none]),
         }
 

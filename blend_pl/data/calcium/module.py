@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from blend_pl.data.base import NeuralDataModule
@@ -22,6 +23,7 @@ from blend_pl.data.calcium.reading import locate_bugeon_dataset, read_bugeon_rec
 from blend_pl.data.calcium.recording import CalciumRecording
 from blend_pl.data.calcium.simulation import BugeonSimulation
 from blend_pl.data.calcium.spec import CalciumNWBNames, CalciumSpec
+from blend_pl.data.calcium.types import is_untyped
 from blend_pl.data.digest import content_digest, record_digest
 from blend_pl.data.loader import BatchSampler
 from blend_pl.data.signature import Signature
@@ -94,9 +96,13 @@ class CalciumDataModule(NeuralDataModule):
         if self.sessions:
             return
         recordings = self.read()
+        for recording in recordings:
+            for note in recording.notes:
+                rank_zero_info(note)
         self.cells = split_cells(recordings, self.spec.cells, self.spec.types)
         require_disjoint_splits(self.cells, recordings)
         self.recording_digests = [record_digest(recording, ignore=LABEL_FIELDS) for recording in recordings]
+        self._log_untyped_cells()
         self.frame_ms = round(1000 * float(np.median(np.diff(recordings[0].times))))
         self.sessions = [
             build_calcium_session(
@@ -112,6 +118,15 @@ class CalciumDataModule(NeuralDataModule):
                     f"{len(session.activity) - session.n_train_frames} of validation time, fewer than a window of "
                     f"{self.window}; lower data.window or change data.spec.train_time"
                 )
+
+    def _log_untyped_cells(self) -> None:
+        labels = [label for label in self.cells.label if is_untyped(label, self.spec.types)]
+        if labels:
+            share = 100 * len(labels) / len(self.cells)
+            rank_zero_info(
+                f"{len(labels)} of {len(self.cells)} cells ({share:.0f} %) are of unknown type and in no score of cell "
+                f"types: {', '.join(repr(str(label)) for label in sorted(set(labels)))}"
+            )
 
     @property
     def signature(self) -> Signature:

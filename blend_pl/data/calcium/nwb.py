@@ -1,4 +1,4 @@
-"""Reader of NWB files: a RoiResponseSeries, behavior, and a cell-type column of the plane segmentation."""
+"""Reader of NWB files: RoiResponseSeries, behavior, and a cell-type column of the plane segmentations."""
 
 from pathlib import Path
 
@@ -6,117 +6,151 @@ import h5py
 import numpy as np
 
 from blend_pl.data.calcium.recording import CalciumRecording, one_hot_states
+from blend_pl.data.calcium.rois import read_rois
 from blend_pl.data.calcium.spec import BEHAVIOR_STATES, CalciumNWBNames, CalciumSpec
-from blend_pl.data.io.nwb import find_series, open_nwb, read_subject_id, read_time_series
+from blend_pl.data.io.nwb import TimeSeries, find_series, open_nwb, read_subject_id, read_time_series
 from blend_pl.data.resample import interpolate_to_frames
 from blend_pl.errors import DataError
 
+MIN_REPORTED_COVERAGE = 0.99
+"""Behavior that covers a smaller fraction of the frames is mentioned."""
 
-def read_calcium_nwb(path: Path, spec: CalciumSpec, names: CalciumNWBNames) -> CalciumRecording:
+
+def read_calcium_nwb(
+    path: Path, spec: CalciumSpec, names: CalciumNWBNames, session: str | None = None
+) -> CalciumRecording:
     """Reads one file and interpolates behavior onto its frames.
+
+    ROIs that `spec.rois` does not select, and those whose trace is constant or NaN throughout, are left out.
 
     Args:
         path: the file.
-        spec: specifies the behavior.
+        spec: specifies the behavior and the ROIs.
         names: names of series and columns in the file.
+        session: name of the session; None for the stem of the file.
 
     Raises:
         DataError: the file is damaged, or lacks a series or a column; numbers of ROIs disagree; timestamps are out of
-            order; states are unknown.
+            order; planes have different frames; behavior is on another clock; states are unknown.
     """
+    session = session or path.stem
     with open_nwb(path) as file:
-        mouse = read_subject_id(file, path.stem)
-        response_series = find_series(file, "RoiResponseSeries", names.activity, "data.names.activity")
-        series = read_time_series(file, response_series.name.removeprefix("/"))
-        plane_segmentation, roi_rows = _read_plane_segmentation(file, response_series, series.data.shape[1])
-        label = _read_column(plane_segmentation, names.cell_type, "data.names.cell_type").astype(str)[roi_rows]
-        cell_id, identified = _read_cell_ids(plane_segmentation, names.cell_id, roi_rows, mouse, path)
-        position = _read_positions(plane_segmentation, names.position)[roi_rows]
-        channels = [_interpolate_nwb_series(file, name, series.timestamps) for name in spec.behavior]
+        mouse = read_subject_id(file, session)
+        groups = _find_activity(file, names.activity)
+        planes = [read_time_series(file, group.name.removeprefix("/")) for group in groups]
+        n_columns = [plane.data.shape[1] for plane in planes]
+        rois = read_rois(groups, n_columns, names, spec.rois, mouse, session, spec.radius)
+        times, plane_notes = _common_frames(planes, str(path))
+        activity = np.concatenate(
+            [
+                plane.data[: len(times), columns].astype(np.float32)
+                for plane, columns in zip(planes, rois.columns, strict=True)
+            ],
+            axis=1,
+        )
+        channels = [_interpolate_nwb_series(file, name, times) for name in spec.behavior]
+        behavior_notes = [
+            note
+            for name, channel in zip(spec.behavior, channels, strict=True)
+            for note in _coverage_notes(channel, name, path)
+        ]
         if names.state is not None:
             states = read_time_series(file, names.state)
-            nearest_state_index = np.searchsorted(
-                (states.timestamps[1:] + states.timestamps[:-1]) / 2, series.timestamps
-            )
+            nearest_state_index = np.searchsorted((states.timestamps[1:] + states.timestamps[:-1]) / 2, times)
             channels.append(
                 one_hot_states(states.data[nearest_state_index, 0].astype(np.float64), f"{names.state} of {path}")
             )
+        has_subject = bool(read_subject_id(file, ""))
+    has_signal, activity_notes = _cells_with_signal(activity, path)
+    subject_notes = () if has_subject else (f"{path} has no subject_id; it counts as an animal of its own, {session}",)
     return CalciumRecording(
-        name=path.name,
+        name=session,
         mouse=mouse,
-        times=series.timestamps,
-        activity=series.data.astype(np.float32),
-        behavior=np.concatenate(channels, axis=1) if channels else np.empty((len(series.timestamps), 0), np.float32),
+        times=times,
+        activity=activity[:, has_signal],
+        behavior=np.concatenate(channels, axis=1) if channels else np.empty((len(times), 0), np.float32),
         n_states=len(BEHAVIOR_STATES) if names.state is not None else 0,
-        cell_id=cell_id,
-        identified=identified,
-        label=label,
-        position=position,
+        cell_id=rois.cell_id[has_signal],
+        identified=rois.identified[has_signal],
+        label=rois.label[has_signal],
+        position=rois.position[has_signal],
+        notes=(*subject_notes, *rois.notes, *plane_notes, *activity_notes, *behavior_notes),
     )
 
 
-def _read_plane_segmentation(file: h5py.File, series: h5py.Group, n_rois: int) -> tuple[h5py.Group, np.ndarray]:
-    """Returns the plane segmentation and the rows of the series' ROIs in it."""
-    region = series.get("rois")
-    if region is None or "table" not in region.attrs:
-        raise DataError(f"{series.name} in {file.filename} references no ROIs; add its rois")
-    rows = region[()].astype(np.int64)
-    if len(rows) != n_rois:
-        raise DataError(f"{series.name} in {file.filename} has {n_rois} columns and {len(rows)} ROIs; repair the file")
-    return file[region.attrs["table"]], rows
-
-
-def _read_column(table: h5py.Group, name: str, setting: str) -> np.ndarray:
-    if name not in table:
-        available = ", ".join(key for key, item in table.items() if isinstance(item, h5py.Dataset))
-        raise DataError(
-            f"the plane segmentation of {table.file.filename} has no column {name!r}; set {setting} to one of its "
-            f"columns: {available}"
-        )
-    dataset = table[name]
-    column: np.ndarray = dataset.asstr()[()] if h5py.check_string_dtype(dataset.dtype) else dataset[()]
-    return column
-
-
-def _read_cell_ids(
-    table: h5py.Group, column: str | None, rows: np.ndarray, mouse: str, path: Path
-) -> tuple[np.ndarray, np.ndarray]:
-    if column is None:
-        return np.array([f"{mouse}/{path.stem}/row{row}" for row in rows]), np.zeros(len(rows), dtype=bool)
-    ids = _read_column(table, column, "data.names.cell_id")[rows]
-    identified = np.isfinite(ids) if ids.dtype.kind == "f" else np.array([str(value) != "" for value in ids])
-    cell_id = [
-        f"{mouse}/{int(value) if ids.dtype.kind == 'f' else value}"
-        if is_identified
-        else f"{mouse}/{path.stem}/row{row}"
-        for value, row, is_identified in zip(ids, rows, identified, strict=True)
+def _find_activity(file: h5py.File, names: str | list[str] | None) -> list[h5py.Group]:
+    series_names = names if isinstance(names, list) and names else [names if isinstance(names, str) else None]
+    return [
+        find_series(file, "RoiResponseSeries", name, "data.names.activity (a list joins planes)")
+        for name in series_names
     ]
-    if len(set(cell_id)) < len(cell_id):
+
+
+def _common_frames(planes: list[TimeSeries], source: str) -> tuple[np.ndarray, list[str]]:
+    """Returns the frame times of the first plane, and a note if some planes have more frames than others.
+
+    Raises:
+        DataError: the frames of another plane differ by a frame or more.
+    """
+    n_frames = [len(plane.timestamps) for plane in planes]
+    times = planes[0].timestamps[: min(n_frames)]
+    interval = float(np.median(np.diff(times)))
+    for plane in planes[1:]:
+        delay = np.abs(plane.timestamps[: len(times)] - times).max()
+        if delay >= interval:
+            raise DataError(
+                f"frames of {plane.name} and {planes[0].name} in {source} differ by up to {delay:.3g} s, more than a "
+                "frame; only planes of one clock can be joined: choose one with data.names.activity"
+            )
+    if max(n_frames) == min(n_frames):
+        return times, []
+    share = 100 * (max(n_frames) - min(n_frames)) / max(n_frames)
+    return times, [f"{source}: the last {share:.2g} % of the frames are not in all planes and are left out"]
+
+
+def _cells_with_signal(activity: np.ndarray, path: Path) -> tuple[np.ndarray, list[str]]:
+    """Returns the (N,) mask of cells with a trace that varies, and notes on the others and on missing values."""
+    is_finite = np.isfinite(activity)
+    highest = np.where(is_finite, activity, -np.inf).max(0)
+    lowest = np.where(is_finite, activity, np.inf).min(0)
+    has_signal = highest > lowest
+    n_cells, n_dead = len(has_signal), int((~has_signal).sum())
+    if n_dead == n_cells:
+        raise DataError(f"{path} has no trace that varies: all {n_cells} are constant or NaN; choose another series")
+    notes = []
+    if n_dead:
+        notes.append(
+            f"{path}: {n_dead} of {n_cells} traces ({100 * n_dead / n_cells:.0f} %) are constant or NaN throughout "
+            "and are left out"
+        )
+    missing_fraction = 1 - is_finite[:, has_signal].mean()
+    if missing_fraction:
+        notes.append(f"{path}: {100 * missing_fraction:.2g} % of the values of traces are NaN and are not scored")
+    return has_signal, notes
+
+
+def _coverage_notes(channel: np.ndarray, name: str, path: Path) -> list[str]:
+    """Returns a note on behavior that is missing in some frames.
+
+    Raises:
+        DataError: it is missing in all frames.
+    """
+    coverage = np.isfinite(channel).all(axis=1).mean()
+    if coverage == 0:
         raise DataError(
-            f"column {column} of {path} contains a cell id twice; make ids unique, or set data.names.cell_id to null"
+            f"{name} of {path} has no value during the frames of the microscope; check that both are on one clock, or "
+            "remove it from data.spec.behavior"
         )
-    return np.array(cell_id), identified
-
-
-def _read_positions(table: h5py.Group, column: str | None) -> np.ndarray:
-    """Returns (ROIs, 2 or 3) positions, NaN where missing."""
-    if column is not None:
-        return np.asarray(_read_column(table, column, "data.names.position"), dtype=np.float32)
-    if "image_mask" in table:
-        return np.array([_centroid(np.argwhere(mask > 0)) for mask in table["image_mask"]], dtype=np.float32)
-    if "pixel_mask" in table and "pixel_mask_index" in table:
-        pixels = table["pixel_mask"][()]
-        roi_pixels = np.split(
-            np.stack([pixels["x"], pixels["y"]], axis=1), table["pixel_mask_index"][()][:-1].astype(int)
-        )
-        return np.array([_centroid(roi) for roi in roi_pixels], dtype=np.float32)
-    return np.full((len(table["id"]), 2), np.nan, dtype=np.float32)
-
-
-def _centroid(pixels: np.ndarray) -> np.ndarray:
-    return pixels.mean(0) if len(pixels) else np.full(2, np.nan)
+    if coverage < MIN_REPORTED_COVERAGE:
+        return [f"{path}: {name} is missing in {100 * (1 - coverage):.0f} % of the frames"]
+    return []
 
 
 def _interpolate_nwb_series(file: h5py.File, name: str, frame_times: np.ndarray) -> np.ndarray:
     series = read_time_series(file, name)
+    if series.data.shape[1] > len(series.data):
+        raise DataError(
+            f"{name} of {file.filename} has {len(series.data)} samples of {series.data.shape[1]} columns: it is "
+            "transposed; write it as samples by columns"
+        )
     return np.stack([interpolate_to_frames(series.timestamps, column, frame_times) for column in series.data.T], axis=1)

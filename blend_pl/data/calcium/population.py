@@ -66,7 +66,9 @@ def build_calcium_session(
         name=recording.name,
         activity=activity,
         valid=valid,
-        population_context=compute_population_context(activity, neighbor_adjacency(recording.position, radius)),
+        population_context=compute_population_context(
+            activity, neighbor_adjacency(recording.position, radius), None if valid.all() else valid
+        ),
         behavior=behavior,
         behavior_valid=behavior_valid,
         cell_index=torch.from_numpy(cell_index.astype(np.int64)),
@@ -96,7 +98,7 @@ def neighbor_adjacency(position: np.ndarray, radius: float) -> Tensor:
     return adjacency
 
 
-def compute_population_context(activity: Tensor, adjacency: Tensor) -> Tensor:
+def compute_population_context(activity: Tensor, adjacency: Tensor, valid: Tensor | None = None) -> Tensor:
     """Computes statistics of the activity around each cell.
 
     A cell's own activity is excluded, because it would reveal masked values.
@@ -104,20 +106,21 @@ def compute_population_context(activity: Tensor, adjacency: Tensor) -> Tensor:
     Args:
         activity: (T, N).
         adjacency: (N, N), see `neighbor_adjacency`.
+        valid: (T, N) bool, where activity was recorded, 0 elsewhere; None for everywhere.
 
     Returns:
         (T, N, 4): mean and standard deviation over all other cells and over the neighbors; 0 without any.
     """
     return torch.stack(
         [
-            *_weighted_mean_and_std(activity, 1 - torch.eye(len(adjacency), dtype=adjacency.dtype)),
-            *_weighted_mean_and_std(activity, adjacency),
+            *_weighted_mean_and_std(activity, 1 - torch.eye(len(adjacency), dtype=adjacency.dtype), valid),
+            *_weighted_mean_and_std(activity, adjacency, valid),
         ],
         dim=-1,
     )
 
 
-def _weighted_mean_and_std(activity: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    count = weight.sum(0).clamp(min=1)
+def _weighted_mean_and_std(activity: Tensor, weight: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    count = (weight.sum(0) if valid is None else valid.to(weight.dtype) @ weight).clamp(min=1)
     mean = activity @ weight / count
     return mean, (activity.square() @ weight / count - mean.square()).clamp(min=0).sqrt()

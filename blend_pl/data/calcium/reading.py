@@ -11,6 +11,7 @@ from blend_pl.data.calcium.spec import CalciumNWBNames, CalciumSpec
 from blend_pl.data.calcium.tree import read_bugeon_dataset
 from blend_pl.data.io.generated import settings_json, simulation_folder
 from blend_pl.data.io.nwb import open_nwb, read_subject_id
+from blend_pl.data.io.session_files import find_session_files, require_distinct_recordings, session_names
 from blend_pl.errors import DataError
 
 
@@ -58,18 +59,22 @@ def read_nwb_recordings(spec: CalciumSpec, root: Path, names: CalciumNWBNames) -
         names: names of series and columns in the files.
 
     Raises:
-        DataError: no file matches, or one cannot be used.
+        DataError: no file matches, one cannot be used, or two contain the same recording.
     """
-    paths = sorted({path for pattern in spec.recordings for path in root.glob(pattern)})
-    selected_paths = [path for path in paths if not spec.mice or _mouse_of(path) in spec.mice]
+    paths = find_session_files(spec.recordings, root, "data.spec.recordings")
+    session_of_path = dict(zip(paths, session_names(paths, root), strict=True))
+    selected_paths = [path for path in paths if not spec.mice or _mouse_of(path, session_of_path[path]) in spec.mice]
     if not selected_paths:
         raise DataError(
             f"no file in {root} matches {' or '.join(spec.recordings)} and the mice of the spec; correct data.root, "
             "data.spec.recordings or data.spec.mice"
         )
-    return [read_calcium_nwb(path, spec, names) for path in selected_paths]
+    recordings = [read_calcium_nwb(path, spec, names, session_of_path[path]) for path in selected_paths]
+    activity_by_path = {path: recording.activity for path, recording in zip(selected_paths, recordings, strict=True)}
+    require_distinct_recordings(activity_by_path, "data.spec.recordings")
+    return recordings
 
 
-def _mouse_of(path: Path) -> str:
+def _mouse_of(path: Path, session: str) -> str:
     with open_nwb(path) as file:
-        return read_subject_id(file, path.stem)
+        return read_subject_id(file, session)

@@ -13,7 +13,7 @@ class CalciumRecording:
     """T frames of N cells.
 
     Attributes:
-        name: name of the run or file, for messages.
+        name: name of the run or session, for messages.
         mouse: the animal.
         times: (T,) float64 s, increasing.
         activity: (T, N) float32, in the file's unit; NaN where missing.
@@ -23,6 +23,7 @@ class CalciumRecording:
         identified: (N,) bool, whether the id is valid across days.
         label: (N,) str, the transcriptomic label in the file.
         position: (N, P) float32, P = 2 or 3.
+        notes: a line on each part of the recording that is left out or missing.
     """
 
     name: str
@@ -35,6 +36,7 @@ class CalciumRecording:
     identified: np.ndarray
     label: np.ndarray
     position: np.ndarray
+    notes: tuple[str, ...] = ()
 
 
 def one_hot_states(states: np.ndarray, source: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from blend_pl.data.io.selection import RowSelection
 from blend_pl.errors import ConfigError
 from blend_pl.utils.checks import NON_NEGATIVE, POSITIVE, check_range
 
@@ -32,15 +33,18 @@ class CellTypes:
     """Mapping of cell-type labels to classes. The subclass of a label is the text before its first "-".
 
     Attributes:
-        excitatory: labels of excitatory cells; all others are inhibitory.
-        untyped: labels of cells without a subclass.
+        excitatory: labels of excitatory cells.
+        inhibitory: labels of inhibitory cells without a subclass; cells with a subclass are inhibitory, too.
+        untyped: labels of cells of unknown type, for example "unknown" or "": they are trained on, and in no score. A
+            label that is also excitatory or inhibitory is not one of them.
         subclasses: the subclasses to classify.
         merged: maps further subclasses to the subclass that their cells are counted as; null excludes the cells
             from the scores.
     """
 
     excitatory: list[str] = field(default_factory=lambda: ["EC"])
-    untyped: list[str] = field(default_factory=lambda: ["IN"])
+    inhibitory: list[str] = field(default_factory=lambda: ["IN"])
+    untyped: list[str] = field(default_factory=list)
     subclasses: list[str] = field(default_factory=lambda: ["Lamp5", "Pvalb", "Vip", "Sncg", "Sst"])
     merged: dict[str, str | None] = field(default_factory=lambda: {"Serpinf1": None})
 
@@ -92,6 +96,7 @@ class CalciumSpec:
         cells: division of the cells into train, val and test.
         types: mapping of cell-type labels to classes.
         archive: figshare article from which a missing tree is downloaded; None for no download.
+        rois: rows of the plane segmentations of NWB files to use (suite2p: column iscell, values 1); None for all.
     """
 
     name: str
@@ -104,6 +109,7 @@ class CalciumSpec:
     cells: CellSplit = field(default_factory=CellSplit)
     types: CellTypes = field(default_factory=CellTypes)
     archive: FigshareArchive | None = None
+    rois: RowSelection | None = None
 
     def __post_init__(self) -> None:
         check_range(POSITIVE, radius=self.radius)
@@ -117,15 +123,15 @@ class CalciumNWBNames:
 
     Attributes:
         activity: name of the RoiResponseSeries, or enough of the end of its path to make it unique; null if there is
-            only one.
+            only one; a list to join the traces of several planes.
         cell_type: column of the plane segmentation that holds the cell-type labels.
         cell_id: column of the plane segmentation with cell ids that are valid across files; null if there is none.
-        position: column of the plane segmentation with 2 or 3 coordinates per cell; null for the centers of the ROI
-            masks.
+        position: column of the plane segmentation with 2 or 3 coordinates per cell; null for the centers of the
+            image, pixel or voxel masks of ROIs.
         state: time series of the behavioral state; null for none.
     """
 
-    activity: str | None = None
+    activity: str | list[str] | None = None
     cell_type: str = "cell_type"
     cell_id: str | None = None
     position: str | None = None

@@ -38,7 +38,7 @@ def open_nwb(path: Path) -> Iterator[h5py.File]:
 def read_subject_id(file: h5py.File, default: str) -> str:
     """Returns the subject id, or the default for a file without one."""
     subject = file.get("general/subject/subject_id")
-    return str(subject.asstr()[()]) if isinstance(subject, h5py.Dataset) else default
+    return (str(subject.asstr()[()]).strip() if isinstance(subject, h5py.Dataset) else "") or default
 
 
 def _read_error(path: Path, error: OSError, filters: list[str]) -> DataError:

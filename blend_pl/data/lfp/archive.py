@@ -44,24 +44,6 @@ def flint_path(session: str, root: Path) -> Path:
     return path
 
 
-def nwb_paths(patterns: list[str], root: Path) -> list[Path]:
-    """Returns the files below `root` that match any of the patterns, ordered by path.
-
-    Raises:
-        DataError: a pattern matches nothing.
-    """
-    paths: set[Path] = set()
-    for pattern in patterns:
-        try:
-            matches = [path for path in root.glob(pattern) if path.is_file()]
-        except (NotImplementedError, ValueError) as error:
-            raise DataError(f"data.spec.nwb has {pattern!r}: {error}; write a pattern below data.root") from error
-        if not matches:
-            raise DataError(f"no file matches {pattern} in {root}; put it there, or set data.root or data.spec.nwb")
-        paths.update(matches)
-    return sorted(paths)
-
-
 def _makin_path(name: str, root: Path, archive: ZenodoArchive | None, api_url: str) -> Path:
     path = _find_file(name, root)
     if path is not None:

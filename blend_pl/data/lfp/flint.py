@@ -1,6 +1,7 @@
 """Reader of Flint et al. (2012; CRCNS, DREAM): trials of velocity, spikes and field potentials in `.mat` files."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from blend_pl.data.io.matlab import MatStruct, open_mat
-from blend_pl.data.lfp.preprocessing import FLINT_FILTERS, Waveform, bin_lfp
+from blend_pl.data.lfp.preprocessing import FLINT_FILTERS, Waveform, bin_lfp, without_bad_channels
 from blend_pl.data.lfp.recording import BIN_MS, CrossModalRecording
 from blend_pl.data.lfp.spikes import select_active_units, spike_counts
 from blend_pl.data.lfp.timestamps import require_finite_behavior, resample_velocity
@@ -50,7 +51,9 @@ def parse_flint_session(session: str) -> tuple[str, int]:
     return f"Flint_2012_{match[1]}.mat", int(match[2]) - 1
 
 
-def read_flint(session: str, path: Path, min_rate_hz: float) -> CrossModalRecording:
+def read_flint(
+    session: str, path: Path, min_rate_hz: float, bad_channels: Sequence[int | str] = ()
+) -> CrossModalRecording:
     """Reads one session and concatenates its trials.
 
     Contiguous trials are filtered together. Empty trials and electrodes without a waveform are left out. The sampling
@@ -60,6 +63,7 @@ def read_flint(session: str, path: Path, min_rate_hz: float) -> CrossModalRecord
         session: name of the session, e.g. "e1_1".
         path: the file, e.g. `Flint_2012_e1.mat`.
         min_rate_hz: minimum firing rate of the units to keep.
+        bad_channels: names of channels to leave out.
 
     Raises:
         DataError: the file is damaged or incomplete, or all of its units fire too rarely.
@@ -82,18 +86,24 @@ def read_flint(session: str, path: Path, min_rate_hz: float) -> CrossModalRecord
         raise DataError(f"{where} has no electrode with a waveform in all trials; leave this session out")
     units = [k for k in electrodes if any(trial.spikes[k].size for trial in valid_trials)]
     binned_groups = [
-        _bin_trials(contiguous_trials, channels, units, where) for contiguous_trials in _group_contiguous(valid_trials)
+        _bin_trials(contiguous_trials, channels, units, where, bad_channels)
+        for contiguous_trials in _group_contiguous(valid_trials)
     ]
-    counts, lfp, velocity = (np.concatenate(values) for values in zip(*binned_groups, strict=True))
+    # A channel without a signal in any group is left out of all.
+    live = sorted(set.intersection(*(set(group.lfp_names) for group in binned_groups)), key=lambda name: int(name[1:]))
+    if not live:
+        raise DataError(f"{where} has no electrode with a signal in all trials; leave this session out")
+    counts = np.concatenate([group.counts for group in binned_groups])
     spikes, unit_id = select_active_units(counts, [f"n{k + 1}" for k in units], min_rate_hz, where)
     return CrossModalRecording(
         session,
         FLINT_SUBJECT,
         spikes,
-        lfp,
-        require_finite_behavior(velocity, where),
+        np.concatenate([group.lfp[:, [group.lfp_names.index(name) for name in live]] for group in binned_groups]),
+        require_finite_behavior(np.concatenate([group.velocity for group in binned_groups]), where),
         unit_id,
-        tuple(f"n{k + 1}" for k in channels),
+        tuple(live),
+        notes=tuple(dict.fromkeys(note for group in binned_groups for note in group.notes)),
     )
 
 
@@ -129,23 +139,34 @@ def _group_contiguous(trials: list[_Trial]) -> list[list[_Trial]]:
     return groups
 
 
+@dataclass(frozen=True)
+class _BinnedTrials:
+    """Binned counts (T, N), field potentials (T, C) with the names of their channels, and velocity (T, 2)."""
+
+    counts: np.ndarray
+    lfp: np.ndarray
+    lfp_names: tuple[str, ...]
+    velocity: np.ndarray
+    notes: tuple[str, ...]
+
+
 def _bin_trials(
-    trials: list[_Trial], channels: list[int], units: list[int], where: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns binned counts, field potentials and velocity of contiguous trials."""
+    trials: list[_Trial], channels: list[int], units: list[int], where: str, bad_channels: Sequence[int | str]
+) -> _BinnedTrials:
+    """Bins contiguous trials."""
     start, duration = float(trials[0].times[0]), trials[-1].stop - trials[0].times[0]
     n_bins = int(duration * 1000 / BIN_MS + 1e-6)
-    waveform = _concatenate_waveforms(trials, channels, duration, where)
-    return (
-        spike_counts([np.concatenate([trial.spikes[k] for trial in trials]) for k in units], start, n_bins),
-        bin_lfp(waveform, FLINT_FILTERS, start, n_bins),
-        resample_velocity(
-            np.append(np.concatenate([trial.times for trial in trials]), trials[-1].stop),
-            np.concatenate([trial.velocity for trial in trials] + [trials[-1].velocity[-1:]]),
-            start,
-            n_bins,
-        ),
+    waveform, notes = without_bad_channels(_concatenate_waveforms(trials, channels, duration, where), bad_channels)
+    lfp = bin_lfp(waveform, FLINT_FILTERS, start, n_bins)
+    velocity = resample_velocity(
+        np.append(np.concatenate([trial.times for trial in trials]), trials[-1].stop),
+        np.concatenate([trial.velocity for trial in trials] + [trials[-1].velocity[-1:]]),
+        start,
+        n_bins,
     )
+    counts = spike_counts([np.concatenate([trial.spikes[k] for trial in trials]) for k in units], start, n_bins)
+    lfp_names = tuple(waveform.channel_id[channel] for channel in lfp.channels)
+    return _BinnedTrials(counts, lfp.values, lfp_names, velocity, (*notes, *lfp.notes))
 
 
 def _concatenate_waveforms(trials: list[_Trial], channels: list[int], duration: float, where: str) -> Waveform:
@@ -164,4 +185,12 @@ def _concatenate_waveforms(trials: list[_Trial], channels: list[int], duration: 
         ]
         return np.concatenate(pieces)
 
-    return Waveform(where, read, int(stops[-1]), len(channels), stops[-1] / duration, float(trials[0].times[0]))
+    return Waveform(
+        where,
+        read,
+        int(stops[-1]),
+        len(channels),
+        stops[-1] / duration,
+        float(trials[0].times[0]),
+        channel_id=tuple(f"n{k + 1}" for k in channels),
+    )

@@ -1,13 +1,14 @@
 """Reader of O'Doherty et al. (2017; Zenodo 3854034): spikes and cursor in a `.mat`, broadband in an NWB 1.0 file."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from blend_pl.data.io.nwb import open_nwb
-from blend_pl.data.lfp.preprocessing import MAKIN_FILTERS, Waveform, bin_lfp
+from blend_pl.data.lfp.preprocessing import MAKIN_FILTERS, Waveform, bin_lfp, without_bad_channels
 from blend_pl.data.lfp.recording import CrossModalRecording
 from blend_pl.data.lfp.spikes import select_active_units, spike_counts
 from blend_pl.data.lfp.timestamps import (
@@ -24,7 +25,12 @@ MAKIN_SUBJECTS = {"indy": "I", "loco": "L"}
 
 
 def read_makin(
-    session: str, mat_path: Path, broadband_path: Path, min_rate_hz: float, unsorted: bool
+    session: str,
+    mat_path: Path,
+    broadband_path: Path,
+    min_rate_hz: float,
+    unsorted: bool,
+    bad_channels: Sequence[int | str] = (),
 ) -> CrossModalRecording:
     """Reads the time of one session that is in both files.
 
@@ -36,13 +42,14 @@ def read_makin(
         broadband_path: the NWB 1.0 file.
         min_rate_hz: minimum firing rate of the units to keep.
         unsorted: include unsorted spikes, as unit 0 of their channel.
+        bad_channels: names of channels to leave out.
 
     Raises:
         DataError: a file is damaged, incomplete or of another session; the clocks disagree; all units fire too rarely.
     """
     with open_nwb(broadband_path) as file:
         _check_session_name(file, session, broadband_path)
-        waveform, channels = _read_broadband(file, broadband_path)
+        waveform, notes = without_bad_channels(_read_broadband(file, broadband_path), bad_channels)
         with open_nwb(mat_path) as mat:
             times, position = _read_cursor(mat, mat_path)
             paths = (str(mat_path), str(broadband_path))
@@ -51,14 +58,16 @@ def read_makin(
             spikes, unit_id = select_active_units(
                 spike_counts(spike_times, start, n_bins), names, min_rate_hz, str(mat_path)
             )
+        lfp = bin_lfp(waveform, MAKIN_FILTERS, start, n_bins)
         return CrossModalRecording(
             name=session,
             subject=MAKIN_SUBJECTS.get(session.split("_")[0], session.split("_")[0]),
             spikes=spikes,
-            lfp=bin_lfp(waveform, MAKIN_FILTERS, start, n_bins),
+            lfp=lfp.values,
             behavior=require_finite_behavior(velocity_from_position(times, position, start, n_bins), str(mat_path)),
             unit_id=unit_id,
-            channel_id=channels,
+            channel_id=tuple(waveform.channel_id[channel] for channel in lfp.channels),
+            notes=(*notes, *lfp.notes),
         )
 
 
@@ -72,7 +81,7 @@ def _check_session_name(file: h5py.File, session: str, path: Path) -> None:
                 raise DataError(f"{path} is of {match[0]}, not of {session}; download the broadband file of {session}")
 
 
-def _read_broadband(file: h5py.File, path: Path) -> tuple[Waveform, tuple[str, ...]]:
+def _read_broadband(file: h5py.File, path: Path) -> Waveform:
     data, timestamps = (
         _dataset(file, f"{BROADBAND_GROUP}/data", path),
         _dataset(file, f"{BROADBAND_GROUP}/timestamps", path),
@@ -91,8 +100,16 @@ def _read_broadband(file: h5py.File, path: Path) -> tuple[Waveform, tuple[str, .
     storage_chunk = data.chunks[0] if data.chunks else 1
     n_samples, n_channels = data.shape
     return Waveform(
-        str(path), lambda a, b: data[a:b], n_samples, n_channels, rate, start, scale, storage_chunk
-    ), channels
+        str(path),
+        lambda a, b: data[a:b],
+        n_samples,
+        n_channels,
+        rate,
+        start,
+        scale,
+        storage_chunk,
+        channel_id=channels,
+    )
 
 
 def _read_cursor(mat: h5py.File, path: Path) -> tuple[np.ndarray, np.ndarray]:

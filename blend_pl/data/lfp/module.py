@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
+from lightning.pytorch.utilities import rank_zero_info
+
 from blend_pl.data.base import NeuralDataModule
 from blend_pl.data.digest import content_digest, record_digest
 from blend_pl.data.lfp.batches import (
@@ -113,6 +115,9 @@ class MultiSessionDataModule(NeuralDataModule):
         names = [recording.name for recording in recordings]
         if len(set(names)) < len(names):
             raise DataError(f"two recordings have the same name, among {', '.join(names)}; rename one")
+        for recording in recordings:
+            for note in recording.notes:
+                rank_zero_info(note)
         bin_widths = {recording.bin_ms for recording in recordings}
         if len(bin_widths) > 1:
             raise DataError(

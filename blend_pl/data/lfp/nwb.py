@@ -1,17 +1,19 @@
-"""Reader of NWB files: an ElectricalSeries with field potentials, Units, and a behavioral TimeSeries."""
+"""Reader of NWB files: one or more ElectricalSeries with field potentials, Units, and a behavioral TimeSeries."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from blend_pl.data.io.nwb import find_series, open_nwb, read_subject_id, read_time_series, read_units
-from blend_pl.data.lfp.preprocessing import FilterChain, Waveform, bin_lfp
+from blend_pl.data.io.nwb import open_nwb, read_subject_id, read_time_series, read_units
+from blend_pl.data.io.selection import RowSelection, read_selected_rows
+from blend_pl.data.lfp.electrical_series import read_lfp
+from blend_pl.data.lfp.preprocessing import FilterChain, bin_lfp, without_bad_channels
 from blend_pl.data.lfp.recording import CrossModalRecording
 from blend_pl.data.lfp.spec import LFPSeriesNames
 from blend_pl.data.lfp.spikes import select_active_units, spike_counts
 from blend_pl.data.lfp.timestamps import (
-    check_regular_sampling,
     overlapping_bins,
     require_finite_behavior,
     resample_velocity,
@@ -20,76 +22,85 @@ from blend_pl.data.lfp.timestamps import (
 from blend_pl.errors import DataError
 
 
-def read_nwb(path: Path, names: LFPSeriesNames, min_rate_hz: float) -> CrossModalRecording:
+def read_nwb(
+    path: Path,
+    names: LFPSeriesNames,
+    min_rate_hz: float,
+    session: str | None = None,
+    units: RowSelection | None = None,
+    channels: RowSelection | None = None,
+    bad_channels: Sequence[int | str] = (),
+) -> CrossModalRecording:
     """Reads the time of one file that has both field potentials and behavior; sampling rates are those of the file.
 
     Args:
         path: the file.
         names: names of the series in the file.
         min_rate_hz: minimum firing rate of the units to keep.
+        session: name of the session; None for the stem of the file.
+        units: rows of the units table to use; None for all.
+        channels: rows of the electrodes table to use; None for all.
+        bad_channels: names of channels to leave out, or the ids of their electrodes.
 
     Raises:
-        DataError: the file is damaged or lacks a series; series do not overlap or have pauses; all units fire too
-            rarely.
+        DataError: the file is damaged or lacks a series, a column or a channel; series do not overlap or have pauses;
+            all units fire too rarely.
     """
+    session = session or path.stem
     with open_nwb(path) as file:
-        waveform, channels = _find_lfp(file, names.lfp, path)
-        series = read_time_series(file, names.velocity or names.position or "")
-        columns = list(range(series.data.shape[1])) if names.columns is None else names.columns
-        if not columns or max(columns) >= series.data.shape[1] or min(columns) < 0:
-            raise DataError(
-                f"{series.name} of {path} has {series.data.shape[1]} columns; correct data.spec.names.columns, counted "
-                "from 0"
-            )
-        time_spans = (series.timestamps[0], series.timestamps[-1]), (waveform.start, waveform.stop)
-        start, n_bins = overlapping_bins(*time_spans, (series.name, waveform.name))
-        velocity = (resample_velocity if names.velocity else velocity_from_position)(
-            series.timestamps, series.data[:, columns].astype(np.float64), start, n_bins
-        )
-        times, unit_id = _read_spike_times(file)
+        selected, notes = read_lfp(file, names.lfp, channels)
+        waveform, bad_notes = without_bad_channels(selected, bad_channels)
+        velocity, start, n_bins = _read_velocity(file, names, (waveform.start, waveform.stop), waveform.name)
+        times, unit_id, unit_notes = _read_spike_times(file, units)
         spikes, unit_id = select_active_units(spike_counts(times, start, n_bins), unit_id, min_rate_hz, str(path))
+        lfp = bin_lfp(waveform, FilterChain(line_hz=names.line_hz), start, n_bins)
+        subject = read_subject_id(file, "")
+        subject_notes = () if subject else (f"{path} has no subject_id; it counts as an animal of its own, {session}",)
         return CrossModalRecording(
-            name=path.stem,
-            subject=read_subject_id(file, path.stem),
+            name=session,
+            subject=subject or session,
             spikes=spikes,
-            lfp=bin_lfp(waveform, FilterChain(line_hz=names.line_hz), start, n_bins),
+            lfp=lfp.values,
             behavior=require_finite_behavior(velocity, str(path)),
             unit_id=unit_id,
-            channel_id=channels,
+            channel_id=tuple(waveform.channel_id[channel] for channel in lfp.channels),
+            notes=(*subject_notes, *notes, *bad_notes, *unit_notes, *lfp.notes),
         )
 
 
-def _find_lfp(file: h5py.File, name: str | None, path: Path) -> tuple[Waveform, tuple[str, ...]]:
-    """Returns the waveform and the names of its channels."""
-    series = find_series(file, "ElectricalSeries", name, "data.spec.names.lfp")
-    where, data = f"{series.name.removeprefix('/')} of {path}", series["data"]
-    if data.ndim not in (1, 2) or data.dtype.kind not in "iuf" or len(data) < 2:
-        raise DataError(f"{where} is {data.dtype} of shape {data.shape}; samples by channels are required")
-    n_channels = 1 if data.ndim == 1 else data.shape[1]
-    if "starting_time" in series:
-        starting_time = series["starting_time"]
-        start, rate = float(starting_time[()]), float(starting_time.attrs["rate"])
-    elif "timestamps" in series and series["timestamps"].size == len(data):
-        start, rate = check_regular_sampling(series["timestamps"], where)
-    else:
-        raise DataError(f"{where} has {len(data)} samples without times; add a starting_time and a rate to the file")
-
-    def read(first: int, last: int) -> np.ndarray:
-        samples: np.ndarray = data[first:last].reshape(last - first, n_channels)
-        return samples
-
-    storage_chunk = data.chunks[0] if data.chunks else 1
-    scale = float(data.attrs.get("conversion", 1.0))
-    electrodes = series["electrodes"][()].tolist() if "electrodes" in series else []
-    electrode_ids = electrodes if len(electrodes) == n_channels else range(n_channels)
-    return Waveform(where, read, len(data), n_channels, rate, start, scale, storage_chunk), tuple(
-        f"e{k}" for k in electrode_ids
-    )
+def _read_velocity(
+    file: h5py.File, names: LFPSeriesNames, lfp_span: tuple[float, float], lfp_name: str
+) -> tuple[np.ndarray, float, int]:
+    """Returns the velocity (T, D) in the bins that have both signals, their start and their number."""
+    series = read_time_series(file, names.velocity or names.position or "")
+    columns = list(range(series.data.shape[1])) if names.columns is None else names.columns
+    if not columns or max(columns) >= series.data.shape[1] or min(columns) < 0:
+        raise DataError(
+            f"{series.name} of {file.filename} has {series.data.shape[1]} columns; correct data.spec.names.columns, "
+            "counted from 0"
+        )
+    start, n_bins = overlapping_bins((series.timestamps[0], series.timestamps[-1]), lfp_span, (series.name, lfp_name))
+    to_velocity = resample_velocity if names.velocity else velocity_from_position
+    data = series.data[:, columns].astype(np.float64)
+    return to_velocity(series.timestamps, data, start, n_bins), start, n_bins
 
 
-def _read_spike_times(file: h5py.File) -> tuple[list[np.ndarray], tuple[str, ...]]:
-    """Returns spike times and names of the units; none for a file without a units table."""
+def _read_spike_times(
+    file: h5py.File, selection: RowSelection | None
+) -> tuple[list[np.ndarray], tuple[str, ...], tuple[str, ...]]:
+    """Returns spike times and names of the units, and notes; no units for a file without a units table."""
     if "units" not in file:
-        return [], ()
+        return [], (), ()
     units = read_units(file)
-    return [units.spike_times(k) for k in range(len(units))], tuple(f"u{number}" for number in units.id.tolist())
+    rows, notes = np.arange(len(units)), ()
+    if selection is not None:
+        is_selected = read_selected_rows(file["units"], selection, "data.spec.units")
+        rows = np.flatnonzero(is_selected)
+        if not is_selected.all():
+            n_left_out = len(units) - len(rows)
+            notes = (
+                f"{file.filename}: {n_left_out} of {len(units)} units ({100 * n_left_out / len(units):.0f} %) are left "
+                "out by data.spec.units",
+            )
+    unit_id = tuple(f"u{number}" for number in units.id[rows].tolist())
+    return [units.spike_times(row) for row in rows], unit_id, notes

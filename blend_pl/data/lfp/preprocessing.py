@@ -7,12 +7,13 @@ signal, at a hundred hertz, is held in memory as a whole.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.signal import butter, detrend, firwin, iirnotch, kaiserord, sosfiltfilt, tf2sos
 
+from blend_pl.data.lfp.channels import ChannelStatistics, LiveChannels, list_names
 from blend_pl.data.lfp.recording import BIN_MS
 from blend_pl.errors import DataError
 
@@ -42,8 +43,10 @@ class Waveform:
         n_channels: C.
         rate: samples per second.
         start: time of the first sample, s.
-        scale: factor from stored values to the signal's unit.
+        scale: factor from stored values to the signal's unit, or (C,) factors.
         storage_chunk: number of samples that are stored, and best read, together.
+        offset: added to the scaled values, or (C,) offsets.
+        channel_id: name of each channel, for messages; empty for their numbers.
     """
 
     name: str
@@ -52,13 +55,76 @@ class Waveform:
     n_channels: int
     rate: float
     start: float
-    scale: float = 1.0
+    scale: float | np.ndarray = 1.0
     storage_chunk: int = 1
+    offset: float | np.ndarray = 0.0
+    channel_id: tuple[str, ...] = ()
 
     @property
     def stop(self) -> float:
         """End of the last sample, s."""
         return self.start + self.n_samples / self.rate
+
+
+def select_channels(waveform: Waveform, channels: np.ndarray) -> Waveform:
+    """Returns a waveform of the (C,) channels of another one."""
+
+    def read(start: int, stop: int) -> np.ndarray:
+        return waveform.read(start, stop)[:, channels]
+
+    return replace(
+        waveform,
+        read=read,
+        n_channels=len(channels),
+        scale=waveform.scale[channels] if isinstance(waveform.scale, np.ndarray) else waveform.scale,
+        offset=waveform.offset[channels] if isinstance(waveform.offset, np.ndarray) else waveform.offset,
+        channel_id=tuple(waveform.channel_id[channel] for channel in channels),
+    )
+
+
+def without_bad_channels(waveform: Waveform, bad_channels: Sequence[int | str]) -> tuple[Waveform, tuple[str, ...]]:
+    """Returns a waveform without some of its named channels, and a note on those.
+
+    Args:
+        waveform: the waveform.
+        bad_channels: names of channels, or the numbers in the names of one letter and a number.
+
+    Raises:
+        DataError: there is no such channel, or no channel is left.
+    """
+    if not bad_channels:
+        return waveform, ()
+    is_bad = np.zeros(waveform.n_channels, dtype=bool)
+    for name in map(str, bad_channels):
+        matches = [name in (channel, channel[1:]) for channel in waveform.channel_id]
+        if not any(matches):
+            raise DataError(
+                f"{waveform.name} has no channel {name}, only {list_names(np.array(waveform.channel_id))}; correct "
+                "data.spec.bad_channels"
+            )
+        is_bad |= np.array(matches)
+    if is_bad.all():
+        raise DataError(f"{waveform.name} has only bad channels; remove some from data.spec.bad_channels")
+    note = (
+        f"{waveform.name}: {is_bad.sum()} of {len(is_bad)} channels ({100 * is_bad.mean():.0f} %) are left out by "
+        f"data.spec.bad_channels: {list_names(np.array(waveform.channel_id)[is_bad])}"
+    )
+    return select_channels(waveform, np.flatnonzero(~is_bad)), (note,)
+
+
+@dataclass(frozen=True)
+class BinnedLFP:
+    """Binned field potentials of the channels that have a signal.
+
+    Attributes:
+        values: (T, C) float32.
+        channels: (C,) int64, numbers of the channels in the waveform.
+        notes: lines on the channels that are left out or look dead.
+    """
+
+    values: np.ndarray
+    channels: np.ndarray
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -82,8 +148,10 @@ FLINT_FILTERS = FilterChain(line_hz=None, highpass_hz=None)
 
 def bin_lfp(
     waveform: Waveform, filters: FilterChain, start: float, n_bins: int, block_samples: int | None = None
-) -> np.ndarray:
+) -> BinnedLFP:
     """Filters a waveform and samples it at the centers of bins.
+
+    Channels without a signal, constant or NaN throughout, are left out, before the common average is taken.
 
     The steps are anti-aliasing and decimation to about 763 Hz, removal of the mean, notches, low-pass, cubic
     interpolation at the bin centers, high-pass, and removal of the common average (with more than one channel). All
@@ -97,11 +165,9 @@ def bin_lfp(
         n_bins: T.
         block_samples: samples to read at once; None for 32 MB. The result does not depend on it.
 
-    Returns:
-        (T, C) float32.
-
     Raises:
-        DataError: the sampling rate is too low for the low-pass, or samples are not finite.
+        DataError: the sampling rate is too low for the low-pass; a channel has samples that are finite and others that
+            are not; no channel has a signal.
     """
     if waveform.rate < 2 * filters.lowpass_hz:
         raise DataError(
@@ -113,9 +179,14 @@ def bin_lfp(
     n_bins_before = int((start - waveform.start) * 1000 / BIN_MS)
     n_bins_after = max(0, int((waveform.stop - start) * 1000 / BIN_MS) - n_bins)
     centers = start - waveform.start + (np.arange(-n_bins_before, n_bins + n_bins_after) + 0.5) * BIN_MS / 1000
-    binned = _filter_and_interpolate(_decimate(waveform, factor, block_samples), waveform, factor, filters, centers)
+    statistics = ChannelStatistics(waveform.n_channels, waveform.rate / factor)
+    blocks = _decimate(waveform, factor, block_samples, statistics)
+    binned = _filter_and_interpolate(blocks, waveform, factor, filters, centers)
+    live = LiveChannels.from_statistics(statistics, waveform.channel_id, waveform.name)
+    if len(live.channels) < waveform.n_channels:
+        binned = binned[:, live.channels]
     highpass = _highpass_sos(filters)
-    for first in range(0, waveform.n_channels, CHANNELS_PER_BLOCK):
+    for first in range(0, binned.shape[1], CHANNELS_PER_BLOCK):
         channels = slice(first, first + CHANNELS_PER_BLOCK)
         signals = binned[:, channels].T.astype(np.float64)
         signals -= signals.mean(1, keepdims=True)
@@ -126,9 +197,9 @@ def bin_lfp(
             )
         binned[:, channels] = signals.T
     result = binned[n_bins_before : n_bins_before + n_bins]
-    if waveform.n_channels > 1:
+    if result.shape[1] > 1:
         result -= result.mean(1, keepdims=True)
-    return result
+    return BinnedLFP(result, live.channels, live.notes)
 
 
 def _filter_and_interpolate(
@@ -180,13 +251,19 @@ def _chunks_with_margin(
             buffer, first, begin = [signal[next_first - first :]], next_first, end
 
 
-def _decimate(waveform: Waveform, factor: int, block_samples: int | None) -> Iterator[np.ndarray]:
-    """Yields (samples, C) float32 blocks of the signal, filtered and decimated by `factor`."""
+def _decimate(
+    waveform: Waveform, factor: int, block_samples: int | None, statistics: ChannelStatistics
+) -> Iterator[np.ndarray]:
+    """Yields (samples, C) float32 blocks of the signal, filtered and decimated by `factor`, 0 where not finite.
+
+    The blocks are added to the statistics.
+    """
     taps = _anti_aliasing_taps(waveform.rate, factor)
     half_length, n_outputs = len(taps) // 2, -(-waveform.n_samples // factor)
     n_phases = -(-len(taps) // factor)
     weights = np.zeros((n_phases, factor), dtype=np.float32)
-    weights.reshape(-1)[: len(taps)] = taps * waveform.scale
+    channel_scale = waveform.scale if isinstance(waveform.scale, np.ndarray) else None
+    weights.reshape(-1)[: len(taps)] = taps * (waveform.scale if channel_scale is None else 1.0)
     n_read = block_samples or max(factor, BLOCK_BYTES // (4 * waveform.n_channels))
     # Blocks are multiples of storage chunks, so that no chunk is decompressed twice.
     n_read = max(n_read - n_read % waveform.storage_chunk, min(n_read, waveform.storage_chunk))
@@ -201,12 +278,13 @@ def _decimate(waveform: Waveform, factor: int, block_samples: int | None) -> Ite
         if n_new > 0:
             output = np.empty((n_new, waveform.n_channels), dtype=np.float32)
             _polyphase_convolve(buffer[: (n_new + n_phases - 1) * factor], weights, output)
-            if not np.isfinite(output).all():
-                raise DataError(
-                    f"{waveform.name} has samples that are not finite; repair them or leave this session out"
-                )
+            if channel_scale is not None:
+                output *= channel_scale.astype(np.float32)
+            if np.any(waveform.offset):
+                output += np.asarray(waveform.offset, dtype=np.float32)
+            statistics.add(output)
             buffer, n_written = buffer[n_new * factor :], n_written + n_new
-            yield output
+            yield np.nan_to_num(output, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _anti_aliasing_taps(rate: float, factor: int) -> np.ndarray:

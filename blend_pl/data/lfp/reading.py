@@ -10,15 +10,17 @@ import torch
 
 from blend_pl.data.io.cache import CacheEntry, cached_entry
 from blend_pl.data.io.generated import settings_json, simulation_folder
-from blend_pl.data.lfp.archive import flint_path, makin_paths, nwb_paths
+from blend_pl.data.io.session_files import find_session_files, require_distinct_recordings, session_names
+from blend_pl.data.lfp.archive import flint_path, makin_paths
 from blend_pl.data.lfp.flint import read_flint
 from blend_pl.data.lfp.makin import read_makin
 from blend_pl.data.lfp.nwb import read_nwb
 from blend_pl.data.lfp.recording import CrossModalRecording
 from blend_pl.data.lfp.simulation import LFPSimulation, write_sessions
 from blend_pl.data.lfp.spec import LFPSpec
+from blend_pl.errors import ConfigError
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 """Must be incremented when the readers change the recording of the same files and settings."""
 
 ARRAY_FIELDS = ("spikes", "lfp", "behavior")
@@ -43,12 +45,16 @@ def read_sessions(
         cache_dir: cache folder; None for `root`/cache.
 
     Raises:
-        DataError: a session is missing and cannot be downloaded, or cannot be used.
+        DataError: a session is missing and cannot be downloaded, or cannot be used; two files contain the same one.
+        ConfigError: `bad_channels` names a session that does not exist.
     """
     cache = cache_dir or root / "cache"
     if source == "simulated":
         root = _write_simulated_sessions(simulation, root)
-    return [
+    nwb_sources = _nwb_sources(spec, root)
+    sources = [*_makin_sources(spec, root), *_flint_sources(spec, root), *nwb_sources]
+    _check_bad_channels(spec, [session_source.name for session_source in sources])
+    recordings = [
         cached_entry(
             cache,
             session_source.files,
@@ -56,8 +62,21 @@ def read_sessions(
             session_source.cache_entry,
             _recording_from_entry,
         )
-        for session_source in [*_makin_sources(spec, root), *_flint_sources(spec, root), *_nwb_sources(spec, root)]
+        for session_source in sources
     ]
+    nwb_recordings = recordings[len(recordings) - len(nwb_sources) :]
+    lfp_by_path = {source.files[0]: r.lfp for source, r in zip(nwb_sources, nwb_recordings, strict=True)}
+    require_distinct_recordings(lfp_by_path, "data.spec.nwb")
+    return recordings
+
+
+def _check_bad_channels(spec: LFPSpec, sessions: list[str]) -> None:
+    unknown = sorted({*spec.bad_channels} - {*sessions}) if isinstance(spec.bad_channels, dict) else []
+    if unknown:
+        raise ConfigError(
+            f"data.spec.bad_channels names the session {unknown[0]}, but there are only {', '.join(sessions)}; "
+            "correct it"
+        )
 
 
 def fetch_sessions(spec: LFPSpec, root: Path, source: Literal["files", "simulated"], simulation: LFPSimulation) -> None:
@@ -84,8 +103,9 @@ def _write_simulated_sessions(simulation: LFPSimulation, root: Path) -> Path:
 
 @dataclass(frozen=True)
 class _SessionSource:
-    """A session's files, the settings that its recording depends on, and its reader."""
+    """A session's name and files, the settings that its recording depends on, and its reader."""
 
+    name: str
     files: list[Path]
     settings: dict[str, Any]
     read: Callable[[], CrossModalRecording]
@@ -100,10 +120,10 @@ def _makin_sources(spec: LFPSpec, root: Path) -> list[_SessionSource]:
     sources = []
     for session in spec.makin:
         files = makin_paths(session, root, spec.archive)
-        settings = {"makin": session, "min_rate_hz": spec.min_rate_hz, "unsorted": spec.unsorted}
-        sources.append(
-            _SessionSource([*files], settings, partial(read_makin, session, *files, spec.min_rate_hz, spec.unsorted))
-        )
+        bad_channels = spec.bad_channels_of(session)
+        settings = {"makin": session, "min_rate_hz": spec.min_rate_hz, "unsorted": spec.unsorted, "bad": bad_channels}
+        read = partial(read_makin, session, *files, spec.min_rate_hz, spec.unsorted, bad_channels)
+        sources.append(_SessionSource(session, [*files], settings, read))
     return sources
 
 
@@ -111,16 +131,28 @@ def _flint_sources(spec: LFPSpec, root: Path) -> list[_SessionSource]:
     sources = []
     for session in spec.flint:
         file = flint_path(session, root)
-        settings = {"flint": session, "min_rate_hz": spec.min_rate_hz}
-        sources.append(_SessionSource([file], settings, partial(read_flint, session, file, spec.min_rate_hz)))
+        bad_channels = spec.bad_channels_of(session)
+        settings = {"flint": session, "min_rate_hz": spec.min_rate_hz, "bad": bad_channels}
+        read = partial(read_flint, session, file, spec.min_rate_hz, bad_channels)
+        sources.append(_SessionSource(session, [file], settings, read))
     return sources
 
 
 def _nwb_sources(spec: LFPSpec, root: Path) -> list[_SessionSource]:
     sources = []
-    for file in nwb_paths(spec.nwb, root):
-        settings = {"nwb": file.stem, "names": spec.names, "min_rate_hz": spec.min_rate_hz}
-        sources.append(_SessionSource([file], settings, partial(read_nwb, file, spec.names, spec.min_rate_hz)))
+    files = find_session_files(spec.nwb, root, "data.spec.nwb")
+    for file, session in zip(files, session_names(files, root), strict=True):
+        bad_channels = spec.bad_channels_of(session)
+        settings = {
+            "nwb": session,
+            "names": spec.names,
+            "min_rate_hz": spec.min_rate_hz,
+            "units": spec.units,
+            "channels": spec.channels,
+            "bad": bad_channels,
+        }
+        read = partial(read_nwb, file, spec.names, spec.min_rate_hz, session, spec.units, spec.channels, bad_channels)
+        sources.append(_SessionSource(session, [file], settings, read))
     return sources
 
 

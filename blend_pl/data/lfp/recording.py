@@ -23,6 +23,7 @@ class CrossModalRecording:
         unit_id: name of each unit in the file.
         channel_id: name of each channel in the file.
         bin_ms: bin width.
+        notes: a line on each part of the recording that is left out or looks odd.
     """
 
     name: str
@@ -33,6 +34,7 @@ class CrossModalRecording:
     unit_id: tuple[str, ...]
     channel_id: tuple[str, ...]
     bin_ms: int = BIN_MS
+    notes: tuple[str, ...] = ()
 
     @property
     def n_bins(self) -> int:

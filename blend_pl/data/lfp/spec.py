@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from blend_pl.data.io.selection import RowSelection
 from blend_pl.errors import ConfigError
 from blend_pl.utils.checks import NON_NEGATIVE, POSITIVE, check_range
 
@@ -23,14 +24,14 @@ class LFPSeriesNames:
 
     Attributes:
         lfp: name of the ElectricalSeries, or enough of the end of its path to make it unique; null if there is only
-            one.
+            one; a list to join the channels of several series on one clock (probes).
         velocity: time series of the velocity; null if there is a position instead.
         position: time series of the position, which is differentiated; null if there is a velocity.
         columns: columns of this series to use; null for all.
         line_hz: frequency of the line noise to remove; null for none.
     """
 
-    lfp: str | None = None
+    lfp: str | list[str] | None = None
     velocity: str | None = None
     position: str | None = None
     columns: list[int] | None = None
@@ -48,8 +49,13 @@ class LFPSpec:
         name: name of the set.
         makin: sessions of O'Doherty et al. (2017), e.g. "indy_20160622_01".
         flint: sessions of Flint et al. (2012): "e1_2" is the second Subject of `Flint_2012_e1.mat`.
-        nwb: glob patterns of NWB files below the data root; each file is a session with the file's stem as its name.
+        nwb: glob patterns of NWB files below the data root; each file is a session with the file's stem as its name,
+            or with its path below the root if several files have the same stem.
         names: names of the series in these NWB files.
+        units: rows of the units tables of these files to use; None for all.
+        channels: rows of the electrodes tables of these files to use; None for all.
+        bad_channels: channels to leave out, by name ("e4" or 4 is the electrode with the id 4): a list for all
+            sessions, or a list for each session by its name.
         min_rate_hz: minimum firing rate of the units to keep.
         unsorted: include unsorted spikes, as one more unit of their channel (Makin).
         archive: source of missing Makin files; None for no download.
@@ -60,6 +66,9 @@ class LFPSpec:
     flint: list[str] = field(default_factory=list)
     nwb: list[str] = field(default_factory=list)
     names: LFPSeriesNames = field(default_factory=LFPSeriesNames)
+    units: RowSelection | None = None
+    channels: RowSelection | None = None
+    bad_channels: list[int | str] | dict[str, list[int | str]] = field(default_factory=list)
     min_rate_hz: float = 1.0
     unsorted: bool = False
     archive: ZenodoArchive | None = None
@@ -72,3 +81,7 @@ class LFPSpec:
             raise ConfigError(
                 "data.spec.names must have either a velocity or a position; set one to a time series of the files"
             )
+
+    def bad_channels_of(self, session: str) -> list[int | str]:
+        """Returns the channels of a session to leave out."""
+        return self.bad_channels.get(session, []) if isinstance(self.bad_channels, dict) else self.bad_channels

@@ -32,6 +32,14 @@ def check_regular_sampling(timestamps: h5py.Dataset | np.ndarray, where: str) ->
     start, step = checked[0], (checked[-1] - checked[0]) / (n - 1)
     deviation = np.abs(checked - start - indices * step)
     if not step > 0 or not deviation.max() <= max(MAX_TIMESTAMP_ERROR_S, 2 * step):
+        # Writers may convert float32 to float64, which does not restore the digits.
+        is_float32 = timestamps.dtype == np.float32 or (checked == checked.astype(np.float32)).all()
+        resolution = float(np.spacing(np.float32(np.nan_to_num(np.abs(checked)).max())))
+        if is_float32 and resolution > MAX_TIMESTAMP_ERROR_S / 4:
+            raise DataError(
+                f"{where} has timestamps of type float32, which resolves {resolution:.2g} s at {checked[-1]:g} s; "
+                "write them as float64, or a starting_time and a rate"
+            )
         raise DataError(
             f"{where} is sampled irregularly (by {np.nan_to_num(deviation, nan=np.inf).max():.3g} s); choose a "
             "recording without pauses, or split it at the pauses"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers.local_server import LocalAnswer, LocalServer, serving
 
-from blend_pl.data.lfp.archive import flint_path, makin_paths, nwb_paths
+from blend_pl.data.lfp.archive import flint_path, makin_paths
 from blend_pl.data.lfp.spec import ZenodoArchive
 from blend_pl.errors import DataError
 
@@ -77,7 +77,6 @@ def test_files_on_disk_are_found_at_any_depth(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     assert makin_paths(SESSION, tmp_path, None) == (tmp_path / f"a/b/{SESSION}.mat", tmp_path / f"{SESSION}.nwb")
     assert flint_path("e2_3", tmp_path) == tmp_path / "c/Flint_2012_e2.mat"
-    assert nwb_paths(["*.nwb", "**/*_02.nwb"], tmp_path)[0] == tmp_path / f"{SESSION}.nwb"
 
 
 def test_missing_file_raises_with_instructions(zenodo: ZenodoServer, tmp_path: Path) -> None:
@@ -94,8 +93,6 @@ def test_missing_file_raises_with_instructions(zenodo: ZenodoServer, tmp_path: P
         (lambda: makin_paths(SESSION, tmp_path, ARCHIVE, "http://127.0.0.1:9/api"), "ConnectionError .* by hand"),
         (lambda: flint_path("e2_1", tmp_path), r"there is no Flint_2012_e2\.mat in .*crcns\.org.*put it there"),
         (lambda: flint_path("e1_1", tmp_path), r"several files match Flint_2012_e1\.mat"),
-        (lambda: nwb_paths(["x/*.nwb"], tmp_path), r"no file matches x/\*\.nwb"),
-        (lambda: nwb_paths(["/x/*.nwb"], tmp_path), r"data\.spec\.nwb has '/x/\*\.nwb': .*below data\.root"),
     ]
     for call, message in cases:
         with pytest.raises(DataError, match=message) as error:
