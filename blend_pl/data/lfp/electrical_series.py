@@ -157,7 +157,8 @@ def _selected_channels(
             f"{series.name.removeprefix('/')} of {series.file.filename} does not say the electrodes of its "
             f"{n_channels} channels; set data.spec.channels to null, or correct the file"
         )
-    return read_selected_rows(table, selection, "data.spec.channels")[rows]
+    selected: np.ndarray = read_selected_rows(table, selection, "data.spec.channels")[rows]
+    return selected
 
 
 def _join(waveforms: list[Waveform], names: list[str], filename: str) -> tuple[Waveform, tuple[str, ...]]:

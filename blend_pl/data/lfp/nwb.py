@@ -92,7 +92,8 @@ def _read_spike_times(
     if "units" not in file:
         return [], (), ()
     units = read_units(file)
-    rows, notes = np.arange(len(units)), ()
+    rows = np.arange(len(units))
+    notes: tuple[str, ...] = ()
     if selection is not None:
         is_selected = read_selected_rows(file["units"], selection, "data.spec.units")
         rows = np.flatnonzero(is_selected)
@@ -103,4 +104,4 @@ def _read_spike_times(
                 "out by data.spec.units",
             )
     unit_id = tuple(f"u{number}" for number in units.id[rows].tolist())
-    return [units.spike_times(row) for row in rows], unit_id, notes
+    return [units.spike_times(row) for row in rows.tolist()], unit_id, notes

@@ -127,8 +127,11 @@ def test_model_trains_on_nwb_files(tmp_path: Path) -> None:
 
 def test_patterns_without_a_match_raise(tmp_path: Path) -> None:
     write_calcium(tmp_path / "day1.nwb")
-    for spec in (replace(SPEC, recordings=["*.h5"]), replace(SPEC, mice=["M9"])):
-        with pytest.raises(DataError, match=r"correct data\.root, data\.spec\.recordings or data\.spec\.mice"):
+    for spec, message in (
+        (replace(SPEC, recordings=["*.h5"]), r"no file matches \*\.h5 in .*set data\.root or data\.spec\.recordings"),
+        (replace(SPEC, mice=["M9"]), r"correct data\.root, data\.spec\.recordings or data\.spec\.mice"),
+    ):
+        with pytest.raises(DataError, match=message):
             make_module(tmp_path, spec=spec).setup("fit")
 
 

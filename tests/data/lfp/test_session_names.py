@@ -4,8 +4,10 @@ import logging
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.probe_files import potentials, write_probes
+from pynwb import TimeSeries
 
 from blend_pl.data.io.selection import RowSelection
 from blend_pl.data.lfp import LFPSpec, MultiSessionDataModule
@@ -61,3 +63,14 @@ def test_left_out_channels_are_logged_in_every_run(tmp_path: Path, caplog: pytes
         with caplog.at_level(logging.INFO), pytest.raises(DataError, match="too few"):
             module.setup("fit")
         assert "1 of 3 channels (33 %) are left out by data.spec.bad_channels: e2" in caplog.text
+
+
+@pytest.mark.parametrize(("value", "problem"), [(3.0, "is constant"), (np.nan, "has no finite value")])
+def test_behavior_that_cannot_be_scored_raises(tmp_path: Path, value: float, problem: str) -> None:
+    times = np.arange(2400) / 100
+    data = np.stack([np.sin(times), np.full(2400, value)], axis=1)
+    velocity = TimeSeries(name="hand_vel", data=data, unit="m/s", timestamps=times)
+    series = {"ElectricalSeries": {"data": potentials(3)}}
+    write_probes(tmp_path / "day1.nwb", series, behavior=velocity, n_electrodes=3)
+    with pytest.raises(DataError, match=rf"column 1 of the behavior of day1 {problem} .*data\.spec\.names\.columns"):
+        MultiSessionDataModule(SPEC, str(tmp_path), length=100).setup("fit")
