@@ -3,20 +3,44 @@
 import h5py
 import numpy as np
 
+from blend_pl.data.io.nwb_links import distinct_groups, paths_ending_with
 from blend_pl.errors import DataError
 
 Columns = dict[str, np.ndarray]
 """One-dimensional columns of a table by name, strings decoded."""
 
 
-def read_trials(file: h5py.File) -> Columns | None:
-    """Reads the one-dimensional columns of the trials table; None without a table.
+def read_trials(file: h5py.File, name: str | None = None, required: bool = False) -> Columns | None:
+    """Reads the one-dimensional columns of the trials table.
+
+    Args:
+        file: the open file.
+        name: path of the table of intervals that are the trials, or enough of its end to make it unique; None for
+            `intervals/trials`.
+        required: whether the only other table of intervals is taken for the trials table that a file lacks.
+
+    Returns:
+        The columns; None without a table.
 
     Raises:
-        DataError: a column has another number of rows than the table.
+        DataError: there is no table of that name, or several tables could be it; columns have different numbers of
+            rows.
     """
     table = file.get("intervals/trials")
-    return read_columns(table) if isinstance(table, h5py.Group) else None
+    if name is None and (isinstance(table, h5py.Group) or not required):
+        return read_columns(table) if isinstance(table, h5py.Group) else None
+    tables = distinct_groups(file, lambda group: {"start_time", "stop_time"} <= set(group))
+    tables = [(group, paths) for group, paths in tables if not paths[0].endswith("invalid_times")]
+    matches = tables if name is None else [(group, [path]) for group, path in paths_ending_with(name, tables)]
+    if len(matches) == 1:
+        return read_columns(matches[0][0])
+    available = " or ".join(paths[0] for _, paths in tables) or "none, for the file has no table of intervals"
+    if name is not None:
+        problem = "several tables" if matches else "no table"
+        raise DataError(f"{file.filename} has {problem} of intervals {name!r}; set trials to {available}")
+    if matches:
+        raise DataError(f"{file.filename} has no trials table but other tables of intervals; set trials to {available}")
+    return None
 
 
 def read_invalid_times(file: h5py.File) -> np.ndarray:

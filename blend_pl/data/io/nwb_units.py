@@ -5,8 +5,11 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
+from blend_pl.data.io.nwb_links import distinct_groups, paths_ending_with
 from blend_pl.data.io.nwb_tables import Columns, read_columns, read_numbers, read_row_stops, table_label
+from blend_pl.data.io.selection import read_selected_rows
 from blend_pl.data.io.spike_order import check_spike_times
+from blend_pl.data.io.unit_selection import UnitSelection
 from blend_pl.errors import DataError
 
 
@@ -43,18 +46,40 @@ class Units:
             return None
         return self.intervals[_ragged_slice(self.interval_stops, unit)]
 
+    def select(self, unit_mask: np.ndarray) -> "Units":
+        """Returns the units of a (N,) bool mask."""
+        rows: list[int] = np.flatnonzero(unit_mask).tolist()
+        times = [self.spike_times(row) for row in rows]
+        intervals = [intervals for row in rows if (intervals := self.obs_intervals(row)) is not None]
+        has_intervals = self.intervals is not None
+        return Units(
+            id=self.id[rows],
+            columns={name: column[rows] for name, column in self.columns.items()},
+            times=np.concatenate([np.empty(0), *times]),
+            time_stops=np.cumsum([len(unit_times) for unit_times in times], dtype=np.int64),
+            intervals=np.concatenate([np.empty((0, 2)), *intervals]) if has_intervals else None,
+            interval_stops=np.cumsum([len(rows) for rows in intervals], dtype=np.int64) if has_intervals else None,
+        )
 
-def read_units(file: h5py.File) -> Units:
-    """Reads the units table.
+
+def read_units(
+    file: h5py.File,
+    selection: UnitSelection = UnitSelection(),  # noqa: B008
+    ticks_per_second: float | None = None,
+) -> Units:
+    """Reads the selected units of the units table.
+
+    Args:
+        file: the open file.
+        selection: the table and its rows.
+        ticks_per_second: spike times of the file per second; None for seconds that are checked.
 
     Raises:
-        DataError: there is no units table or it has no spike times; its columns do not fit one another; spike times are
-            not finite, not ascending within each unit, not in seconds, or those of another unit; a unit id occurs
-            twice.
+        DataError: there is no units table or it has no spike times; its columns do not fit one another; no unit is
+            selected; spike times are not finite, not ascending within each unit, not in seconds, or those of another
+            unit; a unit id occurs twice.
     """
-    table = file.get("units")
-    if not isinstance(table, h5py.Group) or "spike_times" not in table:
-        raise DataError(f"{file.filename} has no units table with spike_times; choose a file with sorted units")
+    table = _find_table(file, selection.table)
     label = table_label(table)
     stored_times = read_numbers(table, "spike_times")
     time_stops = read_row_stops(table, "spike_times", len(stored_times))
@@ -62,9 +87,36 @@ def read_units(file: h5py.File) -> Units:
     times = stored_times.astype(np.float64)
     if not np.isfinite(times).all():
         raise DataError(f"{file.filename} has spike times that are not finite; repair the units table")
-    check_spike_times(times, time_stops, unit_id, stored_times.dtype, label)
     intervals, interval_stops = _read_obs_intervals(table)
-    return Units(unit_id, read_columns(table), times, time_stops, intervals, interval_stops)
+    units = Units(
+        id=np.arange(len(unit_id)) if selection.renumber else unit_id,
+        columns=read_columns(table),
+        times=times if ticks_per_second is None else times / ticks_per_second,
+        time_stops=time_stops,
+        intervals=intervals,
+        interval_stops=interval_stops,
+    )
+    if selection.rows is not None:
+        units = units.select(read_selected_rows(table, selection.rows, "units"))
+    _check_unique(units.id, label)
+    check_spike_times(units.times, units.time_stops, units.id, stored_times.dtype, ticks_per_second, label)
+    return units
+
+
+def _find_table(file: h5py.File, name: str | None) -> h5py.Group:
+    table = file.get("units")
+    if name is None and isinstance(table, h5py.Group) and "spike_times" in table:
+        return table
+    tables = distinct_groups(file, lambda group: "spike_times" in group and "spike_times_index" in group)
+    matches = tables if name is None else [(group, [path]) for group, path in paths_ending_with(name, tables)]
+    if len(matches) == 1:
+        return matches[0][0]
+    available = " or ".join(paths[0] for _, paths in tables)
+    if matches:
+        raise DataError(f"{file.filename} has several units tables; set units.table to {available}")
+    if available:
+        raise DataError(f"{file.filename} has no units table {name}; set units.table to {available}")
+    raise DataError(f"{file.filename} has no units table with spike_times; choose a file with sorted units")
 
 
 def _read_ids(table: h5py.Group, n_units: int) -> np.ndarray:
@@ -73,14 +125,17 @@ def _read_ids(table: h5py.Group, n_units: int) -> np.ndarray:
     unit_id = read_numbers(table, "id")
     if unit_id.dtype.kind not in "iu":
         raise DataError(f"id in {table_label(table)} is {unit_id.dtype}; ids are integers: repair the table")
+    return unit_id.astype(np.int64)
+
+
+def _check_unique(unit_id: np.ndarray, label: str) -> None:
     unique_ids, counts = np.unique(unit_id, return_counts=True)
-    if len(unique_ids) < n_units:
+    if len(unique_ids) < len(unit_id):
         repeated = unique_ids[counts > 1]
         raise DataError(
-            f"{table_label(table)} has {len(repeated)} unit ids that occur more than once (first: {repeated[0]}), so "
-            "that ids do not tell units apart; give each unit an id of its own"
+            f"{label} has {len(repeated)} unit ids that occur more than once (first: {repeated[0]}), so that ids do "
+            "not tell units apart; set units.renumber: true to number units by row, or select units by units.column"
         )
-    return unit_id.astype(np.int64)
 
 
 def _read_obs_intervals(table: h5py.Group) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -4,14 +4,13 @@ import logging
 
 import numpy as np
 
+from blend_pl.data.io.clock import COARSEST_RESOLUTION_S
 from blend_pl.errors import DataError
 
 MAX_DISORDER_S = 0.1
 """Largest step back between two spikes of a unit that is taken for an inexact order, as left by a sorter's merges."""
 MAX_DISORDER_SHARE = 0.01
 """Largest share of spikes after a step back."""
-COARSEST_RESOLUTION_S = 1e-3
-"""Coarsest distance between neighboring values of the type of spike times."""
 _MIN_SPIKES = 10
 """Fewer spikes may be equal or whole numbers by chance."""
 
@@ -19,7 +18,12 @@ log = logging.getLogger(__name__)
 
 
 def check_spike_times(
-    times: np.ndarray, time_stops: np.ndarray, unit_id: np.ndarray, stored_dtype: np.dtype, label: str
+    times: np.ndarray,
+    time_stops: np.ndarray,
+    unit_id: np.ndarray,
+    stored_dtype: np.dtype,
+    ticks_per_second: float | None,
+    label: str,
 ) -> None:
     """Checks that the spike times of each unit are a sequence of times in seconds since one start.
 
@@ -30,17 +34,18 @@ def check_spike_times(
         time_stops: (N,) end of each unit's spikes in `times`.
         unit_id: (N,) ids, for error messages.
         stored_dtype: type of the times in the file.
+        ticks_per_second: times of the file per second; None for seconds, which must not be whole numbers.
         label: table and file, for error messages.
 
     Raises:
         DataError: times descend, restart or have no order; are whole numbers of samples or milliseconds; are of a type
             that cannot resolve a millisecond; or two units have the same times.
     """
-    _check_resolution(times, stored_dtype, label)
-    if len(times) >= _MIN_SPIKES and (times == np.round(times)).all():
+    _check_resolution(times, stored_dtype, ticks_per_second or 1.0, label)
+    if ticks_per_second is None and len(times) >= _MIN_SPIKES and (times == np.round(times)).all():
         raise DataError(
             f"the spike times in {label} are whole numbers, from {times.min():g} to {times.max():g}: they are samples "
-            "or milliseconds and not seconds; write seconds"
+            "or milliseconds; set clock.spikes: ms, or clock.spikes: samples with clock.rate_hz, or write seconds"
         )
     unit_of_spike = np.repeat(np.arange(len(time_stops)), np.diff(time_stops, prepend=0))
     steps = np.diff(times)
@@ -57,11 +62,11 @@ def check_spike_times(
     _check_same_units(times, time_stops, unit_id, label)
 
 
-def _check_resolution(times: np.ndarray, stored_dtype: np.dtype, label: str) -> None:
+def _check_resolution(times: np.ndarray, stored_dtype: np.dtype, ticks_per_second: float, label: str) -> None:
     if stored_dtype.kind != "f" or stored_dtype.itemsize >= 8 or not len(times):
         return
     last = float(np.abs(times).max())
-    resolution = float(np.spacing(np.array(last, dtype=stored_dtype)))
+    resolution = float(np.spacing(np.array(last * ticks_per_second, dtype=stored_dtype))) / ticks_per_second
     if resolution > COARSEST_RESOLUTION_S:
         raise DataError(
             f"the spike times in {label} are {stored_dtype}, which resolves {1000 * resolution:.2g} ms at {last:g} s; "

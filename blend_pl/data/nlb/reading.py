@@ -95,7 +95,7 @@ def read_session(
         DataError: a file is damaged or incomplete, or the files are of different sessions.
     """
     shape = check_spec(spec, bin_ms)
-    train = read_nlb_recording(train_file, spec.behavior, bin_ms, behavior_required=True)
+    train = read_nlb_recording(train_file, spec, bin_ms, behavior_required=True)
     is_held_out = held_out_mask(train.units, spec.held_out, str(train_file))
     unit_groups = [
         SpikeTrains.from_units(train.units, unit_mask, train.n_ms) for unit_mask in (~is_held_out, is_held_out)
@@ -118,7 +118,7 @@ def read_session(
     sessions = {split: all_tensors.select(torch.from_numpy(labels == split)) for split in SPLITS if split in labels}
 
     if test_file is not None:
-        test = read_nlb_recording(test_file, spec.behavior, bin_ms, behavior_required=False)
+        test = read_nlb_recording(test_file, spec, bin_ms, behavior_required=False)
         heldin_trains = _all_units(test)
         if not np.array_equal(heldin_trains.unit_id, unit_groups[0].unit_id):
             raise DataError(
@@ -152,7 +152,7 @@ def read_test_file(spec: SessionSpec, test_file: Path, bin_ms: int) -> SessionTe
         DataError: the file is damaged or incomplete, or has no test trials.
     """
     shape = check_spec(spec, bin_ms)
-    test = read_nlb_recording(test_file, spec.behavior, bin_ms, behavior_required=False)
+    test = read_nlb_recording(test_file, spec, bin_ms, behavior_required=False)
     unit_groups = [_all_units(test), SpikeTrains.empty(np.empty(0, dtype=np.int64))]
     windows = test_file_windows(spec, shape, test, unit_groups)
     targets = ScoringTargets(replace(spec, psth=None, decode_by=None, timing=None), test, unit_groups, windows)

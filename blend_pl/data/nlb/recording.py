@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from blend_pl.data.io.clock import check_events_in_recording, check_spike_clock
 from blend_pl.data.io.nwb import (
     Columns,
     TimeSeries,
@@ -26,7 +27,8 @@ from blend_pl.data.nlb.coverage import (
     shifted_units,
     without_invalid_times,
 )
-from blend_pl.data.nlb.spec import BehaviorSpec
+from blend_pl.data.nlb.event_times import session_event_times
+from blend_pl.data.nlb.spec import SessionSpec
 from blend_pl.errors import DataError
 
 _MAX_HOURS = 100
@@ -63,27 +65,34 @@ class NLBRecording:
     unaccompanied_fraction: float = 0.0
 
 
-def read_nlb_recording(path: Path, behavior: BehaviorSpec | None, bin_ms: int, behavior_required: bool) -> NLBRecording:
+def read_nlb_recording(path: Path, spec: SessionSpec, bin_ms: int, behavior_required: bool) -> NLBRecording:
     """Reads a file and bins its behavior, so that the raw series is freed.
 
     Args:
         path: the NWB file.
-        behavior: names the privileged series; None for none.
+        spec: names the units, the trials and the privileged series, and the units of their times.
         bin_ms: bin width.
         behavior_required: whether a file without the series is an error.
 
     Raises:
-        DataError: the file is damaged, has no units, does not use seconds, or its series is missing or unusable.
+        DataError: the file is damaged, has no units, does not use seconds of one clock, or its series is missing or
+            unusable.
         ConfigError: `behavior.columns` do not match the series.
     """
+    behavior = spec.behavior
     with open_nwb(path) as file:
-        units, trials, invalid_times = read_units(file), read_trials(file), read_invalid_times(file)
+        units = read_units(file, spec.units, spec.clock.ticks_per_second)
+        trials = read_trials(file, spec.trials, required=spec.window.align is not None)
+        invalid_times = read_invalid_times(file)
         series_name = behavior.series if behavior else None
         series = (
             read_time_series(file, series_name)
             if series_name and (behavior_required or has_time_series(file, series_name))
             else None
         )
+    if trials is not None:
+        trials = session_event_times(trials, spec, f"the trials table of {path}")
+    units_in_file, series_in_file = units, series
     has_intervals = units.intervals is not None and len(units.intervals) > 0
     units = complete_obs_intervals(units, bin_ms, str(path))
     start_s = _start_of_grid(units, bin_ms)
@@ -93,8 +102,11 @@ def read_nlb_recording(path: Path, behavior: BehaviorSpec | None, bin_ms: int, b
     n_ms = _length_ms(units, has_intervals, trials, series, start_s)
     if n_ms > _MAX_HOURS * 3_600_000:
         raise DataError(
-            f"{path} lasts {n_ms / 3_600_000:.1f} hours if its times are seconds; write times and intervals in seconds"
+            f"{path} lasts {n_ms / 3_600_000:.1f} hours if its times are seconds; write times and intervals in "
+            "seconds, or set clock.spikes to their unit"
         )
+    if spec.clock.spikes is None:
+        _check_clocks(units_in_file, trials, series_in_file, spec, str(path))
     require_spikes_inside(units, str(path))
     binned = bin_behavior(series, behavior, n_ms, bin_ms) if behavior is not None and series is not None else None
     valid_units = without_invalid_times(units, invalid_times, bin_ms)
@@ -109,6 +121,20 @@ def read_nlb_recording(path: Path, behavior: BehaviorSpec | None, bin_ms: int, b
     return NLBRecording(
         path, valid_units, trials, binned, n_ms, start_s, invalid_fraction, silence, unaccompanied_fraction
     )
+
+
+def _check_clocks(
+    units: Units, trials: Columns | None, series: TimeSeries | None, spec: SessionSpec, path: str
+) -> None:
+    """Checks that spikes, intervals, trials and behavior, with the times of the file, are in one clock."""
+    other_times = {} if units.intervals is None else {"obs_intervals": units.intervals.ravel()}
+    if series is not None:
+        other_times[series.name] = series.timestamps
+    align = spec.window.align
+    if align is not None and trials is not None and align in trials and trials[align].dtype.kind == "f":
+        check_events_in_recording(trials[align], units.times, units.intervals, align, path)
+        other_times[align] = trials[align]
+    check_spike_clock(units.times, len(units), other_times, path)
 
 
 def _start_of_grid(units: Units, bin_ms: int) -> float:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from blend_pl.data.io.clock import ClockSpec
+from blend_pl.data.io.unit_selection import UnitSelection
 from blend_pl.utils.checks import NON_NEGATIVE, check_range
 
 
@@ -191,6 +193,9 @@ class SessionSpec:
         scoring_window: scored part of a window; None for the whole window.
         timing: produced intervals for the speed score; None for no such score.
         outlier_column: trials column that marks outliers: trials without behavior and condition; None for none.
+        units: the units of the file to use.
+        trials: table of intervals that are the trials; None for `intervals/trials`, or the only other table.
+        clock: units of time of a file whose times are not seconds of the session.
         archive: source of missing files; None if there is none.
 
     Example:
@@ -216,4 +221,7 @@ class SessionSpec:
     scoring_window: ScoringWindow | None = None
     timing: TimingSpec | None = None
     outlier_column: str | None = None
+    units: UnitSelection = field(default_factory=UnitSelection)
+    trials: str | None = None
+    clock: ClockSpec = field(default_factory=ClockSpec)
     archive: DandiArchive | None = None

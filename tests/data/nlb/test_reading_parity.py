@@ -135,7 +135,7 @@ def test_binned_behavior_of_the_whole_recording(case: Case) -> None:
     assert case.spec.behavior is not None
     if case.spec.behavior.series is None:
         pytest.skip("this set has no time series")
-    ours = read_nlb_recording(case.files.train, case.spec.behavior, case.bin_ms, behavior_required=True).behavior
+    ours = read_nlb_recording(case.files.train, case.spec, case.bin_ms, behavior_required=True).behavior
     theirs = case.dataset.data[case.spec.behavior.series].to_numpy()
     np.testing.assert_array_equal(ours, theirs)
     assert ("maze" in case.spec.name) == bool(np.isnan(theirs).any())
