@@ -12,6 +12,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from blend_pl.data.io.content_files import content_files
 from blend_pl.errors import DataError
 from blend_pl.utils.files import atomic_file, sha256, write_error
 from blend_pl.utils.tensors import atomic_save
@@ -99,12 +100,12 @@ def _write_entry(entry: CacheEntry, path: Path) -> None:
 
 
 def _file_digests(files: Sequence[Path], folder: Path) -> list[str]:
-    """Returns the SHA-256 digests of files; the folder's index avoids hashing unchanged files again."""
+    """Returns the SHA-256 digests of files and those they link to; the index avoids hashing unchanged files again."""
     index_path = folder / "digests.json"
     cached_digests = _read_digest_index(index_path)
     new_digests: dict[str, str] = {}
     digests = []
-    for file in files:
+    for file in (part for file in files for part in content_files(file)):
         try:
             stat = file.stat()
             file_stamp = f"{file.absolute()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"

@@ -3,6 +3,7 @@
 import glob
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from blend_pl.data.io.nwb_zarr import is_zarr
 from blend_pl.errors import DataError
 from blend_pl.utils.files import md5, sha256, write_error
 
@@ -32,7 +34,8 @@ def find_file(
 ) -> Path | None:
     """Returns the file at any depth below a folder that matches a pattern, or None.
 
-    Hidden files are not searched, and several paths to one file count as one.
+    Hidden files are not searched, and several paths to one file count as one. A folder in Zarr counts as a file. A
+    pattern with `[` or `?` is tried as a name with these characters first.
 
     Args:
         pattern: glob pattern.
@@ -43,10 +46,13 @@ def find_file(
         DataError: several files match.
     """
     matches: dict[Path, Path] = {}
-    for name in sorted(glob.glob(os.path.join("**", pattern), root_dir=folder, recursive=True)):
-        path = folder / name
-        if path.is_file() and not is_excluded(Path(name).parts):
-            matches.setdefault(path.resolve(), path)
+    for candidate in dict.fromkeys((re.sub(r"([\[?])", r"[\1]", pattern), pattern)):
+        for name in sorted(glob.glob(os.path.join("**", candidate), root_dir=folder, recursive=True)):
+            path = folder / name
+            if (path.is_file() or is_zarr(path)) and not is_excluded(Path(name).parts):
+                matches.setdefault(path.resolve(), path)
+        if matches:
+            break
     if len(matches) > 1:
         listing = ", ".join(str(path) for path in matches.values())
         raise DataError(f"several files match {pattern}: {listing}; narrow the pattern or move all but one away")

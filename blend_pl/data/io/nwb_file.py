@@ -9,17 +9,38 @@ from types import TracebackType
 import h5py
 
 from blend_pl.data.io.nwb_filters import missing_filters
+from blend_pl.data.io.nwb_zarr import is_zarr, zarr_as_hdf5
 from blend_pl.errors import DataError
 
 
 @contextmanager
 def open_nwb(path: Path) -> Iterator[h5py.File]:
-    """Opens an NWB file for reading.
+    """Opens an NWB file in HDF5 or Zarr for reading.
 
     Raises:
         DataError: the file is missing, is not HDF5, is truncated or damaged, is locked or cannot be read by this user,
             or is compressed by a filter that is not installed; also raised while reading in the block.
     """
+    if not is_zarr(path):
+        with _open_hdf5(path) as file:
+            yield file
+        return
+    with zarr_as_hdf5(path) as converted:
+        try:
+            with _open_hdf5(converted) as file:
+                yield file
+        except DataError as error:
+            raise DataError(str(error).replace(str(converted), str(path))) from error
+
+
+def read_subject_id(file: h5py.File, default: str) -> str:
+    """Returns the subject id, or the default for a file without one."""
+    subject = file.get("general/subject/subject_id")
+    return (str(subject.asstr()[()]).strip() if isinstance(subject, h5py.Dataset) else "") or default
+
+
+@contextmanager
+def _open_hdf5(path: Path) -> Iterator[h5py.File]:
     filters: list[str] = []
     try:
         with h5py.File(path, "r") as file:
@@ -33,12 +54,6 @@ def open_nwb(path: Path) -> Iterator[h5py.File]:
         if not _is_raised_by_h5py(error.__traceback__):
             raise
         raise _damaged(path, error) from error
-
-
-def read_subject_id(file: h5py.File, default: str) -> str:
-    """Returns the subject id, or the default for a file without one."""
-    subject = file.get("general/subject/subject_id")
-    return (str(subject.asstr()[()]).strip() if isinstance(subject, h5py.Dataset) else "") or default
 
 
 def _read_error(path: Path, error: OSError, filters: list[str]) -> DataError:

@@ -40,6 +40,18 @@ def broken_links(file: h5py.File) -> list[str]:
     ]
 
 
+def external_files(file: h5py.File) -> list[str]:
+    """Returns the names of the other files that the external links of a file lead to."""
+    names = {
+        target.file.filename
+        for group in [file, *(group for _, group in walk_groups(file))]
+        for name in group
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink)
+        and (target := _resolve(group, name)) is not None
+    }
+    return sorted(names - {file.filename})
+
+
 def _walk(parent: h5py.Group, prefix: str, visited: set[tuple[int, int]]) -> Iterator[tuple[str, h5py.Group]]:
     for name in parent:
         item = _resolve(parent, name)

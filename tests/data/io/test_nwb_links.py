@@ -9,6 +9,7 @@ import pytest
 from helpers.small_nwb import small_session, write_small
 from pynwb import NWBHDF5IO, NWBFile, TimeSeries
 
+from blend_pl.data.io.content_files import content_files
 from blend_pl.data.io.nwb import find_series, has_time_series, open_nwb, read_time_series
 from blend_pl.data.io.nwb_links import broken_links, walk_groups
 from blend_pl.errors import DataError
@@ -84,3 +85,14 @@ def test_circular_links_end(linked: Path) -> None:
         assert broken_links(file) == ["scratch/nowhere -> /absent"]
     assert len(paths) == len(set(paths))
     assert {"scratch/root", "scratch/all", "processing/behavior/hand_vel"} <= set(paths)
+
+
+def test_linked_files_are_part_of_the_content(tmp_path: Path) -> None:
+    path = write_linked(tmp_path)
+    assert content_files(path) == [path, tmp_path / "raw.nwb"]
+    assert content_files(tmp_path / "raw.nwb") == [tmp_path / "raw.nwb"]
+    (tmp_path / "raw.nwb").unlink()
+    assert content_files(path) == [path]
+    damaged = tmp_path / "damaged.nwb"
+    damaged.write_bytes(path.read_bytes()[:3000])
+    assert content_files(damaged) == [damaged]

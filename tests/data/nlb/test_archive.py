@@ -68,6 +68,22 @@ def test_pattern_with_folders_or_absolute_path(tmp_path: Path) -> None:
     assert locate_files(SessionFiles(str(path)), tmp_path / "elsewhere")[0] == path
 
 
+@pytest.mark.parametrize("name", ["session [1].nwb", "day [a-c]/s 1?.nwb", "Données [été]/x.nwb"])
+@pytest.mark.parametrize("prefix", ["", "**/"])
+def test_names_with_brackets_and_spaces_are_tried_before_patterns(tmp_path: Path, prefix: str, name: str) -> None:
+    path = write(tmp_path / "a folder [2]" / name)
+    write(tmp_path / "session 1.nwb")
+    write(tmp_path / "day a" / "s 12.nwb")
+    assert locate_files(SessionFiles(prefix + name), tmp_path)[0] == path
+
+
+def test_brackets_are_patterns_where_no_file_has_them_in_its_name(tmp_path: Path) -> None:
+    path = write(tmp_path / "day2.nwb")
+    write(tmp_path / "day4.nwb")
+    assert locate_files(SessionFiles("day[1-3].nwb"), tmp_path)[0] == path
+    assert locate_files(SessionFiles("**/day[1-3].nwb"), tmp_path)[0] == path
+
+
 def test_dandiset_of_the_spec_is_preferred_and_others_are_skipped(tmp_path: Path, server: FakeArchive) -> None:
     write(tmp_path / "000140" / TRAIN, b"small")
     assert locate_files(SessionFiles(FILES.train), tmp_path, MAZE, server.url)[0] == tmp_path / "000128" / TRAIN
