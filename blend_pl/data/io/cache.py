@@ -105,7 +105,7 @@ def _file_digests(files: Sequence[Path], folder: Path) -> list[str]:
     cached_digests = _read_digest_index(index_path)
     new_digests: dict[str, str] = {}
     digests = []
-    for file in (part for file in files for part in content_files(file)):
+    for file in (part for recording in files for part in content_files(recording)):
         try:
             stat = file.stat()
             file_stamp = f"{file.absolute()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"

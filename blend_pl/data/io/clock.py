@@ -76,7 +76,9 @@ def check_spike_clock(times: np.ndarray, n_units: int, other_times: Mapping[str,
         spans = f"the spikes of {label} are from {first:g} to {last:g} s and {name} from {start:g} to {stop:g} s"
         if first > stop + _TOLERANCE_S or last < start - _TOLERANCE_S:
             raise DataError(f"{spans}: they do not overlap; write both in seconds of one clock, {override}")
-        ratio = max(last - first, 1e-3) / max(stop - start, 1e-3)
+        # Quantiles, for single times may be wrong.
+        low, high = np.quantile(finite, [0.1, 0.9])
+        ratio = max(last - first, 1e-3) / max((high - low) / 0.8, 1e-3)
         if ratio > MAX_SPAN_RATIO:
             unit = "ms" if _MS_RATIOS[0] < ratio < _MS_RATIOS[1] else "samples (with clock.rate_hz) or ms"
             raise DataError(
