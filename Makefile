@@ -8,6 +8,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SEEDS ?= 1 2 3
 UPDATE_DOC ?=
+FUZZ_FILES ?= 500
 NDT_ARMS := baseline teacher hard soft feature correlation ensemble self multitask
 ARMS ?= $(NDT_ARMS) $(foreach backbone,stndt_small lfads_small,$(addprefix $(backbone)+,baseline teacher hard))
 COMPARE = PATH="$(CURDIR)/$(BIN):$$PATH" SET=simulated SEEDS="$(SEEDS)" UPDATE_DOC="$(UPDATE_DOC)"
@@ -20,7 +21,7 @@ OUTPUT ?= submission.h5
 ARGS ?= --score $(if $(filter runs/demo/%,$(RUNS)),--name mc_maze)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-calcium demo-lfp recipes nlb-submit test test-all lint format docs bench bench-gpu bench-full clean
+.PHONY: help env demo demo-calcium demo-lfp recipes nlb-submit test test-all fuzz lint format docs bench bench-gpu bench-full clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +60,9 @@ test: $(READY) ## all tests except slow tests and benchmarks
 
 test-all: $(READY) ## all tests and benchmarks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m ""
+
+fuzz: $(READY) ## read FUZZ_FILES mutated NWB files: right tensors or an error of one line
+	OMP_NUM_THREADS=1 BLEND_PL_FUZZ_FILES=$(FUZZ_FILES) $(BIN)/python -m pytest -s tests/data/io/test_nwb_fuzz.py
 
 lint: $(READY) ## style, types and import layers
 	$(BIN)/ruff check

@@ -13,6 +13,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from blend_pl.data.io.content_files import content_files
+from blend_pl.data.io.remote import RemoteFile
 from blend_pl.errors import DataError
 from blend_pl.utils.files import atomic_file, sha256, write_error
 from blend_pl.utils.tensors import atomic_save
@@ -31,7 +32,7 @@ CacheEntry = dict[str, dict[str, Any]]
 
 def cached_entry(
     folder: Path,
-    files: Sequence[Path],
+    files: Sequence[Path | RemoteFile],
     settings: Mapping[str, Any],
     build: Callable[[], CacheEntry],
     restore: Callable[[CacheEntry], RestoredT],
@@ -99,13 +100,16 @@ def _write_entry(entry: CacheEntry, path: Path) -> None:
         raise _with_cache_dir_hint(error) from error
 
 
-def _file_digests(files: Sequence[Path], folder: Path) -> list[str]:
+def _file_digests(files: Sequence[Path | RemoteFile], folder: Path) -> list[str]:
     """Returns the SHA-256 digests of files and those they link to; the index avoids hashing unchanged files again."""
     index_path = folder / "digests.json"
     cached_digests = _read_digest_index(index_path)
     new_digests: dict[str, str] = {}
     digests = []
     for file in (part for recording in files for part in content_files(recording)):
+        if isinstance(file, RemoteFile):
+            digests.append(file.digest())
+            continue
         try:
             stat = file.stat()
             file_stamp = f"{file.absolute()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"

@@ -6,15 +6,18 @@ import h5py
 
 from blend_pl.data.io.nwb_links import external_files
 from blend_pl.data.io.nwb_zarr import is_zarr
+from blend_pl.data.io.remote import RemoteFile
 
 
-def content_files(path: Path) -> list[Path]:
+def content_files(path: Path | RemoteFile) -> list[Path | RemoteFile]:
     """Returns the path of a recording and of the files that its external links lead to, or the files of a Zarr folder.
 
-    A file that is not HDF5 or that is damaged is returned alone.
+    A file at an address, one that is not HDF5 and one that is damaged are returned alone.
     """
+    if isinstance(path, RemoteFile):
+        return [path]
     if is_zarr(path):
-        return sorted(file for file in path.rglob("*") if file.is_file())
+        return [*sorted(file for file in path.rglob("*") if file.is_file())]
     if not h5py.is_hdf5(path):
         return [path]
     try:

@@ -5,32 +5,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 import h5py
 
 from blend_pl.data.io.nwb_filters import missing_filters
 from blend_pl.data.io.nwb_zarr import is_zarr, zarr_as_hdf5
+from blend_pl.data.io.remote import RemoteFile
 from blend_pl.errors import DataError
 
 
 @contextmanager
-def open_nwb(path: Path) -> Iterator[h5py.File]:
-    """Opens an NWB file in HDF5 or Zarr for reading.
+def open_nwb(path: Path | RemoteFile) -> Iterator[h5py.File]:
+    """Opens an NWB file for reading: an HDF5 file on disk or at an address, or a folder in Zarr.
 
     Raises:
         DataError: the file is missing, is not HDF5, is truncated or damaged, is locked or cannot be read by this user,
             or is compressed by a filter that is not installed; also raised while reading in the block.
     """
-    if not is_zarr(path):
-        with _open_hdf5(path) as file:
+    if isinstance(path, RemoteFile):
+        with path.open() as stream, _naming(path, repr(stream)), _open_hdf5(stream, path.url) as file:
             yield file
-        return
-    with zarr_as_hdf5(path) as converted:
-        try:
-            with _open_hdf5(converted) as file:
-                yield file
-        except DataError as error:
-            raise DataError(str(error).replace(str(converted), str(path))) from error
+    elif is_zarr(path):
+        with zarr_as_hdf5(path) as converted, _naming(path, str(converted)), _open_hdf5(converted, path) as file:
+            yield file
+    else:
+        with _open_hdf5(path, path) as file:
+            yield file
 
 
 def read_subject_id(file: h5py.File, default: str) -> str:
@@ -40,10 +41,19 @@ def read_subject_id(file: h5py.File, default: str) -> str:
 
 
 @contextmanager
-def _open_hdf5(path: Path) -> Iterator[h5py.File]:
+def _naming(path: Path | RemoteFile, name: str) -> Iterator[None]:
+    """Names a recording in errors, instead of the file that is read for it."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(str(error).replace(name, str(path))) from error
+
+
+@contextmanager
+def _open_hdf5(source: Path | BinaryIO, path: Path | str) -> Iterator[h5py.File]:
     filters: list[str] = []
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(source, "r") as file:
             filters = missing_filters(file)
             yield file
     except FileNotFoundError as error:
@@ -56,7 +66,7 @@ def _open_hdf5(path: Path) -> Iterator[h5py.File]:
         raise _damaged(path, error) from error
 
 
-def _read_error(path: Path, error: OSError, filters: list[str]) -> DataError:
+def _read_error(path: Path | str, error: OSError, filters: list[str]) -> DataError:
     if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
         return DataError(
             f"cannot read {path}: another program has it open for writing; close it there, or set "
@@ -64,7 +74,7 @@ def _read_error(path: Path, error: OSError, filters: list[str]) -> DataError:
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return DataError(f"cannot read {path}: permission denied; correct its permissions (chmod u+r)")
-    if error.errno == errno.EISDIR or path.is_dir():
+    if error.errno == errno.EISDIR or Path(path).is_dir():
         return DataError(f"cannot read {path}: it is a folder; name an NWB file")
     if filters:
         return DataError(
@@ -74,7 +84,7 @@ def _read_error(path: Path, error: OSError, filters: list[str]) -> DataError:
     return _damaged(path, error)
 
 
-def _damaged(path: Path, error: Exception) -> DataError:
+def _damaged(path: Path | str, error: Exception) -> DataError:
     lines = str(error).strip("'\"").splitlines()
     reason = lines[0] if lines else type(error).__name__
     return DataError(f"cannot read {path} ({reason}); it is damaged or incomplete: fetch it again")

@@ -13,6 +13,7 @@ from blend_pl.data.io.download import (
     find_file,
     translate_download_errors,
 )
+from blend_pl.data.io.remote import RemoteFile
 from blend_pl.data.nlb.spec import DandiArchive, SessionFiles
 from blend_pl.errors import DataError
 
@@ -24,14 +25,15 @@ API_URL = "https://api.dandiarchive.org/api"
 
 def locate_files(
     files: SessionFiles, root: Path, archive: DandiArchive | None = None, api_url: str = API_URL
-) -> tuple[Path, Path | None]:
+) -> tuple[Path | RemoteFile, Path | RemoteFile | None]:
     """Finds the train and the test file, and downloads missing ones if an archive is given.
 
     A pattern may match at any depth below a folder; hidden files are skipped. With an archive, `root/<dandiset>`, the
     destination of downloads, is searched first; then `root`, except folders named like another dandiset.
 
     Args:
-        files: glob patterns; each must match exactly one file.
+        files: glob patterns, each of which must match exactly one file; or addresses (https://... or
+            dandi:DANDISET/PATH, dandi:DANDISET@VERSION/PATH), of which only the parts that are read are transferred.
         root: data folder.
         archive: source of missing files; None for none.
         api_url: REST interface of the archive.
@@ -98,7 +100,43 @@ def download_dandi_file(archive: DandiArchive, pattern: str, dandiset_folder: Pa
             raise _download_error(archive, pattern, dandiset_folder, f"{error}; choose another version") from error
 
 
-def _locate_file(pattern: str, root: Path, archive: DandiArchive | None, api_url: str) -> Path:
+def resolve_dandi_asset(location: str, api_url: str = API_URL) -> RemoteFile:
+    """Returns the address of a file in the DANDI archive.
+
+    Args:
+        location: dandi:DANDISET/PATH for the newest version, or dandi:DANDISET@VERSION/PATH.
+        api_url: REST interface of the archive.
+
+    Raises:
+        DataError: the location has another form, there is no such file, or the archive cannot be reached.
+    """
+    match = re.fullmatch(r"dandi:(\d{6})(?:@([^/]+))?/(.+)", location)
+    if match is None:
+        raise DataError(f"{location} is no location in DANDI; write dandi:DANDISET/PATH, e.g. dandi:000140/sub-a/b.nwb")
+    dandiset_id, version, path = match.groups()
+    try:
+        from dandi.consts import DandiInstance
+        from dandi.dandiapi import DandiAPIClient
+        from dandi.exceptions import NotFoundError
+    except ModuleNotFoundError as error:
+        raise DataError(f'{location} needs {error.name}; run pip install "blend-pl[dandi]"') from error
+    os.environ.setdefault("DANDI_NO_ET", "1")
+    try:
+        with (
+            translate_download_errors(location, api_url, "download the file and name its path"),
+            DandiAPIClient(dandi_instance=DandiInstance("dandi", None, api_url)) as client,
+        ):
+            asset = client.get_dandiset(dandiset_id, version).get_asset_by_path(path)
+            return RemoteFile(asset.get_content_url(follow_redirects=1, strip_query=True))
+    except NotFoundError as error:
+        raise DataError(f"there is no {location} ({error}); correct dandiset, version or path") from error
+
+
+def _locate_file(pattern: str, root: Path, archive: DandiArchive | None, api_url: str) -> Path | RemoteFile:
+    if pattern.startswith(("https://", "http://")):
+        return RemoteFile(pattern)
+    if pattern.startswith("dandi:"):
+        return resolve_dandi_asset(pattern, api_url)
     if archive is None:
         match = find_file(pattern, root)
         if match is None:

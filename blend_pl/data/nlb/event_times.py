@@ -22,15 +22,15 @@ def session_event_times(trials: Columns, spec: SessionSpec, label: str) -> Colum
         DataError: trials end before they start, most trials have the event at the same time or outside of themselves,
             or event times are of a type that cannot resolve a millisecond.
     """
-    names = {spec.window.align: "window.align"}
+    names = [("window.align", spec.window.align)]
     if spec.scoring_window is not None:
-        names |= {
-            spec.scoring_window.stop: "scoring_window.stop",
-            spec.scoring_window.start: "scoring_window.start",
-        } | names
+        names += [
+            ("scoring_window.start", spec.scoring_window.start),
+            ("scoring_window.stop", spec.scoring_window.stop),
+        ]
     converted = dict(trials)
-    for name, setting in names.items():
-        if name in trials and trials[name].dtype.kind in "iuf":
+    for setting, name in names:
+        if name is not None and name in trials and trials[name].dtype.kind in "iuf":
             converted[name] = _session_seconds(name, setting, trials, spec.clock, label)
     return converted
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from blend_pl.data.base import NeuralDataModule
 from blend_pl.data.digest import content_digest
 from blend_pl.data.io.generated import simulation_folder
+from blend_pl.data.io.remote import RemoteFile
 from blend_pl.data.loader import ChainedLoader
 from blend_pl.data.nlb.archive import locate_files
 from blend_pl.data.nlb.arrays import ArraySession, forward_bins, session_from_arrays
@@ -341,14 +342,14 @@ class NLBDataModule(NeuralDataModule):
     def _needs_test_file_only(self, stage: str | None) -> bool:
         return stage == "predict" and self.phase == "test" and self.spec.files.test is not None
 
-    def _locate_recordings(self) -> tuple[Path, Path | None]:
+    def _locate_recordings(self) -> tuple[Path | RemoteFile, Path | RemoteFile | None]:
         """Returns the train file, and the test file where the phase needs one."""
         files, root = self._session_files()
         if self.phase == "val":
             files = replace(files, test=None)
         return locate_files(files, root, self.spec.archive)
 
-    def _locate_test_file(self) -> Path:
+    def _locate_test_file(self) -> Path | RemoteFile:
         files, root = self._session_files()
         assert files.test is not None
         test_file, _ = locate_files(SessionFiles(files.test), root, self.spec.archive)
@@ -372,7 +373,7 @@ class NLBDataModule(NeuralDataModule):
         return recorded.sessions["test"]
 
     def _cached_splits(
-        self, recordings: list[Path], cache_part: str, build: Callable[[], dict[str, SessionTensors]]
+        self, recordings: list[Path | RemoteFile], cache_part: str, build: Callable[[], dict[str, SessionTensors]]
     ) -> CachedSessions:
         settings = {"spec": self.spec, "bin_ms": self.bin_ms, "part": cache_part}
         return cached_sessions(self.cache_dir, recordings, settings, build)

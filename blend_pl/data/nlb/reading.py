@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from blend_pl.data.io.nwb import Columns
+from blend_pl.data.io.remote import RemoteFile
 from blend_pl.data.nlb.behavior import slice_behavior
 from blend_pl.data.nlb.binning import SpikeTrains
 from blend_pl.data.nlb.held_out import check_held_out, format_ids, held_out_mask
@@ -70,7 +71,11 @@ def _check_trial_settings(spec: SessionSpec) -> None:
 
 
 def read_session(
-    spec: SessionSpec, train_file: Path, test_file: Path | None, bin_ms: int, phase: Literal["val", "test"] = "val"
+    spec: SessionSpec,
+    train_file: Path | RemoteFile,
+    test_file: Path | RemoteFile | None,
+    bin_ms: int,
+    phase: Literal["val", "test"] = "val",
 ) -> dict[str, SessionTensors]:
     """Bins a session exactly as nlb_tools does (Pei et al., 2021).
 
@@ -136,7 +141,7 @@ def read_session(
     return sessions
 
 
-def read_test_file(spec: SessionSpec, test_file: Path, bin_ms: int) -> SessionTensors:
+def read_test_file(spec: SessionSpec, test_file: Path | RemoteFile, bin_ms: int) -> SessionTensors:
     """Bins a test file without its train file: all its units are held-in.
 
     Args:

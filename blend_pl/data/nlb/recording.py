@@ -17,6 +17,7 @@ from blend_pl.data.io.nwb import (
     read_trials,
     read_units,
 )
+from blend_pl.data.io.remote import RemoteFile
 from blend_pl.data.nlb.behavior import bin_behavior
 from blend_pl.data.nlb.binning import to_ms
 from blend_pl.data.nlb.coverage import (
@@ -54,7 +55,7 @@ class NLBRecording:
         unaccompanied_fraction: in a file without obs_intervals, fraction of the series outside the time with spikes.
     """
 
-    path: Path
+    path: Path | RemoteFile
     units: Units
     trials: Columns | None
     behavior: np.ndarray | None
@@ -65,7 +66,9 @@ class NLBRecording:
     unaccompanied_fraction: float = 0.0
 
 
-def read_nlb_recording(path: Path, spec: SessionSpec, bin_ms: int, behavior_required: bool) -> NLBRecording:
+def read_nlb_recording(
+    path: Path | RemoteFile, spec: SessionSpec, bin_ms: int, behavior_required: bool
+) -> NLBRecording:
     """Reads a file and bins its behavior, so that the raw series is freed.
 
     Args:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from blend_pl.data.digest import record_digest
 from blend_pl.data.io.cache import CacheEntry, cached_entry
+from blend_pl.data.io.remote import RemoteFile
 from blend_pl.data.signature import Signature
 
 TRIAL_FIELDS = (
@@ -200,7 +201,10 @@ def session_digest(session: SessionTensors) -> str:
 
 
 def cached_sessions(
-    folder: Path, files: Sequence[Path], settings: Mapping[str, Any], build: Callable[[], dict[str, SessionTensors]]
+    folder: Path,
+    files: Sequence[Path | RemoteFile],
+    settings: Mapping[str, Any],
+    build: Callable[[], dict[str, SessionTensors]],
 ) -> CachedSessions:
     """Returns the sessions that `build` returns, one per split, and their digests; see `cached_entry`."""
 
