@@ -153,9 +153,13 @@ def write_lfp_nwb(
     for times in unit_times(n_units, 0.0, seconds):
         file.add_unit(spike_times=times)
     times = behavior_start + np.arange(int((seconds - behavior_start) * behavior_rate)) / behavior_rate
-    file.add_acquisition(TimeSeries(name="pos", data=np.stack([np.sin(times), times], 1), unit="m", timestamps=times))
     file.add_acquisition(
-        TimeSeries(name=velocity, data=np.stack([np.cos(times), 0 * times + 1], 1), unit="m/s", timestamps=times)
+        TimeSeries(name="pos", data=np.stack([np.sin(times), times + np.sin(times / 2)], 1), unit="m", timestamps=times)
+    )
+    file.add_acquisition(
+        TimeSeries(
+            name=velocity, data=np.stack([np.cos(times), 1 + np.cos(times / 2) / 2], 1), unit="m/s", timestamps=times
+        )
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     with NWBHDF5IO(path, "w") as io:

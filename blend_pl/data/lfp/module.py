@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 
 from blend_pl.data.base import NeuralDataModule
@@ -119,7 +118,6 @@ class MultiSessionDataModule(NeuralDataModule):
         for recording in recordings:
             for note in recording.notes:
                 rank_zero_info(note)
-            _require_varying_behavior(recording)
         bin_widths = {recording.bin_ms for recording in recordings}
         if len(bin_widths) > 1:
             raise DataError(
@@ -223,19 +221,3 @@ class MultiSessionDataModule(NeuralDataModule):
             max(getattr(session, signal).shape[1] for session in self.sessions.values()) for signal in ("lfp", "spikes")
         )
         return SegmentLoader(sessions, sampler, self.length, n_channels, n_units)
-
-
-def _require_varying_behavior(recording: CrossModalRecording) -> None:
-    """Checks that each column of the behavior can be scored.
-
-    Raises:
-        DataError: a column is constant or missing throughout.
-    """
-    for column, values in enumerate(recording.behavior.T):
-        finite_values = values[np.isfinite(values)]
-        if not len(finite_values) or (finite_values == finite_values[0]).all():
-            problem = "is constant" if len(finite_values) else "has no finite value"
-            raise DataError(
-                f"column {column} of the behavior of {recording.name} {problem} and cannot be scored; leave it out "
-                "with data.spec.names.columns, or leave this session out"
-            )

@@ -82,7 +82,29 @@ def _read_velocity(
     start, n_bins = overlapping_bins((series.timestamps[0], series.timestamps[-1]), lfp_span, (series.name, lfp_name))
     to_velocity = resample_velocity if names.velocity else velocity_from_position
     data = series.data[:, columns].astype(np.float64)
-    return to_velocity(series.timestamps, data, start, n_bins), start, n_bins
+    velocity = to_velocity(series.timestamps, data, start, n_bins)
+    _require_varying_columns(velocity, columns, f"{series.name} of {file.filename}")
+    return velocity, start, n_bins
+
+
+def _require_varying_columns(velocity: np.ndarray, columns: list[int], where: str) -> None:
+    """Checks that each column of the velocity can be scored.
+
+    Raises:
+        DataError: a column is constant, or has no finite value while another has.
+    """
+    for column, values in zip(columns, velocity.T, strict=True):
+        finite_values = values[np.isfinite(values)]
+        if len(finite_values) and (finite_values == finite_values[0]).all():
+            raise DataError(
+                f"the velocity in column {column} of {where} is constant and cannot be scored; leave it out with "
+                "data.spec.names.columns"
+            )
+        if not len(finite_values) and np.isfinite(velocity).any():
+            raise DataError(
+                f"the velocity in column {column} of {where} has no finite value and cannot be scored; leave it out "
+                "with data.spec.names.columns"
+            )
 
 
 def _read_spike_times(

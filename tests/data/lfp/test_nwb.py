@@ -45,7 +45,9 @@ def test_velocity_is_computed_from_selected_columns_of_a_position(tmp_path: Path
     write_lfp_nwb(tmp_path / "day1.nwb", behavior_rate=200.0)
     recording = read_nwb(tmp_path / "day1.nwb", LFPSeriesNames(position="pos", columns=[1, 0]), 1.0)
     centres = 2 + (np.arange(recording.n_bins) + 0.5) / 100
-    np.testing.assert_allclose(recording.behavior, np.stack([0 * centres + 1, np.cos(centres)], 1), atol=5e-3)
+    np.testing.assert_allclose(
+        recording.behavior, np.stack([1 + np.cos(centres / 2) / 2, np.cos(centres)], 1), atol=5e-3
+    )
 
 
 def test_subject_defaults_to_the_stem_of_the_file(tmp_path: Path) -> None:

@@ -72,5 +72,5 @@ def test_behavior_that_cannot_be_scored_raises(tmp_path: Path, value: float, pro
     velocity = TimeSeries(name="hand_vel", data=data, unit="m/s", timestamps=times)
     series = {"ElectricalSeries": {"data": potentials(3)}}
     write_probes(tmp_path / "day1.nwb", series, behavior=velocity, n_electrodes=3)
-    with pytest.raises(DataError, match=rf"column 1 of the behavior of day1 {problem} .*data\.spec\.names\.columns"):
+    with pytest.raises(DataError, match=rf"column 1 of hand_vel of .* {problem} .*data\.spec\.names\.columns"):
         MultiSessionDataModule(SPEC, str(tmp_path), length=100).setup("fit")
