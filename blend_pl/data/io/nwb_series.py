@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 
 from blend_pl.data.io.nwb_links import broken_links, distinct_groups, paths_ending_with
+from blend_pl.data.io.series_values import continuity, interval_states, read_values, series_type, series_unit
 from blend_pl.errors import DataError
 
 
@@ -15,15 +16,25 @@ class TimeSeries:
 
     Attributes:
         name: name in the file.
-        timestamps: (samples,) float64 s, strictly increasing.
+        timestamps: (samples,) float64 s, strictly increasing; the first one is -inf for states that hold from the
+            start of the recording.
         data: (samples, D) floating point, in the file's unit.
         columns: names of the D columns, empty if not in the file.
+        unit: unit of the data, empty if not in the file.
+        is_step: whether a value holds until the next sample, as the states of an IntervalSeries do.
     """
 
     name: str
     timestamps: np.ndarray
     data: np.ndarray
     columns: list[str]
+    unit: str = ""
+    is_step: bool = False
+
+
+def time_series_paths(file: h5py.File) -> list[str]:
+    """Returns the path of each time series of a file."""
+    return [paths[0] for _, paths in _all_time_series(file)]
 
 
 def has_time_series(file: h5py.File, name: str) -> bool:
@@ -31,16 +42,17 @@ def has_time_series(file: h5py.File, name: str) -> bool:
     return bool(paths_ending_with(name, _all_time_series(file)))
 
 
-def read_time_series(file: h5py.File, name: str) -> TimeSeries:
-    """Reads a time series anywhere in the file.
+def read_time_series(file: h5py.File, name: str, stored: bool = False) -> TimeSeries:
+    """Reads a time series anywhere in the file; an IntervalSeries becomes states, 1 inside of intervals and else 0.
 
     Args:
         file: the open file.
         name: its name, or the last parts of its path that identify it, e.g. "Position/hand".
+        stored: whether to return stored values, without the conversion and offset of the file.
 
     Raises:
-        DataError: no such series or several; data that are not numbers in one or two dimensions; fewer than two
-            samples; timestamps that are missing, not finite, out of order or repeated.
+        DataError: no such series or several; data that are no signal, see `read_values`; fewer than two samples;
+            timestamps that are missing, not finite, out of order or repeated.
     """
     all_series = _all_time_series(file)
     matches = paths_ending_with(name, all_series)
@@ -57,18 +69,16 @@ def read_time_series(file: h5py.File, name: str) -> TimeSeries:
             f"{' or '.join(path for _, path in matches)}"
         )
     group = matches[0][0]
-    dataset = group["data"]
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "biuf" or dataset.ndim not in (1, 2):
-        kind = f"{dataset.dtype} of shape {dataset.shape}" if isinstance(dataset, h5py.Dataset) else "a group"
-        raise DataError(f"{name} in {file.filename} is {kind}; a series of numbers is needed")
-    data = dataset[()]
-    if data.dtype not in (np.float32, np.float64):
-        data = data.astype(np.float64)
-    timestamps = _read_timestamps(group, len(data), f"{name} in {file.filename}")
+    label = f"{name} in {file.filename}"
+    data = read_values(group, label, stored)
+    timestamps = _read_timestamps(group, len(data), label)
     if len(timestamps) != len(data) or len(data) < 2:
         raise DataError(
             f"{name} in {file.filename} has {len(data)} samples and {len(timestamps)} timestamps; repair the file"
         )
+    if series_type(group) == "IntervalSeries":
+        bounds, states, kinds = interval_states(timestamps, data, label)
+        return TimeSeries(name, bounds, states, kinds, is_step=True)
     increasing = np.diff(timestamps) > 0
     if not increasing.all() or not np.isfinite(timestamps[[0, -1]]).all():
         sample = int(np.argmin(increasing))
@@ -77,7 +87,8 @@ def read_time_series(file: h5py.File, name: str) -> TimeSeries:
             f"{timestamps[sample + 1]} s follows {timestamps[sample]} s){_describe_resolution(group, timestamps)}; "
             "sort and deduplicate them"
         )
-    return TimeSeries(name, timestamps, data.reshape(len(data), -1), _column_names(group))
+    is_step = continuity(group) == "step"
+    return TimeSeries(name, timestamps, data, _column_names(group), series_unit(group), is_step)
 
 
 def find_series(file: h5py.File, neurodata_type: str, name: str | None, setting: str) -> h5py.Group:

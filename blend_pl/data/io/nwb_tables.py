@@ -7,11 +7,11 @@ from blend_pl.data.io.nwb_links import distinct_groups, paths_ending_with
 from blend_pl.errors import DataError
 
 Columns = dict[str, np.ndarray]
-"""One-dimensional columns of a table by name, strings decoded."""
+"""Columns of a table by name, (rows,) or for numbers (rows, values), strings decoded."""
 
 
 def read_trials(file: h5py.File, name: str | None = None, required: bool = False) -> Columns | None:
-    """Reads the one-dimensional columns of the trials table.
+    """Reads the columns of the trials table, except ragged ones.
 
     Args:
         file: the open file.
@@ -77,8 +77,18 @@ def require_column(columns: Columns, name: str, setting: str, table_label: str) 
         table_label: table and file, for the error message.
 
     Raises:
-        DataError: no such column; the message lists the existing ones.
+        DataError: no such column, the message lists the existing ones; or it has several values per row.
     """
+    column = require_columns(columns, name, setting, table_label)
+    if column.ndim > 1:
+        raise DataError(
+            f"{table_label} has {column.shape[1]} values per row in column {name!r}; set {setting} to a column with one"
+        )
+    return column
+
+
+def require_columns(columns: Columns, name: str, setting: str, table_label: str) -> np.ndarray:
+    """Returns a column that a setting names, which may have several values per row; see `require_column`."""
     if name not in columns:
         raise DataError(
             f"{table_label} has no column {name!r}; set {setting} to one it has: {', '.join(columns) or 'none'}"
@@ -87,17 +97,17 @@ def require_column(columns: Columns, name: str, setting: str, table_label: str) 
 
 
 def read_columns(table: h5py.Group) -> Columns:
-    """Reads the one-dimensional columns of a table, except its ids and ragged columns.
+    """Reads the columns of a table, except its ids, ragged columns, and columns of references or of several strings.
 
     Raises:
         DataError: the columns have different numbers of rows.
     """
     columns = {}
     for name, dataset in table.items():
-        is_plain = isinstance(dataset, h5py.Dataset) and dataset.ndim == 1
+        is_plain = isinstance(dataset, h5py.Dataset) and dataset.ndim in (1, 2)
         if not is_plain or name == "id" or name.endswith("_index") or f"{name}_index" in table:
             continue
-        if h5py.check_string_dtype(dataset.dtype):
+        if h5py.check_string_dtype(dataset.dtype) and dataset.ndim == 1:
             columns[name] = dataset.asstr()[()].astype(str)
         elif dataset.dtype.kind in "biuf":
             columns[name] = dataset[()]

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from blend_pl.data.io.nwb import Columns
+from blend_pl.data.nlb.signal_checks import wrap_period
 from blend_pl.errors import DataError
 
 MIN_TRIALS = 2
@@ -107,7 +108,8 @@ def read_behavior(behavior: Any, spikes: Any, counts_shape: tuple[int, ...]) -> 
         (trials, bins, D) float32.
 
     Raises:
-        DataError: trials or bins differ from those of the spikes, or values are infinite or always missing.
+        DataError: trials or bins differ from those of the spikes, values are infinite or always missing, or a channel
+            is an angle that wraps around.
     """
     n_trials, n_bins, n_units = counts_shape
     if behavior is None:
@@ -142,6 +144,13 @@ def read_behavior(behavior: Any, spikes: Any, counts_shape: tuple[int, ...]) -> 
     empty = np.flatnonzero(np.isnan(values).all(axis=(0, 1)))
     if len(empty):
         raise DataError(f"channel {empty[0]} of behavior is NaN in all trials; leave it out")
+    for channel in range(values.shape[2]):
+        period = wrap_period(values[..., channel], "")
+        if period is not None:
+            raise DataError(
+                f"channel {channel} of behavior jumps by {period:.4g}, as an angle that wraps around; pass its cosine "
+                "and sine as two channels"
+            )
     return values.astype(np.float32)
 
 

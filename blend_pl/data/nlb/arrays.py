@@ -16,7 +16,10 @@ from blend_pl.data.nlb.array_trials import (
     read_trial_columns,
     to_numpy,
 )
+from blend_pl.data.nlb.behavior import whole_rows
+from blend_pl.data.nlb.behavior_checks import check_training_behavior
 from blend_pl.data.nlb.held_out import draw_held_out
+from blend_pl.data.nlb.left_out import describe_partial_bins
 from blend_pl.data.nlb.psth import psth_from_counts
 from blend_pl.data.nlb.session import SessionTensors, group_columns
 from blend_pl.data.nlb.spec import BehaviorSpec, HeldOutSpec, PsthSpec, SessionFiles, SessionSpec, SplitSpec, WindowSpec
@@ -96,7 +99,7 @@ def session_from_arrays(
     n_trials, n_bins, n_units = counts.shape
     if n_forward >= n_bins:
         raise ConfigError(f"forward_ms is {forward_ms}, and trials have {n_bins * bin_ms} ms; choose less")
-    series = read_behavior(behavior, spikes, counts.shape)
+    series, partial_fraction = _whole_bins(read_behavior(behavior, spikes, counts.shape))
     true_rates = read_rates(rates, counts, observed)
     is_held_out = held_out_units(held_out, n_units, seed)
     order = np.argsort(is_held_out, kind="stable")
@@ -165,7 +168,9 @@ def session_from_arrays(
         n_forward=n_forward,
         n_series=series.shape[2],
         bin_ms=bin_ms,
+        left_out=describe_partial_bins(partial_fraction),
     )
+    check_training_behavior(tensors.select(torch.from_numpy(labels == "train")), name, "behavior")
     return ArraySession(spec, tensors, labels, None if true_rates is None else torch.from_numpy(true_rates[..., order]))
 
 
@@ -248,6 +253,12 @@ def split_labels(split: Any, n_trials: int, seed: int, groups: np.ndarray) -> np
     if "train" not in labels:
         raise DataError("split has no training trials; label some trials 'train'")
     return np.array(labels)
+
+
+def _whole_bins(series: np.ndarray) -> tuple[np.ndarray, float]:
+    """Sets bins of (trials, bins, D) behavior in which a channel is missing to NaN, and returns their fraction."""
+    whole, partial_fraction = whole_rows(series.reshape(-1, max(series.shape[2], 1)), "behavior")
+    return whole.reshape(series.shape), partial_fraction
 
 
 def _unit_ids(unit_id: Any, n_units: int) -> np.ndarray:

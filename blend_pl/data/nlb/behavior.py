@@ -8,6 +8,7 @@ import numpy as np
 from scipy.signal import decimate
 
 from blend_pl.data.io.nwb import TimeSeries
+from blend_pl.data.nlb.signal_checks import check_signal
 from blend_pl.data.nlb.spec import BehaviorSpec
 from blend_pl.data.nlb.windows import Windows
 from blend_pl.errors import ConfigError, DataError
@@ -17,6 +18,54 @@ _GRID_TOLERANCE_MS = 1e-3
 _MAX_GAP_SAMPLES = 3.5
 
 
+def check_behavior_series(series: TimeSeries, behavior: BehaviorSpec, bin_ms: int, label: str) -> None:
+    """Checks that the selected columns of a series are signals.
+
+    Args:
+        series: the series of the file.
+        behavior: selects the columns.
+        bin_ms: bin width.
+        label: series and file, for error messages.
+
+    Raises:
+        ConfigError: a selected column does not exist, or `behavior.period` has another number of entries.
+        DataError: samples are events, or a column is constant, or an angle without `behavior.period`.
+    """
+    columns = _selected_columns(series, behavior)
+    periods = _column_periods(series, behavior)
+    check_signal(series, columns, [period is not None for period in periods], bin_ms, label)
+
+
+def whole_rows(binned: np.ndarray, label: str) -> tuple[np.ndarray, float]:
+    """Sets bins in which a part of the columns is missing to NaN.
+
+    Args:
+        binned: (bins, D), NaN where missing.
+        label: series and file, for the error message.
+
+    Returns:
+        (bins, D) in which rows are finite or NaN as a whole, and the fraction of such bins among those with any value.
+
+    Raises:
+        DataError: no bin has all columns.
+    """
+    missing = np.isnan(binned)
+    n_known = int((~missing.all(axis=1)).sum())
+    is_partial = missing.any(axis=1) & ~missing.all(axis=1)
+    n_partial = int(is_partial.sum())
+    if not n_partial:
+        return binned, 0.0
+    if n_partial == n_known:
+        column = int(missing[is_partial].sum(axis=0).argmax())
+        raise DataError(
+            f"{label} has no time at which all {binned.shape[1]} columns have a value (column {column} is missing most "
+            "often); set behavior.columns to columns that were recorded together"
+        )
+    whole = binned.copy()
+    whole[is_partial] = np.nan
+    return whole, n_partial / n_known
+
+
 def bin_behavior(series: TimeSeries, behavior: BehaviorSpec, n_ms: int, bin_ms: int) -> np.ndarray:
     """Resamples the whole recording to one sample per bin.
 
@@ -24,7 +73,9 @@ def bin_behavior(series: TimeSeries, behavior: BehaviorSpec, n_ms: int, bin_ms: 
     set to NaN where the series has no value in the bin's first millisecond. Other rates are resampled to the
     millisecond grid by linear interpolation (not across gaps longer than three samples) or, above 1 kHz, by averaging
     the samples around each millisecond; the low-pass prevents aliasing of frequencies above the bins' Nyquist
-    frequency. As in nlb_tools the recording is padded with zeros, which affects its first and last 250 ms.
+    frequency. As in nlb_tools the recording is padded with zeros, which affects its first and last 250 ms. Steps, such
+    as the states of an IntervalSeries, are not filtered: a bin has the value at its start. Circular columns are
+    resampled as their cosine and sine.
 
     Args:
         series: the series of the file.
@@ -33,23 +84,28 @@ def bin_behavior(series: TimeSeries, behavior: BehaviorSpec, n_ms: int, bin_ms: 
         bin_ms: bin width.
 
     Returns:
-        (bins, D) floating point, in the file's unit; column order as in `behavior.columns`.
+        (bins, D) floating point, in the file's unit; column order as in `behavior.columns`, two for a circular column.
 
     Raises:
-        ConfigError: a selected column does not exist.
+        ConfigError: a selected column does not exist, or `behavior.period` has another number of entries.
         DataError: a column has no value during the recording.
     """
-    samples = _resample_to_ms(series.timestamps, _select_columns(series, behavior), n_ms)
+    columns, periods = _selected_columns(series, behavior), _column_periods(series, behavior)
+    data = series.data if behavior.columns is None else series.data[:, behavior.columns]
+    data, sources = _decompose_circular(data, columns, periods)
+    if series.is_step:
+        samples = _hold(series.timestamps, data, np.arange(0, n_ms, bin_ms))
+    else:
+        samples = _resample_to_ms(series.timestamps, data, n_ms)
     missing = np.isnan(samples)
     empty_columns = np.flatnonzero(missing.all(axis=0))
     if len(empty_columns):
-        columns = behavior.columns or list(range(samples.shape[1]))
         raise DataError(
-            f"{series.name} has no value in column {columns[empty_columns[0]]} during the recording of "
+            f"{series.name} has no value in column {sources[empty_columns[0]]} during the recording of "
             f"{n_ms / 1000:g} s; set behavior.columns to columns that were recorded, or behavior.series to another "
             "series"
         )
-    if bin_ms == 1:
+    if bin_ms == 1 or series.is_step:
         return samples
     missing_bins = missing[::bin_ms].copy()
     for column in range(samples.shape[1]):
@@ -78,16 +134,50 @@ def slice_behavior(binned: np.ndarray, windows: Windows) -> np.ndarray:
     return sliced
 
 
-def _select_columns(series: TimeSeries, behavior: BehaviorSpec) -> np.ndarray:
-    if behavior.columns is None:
-        return series.data
+def _selected_columns(series: TimeSeries, behavior: BehaviorSpec) -> list[int]:
     n_columns = series.data.shape[1]
+    if behavior.columns is None:
+        return list(range(n_columns))
     if not behavior.columns or any(not 0 <= column < n_columns for column in behavior.columns):
         names = f" ({', '.join(series.columns)})" if series.columns else ""
         raise ConfigError(
             f"behavior.columns is {behavior.columns}; {series.name} has the columns 0..{n_columns - 1}{names}"
         )
-    return series.data[:, behavior.columns]
+    return behavior.columns
+
+
+def _column_periods(series: TimeSeries, behavior: BehaviorSpec) -> list[float | None]:
+    n_selected = len(_selected_columns(series, behavior))
+    if not isinstance(behavior.period, list):
+        return [behavior.period] * n_selected
+    if len(behavior.period) != n_selected:
+        raise ConfigError(
+            f"behavior.period has {len(behavior.period)} entries, and {n_selected} columns of {series.name} are "
+            "selected; give one number, or one entry per column, null for columns that are not circular"
+        )
+    return behavior.period
+
+
+def _decompose_circular(
+    data: np.ndarray, columns: list[int], periods: list[float | None]
+) -> tuple[np.ndarray, list[int]]:
+    """Replaces circular columns by their cosine and sine; also returns the column of the series of each result."""
+    if all(period is None for period in periods):
+        return data, columns
+    parts, sources = [], []
+    for values, column, period in zip(data.T, columns, periods, strict=True):
+        angle = values if period is None else values * (2 * np.pi / period)
+        parts += [values] if period is None else [np.cos(angle), np.sin(angle)]
+        sources += [column] * (1 if period is None else 2)
+    return np.stack(parts, axis=1), sources
+
+
+def _hold(times: np.ndarray, data: np.ndarray, ms: np.ndarray) -> np.ndarray:
+    """Returns the (len(ms), D) value of the last sample at or before each time, NaN before the first sample."""
+    last = np.searchsorted(times * 1000.0 - _GRID_TOLERANCE_MS, ms, side="right") - 1
+    held: np.ndarray = data[np.maximum(last, 0)]
+    held[(last < 0) | ~np.isfinite(held).all(axis=1)] = np.nan
+    return held
 
 
 def _resample_to_ms(times: np.ndarray, data: np.ndarray, n_ms: int) -> np.ndarray:

@@ -51,9 +51,10 @@ def describe_left_out(
             f"{n_shared} of {n_total} {kind} ({_percent(n_shared / n_total)}) share {bin_kind} bins with another split"
         )
     if recording.unaccompanied_fraction >= 0.01 and spec.behavior is not None:
-        remarks.append(
-            f"{_percent(recording.unaccompanied_fraction)} of {spec.behavior.series} is outside the time with spikes"
-        )
+        series = " and ".join(spec.behavior.series_names)
+        remarks.append(f"{_percent(recording.unaccompanied_fraction)} of {series} is outside the time with spikes")
+    if recording.partial_fraction > 0:
+        remarks.append(describe_partial_bins(recording.partial_fraction))
     if recording.silence is not None:
         start, stop = recording.silence
         remarks.append(
@@ -61,6 +62,11 @@ def describe_left_out(
             "file if nothing was recorded"
         )
     return f"{recording.path}: {'; '.join(remarks)}" if remarks else ""
+
+
+def describe_partial_bins(fraction: float) -> str:
+    """Returns a remark on bins in which a part of the behavior is missing; empty for the fraction 0."""
+    return f"{_percent(fraction)} of the bins with behavior lack some of its columns and are left out" * (fraction > 0)
 
 
 def _unobserved_fractions(tensors: SessionTensors) -> torch.Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from blend_pl.data.io.nwb import Columns
 from blend_pl.data.io.remote import RemoteFile
 from blend_pl.data.nlb.behavior import slice_behavior
+from blend_pl.data.nlb.behavior_checks import check_training_behavior
 from blend_pl.data.nlb.binning import SpikeTrains
 from blend_pl.data.nlb.held_out import check_held_out, format_ids, held_out_mask
 from blend_pl.data.nlb.jitter import JITTER_GROUPS, apply_jitter
@@ -46,7 +47,7 @@ def check_spec(spec: SessionSpec, bin_ms: int) -> WindowShape:
     if spec.psth is not None and (not spec.psth.condition or spec.psth.smoothing_ms < 1):
         raise ConfigError("psth needs at least one column in psth.condition and psth.smoothing_ms of 1 or more")
     behavior = spec.behavior
-    if behavior is not None and not (behavior.series or behavior.trial_columns or behavior.categories):
+    if behavior is not None and not (behavior.series_names or behavior.trial_columns or behavior.categories):
         raise ConfigError(
             "behavior names no source; set its series, trial_columns or categories, or set behavior: null"
         )
@@ -121,6 +122,7 @@ def read_session(
     all_tensors = _build_tensors(spec, train, unit_groups, windows, targets, trial_behavior, n_series)
     all_tensors = replace(all_tensors, left_out=describe_left_out(spec, train, labelled, all_tensors))
     sessions = {split: all_tensors.select(torch.from_numpy(labels == split)) for split in SPLITS if split in labels}
+    check_training_behavior(sessions["train"], str(train_file), "data.spec.behavior")
 
     if test_file is not None:
         test = read_nlb_recording(test_file, spec, bin_ms, behavior_required=False)

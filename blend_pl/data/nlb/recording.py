@@ -10,15 +10,14 @@ from blend_pl.data.io.nwb import (
     Columns,
     TimeSeries,
     Units,
-    has_time_series,
     open_nwb,
     read_invalid_times,
-    read_time_series,
     read_trials,
     read_units,
 )
 from blend_pl.data.io.remote import RemoteFile
-from blend_pl.data.nlb.behavior import bin_behavior
+from blend_pl.data.nlb.behavior import bin_behavior, whole_rows
+from blend_pl.data.nlb.behavior_series import read_behavior_series
 from blend_pl.data.nlb.binning import to_ms
 from blend_pl.data.nlb.coverage import (
     complete_obs_intervals,
@@ -44,7 +43,7 @@ class NLBRecording:
     Attributes:
         path: the file, for error messages.
         units: units table, times relative to `start_s`; each unit has the intervals in which it was observed.
-        trials: one-dimensional columns of the trials table as in the file; None without a table.
+        trials: columns of the trials table as in the file; None without a table.
         behavior: (bins, D) of the whole recording; None without the series.
         n_ms: length of the recording from `start_s`.
         start_s: start of the grid of bins in the file's time, a multiple of the bin width; 0 for all recordings that
@@ -53,6 +52,7 @@ class NLBRecording:
         silence: in a file without obs_intervals, the longest time without any spike if it is much longer than expected;
             (start, stop) in s in the file's time.
         unaccompanied_fraction: in a file without obs_intervals, fraction of the series outside the time with spikes.
+        partial_fraction: fraction of the bins with behavior in which a part of the columns is missing.
     """
 
     path: Path | RemoteFile
@@ -64,12 +64,15 @@ class NLBRecording:
     invalid_fraction: float = 0.0
     silence: tuple[float, float] | None = None
     unaccompanied_fraction: float = 0.0
+    partial_fraction: float = 0.0
 
 
 def read_nlb_recording(
     path: Path | RemoteFile, spec: SessionSpec, bin_ms: int, behavior_required: bool
 ) -> NLBRecording:
     """Reads a file and bins its behavior, so that the raw series is freed.
+
+    Behavior of sets with an archive stays as stored, because nlb_tools ignores the conversion of the file.
 
     Args:
         path: the NWB file.
@@ -87,12 +90,7 @@ def read_nlb_recording(
         units = read_units(file, spec.units, spec.clock.ticks_per_second)
         trials = read_trials(file, spec.trials, required=spec.window.align is not None)
         invalid_times = read_invalid_times(file)
-        series_name = behavior.series if behavior else None
-        series = (
-            read_time_series(file, series_name)
-            if series_name and (behavior_required or has_time_series(file, series_name))
-            else None
-        )
+        series = read_behavior_series(file, behavior, bin_ms, behavior_required, stored=spec.archive is not None)
     if trials is not None:
         trials = session_event_times(trials, spec, f"the trials table of {path}")
     units_in_file, series_in_file = units, series
@@ -111,7 +109,9 @@ def read_nlb_recording(
     if spec.clock.spikes is None:
         _check_clocks(units_in_file, trials, series_in_file, spec, str(path))
     require_spikes_inside(units, str(path))
-    binned = bin_behavior(series, behavior, n_ms, bin_ms) if behavior is not None and series is not None else None
+    binned, partial_fraction = None, 0.0
+    if behavior is not None and series is not None:
+        binned, partial_fraction = whole_rows(bin_behavior(series, behavior, n_ms, bin_ms), f"{series.name} in {path}")
     valid_units = without_invalid_times(units, invalid_times, bin_ms)
     invalid_fraction = 1.0 - _observed_s(valid_units) / max(_observed_s(units), 1e-9)
     silence, unaccompanied_fraction = None, 0.0
@@ -119,10 +119,19 @@ def read_nlb_recording(
         silence = longest_silence(valid_units, invalid_times)
         if silence is not None:
             silence = (silence[0] + start_s, silence[1] + start_s)
-        if series is not None:
+        if series is not None and np.isfinite(series.timestamps[0]):
             unaccompanied_fraction = _fraction_outside(units, series)
     return NLBRecording(
-        path, valid_units, trials, binned, n_ms, start_s, invalid_fraction, silence, unaccompanied_fraction
+        path,
+        valid_units,
+        trials,
+        binned,
+        n_ms,
+        start_s,
+        invalid_fraction,
+        silence,
+        unaccompanied_fraction,
+        partial_fraction,
     )
 
 
@@ -132,7 +141,7 @@ def _check_clocks(
     """Checks that spikes, intervals, trials and behavior, with the times of the file, are in one clock."""
     other_times = {} if units.intervals is None else {"obs_intervals": units.intervals.ravel()}
     if series is not None:
-        other_times[series.name] = series.timestamps
+        other_times[series.name] = series.timestamps[np.isfinite(series.timestamps)]
     align = spec.window.align
     if align is not None and trials is not None and align in trials and trials[align].dtype.kind == "f":
         check_events_in_recording(trials[align], units.times, units.intervals, align, path)

@@ -80,19 +80,29 @@ class BehaviorSpec:
     """The privileged input: a time series, columns of the trials table, or both.
 
     Attributes:
-        series: name of a TimeSeries in the file, e.g. "hand_vel", also the target of velocity scores; None for none.
+        series: name of a TimeSeries in the file, e.g. "hand_vel", also the target of velocity scores, or names of
+            several with the same timestamps, whose columns are joined; None for none.
         lag_ms: delay of the series relative to the spikes (cortex leads movement).
         columns: selected columns of the series; None for all.
-        trial_columns: numeric columns of the trials table, each a channel that is constant over a trial.
+        period: period of circular columns in the unit of the series (360 degrees), each of which becomes its cosine and
+            sine; a list has one entry per selected column, None for columns that are not circular.
+        trial_columns: numeric columns of the trials table, each a channel that is constant over a trial; a column with
+            several values per trial is as many channels.
         categories: columns of the trials table with categories, numbers or text (reach target, condition); each value
             is a channel that is 1 in its trials and 0 in others.
     """
 
-    series: str | None = None
+    series: str | list[str] | None = None
     lag_ms: int = 0
     columns: list[int] | None = None
     trial_columns: list[str] = field(default_factory=list)
     categories: list[str] = field(default_factory=list)
+    period: float | list[float | None] | None = None
+
+    @property
+    def series_names(self) -> list[str]:
+        """Names of the series, empty without one."""
+        return [self.series] if isinstance(self.series, str) else self.series or []
 
 
 @dataclass(frozen=True)

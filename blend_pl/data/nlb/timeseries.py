@@ -7,7 +7,7 @@ import numpy as np
 
 from blend_pl.data.io.nwb import TimeSeries, Units
 from blend_pl.data.nlb.array_trials import to_numpy
-from blend_pl.data.nlb.behavior import bin_behavior, slice_behavior
+from blend_pl.data.nlb.behavior import bin_behavior, check_behavior_series, slice_behavior
 from blend_pl.data.nlb.binning import SpikeTrains, to_ms
 from blend_pl.data.nlb.spec import BehaviorSpec, WindowSpec
 from blend_pl.data.nlb.windows import WindowShape, trial_windows
@@ -104,6 +104,7 @@ def bin_time_series(
     series = None
     if behavior is not None:
         source = _read_series(behavior, spikes, shift_s)
+        check_behavior_series(source, BehaviorSpec(source.name), bin_ms, source.name)
         series = slice_behavior(bin_behavior(source, BehaviorSpec(source.name), n_ms, bin_ms), windows)
         series[after_end] = np.nan
     return BinnedTrials(counts, series, trains.unit_id, start_ms, windows.start)

@@ -27,19 +27,22 @@ class TrialBehavior:
         for name in categories:
             values = require_column(trials, name, "behavior.categories", table_label)[rows]
             self._levels[name] = np.unique(values[values == values])
-        trial_values(trials, self._numeric_columns, "behavior.trial_columns", rows, table_label)
+        self._n_values = {
+            name: trial_values(trials, [name], "behavior.trial_columns", rows, table_label).shape[1]
+            for name in self._numeric_columns
+        }
 
     def encode(self, trials: Columns, rows: np.ndarray, table_label: str) -> np.ndarray:
         """Returns (n, K) float64 channels of the given rows: numbers first, then categories, each by sorted value.
 
         Channels are NaN if the column or the value is missing, and for categories that no row of `__init__` has.
         """
-        missing = np.full((len(rows), 1), np.nan)
         channels = [np.empty((len(rows), 0))]
         for name in self._numeric_columns:
-            has_column = name in trials
             channels.append(
-                trial_values(trials, [name], "behavior.trial_columns", rows, table_label) if has_column else missing
+                trial_values(trials, [name], "behavior.trial_columns", rows, table_label)
+                if name in trials
+                else np.full((len(rows), self._n_values[name]), np.nan)
             )
         for name, levels in self._levels.items():
             one_hot = (trials[name][rows][:, None] == levels) if name in trials else np.zeros((len(rows), len(levels)))

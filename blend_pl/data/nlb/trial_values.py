@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from blend_pl.data.io.nwb import Columns, require_column
+from blend_pl.data.io.nwb import Columns, require_columns
 from blend_pl.errors import DataError
 
 
@@ -17,20 +17,20 @@ def trial_values(trials: Columns, names: list[str], setting: str, rows: np.ndarr
         table_label: table and file, for error messages.
 
     Returns:
-        (n, K) float64; NaN where missing.
+        (n, values) float64, a channel for each value of a column; NaN where missing.
 
     Raises:
         DataError: a column is missing or not numeric.
     """
-    values = np.empty((len(rows), len(names)))
-    for index, name in enumerate(names):
-        column = require_column(trials, name, setting, table_label)
+    values = [np.empty((len(rows), 0))]
+    for name in names:
+        column = require_columns(trials, name, setting, table_label)
         if column.dtype.kind not in "biuf":
             raise DataError(
                 f"{table_label} has {column.dtype} in column {name!r}; {setting} must name columns of numbers"
             )
-        values[:, index] = column[rows]
-    return values
+        values.append(column[rows].reshape(len(rows), -1).astype(np.float64))
+    return np.concatenate(values, axis=1)
 
 
 def non_outliers(trials: Columns, outlier_column: str | None, rows: np.ndarray, table_label: str) -> np.ndarray:
