@@ -26,6 +26,7 @@ FUNCTION_COMMANDS = {
     "list": ("blend_pl.cli.list:list_experiments", "shows sets, arms and models, and how to compose them"),
     "init": ("blend_pl.cli.init:copy_experiments", "copies an experiment and all of its files into a folder"),
     "completion": ("blend_pl.cli.completion:print_completion", "prints a completion script for bash or zsh"),
+    "inspect": ("blend_pl.cli.inspect:inspect_file", "shows what an NWB file holds, writes a data file to train on it"),
     "simulate": ("blend_pl.cli.simulate:simulate", "writes a simulated session with known firing rates as NWB files"),
     "baseline": ("blend_pl.baselines:fit_baselines", "fits non-neural-network baselines (smoothing, GLM)"),
     "report": ("blend_pl.report:write_report", "writes tables and figures that compare experiments across seeds"),

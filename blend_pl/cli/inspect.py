@@ -1,0 +1,141 @@
+"""Command `inspect`: shows what an NWB file holds, and writes a data file that trains on it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from blend_pl.data.io.contents import FileContents, SeriesContents, read_contents
+from blend_pl.data.io.nwb import Columns
+from blend_pl.data.nlb.proposal import Proposal, propose_spec
+from blend_pl.errors import BlendError, ConfigError
+from blend_pl.utils.files import atomic_file
+
+_MAX_LISTED = 6
+_MAX_HZ = 200.0
+
+
+def inspect_file(path: str, out: str | None = None) -> None:
+    """Shows units, time series and trials of an NWB file, what is odd, and a data file for it.
+
+    Args:
+        path: the NWB file.
+        out: writes the data file to this path; by default it is shown only.
+
+    Raises:
+        ConfigError: the path of the data file exists.
+        DataError: the file cannot be read or has no units.
+    """
+    if out is not None and Path(out).exists():
+        raise ConfigError(f"{out} exists; choose another --out, or remove it")
+    contents = read_contents(Path(path))
+    print("\n".join(format_contents(contents)))
+    try:
+        proposal = propose_spec(contents)
+    except BlendError as error:
+        print(f"\nno data file: {error}")
+        raise
+    print("\n".join(_format_proposal(proposal)))
+    text = proposal.to_yaml(str(contents.path.parent))
+    if out is None:
+        print(f"\n{text}", end="")
+        return
+    with atomic_file(Path(out)) as temporary:
+        temporary.write_text(text)
+    arm = "hard" if proposal.spec.behavior else "baseline"
+    print(f"\nwrote {out}; train:")
+    print(f"  blend_pl fit --config experiments/mc_maze_small.yaml --config {out} --config configs/arm/{arm}.yaml")
+
+
+def format_contents(contents: FileContents) -> list[str]:
+    """Returns the lines of a table of units, series and trials, and of what is odd."""
+    rates, units = contents.rates_hz, contents.units
+    lines = [str(contents.path), "", f"units: {len(units)} with {len(units.times)} spikes"]
+    if len(units.times):
+        low, median, high = np.quantile(rates, [0, 0.5, 1])
+        lines.append(f"  rates      {median:.3g} Hz (median), {low:.3g} to {high:.3g} Hz")
+        lines.append(f"  spikes     from {units.times.min():.6g} to {units.times.max():.6g} s")
+    if contents.coverage is None:
+        lines.append("  observed   the file has no obs_intervals")
+    else:
+        lines.append(f"  observed   {100 * np.median(contents.coverage):.3g} % of the recording (median of the units)")
+    lines += [f"  {name:10} {_describe_column(column)}" for name, column in units.columns.items()]
+    lines += ["", f"time series: {len(contents.series) or 'none'}"]
+    for series in contents.series:
+        lines.append(f"  {series.path}: {_describe_series(series)}")
+    trials = contents.trials
+    n_trials = len(next(iter(trials.values()), [])) if trials else 0
+    lines += ["", f"trials: {n_trials or 'none'}"]
+    lines += [f"  {name:18} {_describe_column(column)}" for name, column in (trials or {}).items()]
+    odd = list(_odd_remarks(contents))
+    return [*lines, "", "odd:", *(f"  - {remark}" for remark in odd)] if odd else lines
+
+
+def _describe_series(series: SeriesContents) -> str:
+    shape = " x ".join(map(str, series.shape))
+    text = f"{series.neurodata_type}, {shape}"
+    if series.problem:
+        return text
+    gap = f", longest gap {series.longest_gap_s:.3g} s" if series.longest_gap_s * series.rate_hz > 3.5 else ""
+    missing = f", {100 * series.nan_fraction:.3g} % NaN" if series.nan_fraction else ""
+    extent = f"{series.first_s:.6g} to {series.last_s:.6g} s"
+    return f"{text}, {series.rate_hz:.4g} Hz, unit {series.unit or 'unknown'}, {extent}{gap}{missing}"
+
+
+def _describe_column(column: np.ndarray) -> str:
+    if column.ndim > 1:
+        return f"{column.shape[1]} numbers per row"
+    if column.dtype.kind == "f":
+        finite = column[np.isfinite(column)]
+        if not len(finite):
+            return "numbers, all NaN"
+        missing = f", {len(column) - len(finite)} NaN" if len(finite) < len(column) else ""
+        return f"numbers, {finite.min():.6g} to {finite.max():.6g}{missing}"
+    values, counts = np.unique(column, return_counts=True)
+    if len(values) > _MAX_LISTED:
+        return f"{len(values)} values, {values[0]} to {values[-1]}"
+    return ", ".join(f"{value} ({count})" for value, count in zip(values, counts, strict=True))
+
+
+def _odd_remarks(contents: FileContents) -> list[str]:
+    remarks = [f"{series.path}: {series.problem}" for series in contents.series if series.problem]
+    rates = contents.rates_hz
+    silent, fast = int((rates == 0).sum()), int((rates > _MAX_HZ).sum())
+    if silent:
+        remarks.append(f"{silent} units have no spikes")
+    if fast:
+        remarks.append(f"{fast} units have more than {_MAX_HZ:g} Hz; check that spike times are in seconds")
+    if len(np.unique(contents.units.id)) < len(contents.units):
+        remarks.append("ids of units are not unique")
+    if contents.coverage is not None and np.ptp(contents.coverage) > 0.01:
+        remarks.append(
+            f"units are observed for different times, {100 * contents.coverage.min():.3g} to "
+            f"{100 * contents.coverage.max():.3g} % of the recording"
+        )
+    remarks += _overlap_remarks(contents.trials)
+    if len(contents.units.times):
+        start, stop = contents.units.times.min(), contents.units.times.max()
+        for series in contents.series:
+            shared = min(stop, series.last_s) - max(start, series.first_s)
+            if not series.problem and shared < 0.9 * (stop - start):
+                share = 100 * max(shared, 0.0) / max(stop - start, 1e-9)
+                remarks.append(f"{series.path} covers {share:.3g} % of the time of the spikes")
+    return remarks
+
+
+def _overlap_remarks(trials: Columns | None) -> list[str]:
+    if not trials or not {"start_time", "stop_time"} <= set(trials):
+        return []
+    start, stop = trials["start_time"].astype(float), trials["stop_time"].astype(float)
+    n_overlapping = int((start[1:] < stop[:-1] - 1e-6).sum())
+    return [f"{n_overlapping} trials start before the previous one stops"] if n_overlapping else []
+
+
+def _format_proposal(proposal: Proposal) -> list[str]:
+    sizes = ", ".join(f"{len(session)} {split}" for split, session in proposal.sessions.items())
+    left_out = proposal.sessions["train"].left_out
+    return [
+        "",
+        f"data file: {sizes} {'windows' if proposal.spec.window.align is None else 'trials'}, read without errors",
+        *(f"  - not used, {reason}" for reason in proposal.rejected),
+        *([f"  - {left_out}"] if left_out else []),
+    ]

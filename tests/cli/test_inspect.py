@@ -1,0 +1,95 @@
+"""Tests of the command that shows the contents of an NWB file and proposes a data file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from helpers.behavior_files import TIMES, VELOCITY, velocity_series, write_behavior
+from helpers.nwb_files import write_maze, write_own
+from pynwb import NWBFile
+
+from blend_pl.cli.inspect import inspect_file
+from blend_pl.config import compose
+from blend_pl.errors import ConfigError, DataError
+
+
+def proposed(path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[dict, str]:
+    """Returns the spec in the data file of a recording, and what the command prints."""
+    out = path.parent / "my_session.yaml"
+    inspect_file(str(path), str(out))
+    arguments = yaml.safe_load(out.read_text())["data"]["init_args"]
+    return arguments, capsys.readouterr().out
+
+
+def test_recording_without_trials_gets_continuous_windows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments, text = proposed(write_own(tmp_path / "my_session.nwb"), capsys)
+    assert arguments["spec"]["behavior"]["series"] == "running"
+    assert arguments["spec"]["window"]["stride_ms"] == 800
+    assert arguments["spec"]["split"]["by"] == "block"
+    assert "units: 24 with" in text
+    assert "acquisition/running: TimeSeries, 6000, 100 Hz, unit cm/s, 0 to 59.99 s" in text
+
+
+def test_benchmark_file_gets_its_own_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments, text = proposed(write_maze(tmp_path).train, capsys)
+    spec = arguments["spec"]
+    assert spec["window"]["align"] == "move_onset_time"
+    assert spec["behavior"]["series"] == "hand_vel"
+    assert spec["behavior"]["lag_ms"] == 100
+    assert spec["held_out"]["column"] == "heldout"
+    assert spec["split"]["column"] == "split"
+    assert spec["psth"] == {"condition": ["trial_type"], "smoothing_ms": 50}
+    assert "36 train, 12 val" in text
+
+
+def test_unusable_series_are_reported_and_not_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    constant = velocity_series("velocity", np.ones(len(TIMES)))
+    path = write_behavior(tmp_path / "own.nwb", [constant, velocity_series("pupil", VELOCITY[:, 0])])
+    arguments, text = proposed(path, capsys)
+    assert arguments["spec"]["behavior"]["series"] == "pupil"
+    assert "not used, velocity: velocity in" in text
+    assert "has the value 1 in all samples" in text
+
+
+def test_angles_get_their_period(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    heading = velocity_series("heading", 90 * TIMES % 360, unit="degrees")
+    arguments, _ = proposed(write_behavior(tmp_path / "own.nwb", [heading]), capsys)
+    assert arguments["spec"]["behavior"]["period"] == 360.0
+
+
+def test_file_without_behavior_gets_a_baseline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def add_trials(file: NWBFile) -> None:
+        for row in range(28):
+            file.add_trial(start_time=float(row), stop_time=row + 0.9)
+
+    arguments, text = proposed(write_behavior(tmp_path / "own.nwb", extend=add_trials), capsys)
+    assert arguments["spec"]["behavior"] is None
+    assert arguments["spec"]["window"]["align"] == "start_time"
+    assert "configs/arm/baseline.yaml" in text
+
+
+def test_data_file_composes_with_a_set_and_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_own(tmp_path / "odd [name].nwb")
+    proposed(path, capsys)
+    config = compose(Path("experiments/mc_maze_small.yaml"), tmp_path / "my_session.yaml")
+    arguments = config["data"]["init_args"]
+    assert arguments["spec"]["archive"] is None
+    assert arguments["root"] == str(tmp_path)
+    assert (tmp_path / "my_session.yaml").read_text().count("#") > 6
+
+
+def test_existing_data_file_is_kept(tmp_path: Path) -> None:
+    path = write_own(tmp_path / "my_session.nwb")
+    out = tmp_path / "my_session.yaml"
+    out.write_text("mine")
+    with pytest.raises(ConfigError, match="exists; choose another --out"):
+        inspect_file(str(path), str(out))
+    assert out.read_text() == "mine"
+
+
+def test_file_without_units_raises(tmp_path: Path) -> None:
+    path = tmp_path / "text.nwb"
+    path.write_text("no HDF5")
+    with pytest.raises(DataError, match="cannot read"):
+        inspect_file(str(path))
