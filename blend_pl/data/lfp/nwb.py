@@ -21,6 +21,8 @@ from blend_pl.data.lfp.timestamps import (
 )
 from blend_pl.errors import DataError
 
+EVENT_TYPES = ("IntervalSeries", "AnnotationSeries")
+
 
 def read_nwb(
     path: Path,
@@ -72,7 +74,9 @@ def _read_velocity(
     file: h5py.File, names: LFPSeriesNames, lfp_span: tuple[float, float], lfp_name: str
 ) -> tuple[np.ndarray, float, int]:
     """Returns the velocity (T, D) in the bins that have both signals, their start and their number."""
-    series = read_time_series(file, names.velocity or names.position or "")
+    name = names.velocity or names.position or ""
+    _refuse_events(file, name)
+    series = read_time_series(file, name)
     columns = list(range(series.data.shape[1])) if names.columns is None else names.columns
     if not columns or max(columns) >= series.data.shape[1] or min(columns) < 0:
         raise DataError(
@@ -85,6 +89,31 @@ def _read_velocity(
     velocity = to_velocity(series.timestamps, data, start, n_bins)
     _require_varying_columns(velocity, columns, f"{series.name} of {file.filename}")
     return velocity, start, n_bins
+
+
+def _refuse_events(file: h5py.File, name: str) -> None:
+    """Checks that a series is a signal.
+
+    Raises:
+        DataError: it consists of intervals or annotations, between which there is nothing to interpolate.
+    """
+    for neurodata_type in EVENT_TYPES:
+        if any(path.endswith(f"/{name}") for path in _series_of_type(file, neurodata_type)):
+            raise DataError(
+                f"{name} of {file.filename} is an {neurodata_type}, not a continuous signal; set "
+                "data.spec.names.velocity or position to a TimeSeries"
+            )
+
+
+def _series_of_type(file: h5py.File, neurodata_type: str) -> list[str]:
+    paths: list[str] = []
+
+    def visit(path: str, item: h5py.Group | h5py.Dataset) -> None:
+        if item.attrs.get("neurodata_type") == neurodata_type:
+            paths.append(f"/{path}")
+
+    file.visititems(visit)
+    return paths
 
 
 def _require_varying_columns(velocity: np.ndarray, columns: list[int], where: str) -> None:

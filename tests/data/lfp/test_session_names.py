@@ -2,18 +2,23 @@
 
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.lfp import InMemory, make_lfp, recording
 from helpers.probe_files import potentials, write_probes
+from helpers.systems import trainer
 from pynwb import TimeSeries
+from pynwb.misc import IntervalSeries
 
 from blend_pl.data.io.selection import RowSelection
 from blend_pl.data.lfp import LFPSpec, MultiSessionDataModule
 from blend_pl.data.lfp.reading import read_sessions
 from blend_pl.data.lfp.spec import LFPSeriesNames
 from blend_pl.errors import ConfigError, DataError
+from blend_pl.systems import LFPStudent, SingleSessionStudent
 
 NAMES = LFPSeriesNames(velocity="hand_vel")
 SPEC = LFPSpec("own", nwb=["**/*.nwb"], names=NAMES)
@@ -74,3 +79,22 @@ def test_behavior_that_cannot_be_scored_raises(tmp_path: Path, value: float, pro
     write_probes(tmp_path / "day1.nwb", series, behavior=velocity, n_electrodes=3)
     with pytest.raises(DataError, match=rf"column 1 of hand_vel of .* {problem} .*data\.spec\.names\.columns"):
         MultiSessionDataModule(SPEC, str(tmp_path), length=100).setup("fit")
+
+
+def test_intervals_are_no_velocity(tmp_path: Path) -> None:
+    events = IntervalSeries(name="hand_vel", data=np.tile([1, -1], 10), timestamps=np.arange(20) * 1.0)
+    write_probes(tmp_path / "day1.nwb", {"ElectricalSeries": {"data": potentials(3)}}, behavior=events, n_electrodes=3)
+    with pytest.raises(
+        DataError, match=r"hand_vel of .* is an IntervalSeries, not a continuous signal; set data\.spec"
+    ):
+        read_sessions(SPEC, tmp_path)
+
+
+def test_models_train_on_sessions_named_after_folders(tmp_path: Path) -> None:
+    names = {"a1": "rat1.a/day.1", "a2": "rat2/day.1"}
+    module = InMemory([replace(recording(size, 3000), name=name) for size, name in names.items()])
+    module.setup("fit")
+    for system_class in (LFPStudent, SingleSessionStudent):
+        fit_trainer = trainer(tmp_path, 1)
+        fit_trainer.fit(make_lfp(system_class), datamodule=module)
+        assert fit_trainer.callback_metrics["train/loss"].isfinite()
