@@ -9,12 +9,12 @@ import h5py
 import torch
 from torch import Tensor
 
-from blend_pl.errors import ConfigError
+from blend_pl.errors import ConfigError, DataError
 from blend_pl.submission.check import check_open_submission, check_submission
 from blend_pl.submission.ensemble import MeanRates, SubmissionEnsemble, SubmittedRun, group_runs
 from blend_pl.submission.layout import SCORED_GROUPS, SessionSplits, group_name, join_rates, split_rates
 from blend_pl.submission.push import push_to_evalai as push_to_evalai
-from blend_pl.submission.rate_unit import find_unit_problem
+from blend_pl.submission.rate_unit import MAX_RATIO_OF_RUNS, find_unit_problem
 from blend_pl.submission.scores import print_score_table, score_rates, write_test_scores
 from blend_pl.submission.targets import TARGETS_FILE, TARGETS_URL, Targets, download_targets
 from blend_pl.utils.files import atomic_file
@@ -147,7 +147,9 @@ def _write_submission(
         with h5py.File(temporary, "r") as file:
             check_open_submission(file, splits_by_group, path)
             for group, splits in splits_by_group.items():
-                # The unit is that of the models; a mean that differs is a property of their training.
+                problem = find_unit_problem(file[group], splits, path, MAX_RATIO_OF_RUNS)
+                if problem is not None:
+                    raise DataError(problem)
                 problem = find_unit_problem(file[group], splits, path)
                 if problem is not None:
                     print(f"note: {problem.partition(';')[0]}; the model may be undertrained")

@@ -13,6 +13,8 @@ from blend_pl.submission.layout import FORWARD_KEYS, RATE_KEYS, TRAIN_KEYS, Sess
 
 MAX_RATIO = 1.5
 """Largest ratio between mean rate and mean count, in either direction, for rates in spikes per bin."""
+MAX_RATIO_OF_RUNS = 10
+"""The same for rates of a run of this package, which may be undertrained; rates in Hz are 50 or 200 times too large."""
 N_STANDARD_ERRORS = 3
 """Standard errors of the mean count, for Poisson counts, by which the largest ratio is extended."""
 CAUSE_TOLERANCE = 1.2
@@ -39,18 +41,15 @@ class RateRatio:
     n_spikes: int
     of_training: bool
 
-    @property
-    def is_plausible(self) -> bool:
-        """Whether rates in spikes per bin have this ratio: training reproduces the mean count early."""
-        return self.is_close_to(1, MAX_RATIO)
-
     def is_close_to(self, factor: float, tolerance: float) -> bool:
         """Whether the ratio equals a factor up to a tolerance, itself a factor, and the error of the mean count."""
         limit = math.log(tolerance) + N_STANDARD_ERRORS / math.sqrt(self.n_spikes)
         return min(self.value, factor) > 0 and abs(math.log(self.value / factor)) <= limit
 
 
-def find_unit_problem(arrays: h5py.Group, splits: SessionSplits, path: Path) -> str | None:
+def find_unit_problem(
+    arrays: h5py.Group, splits: SessionSplits, path: Path, max_ratio: float = MAX_RATIO
+) -> str | None:
     """Compares the mean of each array with the mean recorded count of the same units and bins.
 
     Scored trials are compared with their own counts where these are recorded, otherwise with those of the training
@@ -60,13 +59,14 @@ def find_unit_problem(arrays: h5py.Group, splits: SessionSplits, path: Path) -> 
         arrays: group of a set in a submission.
         splits: trials of the session.
         path: the file, for the message.
+        max_ratio: largest ratio between mean rate and mean count, in either direction.
 
     Returns:
         A line with the first array whose rates are not in spikes per bin, the factor and its likely cause, and the
         names of the others with that factor; None if all are plausible.
     """
     ratios = [ratio for key in RATE_KEYS if key in arrays for ratio in _rate_ratio(arrays[key], key, splits)]
-    wrong = [ratio for ratio in ratios if not ratio.is_plausible]
+    wrong = [ratio for ratio in ratios if not ratio.is_close_to(1, max_ratio)]
     if not wrong:
         return None
     first = wrong[0]
