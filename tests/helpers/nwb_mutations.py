@@ -71,9 +71,9 @@ def change_order(rng: np.random.Generator, path: Path) -> str:
         "shuffled": rng.permutation,
         "rotated": lambda values: np.roll(values, max(len(values) // 3, 1), axis=0),
         "negated": lambda values: -values.astype(float) if values.dtype.kind in "biuf" else values,
-        "times 1000": lambda values: values * 1000,
+        "times 1000": lambda values: _widest(values) * 1000,
         "divided by 1000": lambda values: values / 1000,
-        "shifted": lambda values: values + np.asarray(1_704_448_800).astype(values.dtype),
+        "shifted": lambda values: _widest(values) + 1_704_448_800,
     }
     name = str(rng.choice(list(changes)))
     return _change_dataset(rng, path, name, changes[name])
@@ -118,6 +118,10 @@ MUTATIONS: tuple[Mutation, ...] = (
     exchange_datasets,
     remove_part,
 )
+
+
+def _widest(values: np.ndarray) -> np.ndarray:
+    return values.astype(float if values.dtype.kind == "f" else np.int64)
 
 
 def _numeric_datasets(file: h5py.File) -> list[str]:

@@ -29,7 +29,7 @@ class RemoteFile:
         """Returns a digest of the address and of what the server says about the version of the file.
 
         Raises:
-            DataError: the server cannot be reached or has no such file.
+            DataError: the server cannot be reached, has no such file, or does not serve parts of files.
         """
         import requests
 
@@ -37,6 +37,8 @@ class RemoteFile:
             response = requests.get(self.url, headers={"Range": "bytes=0-0"}, stream=True, timeout=TIMEOUT_S)
             response.raise_for_status()
             response.close()
+        if response.status_code != requests.codes.partial_content:
+            raise DataError(f"the server of {self.url} does not answer requests for a range of bytes; {_MANUAL_HINT}")
         version = [response.headers.get(name, "") for name in ("ETag", "Last-Modified", "Content-Range")]
         return hashlib.sha256("\n".join([self.url, *version]).encode()).hexdigest()
 

@@ -24,6 +24,7 @@ class FileServer(LocalServer):
     def __init__(self, folder: Path) -> None:
         super().__init__(_RangeAnswer)
         self.folder = folder
+        self.ignores_ranges = False
 
 
 class _RangeAnswer(LocalAnswer):
@@ -35,14 +36,15 @@ class _RangeAnswer(LocalAnswer):
             self.start(404, 0)
             return
         content = path.read_bytes()
-        first, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")
+        if "Range" not in self.headers or self.server.ignores_ranges:
+            self.start(200, len(content))
+            self.wfile.write(content)
+            return
+        first, last = self.headers["Range"].removeprefix("bytes=").split("-")
         part = content[int(first) : int(last) + 1 if last else None]
         stop = int(first) + len(part) - 1
         self.start(206, len(part), Content_Range=f"bytes {first}-{stop}/{len(content)}", ETag=f'"{hash(content)}"')
         self.wfile.write(part)
-
-    def do_HEAD(self) -> None:
-        self.start(200, (self.server.folder / self.path.removeprefix("/")).stat().st_size)
 
 
 @pytest.fixture
@@ -78,6 +80,14 @@ def test_missing_remote_file_raises(server: FileServer) -> None:
     with pytest.raises(DataError, match="HTTP status 404") as caught, open_nwb(RemoteFile(f"{server.url}/absent.nwb")):
         pass
     assert "\n" not in str(caught.value)
+
+
+def test_server_without_ranges_raises(server: FileServer) -> None:
+    pytest.importorskip("remfile")
+    server.ignores_ranges = True
+    with pytest.raises(DataError, match="does not answer requests for a range of bytes"):  # noqa: SIM117
+        with open_nwb(RemoteFile(f"{server.url}/small.nwb")):
+            pass
 
 
 def test_missing_remfile_raises(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
