@@ -150,6 +150,37 @@ class TestBaseline:
         with pytest.raises(DataError, match="nothing to predict"):
             Baseline.fit(fit_ridge, session, session)
 
+    @BOTH_REGRESSIONS
+    def test_each_unit_is_fitted_on_its_own_bins(self, regression: FitFunction) -> None:
+        whole = session_of(trials=60, heldin=3, heldout=3)
+        coverage = torch.ones(60, 7, 1, dtype=torch.bool)
+        coverage[:30] = False
+        session = replace(
+            whole,
+            spikes=whole.spikes.clone(),
+            observed=torch.cat([coverage, coverage, coverage, torch.ones_like(coverage)], -1),
+            observed_column=torch.tensor([3, 2, 3, 2, 3, 2]),
+        )
+        session.spikes[:30, :, 1::2] = 0
+        rates = Baseline.fit(regression, session, session).predict(session)
+        assert rates.isfinite().all()
+        expected = whole.spikes[30:].double().mean((0, 1))
+        assert (rates[30:].mean((0, 1)) / expected - 1).abs().max() < 0.25
+        assert (rates[:30, :, 1::2].mean((0, 1)) / expected[1::2] - 1).abs().max() < 0.25
+
+    @BOTH_REGRESSIONS
+    def test_unit_that_was_never_recorded_has_a_positive_rate(self, regression: FitFunction) -> None:
+        session = session_of(trials=30)
+        nowhere = torch.zeros(30, 7, 1, dtype=torch.bool)
+        session = replace(
+            session,
+            observed=torch.cat([nowhere, nowhere, ~nowhere, nowhere], -1),
+            observed_column=torch.tensor([2, 3, 2, 2, 3]),
+        )
+        rates = Baseline.fit(regression, session, session).predict(session)
+        assert rates.isfinite().all()
+        assert (rates > 0.1).all()
+
 
 class TestCommand:
     def test_runs_are_compared_with_a_network(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -201,6 +201,7 @@ def _build_tensors(
             unit_counts *= coverage[..., spike_trains.coverage_index]
     spikes = np.concatenate(counts, axis=2)
     observed, observed_column = _group_columns(unit_groups, coverages)
+    has_heldin = coverages[0][:, : shape.n_observed].any(axis=2)
     series = np.full((len(windows), shape.n_bins, n_series), np.nan, dtype=np.float32)
     if recording.behavior is not None:
         series = slice_behavior(recording.behavior, windows)
@@ -217,7 +218,7 @@ def _build_tensors(
     return SessionTensors(
         spikes=torch.from_numpy(spikes),
         observed=torch.from_numpy(observed),
-        scoring_mask=torch.from_numpy(scoring_mask_from_bounds(bounds, windows)),
+        scoring_mask=torch.from_numpy(scoring_mask_from_bounds(bounds, windows) & has_heldin),
         behavior=torch.from_numpy(behavior),
         trial_id=torch.from_numpy(windows.row.astype(np.int64)),
         start_bin=torch.from_numpy(windows.start.astype(np.int64)),

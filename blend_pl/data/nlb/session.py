@@ -39,7 +39,7 @@ class SessionTensors:
         spikes: (trials, T + F, N) unsigned counts; 0 where unobserved.
         observed: (trials, T + F, G) bool, bins in which all held-in units [..., 0] and all held-out units [..., 1] were
             recorded; further columns, if units differ, are the recorded bins of units that `observed_column` names.
-        scoring_mask: (trials, T) bool, bins that are scored.
+        scoring_mask: (trials, T) bool, bins that are scored; some held-in unit was recorded in each of them.
         behavior: (trials, T + F, D) float32 in the file's unit, lagged, NaN where missing; D = 0 without behavior.
         trial_id: (trials,) int64, row of the trials table counted over all files.
         start_bin: (trials,) int64, first bin of the window on the grid of its file.
