@@ -9,6 +9,8 @@ import pytest
 from helpers.cli import REPOSITORY, TINY, call, experiment, run_here, teacher_args
 from helpers.nwb_files import write_own
 
+from blend_pl.cli.inspect import inspect_file
+
 OWN = REPOSITORY / "configs" / "data" / "own_session.yaml"
 
 
@@ -63,3 +65,15 @@ def test_any_experiment_runs_on_the_recording(name: str, data: list[str], tmp_pa
     results = json.loads((run / "results.json").read_text())
     assert (results["name"], results["session"], results["oracle"]) == (f"{name}_own_session", "own_session", None)
     assert not (Path(results["config"]["data"]["init_args"]["root"]) / "simulated").exists()
+
+
+def test_data_file_of_inspect_trains(tmp_path: Path) -> None:
+    out = tmp_path / "inspected.yaml"
+    inspect_file(str(write_own(tmp_path / "rat 3.nwb")), str(out))
+    arguments = ["--config", experiment("area2_bump_teacher"), "--config", out, *TINY, "--trainer.max_epochs=1"]
+    results = json.loads(
+        (call("fit", *arguments, f"--output={tmp_path / 'runs'}").run_dir / "results.json").read_text()
+    )
+    assert results["session"] == "rat_3"
+    assert results["scores"].keys() == {"co_bps", "vel_r2", "fp_bps"}
+    assert all(np.isfinite(score) for score in results["scores"].values())
