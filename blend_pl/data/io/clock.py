@@ -50,6 +50,23 @@ class ClockSpec:
         return self.rate_hz if self.spikes == "samples" else {"s": 1.0, "ms": 1000.0, None: None}[self.spikes]
 
 
+def coarse_dtype(times: np.ndarray, stored_dtype: np.dtype) -> np.dtype | None:
+    """Returns the floating point type below float64 that times were rounded to; None if they were not.
+
+    Args:
+        times: finite times.
+        stored_dtype: their type in the file. Some writers convert float32 to float64, which restores no digits.
+    """
+    if stored_dtype.kind == "f" and stored_dtype.itemsize < 8:
+        return stored_dtype
+    single = np.dtype(np.float32)
+    with np.errstate(over="ignore"):
+        is_representable = stored_dtype.kind == "f" and bool((times.astype(single) == times).all())
+    # Eighths of seconds are exact in both types.
+    is_rounded = is_representable and bool((times * 8 % 1 != 0).any())
+    return single if is_rounded else None
+
+
 def check_spike_clock(times: np.ndarray, n_units: int, other_times: Mapping[str, np.ndarray], label: str) -> None:
     """Checks that spike times are seconds of the clock of the other times of a recording.
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
+from blend_pl.data.io.clock import coarse_dtype
 from blend_pl.data.io.nwb_links import broken_links, distinct_groups, paths_ending_with
 from blend_pl.data.io.series_values import continuity, interval_states, read_values, series_type, series_unit
 from blend_pl.errors import DataError
@@ -135,10 +136,11 @@ def _read_timestamps(group: h5py.Group, n_samples: int, label: str) -> np.ndarra
 
 def _describe_resolution(group: h5py.Group, timestamps: np.ndarray) -> str:
     """Returns, for timestamps of a type that cannot tell neighbors apart, a description of the type."""
-    if "timestamps" not in group or group["timestamps"].dtype.kind != "f" or group["timestamps"].dtype.itemsize >= 8:
+    finite = timestamps[np.isfinite(timestamps)]
+    dtype = coarse_dtype(finite, group["timestamps"].dtype) if "timestamps" in group else None
+    if dtype is None or not len(finite):
         return ""
-    dtype = group["timestamps"].dtype
-    spacing_ms = 1000 * float(np.spacing(np.abs(timestamps[np.isfinite(timestamps)]).max(initial=0).astype(dtype)))
+    spacing_ms = 1000 * float(np.spacing(np.array(np.abs(finite).max(), dtype=dtype)))
     return f", because {dtype} resolves {spacing_ms:.2g} ms there: write timestamps as float64"
 
 

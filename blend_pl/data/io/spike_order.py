@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 
-from blend_pl.data.io.clock import COARSEST_RESOLUTION_S
+from blend_pl.data.io.clock import COARSEST_RESOLUTION_S, coarse_dtype
 from blend_pl.errors import DataError
 
 MAX_DISORDER_S = 0.1
@@ -63,13 +63,14 @@ def check_spike_times(
 
 
 def _check_resolution(times: np.ndarray, stored_dtype: np.dtype, ticks_per_second: float, label: str) -> None:
-    if stored_dtype.kind != "f" or stored_dtype.itemsize >= 8 or not len(times):
+    dtype = coarse_dtype(times * ticks_per_second, stored_dtype)
+    if dtype is None or not len(times):
         return
     last = float(np.abs(times).max())
-    resolution = float(np.spacing(np.array(last * ticks_per_second, dtype=stored_dtype))) / ticks_per_second
+    resolution = float(np.spacing(np.array(last * ticks_per_second, dtype=dtype))) / ticks_per_second
     if resolution > COARSEST_RESOLUTION_S:
         raise DataError(
-            f"the spike times in {label} are {stored_dtype}, which resolves {1000 * resolution:.2g} ms at {last:g} s; "
+            f"the spike times in {label} are {dtype}, which resolves {1000 * resolution:.2g} ms at {last:g} s; "
             "write them as float64"
         )
 
@@ -117,5 +118,5 @@ def _check_same_units(times: np.ndarray, time_stops: np.ndarray, unit_id: np.nda
         if other != unit:
             raise DataError(
                 f"units {unit_id[other]} and {unit_id[unit]} in {label} have the same {len(spikes)} spike times; "
-                "remove one of them"
+                "remove one of them, or select units by units.column"
             )

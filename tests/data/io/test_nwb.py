@@ -124,6 +124,16 @@ def test_unusable_timestamps_raise(tmp_path: Path, times: list[float], message: 
             read_time_series(file, "wheel")
 
 
+@pytest.mark.parametrize("stored", [np.float32, np.float64])
+def test_timestamps_that_float32_cannot_tell_apart_raise_with_the_type(tmp_path: Path, stored: type) -> None:
+    times = (18_000 + np.arange(50) / 1000).astype(np.float32)
+    with h5py.File(tmp_path / "a.nwb", "w") as file:
+        file["processing/wheel/data"] = np.zeros(50)
+        file["processing/wheel/timestamps"] = times.astype(stored)
+        with pytest.raises(DataError, match="because float32 resolves 2 ms there: write timestamps as float64"):
+            read_time_series(file, "wheel")
+
+
 def test_series_of_images_raises(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.nwb", "w") as file:
         file["acquisition/frames/data"] = np.zeros((3, 4, 4))

@@ -153,6 +153,7 @@ WRONG_TIMES: list[tuple[SmallSession, str]] = [
     (per_unit(lambda times: np.round(times * 30_000)), "are whole numbers, .* samples or milliseconds"),
     (per_unit(lambda times: np.rint(times * 1000).astype(np.int64)), "are whole numbers"),
     (per_unit(lambda times: (times + 18_000).astype(np.float32)), r"float32, which resolves 2 ms at 18\d+ s; write"),
+    (per_unit(lambda times: (times + 18_000).astype(np.float32).astype(float)), "float32, which resolves 2 ms"),
     (per_unit(lambda times: times.astype(np.float16)), "float16, which resolves"),
     (replace(SESSION, spikes=[*SESSION.spikes[:-1], SESSION.spikes[0]]), r"units 10 and 31 in .* have the same \d+"),
 ]
