@@ -139,7 +139,10 @@ def _check_clocks(
     units: Units, trials: Columns | None, series: TimeSeries | None, spec: SessionSpec, path: str
 ) -> None:
     """Checks that spikes, intervals, trials and behavior, with the times of the file, are in one clock."""
-    other_times = {} if units.intervals is None else {"obs_intervals": units.intervals.ravel()}
+    other_times: dict[str, np.ndarray] = {}
+    # The extent of open-ended intervals is not known.
+    if units.intervals is not None and not np.isinf(units.intervals).any():
+        other_times["obs_intervals"] = units.intervals.ravel()
     if series is not None:
         other_times[series.name] = series.timestamps[np.isfinite(series.timestamps)]
     align = spec.window.align

@@ -200,3 +200,15 @@ def test_doubles_within_a_unit_are_said(tmp_path: Path, caplog: pytest.LogCaptur
     with caplog.at_level(logging.WARNING):
         read(path)
     assert "in 8 of 8 units; each counts as a spike" in caplog.text
+
+
+@pytest.mark.parametrize("align", [False, True])
+def test_open_ended_intervals_reach_to_the_end_of_the_recording(tmp_path: Path, align: bool) -> None:
+    path = write_small(tmp_path / "small.nwb", SESSION)
+    expected = read(path, TRIALS if align else CONTINUOUS)
+    edit_file(path, replace_dataset("units/obs_intervals", lambda rows: np.where([False, True], np.inf, rows)))
+    recording = read(path, TRIALS if align else CONTINUOUS)
+    np.testing.assert_array_equal(recording.units.times, expected.units.times)
+    assert recording.units.intervals is not None
+    assert np.isfinite(recording.units.intervals).all()
+    assert recording.units.intervals[:, 1].min() >= SESSION.times[-1] - 0.1
