@@ -187,7 +187,9 @@ def set_up(
     """Returns a callback after setup on the first of several ranks, or on another that receives the bytes `sent`."""
     callback = Distillation(str(path))
     changed_data = SimpleNamespace(
-        signature=replace(module.signature, **changes), calibration_dataloader=module.calibration_dataloader
+        signature=replace(module.signature, **changes),
+        digest=module.digest,
+        calibration_dataloader=module.calibration_dataloader,
     )
     ranks = SimpleNamespace(broadcast=lambda content: content if first else sent)
     trainer: Any = SimpleNamespace(datamodule=changed_data, strategy=ranks, is_global_zero=first)

@@ -144,7 +144,7 @@ def test_validation_uses_a_fixed_mask_if_all_entries_are_observed() -> None:
 
 def set_up(student: Student, signature: Signature) -> None:
     strategy = SimpleNamespace(broadcast=lambda value: value)
-    module = SimpleNamespace(signature=signature)
+    module = SimpleNamespace(signature=signature, digest=None)
     student.trainer = SimpleNamespace(datamodule=module, strategy=strategy)  # type: ignore[assignment]
     student.setup("fit")
 
