@@ -64,6 +64,8 @@ CASES = {
 class Trials(L.LightningDataModule):
     """Trials on the device, for one model, or for `n_replicas` models with different orders."""
 
+    digest = None
+
     def __init__(self, session: SessionTensors, batch: int, n_replicas: int | None = None) -> None:
         super().__init__()
         self.session, self.batch, self.n_replicas = session, batch, n_replicas

@@ -33,6 +33,8 @@ SIZES = {"bins": 140, "forward": 40, "heldin": 137, "heldout": 45}
 class Sessions(L.LightningDataModule):
     """Trials on the device."""
 
+    digest = None
+
     def __init__(self, session: SessionTensors) -> None:
         super().__init__()
         self.session, self.signature = session, session_signature("mc_maze", session)
