@@ -164,11 +164,12 @@ def _assemble_rates(
 
 
 def _heldin_means(fit_trials: SessionTensors) -> Tensor:
-    """Returns the (C,) mean counts per recorded bin of the held-in units."""
+    """Returns the (C,) mean counts per recorded bin of the held-in units; that of all units for one never recorded."""
     heldin = slice(0, fit_trials.n_heldin)
     recorded = _recorded(fit_trials)[:, : fit_trials.n_observed, heldin]
     counts = fit_trials.spikes[:, : fit_trials.n_observed, heldin].double() * recorded
-    return counts.sum((0, 1)) / recorded.sum((0, 1)).clamp(min=1)
+    total, n_bins = counts.sum((0, 1)), recorded.sum((0, 1))
+    return torch.where(n_bins > 0, total / n_bins.clamp(min=1), total.sum() / n_bins.sum().clamp(min=1))
 
 
 def _recorded(session: SessionTensors) -> Tensor:

@@ -110,7 +110,8 @@ OWNERS: dict[Callable[..., Any], dict[str, list[float]]] = {
         **all_outside([1.2, -0.1], "dropout", "dropout_embedding", "dropout_rates"),
     },
     partial(NeuPRINT, DIMS): {
-        **all_outside([0], "size", "activity", "behavior_width", "num_layers", "num_heads", "dim_feedforward"),
+        **all_outside([0], "size", "activity", "num_layers", "num_heads", "dim_feedforward"),
+        **all_outside([-1], "behavior_width"),
         "std": [-1],
         "frames_back": [-1],
         "dropout": [1],

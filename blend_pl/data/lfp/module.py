@@ -161,12 +161,12 @@ class MultiSessionDataModule(NeuralDataModule):
 
     @property
     def digest(self) -> str:
-        """Digest of the recordings that are trained or evaluated on, and of their division into segments."""
+        """Digest of the recordings that are evaluated, trained or held out, and of their division into segments."""
         evaluated = {
             name: [self.recording_digests[name], *vars(self.sessions[name].segments).values()]
             for name in self.evaluation_sessions
         }
-        return content_digest({"sessions": evaluated, "trained": sorted(self.training_sessions)})
+        return content_digest(evaluated)
 
     @property
     def selection(self) -> str:

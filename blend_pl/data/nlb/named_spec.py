@@ -19,8 +19,8 @@ def load_spec(name: str) -> SessionSpec:
 
     Example:
         >>> from blend_pl.data.nlb.named_spec import load_spec
-        >>> load_spec("mc_maze").behavior
-        BehaviorSpec(series='hand_vel', lag_ms=100, columns=None, trial_columns=[], categories=[])
+        >>> load_spec("mc_maze").window
+        WindowSpec(start_ms=-250, stop_ms=450, align='move_onset_time', forward_ms=200, stride_ms=None, jitter=None)
     """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--spec", type=SessionSpec)

@@ -152,7 +152,8 @@ BREAKAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "duplicate id": (_rewrite("neuron.UniqueID.npy", _duplicate_id, SESSION), "has the UniqueID 7 twice"),
     "unknown label": (
         _replace_label("Chandelier-1"),
-        r"Blank/01 has a cell of the unknown type 'Chandelier-1'; add it to data\.spec\.types, which has EC, IN",
+        r"Blank/01 has a cell of the unknown type 'Chandelier-1'; add it to data\.spec\.types \(to untyped if .*\), "
+        r"which has EC, IN",
     ),
     "missing label": (_replace_label(""), "neurons|cell of the unknown type ''"),
     "no cell table": (lambda t: shutil.rmtree(t / "SB025"), "contains no session with neuron.ttype.txt"),

@@ -103,7 +103,7 @@ def test_bins_without_one_coordinate_are_left_out_with_their_share(tmp_path: Pat
     away = (at < 4.5) | (at > 8.5)
     np.testing.assert_allclose(behavior[away], complete[away], atol=1e-3)
     left_out = read_session(SPEC, path, None, BIN_MS)["train"].left_out
-    assert ": 10 % of the bins with behavior lack some of its columns and are left out" in left_out
+    assert "; 10 % of the bins with behavior lack some of its columns and are left out" in left_out
 
 
 def test_columns_that_are_never_recorded_together_raise(tmp_path: Path) -> None:
