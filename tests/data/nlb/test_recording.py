@@ -212,3 +212,11 @@ def test_open_ended_intervals_reach_to_the_end_of_the_recording(tmp_path: Path, 
     assert recording.units.intervals is not None
     assert np.isfinite(recording.units.intervals).all()
     assert recording.units.intervals[:, 1].min() >= SESSION.times[-1] - 0.1
+
+
+@pytest.mark.parametrize("name", ["start_time", "stop_time", "go_time"])
+def test_times_with_several_columns_are_refused(tmp_path: Path, name: str) -> None:
+    path = write_small(tmp_path / "small.nwb", SESSION)
+    edit_file(path, replace_dataset(f"intervals/trials/{name}", lambda times: np.stack([times, times], 1)))
+    with pytest.raises(DataError, match=rf"{name} of shape .*one time per trial is needed"):
+        read(path, TRIALS)
