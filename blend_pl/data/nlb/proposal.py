@@ -175,9 +175,7 @@ def _rank(name: str, preferred: tuple[str, ...]) -> int:
 
 def _choose_split(contents: FileContents, window: WindowSpec) -> tuple[SplitSpec, str]:
     if window.align is None:
-        return SplitSpec(
-            None, "block"
-        ), "contiguous blocks, so that windows of one split are not beside those of another"
+        return SplitSpec(None, "block"), "contiguous blocks, so that windows of different splits are not adjacent"
     labels = (contents.trials or {}).get("split")
     if labels is not None and labels.dtype.kind == "U" and {"train", "val"} <= set(labels.tolist()):
         return SplitSpec("split"), "the file has a split"
