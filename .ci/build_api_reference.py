@@ -31,7 +31,7 @@ MODULES = (
     "blend_pl.systems",
     "blend_pl.systems.schedule",
 )
-"""Documented modules besides `blend_pl`. Of packages with `__all__`, only the names in it are documented."""
+"""Modules that are documented in addition to `blend_pl`. For a package with `__all__`, these names are documented."""
 
 
 def build(folder: Path) -> None:

@@ -41,7 +41,7 @@ OPTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
 
 CKPT_PATH = ("--ckpt_path", "", "checkpoint of the model, as RUN/checkpoints/best.ckpt; required")
 GROUPS = (*(group for group in OPTIONS if group != "run"), "pretrained", "multitask")
-"""Groups of options with a help of their own."""
+"""Groups of options that `--help.GROUP` shows."""
 
 
 def is_short_help(arguments: Sequence[str]) -> bool:

@@ -53,7 +53,7 @@ def instantiate_datamodule(settings: Mapping[str, Any]) -> NeuralDataModule:
 
     Raises:
         ArgumentError: a setting is unknown or has a value that is not allowed.
-        ConfigError: the class is no data module of this package, or refuses its arguments.
+        ConfigError: the class is not a data module of this package, or refuses its arguments.
     """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningDataModule, "data")
@@ -64,7 +64,7 @@ def instantiate_datamodule(settings: Mapping[str, Any]) -> NeuralDataModule:
         # The parser raises errors of constructors as ValueError.
         raise ConfigError(explain_parser_error(str(error))) from error
     if not isinstance(datamodule, NeuralDataModule):
-        raise ConfigError(f"{type(datamodule).__name__} is no NeuralDataModule; name a data module of this package")
+        raise ConfigError(f"{type(datamodule).__name__} is not a NeuralDataModule; name a data module of this package")
     return datamodule
 
 

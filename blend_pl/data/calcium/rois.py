@@ -11,7 +11,7 @@ from blend_pl.data.io.selection import RowSelection, read_selected_rows, read_se
 from blend_pl.errors import DataError
 
 PLANE_DISTANCE_RADII = 1000.0
-"""Distance of two planes, whose ROIs are no neighbors, in multiples of the radius of neighbors."""
+"""Distance between two planes in multiples of the radius of neighbors, so that their ROIs are not neighbors."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def read_time_series(file: h5py.File, name: str, stored: bool = False) -> TimeSe
         stored: whether to return stored values, without the conversion and offset of the file.
 
     Raises:
-        DataError: no such series or several; data that are no signal, see `read_values`; fewer than two samples;
+        DataError: no such series or several; data that are not a signal, see `read_values`; fewer than two samples;
             timestamps that are missing, not finite, out of order or repeated.
     """
     all_series = _all_time_series(file)
@@ -135,7 +135,7 @@ def _read_timestamps(group: h5py.Group, n_samples: int, label: str) -> np.ndarra
 
 
 def _describe_resolution(group: h5py.Group, timestamps: np.ndarray) -> str:
-    """Returns, for timestamps of a type that cannot tell neighbors apart, a description of the type."""
+    """Returns a description of the type of timestamps if its resolution makes neighboring timestamps equal."""
     finite = timestamps[np.isfinite(timestamps)]
     dtype = coarse_dtype(finite, group["timestamps"].dtype) if "timestamps" in group else None
     if dtype is None or not len(finite):

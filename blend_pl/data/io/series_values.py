@@ -32,8 +32,8 @@ def read_values(group: h5py.Group, label: str, stored: bool = False) -> np.ndarr
         (samples, D) float32 for float32 data, otherwise float64.
 
     Raises:
-        DataError: the series is no signal, e.g. events or images; its data are not numbers in one or two dimensions, or
-            transposed; or its conversion is unusable.
+        DataError: the series is not a signal, e.g. events or images; its data are not numbers in one or two dimensions,
+            or are transposed; or its conversion is unusable.
     """
     neurodata_type = series_type(group)
     dataset = group["data"]

@@ -140,7 +140,7 @@ def _channel_ids(series: h5py.Group, rows: np.ndarray | None, n_channels: int) -
         return tuple(f"e{channel}" for channel in range(n_channels))
     table = _electrodes_table(series)
     ids = table["id"][()] if table is not None and "id" in table else np.arange(rows.max(initial=-1) + 1)
-    # Ids that repeat do not tell channels apart.
+    # Repeated ids do not identify channels.
     numbers = ids[rows] if len(np.unique(ids)) == len(ids) else rows
     return tuple(f"e{number}" for number in numbers)
 

@@ -75,7 +75,7 @@ def read_counts(spikes: Any) -> tuple[np.ndarray, np.ndarray]:
         the observed entries.
 
     Raises:
-        DataError: the values are no counts, or fewer than two trials, or a trial or a unit was never observed.
+        DataError: the values are not counts, or fewer than two trials, or a trial or a unit was never observed.
     """
     values = stack_trials(spikes, "spikes", "units")
     if len(values) < MIN_TRIALS or 0 in values.shape:

@@ -178,7 +178,7 @@ def forward_bins(bin_ms: Any, forward_ms: int) -> int:
     """Returns the number of forward bins.
 
     Raises:
-        ConfigError: a bin width below 1 ms, or a forward prediction that is no multiple of it.
+        ConfigError: a bin width below 1 ms, or a forward prediction that is not a multiple of it.
     """
     if isinstance(bin_ms, bool) or not isinstance(bin_ms, (int, np.integer)) or bin_ms < 1:
         raise ConfigError(f"bin_ms is {bin_ms!r}; pass the bin width of spikes in whole milliseconds, 1 or more")

@@ -27,7 +27,7 @@ def read_behavior_series(
         The series; None without one.
 
     Raises:
-        DataError: a series is missing, is no signal, or has other timestamps than the first one.
+        DataError: a series is missing, is not a signal, or has other timestamps than the first one.
         ConfigError: `behavior.columns` or `behavior.period` do not match the series.
     """
     names = behavior.series_names if behavior else []

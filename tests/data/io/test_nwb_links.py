@@ -18,7 +18,7 @@ SESSION = small_session(n_units=3, n_trials=4)
 
 
 def write_linked(folder: Path) -> Path:
-    """Writes a session whose velocity pynwb links from the file raw.nwb beside it."""
+    """Writes a session with a velocity that is linked by pynwb from the file raw.nwb in the same folder."""
     start = datetime(2024, 1, 1, tzinfo=UTC)
     raw = NWBFile("raw", "raw", start)
     raw.add_acquisition(TimeSeries(name="wheel_vel", data=SESSION.velocity, timestamps=SESSION.times, unit="m/s"))

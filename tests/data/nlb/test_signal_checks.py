@@ -1,4 +1,4 @@
-"""Tests of behavior in files that is no signal, or one that needs a setting."""
+"""Tests of behavior in files that is not a signal, or that needs a setting."""
 
 from dataclasses import replace
 from pathlib import Path
