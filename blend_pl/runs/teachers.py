@@ -112,11 +112,9 @@ def resolve_teacher(
         TeacherError: The teacher does not exist, cannot be downloaded, or its training failed.
         TrainingInterrupted: Its training was stopped by a signal.
     """
-    if reference.startswith(WANDB_PREFIX):
-        return fetch_artifact(reference, output, log)
-    path = Path(reference)
-    if path.suffix not in YAML_SUFFIXES:
-        return best_checkpoint(path) if path.is_dir() else path
+    checkpoint = _existing_checkpoint(reference, output, log)
+    if checkpoint is not None:
+        return checkpoint
     experiment = _read_experiment(reference)
     shared: Config = {"data": student["data"], "seed_everything": student["seed_everything"]}
     if student["trainer"]["logger"]:
@@ -178,11 +176,9 @@ def locate_checkpoint(reference: str, output: Path, digest_of: DigestOf, log: Ca
         TeacherError: The teacher does not exist, cannot be downloaded, or its training failed.
         TrainingInterrupted: Its training was stopped by a signal.
     """
-    if reference.startswith(WANDB_PREFIX):
-        return fetch_artifact(reference, output, log)
-    path = Path(reference)
-    if path.suffix not in YAML_SUFFIXES:
-        return best_checkpoint(path) if path.is_dir() else path
+    checkpoint = _existing_checkpoint(reference, output, log)
+    if checkpoint is not None:
+        return checkpoint
     config = _read_experiment(reference)
     data_digest = functools.cache(lambda: digest_of(config["data"]))
     name, fingerprint = config["name"], config_fingerprint(config)
@@ -202,6 +198,16 @@ def locate_checkpoint(reference: str, output: Path, digest_of: DigestOf, log: Ca
     except OSError as error:
         raise write_error(run.parent, error) from error
     return best_checkpoint(run)
+
+
+def _existing_checkpoint(reference: str, output: Path, log: Callable[[str], None]) -> Path | None:
+    """Returns the checkpoint of a reference to a checkpoint, a run folder or an artifact; None for an experiment."""
+    if reference.startswith(WANDB_PREFIX):
+        return fetch_artifact(reference, output, log)
+    path = Path(reference)
+    if path.suffix in YAML_SUFFIXES:
+        return None
+    return best_checkpoint(path) if path.is_dir() else path
 
 
 def _read_experiment(reference: str) -> Config:
