@@ -3,7 +3,6 @@
 import os
 import re
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from torch import nn
 
 from blend_pl.data.signature import MultiSessionSignature, SessionInfo, Signature
 from blend_pl.errors import ConfigError, RangeError
+from blend_pl.runs.results import flatten_settings
 from blend_pl.systems import NeuralSystem
 from blend_pl.utils.checks import COUNT, NON_NEGATIVE, POSITIVE, Interval, check_range
 from blend_pl.utils.exceptions import explain_lightning_error
@@ -113,17 +113,12 @@ def locate(message: str, settings: dict[str, Any]) -> str:
     if match is None:
         return message
     argument, value = match["name"].rpartition(".")[2], float(match["value"])
-    keys = {key for key, setting in _flatten(settings) if key.rpartition(".")[2] == argument and setting == value}
+    keys = {
+        key.replace(".init_args", "")
+        for key, setting in flatten_settings(settings).items()
+        if key.rpartition(".")[2] == argument and setting == value
+    }
     return f"{keys.pop()} {match['range']}" if len(keys) == 1 else message
-
-
-def _flatten(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields dotted keys, without `init_args`, and values."""
-    if not isinstance(settings, dict):
-        yield prefix, settings
-        return
-    for key, value in settings.items():
-        yield from _flatten(value, prefix if key == "init_args" else f"{prefix}.{key}" if prefix else str(key))
 
 
 def _check_ranges(config: Namespace) -> None:

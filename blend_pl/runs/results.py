@@ -319,7 +319,7 @@ class Results:
     def model_settings(self) -> dict[str, Any]:
         """Arguments of the system by their dotted names, e.g. `backbone.init_args.num_layers`."""
         model = self.config.get("model")
-        return _flatten(model.get("init_args")) if isinstance(model, dict) else {}
+        return flatten_settings(model.get("init_args")) if isinstance(model, dict) else {}
 
     @property
     def settings_key(self) -> str:
@@ -350,14 +350,14 @@ def _check_type(name: str, value: object, types: tuple[type, ...]) -> None:
         raise ValueError(f"{name} is {type(value).__name__}, not {type_names}")
 
 
-def _flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
+def flatten_settings(settings: Any, prefix: str = "") -> dict[str, Any]:
     """Returns the leaves of nested settings by their dotted names."""
     if not isinstance(settings, dict):
         return {prefix: settings}
     return {
         name: leaf
         for key, value in settings.items()
-        for name, leaf in _flatten(value, f"{prefix}.{key}" if prefix else key).items()
+        for name, leaf in flatten_settings(value, f"{prefix}.{key}" if prefix else key).items()
     }
 
 
