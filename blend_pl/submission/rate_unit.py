@@ -122,10 +122,13 @@ def _remedy(ratio: RateRatio, bin_ms: int) -> str:
         causes[5 / 20] = "if they are rates of 5-ms bins, multiply by 4"
     if bin_ms == 5:
         causes[20 / 5] = "if they are rates of 20-ms bins, divide by 4"
+    summed: dict[float, str] = {}
     for n in range(2, MAX_SUMMED + 1):
-        causes.setdefault(n, f"if they are sums over {n} models or bins, divide by {n}")
-        causes.setdefault(1 / n, f"if they were divided by {n}, as by a number of models or bins, multiply by {n}")
-    explained = [factor for factor in causes if ratio.is_close_to(factor, CAUSE_TOLERANCE)]
-    if not explained:
-        return "check the unit"
-    return causes[min(explained, key=lambda factor: abs(math.log(ratio.value / factor)))]
+        summed[n] = f"if they are sums over about {n} models or bins, divide by their number"
+        summed[1 / n] = f"if they were divided by about {n}, as by a number of models or bins, multiply by that number"
+    # A unit is a likelier cause than a number of models that is closer to the factor.
+    for candidates in (causes, summed):
+        explained = [factor for factor in candidates if ratio.is_close_to(factor, CAUSE_TOLERANCE)]
+        if explained:
+            return candidates[min(explained, key=lambda factor: abs(math.log(ratio.value / factor)))]
+    return "check the unit"

@@ -220,9 +220,9 @@ def check_arrays(path: Path, arrays: dict[str, Tensor], splits: SessionSplits, *
 WRONG_UNITS = {
     "rates of 5-ms bins": (0.25, "rates of 5-ms bins, multiply by 4"),
     "per ms": (1 / 20, "spikes per ms, multiply by 20"),
-    "two models summed": (2, "sums over 2 models or bins, divide by 2"),
-    "half": (0.5, "multiply by 2"),
-    "five models summed": (5, "sums over 5 models or bins, divide by 5"),
+    "two models summed": (2, "sums over about 2 models or bins, divide by their number"),
+    "half": (0.5, "divided by about 2, as by a number of models or bins, multiply by that number"),
+    "five models summed": (5, "sums over about 5 models or bins, divide by their number"),
     "Hz": (50, "in Hz, multiply by 0.02"),
 }
 GROUPS_OF_KEYS = {
