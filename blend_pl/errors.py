@@ -29,6 +29,10 @@ class DataError(BlendError):
     """A recording, folder or cache is missing, damaged or unusable."""
 
 
+class MissingFileError(DataError):
+    """A file of a recording is not on this machine and cannot be downloaded."""
+
+
 class TeacherError(BlendError):
     """A teacher is missing, cannot be read, or does not match its student."""
 

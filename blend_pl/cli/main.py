@@ -126,10 +126,12 @@ def make_function_parser(name: str, command: Callable[..., None]) -> "ArgumentPa
 
     parser = ArgumentParser(prog=f"python -m blend_pl {name}", exit_on_error=False)
     parser.add_function_arguments(command, as_positional=True, skip={*LIST_PARAMETERS, "data"})
-    for parameter in signature(command).parameters:
+    for parameter, command_parameter in signature(command).parameters.items():
         if parameter in LIST_PARAMETERS:
             element_type = get_type_hints(command)[parameter].__args__[0]
             nargs, description = LIST_PARAMETERS[parameter]
+            if command_parameter.default is not Parameter.empty:
+                nargs = "*"
             default: dict[str, Any] = {"default": []} if nargs == "*" else {}
             parser.add_argument(parameter, nargs=nargs, type=element_type, help=description, **default)
     return parser

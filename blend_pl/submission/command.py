@@ -9,8 +9,9 @@ import h5py
 import torch
 from torch import Tensor
 
-from blend_pl.errors import ConfigError, DataError
-from blend_pl.submission.check import check_open_submission, check_submission
+from blend_pl.errors import ConfigError, DataError, MissingFileError
+from blend_pl.submission.check import check_open_submission, check_submission, print_unrecorded, unrecorded_sessions
+from blend_pl.submission.consistency import UnrecordedSession
 from blend_pl.submission.ensemble import MeanRates, SubmissionEnsemble, SubmittedRun, group_runs
 from blend_pl.submission.layout import SCORED_GROUPS, SessionSplits, group_name, join_rates, split_rates
 from blend_pl.submission.push import push_to_evalai as push_to_evalai
@@ -25,7 +26,7 @@ TEST_SCORE_WARNING = "Scored on the released test trials: do not select models, 
 
 
 def submit(
-    runs: list[str],
+    runs: Sequence[str] = (),
     output: str = "submission.h5",
     check: str | None = None,
     score: bool = False,
@@ -40,9 +41,10 @@ def submit(
     Runs of the same session and bin width form an ensemble: their rates are averaged.
 
     Args:
-        runs: folders of runs, of experiments (one run per seed) or of several experiments.
+        runs: folders of runs, of experiments (one run per seed) or of several experiments; optional with --check.
         output: path of the HDF5 file to write.
-        check: existing file to check against the sessions of `runs`; no file is written.
+        check: existing file to check against the sessions of `runs`; no file is written. Without runs, or if their
+            recordings are missing, its arrays are checked against one another and against the sizes of NLB'21.
         score: compute the scores locally; phase test requires `test_targets`.
         test_targets: path of the released targets of the test trials, eval_data_test.h5, or `download`.
         targets_url: URL used by `--test_targets download`.
@@ -54,6 +56,10 @@ def submit(
     Raises:
         BlendError: the runs, the file, the targets or the upload are invalid.
     """
+    if not runs:
+        options = {"score": score, "test_targets": test_targets, "push": push, "checkpoint": checkpoint, "name": name}
+        _check_without_runs(check, [option for option, value in options.items() if value])
+        return
     ensembles = group_runs([Path(run) for run in runs])
     phase = ensembles[0].runs[0].phase
     _check_options(ensembles, phase, score, test_targets, push, name)
@@ -65,9 +71,12 @@ def submit(
     scorer = _SubmissionScorer(targets, score, checkpoint)
     if check is not None:
         path = Path(check)
-        splits_by_group = {group: ensemble.load_splits() for group, ensemble in groups.items()}
-        check_submission(path, splits_by_group)
-        print(f"{path}: {', '.join(groups)} of phase {phase} are complete and in spikes per bin")
+        splits_by_group, unrecorded = _load_sessions(groups, score)
+        check_submission(path, {**splits_by_group, **unrecorded})
+        if splits_by_group:
+            print(f"{path}: {', '.join(splits_by_group)} of phase {phase} are complete and in spikes per bin")
+        if unrecorded:
+            print_unrecorded(path, unrecorded, phase)
     else:
         path = Path(output)
         splits_by_group = _write_submission(path, groups, checkpoint, scorer.score_run)
@@ -78,6 +87,47 @@ def submit(
             scorer.print_group_scores(group, ensemble, splits_by_group[group], path, file_label)
     if push:
         print(push_to_evalai(path, phase, os.environ))
+
+
+def _check_without_runs(check: str | None, options: Sequence[str]) -> None:
+    """Checks a file without runs, by the names of its sets.
+
+    Raises:
+        ConfigError: there is no file to check, or an option needs runs.
+        DataError: the file is not a valid submission.
+    """
+    if check is None:
+        raise ConfigError("submit needs folders of finished runs; name them, or check a file with --check FILE")
+    if options:
+        raise ConfigError(f"--{options[0]} needs runs; name their folders, or remove it")
+    path = Path(check)
+    unrecorded = unrecorded_sessions(path)
+    for group in unrecorded:
+        if group not in SCORED_GROUPS:
+            print(f"note: {group} is not a dataset of NLB'21 and will not be scored")
+    check_submission(path, unrecorded)
+    print_unrecorded(path, unrecorded)
+
+
+def _load_sessions(
+    groups: Mapping[str, SubmissionEnsemble], score: bool
+) -> tuple[dict[str, SessionSplits], dict[str, UnrecordedSession]]:
+    """Returns the sessions by group, and those whose recording is missing, which cannot be scored.
+
+    Raises:
+        MissingFileError: a recording is missing, and scores are needed.
+    """
+    splits_by_group: dict[str, SessionSplits] = {}
+    unrecorded: dict[str, UnrecordedSession] = {}
+    for group, ensemble in groups.items():
+        try:
+            splits_by_group[group] = ensemble.load_splits()
+        except MissingFileError as error:
+            if score:
+                raise
+            print(f"note: {error}")
+            unrecorded[group] = ensemble.describe_unrecorded(group)
+    return splits_by_group, unrecorded
 
 
 def _check_options(

@@ -12,9 +12,11 @@ from blend_pl.data.nlb.session import SessionTensors
 from blend_pl.errors import ConfigError, DataError, TeacherError
 from blend_pl.prediction import load_datamodule, predict_run
 from blend_pl.runs.digest import other_data_message
-from blend_pl.runs.folder import find_runs
+from blend_pl.runs.folder import CHECKPOINT_DIR, find_runs
 from blend_pl.runs.results import RESULTS_FILE, Results
+from blend_pl.submission.consistency import UnrecordedSession
 from blend_pl.submission.layout import SessionSplits
+from blend_pl.systems.checkpoint import load_system
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class SubmissionEnsemble:
         """Loads the session of the first run.
 
         Raises:
-            DataError: the recording is missing or damaged.
+            DataError: the recording is damaged.
+        MissingFileError: the recording is missing.
         """
         datamodule = load_datamodule(self.runs[0].path)
         datamodule.setup("test")
@@ -90,6 +93,17 @@ class SubmissionEnsemble:
         if message is not None:
             print(f"note: {message}")
         return SessionSplits(datamodule.subsets["train"], datamodule.subsets["eval"])
+
+    def describe_unrecorded(self, group: str) -> UnrecordedSession:
+        """Returns what the first run says of its session, for a session whose recording is missing.
+
+        Raises:
+            TeacherError: the checkpoint is damaged.
+        """
+        run = self.runs[0]
+        checkpoint = run.path / CHECKPOINT_DIR / run.selected_checkpoint
+        signature = load_system(checkpoint).signature if checkpoint.is_file() else None
+        return UnrecordedSession(group, self.bin_ms, signature=signature)
 
     def data_root(self) -> Path:
         """Returns the data folder of the first run."""

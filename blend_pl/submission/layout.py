@@ -20,8 +20,34 @@ def group_name(session: str, bin_ms: int) -> str:
     return session if bin_ms == 5 else f"{session}_{bin_ms}"
 
 
+def bin_width(group: str) -> int:
+    """Returns the bin width of a group, in ms; the inverse of `group_name`."""
+    suffix = group.rpartition("_")[2]
+    return int(suffix) if suffix.isdecimal() and int(suffix) > 0 and "_" in group else 5
+
+
 SCORED_GROUPS = tuple(group_name(session, bin_ms) for session in DATASETS for bin_ms in (5, 20))
 """Groups that the challenge scores; others are ignored."""
+
+
+def array_shapes(
+    trials: tuple[int, int], bins: tuple[int, int], units: tuple[int, int]
+) -> dict[str, tuple[int, int, int]]:
+    """Returns (trials, bins, units) of every array; without forward bins there are no forward arrays.
+
+    Args:
+        trials: number of training and of evaluation trials.
+        bins: number of observed and of forward bins.
+        units: number of held-in and of held-out units.
+    """
+    arrays = [(TRAIN_KEYS, trials[0], bins[0]), (EVAL_KEYS, trials[1], bins[0])]
+    if bins[1]:
+        arrays.append((FORWARD_KEYS, trials[1], bins[1]))
+    return {
+        key: (n_trials, n_bins, n_units)
+        for keys, n_trials, n_bins in arrays
+        for key, n_units in zip(keys, units, strict=True)
+    }
 
 
 @dataclass(frozen=True)
@@ -39,17 +65,11 @@ class SessionSplits:
     def shapes(self) -> dict[str, tuple[int, int, int]]:
         """Returns (trials, bins, units) of every array; sessions without forward bins have no forward arrays."""
         session = self.evaluation
-        unit_counts = (session.n_heldin, session.n_units - session.n_heldin)
-        observed_arrays = (
-            (TRAIN_KEYS, len(self.train), session.n_observed),
-            (EVAL_KEYS, len(session), session.n_observed),
+        return array_shapes(
+            (len(self.train), len(session)),
+            (session.n_observed, session.n_forward),
+            (session.n_heldin, session.n_units - session.n_heldin),
         )
-        forward_arrays = ((FORWARD_KEYS, len(session), session.n_forward),) if session.n_forward else ()
-        return {
-            key: (trials, bins, units)
-            for keys, trials, bins in (*observed_arrays, *forward_arrays)
-            for key, units in zip(keys, unit_counts, strict=True)
-        }
 
 
 def split_rates(splits: SessionSplits, train_rates: Tensor, rates: Tensor) -> dict[str, Tensor]:

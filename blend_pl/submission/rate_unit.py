@@ -43,8 +43,17 @@ class RateRatio:
 
     def is_close_to(self, factor: float, tolerance: float) -> bool:
         """Whether the ratio equals a factor up to a tolerance, itself a factor, and the error of the mean count."""
-        limit = math.log(tolerance) + N_STANDARD_ERRORS / math.sqrt(self.n_spikes)
-        return min(self.value, factor) > 0 and abs(math.log(self.value / factor)) <= limit
+        return is_close(self.value, factor, tolerance * self.error)
+
+    @property
+    def error(self) -> float:
+        """Largest factor by which the ratio may differ because counts are random."""
+        return math.exp(N_STANDARD_ERRORS / math.sqrt(self.n_spikes))
+
+
+def is_close(value: float, factor: float, tolerance: float) -> bool:
+    """Whether a positive value equals a factor up to a tolerance, itself a factor."""
+    return min(value, factor) > 0 and abs(math.log(value / factor)) <= math.log(tolerance)
 
 
 def find_unit_problem(
@@ -71,12 +80,11 @@ def find_unit_problem(
         return None
     first = wrong[0]
     others = [ratio.key for ratio in wrong[1:] if ratio.is_close_to(first.value, CAUSE_TOLERANCE)]
-    factor = f"{first.value:.0f}" if first.value >= 100 else f"{first.value:.2g}"
     counts = "mean count per bin of the training trials" if first.of_training else "mean count per bin"
     also = f", and likewise in {', '.join(others)}" if others else ""
     return (
-        f"{arrays.name.strip('/')}/{first.key} of {path}: the mean rate is {factor} times the {counts}{also}; store "
-        f"spikes per bin: {_remedy(first, splits.evaluation.bin_ms)}"
+        f"{arrays.name.strip('/')}/{first.key} of {path}: the mean rate is {format_factor(first.value)} times the "
+        f"{counts}{also}; store spikes per bin: {unit_remedy(first.value, splits.evaluation.bin_ms, first.error)}"
     )
 
 
@@ -112,8 +120,19 @@ def _counts(session: SessionTensors, key: str, trials: torch.Tensor) -> tuple[to
     return session.spikes[trials][:, bins, units].long() * recorded, recorded
 
 
-def _remedy(ratio: RateRatio, bin_ms: int) -> str:
-    """Returns what to do about an array whose rates are not in spikes per bin."""
+def format_factor(value: float) -> str:
+    """Returns a factor with two digits, or as an integer."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.2g}"
+
+
+def unit_remedy(value: float, bin_ms: int, error: float = 1.0) -> str:
+    """Returns what to do about an array whose rates are not in spikes per bin.
+
+    Args:
+        value: ratio of the rates to the expected ones.
+        bin_ms: bin width.
+        error: largest factor by which the ratio may be wrong.
+    """
     causes = {
         1000 / bin_ms: f"if they are in Hz, multiply by {bin_ms / 1000:g}",
         1 / bin_ms: f"if they are spikes per ms, multiply by {bin_ms}",
@@ -128,7 +147,7 @@ def _remedy(ratio: RateRatio, bin_ms: int) -> str:
         summed[1 / n] = f"if they were divided by about {n}, as by a number of models or bins, multiply by that number"
     # A unit is a likelier cause than a number of models that is closer to the factor.
     for candidates in (causes, summed):
-        explained = [factor for factor in candidates if ratio.is_close_to(factor, CAUSE_TOLERANCE)]
+        explained = [factor for factor in candidates if is_close(value, factor, CAUSE_TOLERANCE * error)]
         if explained:
-            return candidates[min(explained, key=lambda factor: abs(math.log(ratio.value / factor)))]
+            return candidates[min(explained, key=lambda factor: abs(math.log(value / factor)))]
     return "check the unit"

@@ -18,7 +18,7 @@ from helpers.oracle import evaluate, make_targets
 from helpers.specs import MC_MAZE, MC_RTT
 
 from blend_pl.cli.main import run_command as blend
-from blend_pl.errors import BlendError, ConfigError, DataError, TeacherError
+from blend_pl.errors import BlendError, ConfigError, DataError, MissingFileError, TeacherError
 from blend_pl.prediction import predict_run
 from blend_pl.report.test_scores import read_test_scores
 from blend_pl.runs.results import Results
@@ -259,6 +259,34 @@ def test_existing_file_is_checked_and_scored(runs: Path, tmp_path: Path, capsys:
         file["mc_maze_20/eval_rates_heldin"][()] /= 0.02
     with pytest.raises(DataError, match="in Hz"):
         submit(experiment, "--check", path)
+
+
+def test_file_of_an_undertrained_run_is_checked_without_the_recording(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def move_data(results: dict[str, Any]) -> None:
+        data_of(results).update(root=str(tmp_path / "none"))
+
+    path = tmp_path / "s.h5"
+    run = min((runs / "mc_maze_baseline").glob("seed*"))
+    submit(run, "--output", path)
+    absent = copy_with_results(run, tmp_path / "absent", move_data)
+    with h5py.File(path) as file:
+        rates = file["mc_maze_20/eval_rates_heldout"][()]
+    capsys.readouterr()
+    submit(absent, "--check", path)
+    printed = capsys.readouterr().out
+    assert "note: " in printed.splitlines()[0]
+    assert "mc_maze_20 are consistent with one another" in printed
+    assert "and the session of NLB'21 (1721, 35, 137)" in printed
+    assert "not checked: the order of trials and units" in printed
+    with pytest.raises(MissingFileError):
+        submit(absent, "--check", path, "--score")
+    for factor in (50, 0.25, 2):
+        with h5py.File(path, "a") as file:
+            file["mc_maze_20/eval_rates_heldout"][()] = factor * rates
+        with pytest.raises(DataError, match="mc_maze_20/eval_rates_heldout of .* times that of"):
+            submit(absent, "--check", path)
 
 
 def test_session_is_submitted_under_official_name(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from blend_pl.data.io.nwb_zarr import is_zarr
-from blend_pl.errors import DataError
+from blend_pl.errors import DataError, MissingFileError
 from blend_pl.utils.files import md5, sha256, write_error
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def stream_url(url: str, offset: int) -> Iterator[bytes]:
 
 @contextmanager
 def translate_download_errors(label: str, url: str, manual_hint: str) -> Iterator[None]:
-    """Raises a DataError for every exception of requests inside the block.
+    """Raises a MissingFileError for every exception of requests inside the block.
 
     Args:
         label: names the download.
@@ -140,7 +140,7 @@ def translate_download_errors(label: str, url: str, manual_hint: str) -> Iterato
     try:
         yield
     except requests.RequestException as error:
-        raise DataError(
+        raise MissingFileError(
             f"cannot download {label}: {describe_failure(error)} at {url}; run again once it can be reached, "
             f"or {manual_hint}"
         ) from error

@@ -15,7 +15,7 @@ from blend_pl.data.io.download import (
 )
 from blend_pl.data.io.remote import RemoteFile
 from blend_pl.data.nlb.spec import DandiArchive, SessionFiles
-from blend_pl.errors import DataError
+from blend_pl.errors import DataError, MissingFileError
 
 if TYPE_CHECKING:
     from dandi.dandiapi import RemoteAsset
@@ -42,7 +42,8 @@ def locate_files(
         The train file and the test file, the latter None if `files` names none.
 
     Raises:
-        DataError: a pattern matches several files, or none on disk or in the archive.
+        DataError: a pattern matches several files.
+        MissingFileError: it matches none on disk or in the archive.
     """
     train = _locate_file(files.train, root, archive, api_url)
     return train, None if files.test is None else _locate_file(files.test, root, archive, api_url)
@@ -140,7 +141,9 @@ def _locate_file(pattern: str, root: Path, archive: DandiArchive | None, api_url
     if archive is None:
         match = find_file(pattern, root)
         if match is None:
-            raise DataError(f"no file matches {pattern} in {root}; put it there or set --data.root to its folder")
+            raise MissingFileError(
+                f"no file matches {pattern} in {root}; put it there or set --data.root to its folder"
+            )
         return match
     dandiset, folder = archive.dandiset, root / archive.dandiset
 
@@ -184,6 +187,6 @@ def _manual_hint(dandiset_folder: Path) -> str:
     return f"put the file into {dandiset_folder} by hand"
 
 
-def _download_error(archive: DandiArchive, pattern: str, dandiset_folder: Path, problem: str) -> DataError:
+def _download_error(archive: DandiArchive, pattern: str, dandiset_folder: Path, problem: str) -> MissingFileError:
     label = f"{pattern} of {_dandiset_label(archive)}"
-    return DataError(f"cannot download {label}: {problem}, or {_manual_hint(dandiset_folder)}")
+    return MissingFileError(f"cannot download {label}: {problem}, or {_manual_hint(dandiset_folder)}")
