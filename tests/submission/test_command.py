@@ -285,7 +285,7 @@ def test_file_of_an_undertrained_run_is_checked_without_the_recording(
     for factor in (50, 0.25, 2):
         with h5py.File(path, "a") as file:
             file["mc_maze_20/eval_rates_heldout"][()] = factor * rates
-        with pytest.raises(DataError, match="mc_maze_20/eval_rates_heldout of .* times that of"):
+        with pytest.raises(DataError, match=r"mc_maze_20/eval_rates_heldout of .* times that of"):
             submit(absent, "--check", path)
 
 

@@ -63,7 +63,6 @@ def check(path: Path) -> str:
     try:
         check_submission(path, unrecorded_sessions(path))
     except DataError as error:
-        assert "\n" not in str(error)
         return str(error)
     return "passed"
 
@@ -165,6 +164,7 @@ def test_invalid_array_is_refused(tmp_path: Path, change: str, key: str, group: 
     message = check(write(tmp_path / "s.h5", {**BUMP, key: apply(BUMP[key])}, group))
     assert message != "passed"
     assert expected in message
+    assert "\n" not in message
     assert str(tmp_path / "s.h5") in message
 
 
@@ -230,7 +230,7 @@ def test_command_checks_a_file_alone_and_says_what_it_did_not_check(
     for option in (["--score"], ["--push"], ["--name", "mc_rtt"]):
         with pytest.raises(ConfigError, match=f"{option[0]} needs runs"):
             run_command(["submit", "--check", str(path), *option])
-    with pytest.raises(ConfigError, match="name them, or check a file with --check FILE"):
+    with pytest.raises(ConfigError, match=r"name them, or check a file with --check FILE"):
         run_command(["submit"])
-    with pytest.raises(DataError, match="cannot read .*none.h5"):
+    with pytest.raises(DataError, match=r"cannot read .*none\.h5"):
         run_command(["submit", "--check", str(tmp_path / "none.h5")])
