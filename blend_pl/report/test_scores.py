@@ -1,6 +1,7 @@
 """Scores of test trials, computed after training from the released targets."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def read_test_scores(run_dir: Path) -> ReleasedScores | None:
     path = run_dir / TEST_SCORES_FILE
     try:
         content = json.loads(path.read_text())
-        scores = {str(name): float(value) for name, value in content["scores"].items()}
+        scores = {str(name): math.nan if value is None else float(value) for name, value in content["scores"].items()}
         return ReleasedScores(scores, str(content["targets_sha256"]), str(content["date"]))
     except FileNotFoundError:
         return None

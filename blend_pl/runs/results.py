@@ -1,6 +1,7 @@
 """Results of a finished run: results.json."""
 
 import json
+import math
 import subprocess
 import time
 from collections.abc import Mapping
@@ -65,6 +66,8 @@ _JSON_TYPES: Mapping[str, tuple[type, ...]] = {
     "versions": (dict,),
     "commit": (str, type(None)),
 }
+_NON_FINITE_BY_NAME = {".inf": math.inf, "-.inf": -math.inf, ".nan": math.nan}
+_NULLABLE_NUMBERS = ("selected", "scores")
 _NUMBERS_BY_NAME = ("selected", "scores", "oracle", "cost")
 
 
@@ -227,10 +230,13 @@ class Results:
         if entries["version"] == 1:
             entries["config"] = upgrade_config(entries["config"])
         for name in _NUMBERS_BY_NAME:
+            if name in _NULLABLE_NUMBERS:
+                entries[name] = {key: math.nan if value is None else value for key, value in entries[name].items()}
             for key, value in (entries[name] or {}).items():
                 _check_type(f"{name}.{key}", value, (int, float))
         for teacher in entries["teachers"]:
             _check_type("teachers", teacher, (str,))
+        entries["config"] = _restore_non_finite(entries["config"])
         _check_type("config.data.init_args", entries["config"]["data"]["init_args"], (dict,))
         digest = entries.get("digest")
         _check_type("digest", digest, (str, type(None)))
@@ -246,7 +252,10 @@ class Results:
         )
 
     def write(self, run_dir: Path) -> None:
-        """Writes results.json into the run's folder.
+        """Writes results.json into the run's folder, as strict JSON: null for numbers that are not finite.
+
+        Scores of the oracle that are not finite are left out. In the settings, which must keep their meaning, infinity
+        and NaN are strings as in YAML, e.g. ".inf".
 
         Raises:
             DataError: the folder cannot be written.
@@ -256,8 +265,11 @@ class Results:
             del content["chosen"]
         if self.cost is not None and self.cost.members is None:
             del content["cost"]["members"]
+        if self.oracle is not None:
+            content["oracle"] = {name: score for name, score in self.oracle.items() if math.isfinite(score)}
+        content = {**_without_non_finite(content), "config": _name_non_finite(self.config)}
         with atomic_file(run_dir / RESULTS_FILE) as path:
-            path.write_text(json.dumps(content, indent=2) + "\n")
+            path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
     @property
     def has_network(self) -> bool:
@@ -342,6 +354,35 @@ class Results:
 def _system_class_path(config: Mapping[str, Any]) -> str:
     model = config.get("model")
     return str(model.get("class_path", "")) if isinstance(model, dict) else ""
+
+
+def _without_non_finite(value: Any) -> Any:
+    """Returns nested values with None instead of NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _without_non_finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_non_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _name_non_finite(settings: Any) -> Any:
+    """Returns nested settings with the names of YAML instead of NaN and infinity."""
+    if isinstance(settings, dict):
+        return {key: _name_non_finite(entry) for key, entry in settings.items()}
+    if isinstance(settings, (list, tuple)):
+        return [_name_non_finite(entry) for entry in settings]
+    if not isinstance(settings, float) or math.isfinite(settings):
+        return settings
+    return ".nan" if math.isnan(settings) else ".inf" if settings > 0 else "-.inf"
+
+
+def _restore_non_finite(settings: Any) -> Any:
+    """Inverse of `_name_non_finite`."""
+    if isinstance(settings, dict):
+        return {key: _restore_non_finite(entry) for key, entry in settings.items()}
+    if isinstance(settings, list):
+        return [_restore_non_finite(entry) for entry in settings]
+    return _NON_FINITE_BY_NAME.get(settings, settings) if isinstance(settings, str) else settings
 
 
 def _check_type(name: str, value: object, types: tuple[type, ...]) -> None:

@@ -1,6 +1,7 @@
 """Scores of a submission and of its runs: computed, printed, and stored in the run folders."""
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -51,12 +52,13 @@ def write_test_scores(run_dir: Path, scores: dict[str, float], targets_sha256: s
 
     Args:
         run_dir: run folder.
-        scores: scores by name.
+        scores: scores by name; null in the file where not finite.
         targets_sha256: SHA-256 digest of the targets, in hex.
 
     Raises:
         DataError: the folder cannot be written.
     """
-    content = {"scores": scores, "targets_sha256": targets_sha256, "date": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    defined = {name: score if math.isfinite(score) else None for name, score in scores.items()}
+    content = {"scores": defined, "targets_sha256": targets_sha256, "date": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     with atomic_file(run_dir / TEST_SCORES_FILE) as path:
-        path.write_text(json.dumps(content, indent=2) + "\n")
+        path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")

@@ -1,6 +1,7 @@
 """Results of runs: writing, reading, versions and roles."""
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,28 @@ def test_results_round_trip_with_versions_and_commit(tmp_path: Path) -> None:
     assert read.versions["torch"] == torch.__version__
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}", read.date)
     assert read.commit is None or re.fullmatch("[0-9a-f]{40}(-dirty)?", read.commit)
+
+
+def refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_results_are_strict_json_for_numbers_that_are_not_finite(tmp_path: Path, value: float) -> None:
+    config = {"data": {"init_args": {"limit": value, "limits": [1.0, {"x": value}]}}, "name": "inf"}
+    scores = {"co_bps": 0.25, "vel_r2": value}
+    new_results(scores=scores, selected={"val/co_bps": value}, oracle=dict(scores), config=config).write(tmp_path)
+    content = json.loads((tmp_path / RESULTS_FILE).read_text(), parse_constant=refuse_constant)
+    assert content["scores"] == {"co_bps": 0.25, "vel_r2": None}
+    assert content["selected"] == {"val/co_bps": None}
+    read = Results.read(tmp_path)
+    assert read.scores["co_bps"] == 0.25
+    assert read.oracle == {"co_bps": 0.25}
+    for number in (read.scores["vel_r2"], read.selected["val/co_bps"]):
+        assert math.isnan(number)
+    settings = read.config["data"]["init_args"]
+    assert str([settings["limit"], settings["limits"][1]["x"]]) == str([value, value])
+    assert read.config["name"] == "inf"
 
 
 def test_json_has_the_keys_of_version_1_and_version_and_role(tmp_path: Path) -> None:
