@@ -1,10 +1,13 @@
 """Linear readout of behavior from frozen latents."""
 
+import warnings
+
 import torch
 from torch import Tensor
 
 from blend_pl.errors import DataError
 from blend_pl.metrics.ridge import RidgeFit
+from blend_pl.metrics.score import mean_over_varying
 
 PENALTIES = torch.logspace(-6, 1, 15, dtype=torch.float64)
 """Candidate ridge penalties, as multiples of the latents' mean variance times the number of rows."""
@@ -18,7 +21,7 @@ def readout_r2(latents: dict[str, Tensor], behavior: dict[str, Tensor]) -> float
         behavior: (rows, D) for each subset; rows with NaN are ignored.
 
     Returns:
-        R2, averaged over the D outputs.
+        R2, averaged over the outputs that vary in "test"; nan, with a warning, if none does.
 
     Raises:
         DataError: a subset has fewer than two rows with behavior.
@@ -36,7 +39,9 @@ def readout_r2(latents: dict[str, Tensor], behavior: dict[str, Tensor]) -> float
     fit = RidgeFit.fit_path(second_moments["train"], outputs["train"].shape[1], penalties)
     constant = {subset: (values == values[0]).all(0) for subset, values in outputs.items()}
     best = int(fit.score(second_moments["val"], constant["val"]).argmax())
-    return float(fit.score(second_moments["test"], constant["test"])[best])
+    if constant["test"].all():
+        warnings.warn("the behavior is constant in all test bins, so that its R2 is nan", stacklevel=2)
+    return float(mean_over_varying(fit.output_scores(second_moments["test"], constant["test"])[best], constant["test"]))
 
 
 def _second_moments(inputs: Tensor, outputs: Tensor) -> Tensor:

@@ -113,8 +113,13 @@ class RidgeFit:
             constant: (..., Y) bool, whether an output is constant in these rows.
 
         Returns:
-            (..., A) R2 for each penalty; nan for fewer than two rows.
+            (..., A) R2 for each penalty; nan for fewer than two rows. A constant output counts 1 without error and 0
+            otherwise, as in scikit-learn.
         """
+        return self.output_scores(moments, constant).mean(-1)
+
+    def output_scores(self, moments: Tensor, constant: Tensor) -> Tensor:
+        """Returns the (..., A, Y) R2 of each output on other rows; arguments are those of `score`."""
         moments = _center_moments(moments, self.mean)
         n_rows, n_outputs = moments[..., :1, 0], self.weights.shape[-1]
         # The error y - W^T x of centered rows is a linear map of a row.
@@ -124,8 +129,8 @@ class RidgeFit:
         residual = (error_map * (moments[..., None, :, :] @ error_map)).sum(-2)
         outputs = moments[..., -n_outputs:, -n_outputs:].diagonal(dim1=-2, dim2=-1)
         total = outputs - moments[..., 0, -n_outputs:].square() / n_rows
-        scores = r_squared(residual, total[..., None, :], constant[..., None, :]).mean(-1)
-        return scores.masked_fill(n_rows < 2, torch.nan)
+        scores = r_squared(residual, total[..., None, :], constant[..., None, :])
+        return scores.masked_fill((n_rows < 2)[..., None], torch.nan)
 
 
 def _center_moments(moments: Tensor, mean: Tensor) -> Tensor:

@@ -67,6 +67,19 @@ def expect_row_indices(name: str, index: Tensor, low: int, high: int) -> None:
         raise BlendError(f"{name} range from {index_range}; valid rows are {low} to {high - 1}")
 
 
+def mean_over_varying(scores: Tensor, constant: Tensor) -> Tensor:
+    """Averages R2 over the targets that vary; a target without variance has nothing to explain and no R2.
+
+    Args:
+        scores: (..., Y) R2 of each target.
+        constant: (..., Y) bool, whether the target is constant.
+
+    Returns:
+        (...) means; nan without a target that varies.
+    """
+    return scores.masked_fill(constant, 0.0).sum(-1) / (~constant).sum(-1)
+
+
 def r_squared(residual: Tensor, total: Tensor, constant: Tensor) -> Tensor:
     """Returns the coefficient of determination, finite for constant targets as in scikit-learn's `r2_score`.
 

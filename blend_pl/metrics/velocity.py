@@ -1,5 +1,6 @@
 """Velocity R2: ridge decoding of hand velocity from predicted rates."""
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from blend_pl.errors import BlendError, DataError
 from blend_pl.metrics.ridge import RidgeFit, merge_offsets, moments_size, rounded_mean, row_moments
-from blend_pl.metrics.score import StreamingScore, expect_row_indices, expect_shape
+from blend_pl.metrics.score import StreamingScore, expect_row_indices, expect_shape, mean_over_varying
 
 N_FOLDS = 5
 """Number of folds that select the penalty."""
@@ -26,8 +27,10 @@ class VelocityR2(StreamingScore):
     """R2 of a ridge decoder fitted on training trials and scored on evaluation trials (Pei et al., 2021, NLB'21).
 
     The penalty is the first best of logspace(-4, 0, 9) by the mean R2 over 5 unshuffled folds of the training rows in
-    trial order; the decoder is then fitted on all training rows. R2 is averaged over outputs and decoders. Bins with
-    NaN velocity are ignored. The fold of every row follows from the velocities, so only second moments of each fold are
+    trial order; the decoder is then fitted on all training rows. R2 is averaged over outputs and decoders. An output
+    that is constant in the evaluation rows of a decoder is left out of its mean, whereas scikit-learn and nlb_tools
+    count a prediction without error as 1; the score is nan, with a warning, if all are. Bins with NaN velocity are
+    ignored. The fold of every row follows from the velocities, so only second moments of each fold are
     stored. Trials that were not added are ignored; without trials the score is nan.
 
     Args:
@@ -77,6 +80,13 @@ class VelocityR2(StreamingScore):
         if self._train_targets.n_decoders != self._eval_targets.n_decoders:
             counts = f"{self._train_targets.n_decoders} for training and {self._eval_targets.n_decoders} for evaluation"
             raise BlendError(f"there are {counts} decode masks; pass the same number for both splits")
+        self._is_scored = ~self._eval_targets.constant[:, 0].all(-1)
+        if not self._is_scored.any():
+            warnings.warn(
+                "the velocity is constant in all evaluation bins, so that velocity R2 is nan; choose another series, "
+                "or omit velocity R2",
+                stacklevel=2,
+            )
         self._velocity_mean = self._train_targets.mean
         self._decoder: _Decoder | None = None
         size = moments_size(n_units, train_velocity.shape[2])
@@ -123,10 +133,11 @@ class VelocityR2(StreamingScore):
         fold_scores = fold_fits.score(fold_moments, self._train_targets.constant.to(device))
         best = fold_scores.mean(1).nan_to_num(nan=-torch.inf).argmax(-1)
         fit = RidgeFit.fit_path(train_moments, n_outputs, penalties)
-        scores = fit.score(eval_moments, self._eval_targets.constant[:, 0].to(device))
+        constant = self._eval_targets.constant[:, 0].to(device)
+        scores = fit.output_scores(eval_moments, constant)
         decoder_indices = torch.arange(len(best), device=device)
         self._decoder = _Decoder.build(fit.weights[decoder_indices, best], fit.mean, reference, self._velocity_mean)
-        return scores[decoder_indices, best].mean()
+        return mean_over_varying(scores[decoder_indices, best], constant)[self._is_scored.to(device)].mean()
 
     def decode(self, rates: Tensor, decode_mask: Tensor | None = None) -> Tensor:
         """Decodes velocities with the decoders of the last `compute`.

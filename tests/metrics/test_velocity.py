@@ -9,11 +9,13 @@ from helpers.ranks import compute_synced, deal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
+from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV
 from torch import Tensor
 
 from blend_pl.errors import BlendError, DataError
 from blend_pl.metrics import VelocityR2
+from blend_pl.metrics.score import mean_over_varying
 
 N_TRAIN, N_EVAL, N_BINS, N_UNITS = 23, 9, 12, 8
 
@@ -123,15 +125,63 @@ def test_equals_nlb_tools_for_constant_rates(rates: float) -> None:
     assert session.score() == pytest.approx(session.oracle(), abs=1e-9)
 
 
-def test_equals_nlb_tools_for_constant_velocity() -> None:
-    session = Session()
-    session.train_velocity[..., 1] = 0
-    session.eval_velocity[..., 1] = 0
-    assert session.score() == pytest.approx(session.oracle(), abs=1e-9)
+def test_equals_nlb_tools_for_velocity_that_is_constant_in_a_fold() -> None:
     session = Session()
     session.train_velocity[:7] = 0
-    session.eval_velocity[..., 0] = 0
     assert session.score() == pytest.approx(session.oracle(), abs=1e-9)
+
+
+@pytest.mark.parametrize("constant_in_training", [False, True])
+@pytest.mark.parametrize("value", [0.0, 3.7])
+@pytest.mark.parametrize("column", [0, 1])
+def test_constant_output_is_left_out_of_the_mean(column: int, value: float, constant_in_training: bool) -> None:
+    session, varying = Session(), Session()
+    session.eval_velocity[..., column] = value
+    if constant_in_training:
+        session.train_velocity[..., column] = value
+        varying.train_velocity = varying.train_velocity[..., 1 - column : 2 - column]
+        varying.eval_velocity = varying.eval_velocity[..., 1 - column : 2 - column]
+        assert session.score() == pytest.approx(varying.oracle(), abs=1e-9)
+        # A constant that is predicted without error counts 1 in scikit-learn, and so in nlb_tools.
+        if value == 0.0:
+            assert session.oracle() == pytest.approx((1 + varying.oracle()) / 2, abs=1e-9)
+    score = session.score()
+    decoded = session.fitted().decode(session.eval_rates).flatten(0, 1)[:, 1 - column].numpy()
+    target = session.eval_velocity.flatten(0, 1)[:, 1 - column].numpy()
+    assert score == pytest.approx(r2_score(target, decoded), abs=1e-9)
+
+
+def test_decoder_without_varying_output_is_left_out_of_the_mean() -> None:
+    session = Session()
+    session.two_decoders()
+    assert session.eval_mask is not None
+    session.eval_velocity[session.eval_mask[:, 0]] = 0.5
+    decoded = session.fitted().decode(session.eval_rates, session.eval_mask)[session.eval_mask[:, 1]]
+    target = session.eval_velocity[session.eval_mask[:, 1]]
+    assert session.score() == pytest.approx(r2_score(target.flatten(0, 1), decoded.flatten(0, 1)), abs=1e-9)
+
+
+@pytest.mark.parametrize("value", [0.0, -2.5])
+def test_score_without_varying_output_is_nan_with_a_warning(value: float) -> None:
+    session = Session()
+    session.train_velocity[:] = value
+    session.eval_velocity[:] = value
+    with pytest.warns(UserWarning, match="velocity is constant in all evaluation bins"):
+        assert np.isnan(session.score())
+
+
+@settings(max_examples=20, deadline=None)
+@given(n_outputs=st.integers(1, 9), seed=st.integers(0, 10**6))
+def test_mean_over_varying_outputs_is_bit_equal_to_the_mean(n_outputs: int, seed: int) -> None:
+    scores = torch.rand(3, n_outputs, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    none = torch.zeros(3, n_outputs, dtype=torch.bool)
+    assert torch.equal(mean_over_varying(scores, none), scores.mean(-1))
+    constant = scores < 0.4
+    means = mean_over_varying(scores, constant).numpy()
+    expected = [
+        row[kept].mean() if kept.any() else np.nan for row, kept in zip(scores.numpy(), ~constant.numpy(), strict=True)
+    ]
+    assert means == pytest.approx(expected, nan_ok=True)
 
 
 @pytest.mark.parametrize("n_bins", [5, 7, 9])
