@@ -1,12 +1,17 @@
 """Command `inspect`: shows what an NWB file holds, and writes a data file that trains on it."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from blend_pl.data.calcium.proposal import has_traces, propose_calcium_data_file
 from blend_pl.data.io.contents import FileContents, SeriesContents, read_contents
+from blend_pl.data.io.data_file import DataFile
 from blend_pl.data.io.nwb import Columns
-from blend_pl.data.nlb.proposal import Proposal, propose_spec
+from blend_pl.data.lfp.proposal import lfp_series, propose_lfp_data_file
+from blend_pl.data.nlb.proposal import propose_spec
 from blend_pl.errors import BlendError, ConfigError
 from blend_pl.utils.files import atomic_file
 
@@ -14,49 +19,75 @@ _MAX_LISTED = 6
 _MAX_HZ = 200.0
 
 
-def inspect_file(path: str, out: str | None = None) -> None:
+def inspect_file(path: str, out: str | None = None, kind: Literal["spikes", "lfp", "calcium"] | None = None) -> None:
     """Shows units, time series and trials of an NWB file, what is odd, and a data file for it.
 
     Args:
         path: the NWB file.
         out: writes the data file to this path; by default it is shown only.
+        kind: models to train: of spikes, field potentials or calcium traces; by default of traces if the file has no
+            units, of field potentials if it has them besides units, and of spikes otherwise.
 
     Raises:
         ConfigError: the path of the data file exists.
-        DataError: the file cannot be read or has no units.
+        DataError: the file cannot be read, or nothing in it can be trained on.
     """
     if out is not None and Path(out).exists():
         raise ConfigError(f"{out} exists; choose another --out, or remove it")
     contents = read_contents(Path(path))
     print("\n".join(format_contents(contents)))
     try:
-        proposal = propose_spec(contents)
+        data_file = propose_data_file(contents, kind)
     except BlendError as error:
         print(f"\nno data file: {error}")
         raise
-    print("\n".join(_format_proposal(proposal)))
-    text = proposal.to_yaml(str(contents.path.parent))
+    print("\n".join(_format_data_file(data_file)))
+    text = data_file.to_yaml(str(contents.path.parent))
     if out is None:
         print(f"\n{text}", end="")
         return
     with atomic_file(Path(out)) as temporary:
         temporary.write_text(text)
-    arm = "hard" if proposal.spec.behavior else "baseline"
     print(f"\nwrote {out}; train:")
-    print(f"  blend_pl fit --config experiments/mc_maze_small.yaml --config {out} --config configs/arm/{arm}.yaml")
+    print(f"  {data_file.command(out)}")
+
+
+def propose_data_file(contents: FileContents, kind: Literal["spikes", "lfp", "calcium"] | None = None) -> DataFile:
+    """Returns a data file for what the file holds.
+
+    Args:
+        contents: contents of the file.
+        kind: see `inspect_file`. By default, field potentials that cannot be read are left to the spikes.
+
+    Raises:
+        DataError: the file holds nothing of this kind, or it cannot be read.
+    """
+    if kind == "calcium" or (kind is None and not len(contents.units) and has_traces(contents)):
+        return propose_calcium_data_file(contents)
+    if kind == "lfp":
+        return propose_lfp_data_file(contents)
+    if kind is None and lfp_series(contents):
+        try:
+            data_file = propose_lfp_data_file(contents)
+        except BlendError as error:
+            data_file = propose_spec(contents).data_file()
+            return replace(data_file, remarks=[f"not used, field potentials: {error}", *data_file.remarks])
+        return replace(data_file, remarks=["for models of the spikes alone, see --kind spikes", *data_file.remarks])
+    return propose_spec(contents).data_file()
 
 
 def format_contents(contents: FileContents) -> list[str]:
     """Returns the lines of a table of units, series and trials, and of what is odd."""
     rates, units = contents.rates_hz, contents.units
-    lines = [str(contents.path), "", f"units: {len(units)} with {len(units.times)} spikes"]
+    n_units = f"{len(units)} with {len(units.times)} spikes" if len(units) else "none"
+    lines = [str(contents.path), "", f"units: {n_units}"]
     if len(units.times):
         low, median, high = np.quantile(rates, [0, 0.5, 1])
         lines.append(f"  rates      {median:.3g} Hz (median), {low:.3g} to {high:.3g} Hz")
         lines.append(f"  spikes     from {units.times.min():.6g} to {units.times.max():.6g} s")
-    if contents.coverage is None:
+    if len(units) and contents.coverage is None:
         lines.append("  observed   the file has no obs_intervals")
-    else:
+    elif contents.coverage is not None:
         lines.append(f"  observed   {100 * np.median(contents.coverage):.3g} % of the recording (median of the units)")
     lines += [f"  {name:10} {_describe_column(column)}" for name, column in units.columns.items()]
     lines += ["", f"time series: {len(contents.series) or 'none'}"]
@@ -130,12 +161,5 @@ def _overlap_remarks(trials: Columns | None) -> list[str]:
     return [f"{n_overlapping} trials start before the previous one stops"] if n_overlapping else []
 
 
-def _format_proposal(proposal: Proposal) -> list[str]:
-    sizes = ", ".join(f"{len(session)} {split}" for split, session in proposal.sessions.items())
-    left_out = proposal.sessions["train"].left_out
-    return [
-        "",
-        f"data file: {sizes} {'windows' if proposal.spec.window.align is None else 'trials'}, read without errors",
-        *(f"  - not used, {reason}" for reason in proposal.rejected),
-        *([f"  - {left_out}"] if left_out else []),
-    ]
+def _format_data_file(data_file: DataFile) -> list[str]:
+    return ["", f"data file: {data_file.sizes}, read without errors", *(f"  - {line}" for line in data_file.remarks)]

@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 import yaml
 from helpers.behavior_files import TIMES, VELOCITY, velocity_series, write_behavior
+from helpers.calcium_files import write_calcium
+from helpers.lfp_files import write_lfp_nwb
 from helpers.nwb_files import write_maze, write_own
+from helpers.small_nwb import edit_file
 from pynwb import NWBFile
 
-from blend_pl.cli.inspect import inspect_file
+from blend_pl.cli.inspect import inspect_file, propose_data_file
 from blend_pl.config import compose
+from blend_pl.data.io.contents import read_contents
 from blend_pl.errors import ConfigError, DataError
 
 
@@ -93,3 +97,70 @@ def test_file_without_units_raises(tmp_path: Path) -> None:
     path.write_text("no HDF5")
     with pytest.raises(DataError, match="cannot read"):
         inspect_file(str(path))
+
+
+def test_field_potentials_get_a_data_file_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_lfp_nwb(tmp_path / "day1.nwb", seconds=62.0)
+    arguments, text = proposed(tmp_path / "day1.nwb", capsys)
+    assert arguments["spec"]["names"] == {
+        "lfp": None,
+        "velocity": "vel",
+        "position": None,
+        "columns": None,
+        "line_hz": 60.0,
+    }
+    assert arguments["spec"]["nwb"] == ["day1.nwb"]
+    assert "4 channels" in text
+    config = compose(Path("experiments/makin.yaml"), tmp_path / "my_session.yaml")
+    assert config["data"]["class_path"] == "blend_pl.data.lfp.MultiSessionDataModule"
+
+
+def test_kind_spikes_leaves_field_potentials_aside(tmp_path: Path) -> None:
+    write_lfp_nwb(tmp_path / "day1.nwb", seconds=62.0)
+    contents = read_contents(tmp_path / "day1.nwb")
+    assert propose_data_file(contents, "spikes").class_path == "blend_pl.data.NLBDataModule"
+    with pytest.raises(DataError, match="no RoiResponseSeries"):
+        propose_data_file(contents, "calcium")
+
+
+def test_field_potentials_that_cannot_be_read_are_left_to_spikes(tmp_path: Path) -> None:
+    write_lfp_nwb(tmp_path / "day1.nwb", seconds=38.0, n_units=8)
+    contents = read_contents(tmp_path / "day1.nwb")
+    data_file = propose_data_file(contents)
+    assert data_file.class_path == "blend_pl.data.NLBDataModule"
+    assert "not used, field potentials: a recording of" in data_file.remarks[0]
+    with pytest.raises(DataError, match="choose a longer one"):
+        propose_data_file(contents, "lfp")
+
+
+def test_traces_get_a_calcium_data_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = np.array(["EC", "IN", "unknown", "Pvalb-Tac1", "Sst-Chodl", "Vip-Crh"] * 10)
+    write_calcium(tmp_path / "day1.nwb", rois=60, label=labels)
+    arguments, text = proposed(tmp_path / "day1.nwb", capsys)
+    spec = arguments["spec"]
+    assert spec["behavior"] == ["speed"]
+    assert spec["types"] == {
+        "excitatory": ["EC"],
+        "inhibitory": ["IN"],
+        "untyped": ["unknown"],
+        "subclasses": ["Pvalb", "Sst", "Vip"],
+        "merged": {},
+    }
+    assert arguments["window"] == 80
+    assert arguments["names"]["cell_type"] == "cell_type"
+    assert "units: none" in text
+    config = compose(Path("experiments/bugeon_single_animal.yaml"), tmp_path / "my_session.yaml")
+    assert config["data"]["init_args"]["spec"]["archive"] is None
+
+
+def test_cell_types_that_are_numbers_are_refused(tmp_path: Path) -> None:
+    write_calcium(tmp_path / "day1.nwb", label=np.array(["0", "1", "2"] * 12))
+    with pytest.raises(DataError, match="cell types that are numbers"):
+        inspect_file(str(tmp_path / "day1.nwb"))
+
+
+def test_file_without_units_and_traces_raises(tmp_path: Path) -> None:
+    write_calcium(tmp_path / "day1.nwb")
+    edit_file(tmp_path / "day1.nwb", lambda file: file["processing"].pop("ophys"))
+    with pytest.raises(DataError, match="no units table with spike_times; choose a file with sorted units"):
+        inspect_file(str(tmp_path / "day1.nwb"))

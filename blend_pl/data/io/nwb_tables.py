@@ -29,8 +29,7 @@ def read_trials(file: h5py.File, name: str | None = None, required: bool = False
     table = file.get("intervals/trials")
     if name is None and (isinstance(table, h5py.Group) or not required):
         return read_columns(table) if isinstance(table, h5py.Group) else None
-    tables = distinct_groups(file, lambda group: {"start_time", "stop_time"} <= set(group))
-    tables = [(group, paths) for group, paths in tables if not paths[0].endswith("invalid_times")]
+    tables = _interval_tables(file)
     matches = tables if name is None else [(group, [path]) for group, path in paths_ending_with(name, tables)]
     if len(matches) == 1:
         return read_columns(matches[0][0])
@@ -41,6 +40,17 @@ def read_trials(file: h5py.File, name: str | None = None, required: bool = False
     if matches:
         raise DataError(f"{file.filename} has no trials table but other tables of intervals; set trials to {available}")
     return None
+
+
+def largest_interval_table(file: h5py.File) -> str | None:
+    """Returns the path of the table with the most intervals; None without a table of intervals."""
+    sizes = {paths[0]: len(group["start_time"]) for group, paths in _interval_tables(file)}
+    return max(sizes, key=lambda path: sizes[path], default=None)
+
+
+def _interval_tables(file: h5py.File) -> list[tuple[h5py.Group, list[str]]]:
+    tables = distinct_groups(file, lambda group: {"start_time", "stop_time"} <= set(group))
+    return [(group, paths) for group, paths in tables if not paths[0].endswith("invalid_times")]
 
 
 def read_invalid_times(file: h5py.File) -> np.ndarray:

@@ -1,13 +1,13 @@
 """Units tables of NWB files."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import h5py
 import numpy as np
 
 from blend_pl.data.io.nwb_links import distinct_groups, paths_ending_with
 from blend_pl.data.io.nwb_tables import Columns, read_columns, read_numbers, read_row_stops, table_label
-from blend_pl.data.io.selection import read_selected_rows
+from blend_pl.data.io.selection import read_selected_rows, read_selection_column, selection_columns
 from blend_pl.data.io.spike_order import check_spike_times
 from blend_pl.data.io.unit_selection import UnitSelection
 from blend_pl.errors import DataError
@@ -81,33 +81,62 @@ def read_units(
     """
     table = _find_table(file, selection.table)
     label = table_label(table)
+    units, stored_dtype = _read_unchecked(table)
+    if ticks_per_second is not None:
+        units = replace(units, times=units.times / ticks_per_second)
+    if selection.renumber:
+        units = replace(units, id=np.arange(len(units)))
+    if selection.rows is not None:
+        units = units.select(read_selected_rows(table, selection.rows, "units"))
+    _check_unique(units.id, label)
+    check_spike_times(units.times, units.time_stops, units.id, stored_dtype, ticks_per_second, label)
+    return units
+
+
+def read_unchecked_units(file: h5py.File) -> tuple[Units, float | None]:
+    """Reads all units with ids and times as stored, which may not be those of distinct units in seconds.
+
+    Args:
+        file: the open file.
+
+    Returns:
+        The units, with the columns by which they can be selected, and the resolution of their times in s, usually one
+        sample; None if it is not in the file.
+
+    Raises:
+        DataError: there is no units table, or several could be it; its columns do not fit one another; spike times are
+            not finite.
+    """
+    table = _find_table(file, None)
+    resolution = np.asarray(table["spike_times"].attrs.get("resolution", np.nan))
+    is_given = resolution.dtype.kind == "f" and resolution.size == 1 and bool(resolution > 0)
+    columns = {name: read_selection_column(table, name) for name in selection_columns(table)}
+    return replace(_read_unchecked(table)[0], columns=columns), float(resolution.item()) if is_given else None
+
+
+def has_units(file: h5py.File) -> bool:
+    """Whether the file has a units table with spike times."""
+    return bool(_tables_of_units(file))
+
+
+def _read_unchecked(table: h5py.Group) -> tuple[Units, np.dtype]:
+    """Returns the units of a table with ids and times as stored, and the type of the times."""
     stored_times = read_numbers(table, "spike_times")
     time_stops = read_row_stops(table, "spike_times", len(stored_times))
     unit_id = _read_ids(table, len(time_stops))
     times = stored_times.astype(np.float64)
     if not np.isfinite(times).all():
-        raise DataError(f"{file.filename} has spike times that are not finite; repair the units table")
+        raise DataError(f"{table.file.filename} has spike times that are not finite; repair the units table")
     intervals, interval_stops = _read_obs_intervals(table)
-    units = Units(
-        id=np.arange(len(unit_id)) if selection.renumber else unit_id,
-        columns=read_columns(table),
-        times=times if ticks_per_second is None else times / ticks_per_second,
-        time_stops=time_stops,
-        intervals=intervals,
-        interval_stops=interval_stops,
-    )
-    if selection.rows is not None:
-        units = units.select(read_selected_rows(table, selection.rows, "units"))
-    _check_unique(units.id, label)
-    check_spike_times(units.times, units.time_stops, units.id, stored_times.dtype, ticks_per_second, label)
-    return units
+    units = Units(unit_id, read_columns(table), times, time_stops, intervals, interval_stops)
+    return units, stored_times.dtype
 
 
 def _find_table(file: h5py.File, name: str | None) -> h5py.Group:
     table = file.get("units")
     if name is None and isinstance(table, h5py.Group) and "spike_times" in table:
         return table
-    tables = distinct_groups(file, lambda group: "spike_times" in group and "spike_times_index" in group)
+    tables = _tables_of_units(file)
     matches = tables if name is None else [(group, [path]) for group, path in paths_ending_with(name, tables)]
     if len(matches) == 1:
         return matches[0][0]
@@ -117,6 +146,10 @@ def _find_table(file: h5py.File, name: str | None) -> h5py.Group:
     if available:
         raise DataError(f"{file.filename} has no units table {name}; set units.table to {available}")
     raise DataError(f"{file.filename} has no units table with spike_times; choose a file with sorted units")
+
+
+def _tables_of_units(file: h5py.File) -> list[tuple[h5py.Group, list[str]]]:
+    return distinct_groups(file, lambda group: "spike_times" in group and "spike_times_index" in group)
 
 
 def _read_ids(table: h5py.Group, n_units: int) -> np.ndarray:

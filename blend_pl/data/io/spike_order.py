@@ -109,14 +109,32 @@ def _check_order(
 
 
 def _check_same_units(times: np.ndarray, time_stops: np.ndarray, unit_id: np.ndarray, label: str) -> None:
-    first_unit: dict[bytes, int] = {}
-    for unit, spikes in enumerate(np.split(times, time_stops[:-1])):
-        if len(spikes) < _MIN_SPIKES:
-            continue
-        key = spikes.tobytes()
-        other = first_unit.setdefault(key, unit)
-        if other != unit:
-            raise DataError(
-                f"units {unit_id[other]} and {unit_id[unit]} in {label} have the same {len(spikes)} spike times; "
-                "remove one of them, or select units by units.column"
-            )
+    pairs = same_units(times, time_stops)
+    if pairs:
+        first, unit = pairs[0]
+        n_spikes = time_stops[unit] - time_stops[unit - 1]
+        raise DataError(
+            f"units {unit_id[first]} and {unit_id[unit]} in {label} have the same {n_spikes} spike times; "
+            "remove one of them, or select units by units.column"
+        )
+
+
+def same_units(times: np.ndarray, time_stops: np.ndarray) -> list[tuple[int, int]]:
+    """Returns the rows of each unit with the spike times of an earlier unit: the earlier row, then its own.
+
+    Args:
+        times: (spikes,) times of all units, concatenated.
+        time_stops: (N,) end of each unit's spikes in `times`.
+
+    Example:
+        >>> same_units(np.tile(np.arange(10), 2), np.array([10, 20]))
+        [(0, 1)]
+    """
+    first_row: dict[bytes, int] = {}
+    pairs = []
+    for row, spikes in enumerate(np.split(times, time_stops[:-1])):
+        if len(spikes) >= _MIN_SPIKES:
+            first = first_row.setdefault(spikes.tobytes(), row)
+            if first != row:
+                pairs.append((first, row))
+    return pairs

@@ -8,6 +8,7 @@ import numpy as np
 
 from blend_pl.data.io.nwb import open_nwb, read_subject_id, read_time_series, read_units
 from blend_pl.data.io.selection import RowSelection, read_selected_rows
+from blend_pl.data.io.unit_selection import UnitSelection
 from blend_pl.data.lfp.electrical_series import read_lfp
 from blend_pl.data.lfp.preprocessing import FilterChain, bin_lfp, without_bad_channels
 from blend_pl.data.lfp.recording import CrossModalRecording
@@ -142,17 +143,17 @@ def _read_spike_times(
     """Returns spike times and names of the units, and notes; no units for a file without a units table."""
     if "units" not in file:
         return [], (), ()
-    units = read_units(file)
-    rows = np.arange(len(units))
     notes: tuple[str, ...] = ()
-    if selection is not None:
+    if selection is None:
+        units = read_units(file)
+    else:
         is_selected = read_selected_rows(file["units"], selection, "data.spec.units")
-        rows = np.flatnonzero(is_selected)
+        units = read_units(file, UnitSelection(column=selection.column, values=selection.values))
         if not is_selected.all():
-            n_left_out = len(units) - len(rows)
+            n_left_out = len(is_selected) - len(units)
             notes = (
-                f"{file.filename}: {n_left_out} of {len(units)} units ({100 * n_left_out / len(units):.0f} %) are left "
-                "out by data.spec.units",
+                f"{file.filename}: {n_left_out} of {len(is_selected)} units "
+                f"({100 * n_left_out / len(is_selected):.0f} %) are left out by data.spec.units",
             )
-    unit_id = tuple(f"u{number}" for number in units.id[rows].tolist())
-    return [units.spike_times(row) for row in rows.tolist()], unit_id, notes
+    unit_id = tuple(f"u{number}" for number in units.id.tolist())
+    return [units.spike_times(row) for row in range(len(units))], unit_id, notes

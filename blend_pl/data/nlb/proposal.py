@@ -4,16 +4,21 @@ import glob
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from pathlib import Path
 
 import numpy as np
-import yaml
 
-from blend_pl.data.io.contents import FileContents, SeriesContents
-from blend_pl.data.io.nwb import Columns
+from blend_pl.data.io.behavior_candidates import behavior_candidates, name_rank, unique_name
+from blend_pl.data.io.clock import MAX_SPAN_RATIO, ClockSpec, check_spike_clock
+from blend_pl.data.io.contents import FileContents
+from blend_pl.data.io.data_file import DataFile
+from blend_pl.data.io.nwb import Columns, open_nwb, read_time_series
+from blend_pl.data.io.unit_settings import longest_span
 from blend_pl.data.nlb.reading import read_session
 from blend_pl.data.nlb.session import SessionTensors
+from blend_pl.data.nlb.signal_checks import is_constant, wrap_period
 from blend_pl.data.nlb.spec import BehaviorSpec, HeldOutSpec, PsthSpec, SessionFiles, SessionSpec, SplitSpec, WindowSpec
+from blend_pl.data.nlb.splits import SPLITS, count_shared_windows, overlap_groups
 from blend_pl.errors import BlendError, DataError
 
 BIN_WIDTHS_MS = (5, 10, 20, 50)
@@ -23,10 +28,10 @@ MIN_REPEATS = 8
 MAX_CONDITIONS = 16
 LEAD_MS, LENGTH_MS, FORWARD_MS = 200, 600, 200
 MIN_LENGTH_MS = 200
+MAX_CHAIN_SHARE = 0.1
+"""Largest share of windows in one chain of overlapping windows that can be divided at random."""
 CORTICAL_LAG_MS = 100
 EVENT_NAMES = ("move", "onset", "go_cue", "go", "cue", "stim", "target")
-SERIES_NAMES = ("vel", "speed", "run", "hand", "cursor", "finger", "pos", "pupil")
-NEURAL_TYPES = ("ElectricalSeries", "RoiResponseSeries", "DecompositionSeries", "SpikeEventSeries")
 
 
 @dataclass(frozen=True)
@@ -47,31 +52,22 @@ class Proposal:
     sessions: dict[str, SessionTensors]
     rejected: list[str]
 
-    def to_yaml(self, root: str) -> str:
-        """Returns the data file, in the form of configs/data/own_session.yaml.
-
-        Args:
-            root: folder of the recording.
-        """
+    def data_file(self) -> DataFile:
+        """Returns the data file, with the settings of configs/data/own_session.yaml first."""
         settings = asdict(self.spec)
-        order = ["name", "files", "archive", "window", "behavior", "held_out", "split", "psth"]
-        lines = [
-            "# Data file of a recording, to be used after a set:",
-            "#   blend_pl fit --config experiments/mc_maze_small.yaml --config THIS_FILE --config configs/arm/"
-            + ("hard.yaml" if self.spec.behavior else "baseline.yaml"),
-            "data:",
-            "  class_path: blend_pl.data.NLBDataModule",
-            "  init_args:",
-            "    source: files",
-            f"    root: {_flow(root)}",
-            f"    bin_ms: {self.bin_ms}  # {self.reasons['bin_ms']}",
-            "    spec:",
-        ]
-        for name in [*order, *(name for name in settings if name not in order)]:
-            if name in self.reasons:
-                lines.append(f"      # {self.reasons[name]}")
-            lines.append(f"      {name}: {_flow(settings[name])}")
-        return "\n".join(lines) + "\n"
+        first = ["name", "files", "archive", "window", "behavior", "held_out", "split", "psth"]
+        sizes = ", ".join(f"{len(session)} {split}" for split, session in self.sessions.items())
+        left_out = self.sessions["train"].left_out
+        return DataFile(
+            experiment="experiments/mc_maze_small.yaml",
+            arm="hard" if self.spec.behavior else "baseline",
+            class_path="blend_pl.data.NLBDataModule",
+            spec={name: settings[name] for name in [*first, *(name for name in settings if name not in first)]},
+            arguments={"source": "files", "bin_ms": self.bin_ms},
+            reasons=self.reasons,
+            sizes=f"{sizes} {'windows' if self.spec.window.align is None else 'trials'}",
+            remarks=[*(f"not used, {reason}" for reason in self.rejected), *([left_out] if left_out else [])],
+        )
 
 
 def propose_spec(contents: FileContents) -> Proposal:
@@ -80,16 +76,27 @@ def propose_spec(contents: FileContents) -> Proposal:
     Behavior that cannot be used is left out; the first candidate that reads is chosen.
 
     Raises:
-        DataError: the session cannot be read with any behavior.
+        DataError: the file has no units, its clocks disagree, or the session cannot be read with any behavior.
     """
+    path, settings = contents.path, contents.unit_settings
+    if not len(contents.units):
+        raise DataError(f"{path} has no units table with spike_times; choose a file with sorted units")
+    _check_longest_span(contents)
     bin_ms = _choose_bin_ms(contents.rates_hz)
-    rate = float(np.median(contents.rates_hz)) if len(contents.rates_hz) else 0.0
-    reasons = {"bin_ms": f"{rate * bin_ms / 1000:.2g} spikes per bin at the median rate of {rate:.3g} Hz"}
-    window, reasons["window"] = _choose_window(contents)
-    split, reasons["split"] = _choose_split(contents, window)
+    rate = float(np.median(contents.rates_hz))
+    reasons = dict(settings.reasons)
+    reasons["bin_ms"] = f"{rate * bin_ms / 1000:.2g} spikes per bin at the median rate of {rate:.3g} Hz"
+    window, clock, reasons["window"] = _choose_window(contents)
+    if clock.events is not None:
+        reasons["clock"] = "; ".join(
+            [*filter(None, [reasons.get("clock")]), f"{window.align} counts from the start of each trial"]
+        )
+    split, reasons["split"] = _choose_split(contents, window, clock)
     held_out, reasons["held_out"] = _choose_held_out(contents)
     psth, reasons["psth"] = _choose_psth(contents.trials, window)
-    path = contents.path
+    uses_table = window.align is not None and contents.trials_table is not None
+    if uses_table:
+        reasons["trials"] = "the table with the most intervals; the file has no intervals/trials"
     spec = SessionSpec(
         re.sub(r"[^\w-]+", "_", path.stem),
         SessionFiles(glob.escape(path.name)),
@@ -99,6 +106,9 @@ def propose_spec(contents: FileContents) -> Proposal:
         split,
         psth,
         outlier_column=None,
+        units=settings.selection,
+        trials=contents.trials_table if uses_table else None,
+        clock=clock,
     )
     rejected: list[str] = []
     for behavior, reason in _behavior_candidates(contents, window):
@@ -114,6 +124,24 @@ def propose_spec(contents: FileContents) -> Proposal:
     raise DataError(rejected[-1].partition(": ")[2])
 
 
+def _check_longest_span(contents: FileContents) -> None:
+    """Checks that spikes last about as long as what else lasts longest in the file.
+
+    Spikes on another clock, which last about as long, can be used without behavior.
+
+    Raises:
+        DataError: spike times are not seconds of its clock, so that windows of the spikes alone would be wrong, too.
+    """
+    reference = longest_span(contents.spans)
+    times = contents.units.times
+    if reference is None or contents.unit_settings.clock.spikes is not None or not len(times):
+        return
+    name, (start, stop) = reference
+    overlaps = start <= times.max() and times.min() <= stop
+    if overlaps or np.ptp(times) > MAX_SPAN_RATIO * (stop - start):
+        check_spike_clock(times, len(contents.units), {name: np.array([start, stop])}, str(contents.path))
+
+
 def _require_splits(sessions: dict[str, SessionTensors]) -> None:
     for split in ("train", "val"):
         if split not in sessions or len(sessions[split]) < 2:
@@ -125,16 +153,18 @@ def _choose_bin_ms(rates_hz: np.ndarray) -> int:
     return next((width for width in BIN_WIDTHS_MS if rate * width / 1000 >= MIN_SPIKES_PER_BIN), BIN_WIDTHS_MS[-1])
 
 
-def _choose_window(contents: FileContents) -> tuple[WindowSpec, str]:
-    trials = contents.trials or {}
+def _choose_window(contents: FileContents) -> tuple[WindowSpec, ClockSpec, str]:
+    trials, clock = contents.trials or {}, contents.unit_settings.clock
     continuous = WindowSpec(0, LENGTH_MS, None, FORWARD_MS, LENGTH_MS + FORWARD_MS)
-    if not {"start_time", "stop_time"} <= set(trials):
-        return continuous, "no trials table: windows over the whole recording that do not overlap"
+    whole = "windows over the whole recording that do not overlap"
+    if not _has_bounds(trials):
+        return continuous, clock, f"no trials table: {whole}"
     start, stop = trials["start_time"].astype(np.float64), trials["stop_time"].astype(np.float64)
     if len(start) < MIN_TRIALS:
-        return continuous, f"{len(start)} trials are too few: windows over the whole recording that do not overlap"
-    for name in [*_event_columns(trials), "start_time"]:
-        event = trials[name].astype(np.float64)
+        return continuous, clock, f"{len(start)} trials are too few: {whole}"
+    events = {name: trials[name].astype(np.float64) for name in _event_columns(trials)}
+    relative = {} if events else {name: start + trials[name] for name in _relative_event_columns(trials)}
+    for name, event in (events | relative | {"start_time": start}).items():
         valid = np.isfinite(event) & np.isfinite(start) & np.isfinite(stop)
         if valid.sum() < MIN_TRIALS:
             continue
@@ -145,8 +175,16 @@ def _choose_window(contents: FileContents) -> tuple[WindowSpec, str]:
         stop_ms = min(start_ms + LENGTH_MS, after_ms - forward_ms)
         if stop_ms - start_ms >= MIN_LENGTH_MS:
             window = WindowSpec(start_ms, stop_ms, name, forward_ms)
-            return window, f"{int(valid.sum())} trials, aligned to {name}; the window is inside 90 % of the trials"
-    return continuous, "trials are too short: windows over the whole recording that do not overlap"
+            clock = replace(clock, events="trial") if name in relative else clock
+            reason = f"{int(valid.sum())} trials, aligned to {name}; the window is inside 90 % of the trials"
+            return window, clock, reason
+    return continuous, clock, f"trials are too short: {whole}"
+
+
+def _has_bounds(trials: Columns) -> bool:
+    """Whether each trial has one start and one stop."""
+    bounds = [trials.get(name) for name in ("start_time", "stop_time")]
+    return all(bound is not None and bound.ndim == 1 and bound.dtype.kind in "iuf" for bound in bounds)
 
 
 def _floor_ms(seconds: float) -> int:
@@ -166,20 +204,53 @@ def _event_columns(trials: Columns) -> list[str]:
         inside = (column[finite] >= start[finite] - 1e-6) & (column[finite] <= stop[finite] + 1e-6)
         if finite.mean() >= 0.5 and inside.mean() >= 0.95 and np.ptp(column[finite]) > np.ptp(start) / 2:
             names.append(name)
-    return sorted(names, key=lambda name: (_rank(name, EVENT_NAMES), name))
+    return sorted(names, key=lambda name: (name_rank(name, EVENT_NAMES), name))
 
 
-def _rank(name: str, preferred: tuple[str, ...]) -> int:
-    return next((rank for rank, part in enumerate(preferred) if part in name.lower()), len(preferred))
+def _relative_event_columns(trials: Columns) -> list[str]:
+    """Returns columns of events with times from the start of each trial, likely events of alignment first."""
+    start, stop = trials["start_time"].astype(np.float64), trials["stop_time"].astype(np.float64)
+    names = []
+    for name, column in trials.items():
+        is_event = any(part in name.lower() for part in EVENT_NAMES) and not _is_duration(name)
+        if column.ndim > 1 or column.dtype.kind != "f" or not is_event:
+            continue
+        finite = np.isfinite(column)
+        inside = (column >= 0) & (column <= stop - start) & (np.abs(start) > stop - start)
+        if finite.sum() >= MIN_TRIALS and inside.sum() > 0.9 * finite.sum():
+            names.append(name)
+    return sorted(names, key=lambda name: (name_rank(name, EVENT_NAMES), name))
 
 
-def _choose_split(contents: FileContents, window: WindowSpec) -> tuple[SplitSpec, str]:
+def _is_duration(name: str) -> bool:
+    return any(part in name.lower() for part in ("duration", "reaction", "latency", "interval", "delay"))
+
+
+def _choose_split(contents: FileContents, window: WindowSpec, clock: ClockSpec) -> tuple[SplitSpec, str]:
     if window.align is None:
         return SplitSpec(None, "block"), "contiguous blocks, so that windows of different splits are not adjacent"
-    labels = (contents.trials or {}).get("split")
+    assert contents.trials is not None
+    trials, blocks = contents.trials, SplitSpec(None, "block")
+    event = trials[window.align].astype(np.float64)
+    if clock.events == "trial":
+        event = trials["start_time"] + event
+    event_ms = np.rint(np.where(np.isfinite(event), event, 0.0) * 1000).astype(np.int64)
+    start_ms, stop_ms = event_ms + window.start_ms, event_ms + window.stop_ms
+    labels = trials.get("split")
+    reason = ""
     if labels is not None and labels.dtype.kind == "U" and {"train", "val"} <= set(labels.tolist()):
-        return SplitSpec("split"), "the file has a split"
-    return SplitSpec(None, "trial"), "trials drawn at random; the remaining 15 % are the test set"
+        valid = np.isfinite(event) & (labels != "none")
+        n_shared = count_shared_windows(labels[valid], start_ms[valid], stop_ms[valid])
+        if not n_shared and set(labels.tolist()) <= {*SPLITS, "none"}:
+            return SplitSpec("split"), "the file has a split"
+        reason = f"not the split of the file, in which {n_shared} windows overlap others or which has other values; "
+    valid = np.isfinite(event)
+    groups = overlap_groups(start_ms[valid], stop_ms[valid] + window.forward_ms)
+    n_in_chain = int(np.bincount(groups).max(initial=0))
+    if n_in_chain > MAX_CHAIN_SHARE * valid.sum():
+        reason += f"contiguous blocks, because {n_in_chain} of {valid.sum()} windows overlap in one chain"
+        return blocks, reason
+    return SplitSpec(None, "trial"), f"{reason}trials drawn at random; the remaining 15 % are the test set"
 
 
 def _choose_held_out(contents: FileContents) -> tuple[HeldOutSpec, str]:
@@ -209,23 +280,18 @@ def category_columns(trials: Columns) -> list[str]:
         values, counts = np.unique(column, return_counts=True)
         if 2 <= len(values) <= MAX_CONDITIONS and counts.min() >= MIN_REPEATS:
             names.append(name)
-    return sorted(names, key=lambda name: (_rank(name, ("cond", "target", "direction", "type")), name))
+    return sorted(names, key=lambda name: (name_rank(name, ("cond", "target", "direction", "type")), name))
 
 
 def _behavior_candidates(contents: FileContents, window: WindowSpec) -> Iterator[tuple[BehaviorSpec | None, str]]:
-    usable = [series for series in contents.series if not series.problem and series.neurodata_type not in NEURAL_TYPES]
-    paths = [series.path for series in contents.series]
-    for series in sorted(usable, key=_series_rank):
-        name = series.path.rpartition("/")[2]
-        if sum(path.endswith(f"/{name}") for path in paths) > 1:
-            name = series.path
+    for series in behavior_candidates(contents):
+        name = unique_name(series, contents)
         is_hand = any(part in name.lower() for part in ("hand", "cursor", "finger", "wrist"))
         lag_ms = CORTICAL_LAG_MS if is_hand else 0
         lag = "motor cortex leads the hand by about 100 ms" if is_hand else "0, as nothing is known; try others"
         reason = f"{series.rate_hz:.4g} Hz, {series.unit or 'no unit'}; lag_ms: {lag}"
         yield BehaviorSpec(name, lag_ms), reason
-        for period in _possible_periods(series.unit):
-            yield BehaviorSpec(name, lag_ms, period=period), f"{reason}; an angle, read as cosine and sine"
+        yield from _mended_series(contents.path, BehaviorSpec(name, lag_ms), reason)
         for column in range(series.shape[1] if len(series.shape) > 1 else 0):
             yield BehaviorSpec(name, lag_ms, [column]), f"{reason}; other columns cannot be used"
     trials = contents.trials or {}
@@ -235,17 +301,17 @@ def _behavior_candidates(contents: FileContents, window: WindowSpec) -> Iterator
     yield None, "nothing is usable as privileged input: only a baseline can be trained"
 
 
-def _possible_periods(unit: str) -> list[float]:
-    """Returns the periods of a series in this unit, if its plain values cannot be used."""
-    name = unit.strip().lower()
-    return [360.0] if name.startswith("deg") else [2 * np.pi] if name.startswith("rad") else []
-
-
-def _series_rank(series: SeriesContents) -> tuple[int, int, str]:
-    n_columns = series.shape[1] if len(series.shape) > 1 else 1
-    return _rank(series.path, SERIES_NAMES), abs(n_columns - 2), series.path
-
-
-def _flow(value: Any) -> str:
-    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000)
-    return text.strip().removesuffix("...").strip()
+def _mended_series(path: Path, behavior: BehaviorSpec, reason: str) -> Iterator[tuple[BehaviorSpec, str]]:
+    """Yields settings for a series with columns that are constant, or angles that wrap around."""
+    with open_nwb(path) as file:
+        series = read_time_series(file, behavior.series_names[0])
+    columns = [column for column in range(series.data.shape[1]) if not is_constant(series.data[:, column])]
+    periods = [None if series.is_step else wrap_period(series.data[:, column], series.unit) for column in columns]
+    is_part = 0 < len(columns) < series.data.shape[1]
+    if is_part:
+        reason += "; other columns are constant"
+    if any(periods):
+        reason += "; an angle, read as cosine and sine"
+    period: float | list[float | None] | None = periods[0] if len(set(periods)) == 1 else periods
+    if is_part or any(periods):
+        yield replace(behavior, columns=columns if is_part else None, period=period if any(periods) else None), reason
