@@ -24,15 +24,15 @@ def read_trials(file: h5py.File, name: str | None = None, required: bool = False
 
     Raises:
         DataError: there is no table of that name, or several tables could be it; columns have different numbers of
-            rows.
+            rows; a start or stop is not one time per trial.
     """
     table = file.get("intervals/trials")
     if name is None and (isinstance(table, h5py.Group) or not required):
-        return read_columns(table) if isinstance(table, h5py.Group) else None
+        return _read_intervals(table) if isinstance(table, h5py.Group) else None
     tables = _interval_tables(file)
     matches = tables if name is None else [(group, [path]) for group, path in paths_ending_with(name, tables)]
     if len(matches) == 1:
-        return read_columns(matches[0][0])
+        return _read_intervals(matches[0][0])
     available = " or ".join(paths[0] for _, paths in tables) or "none, for the file has no table of intervals"
     if name is not None:
         problem = "several tables" if matches else "no table"
@@ -51,6 +51,18 @@ def largest_interval_table(file: h5py.File) -> str | None:
 def _interval_tables(file: h5py.File) -> list[tuple[h5py.Group, list[str]]]:
     tables = distinct_groups(file, lambda group: {"start_time", "stop_time"} <= set(group))
     return [(group, paths) for group, paths in tables if not paths[0].endswith("invalid_times")]
+
+
+def _read_intervals(table: h5py.Group) -> Columns:
+    """Reads a table of trials and checks that each has one start and one stop."""
+    columns = read_columns(table)
+    for name in ("start_time", "stop_time"):
+        if name in columns and columns[name].ndim != 1:
+            raise DataError(
+                f"the trials table of {table.file.filename} has {name} of shape {columns[name].shape}, and one time "
+                "per trial is needed; repair the table"
+            )
+    return columns
 
 
 def read_invalid_times(file: h5py.File) -> np.ndarray:

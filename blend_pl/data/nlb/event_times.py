@@ -36,12 +36,11 @@ def session_event_times(trials: Columns, spec: SessionSpec, label: str) -> Colum
 
 
 def _session_seconds(name: str, setting: str, trials: Columns, clock: ClockSpec, label: str) -> np.ndarray:
-    for column in (name, "start_time", "stop_time"):
-        if column in trials and trials[column].ndim != 1:
-            raise DataError(
-                f"{label} has {column} of shape {trials[column].shape}, and one time per trial is needed; choose "
-                f"another column for {setting}, or repair the table"
-            )
+    if trials[name].ndim != 1:
+        raise DataError(
+            f"{label} has {name} of shape {trials[name].shape}, and one time per trial is needed; choose another "
+            f"column for {setting}, or repair the table"
+        )
     _check_resolution(trials[name], name, label)
     events = trials[name].astype(np.float64)
     if clock.events == "session":

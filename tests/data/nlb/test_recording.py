@@ -220,3 +220,16 @@ def test_times_with_several_columns_are_refused(tmp_path: Path, name: str) -> No
     edit_file(path, replace_dataset(f"intervals/trials/{name}", lambda times: np.stack([times, times], 1)))
     with pytest.raises(DataError, match=rf"{name} of shape .*one time per trial is needed"):
         read(path, TRIALS)
+
+
+@pytest.mark.parametrize("name", ["start_time", "stop_time"])
+@pytest.mark.parametrize("align", [False, True])
+def test_bounds_of_trials_with_several_columns_are_refused_where_no_event_is_read(
+    tmp_path: Path, name: str, align: bool
+) -> None:
+    path = write_small(tmp_path / "small.nwb", SESSION)
+    edit_file(path, replace_dataset(f"intervals/trials/{name}", lambda times: np.stack([times, times + 1], 1)))
+    edit_file(path, lambda file: [file.pop(f"units/{column}") for column in ("obs_intervals", "obs_intervals_index")])
+    message = rf"the trials table of {path} has {name} of shape \(\d+, 2\), and one time per trial is needed; repair"
+    with pytest.raises(DataError, match=message):
+        read(path, TRIALS if align else CONTINUOUS)
