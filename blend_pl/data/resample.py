@@ -53,3 +53,24 @@ def interpolate_to_frames(times: np.ndarray, values: np.ndarray, frame_times: np
     previous_sample = (np.searchsorted(times, frame_times, side="right") - 1).clip(min=0)
     interpolated[times[next_sample] - times[previous_sample] > MAX_GAP_S] = np.nan
     return np.asarray(interpolated, dtype=np.float32)
+
+
+def hold_last_value(times: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Returns the value of the last sample at or before each time, for series that are steps, such as states.
+
+    Args:
+        times: (samples,), increasing; the first one may be -inf.
+        values: (samples, D) floating point.
+        at: (T,) times in the same unit.
+
+    Returns:
+        (T, D); rows are NaN before the first sample, and where any of the columns is not finite.
+
+    Example:
+        >>> hold_last_value(np.array([1.0, 2.0]), np.array([[5.0], [7.0]]), np.array([0.5, 1.0, 1.9, 3.0]))[:, 0]
+        array([nan,  5.,  5.,  7.])
+    """
+    last = np.searchsorted(times, at, side="right") - 1
+    held: np.ndarray = values[np.maximum(last, 0)]
+    held[(last < 0) | ~np.isfinite(held).all(axis=1)] = np.nan
+    return held

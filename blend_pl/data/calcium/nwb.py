@@ -9,9 +9,11 @@ from blend_pl.data.calcium.recording import CalciumRecording, one_hot_states
 from blend_pl.data.calcium.rois import read_rois
 from blend_pl.data.calcium.spec import BEHAVIOR_STATES, CalciumNWBNames, CalciumSpec
 from blend_pl.data.io.nwb import TimeSeries, find_series, open_nwb, read_subject_id, read_time_series
-from blend_pl.data.resample import interpolate_to_frames
+from blend_pl.data.resample import hold_last_value, interpolate_to_frames
 from blend_pl.errors import DataError
 
+_TIME_TOLERANCE_S = 1e-6
+"""A step that begins within this time after a frame holds in it, because times are rounded."""
 MIN_REPORTED_COVERAGE = 0.99
 """Behavior that covers a smaller fraction of the frames is mentioned."""
 
@@ -19,7 +21,7 @@ MIN_REPORTED_COVERAGE = 0.99
 def read_calcium_nwb(
     path: Path, spec: CalciumSpec, names: CalciumNWBNames, session: str | None = None
 ) -> CalciumRecording:
-    """Reads one file and interpolates behavior onto its frames.
+    """Reads one file and interpolates behavior onto its frames; steps, as those of an IntervalSeries, are held.
 
     ROIs that `spec.rois` does not select, and those whose trace is constant or NaN throughout, are left out.
 
@@ -55,11 +57,8 @@ def read_calcium_nwb(
             for note in _coverage_notes(channel, name, path)
         ]
         if names.state is not None:
-            states = read_time_series(file, names.state)
-            nearest_state_index = np.searchsorted((states.timestamps[1:] + states.timestamps[:-1]) / 2, times)
-            channels.append(
-                one_hot_states(states.data[nearest_state_index, 0].astype(np.float64), f"{names.state} of {path}")
-            )
+            states = _states_at_frames(read_time_series(file, names.state), times)
+            channels.append(one_hot_states(states, f"{names.state} of {path}"))
         has_subject = bool(read_subject_id(file, ""))
     has_signal, activity_notes = _cells_with_signal(activity, path)
     subject_notes = () if has_subject else (f"{path} has no subject_id; it counts as an animal of its own, {session}",)
@@ -153,4 +152,23 @@ def _interpolate_nwb_series(file: h5py.File, name: str, frame_times: np.ndarray)
             f"{name} of {file.filename} has {len(series.data)} samples of {series.data.shape[1]} columns: it is "
             "transposed; write it as samples by columns"
         )
+    if series.is_step:
+        return _hold_at_frames(series, frame_times).astype(np.float32)
     return np.stack([interpolate_to_frames(series.timestamps, column, frame_times) for column in series.data.T], axis=1)
+
+
+def _hold_at_frames(series: TimeSeries, frame_times: np.ndarray) -> np.ndarray:
+    """Returns the (T, D) values of steps, e.g. states of an IntervalSeries, at the times of frames."""
+    begins = series.timestamps - _TIME_TOLERANCE_S
+    held = [hold_last_value(begins, column[:, None], frame_times) for column in series.data.T]
+    values: np.ndarray = np.concatenate(held, axis=1)
+    return values
+
+
+def _states_at_frames(series: TimeSeries, frame_times: np.ndarray) -> np.ndarray:
+    """Returns the (T,) states at the times of frames: those that hold, or those of the nearest samples."""
+    if series.is_step:
+        return _hold_at_frames(series, frame_times)[:, 0]
+    nearest = np.searchsorted((series.timestamps[1:] + series.timestamps[:-1]) / 2, frame_times)
+    states: np.ndarray = series.data[nearest, 0].astype(np.float64)
+    return states

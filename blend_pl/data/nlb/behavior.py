@@ -11,6 +11,7 @@ from blend_pl.data.io.nwb import TimeSeries
 from blend_pl.data.nlb.signal_checks import check_signal
 from blend_pl.data.nlb.spec import BehaviorSpec
 from blend_pl.data.nlb.windows import Windows
+from blend_pl.data.resample import hold_last_value
 from blend_pl.errors import ConfigError, DataError
 
 _FILTER_ORDER = 500
@@ -94,7 +95,7 @@ def bin_behavior(series: TimeSeries, behavior: BehaviorSpec, n_ms: int, bin_ms: 
     data = series.data if behavior.columns is None else series.data[:, behavior.columns]
     data, sources = _decompose_circular(data, columns, periods)
     if series.is_step:
-        samples = _hold(series.timestamps, data, np.arange(0, n_ms, bin_ms))
+        samples = hold_last_value(series.timestamps * 1000.0 - _GRID_TOLERANCE_MS, data, np.arange(0, n_ms, bin_ms))
     else:
         samples = _resample_to_ms(series.timestamps, data, n_ms)
     missing = np.isnan(samples)
@@ -170,14 +171,6 @@ def _decompose_circular(
         parts += [values] if period is None else [np.cos(angle), np.sin(angle)]
         sources += [column] * (1 if period is None else 2)
     return np.stack(parts, axis=1), sources
-
-
-def _hold(times: np.ndarray, data: np.ndarray, ms: np.ndarray) -> np.ndarray:
-    """Returns the (len(ms), D) value of the last sample at or before each time, NaN before the first sample."""
-    last = np.searchsorted(times * 1000.0 - _GRID_TOLERANCE_MS, ms, side="right") - 1
-    held: np.ndarray = data[np.maximum(last, 0)]
-    held[(last < 0) | ~np.isfinite(held).all(axis=1)] = np.nan
-    return held
 
 
 def _resample_to_ms(times: np.ndarray, data: np.ndarray, n_ms: int) -> np.ndarray:

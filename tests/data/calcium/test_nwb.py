@@ -10,6 +10,10 @@ import pytest
 from helpers.calcium import neuprint
 from helpers.calcium_files import write_calcium
 from helpers.systems import trainer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pynwb import NWBHDF5IO, TimeSeries
+from pynwb.misc import IntervalSeries
 
 from blend_pl.data.calcium import CalciumNWBDataModule, CalciumSpec
 from blend_pl.data.calcium.nwb import read_calcium_nwb
@@ -32,6 +36,43 @@ def test_recording_equals_the_content_of_the_file(tmp_path: Path) -> None:
     np.testing.assert_allclose(recording.behavior[:, 0], np.sin(written["times"]), atol=1e-3)
     nearest = np.abs(written["speed_times"][:, None] - written["times"]).argmin(0)
     assert np.array_equal(recording.behavior[:, 1:].argmax(1), written["state"][nearest])
+
+
+def add_series(path: Path, series: TimeSeries) -> None:
+    with NWBHDF5IO(path, "a") as io:
+        file = io.read()
+        file.add_acquisition(series)
+        io.write(file)
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    bounds=st.lists(st.integers(4_000, 38_000), min_size=2, max_size=24, unique=True).map(sorted),
+    starts_inside=st.booleans(),
+)
+def test_intervals_are_states_at_the_frames(
+    tmp_path_factory: pytest.TempPathFactory, bounds: list[int], starts_inside: bool
+) -> None:
+    path = tmp_path_factory.mktemp("blinks") / "a.nwb"
+    frames = write_calcium(path)["times"]
+    times = np.array(bounds) / 1000
+    codes = np.where(np.arange(len(times)) % 2 == starts_inside, 1, -1).astype(np.int8)
+    add_series(path, IntervalSeries(name="blinks", data=codes, timestamps=times))
+    n_passed = (times[None] <= frames[:, None] + 1e-6).sum(1)
+    expected = (n_passed + starts_inside) % 2
+    recording = read_calcium_nwb(path, replace(SPEC, behavior=["blinks", "speed"]), CalciumNWBNames())
+    np.testing.assert_array_equal(recording.behavior[:, 0], expected)
+    assert recording.behavior.dtype == np.float32
+
+
+def test_steps_hold_until_the_next_sample_and_other_series_are_interpolated(tmp_path: Path) -> None:
+    path = tmp_path / "a.nwb"
+    frames = write_calcium(path)["times"]
+    times, values = np.array([6.0, 9.3, 20.0, 30.05]), np.array([1.0, 4.0, np.nan, 2.0])
+    add_series(path, TimeSeries(name="block", data=values, unit="1", timestamps=times, continuity="step"))
+    recording = read_calcium_nwb(path, replace(SPEC, behavior=["block"]), CalciumNWBNames())
+    last = (times[None] <= frames[:, None] + 1e-6).sum(1) - 1
+    np.testing.assert_array_equal(recording.behavior[:, 0], np.where(last < 0, np.nan, values[last]).astype(np.float32))
 
 
 @pytest.mark.parametrize("masks", ["image", "pixel"])
