@@ -40,6 +40,12 @@ def broken_links(file: h5py.File) -> list[str]:
     ]
 
 
+def describe_broken_links(file: h5py.File) -> str:
+    """Returns a remark on the links of a file that lead to no object; empty without such links."""
+    links = broken_links(file)
+    return f" (links that lead nowhere: {', '.join(links)}; put the linked file there)" if links else ""
+
+
 def external_files(file: h5py.File) -> list[str]:
     """Returns the names of the other files that the external links of a file lead to."""
     names = {
@@ -70,7 +76,7 @@ def _resolve(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
         return group[name]
     try:
         return group[name]
-    except (KeyError, OSError):
+    except (KeyError, OSError, RuntimeError):
         return None
 
 

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 
 from blend_pl.data.io.clock import coarse_dtype
-from blend_pl.data.io.nwb_links import broken_links, distinct_groups, paths_ending_with
+from blend_pl.data.io.nwb_links import describe_broken_links, distinct_groups, paths_ending_with
 from blend_pl.data.io.series_values import continuity, interval_states, read_values, series_type, series_unit
 from blend_pl.errors import DataError
 
@@ -59,10 +59,9 @@ def read_time_series(file: h5py.File, name: str, stored: bool = False) -> TimeSe
     matches = paths_ending_with(name, all_series)
     if not matches:
         available = ", ".join(paths[0] for _, paths in all_series) or "none"
-        broken = broken_links(file)
-        links = f" (links that lead nowhere: {', '.join(broken)}; put the linked file there)" if broken else ""
         raise DataError(
-            f"{file.filename} has no time series {name!r}; set behavior.series to one it has: {available}{links}"
+            f"{file.filename} has no time series {name!r}; set behavior.series to one it has: {available}"
+            f"{describe_broken_links(file)}"
         )
     if len(matches) > 1:
         raise DataError(
@@ -80,8 +79,14 @@ def read_time_series(file: h5py.File, name: str, stored: bool = False) -> TimeSe
     if series_type(group) == "IntervalSeries":
         bounds, states, kinds = interval_states(timestamps, data, label)
         return TimeSeries(name, bounds, states, kinds, is_step=True)
+    not_finite = np.flatnonzero(~np.isfinite(timestamps))
+    if len(not_finite):
+        raise DataError(
+            f"{label} has {len(not_finite)} of {len(timestamps)} timestamps that are not finite (first: sample "
+            f"{not_finite[0]}); leave out these samples, or write their times"
+        )
     increasing = np.diff(timestamps) > 0
-    if not increasing.all() or not np.isfinite(timestamps[[0, -1]]).all():
+    if not increasing.all():
         sample = int(np.argmin(increasing))
         raise DataError(
             f"{name} in {file.filename} has timestamps out of order or repeated (sample {sample + 1} at "

@@ -16,6 +16,10 @@ NO_SIGNAL = {
     "SpikeEventSeries": "waveforms of spikes",
 }
 """Neurodata types without a value that changes in time, and what they hold."""
+_MISSING_CODES = (-32768.0, 32767.0, 65535.0, -2147483648.0, 2147483647.0, 1e8, -1e8)
+"""Values that trackers write where they have none, besides numbers such as -99 and -9999."""
+_MIN_CODE_DISTANCE = 5.0
+"""Shortest distance of such a value from all others, in multiples of their range."""
 
 
 def read_values(group: h5py.Group, label: str, stored: bool = False) -> np.ndarray:
@@ -33,7 +37,7 @@ def read_values(group: h5py.Group, label: str, stored: bool = False) -> np.ndarr
 
     Raises:
         DataError: the series is not a signal, e.g. events or images; its data are not numbers in one or two dimensions,
-            or are transposed; or its conversion is unusable.
+            or are transposed; a number stands for missing values; or its conversion is unusable.
     """
     neurodata_type = series_type(group)
     dataset = group["data"]
@@ -54,8 +58,12 @@ def read_values(group: h5py.Group, label: str, stored: bool = False) -> np.ndarr
     values: np.ndarray = dataset[()]
     if values.dtype not in (np.float32, np.float64):
         values = values.astype(np.float64)
-    values = values.reshape(len(values), -1)
-    return values if stored else _convert(group, dataset, values, label)
+    if values.ndim == 1:
+        values = values[:, None]
+    if stored:
+        return values
+    _check_missing_codes(values, label)
+    return _convert(group, dataset, values, label)
 
 
 def series_type(group: h5py.Group) -> str:
@@ -129,6 +137,29 @@ def _check_orientation(group: h5py.Group, shape: tuple[int, ...], label: str) ->
             f"{label} has {shape[0]} samples by {shape[1]} columns and {clock}: transposed? write its data as "
             f"(samples, columns), here {shape[::-1]}"
         )
+
+
+def _check_missing_codes(values: np.ndarray, label: str) -> None:
+    """Checks that no stored extreme value is a code for missing values: repeated, and far from all others."""
+    for column, samples in enumerate(values.T):
+        finite = samples[np.isfinite(samples)]
+        for code in (finite.min(), finite.max()) if len(finite) else ():
+            if not _is_missing_code(float(code)):
+                continue
+            others = finite[finite != code]
+            n_coded = len(finite) - len(others)
+            if n_coded < 2 or not len(others):
+                continue
+            distance = float(np.abs(others.astype(np.float64) - float(code)).min())
+            if distance > _MIN_CODE_DISTANCE * float(np.ptp(others)) > 0.0:
+                raise DataError(
+                    f"{label} has the value {code:g} in {n_coded} of {len(samples)} samples of column {column}, far "
+                    f"from all others ({others.min():.4g} to {others.max():.4g}): a code for missing values; write NaN"
+                )
+
+
+def _is_missing_code(value: float) -> bool:
+    return value in _MISSING_CODES or (value.is_integer() and abs(value) >= 99 and set(str(int(abs(value)))) == {"9"})
 
 
 def _convert(group: h5py.Group, dataset: h5py.Dataset, values: np.ndarray, label: str) -> np.ndarray:

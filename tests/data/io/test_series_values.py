@@ -131,3 +131,40 @@ def test_index_series_raise(tmp_path: Path) -> None:
         pytest.raises(DataError, match="indices"),
     ):
         read_time_series(file, "shown")
+
+
+@pytest.mark.parametrize(("code", "dtype"), [(-9999.0, np.float64), (99.0, np.float32), (-32768.0, np.int16)])
+def test_codes_for_missing_values_raise(tmp_path: Path, code: float, dtype: type) -> None:
+    data = (VELOCITY * (100 if dtype == np.int16 else 1)).astype(dtype)
+    data[100:120, 1] = code
+    path = write_behavior(tmp_path / "a.nwb", [velocity_series(data=data, conversion=0.1)])
+    with open_nwb(path) as file:
+        with pytest.raises(DataError, match=rf"{code:g} in 20 of 3000 samples of column 1, .* write NaN"):
+            read_time_series(file, "velocity")
+        np.testing.assert_array_equal(read_time_series(file, "velocity", stored=True).data, data)
+
+
+def test_extreme_values_near_others_are_no_codes(tmp_path: Path) -> None:
+    data = np.clip(np.round(120 * VELOCITY), -99, 99)
+    with open_nwb(write_behavior(tmp_path / "a.nwb", [velocity_series(data=data)])) as file:
+        np.testing.assert_array_equal(read_time_series(file, "velocity").data, data)
+
+
+def test_empty_series_raises(tmp_path: Path) -> None:
+    path = write_behavior(tmp_path / "a.nwb", [velocity_series(data=VELOCITY)])
+    with h5py.File(path, "a") as file:
+        group = file["acquisition/velocity"]
+        for name, shape in (("data", (0, 2)), ("timestamps", (0,))):
+            del group[name]
+            group[name] = np.empty(shape)
+    with open_nwb(path) as file, pytest.raises(DataError, match="0 samples and 0 timestamps"):
+        read_time_series(file, "velocity")
+
+
+@pytest.mark.parametrize("sample", [0, 7, 2999])
+def test_missing_timestamps_raise(tmp_path: Path, sample: int) -> None:
+    path = write_behavior(tmp_path / "a.nwb", [velocity_series(data=VELOCITY)])
+    with h5py.File(path, "a") as file:
+        file["acquisition/velocity/timestamps"][sample] = np.nan
+    with open_nwb(path) as file, pytest.raises(DataError, match=rf"1 of 3000 .* not finite \(first: sample {sample}\)"):
+        read_time_series(file, "velocity")
