@@ -10,6 +10,7 @@ from typing import BinaryIO
 import h5py
 
 from blend_pl.data.io.nwb_filters import missing_filters
+from blend_pl.data.io.nwb_links import describe_broken_links
 from blend_pl.data.io.nwb_zarr import is_zarr, zarr_as_hdf5
 from blend_pl.data.io.remote import RemoteFile
 from blend_pl.errors import DataError
@@ -52,21 +53,26 @@ def _naming(path: Path | RemoteFile, name: str) -> Iterator[None]:
 @contextmanager
 def _open_hdf5(source: Path | BinaryIO, path: Path | str) -> Iterator[h5py.File]:
     filters: list[str] = []
+    links = ""
     try:
         with h5py.File(source, "r") as file:
             filters = missing_filters(file)
-            yield file
+            try:
+                yield file
+            except (KeyError, OSError, RuntimeError):
+                links = describe_broken_links(file)
+                raise
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}; check the data root and the file pattern") from error
     except OSError as error:
-        raise _read_error(path, error, filters) from error
+        raise _read_error(path, error, filters, links) from error
     except Exception as error:
         if not _is_raised_by_h5py(error.__traceback__):
             raise
-        raise _damaged(path, error) from error
+        raise _damaged(path, error, links) from error
 
 
-def _read_error(path: Path | str, error: OSError, filters: list[str]) -> DataError:
+def _read_error(path: Path | str, error: OSError, filters: list[str], links: str) -> DataError:
     if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
         return DataError(
             f"cannot read {path}: another program has it open for writing; close it there, or set "
@@ -81,10 +87,12 @@ def _read_error(path: Path | str, error: OSError, filters: list[str]) -> DataErr
             f"cannot read {path}: it is compressed with {' and '.join(filters)}, which is not installed; run pip "
             "install hdf5plugin"
         )
-    return _damaged(path, error)
+    return _damaged(path, error, links)
 
 
-def _damaged(path: Path | str, error: Exception) -> DataError:
+def _damaged(path: Path | str, error: Exception, links: str) -> DataError:
+    if links:
+        return DataError(f"cannot read a part of {path}{links}")
     lines = str(error).strip("'\"").splitlines()
     reason = lines[0] if lines else type(error).__name__
     return DataError(f"cannot read {path} ({reason}); it is damaged or incomplete: fetch it again")

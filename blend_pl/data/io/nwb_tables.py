@@ -3,7 +3,7 @@
 import h5py
 import numpy as np
 
-from blend_pl.data.io.nwb_links import distinct_groups, paths_ending_with
+from blend_pl.data.io.nwb_links import broken_links, distinct_groups, paths_ending_with
 from blend_pl.errors import DataError
 
 Columns = dict[str, np.ndarray]
@@ -29,6 +29,9 @@ def read_trials(file: h5py.File, name: str | None = None, required: bool = False
     table = file.get("intervals/trials")
     if name is None and (isinstance(table, h5py.Group) or not required):
         return _read_intervals(table) if isinstance(table, h5py.Group) else None
+    broken = [link for link in broken_links(file) if link.startswith("intervals")] if name is None else []
+    if broken:
+        raise DataError(f"{file.filename} links to trials that are not there ({broken[0]}); put the linked file there")
     tables = _interval_tables(file)
     matches = tables if name is None else [(group, [path]) for group, path in paths_ending_with(name, tables)]
     if len(matches) == 1:

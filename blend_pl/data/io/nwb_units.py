@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import h5py
 import numpy as np
 
-from blend_pl.data.io.nwb_links import distinct_groups, paths_ending_with
+from blend_pl.data.io.nwb_links import describe_broken_links, distinct_groups, paths_ending_with
 from blend_pl.data.io.nwb_tables import Columns, read_columns, read_numbers, read_row_stops, table_label
 from blend_pl.data.io.selection import read_selected_rows, read_selection_column, selection_columns
 from blend_pl.data.io.spike_order import check_spike_times
@@ -145,7 +145,20 @@ def _find_table(file: h5py.File, name: str | None) -> h5py.Group:
         raise DataError(f"{file.filename} has several units tables; set units.table to {available}")
     if available:
         raise DataError(f"{file.filename} has no units table {name}; set units.table to {available}")
-    raise DataError(f"{file.filename} has no units table with spike_times; choose a file with sorted units")
+    raise DataError(
+        f"{file.filename}{_describe_format(file)} has no units table with spike_times; choose a file with sorted units"
+        f"{describe_broken_links(file)}"
+    )
+
+
+def _describe_format(file: h5py.File) -> str:
+    """Returns a remark on a file that is not in NWB 2; empty for one that is."""
+    version = file.attrs.get("nwb_version", "")
+    version = version.decode(errors="replace") if isinstance(version, bytes) else str(version)
+    if version.startswith("2"):
+        return ""
+    old = file.get("nwb_version")
+    return " is in NWB 1 (convert it to NWB 2) and" if isinstance(old, h5py.Dataset) else " is not an NWB 2 file and"
 
 
 def _tables_of_units(file: h5py.File) -> list[tuple[h5py.Group, list[str]]]:

@@ -10,7 +10,7 @@ from helpers.small_nwb import small_session, write_small
 from pynwb import NWBHDF5IO, NWBFile, TimeSeries
 
 from blend_pl.data.io.content_files import content_files
-from blend_pl.data.io.nwb import find_series, has_time_series, open_nwb, read_time_series
+from blend_pl.data.io.nwb import find_series, has_time_series, open_nwb, read_time_series, read_trials, read_units
 from blend_pl.data.io.nwb_links import broken_links, walk_groups
 from blend_pl.errors import DataError
 
@@ -96,3 +96,24 @@ def test_linked_files_are_part_of_the_content(tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.nwb"
     damaged.write_bytes(path.read_bytes()[:3000])
     assert content_files(damaged) == [damaged]
+
+
+@pytest.mark.parametrize("name", ["units", "units/spike_times", "intervals/trials"])
+def test_missing_linked_tables_name_the_link(tmp_path: Path, name: str) -> None:
+    path = write_small(tmp_path / "a.nwb", SESSION)
+    with h5py.File(path, "a") as file:
+        del file[name]
+        file[name] = h5py.ExternalLink("sorted/units.nwb", "/elsewhere")
+    with pytest.raises(DataError, match=f"{name} -> sorted/units.nwb:/elsewhere.*put the linked file there"):  # noqa: PT012, SIM117
+        with open_nwb(path) as file:
+            read_trials(file, required=True)
+            read_units(file)
+
+
+def test_soft_links_to_themselves_are_skipped(tmp_path: Path) -> None:
+    path = write_small(tmp_path / "a.nwb", SESSION)
+    with h5py.File(path, "a") as file:
+        file["processing/loop"] = h5py.SoftLink("/processing/loop")
+    with open_nwb(path) as file:
+        np.testing.assert_array_equal(read_time_series(file, "hand_vel").data, SESSION.velocity)
+        assert broken_links(file) == ["processing/loop -> /processing/loop"]

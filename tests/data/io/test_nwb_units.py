@@ -219,3 +219,11 @@ def test_any_ascending_times_are_read_as_pynwb_reads_them(
     units = read(path)
     for row, times in enumerate(session.spikes):
         np.testing.assert_array_equal(units.spike_times(row), times)
+
+
+@pytest.mark.parametrize(("content", "message"), [("nwb_version", "is in NWB 1"), ("x", "is not an NWB 2 file")])
+def test_files_of_other_formats_are_named(tmp_path: Path, content: str, message: str) -> None:
+    with h5py.File(tmp_path / "old.nwb", "w") as file:
+        file[content] = "NWB-1.0.5"
+    with h5py.File(tmp_path / "old.nwb") as file, pytest.raises(DataError, match=f"{message}.* no units table"):
+        read_units(file)
