@@ -15,7 +15,7 @@ MAX_SPAN_RATIO = 100.0
 """Largest ratio of the time spans of spikes and of another part of a recording that is not taken for another unit."""
 MAX_RATE_HZ = 500.0
 """Highest mean rate of units; above it, spikes of several trials lie on top of one another."""
-MIN_RATE_HZ = 0.005
+MIN_RATE_HZ = 0.05
 """Lowest mean rate of units in a recording of hours; below it, times are not seconds."""
 LONG_RECORDING_S = 3 * 3600.0
 _MIN_SPIKES = 20

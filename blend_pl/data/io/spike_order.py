@@ -100,7 +100,7 @@ def _check_order(
         f"the spike times of unit {unit_id[unit]} in {label} go back {n_back} times in {n_steps} steps (first from "
         f"{times[back[0]]:g} to {times[back[0] + 1]:g} s)"
     )
-    if len(back) > 0.9 * in_unit.sum():
+    if n_back > 0.9 * n_steps:
         raise DataError(f"{where}: they descend; write them in ascending order, or correct spike_times_index")
     raise DataError(
         f"{where}; if they count from the start of each trial, add the starts, otherwise sort them or correct "

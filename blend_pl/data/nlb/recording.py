@@ -106,7 +106,7 @@ def read_nlb_recording(
             f"{path} lasts {n_ms / 3_600_000:.1f} hours if its times are seconds; write times and intervals in "
             "seconds, or set clock.spikes to their unit"
         )
-    if spec.clock.spikes is None:
+    if spec.clock.spikes != "s":
         _check_clocks(units_in_file, trials, series_in_file, spec, str(path))
     require_spikes_inside(units, str(path))
     binned, partial_fraction = None, 0.0

@@ -233,3 +233,26 @@ def test_bounds_of_trials_with_several_columns_are_refused_where_no_event_is_rea
     message = rf"the trials table of {path} has {name} of shape \(\d+, 2\), and one time per trial is needed; repair"
     with pytest.raises(DataError, match=message):
         read(path, TRIALS if align else CONTINUOUS)
+
+
+def test_samples_of_a_wrong_unit_are_refused_with_a_unit_set(tmp_path: Path) -> None:
+    path = write_small(tmp_path / "small.nwb", per_unit(lambda times: np.round(times * 300_000)))
+    edit_file(path, lambda file: [file["units"].pop(name) for name in ("obs_intervals", "obs_intervals_index")])
+    with pytest.raises(DataError, match="300 times as long"):
+        read(path, replace(CONTINUOUS, clock=ClockSpec("ms")))
+
+
+def test_ms_without_other_times_are_refused(tmp_path: Path) -> None:
+    hour = 3600.0
+    spikes = [np.sort(np.random.default_rng(unit).uniform(0, 4 * hour, 400)) for unit in range(8)]
+    path = write_small(tmp_path / "small.nwb", replace(SESSION, spikes=spikes))
+    edit_file(path, lambda file: [file["units"].pop(name) for name in ("obs_intervals", "obs_intervals_index")])
+    with pytest.raises(DataError, match=r"0\.028 Hz for 4\.0 hours .* set clock\.spikes"):
+        read(path, replace(CONTINUOUS, behavior=None))
+
+
+def test_descending_times_of_one_unit_are_named(tmp_path: Path) -> None:
+    spikes = [times[::-1] if unit == 3 else times for unit, times in enumerate(SESSION.spikes)]
+    path = write_small(tmp_path / "small.nwb", replace(SESSION, spikes=spikes))
+    with pytest.raises(DataError, match=r"of unit 19 .* they descend"):
+        read(path)
