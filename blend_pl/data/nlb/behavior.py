@@ -34,7 +34,7 @@ def check_behavior_series(series: TimeSeries, behavior: BehaviorSpec, bin_ms: in
     """
     columns = _selected_columns(series, behavior)
     periods = _column_periods(series, behavior)
-    check_signal(series, columns, [period is not None for period in periods], bin_ms, label)
+    check_signal(series, columns, periods, bin_ms, label)
 
 
 def whole_rows(binned: np.ndarray, label: str) -> tuple[np.ndarray, float]:

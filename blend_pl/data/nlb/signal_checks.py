@@ -18,18 +18,20 @@ _LENGTH_UNITS = ("m", "cm", "mm", "um", "meter", "meters", "metre", "metres", "c
 _CONSTANT_RTOL = float(np.finfo(np.float32).eps)
 
 
-def check_signal(series: TimeSeries, columns: Sequence[int], circular: Sequence[bool], bin_ms: int, label: str) -> None:
+def check_signal(
+    series: TimeSeries, columns: Sequence[int], periods: Sequence[float | None], bin_ms: int, label: str
+) -> None:
     """Checks the selected columns of a series before they are resampled.
 
     Args:
         series: the series.
         columns: the selected columns.
-        circular: for each of them, whether its period is set.
+        periods: period of each of them, None for a column that is not circular.
         bin_ms: bin width.
         label: series and file, for error messages.
 
     Raises:
-        DataError: samples are events, or a column is constant or wraps around without a period.
+        DataError: samples are events, or a column is constant or wraps around without a period or at another one.
     """
     constant = [column for column in columns if is_constant(series.data[:, column])]
     varying = [column for column in columns if column not in constant]
@@ -45,16 +47,27 @@ def check_signal(series: TimeSeries, columns: Sequence[int], circular: Sequence[
     if not series.is_step and is_sparse(series.timestamps, bin_ms):
         gap_s = float(np.median(np.diff(series.timestamps)))
         raise DataError(
-            f"{label} has a sample every {gap_s:.3g} s, too few for bins of {bin_ms} ms: events, not a signal; set "
-            "behavior.series to a signal, or give one value per trial as behavior.trial_columns"
+            f"{label} has a sample every {gap_s:.3g} s, too few for bins of {bin_ms} ms: events, not a signal, or "
+            "times that are not in seconds; set behavior.series to a signal, give one value per trial as "
+            "behavior.trial_columns, or write its times in seconds"
         )
-    for column, has_period in zip(columns, circular, strict=True):
-        period = None if has_period or series.is_step else wrap_period(series.data[:, column], series.unit)
-        if period is not None:
+    for column, stated in zip(columns, periods, strict=True):
+        period = None if series.is_step else wrap_period(series.data[:, column], series.unit)
+        if period is not None and stated is not None and not _is_multiple(period, stated):
+            raise DataError(
+                f"{label} wraps around by {period:.4g} in column {column}, and its behavior.period is {stated:g}; set "
+                f"it to {period:.8g}"
+            )
+        if period is not None and stated is None:
             raise DataError(
                 f"{label} jumps by {period:.4g} in column {column}, as an angle that wraps around; set behavior.period "
                 f"to {period:.8g}, which replaces it by its cosine and sine"
             )
+
+
+def _is_multiple(period: float, stated: float) -> bool:
+    ratio = period / stated
+    return bool(ratio > 0.5 and abs(ratio - round(ratio)) < 0.01)
 
 
 def is_constant(values: np.ndarray) -> bool:

@@ -249,3 +249,12 @@ def test_arrays_use_bins_with_all_coordinates() -> None:
     assert np.isnan(values[:, 10:16]).all()
     np.testing.assert_array_equal(values[:, :10], behavior[:, :10].astype(np.float32))
     assert data.arrays.tensors.left_out.startswith("20 % of the bins with behavior")
+
+
+@pytest.mark.parametrize(("unit", "full", "wrong"), [("radians", 2 * np.pi, 360.0), ("degrees", 360.0, 2 * np.pi)])
+def test_period_of_another_unit_raises(tmp_path: Path, unit: str, full: float, wrong: float) -> None:
+    angle = ANGLE * full / 360 % full
+    path = write_behavior(tmp_path / "own.nwb", [velocity_series(data=angle, unit=unit)])
+    with pytest.raises(DataError, match=f"wraps around by {full:.4g} in column 0, .* set it to {full:.8g}"):
+        read(path, series="velocity", period=wrong)
+    assert read(path, series="velocity", period=full).shape[2] == 2
