@@ -1,11 +1,12 @@
 """Description of what is left out of a recording, with its share."""
 
+import numpy as np
 import torch
 
 from blend_pl.data.nlb.recording import NLBRecording
 from blend_pl.data.nlb.session import SessionTensors
 from blend_pl.data.nlb.spec import SessionSpec
-from blend_pl.data.nlb.splits import count_shared_windows
+from blend_pl.data.nlb.splits import SPLITS, count_shared_windows
 from blend_pl.data.nlb.trial_windows import LabelledWindows
 
 _MIN_FRACTION = 0.001
@@ -62,6 +63,33 @@ def describe_left_out(
             "file if nothing was recorded"
         )
     return f"{recording.path}: {'; '.join(remarks)}" if remarks else ""
+
+
+def describe_no_training_trials(spec: SessionSpec, recording: NLBRecording, labelled: LabelledWindows) -> str:
+    """Returns the reason why no window is a training trial, and the setting to change.
+
+    Args:
+        spec: describes the session.
+        recording: content of the file.
+        labelled: its windows.
+    """
+    n_total = len(labelled.windows) + labelled.n_outside + labelled.n_across_borders
+    kind = "windows" if spec.window.align is None else "trials"
+    if not n_total and spec.window.align is not None:
+        n_rows = labelled.windows.n_rows
+        if n_rows and spec.split.column is None:
+            return f"none of {n_rows} trials has a time {spec.window.align}; set window.align to another column"
+        if not n_rows:
+            return "the trials table has no rows; choose another table with trials, or set window.align: null"
+    if labelled.n_outside == n_total and n_total:
+        invalid = (
+            f" (invalid_times cover {_percent(recording.invalid_fraction)} of it)" if recording.invalid_fraction else ""
+        )
+        return f"all {n_total} {kind} are outside the recording{invalid}; correct window, or the intervals of the file"
+    if labelled.n_across_borders:
+        return f"{labelled.n_across_borders} of {n_total} {kind} extend across borders of blocks; shorten window"
+    counts = ", ".join(f"{np.sum(labelled.labels == split)} {split}" for split in SPLITS)
+    return f"the split of session {spec.name} gives {counts}; correct split"
 
 
 def describe_partial_bins(fraction: float) -> str:

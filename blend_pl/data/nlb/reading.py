@@ -15,7 +15,7 @@ from blend_pl.data.nlb.behavior_checks import check_training_behavior
 from blend_pl.data.nlb.binning import SpikeTrains
 from blend_pl.data.nlb.held_out import check_held_out, format_ids, held_out_mask
 from blend_pl.data.nlb.jitter import JITTER_GROUPS, apply_jitter
-from blend_pl.data.nlb.left_out import describe_left_out
+from blend_pl.data.nlb.left_out import describe_left_out, describe_no_training_trials
 from blend_pl.data.nlb.recording import NLBRecording, read_nlb_recording
 from blend_pl.data.nlb.scoring_window import scoring_bounds, scoring_mask_from_bounds
 from blend_pl.data.nlb.session import SessionTensors, concatenate_trials, group_columns
@@ -109,7 +109,7 @@ def read_session(
     labelled = labelled_windows(spec, shape, train, unit_groups)
     windows, labels = labelled.windows, labelled.labels
     if "train" not in labels:
-        raise DataError(f"{train_file} has no training trials; check the split and the window of session {spec.name}")
+        raise DataError(f"{train_file} has no training trials: {describe_no_training_trials(spec, train, labelled)}")
     if spec.window.jitter is not None:
         table_label = f"the trials table of {train_file}"
         windows = apply_jitter(spec.window, windows, labels, require_trials(train), JITTER_GROUPS[phase], table_label)

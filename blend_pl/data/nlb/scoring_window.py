@@ -29,7 +29,7 @@ def scoring_bounds(
         (n,) and (n,) bins, possibly outside the window.
 
     Raises:
-        DataError: a column is missing, or a trial lacks a time.
+        DataError: a column is missing, a trial lacks a time, or most trials stop before they start.
     """
     if scoring_window is None:
         return windows.start, windows.start + windows.shape.n_observed
@@ -39,9 +39,16 @@ def scoring_bounds(
         missing = np.flatnonzero(~np.isfinite(seconds))
         if len(missing):
             raise DataError(
-                f"{table_label} has no {name} in row {windows.row[missing[0]]}; set that trial's split to none"
+                f"{table_label} has no {name} in row {windows.row[missing[0]]}; set that trial's split to none, or, "
+                f"without a split column, its time of window.align to NaN ({len(missing)} of {len(seconds)} trials)"
             )
         bounds_ns.append(to_ns(relative_seconds(seconds, windows.start_s)))
+    is_empty = bounds_ns[1] <= bounds_ns[0]
+    if is_empty.sum() > 0.5 * len(is_empty):
+        raise DataError(
+            f"{table_label} has {is_empty.sum()} of {len(is_empty)} trials with {scoring_window.stop} at or before "
+            f"{scoring_window.start}, in which no bin is scored; exchange scoring_window.start and scoring_window.stop"
+        )
     bin_ms = windows.shape.bin_ms
     return ceil_to_bin(bounds_ns[0], bin_ms), ceil_to_bin(bounds_ns[1] - _NS_PER_US + 1, bin_ms)
 

@@ -11,6 +11,7 @@ from blend_pl.data.nlb.spec import SessionSpec
 from blend_pl.data.nlb.trial_values import non_outliers, trial_values
 from blend_pl.data.nlb.trial_windows import require_trials
 from blend_pl.data.nlb.windows import Windows
+from blend_pl.errors import DataError
 
 ConditionKey = tuple[object, ...]
 
@@ -34,7 +35,7 @@ class ScoringTargets:
         decoder_values: sorted values of the column `decode_by`; None for one decoder.
 
     Raises:
-        DataError: the trials table lacks a column.
+        DataError: the trials table lacks a column, or no trial has a condition.
     """
 
     def __init__(
@@ -62,6 +63,11 @@ class ScoringTargets:
             self.conditions = list(
                 _index_conditions(self._trial_conditions(spec.psth.condition, "psth.condition", trials, windows))
             )
+            if not self.conditions:
+                raise DataError(
+                    f"{self._table_label} has no condition of psth ({', '.join(spec.psth.condition)}) in any training "
+                    "or validation trial; set psth.condition to columns with values, or psth: null"
+                )
             self._min_lengths = np.zeros(len(self.conditions))
             index, length = self.condition(trials, windows), self._scored_lengths(trials, windows)
             if spec.scoring_window is not None:

@@ -5,6 +5,10 @@ import numpy as np
 from blend_pl.data.io.nwb import Columns, require_column
 from blend_pl.data.nlb.spec import BehaviorSpec
 from blend_pl.data.nlb.trial_values import trial_values
+from blend_pl.errors import DataError
+
+_MIN_TRIALS = 10
+"""Smallest number of trials that shows that a column has no categories."""
 
 
 class TrialBehavior:
@@ -17,7 +21,7 @@ class TrialBehavior:
         table_label: table and file, for error messages.
 
     Raises:
-        DataError: a column is missing or should be numeric and is not.
+        DataError: a column is missing or should be numeric and is not, or categories have another value in each trial.
     """
 
     def __init__(self, behavior: BehaviorSpec | None, trials: Columns, rows: np.ndarray, table_label: str) -> None:
@@ -26,7 +30,13 @@ class TrialBehavior:
         self._levels: dict[str, np.ndarray] = {}
         for name in categories:
             values = require_column(trials, name, "behavior.categories", table_label)[rows]
-            self._levels[name] = np.unique(values[values == values])
+            values = values[values == values]
+            self._levels[name] = np.unique(values)
+            if len(self._levels[name]) == len(values) >= _MIN_TRIALS:
+                raise DataError(
+                    f"{table_label} has another value of {name!r} in each of {len(values)} trials, which are no "
+                    "categories; name a column of numbers in behavior.trial_columns instead, or leave it out"
+                )
         self._n_values = {
             name: trial_values(trials, [name], "behavior.trial_columns", rows, table_label).shape[1]
             for name in self._numeric_columns
