@@ -16,6 +16,11 @@ _TIME_TOLERANCE_S = 1e-6
 """A step that begins within this time after a frame holds in it, because times are rounded."""
 MIN_REPORTED_COVERAGE = 0.99
 """Behavior that covers a smaller fraction of the frames is mentioned."""
+MIN_COVERAGE = 0.05
+"""Behavior that covers a smaller fraction of the frames is on another clock."""
+MAX_PAUSE_S = 1.0
+"""Longest distance of frames that are read as consecutive, if it is also `MAX_PAUSE_FRAMES` frames."""
+MAX_PAUSE_FRAMES = 5
 
 
 def read_calcium_nwb(
@@ -43,6 +48,7 @@ def read_calcium_nwb(
         n_columns = [plane.data.shape[1] for plane in planes]
         rois = read_rois(groups, n_columns, names, spec.rois, mouse, session, spec.radius)
         times, plane_notes = _common_frames(planes, str(path))
+        _require_no_pause(times, f"{planes[0].name} in {path}")
         activity = np.concatenate(
             [
                 plane.data[: len(times), columns].astype(np.float32)
@@ -107,6 +113,21 @@ def _common_frames(planes: list[TimeSeries], source: str) -> tuple[np.ndarray, l
     return times, [f"{source}: the last {share:.2g} % of the frames are not in all planes and are left out"]
 
 
+def _require_no_pause(times: np.ndarray, source: str) -> None:
+    """Checks that frames follow one another, because windows of frames are cut without regard to their times.
+
+    Raises:
+        DataError: the microscope paused.
+    """
+    gaps = np.diff(times)
+    longest = int(np.argmax(gaps))
+    if gaps[longest] > max(MAX_PAUSE_S, MAX_PAUSE_FRAMES * float(np.median(gaps))):
+        raise DataError(
+            f"{source} has no frames from {times[longest]:g} to {times[longest + 1]:g} s; split the file "
+            "at this pause, so that no window extends across it"
+        )
+
+
 def _cells_with_signal(activity: np.ndarray, path: Path) -> tuple[np.ndarray, list[str]]:
     """Returns the (N,) mask of cells with a trace that varies, and notes on the others and on missing values."""
     is_finite = np.isfinite(activity)
@@ -132,14 +153,21 @@ def _coverage_notes(channel: np.ndarray, name: str, path: Path) -> list[str]:
     """Returns a note on behavior that is missing in some frames.
 
     Raises:
-        DataError: it is missing in all frames.
+        DataError: it is missing in nearly all frames, or is constant in them.
     """
     coverage = np.isfinite(channel).all(axis=1).mean()
-    if coverage == 0:
+    if coverage < MIN_COVERAGE:
         raise DataError(
-            f"{name} of {path} has no value during the frames of the microscope; check that both are on one clock, or "
-            "remove it from data.spec.behavior"
+            f"{name} of {path} has a value in only {100 * coverage:.2g} % of the frames of the microscope; check that "
+            "both are in seconds of one clock, or remove it from data.spec.behavior"
         )
+    for column, values in enumerate(channel.T):
+        finite = values[np.isfinite(values)]
+        if np.ptp(finite) <= np.finfo(np.float32).eps * np.abs(finite).max():
+            raise DataError(
+                f"{name} of {path} has the value {finite[0]:g} in all frames (column {column}), which carries no "
+                "information; remove it from data.spec.behavior"
+            )
     if coverage < MIN_REPORTED_COVERAGE:
         return [f"{path}: {name} is missing in {100 * (1 - coverage):.0f} % of the frames"]
     return []
