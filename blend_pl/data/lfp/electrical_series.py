@@ -85,7 +85,8 @@ def _read_clock(series: h5py.Group, n_samples: int, where: str) -> tuple[float, 
     """Returns the time of the first sample, s, and the sampling rate."""
     if "starting_time" in series:
         starting_time = series["starting_time"]
-        start, rate = float(starting_time[()]), float(starting_time.attrs["rate"])
+        start = _number(starting_time[()], "starting_time", where)
+        rate = _number(starting_time.attrs.get("rate", "none"), "rate", where)
     elif "timestamps" in series and series["timestamps"].size == n_samples:
         start, rate = check_regular_sampling(series["timestamps"], where)
     else:
@@ -97,8 +98,8 @@ def _read_clock(series: h5py.Group, n_samples: int, where: str) -> tuple[float, 
 
 def _read_scale(series: h5py.Group, n_channels: int, where: str) -> tuple[float | np.ndarray, float]:
     """Returns the factor, or (C,) factors, and the offset that convert stored values to volts."""
-    conversion = float(series["data"].attrs.get("conversion", 1.0))
-    offset = float(series["data"].attrs.get("offset", 0.0))
+    conversion = _number(series["data"].attrs.get("conversion", 1.0), "conversion", where)
+    offset = _number(series["data"].attrs.get("offset", 0.0), "offset", where)
     scale: float | np.ndarray = conversion
     if "channel_conversion" in series:
         factors = series["channel_conversion"][()].astype(np.float64).reshape(-1)
@@ -112,6 +113,14 @@ def _read_scale(series: h5py.Group, n_channels: int, where: str) -> tuple[float 
             f"{where} has a conversion, channel_conversion or offset that is zero or not finite; correct the file"
         )
     return scale, offset
+
+
+def _number(value: object, name: str, where: str) -> float:
+    number = np.asarray(value)
+    try:
+        return float(number.reshape(-1)[0]) if number.size == 1 else float("nan")
+    except ValueError:
+        raise DataError(f"{where} has the {name} {value!s}; a number is needed: correct the file") from None
 
 
 def _electrode_rows(series: h5py.Group, n_channels: int) -> np.ndarray | None:

@@ -252,3 +252,33 @@ def test_gains_do_not_change_the_result(
     arguments = {"data": data, "conversion": 1e-6, "offset": offset, "channel_conversion": gain}
     write_probes(path, {"ElectricalSeries": arguments})
     assert_is_right(read(path), volts)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "attribute", "value", "message"),
+    [
+        ("data", "conversion", "microvolts", "conversion microvolts; a number is needed"),
+        ("data", "offset", "x", "offset x; a number is needed"),
+        ("starting_time", "rate", "fast", "rate fast; a number is needed"),
+        ("starting_time", "rate", None, "rate none; a number is needed"),
+    ],
+)
+def test_attributes_that_are_no_numbers_raise(
+    tmp_path: Path, dataset: str, attribute: str, value: str | None, message: str
+) -> None:
+    write_probes(tmp_path / "day1.nwb", {"ElectricalSeries": {"data": potentials(6)}})
+    with h5py.File(tmp_path / "day1.nwb", "a") as file:
+        (series,) = _electrical_series(file)
+        del series[dataset].attrs[attribute]
+        if value is not None:
+            series[dataset].attrs[attribute] = value
+    with pytest.raises(DataError, match=message):
+        read(tmp_path / "day1.nwb")
+
+
+def _electrical_series(file: h5py.File) -> list[h5py.Group]:
+    groups: list[h5py.Group] = []
+    file.visititems(
+        lambda _, item: groups.append(item) if item.attrs.get("neurodata_type") == "ElectricalSeries" else None
+    )
+    return groups
