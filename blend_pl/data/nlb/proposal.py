@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from blend_pl.data.io.behavior_candidates import behavior_candidates, name_rank, unique_name
-from blend_pl.data.io.clock import MAX_SPAN_RATIO, ClockSpec, check_spike_clock
+from blend_pl.data.io.clock import MAX_SPAN_RATIO, check_spike_clock
 from blend_pl.data.io.contents import FileContents
 from blend_pl.data.io.data_file import DataFile
 from blend_pl.data.io.nwb import Columns, open_nwb, read_time_series
@@ -17,21 +17,14 @@ from blend_pl.data.io.unit_settings import longest_span
 from blend_pl.data.nlb.reading import read_session
 from blend_pl.data.nlb.session import SessionTensors
 from blend_pl.data.nlb.signal_checks import is_constant, wrap_period
-from blend_pl.data.nlb.spec import BehaviorSpec, HeldOutSpec, PsthSpec, SessionFiles, SessionSpec, SplitSpec, WindowSpec
-from blend_pl.data.nlb.splits import SPLITS, count_shared_windows, overlap_groups
+from blend_pl.data.nlb.spec import BehaviorSpec, HeldOutSpec, PsthSpec, SessionFiles, SessionSpec, WindowSpec
+from blend_pl.data.nlb.window_proposal import BIN_WIDTHS_MS, choose_split, choose_window
 from blend_pl.errors import BlendError, DataError
 
-BIN_WIDTHS_MS = (5, 10, 20, 50)
 MIN_SPIKES_PER_BIN = 0.2
-MIN_TRIALS = 20
 MIN_REPEATS = 8
 MAX_CONDITIONS = 16
-LEAD_MS, LENGTH_MS, FORWARD_MS = 200, 600, 200
-MIN_LENGTH_MS = 200
-MAX_CHAIN_SHARE = 0.1
-"""Largest share of windows in one chain of overlapping windows that can be divided at random."""
 CORTICAL_LAG_MS = 100
-EVENT_NAMES = ("move", "onset", "go_cue", "go", "cue", "stim", "target")
 
 
 @dataclass(frozen=True)
@@ -86,12 +79,12 @@ def propose_spec(contents: FileContents) -> Proposal:
     rate = float(np.median(contents.rates_hz))
     reasons = dict(settings.reasons)
     reasons["bin_ms"] = f"{rate * bin_ms / 1000:.2g} spikes per bin at the median rate of {rate:.3g} Hz"
-    window, clock, reasons["window"] = _choose_window(contents)
+    window, clock, reasons["window"] = choose_window(contents)
     if clock.events is not None:
         reasons["clock"] = "; ".join(
             [*filter(None, [reasons.get("clock")]), f"{window.align} counts from the start of each trial"]
         )
-    split, reasons["split"] = _choose_split(contents, window, clock)
+    split, reasons["split"] = choose_split(contents, window, clock)
     held_out, reasons["held_out"] = _choose_held_out(contents)
     psth, reasons["psth"] = _choose_psth(contents.trials, window)
     uses_table = window.align is not None and contents.trials_table is not None
@@ -151,106 +144,6 @@ def _require_splits(sessions: dict[str, SessionTensors]) -> None:
 def _choose_bin_ms(rates_hz: np.ndarray) -> int:
     rate = float(np.median(rates_hz)) if len(rates_hz) else 0.0
     return next((width for width in BIN_WIDTHS_MS if rate * width / 1000 >= MIN_SPIKES_PER_BIN), BIN_WIDTHS_MS[-1])
-
-
-def _choose_window(contents: FileContents) -> tuple[WindowSpec, ClockSpec, str]:
-    trials, clock = contents.trials or {}, contents.unit_settings.clock
-    continuous = WindowSpec(0, LENGTH_MS, None, FORWARD_MS, LENGTH_MS + FORWARD_MS)
-    whole = "windows over the whole recording that do not overlap"
-    if not _has_bounds(trials):
-        return continuous, clock, f"no trials table: {whole}"
-    start, stop = trials["start_time"].astype(np.float64), trials["stop_time"].astype(np.float64)
-    if len(start) < MIN_TRIALS:
-        return continuous, clock, f"{len(start)} trials are too few: {whole}"
-    events = {name: trials[name].astype(np.float64) for name in _event_columns(trials)}
-    relative = {} if events else {name: start + trials[name] for name in _relative_event_columns(trials)}
-    for name, event in (events | relative | {"start_time": start}).items():
-        valid = np.isfinite(event) & np.isfinite(start) & np.isfinite(stop)
-        if valid.sum() < MIN_TRIALS:
-            continue
-        before_ms = _floor_ms(np.quantile(event[valid] - start[valid], 0.1))
-        after_ms = _floor_ms(np.quantile(stop[valid] - event[valid], 0.1))
-        start_ms = -min(LEAD_MS, before_ms)
-        forward_ms = FORWARD_MS if after_ms - FORWARD_MS - start_ms >= MIN_LENGTH_MS + FORWARD_MS else 0
-        stop_ms = min(start_ms + LENGTH_MS, after_ms - forward_ms)
-        if stop_ms - start_ms >= MIN_LENGTH_MS:
-            window = WindowSpec(start_ms, stop_ms, name, forward_ms)
-            clock = replace(clock, events="trial") if name in relative else clock
-            reason = f"{int(valid.sum())} trials, aligned to {name}; the window is inside 90 % of the trials"
-            return window, clock, reason
-    return continuous, clock, f"trials are too short: {whole}"
-
-
-def _has_bounds(trials: Columns) -> bool:
-    """Whether each trial has one start and one stop."""
-    bounds = [trials.get(name) for name in ("start_time", "stop_time")]
-    return all(bound is not None and bound.ndim == 1 and bound.dtype.kind in "iuf" for bound in bounds)
-
-
-def _floor_ms(seconds: float) -> int:
-    """Returns whole milliseconds, a multiple of all bin widths."""
-    step = BIN_WIDTHS_MS[-1] * 2
-    return int(seconds * 1000 + 1e-6) // step * step
-
-
-def _event_columns(trials: Columns) -> list[str]:
-    """Returns columns with times inside of trials, likely events of alignment first."""
-    start, stop = trials["start_time"], trials["stop_time"]
-    names = []
-    for name, column in trials.items():
-        if column.ndim > 1 or column.dtype.kind != "f" or name in ("start_time", "stop_time"):
-            continue
-        finite = np.isfinite(column)
-        inside = (column[finite] >= start[finite] - 1e-6) & (column[finite] <= stop[finite] + 1e-6)
-        if finite.mean() >= 0.5 and inside.mean() >= 0.95 and np.ptp(column[finite]) > np.ptp(start) / 2:
-            names.append(name)
-    return sorted(names, key=lambda name: (name_rank(name, EVENT_NAMES), name))
-
-
-def _relative_event_columns(trials: Columns) -> list[str]:
-    """Returns columns of events with times from the start of each trial, likely events of alignment first."""
-    start, stop = trials["start_time"].astype(np.float64), trials["stop_time"].astype(np.float64)
-    names = []
-    for name, column in trials.items():
-        is_event = any(part in name.lower() for part in EVENT_NAMES) and not _is_duration(name)
-        if column.ndim > 1 or column.dtype.kind != "f" or not is_event:
-            continue
-        finite = np.isfinite(column)
-        inside = (column >= 0) & (column <= stop - start) & (np.abs(start) > stop - start)
-        if finite.sum() >= MIN_TRIALS and inside.sum() > 0.9 * finite.sum():
-            names.append(name)
-    return sorted(names, key=lambda name: (name_rank(name, EVENT_NAMES), name))
-
-
-def _is_duration(name: str) -> bool:
-    return any(part in name.lower() for part in ("duration", "reaction", "latency", "interval", "delay"))
-
-
-def _choose_split(contents: FileContents, window: WindowSpec, clock: ClockSpec) -> tuple[SplitSpec, str]:
-    if window.align is None:
-        return SplitSpec(None, "block"), "contiguous blocks, so that windows of different splits are not adjacent"
-    assert contents.trials is not None
-    trials, blocks = contents.trials, SplitSpec(None, "block")
-    event = trials[window.align].astype(np.float64)
-    if clock.events == "trial":
-        event = trials["start_time"] + event
-    event_ms = np.rint(np.where(np.isfinite(event), event, 0.0) * 1000).astype(np.int64)
-    start_ms, stop_ms = event_ms + window.start_ms, event_ms + window.stop_ms
-    labels = trials.get("split")
-    reason = ""
-    if labels is not None and labels.dtype.kind == "U" and {"train", "val"} <= set(labels.tolist()):
-        valid = np.isfinite(event) & (labels != "none")
-        n_shared = count_shared_windows(labels[valid], start_ms[valid], stop_ms[valid])
-        if not n_shared and set(labels.tolist()) <= {*SPLITS, "none"}:
-            return SplitSpec("split"), "the file has a split"
-        reason = f"not the split of the file, in which {n_shared} windows overlap others or which has other values; "
-    valid = np.isfinite(event)
-    groups = overlap_groups(start_ms[valid], stop_ms[valid] + window.forward_ms)
-    n_in_chain = int(np.bincount(groups).max(initial=0))
-    if n_in_chain > MAX_CHAIN_SHARE * valid.sum():
-        reason += f"contiguous blocks, because {n_in_chain} of {valid.sum()} windows overlap in one chain"
-        return blocks, reason
-    return SplitSpec(None, "trial"), f"{reason}trials drawn at random; the remaining 15 % are the test set"
 
 
 def _choose_held_out(contents: FileContents) -> tuple[HeldOutSpec, str]:
