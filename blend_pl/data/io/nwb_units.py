@@ -79,7 +79,7 @@ def read_units(
             selected; spike times are not finite, not ascending within each unit, not in seconds, or those of another
             unit; a unit id occurs twice.
     """
-    table = _find_table(file, selection.table)
+    table = find_units_table(file, selection.table)
     label = table_label(table)
     units, stored_dtype = _read_unchecked(table)
     if ticks_per_second is not None:
@@ -107,7 +107,7 @@ def read_unchecked_units(file: h5py.File) -> tuple[Units, float | None]:
         DataError: there is no units table, or several could be it; its columns do not fit one another; spike times are
             not finite.
     """
-    table = _find_table(file, None)
+    table = find_units_table(file, None)
     resolution = np.asarray(table["spike_times"].attrs.get("resolution", np.nan))
     is_given = resolution.dtype.kind == "f" and resolution.size == 1 and bool(resolution > 0)
     columns = {name: read_selection_column(table, name) for name in selection_columns(table)}
@@ -132,7 +132,12 @@ def _read_unchecked(table: h5py.Group) -> tuple[Units, np.dtype]:
     return units, stored_times.dtype
 
 
-def _find_table(file: h5py.File, name: str | None) -> h5py.Group:
+def find_units_table(file: h5py.File, name: str | None) -> h5py.Group:
+    """Returns the units table of a name; None for `units`, or the only other table with spike times.
+
+    Raises:
+        DataError: there is no such table, or several could be it.
+    """
     table = file.get("units")
     if name is None and isinstance(table, h5py.Group) and "spike_times" in table:
         return table

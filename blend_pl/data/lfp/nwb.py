@@ -6,7 +6,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from blend_pl.data.io.clock import ClockSpec, check_spike_clock
 from blend_pl.data.io.nwb import open_nwb, read_subject_id, read_time_series, read_units
+from blend_pl.data.io.nwb_units import find_units_table, has_units
 from blend_pl.data.io.selection import RowSelection, read_selected_rows
 from blend_pl.data.io.unit_selection import UnitSelection
 from blend_pl.data.lfp.electrical_series import read_lfp
@@ -30,9 +32,10 @@ def read_nwb(
     names: LFPSeriesNames,
     min_rate_hz: float,
     session: str | None = None,
-    units: RowSelection | None = None,
+    units: UnitSelection | None = None,
     channels: RowSelection | None = None,
     bad_channels: Sequence[int | str] = (),
+    clock: ClockSpec = ClockSpec(),  # noqa: B008
 ) -> CrossModalRecording:
     """Reads the time of one file that has both field potentials and behavior; sampling rates are those of the file.
 
@@ -41,9 +44,10 @@ def read_nwb(
         names: names of the series in the file.
         min_rate_hz: minimum firing rate of the units to keep.
         session: name of the session; None for the stem of the file.
-        units: rows of the units table to use; None for all.
+        units: the units to use; None for all of `units`, or of the only other table with spike times.
         channels: rows of the electrodes table to use; None for all.
         bad_channels: names of channels to leave out, or the ids of their electrodes.
+        clock: unit of the spike times.
 
     Raises:
         DataError: the file is damaged or lacks a series, a column or a channel; series do not overlap or have pauses;
@@ -54,7 +58,8 @@ def read_nwb(
         selected, notes = read_lfp(file, names.lfp, channels)
         waveform, bad_notes = without_bad_channels(selected, bad_channels)
         velocity, start, n_bins = _read_velocity(file, names, (waveform.start, waveform.stop), waveform.name)
-        times, unit_id, unit_notes = _read_spike_times(file, units)
+        lfp_span = (waveform.start, waveform.stop)
+        times, unit_id, unit_notes = _read_spike_times(file, units or UnitSelection(), clock, lfp_span)
         spikes, unit_id = select_active_units(spike_counts(times, start, n_bins), unit_id, min_rate_hz, str(path))
         lfp = bin_lfp(waveform, FilterChain(line_hz=names.line_hz), start, n_bins)
         subject = read_subject_id(file, "")
@@ -138,22 +143,23 @@ def _require_varying_columns(velocity: np.ndarray, columns: list[int], where: st
 
 
 def _read_spike_times(
-    file: h5py.File, selection: RowSelection | None
+    file: h5py.File, selection: UnitSelection, clock: ClockSpec, lfp_span: tuple[float, float]
 ) -> tuple[list[np.ndarray], tuple[str, ...], tuple[str, ...]]:
-    """Returns spike times and names of the units, and notes; no units for a file without a units table."""
-    if "units" not in file:
+    """Returns spike times (s) and names of the units, and notes; no units for a file without a units table."""
+    if selection.table is None and "units" not in file and not has_units(file):
         return [], (), ()
     notes: tuple[str, ...] = ()
-    if selection is None:
-        units = read_units(file)
-    else:
-        is_selected = read_selected_rows(file["units"], selection, "data.spec.units")
-        units = read_units(file, UnitSelection(column=selection.column, values=selection.values))
-        if not is_selected.all():
-            n_left_out = len(is_selected) - len(units)
+    units = read_units(file, selection, clock.ticks_per_second)
+    if clock.spikes is None:
+        check_spike_clock(units.times, len(units), {"field potentials": np.array(lfp_span)}, str(file.filename))
+    if selection.rows is not None:
+        table = find_units_table(file, selection.table)
+        n_units = len(read_selected_rows(table, selection.rows, "data.spec.units"))
+        n_left_out = n_units - len(units)
+        if n_left_out:
             notes = (
-                f"{file.filename}: {n_left_out} of {len(is_selected)} units "
-                f"({100 * n_left_out / len(is_selected):.0f} %) are left out by data.spec.units",
+                f"{file.filename}: {n_left_out} of {n_units} units ({100 * n_left_out / n_units:.0f} %) are left out "
+                "by data.spec.units",
             )
     unit_id = tuple(f"u{number}" for number in units.id.tolist())
     return [units.spike_times(row) for row in range(len(units))], unit_id, notes

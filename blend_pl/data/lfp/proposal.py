@@ -43,18 +43,18 @@ def propose_lfp_data_file(contents: FileContents) -> DataFile:
         "line_hz: mains frequency, 50 in most countries outside of America",
         "held_out": "a single session, on which the model is trained",
     }
-    if "units" in contents.unit_settings.reasons:
-        reasons["units"] = contents.unit_settings.reasons["units"]
+    reasons |= contents.unit_settings.reasons
     rejected: list[str] = []
     for names in _series_names(contents, lfp):
         spec = LFPSpec(
             re.sub(r"[^\w-]+", "_", contents.path.stem),
             nwb=[glob.escape(contents.path.name)],
             names=names,
-            units=contents.unit_settings.selection.rows,
+            units=contents.unit_settings.selection,
+            clock=contents.unit_settings.clock,
         )
         try:
-            recording = read_nwb(contents.path, names, spec.min_rate_hz, units=spec.units)
+            recording = read_nwb(contents.path, names, spec.min_rate_hz, units=spec.units, clock=spec.clock)
             session = LFPSession.from_recording(recording, LENGTH, "blocks", 42)
         except BlendError as error:
             rejected.append(f"{names.velocity or names.position}: {error}")

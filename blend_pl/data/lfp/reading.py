@@ -148,10 +148,13 @@ def _nwb_sources(spec: LFPSpec, root: Path) -> list[_SessionSource]:
             "names": spec.names,
             "min_rate_hz": spec.min_rate_hz,
             "units": spec.units,
+            "clock": spec.clock,
             "channels": spec.channels,
             "bad": bad_channels,
         }
-        read = partial(read_nwb, file, spec.names, spec.min_rate_hz, session, spec.units, spec.channels, bad_channels)
+        read = partial(
+            read_nwb, file, spec.names, spec.min_rate_hz, session, spec.units, spec.channels, bad_channels, spec.clock
+        )
         sources.append(_SessionSource(session, [file], settings, read))
     return sources
 

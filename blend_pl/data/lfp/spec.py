@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from blend_pl.data.io.clock import ClockSpec
 from blend_pl.data.io.selection import RowSelection
+from blend_pl.data.io.unit_selection import UnitSelection
 from blend_pl.errors import ConfigError
 from blend_pl.utils.checks import NON_NEGATIVE, POSITIVE, check_range
 
@@ -52,10 +54,11 @@ class LFPSpec:
         nwb: glob patterns of NWB files below the data root; each file is a session with the file's stem as its name,
             or with its path below the root if several files have the same stem.
         names: names of the series in these NWB files.
-        units: rows of the units tables of these files to use; None for all.
+        units: units of these files to use; None for all of `units`, or of the only other table with spike times.
         channels: rows of the electrodes tables of these files to use; None for all.
         bad_channels: channels to leave out, by name ("e4" or 4 is the electrode with the id 4): a list for all
             sessions, or a list for each session by its name.
+        clock: unit of the spike times of these files, if they are not seconds; there are no events of trials.
         min_rate_hz: minimum firing rate of the units to keep.
         unsorted: include unsorted spikes, as one more unit of their channel (Makin).
         archive: source of missing Makin files; None for no download.
@@ -66,9 +69,10 @@ class LFPSpec:
     flint: list[str] = field(default_factory=list)
     nwb: list[str] = field(default_factory=list)
     names: LFPSeriesNames = field(default_factory=LFPSeriesNames)
-    units: RowSelection | None = None
+    units: UnitSelection | None = None
     channels: RowSelection | None = None
     bad_channels: list[int | str] | dict[str, list[int | str]] = field(default_factory=list)
+    clock: ClockSpec = field(default_factory=ClockSpec)
     min_rate_hz: float = 1.0
     unsorted: bool = False
     archive: ZenodoArchive | None = None
@@ -80,6 +84,12 @@ class LFPSpec:
         if self.nwb and (self.names.velocity is None) == (self.names.position is None):
             raise ConfigError(
                 "data.spec.names must have either a velocity or a position; set one to a time series of the files"
+            )
+
+        if self.clock.events is not None:
+            raise ConfigError(
+                "data.spec.clock.events is the start from which events of trials count, and these sessions have no "
+                "trials; remove it"
             )
 
     def bad_channels_of(self, session: str) -> list[int | str]:

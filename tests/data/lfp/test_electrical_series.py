@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blend_pl.data.io.selection import RowSelection
+from blend_pl.data.io.unit_selection import UnitSelection
 from blend_pl.data.lfp.nwb import read_nwb
 from blend_pl.data.lfp.recording import CrossModalRecording
 from blend_pl.data.lfp.spec import LFPSeriesNames
@@ -232,7 +233,7 @@ def test_float32_timestamps_that_resolve_too_little_are_named(tmp_path: Path) ->
 def test_units_are_selected_by_a_column(tmp_path: Path, column: str, values: list[Any], selected: list[Any]) -> None:
     series = {"ElectricalSeries": {"data": potentials(2)}}
     write_probes(tmp_path / "day1.nwb", series, unit_columns={column: values})
-    recording = read(tmp_path / "day1.nwb", units=RowSelection(column, selected))
+    recording = read(tmp_path / "day1.nwb", units=UnitSelection(column=column, values=selected))
     assert recording.unit_id == ("u0", "u2", "u4")
     assert "3 of 6 units (50 %) are left out by data.spec.units" in recording.notes[0]
     assert recording.spikes.sum(0).tolist() == [round(SECONDS / 0.2)] * 3

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from helpers.lfp_files import tones, unit_times, write_lfp_nwb
 
+from blend_pl.data.io.clock import ClockSpec
+from blend_pl.data.io.unit_selection import UnitSelection
 from blend_pl.data.lfp.nwb import read_nwb
-from blend_pl.data.lfp.spec import LFPSeriesNames
-from blend_pl.errors import DataError
+from blend_pl.data.lfp.spec import LFPSeriesNames, LFPSpec
+from blend_pl.errors import ConfigError, DataError
 
 VELOCITY = LFPSeriesNames(velocity="vel")
 
@@ -48,6 +50,46 @@ def test_velocity_is_computed_from_selected_columns_of_a_position(tmp_path: Path
     np.testing.assert_allclose(
         recording.behavior, np.stack([1 + np.cos(centres / 2) / 2, np.cos(centres)], 1), atol=5e-3
     )
+
+
+@pytest.mark.parametrize(
+    ("ticks_per_second", "clock"),
+    [(1.0, ClockSpec("s")), (1000.0, ClockSpec("ms")), (30_000.0, ClockSpec("samples", rate_hz=30_000.0))],
+)
+def test_spike_times_are_converted_by_the_clock(tmp_path: Path, ticks_per_second: float, clock: ClockSpec) -> None:
+    write_lfp_nwb(tmp_path / "day1.nwb")
+    expected = read_nwb(tmp_path / "day1.nwb", VELOCITY, 1.0)
+    with h5py.File(tmp_path / "day1.nwb", "a") as file:
+        file["units/spike_times"][...] *= ticks_per_second
+    recording = read_nwb(tmp_path / "day1.nwb", VELOCITY, 1.0, clock=clock)
+    np.testing.assert_array_equal(recording.spikes, expected.spikes)
+    if ticks_per_second > 1:
+        with pytest.raises(DataError, match=r"set clock\.spikes"):
+            read_nwb(tmp_path / "day1.nwb", VELOCITY, 1.0)
+
+
+def test_units_are_selected_from_another_table_and_numbered_by_their_row(tmp_path: Path) -> None:
+    write_lfp_nwb(tmp_path / "day1.nwb")
+    expected = read_nwb(tmp_path / "day1.nwb", VELOCITY, 1.0)
+    with h5py.File(tmp_path / "day1.nwb", "a") as file:
+        file.copy("units", "processing/ecephys/sorted")
+        file["processing/ecephys/sorted/id"][...] = 7
+        file["processing/ecephys/sorted/quality"] = np.array([1, 0, 1])
+    read_only = {"table": "ecephys/sorted", "column": "quality", "values": [1]}
+    with pytest.raises(DataError, match="7"):
+        read_nwb(tmp_path / "day1.nwb", VELOCITY, 1.0, units=UnitSelection(**read_only))
+    recording = read_nwb(tmp_path / "day1.nwb", VELOCITY, 1.0, units=UnitSelection(**read_only, renumber=True))
+    assert recording.unit_id == ("u0", "u2")
+    np.testing.assert_array_equal(recording.spikes, expected.spikes[:, [0, 2]])
+    with h5py.File(tmp_path / "day1.nwb", "a") as file:
+        del file["units"]
+    only = read_nwb(tmp_path / "day1.nwb", VELOCITY, 1.0, units=UnitSelection(renumber=True))
+    np.testing.assert_array_equal(only.spikes, expected.spikes)
+
+
+def test_events_of_trials_have_no_clock() -> None:
+    with pytest.raises(ConfigError, match=r"data\.spec\.clock\.events .* have no trials; remove it"):
+        LFPSpec("own", nwb=["*.nwb"], names=VELOCITY, clock=ClockSpec(events="trial"))
 
 
 def test_subject_defaults_to_the_stem_of_the_file(tmp_path: Path) -> None:
