@@ -13,6 +13,7 @@ MAX_DISORDER_SHARE = 0.01
 """Largest share of spikes after a step back."""
 _MIN_SPIKES = 10
 """Fewer spikes may be equal or whole numbers by chance."""
+_FIRST_TIMES = 1000
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def check_spike_times(
             that cannot resolve a millisecond; or two units have the same times.
     """
     _check_resolution(times, stored_dtype, ticks_per_second or 1.0, label)
-    if ticks_per_second is None and len(times) >= _MIN_SPIKES and (times == np.round(times)).all():
+    if ticks_per_second is None and len(times) >= _MIN_SPIKES and _are_whole(times):
         raise DataError(
             f"the spike times in {label} are whole numbers, from {times.min():g} to {times.max():g}: they are samples "
             "or milliseconds; set clock.spikes: ms, or clock.spikes: samples with clock.rate_hz, or write seconds"
@@ -62,8 +63,14 @@ def check_spike_times(
     _check_same_units(times, time_stops, unit_id, label)
 
 
+def _are_whole(times: np.ndarray) -> bool:
+    # The first times decide in nearly all files.
+    return all(bool((part == np.round(part)).all()) for part in (times[:_FIRST_TIMES], times))
+
+
 def _check_resolution(times: np.ndarray, stored_dtype: np.dtype, ticks_per_second: float, label: str) -> None:
-    dtype = coarse_dtype(times * ticks_per_second, stored_dtype)
+    ticks = times if ticks_per_second == 1.0 else times * ticks_per_second
+    dtype = coarse_dtype(ticks, stored_dtype)
     if dtype is None or not len(times):
         return
     last = float(np.abs(times).max())
@@ -130,11 +137,16 @@ def same_units(times: np.ndarray, time_stops: np.ndarray) -> list[tuple[int, int
         >>> same_units(np.tile(np.arange(10), 2), np.array([10, 20]))
         [(0, 1)]
     """
-    first_row: dict[bytes, int] = {}
+    all_spikes = np.split(times, time_stops[:-1])
+    first_rows: dict[tuple[int, float, float], list[int]] = {}
     pairs = []
-    for row, spikes in enumerate(np.split(times, time_stops[:-1])):
-        if len(spikes) >= _MIN_SPIKES:
-            first = first_row.setdefault(spikes.tobytes(), row)
-            if first != row:
-                pairs.append((first, row))
+    for row, spikes in enumerate(all_spikes):
+        if len(spikes) < _MIN_SPIKES:
+            continue
+        similar = first_rows.setdefault((len(spikes), spikes[0], spikes[-1]), [])
+        first = next((other for other in similar if np.array_equal(all_spikes[other], spikes)), None)
+        if first is None:
+            similar.append(row)
+        else:
+            pairs.append((first, row))
     return pairs

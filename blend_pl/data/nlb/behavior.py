@@ -177,21 +177,22 @@ def _resample_to_ms(times: np.ndarray, data: np.ndarray, n_ms: int) -> np.ndarra
     """Returns (n_ms, D) samples, NaN where the series has no finite value."""
     resampled = np.full((n_ms, data.shape[1]), np.nan, dtype=data.dtype)
     sample_interval_ms = float(np.median(np.diff(times))) * 1000.0
-    ms = np.rint(times * 1000.0).astype(np.int64)
-    if abs(sample_interval_ms - 1.0) < _GRID_TOLERANCE_MS and np.abs(times * 1000.0 - ms).max() < _GRID_TOLERANCE_MS:
-        inside = (ms >= 0) & (ms < n_ms)
-        resampled[ms[inside]] = data[inside]
+    times_ms = times * 1000.0
+    ms = np.rint(times_ms).astype(np.int64)
+    if abs(sample_interval_ms - 1.0) < _GRID_TOLERANCE_MS and np.abs(times_ms - ms).max() < _GRID_TOLERANCE_MS:
+        first, stop = np.searchsorted(ms, [0, n_ms])
+        resampled[ms[first:stop]] = data[first:stop]
     else:
         for column, values in enumerate(data.T):
             finite = np.isfinite(values)
-            sample_ms, values = times[finite] * 1000.0, values[finite]
+            sample_ms, values = times_ms[finite], values[finite]
             if sample_interval_ms < 1.0:
                 sample_ms, values = _average_per_ms(ms[finite], values)
             if len(sample_ms):
                 resampled[:, column] = _interpolate_to_ms(
                     sample_ms, values, n_ms, _MAX_GAP_SAMPLES * max(sample_interval_ms, 1.0)
                 )
-    resampled[~np.isfinite(resampled)] = np.nan
+    resampled[np.isinf(resampled)] = np.nan
     return resampled
 
 

@@ -144,7 +144,7 @@ def _check_clocks(
     if units.intervals is not None and not np.isinf(units.intervals).any():
         other_times["obs_intervals"] = units.intervals.ravel()
     if series is not None:
-        other_times[series.name] = series.timestamps[np.isfinite(series.timestamps)]
+        other_times[series.name] = series.timestamps
     align = spec.window.align
     if align is not None and trials is not None and align in trials and trials[align].dtype.kind == "f":
         check_events_in_recording(trials[align], units.times, units.intervals, align, path)

@@ -15,6 +15,7 @@ MIN_WRAPS = 2
 _REGULAR_RANGE = (0.8, 1.25)
 """Distances of samples, relative to the median, that count as regular."""
 _LENGTH_UNITS = ("m", "cm", "mm", "um", "meter", "meters", "metre", "metres", "centimeters", "pixel", "pixels", "px")
+_FIRST_VALUES = 1000
 _CONSTANT_RTOL = float(np.finfo(np.float32).eps)
 
 
@@ -72,8 +73,22 @@ def _is_multiple(period: float, stated: float) -> bool:
 
 def is_constant(values: np.ndarray) -> bool:
     """Whether finite values are all equal up to the rounding of float32; False without any."""
-    finite = values[np.isfinite(values)]
-    return bool(len(finite)) and bool(np.ptp(finite) <= _CONSTANT_RTOL * np.abs(finite).max())
+    # The first values decide for nearly all signals.
+    for part in (values[:_FIRST_VALUES], values):
+        limits = finite_limits(part)
+        if limits is not None and limits[1] - limits[0] > _CONSTANT_RTOL * max(map(abs, limits)):
+            return False
+    return limits is not None
+
+
+def finite_limits(values: np.ndarray) -> tuple[float, float] | None:
+    """Returns the least and the largest of the finite values; None without any."""
+    if not values.size:
+        return None
+    low, high = float(values.min()), float(values.max())
+    if np.isfinite(low) and np.isfinite(high):
+        return low, high
+    return finite_limits(values[np.isfinite(values)])
 
 
 def is_sparse(times: np.ndarray, bin_ms: int) -> bool:
@@ -83,10 +98,15 @@ def is_sparse(times: np.ndarray, bin_ms: int) -> bool:
         times: (samples,) s, increasing.
         bin_ms: bin width.
     """
-    gaps = np.diff(times[np.isfinite(times)])
-    if not len(gaps):
+    times = times[np.isfinite(times)]
+    if len(times) < 2:
         return True
-    median, bin_s = float(np.median(gaps)), bin_ms / 1000
+    bin_s = bin_ms / 1000
+    # Half of the gaps would be longer than the whole time.
+    if times[-1] - times[0] < MAX_IRREGULAR_GAP_BINS * bin_s * (len(times) - 1) / 2:
+        return False
+    gaps = np.diff(times)
+    median = float(np.median(gaps))
     low, high = _REGULAR_RANGE
     is_regular = np.mean((gaps >= low * median) & (gaps <= high * median)) > 0.5
     longest = max(MAX_MEDIAN_GAP_S, MAX_IRREGULAR_GAP_BINS * bin_s) if is_regular else MAX_IRREGULAR_GAP_BINS * bin_s
@@ -116,14 +136,14 @@ def wrap_period(values: np.ndarray, unit: str) -> float | None:
         periods += [180.0, np.pi]
     if name.startswith(("turn", "rev", "cycle")):
         periods.append(1.0)
-    steps = np.abs(np.diff(np.where(np.isfinite(values), values, np.nan), axis=-1))
-    steps, values = steps[np.isfinite(steps)], values[np.isfinite(values)]
-    if not len(steps):
+    low, high = finite_limits(values) or (0.0, 0.0)
+    extent = high - low
+    periods = [period for period in periods if 0.75 * period <= extent <= 1.02 * period]
+    if not periods:
         return None
-    extent = float(np.ptp(values))
+    steps = np.abs(np.diff(np.where(np.isfinite(values), values, np.nan), axis=-1))
+    steps = steps[np.isfinite(steps)]
     for period in periods:
-        if not 0.75 * period <= extent <= 1.02 * period:
-            continue
         n_wraps, n_between = (
             int((steps > 0.75 * period).sum()),
             int(((steps > 0.25 * period) & (steps <= 0.75 * period)).sum()),
