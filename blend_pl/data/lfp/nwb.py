@@ -7,13 +7,14 @@ import h5py
 import numpy as np
 
 from blend_pl.data.io.clock import ClockSpec, check_spike_clock
-from blend_pl.data.io.nwb import open_nwb, read_subject_id, read_time_series, read_units
+from blend_pl.data.io.nwb import open_nwb, read_invalid_times, read_subject_id, read_time_series, read_units
 from blend_pl.data.io.nwb_units import find_units_table, has_units
 from blend_pl.data.io.selection import RowSelection, read_selected_rows
 from blend_pl.data.io.unit_selection import UnitSelection
+from blend_pl.data.lfp.coverage import observed_bins
 from blend_pl.data.lfp.electrical_series import read_lfp
 from blend_pl.data.lfp.preprocessing import FilterChain, bin_lfp, without_bad_channels
-from blend_pl.data.lfp.recording import CrossModalRecording
+from blend_pl.data.lfp.recording import BIN_MS, CrossModalRecording
 from blend_pl.data.lfp.spec import LFPSeriesNames
 from blend_pl.data.lfp.spikes import select_active_units, spike_counts
 from blend_pl.data.lfp.timestamps import (
@@ -51,7 +52,7 @@ def read_nwb(
 
     Raises:
         DataError: the file is damaged or lacks a series, a column or a channel; series do not overlap or have pauses;
-            all units fire too rarely.
+            all units fire too rarely, or were not observed at the same time.
     """
     session = session or path.stem
     with open_nwb(path) as file:
@@ -59,7 +60,11 @@ def read_nwb(
         waveform, bad_notes = without_bad_channels(selected, bad_channels)
         velocity, start, n_bins = _read_velocity(file, names, (waveform.start, waveform.stop), waveform.name)
         lfp_span = (waveform.start, waveform.stop)
-        times, unit_id, unit_notes = _read_spike_times(file, units or UnitSelection(), clock, lfp_span)
+        times, intervals, unit_id, unit_notes = _read_spike_times(file, units or UnitSelection(), clock, lfp_span)
+        first_start, invalid_times = start, read_invalid_times(file)
+        start, n_bins, coverage_notes = observed_bins(times, intervals, invalid_times, start, n_bins, str(path))
+        n_skipped = round((start - first_start) * 1000 / BIN_MS)
+        velocity = velocity[n_skipped : n_skipped + n_bins]
         spikes, unit_id = select_active_units(spike_counts(times, start, n_bins), unit_id, min_rate_hz, str(path))
         lfp = bin_lfp(waveform, FilterChain(line_hz=names.line_hz), start, n_bins)
         subject = read_subject_id(file, "")
@@ -72,7 +77,7 @@ def read_nwb(
             behavior=require_finite_behavior(velocity, str(path)),
             unit_id=unit_id,
             channel_id=tuple(waveform.channel_id[channel] for channel in lfp.channels),
-            notes=(*subject_notes, *notes, *bad_notes, *unit_notes, *lfp.notes),
+            notes=(*subject_notes, *notes, *bad_notes, *unit_notes, *coverage_notes, *lfp.notes),
         )
 
 
@@ -144,10 +149,10 @@ def _require_varying_columns(velocity: np.ndarray, columns: list[int], where: st
 
 def _read_spike_times(
     file: h5py.File, selection: UnitSelection, clock: ClockSpec, lfp_span: tuple[float, float]
-) -> tuple[list[np.ndarray], tuple[str, ...], tuple[str, ...]]:
-    """Returns spike times (s) and names of the units, and notes; no units for a file without a units table."""
+) -> tuple[list[np.ndarray], list[np.ndarray | None], tuple[str, ...], tuple[str, ...]]:
+    """Returns spike times (s), observation intervals (s) and names of units, and notes; no units without a table."""
     if selection.table is None and "units" not in file and not has_units(file):
-        return [], (), ()
+        return [], [], (), ()
     notes: tuple[str, ...] = ()
     units = read_units(file, selection, clock.ticks_per_second)
     if clock.spikes is None:
@@ -162,4 +167,5 @@ def _read_spike_times(
                 "by data.spec.units",
             )
     unit_id = tuple(f"u{number}" for number in units.id.tolist())
-    return [units.spike_times(row) for row in range(len(units))], unit_id, notes
+    rows = range(len(units))
+    return [units.spike_times(row) for row in rows], [units.obs_intervals(row) for row in rows], unit_id, notes

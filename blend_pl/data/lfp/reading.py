@@ -20,7 +20,7 @@ from blend_pl.data.lfp.simulation import LFPSimulation, write_sessions
 from blend_pl.data.lfp.spec import LFPSpec
 from blend_pl.errors import ConfigError
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 """Must be incremented when the readers change the recording of the same files and settings."""
 
 ARRAY_FIELDS = ("spikes", "lfp", "behavior")
