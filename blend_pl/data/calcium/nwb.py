@@ -150,10 +150,10 @@ def _cells_with_signal(activity: np.ndarray, path: Path) -> tuple[np.ndarray, li
 
 
 def _coverage_notes(channel: np.ndarray, name: str, path: Path) -> list[str]:
-    """Returns a note on behavior that is missing in some frames.
+    """Returns notes on behavior that is missing in some frames or constant in all.
 
     Raises:
-        DataError: it is missing in nearly all frames, or is constant in them.
+        DataError: it is missing in nearly all frames.
     """
     coverage = np.isfinite(channel).all(axis=1).mean()
     if coverage < MIN_COVERAGE:
@@ -161,16 +161,17 @@ def _coverage_notes(channel: np.ndarray, name: str, path: Path) -> list[str]:
             f"{name} of {path} has a value in only {100 * coverage:.2g} % of the frames of the microscope; check that "
             "both are in seconds of one clock, or remove it from data.spec.behavior"
         )
+    notes = []
     for column, values in enumerate(channel.T):
         finite = values[np.isfinite(values)]
         if np.ptp(finite) <= np.finfo(np.float32).eps * np.abs(finite).max():
-            raise DataError(
-                f"{name} of {path} has the value {finite[0]:g} in all frames (column {column}), which carries no "
-                "information; remove it from data.spec.behavior"
+            of_column = f" of column {column}" if channel.shape[1] > 1 else ""
+            notes.append(
+                f"{path}: {name} has the value {finite[0]:g} in all frames{of_column}, which carries no information"
             )
     if coverage < MIN_REPORTED_COVERAGE:
-        return [f"{path}: {name} is missing in {100 * (1 - coverage):.0f} % of the frames"]
-    return []
+        notes.append(f"{path}: {name} is missing in {100 * (1 - coverage):.0f} % of the frames")
+    return notes
 
 
 def _interpolate_nwb_series(file: h5py.File, name: str, frame_times: np.ndarray) -> np.ndarray:

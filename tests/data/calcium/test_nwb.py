@@ -200,11 +200,21 @@ def test_series_without_rois_raises(tmp_path: Path) -> None:
             {"times": np.r_[np.arange(200), np.arange(220, 340)] * 0.1 + 5.0},
             "no frames from 24.9 to 27 s; split the file",
         ),
-        ({"speed": np.full(1050, 2.5)}, "speed of .* has the value 2.5 in all frames"),
         ({"speed_times": np.arange(1050) * 43.7}, "speed of .* in only 0.* % of the frames"),
     ],
 )
-def test_pauses_and_behavior_without_information_raise(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_pauses_and_behavior_of_another_clock_raise(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     write_calcium(tmp_path / "day1.nwb", **changes)
     with pytest.raises(DataError, match=message):
         read_calcium_nwb(tmp_path / "day1.nwb", SPEC, NAMES)
+
+
+def test_constant_behavior_is_noted(tmp_path: Path) -> None:
+    path = tmp_path / "day1.nwb"
+    write_calcium(path, speed=np.full(1050, 2.5))
+    recording = read_calcium_nwb(path, SPEC, NAMES)
+    assert f"{path}: speed has the value 2.5 in all frames, which carries no information" in recording.notes
+    write_calcium(tmp_path / "day2.nwb")
+    assert not any(
+        "carries no information" in note for note in read_calcium_nwb(tmp_path / "day2.nwb", SPEC, NAMES).notes
+    )
