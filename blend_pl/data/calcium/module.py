@@ -111,12 +111,21 @@ class CalciumDataModule(NeuralDataModule):
             for recording in recordings
         ]
         for session in self.sessions:
-            min_frames = min(session.n_train_frames, len(session.activity) - session.n_train_frames)
-            if min_frames < self.window:
+            n_val_frames = len(session.activity) - session.n_train_frames
+            if min(session.n_train_frames, n_val_frames) < self.window:
                 raise DataError(
                     f"{session.name} has {session.n_train_frames} frames of training time and "
-                    f"{len(session.activity) - session.n_train_frames} of validation time, fewer than a window of "
+                    f"{n_val_frames} of validation time, fewer than a window of "
                     f"{self.window}; lower data.window or change data.spec.train_time"
+                )
+            has_activity = session.valid.any(dim=1)
+            n_train_valid = int(has_activity[: session.n_train_frames].sum())
+            n_val_valid = int(has_activity[session.n_train_frames :].sum())
+            if min(n_train_valid, n_val_valid) < self.window:
+                raise DataError(
+                    f"{session.name} has {n_train_valid} valid frames of training time and {n_val_valid} of validation "
+                    f"time, fewer than a window of {self.window}, because the others are NaN or in invalid_times; "
+                    "lower data.window, change data.spec.train_time, or leave this session out"
                 )
 
     def _log_untyped_cells(self) -> None:

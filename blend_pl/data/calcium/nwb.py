@@ -5,10 +5,18 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from blend_pl.data.calcium.invalid_frames import valid_frames
 from blend_pl.data.calcium.recording import CalciumRecording, one_hot_states
 from blend_pl.data.calcium.rois import read_rois
 from blend_pl.data.calcium.spec import BEHAVIOR_STATES, CalciumNWBNames, CalciumSpec
-from blend_pl.data.io.nwb import TimeSeries, find_series, open_nwb, read_subject_id, read_time_series
+from blend_pl.data.io.nwb import (
+    TimeSeries,
+    find_series,
+    open_nwb,
+    read_invalid_times,
+    read_subject_id,
+    read_time_series,
+)
 from blend_pl.data.resample import hold_last_value, interpolate_to_frames
 from blend_pl.errors import DataError
 
@@ -28,7 +36,8 @@ def read_calcium_nwb(
 ) -> CalciumRecording:
     """Reads one file and interpolates behavior onto its frames; steps, as those of an IntervalSeries, are held.
 
-    ROIs that `spec.rois` does not select, and those whose trace is constant or NaN throughout, are left out.
+    ROIs that `spec.rois` does not select, and those whose trace is constant or NaN throughout, are left out. Activity
+    and behavior are NaN in frames that are in `intervals/invalid_times`.
 
     Args:
         path: the file.
@@ -38,7 +47,8 @@ def read_calcium_nwb(
 
     Raises:
         DataError: the file is damaged, or lacks a series or a column; numbers of ROIs disagree; timestamps are out of
-            order; planes have different frames; behavior is on another clock; states are unknown.
+            order; planes have different frames; all frames are invalid; behavior is on another clock; states are
+            unknown.
     """
     session = session or path.stem
     with open_nwb(path) as file:
@@ -49,6 +59,7 @@ def read_calcium_nwb(
         rois = read_rois(groups, n_columns, names, spec.rois, mouse, session, spec.radius)
         times, plane_notes = _common_frames(planes, str(path))
         _require_no_pause(times, f"{planes[0].name} in {path}")
+        is_valid, invalid_notes = valid_frames(times, read_invalid_times(file), path)
         activity = np.concatenate(
             [
                 plane.data[: len(times), columns].astype(np.float32)
@@ -60,26 +71,28 @@ def read_calcium_nwb(
         behavior_notes = [
             note
             for name, channel in zip(spec.behavior, channels, strict=True)
-            for note in _coverage_notes(channel, name, path)
+            for note in _coverage_notes(channel[is_valid], name, path)
         ]
         if names.state is not None:
             states = _states_at_frames(read_time_series(file, names.state), times)
             channels.append(one_hot_states(states, f"{names.state} of {path}"))
         has_subject = bool(read_subject_id(file, ""))
-    has_signal, activity_notes = _cells_with_signal(activity, path)
+    has_signal, activity_notes = _cells_with_signal(activity if is_valid.all() else activity[is_valid], path)
+    behavior = np.concatenate(channels, axis=1) if channels else np.empty((len(times), 0), np.float32)
+    activity[~is_valid], behavior[~is_valid] = np.nan, np.nan
     subject_notes = () if has_subject else (f"{path} has no subject_id; it counts as an animal of its own, {session}",)
     return CalciumRecording(
         name=session,
         mouse=mouse,
         times=times,
         activity=activity[:, has_signal],
-        behavior=np.concatenate(channels, axis=1) if channels else np.empty((len(times), 0), np.float32),
+        behavior=behavior,
         n_states=len(BEHAVIOR_STATES) if names.state is not None else 0,
         cell_id=rois.cell_id[has_signal],
         identified=rois.identified[has_signal],
         label=rois.label[has_signal],
         position=rois.position[has_signal],
-        notes=(*subject_notes, *rois.notes, *plane_notes, *activity_notes, *behavior_notes),
+        notes=(*subject_notes, *rois.notes, *plane_notes, *invalid_notes, *activity_notes, *behavior_notes),
     )
 
 

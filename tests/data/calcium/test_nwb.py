@@ -218,3 +218,53 @@ def test_constant_behavior_is_noted(tmp_path: Path) -> None:
     assert not any(
         "carries no information" in note for note in read_calcium_nwb(tmp_path / "day2.nwb", SPEC, NAMES).notes
     )
+
+
+def add_invalid_times(path: Path, *intervals: tuple[float, float]) -> None:
+    with NWBHDF5IO(path, "a") as io:
+        file = io.read()
+        for start, stop in intervals:
+            file.add_invalid_time_interval(start_time=start, stop_time=stop)
+        io.write(file)
+
+
+def test_frames_in_invalid_times_are_neither_scored_nor_part_of_statistics(tmp_path: Path) -> None:
+    artifact = np.random.default_rng(5).normal(1, 2, (320, 34))
+    written = write_calcium(tmp_path / "a" / "day1.nwb", activity=artifact)
+    is_invalid = ((written["times"] >= 8.0) & (written["times"] < 12.0)) | (written["times"] >= 35.0)
+    artifact[is_invalid] += 1e4
+    for folder in ("a", "b"):
+        write_calcium(tmp_path / folder / "day1.nwb", activity=artifact)
+        add_invalid_times(tmp_path / folder / "day1.nwb", (8.0, 12.0), (9.0, 10.0), (35.0, np.inf))
+        artifact[is_invalid] -= 3e4
+    recordings = [read_calcium_nwb(tmp_path / folder / "day1.nwb", SPEC, NAMES) for folder in ("a", "b")]
+    for recording in recordings:
+        np.testing.assert_array_equal(np.isnan(recording.activity).all(1), is_invalid)
+        np.testing.assert_array_equal(np.isnan(recording.behavior).all(1), is_invalid)
+        n_invalid = int(is_invalid.sum())
+        share = f"{n_invalid} of 320 frames ({100 * n_invalid / 320:.2g} %) are in invalid_times and are left out"
+        assert [note.partition(": ")[2] for note in recording.notes] == [share]
+    sessions = []
+    for folder in ("a", "b"):
+        data = make_module(tmp_path / folder)
+        data.setup("fit")
+        sessions.append(data.sessions[0])
+    session = sessions[0]
+    np.testing.assert_array_equal(session.valid.numpy(), np.tile(~is_invalid[:, None], 34))
+    valid_training = written["activity"][: session.n_train_frames][~is_invalid[: session.n_train_frames]]
+    expected = (written["activity"] - valid_training.mean(0)) / valid_training.std(0)
+    np.testing.assert_allclose(session.activity[~is_invalid].numpy(), expected[~is_invalid], rtol=1e-3, atol=1e-4)
+    for name in ("activity", "population_context", "behavior", "behavior_valid"):
+        np.testing.assert_array_equal(getattr(session, name).numpy(), getattr(sessions[1], name).numpy())
+    assert not session.activity[is_invalid].any()
+
+
+@pytest.mark.parametrize(
+    ("interval", "message"),
+    [((0.0, 50.0), "invalid_times that cover all 320 frames"), ((27.0, 50.0), "0 of validation time, fewer than")],
+)
+def test_too_few_valid_frames_raise(tmp_path: Path, interval: tuple[float, float], message: str) -> None:
+    write_calcium(tmp_path / "day1.nwb")
+    add_invalid_times(tmp_path / "day1.nwb", interval)
+    with pytest.raises(DataError, match=message):
+        make_module(tmp_path).setup("fit")
