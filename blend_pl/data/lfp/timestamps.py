@@ -10,13 +10,13 @@ from blend_pl.errors import DataError
 MIN_OVERLAP_FRACTION = 0.5
 """Minimum overlap of two signals of one session, as a fraction of the shorter one."""
 
-N_CHECKED_TIMESTAMPS = 257
+_CHUNK = 1 << 20
 MAX_TIMESTAMP_ERROR_S = 0.005
 """Maximum deviation of a timestamp from regular sampling."""
 
 
 def check_regular_sampling(timestamps: h5py.Dataset | np.ndarray, where: str) -> tuple[float, float]:
-    """Returns start and sampling rate of regular timestamps; checks a subset, because there can be many millions.
+    """Returns start and sampling rate of regular timestamps; reads them in chunks, because there can be many millions.
 
     Args:
         timestamps: (samples,) or (samples, 1) or (1, samples) s.
@@ -26,25 +26,35 @@ def check_regular_sampling(timestamps: h5py.Dataset | np.ndarray, where: str) ->
         DataError: the timestamps are not regular, for example because of a pause, or not finite.
     """
     n = timestamps.size
-    indices = np.unique(np.linspace(0, n - 1, N_CHECKED_TIMESTAMPS).astype(np.int64))
-    axis = int(np.argmax(timestamps.shape))
-    checked = np.array([np.asarray(timestamps[(0,) * axis + (k,)]).reshape(-1)[0] for k in indices], dtype=np.float64)
-    start, step = checked[0], (checked[-1] - checked[0]) / (n - 1)
-    deviation = np.abs(checked - start - indices * step)
-    if not step > 0 or not deviation.max() <= max(MAX_TIMESTAMP_ERROR_S, 2 * step):
+    start, last = (float(_read_times(timestamps, k, k + 1)[0]) for k in (0, n - 1))
+    step = (last - start) / (n - 1)
+    largest, sample, is_float32 = 0.0, 0, True
+    for first in range(0, n, _CHUNK):
+        times = _read_times(timestamps, first, min(first + _CHUNK, n))
+        deviation = np.abs(times - start - np.arange(first, first + len(times)) * step)
+        deviation[np.isnan(deviation)] = np.inf
         # Writers may convert float32 to float64, which does not restore the digits.
-        is_float32 = timestamps.dtype == np.float32 or (checked == checked.astype(np.float32)).all()
-        resolution = float(np.spacing(np.float32(np.nan_to_num(np.abs(checked)).max())))
-        if is_float32 and resolution > MAX_TIMESTAMP_ERROR_S / 4:
+        is_float32 = is_float32 and bool((times == times.astype(np.float32)).all())
+        if deviation.max() > largest:
+            largest, sample = float(deviation.max()), first + int(deviation.argmax())
+    if not step > 0 or not largest <= max(MAX_TIMESTAMP_ERROR_S, 2 * step):
+        resolution = float(np.spacing(np.float32(np.nan_to_num(max(abs(start), abs(last))))))
+        if (is_float32 or timestamps.dtype == np.float32) and resolution > MAX_TIMESTAMP_ERROR_S / 4:
             raise DataError(
-                f"{where} has timestamps of type float32, which resolves {resolution:.2g} s at {checked[-1]:g} s; "
+                f"{where} has timestamps of type float32, which resolves {resolution:.2g} s at {last:g} s; "
                 "write them as float64, or a starting_time and a rate"
             )
         raise DataError(
-            f"{where} is sampled irregularly (by {np.nan_to_num(deviation, nan=np.inf).max():.3g} s); choose a "
-            "recording without pauses, or split it at the pauses"
+            f"{where} is sampled irregularly (by {largest:.3g} s), most at sample {sample}; choose a recording without "
+            "pauses, or split it at the pauses"
         )
-    return float(start), 1 / step
+    return start, 1 / step
+
+
+def _read_times(timestamps: h5py.Dataset | np.ndarray, first: int, stop: int) -> np.ndarray:
+    axis = int(np.argmax(timestamps.shape))
+    times: np.ndarray = np.asarray(timestamps[(slice(None),) * axis + (slice(first, stop),)], dtype=np.float64)
+    return times.reshape(-1)
 
 
 def overlapping_bins(
