@@ -5,10 +5,13 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
-from blend_pl.data.io.clock import coarse_dtype
+from blend_pl.data.io.clock import COARSEST_RESOLUTION_S, coarse_dtype
 from blend_pl.data.io.nwb_links import describe_broken_links, distinct_groups, paths_ending_with
 from blend_pl.data.io.series_values import continuity, interval_states, read_values, series_type, series_unit
 from blend_pl.errors import DataError
+
+_MAX_RESOLUTION_FRACTION = 0.25
+"""Coarsest resolution of timestamps as a fraction of the distance of samples."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ def read_time_series(file: h5py.File, name: str, stored: bool = False) -> TimeSe
 
     Raises:
         DataError: no such series or several; data that are not a signal, see `read_values`; fewer than two samples;
-            timestamps that are missing, not finite, out of order or repeated.
+            timestamps that are missing, not finite, out of order, repeated, or rounded to a type that cannot resolve
+            the distance of samples.
     """
     all_series = _all_time_series(file)
     matches = paths_ending_with(name, all_series)
@@ -85,7 +89,8 @@ def read_time_series(file: h5py.File, name: str, stored: bool = False) -> TimeSe
             f"{label} has {len(not_finite)} of {len(timestamps)} timestamps that are not finite (first: sample "
             f"{not_finite[0]}); leave out these samples, or write their times"
         )
-    increasing = np.diff(timestamps) > 0
+    steps = np.diff(timestamps)
+    increasing = steps > 0
     if not increasing.all():
         sample = int(np.argmin(increasing))
         raise DataError(
@@ -93,6 +98,7 @@ def read_time_series(file: h5py.File, name: str, stored: bool = False) -> TimeSe
             f"{timestamps[sample + 1]} s follows {timestamps[sample]} s){_describe_resolution(group, timestamps)}; "
             "sort and deduplicate them"
         )
+    _check_resolution(group, timestamps, float(np.median(steps)), label)
     is_step = continuity(group) == "step"
     return TimeSeries(name, timestamps, data, _column_names(group), series_unit(group), is_step)
 
@@ -139,14 +145,34 @@ def _read_timestamps(group: h5py.Group, n_samples: int, label: str) -> np.ndarra
     return np.arange(n_samples) / float(rate.item()) + float(times[()])
 
 
+def _check_resolution(group: h5py.Group, timestamps: np.ndarray, interval_s: float, label: str) -> None:
+    resolution = _coarse_resolution(group, timestamps)
+    if resolution is None:
+        return
+    dtype, spacing_s = resolution
+    if spacing_s > max(COARSEST_RESOLUTION_S, _MAX_RESOLUTION_FRACTION * interval_s):
+        raise DataError(
+            f"the timestamps of {label} are {dtype}, which resolves {1000 * spacing_s:.2g} ms at "
+            f"{np.abs(timestamps).max():g} s, too coarse for samples every {1000 * interval_s:.3g} ms; write them as "
+            "float64"
+        )
+
+
 def _describe_resolution(group: h5py.Group, timestamps: np.ndarray) -> str:
     """Returns a description of the type of timestamps if its resolution makes neighboring timestamps equal."""
-    finite = timestamps[np.isfinite(timestamps)]
-    dtype = coarse_dtype(finite, group["timestamps"].dtype) if "timestamps" in group else None
-    if dtype is None or not len(finite):
+    resolution = _coarse_resolution(group, timestamps)
+    if resolution is None:
         return ""
-    spacing_ms = 1000 * float(np.spacing(np.array(np.abs(finite).max(), dtype=dtype)))
-    return f", because {dtype} resolves {spacing_ms:.2g} ms there: write timestamps as float64"
+    dtype, spacing_s = resolution
+    return f", because {dtype} resolves {1000 * spacing_s:.2g} ms there: write timestamps as float64"
+
+
+def _coarse_resolution(group: h5py.Group, timestamps: np.ndarray) -> tuple[np.dtype, float] | None:
+    """Returns the type below float64 that finite timestamps were rounded to and its resolution, s; None for none."""
+    dtype = coarse_dtype(timestamps, group["timestamps"].dtype) if "timestamps" in group else None
+    if dtype is None:
+        return None
+    return dtype, float(np.spacing(np.array(np.abs(timestamps).max(), dtype=dtype)))
 
 
 def _column_names(group: h5py.Group) -> list[str]:
