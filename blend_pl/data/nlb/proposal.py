@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from blend_pl.data.io.behavior_candidates import behavior_candidates, name_rank, unique_name
+from blend_pl.data.io.behavior_candidates import axis_components, behavior_candidates, name_rank, unique_name
 from blend_pl.data.io.clock import MAX_SPAN_RATIO, check_spike_clock
 from blend_pl.data.io.contents import FileContents
 from blend_pl.data.io.data_file import DataFile
@@ -177,12 +177,19 @@ def category_columns(trials: Columns) -> list[str]:
 
 
 def _behavior_candidates(contents: FileContents, window: WindowSpec) -> Iterator[tuple[BehaviorSpec | None, str]]:
-    for series in behavior_candidates(contents):
+    candidates = behavior_candidates(contents)
+    for series in candidates:
         name = unique_name(series, contents)
         is_hand = any(part in name.lower() for part in ("hand", "cursor", "finger", "wrist"))
         lag_ms = CORTICAL_LAG_MS if is_hand else 0
         lag = "motor cortex leads the hand by about 100 ms" if is_hand else "0, as nothing is known; try others"
         reason = f"{series.rate_hz:.4g} Hz, {series.unit or 'no unit'}; lag_ms: {lag}"
+        components = axis_components(series, candidates)
+        if len(components) > 1 and series is min(components, key=candidates.index):
+            joined = BehaviorSpec([unique_name(component, contents) for component in components], lag_ms)
+            joined_reason = f"{reason}; {len(components)} series are the axes of one signal"
+            yield joined, joined_reason
+            yield from _mended_series(contents.path, joined, joined_reason)
         yield BehaviorSpec(name, lag_ms), reason
         yield from _mended_series(contents.path, BehaviorSpec(name, lag_ms), reason)
         for column in range(series.shape[1] if len(series.shape) > 1 else 0):
@@ -195,12 +202,15 @@ def _behavior_candidates(contents: FileContents, window: WindowSpec) -> Iterator
 
 
 def _mended_series(path: Path, behavior: BehaviorSpec, reason: str) -> Iterator[tuple[BehaviorSpec, str]]:
-    """Yields settings for a series with columns that are constant, or angles that wrap around."""
+    """Yields settings for series with columns that are constant, or angles that wrap around."""
     with open_nwb(path) as file:
-        series = read_time_series(file, behavior.series_names[0])
-    columns = [column for column in range(series.data.shape[1]) if not is_constant(series.data[:, column])]
-    periods = [None if series.is_step else wrap_period(series.data[:, column], series.unit) for column in columns]
-    is_part = 0 < len(columns) < series.data.shape[1]
+        all_series = [read_time_series(file, name) for name in behavior.series_names]
+    signals = [(column, series.unit, series.is_step) for series in all_series for column in series.data.T]
+    columns = [index for index, (values, _, _) in enumerate(signals) if not is_constant(values)]
+    periods = [
+        None if is_step else wrap_period(values, unit) for values, unit, is_step in (signals[k] for k in columns)
+    ]
+    is_part = 0 < len(columns) < len(signals)
     if is_part:
         reason += "; other columns are constant"
     if any(periods):
