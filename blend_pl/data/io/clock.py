@@ -18,6 +18,8 @@ MAX_RATE_HZ = 500.0
 MIN_RATE_HZ = 0.05
 """Lowest mean rate of units in a recording of hours; below it, times are not seconds."""
 LONG_RECORDING_S = 3 * 3600.0
+MAX_DURATION_RATIO = 1.2
+"""Largest ratio of the durations of spikes, converted by a setting, and of the rest that is not described."""
 _MIN_SPIKES = 20
 _FIRST_TIMES = 1000
 _QUANTILE_SAMPLES = 10_000
@@ -115,6 +117,36 @@ def check_spike_clock(times: np.ndarray, n_units: int, other_times: Mapping[str,
             )
         agrees_with_another = True
     _check_rates(len(times), n_units, last - first, agrees_with_another, label, override)
+
+
+def describe_duration(times: np.ndarray, clock: ClockSpec, other_times: Mapping[str, np.ndarray]) -> str:
+    """Returns a line if spike times, converted by a setting, last longer or shorter than the longest of the others.
+
+    Args:
+        times: (spikes,) s, of all units.
+        clock: the setting; seconds are not described.
+        other_times: as in `check_spike_clock`.
+
+    Returns:
+        The line; empty if the durations agree to `MAX_DURATION_RATIO`, or if there is nothing to compare with.
+    """
+    durations = {name: _duration(values) for name, values in other_times.items()}
+    longest = max(durations, key=lambda name: durations[name], default=None)
+    if clock.spikes not in ("ms", "samples") or longest is None or len(times) < _MIN_SPIKES or not durations[longest]:
+        return ""
+    ratio = _duration(times) / durations[longest]
+    if 1 / MAX_DURATION_RATIO <= ratio <= MAX_DURATION_RATIO:
+        return ""
+    setting = f"clock.rate_hz: {clock.rate_hz:g}" if clock.spikes == "samples" else "clock.spikes: ms"
+    return (
+        f"with {setting}, the spikes last {_duration(times):.4g} s, {ratio:.3g} times as long as {longest} "
+        f"({durations[longest]:.4g} s); check {setting.partition(':')[0]}"
+    )
+
+
+def _duration(times: np.ndarray) -> float:
+    finite = times[np.isfinite(times)]
+    return float(np.ptp(finite)) if len(finite) else 0.0
 
 
 def check_events_in_recording(

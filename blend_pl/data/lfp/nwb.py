@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from blend_pl.data.io.clock import ClockSpec, check_spike_clock
+from blend_pl.data.io.clock import ClockSpec, check_spike_clock, describe_duration
 from blend_pl.data.io.nwb import open_nwb, read_invalid_times, read_subject_id, read_time_series, read_units
 from blend_pl.data.io.nwb_units import find_units_table, has_units
 from blend_pl.data.io.selection import RowSelection, read_selected_rows
@@ -153,16 +153,19 @@ def _read_spike_times(
     """Returns spike times (s), observation intervals (s) and names of units, and notes; no units without a table."""
     if selection.table is None and "units" not in file and not has_units(file):
         return [], [], (), ()
-    notes: tuple[str, ...] = ()
     units = read_units(file, selection, clock.ticks_per_second)
+    other_times = {"the field potentials": np.array(lfp_span)}
     if clock.spikes is None:
-        check_spike_clock(units.times, len(units), {"field potentials": np.array(lfp_span)}, str(file.filename))
+        check_spike_clock(units.times, len(units), other_times, str(file.filename))
+    duration = describe_duration(units.times, clock, other_times)
+    notes: tuple[str, ...] = (f"{file.filename}: {duration}",) if duration else ()
     if selection.rows is not None:
         table = find_units_table(file, selection.table)
         n_units = len(read_selected_rows(table, selection.rows, "data.spec.units"))
         n_left_out = n_units - len(units)
         if n_left_out:
             notes = (
+                *notes,
                 f"{file.filename}: {n_left_out} of {n_units} units ({100 * n_left_out / n_units:.0f} %) are left out "
                 "by data.spec.units",
             )

@@ -56,6 +56,8 @@ def describe_left_out(
         remarks.append(f"{_percent(recording.unaccompanied_fraction)} of {series} is outside the time with spikes")
     if recording.partial_fraction > 0:
         remarks.append(describe_partial_bins(recording.partial_fraction))
+    if recording.clock_remark:
+        remarks.append(recording.clock_remark)
     if recording.silence is not None:
         start, stop = recording.silence
         remarks.append(

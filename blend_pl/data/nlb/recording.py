@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from blend_pl.data.io.clock import check_events_in_recording, check_spike_clock
+from blend_pl.data.io.clock import check_events_in_recording, check_spike_clock, describe_duration
 from blend_pl.data.io.nwb import (
     Columns,
     TimeSeries,
@@ -53,6 +53,7 @@ class NLBRecording:
             (start, stop) in s in the file's time.
         unaccompanied_fraction: in a file without obs_intervals, fraction of the series outside the time with spikes.
         partial_fraction: fraction of the bins with behavior in which a part of the columns is missing.
+        clock_remark: a line if a conversion of spike times makes their duration differ from that of the rest.
     """
 
     path: Path | RemoteFile
@@ -65,6 +66,7 @@ class NLBRecording:
     silence: tuple[float, float] | None = None
     unaccompanied_fraction: float = 0.0
     partial_fraction: float = 0.0
+    clock_remark: str = ""
 
 
 def read_nlb_recording(
@@ -108,6 +110,10 @@ def read_nlb_recording(
         )
     if spec.clock.spikes != "s":
         _check_clocks(units_in_file, trials, series_in_file, spec, str(path))
+    other_times = _trial_bounds(trials) | (
+        {} if series_in_file is None else {series_in_file.name: series_in_file.timestamps}
+    )
+    clock_remark = describe_duration(units_in_file.times, spec.clock, other_times)
     require_spikes_inside(units, str(path))
     binned, partial_fraction = None, 0.0
     if behavior is not None and series is not None:
@@ -132,6 +138,7 @@ def read_nlb_recording(
         silence,
         unaccompanied_fraction,
         partial_fraction,
+        clock_remark,
     )
 
 
@@ -150,6 +157,13 @@ def _check_clocks(
         check_events_in_recording(trials[align], units.times, units.intervals, align, path)
         other_times[align] = trials[align]
     check_spike_clock(units.times, len(units), other_times, path)
+
+
+def _trial_bounds(trials: Columns | None) -> dict[str, np.ndarray]:
+    """Returns the starts and stops of trials; empty without them."""
+    bounds = [(trials or {}).get(name, np.empty(0)) for name in ("start_time", "stop_time")]
+    times = np.concatenate([bound.astype(np.float64).reshape(-1) for bound in bounds if bound.dtype.kind in "iuf"])
+    return {"the trials": times} if len(times) else {}
 
 
 def _start_of_grid(units: Units, bin_ms: int) -> float:

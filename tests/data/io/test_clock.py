@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blend_pl.data.io.clock import ClockSpec, check_events_in_recording, check_spike_clock
+from blend_pl.data.io.clock import ClockSpec, check_events_in_recording, check_spike_clock, describe_duration
 from blend_pl.errors import ConfigError, DataError
 
 RNG = np.random.default_rng(0)
@@ -87,3 +87,38 @@ def test_ticks_per_second() -> None:
     for spikes, rate_hz in (("samples", None), ("ms", 30_000.0), (None, 1.0)):
         with pytest.raises(ConfigError, match="set both or neither"):
             ClockSpec(spikes, rate_hz)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "clock", "setting"),
+    [
+        (1.5, ClockSpec("samples", 20_000.0), "clock.rate_hz: 20000"),
+        (0.8, ClockSpec("samples", 37_500.0), "clock.rate_hz: 37500"),
+        (0.5, ClockSpec("ms"), "clock.spikes: ms"),
+    ],
+)
+def test_durations_that_differ_by_a_small_factor_are_described(ratio: float, clock: ClockSpec, setting: str) -> None:
+    spikes = SPIKES * ratio
+    line = describe_duration(spikes, clock, {"vel": SERIES, "the trials": np.array([3.0, np.nan, 200.0])})
+    longer = np.ptp(spikes) / np.ptp(SERIES)
+    assert line == (
+        f"with {setting}, the spikes last {np.ptp(spikes):.4g} s, {longer:.3g} times as long as vel (240 s); check "
+        f"{setting.partition(':')[0]}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("spikes", "clock", "other_times"),
+    [
+        (SPIKES * 1.15, ClockSpec("samples", 30_000.0), {"vel": SERIES}),
+        (SPIKES * 0.85, ClockSpec("ms"), {"vel": SERIES, "the trials": SERIES[:100]}),
+        (SPIKES * 1.5, ClockSpec(), {"vel": SERIES}),
+        (SPIKES * 1.5, ClockSpec("s"), {"vel": SERIES}),
+        (SPIKES * 1.5, ClockSpec("ms"), {}),
+        (SPIKES[:10], ClockSpec("ms"), {"vel": SERIES}),
+    ],
+)
+def test_durations_that_agree_or_cannot_be_compared_are_not_described(
+    spikes: np.ndarray, clock: ClockSpec, other_times: dict[str, np.ndarray]
+) -> None:
+    assert describe_duration(spikes, clock, other_times) == ""

@@ -12,6 +12,7 @@ from blend_pl.data.io.clock import ClockSpec
 from blend_pl.data.io.contents import read_contents
 from blend_pl.data.io.unit_selection import UnitSelection
 from blend_pl.data.nlb.proposal import Proposal, propose_spec
+from blend_pl.data.nlb.reading import read_session
 from blend_pl.errors import DataError
 
 SESSION = small_session(n_trials=24)
@@ -178,3 +179,59 @@ def test_constant_columns_of_behavior_are_left_out(tmp_path: Path) -> None:
     behavior = propose(path).spec.behavior
     assert behavior is not None
     assert (behavior.series, behavior.columns) == ("hand_vel", [0, 2])
+
+
+def split_velocity(path: Path, names: tuple[str, ...], constant: str = "") -> Path:
+    """Writes the columns of the velocity as series of their own; one of them is constant."""
+
+    def edit(file: h5py.File) -> None:
+        module = file["processing/behavior"]
+        for column, name in enumerate(names):
+            file.copy(module["hand_vel"], module, name)
+            values = module["hand_vel/data"][:, column % 2] + column
+            del module[f"{name}/data"]
+            module[f"{name}/data"] = np.zeros_like(values) if name == constant else values
+        del module["hand_vel"]
+
+    return edit_file(path, edit)
+
+
+@pytest.mark.parametrize("names", [("vel_x", "vel_y"), ("handX", "handY"), ("vel_0", "vel_1"), ("vel_y", "vel_x")])
+def test_axes_of_one_signal_are_joined(tmp_path: Path, names: tuple[str, ...]) -> None:
+    proposal = propose(split_velocity(write(tmp_path), names))
+    assert proposal.spec.behavior is not None
+    assert proposal.spec.behavior.series == sorted(names)
+    assert "2 series are the axes of one signal" in proposal.reasons["behavior"]
+    behavior = proposal.sessions["train"].behavior
+    assert behavior is not None
+    assert behavior.shape[-1] == 2
+
+
+def test_constant_axes_of_a_signal_are_left_out(tmp_path: Path) -> None:
+    path = split_velocity(write(tmp_path), ("vel_x", "vel_y", "vel_z"), constant="vel_z")
+    behavior = propose(path).spec.behavior
+    assert behavior is not None
+    assert (behavior.series, behavior.columns) == (["vel_x", "vel_y", "vel_z"], [0, 1])
+
+
+def test_series_of_different_times_are_not_joined(tmp_path: Path) -> None:
+    path = split_velocity(write(tmp_path), ("vel_x", "vel_y"))
+    edit_file(path, replace_dataset("processing/behavior/vel_y/timestamps", lambda times: times + 0.01))
+    behavior = propose(path).spec.behavior
+    assert behavior is not None
+    assert behavior.series == "vel_x"
+
+
+def test_a_rate_that_is_too_low_is_a_remark(tmp_path: Path) -> None:
+    path = write_without_quality(tmp_path, small_session(n_trials=40))
+    proposal = propose(path)
+    edit_file(path, lambda file: [file["units"].pop(name) for name in ("obs_intervals", "obs_intervals_index")])
+    edit_file(path, replace_dataset("units/spike_times", lambda times: np.round(times * 30_000)))
+    for rate_hz, remark in (
+        (30_000.0, ""),
+        (20_000.0, "with clock.rate_hz: 20000, the spikes last 59.96 s, 1.5 times"),
+    ):
+        spec = replace(proposal.spec, clock=ClockSpec("samples", rate_hz))
+        left_out = read_session(spec, path, None, 20)["train"].left_out
+        assert ("clock.rate_hz" in left_out) == bool(remark)
+        assert remark in left_out
