@@ -12,7 +12,7 @@ from blend_pl.data.io.data_file import DataFile
 from blend_pl.data.io.nwb import Columns
 from blend_pl.data.lfp.proposal import lfp_series, propose_lfp_data_file
 from blend_pl.data.nlb.proposal import propose_spec
-from blend_pl.errors import BlendError, ConfigError
+from blend_pl.errors import BlendError, ConfigError, DataError
 from blend_pl.utils.files import atomic_file
 
 _MAX_LISTED = 6
@@ -25,8 +25,8 @@ def inspect_file(path: str, out: str | None = None, kind: Literal["spikes", "lfp
     Args:
         path: the NWB file.
         out: writes the data file to this path; by default it is shown only.
-        kind: models to train: of spikes, field potentials or calcium traces; by default of traces if the file has no
-            units, of field potentials if it has them besides units, and of spikes otherwise.
+        kind: models to train: of spikes, field potentials or calcium traces; by default of spikes if the file has
+            units, and otherwise of what it has.
 
     Raises:
         ConfigError: the path of the data file exists.
@@ -57,23 +57,33 @@ def propose_data_file(contents: FileContents, kind: Literal["spikes", "lfp", "ca
 
     Args:
         contents: contents of the file.
-        kind: see `inspect_file`. By default, field potentials that cannot be read are left to the spikes.
+        kind: see `inspect_file`.
 
     Raises:
         DataError: the file holds nothing of this kind, or it cannot be read.
     """
     if kind == "calcium" or (kind is None and not len(contents.units) and has_traces(contents)):
         return propose_calcium_data_file(contents)
-    if kind == "lfp":
+    if kind == "lfp" or (kind is None and not len(contents.units) and lfp_series(contents)):
         return propose_lfp_data_file(contents)
-    if kind is None and lfp_series(contents):
-        try:
-            data_file = propose_lfp_data_file(contents)
-        except BlendError as error:
-            data_file = propose_spec(contents).data_file()
-            return replace(data_file, remarks=[f"not used, field potentials: {error}", *data_file.remarks])
-        return replace(data_file, remarks=["for models of the spikes alone, see --kind spikes", *data_file.remarks])
-    return propose_spec(contents).data_file()
+    others = _describe_other_signals(contents) if kind is None else []
+    try:
+        data_file = propose_spec(contents).data_file()
+    except DataError as error:
+        raise DataError("; ".join([str(error), *others])) from error
+    return replace(data_file, remarks=[*others, *data_file.remarks])
+
+
+def _describe_other_signals(contents: FileContents) -> list[str]:
+    """Returns remarks on signals besides the spikes, and how to choose them."""
+    remarks = []
+    potentials = lfp_series(contents)
+    if potentials:
+        paths = " and ".join(series.path for series in potentials)
+        remarks.append(f"the file also holds field potentials ({paths}); for models of them, add --kind lfp")
+    if has_traces(contents):
+        remarks.append("the file also holds calcium traces; for models of them, add --kind calcium")
+    return remarks
 
 
 def format_contents(contents: FileContents) -> list[str]:

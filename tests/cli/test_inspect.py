@@ -1,6 +1,7 @@
 """Tests of the command that shows the contents of an NWB file and proposes a data file."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -18,10 +19,12 @@ from blend_pl.data.io.contents import read_contents
 from blend_pl.errors import ConfigError, DataError
 
 
-def proposed(path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[dict, str]:
+def proposed(
+    path: Path, capsys: pytest.CaptureFixture[str], kind: Literal["spikes", "lfp", "calcium"] | None = None
+) -> tuple[dict, str]:
     """Returns the spec in the data file of a recording, and what the command prints."""
     out = path.parent / "my_session.yaml"
-    inspect_file(str(path), str(out))
+    inspect_file(str(path), str(out), kind)
     arguments = yaml.safe_load(out.read_text())["data"]["init_args"]
     return arguments, capsys.readouterr().out
 
@@ -101,7 +104,7 @@ def test_file_without_units_raises(tmp_path: Path) -> None:
 
 def test_field_potentials_get_a_data_file_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_lfp_nwb(tmp_path / "day1.nwb", seconds=62.0)
-    arguments, text = proposed(tmp_path / "day1.nwb", capsys)
+    arguments, text = proposed(tmp_path / "day1.nwb", capsys, "lfp")
     assert arguments["spec"]["names"] == {
         "lfp": None,
         "velocity": "vel",
@@ -115,12 +118,29 @@ def test_field_potentials_get_a_data_file_of_their_own(tmp_path: Path, capsys: p
     assert config["data"]["class_path"] == "blend_pl.data.lfp.MultiSessionDataModule"
 
 
-def test_kind_spikes_leaves_field_potentials_aside(tmp_path: Path) -> None:
+def test_file_with_units_gets_spikes_and_names_its_field_potentials(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_lfp_nwb(tmp_path / "day1.nwb", seconds=62.0)
     contents = read_contents(tmp_path / "day1.nwb")
+    assert propose_data_file(contents).class_path == "blend_pl.data.NLBDataModule"
     assert propose_data_file(contents, "spikes").class_path == "blend_pl.data.NLBDataModule"
+    assert propose_data_file(contents, "lfp").class_path == "blend_pl.data.lfp.MultiSessionDataModule"
+    inspect_file(str(tmp_path / "day1.nwb"))
+    remark = "the file also holds field potentials (acquisition/potentials); for models of them, add --kind lfp"
+    assert f"  - {remark}\n" in capsys.readouterr().out
     with pytest.raises(DataError, match="no RoiResponseSeries"):
         propose_data_file(contents, "calcium")
+
+
+def test_file_with_field_potentials_alone_gets_them(tmp_path: Path) -> None:
+    write_lfp_nwb(tmp_path / "day1.nwb", seconds=62.0, n_units=0)
+    contents = read_contents(tmp_path / "day1.nwb")
+    data_file = propose_data_file(contents)
+    assert data_file.class_path == "blend_pl.data.lfp.MultiSessionDataModule"
+    assert "0 units, 4 channels" in data_file.sizes
+    with pytest.raises(DataError, match="no units table with spike_times"):
+        propose_data_file(contents, "spikes")
 
 
 def test_field_potentials_that_cannot_be_read_are_left_to_spikes(tmp_path: Path) -> None:
@@ -128,7 +148,6 @@ def test_field_potentials_that_cannot_be_read_are_left_to_spikes(tmp_path: Path)
     contents = read_contents(tmp_path / "day1.nwb")
     data_file = propose_data_file(contents)
     assert data_file.class_path == "blend_pl.data.NLBDataModule"
-    assert "not used, field potentials: a recording of" in data_file.remarks[0]
     with pytest.raises(DataError, match="choose a longer one"):
         propose_data_file(contents, "lfp")
 
