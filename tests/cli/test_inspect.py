@@ -148,6 +148,7 @@ def test_field_potentials_that_cannot_be_read_are_left_to_spikes(tmp_path: Path)
     contents = read_contents(tmp_path / "day1.nwb")
     data_file = propose_data_file(contents)
     assert data_file.class_path == "blend_pl.data.NLBDataModule"
+    assert "the file also holds field potentials (acquisition/potentials)" in data_file.remarks[0]
     with pytest.raises(DataError, match="choose a longer one"):
         propose_data_file(contents, "lfp")
 

@@ -68,6 +68,18 @@ def test_spike_times_are_converted_by_the_clock(tmp_path: Path, ticks_per_second
             read_nwb(tmp_path / "day1.nwb", VELOCITY, 1.0)
 
 
+def test_a_rate_of_spike_times_that_is_too_low_is_noted(tmp_path: Path) -> None:
+    write_lfp_nwb(tmp_path / "day1.nwb", seconds=20.0)
+    with h5py.File(tmp_path / "day1.nwb", "a") as file:
+        file["units/spike_times"][...] = np.round(file["units/spike_times"][...] * 30_000)
+    for rate_hz, n_notes in ((30_000.0, 0), (20_000.0, 1)):
+        clock = ClockSpec("samples", rate_hz=rate_hz)
+        notes = read_nwb(tmp_path / "day1.nwb", VELOCITY, 1.0, clock=clock).notes
+        matches = [note for note in notes if "with clock.rate_hz: 20000, the spikes last 29.7 s, 1.49 times" in note]
+        assert len(matches) == n_notes
+        assert sum("clock.rate_hz" in note for note in notes) == n_notes
+
+
 def test_units_are_selected_from_another_table_and_numbered_by_their_row(tmp_path: Path) -> None:
     write_lfp_nwb(tmp_path / "day1.nwb")
     expected = read_nwb(tmp_path / "day1.nwb", VELOCITY, 1.0)
