@@ -170,9 +170,10 @@ def _coverage_notes(channel: np.ndarray, name: str, path: Path) -> list[str]:
     """
     coverage = np.isfinite(channel).all(axis=1).mean()
     if coverage < MIN_COVERAGE:
+        share = f"a value in only {100 * coverage:.2g} % of" if coverage else "no value during"
         raise DataError(
-            f"{name} of {path} has a value in only {100 * coverage:.2g} % of the frames of the microscope; check that "
-            "both are in seconds of one clock, or remove it from data.spec.behavior"
+            f"{name} of {path} has {share} the frames of the microscope; check that both are in seconds of one clock, "
+            "or remove it from data.spec.behavior"
         )
     notes = []
     for column, values in enumerate(channel.T):

@@ -111,8 +111,9 @@ def bin_behavior(series: TimeSeries, behavior: BehaviorSpec, n_ms: int, bin_ms: 
     missing_bins = missing[::bin_ms].copy()
     for column in range(samples.shape[1]):
         missing_samples = np.flatnonzero(missing[:, column])
-        valid = np.flatnonzero(~missing[:, column])
-        samples[missing_samples, column] = np.interp(missing_samples, valid, samples[valid, column])
+        if len(missing_samples):
+            valid = np.flatnonzero(~missing[:, column])
+            samples[missing_samples, column] = np.interp(missing_samples, valid, samples[valid, column])
     binned: np.ndarray = decimate(samples, bin_ms, n=_FILTER_ORDER, ftype="fir", axis=0)
     binned[missing_bins] = np.nan
     return binned
