@@ -24,6 +24,8 @@ class Batch:
         global_size: number of trials in the global batch.
         privileged: (B, T', D) float, z-scored, 0 where missing; None in a student's batch.
         privileged_valid: (B, T', D) bool, entries of `privileged` that were measured.
+        teacher_prediction: (B, T', N) prediction of a teacher that does not depend on masks; None if the teacher
+            predicts the masked batch.
 
     Example:
         >>> counts = torch.poisson(torch.ones(4, 10, 8))  # 4 trials, 10 bins, 8 neurons, of which 6 are held in
@@ -49,6 +51,7 @@ class Batch:
     global_size: int
     privileged: Tensor | None = None
     privileged_valid: Tensor | None = None
+    teacher_prediction: Tensor | None = None
 
     def __repr__(self) -> str:
         return describe_fields(self)

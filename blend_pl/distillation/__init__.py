@@ -11,6 +11,7 @@ from blend_pl.distillation.losses import (
 )
 from blend_pl.distillation.objective import MaskedReconstruction, MixedObjective
 from blend_pl.distillation.schedules import LinearSchedule
+from blend_pl.distillation.synthetic import SyntheticTrials
 
 __all__ = [
     "CorrelationLoss",
@@ -23,4 +24,5 @@ __all__ = [
     "MixedObjective",
     "RepresentationLoss",
     "SoftLoss",
+    "SyntheticTrials",
 ]

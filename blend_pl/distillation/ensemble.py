@@ -15,7 +15,7 @@ class TeacherEncoder(Protocol):
 
     likelihood: Likelihood
 
-    def encode(self, batch: Batch) -> Encoding:
+    def teach(self, batch: Batch) -> Encoding:
         """Encodes a batch with privileged input."""
 
 
@@ -31,7 +31,7 @@ class TeacherEnsemble:
 
     def __call__(self, batch: Batch) -> Encoding:
         """Returns the average encoding; see `average_encodings`."""
-        return average_encodings([teacher.encode(batch) for teacher in self.teachers], self.teachers[0].likelihood)
+        return average_encodings([teacher.teach(batch) for teacher in self.teachers], self.teachers[0].likelihood)
 
 
 def average_encodings(encodings: Sequence[Encoding], likelihood: Likelihood) -> Encoding:

@@ -80,8 +80,11 @@ class MixedObjective(nn.Module):
     def forward(self, encoding: Encoding, loss_mask: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Scores a batch; see `MaskedReconstruction`. Adds the term "distillation"."""
         losses = self.reconstruction(encoding, loss_mask, batch)
-        with torch.no_grad():
-            teacher_encoding = self.teacher(batch)
+        if batch.teacher_prediction is not None:
+            teacher_encoding = Encoding(batch.teacher_prediction)
+        else:
+            with torch.no_grad():
+                teacher_encoding = self.teacher(batch)
         distillation = distributed_mean(self.loss(encoding, teacher_encoding).sum(), len(batch))
         loss = self.alpha * losses["loss"] + (1 - self.alpha) * distillation
         return {**losses, "loss": loss, "distillation": distillation}

@@ -2,6 +2,7 @@
 
 from blend_pl.models.autoencoder import PatchAutoencoder
 from blend_pl.models.base import Backbone, Dims, Encoding
+from blend_pl.models.generator import PopulationGenerator
 from blend_pl.models.lfads import LFADS
 from blend_pl.models.multimodal import MultimodalAutoencoder
 from blend_pl.models.ndt import NDT
@@ -21,6 +22,7 @@ __all__ = [
     "NeuPRINT",
     "PatchAutoencoder",
     "PerSessionNetworks",
+    "PopulationGenerator",
     "SessionDims",
     "SessionNetwork",
 ]

@@ -16,10 +16,11 @@ class Dims:
         observed_bins: T, number of input bins.
         bins: T', number of predicted bins; the first T are the observed ones.
         context: D, number of channels of the privileged context; 0 for a student.
+        bin_ms: bin width.
 
     Example:
         >>> Dims(channels=6, neurons=8, observed_bins=10, bins=12)
-        Dims(channels=6, neurons=8, observed_bins=10, bins=12, context=0)
+        Dims(channels=6, neurons=8, observed_bins=10, bins=12, context=0, bin_ms=20)
     """
 
     channels: int
@@ -27,6 +28,7 @@ class Dims:
     observed_bins: int
     bins: int
     context: int = 0
+    bin_ms: float = 20
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """LightningModules: students, teachers and systems of several sessions."""
 
 from blend_pl.systems.base import NeuralSystem
+from blend_pl.systems.generative import GenerativeTeacher
 from blend_pl.systems.multi_session import (
     LFPDecoder,
     LFPStudent,
@@ -15,6 +16,7 @@ from blend_pl.systems.student import Student
 from blend_pl.systems.teacher import Teacher
 
 __all__ = [
+    "GenerativeTeacher",
     "LFPDecoder",
     "LFPStudent",
     "MultiSessionSystem",

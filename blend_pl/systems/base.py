@@ -63,6 +63,8 @@ class NeuralSystem(L.LightningModule, ABC, Generic[BatchT, DimsT]):
     """Observation model if none is given."""
     requires_privileged = False
     """Whether the input contains privileged activity or behavior, as that of a teacher does."""
+    teaches_without_masks = False
+    """Whether `teach` sees the target instead of the masked input, so that it is the same in all epochs."""
     has_unused_parameters = False
     """Whether a step may leave parameters without a gradient (`find_unused_parameters` of DDP)."""
 
@@ -145,6 +147,10 @@ class NeuralSystem(L.LightningModule, ABC, Generic[BatchT, DimsT]):
         """Encodes a batch; the network of a student receives no privileged input."""
         encoding: Encoding = self.backbone(*batch.without_privileged().inputs())
         return encoding
+
+    def teach(self, batch: BatchT) -> Encoding:
+        """Encodes a batch as the teacher of a student; by default the same as `encode`."""
+        return self.encode(batch)
 
     @abstractmethod
     def mask(self, batch: BatchT, seed: int, epoch: int) -> tuple[BatchT, Tensor]:

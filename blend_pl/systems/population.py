@@ -43,7 +43,7 @@ class PopulationSystem(NeuralSystem[Batch, Dims]):
 
     def dims(self, signature: Signature) -> Dims:
         bins = signature.n_observed + signature.n_forward
-        return Dims(signature.n_heldin, signature.n_units, signature.n_observed, bins)
+        return Dims(signature.n_heldin, signature.n_units, signature.n_observed, bins, bin_ms=signature.bin_ms)
 
     def initialize_readout(self, datamodule: NeuralDataModule) -> None:
         """Sets the bias of a linear read-out, if the backbone has one, to the mean activity of each neuron.

@@ -12,9 +12,18 @@ from helpers.systems import make, make_teacher, save, trainer
 
 from blend_pl.callbacks import Distillation
 from blend_pl.data.nlb.module import NLBDataModule
-from blend_pl.distillation import CorrelationLoss, DistillationLoss, FeatureLoss, HardLoss, LinearSchedule, SoftLoss
+from blend_pl.distillation import (
+    CorrelationLoss,
+    DistillationLoss,
+    FeatureLoss,
+    HardLoss,
+    LinearSchedule,
+    SoftLoss,
+    SyntheticTrials,
+)
 from blend_pl.errors import TeacherError
-from blend_pl.systems import Student
+from blend_pl.models import PopulationGenerator
+from blend_pl.systems import GenerativeTeacher, Student
 from blend_pl.systems.checkpoint import load_system
 
 EPOCHS = 6
@@ -292,3 +301,50 @@ def test_repr_names_teachers_loss_and_alpha() -> None:
     text = repr(Distillation([make_teacher(), "runs/x"], FeatureLoss(), 0.2))
     assert text.startswith("Distillation(Teacher, runs/x; FeatureLoss, alpha ")
     assert "0.2" in text
+
+
+@pytest.fixture(scope="module")
+def generative_teacher(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> GenerativeTeacher:
+    """A generative teacher that is trained a little on the tiny session."""
+    from helpers.sessions import tiny_module
+
+    L.seed_everything(0)
+    system = GenerativeTeacher(
+        partial(PopulationGenerator, hidden=4, rank=3), optimizer=partial(torch.optim.AdamW, lr=0.02)
+    )
+    trainer(tmp_path_factory.mktemp("generative"), 5).fit(system, datamodule=tiny_module(tiny_root, batch_size=24))
+    return system
+
+
+def test_student_learns_the_posterior_of_a_generative_teacher(
+    generative_teacher: GenerativeTeacher, tiny: NLBDataModule, tmp_path: Path
+) -> None:
+    callback, record = Distillation(generative_teacher), Record()
+    train(tiny, tmp_path, callback, record)
+    assert record.values[-1] < record.values[0]
+    batch = next(iter(tiny.calibration_dataloader()))
+    assert callback.targets is not None
+    with torch.no_grad():
+        expected = callback.teachers[0].teach(batch).prediction
+    torch.testing.assert_close(callback.targets[batch.index], expected)
+
+
+def test_student_sees_synthetic_trials(
+    generative_teacher: GenerativeTeacher, tiny: NLBDataModule, tmp_path: Path
+) -> None:
+    class Targets(L.Callback):
+        def on_train_batch_end(
+            self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        ) -> None:
+            # Rates are no whole numbers, recorded counts are.
+            fractions = [bool((trial != trial.round()).any()) for trial in batch.target]
+            shares.append(sum(fractions) / len(fractions))
+
+    shares: list[float] = []
+    train(tiny, tmp_path, Distillation(generative_teacher, synthetic=SyntheticTrials(0.5)), Targets(), epochs=10)
+    assert 0.3 < sum(shares) / len(shares) < 0.7
+
+
+def test_synthetic_trials_of_another_teacher_raise(teacher: Path, tiny: NLBDataModule, tmp_path: Path) -> None:
+    with pytest.raises(TeacherError, match="GenerativeTeacher"):
+        train(tiny, tmp_path, Distillation(teacher, synthetic=SyntheticTrials()))

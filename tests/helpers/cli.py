@@ -41,6 +41,7 @@ TINY_BACKBONES = {
     "NDT": {"num_layers": 1, "dim_feedforward": 8},
     "STNDT": {"num_layers": 1, "dim_feedforward": 8},
     "LFADS": {"ic_enc_dim": 4, "ci_enc_dim": 4, "con_dim": 4, "ic_dim": 4, "gen_dim": 8, "fac_dim": 4},
+    "PopulationGenerator": {"hidden": 4, "rank": 3},
 }
 """Sizes of tiny networks."""
 

@@ -42,6 +42,8 @@ DATA = sorted(
 SETS = [path.stem for path in DATA if path.stem not in ("own_session", "simulated_half")]
 BACKBONES = {"NDT": "", "STNDT": "stndt", "LFADS": "lfads"}
 """Overlay of each backbone; of the simulated set the small one."""
+GENERATED = ("simulated", "dmfc_rsg", "mc_rtt")
+"""Sets with movements, with one value of behavior per trial, and without trials."""
 STRATEGIES = ("hard", "soft", "feature", "correlation", "self")
 FILES = sorted(EXPERIMENTS.glob("*.yaml"))
 
@@ -66,12 +68,18 @@ WITHOUT_TEACHER = [
 ]
 WITHOUT_TEACHER += [experiment(name, "multitask") for name in SETS]
 WITHOUT_TEACHER += [experiment("simulated_half", arm) for arm in ("baseline", "teacher")]
+WITHOUT_TEACHER += [experiment(name, "generative_teacher") for name in GENERATED]
 DISTILLED = [combination(name, backbone, arm) for name in SETS for backbone in BACKBONES for arm in STRATEGIES]
 COMPOSED = [path for path in DISTILLED if not (path.stem == "hard" or "simulated" in str(path))]
 """Combinations of parts that are each tested in another combination."""
 DISTILLED += [experiment("simulated", "ensemble"), experiment("simulated_half", "hard")]
 DISTILLED += [experiment("simulated", "hard", overlay) for overlay in ("causal", "half_width", "lfads_small")]
 DISTILLED += [experiment("mc_maze", "hard", "causal")]
+DISTILLED += [experiment(name, "generative") for name in GENERATED]
+KINDS = {"teacher": "Teacher", "generative_teacher": "GenerativeTeacher"}
+"""Class of the system of an arm; that of other arms is `Student`."""
+TEACHERS = {"self": "baseline", "generative": "generative_teacher"}
+"""Arm of the teacher of an arm; that of other arms is `teacher`."""
 
 
 def backbone_of(path: Path) -> str:
@@ -170,7 +178,7 @@ def test_experiment_without_teacher_trains_and_is_evaluated(path: Path, folder: 
 @pytest.mark.parametrize("path", [path for path in WITHOUT_TEACHER if path not in EVALUATED], ids=name_of)
 def test_experiment_without_teacher_trains_a_step(path: Path, folder: Path) -> None:
     model = trained(path, folder)
-    assert type(model).__name__ == ("Teacher" if path.stem == "teacher" else "Student")
+    assert type(model).__name__ == KINDS.get(path.stem, "Student")
     assert type(model.backbone).__name__ == backbone_of(path)
     assert all(weight.isfinite().all() for weight in model.parameters())
     assert math.isfinite(model.trainer.callback_metrics["train/loss"])
@@ -187,7 +195,7 @@ def test_distilled_experiment_trains_a_step(path: Path, folder: Path, monkeypatc
     assert type(student) is Student
     kinds = [type(teacher).__name__ for teacher in teachers_of(trainer)]
     assert len(kinds) == (3 if path.stem == "ensemble" else 1)
-    assert set(kinds) == {"Student" if path.stem == "self" else "Teacher"}
+    assert set(kinds) == {KINDS.get(TEACHERS.get(path.stem, "teacher"), "Student")}
 
 
 @pytest.mark.parametrize("path", COMPOSED, ids=name_of)
@@ -196,7 +204,7 @@ def test_composed_experiment_combines_tested_parts(path: Path) -> None:
     settings = settings_of(path)
     same = compose_experiment([*others, arm.with_stem("hard")])
     loss = settings_of(experiment("simulated", arm.stem))["distillation"]
-    teacher = arm.with_stem("baseline" if arm.stem == "self" else "teacher")
+    teacher = arm.with_stem(TEACHERS.get(arm.stem, "teacher"))
     assert settings["distillation"] == {**loss, "teacher": "+".join(map(str, [*others, teacher]))}
     of_the_arm = dict.fromkeys(("distillation", "name", "role"))
     assert {**settings, **of_the_arm} == {**same, **of_the_arm}

@@ -1,0 +1,81 @@
+"""Synthetic trials from a generative teacher."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from blend_pl.data.batch import Batch
+from blend_pl.utils.checks import FRACTION, check_range
+
+
+class TrialGenerator(Protocol):
+    """A teacher that generates trials."""
+
+    def sample(self, behavior: Tensor, behavior_valid: Tensor, generator: torch.Generator) -> Tensor:
+        """Returns the (B, T', N) log expected count per bin of trials with the given behavior."""
+
+
+class SyntheticTrials:
+    """Replaces recorded trials of training batches by trials that a generative teacher generates.
+
+    The behavior of a synthetic trial is that of a random training trial, private latents are drawn from the prior, and
+    counts from the rates. The student sees the counts; the target of the reconstruction and of the distillation are
+    the rates. Rates do not exceed the largest rates that the teacher infers for recorded trials.
+
+    Args:
+        share: expected share of synthetic trials in a batch.
+
+    Raises:
+        RangeError: `share` is out of range.
+    """
+
+    def __init__(self, share: float = 0.75) -> None:
+        check_range(FRACTION, share=share)
+        self.share = share
+
+    def prepare(self, trials: list[Batch], log_rates: Tensor) -> None:
+        """Takes the behavior of the training trials and the range of their rates.
+
+        Args:
+            trials: all training trials, in order.
+            log_rates: (trials, T', N) inferred log rates.
+        """
+        privileged = [(batch.privileged, batch.privileged_valid) for batch in trials]
+        self.behavior = torch.cat([values for values, _ in privileged if values is not None])
+        self.behavior_valid = torch.cat([valid for _, valid in privileged if valid is not None])
+        self.target_valid = torch.cat([batch.target_valid for batch in trials])
+        self.max_log_rates = log_rates.amax((0, 1))
+
+    def replace_trials(self, batch: Batch, teacher: TrialGenerator, seed: int) -> None:
+        """Replaces trials of a batch in place; `batch.teacher_prediction` contains the targets of recorded trials.
+
+        Trials are drawn for the global batch, and each rank selects its rows.
+
+        Args:
+            batch: B trials.
+            teacher: generates log rates.
+            seed: seed of the batch.
+        """
+        assert batch.teacher_prediction is not None
+        device, n_trials = batch.observed.device, batch.global_size
+        generator = torch.Generator(device).manual_seed(seed)
+        source = torch.randint(len(self.behavior), (n_trials,), generator=generator, device=device)
+        is_synthetic = torch.rand(n_trials, generator=generator, device=device) < self.share
+        log_rates = teacher.sample(self.behavior[source], self.behavior_valid[source], generator)
+        log_rates = log_rates.minimum(self.max_log_rates)
+        counts = torch.poisson(log_rates.exp(), generator=generator)
+        valid = self.target_valid[source]
+        _, bins, channels = batch.observed.shape
+        rows, synthetic = batch.global_rows, is_synthetic[batch.global_rows, None, None]
+
+        def replaced(values: Tensor, recorded: Tensor) -> Tensor:
+            return torch.where(synthetic, values[rows].to(recorded.dtype), recorded)
+
+        batch.observed = replaced((counts * valid)[:, :bins, :channels], batch.observed)
+        batch.target = replaced(log_rates.exp() * valid, batch.target)
+        batch.target_valid = replaced(valid, batch.target_valid)
+        batch.teacher_prediction = replaced(log_rates, batch.teacher_prediction)
+        if batch.privileged is not None and batch.privileged_valid is not None:
+            batch.privileged = replaced(self.behavior[source], batch.privileged)
+            batch.privileged_valid = replaced(self.behavior_valid[source], batch.privileged_valid)

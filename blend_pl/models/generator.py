@@ -1,0 +1,114 @@
+"""A Poisson latent-variable model of activity given behavior."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from blend_pl.models.base import Dims, Encoding
+from blend_pl.models.layers.behavior_drive import BehaviorDrive
+from blend_pl.models.layers.gauss_markov import OrnsteinUhlenbeck
+from blend_pl.utils.checks import COUNT, NON_NEGATIVE, POSITIVE, check_range
+
+
+class PopulationGenerator(nn.Module):
+    """log rate = W f(behavior) + c + C z: behavior and private latents generate the spikes of a population.
+
+    f is a `BehaviorDrive`; the latents z are Ornstein-Uhlenbeck processes, which behavior does not explain. The
+    posterior of z is found for each trial by Newton's method (variational inference with a Gaussian posterior), the
+    parameters by gradients of the evidence lower bound.
+
+    Args:
+        dims: sizes; `dims.context` is the number of channels of behavior.
+        time_constants_ms: time constants of the latents.
+        half_width_ms: time before and after a bin in which behavior has a local effect.
+        hidden: number of local features, see `BehaviorDrive`.
+        summary: number of summaries of the behavior of a trial; 0 for windows that do not start at an event.
+        rank: number of features of behavior.
+        dropout: dropout of features in training.
+        ridge: penalty of the mean squared loading C, in nats per entry.
+        drive_ridge: penalty of the mean squared weight W, in nats per entry.
+        iterations: Newton steps a posterior, in training; twice as many in evaluation.
+
+    Example:
+        >>> import torch
+        >>> from blend_pl.models import Dims, PopulationGenerator
+        >>> model = PopulationGenerator(Dims(channels=6, neurons=8, observed_bins=10, bins=12, context=2)).eval()
+        >>> counts, behavior = torch.poisson(torch.ones(4, 10, 6)), torch.randn(4, 12, 2)
+        >>> valid = torch.ones(4, 10, 6, dtype=torch.bool), torch.ones(4, 12, 2, dtype=torch.bool)
+        >>> model(counts, valid[0], behavior, valid[1]).prediction.shape
+        torch.Size([4, 12, 8])
+    """
+
+    def __init__(
+        self,
+        dims: Dims,
+        time_constants_ms: Sequence[float] = (120.0, 120.0, 120.0, 800.0, 800.0),
+        half_width_ms: float = 160.0,
+        hidden: int = 48,
+        summary: int = 6,
+        rank: int = 12,
+        dropout: float = 0.2,
+        ridge: float = 0.03,
+        drive_ridge: float = 0.005,
+        iterations: int = 4,
+    ) -> None:
+        super().__init__()
+        check_range(COUNT, iterations=iterations)
+        check_range(NON_NEGATIVE, ridge=ridge, drive_ridge=drive_ridge)
+        for time_constant in time_constants_ms:
+            check_range(POSITIVE, time_constants_ms=time_constant)
+        self.ridge, self.drive_ridge, self.iterations = ridge, drive_ridge, iterations
+        half_width = max(1, round(half_width_ms / dims.bin_ms))
+        self.drive = BehaviorDrive(
+            dims.context, dims.bins, half_width, hidden=hidden, summary=summary, rank=rank, dropout=dropout
+        )
+        self.latents = OrnsteinUhlenbeck([time / dims.bin_ms for time in time_constants_ms], dims.bins)
+        self.readout = nn.Linear(rank, dims.neurons)
+        self.loading = nn.Parameter(0.1 * torch.randn(len(time_constants_ms), dims.neurons))
+
+    def forward(self, counts: Tensor, counts_valid: Tensor, behavior: Tensor, behavior_valid: Tensor) -> Encoding:
+        """Predicts the activity of all bins and neurons, given some of it and behavior.
+
+        Args:
+            counts: (B, T, C) counts of the first T bins and C neurons.
+            counts_valid: (B, T, C) bool, entries that were observed.
+            behavior: (B, T', D) behavior.
+            behavior_valid: (B, T', D) bool, entries that were measured.
+
+        Returns:
+            An encoding with the log of the expected count per bin. In training the penalty completes the loss of the
+            prediction to the evidence lower bound, up to a constant, and adds the ridges.
+        """
+        log_rates = self.readout(self.drive(behavior, behavior_valid))
+        bins, n_observed = counts.shape[1:]
+        # In full precision, because matrices are inverted.
+        with torch.autocast(counts.device.type, enabled=False):
+            loading, log_rates = self.loading.float(), log_rates.float()
+            with torch.no_grad():
+                mean, covariance = self.latents.infer(
+                    counts.float(),
+                    counts_valid,
+                    log_rates[..., :n_observed],
+                    loading[:, :n_observed],
+                    self.iterations if self.training else 2 * self.iterations,
+                )
+            variance = torch.einsum("btkl,kn,ln->btn", covariance, loading, loading)
+            prediction = log_rates + mean @ loading + variance / 2
+        if not self.training:
+            return Encoding(prediction, latents=mean)
+        # The lower bound takes the log rate of a spike without half of its variance.
+        spikes = (counts * counts_valid * variance[:, :bins, :n_observed] / 2).sum((1, 2))
+        ridge = self.ridge * self.loading.square().mean() + self.drive_ridge * self.readout.weight.square().mean()
+        return Encoding(prediction, latents=mean, penalty=spikes / counts_valid.sum((1, 2)).clamp(min=1) + ridge)
+
+    def sample_log_rates(self, behavior: Tensor, behavior_valid: Tensor, noise: Tensor) -> Tensor:
+        """Returns log rates for behavior and latents from the prior.
+
+        Args:
+            behavior: (B, T', D) behavior.
+            behavior_valid: (B, T', D) bool, entries that were measured.
+            noise: (B, T', K) independent standard normal values.
+        """
+        log_rates: Tensor = self.readout(self.drive(behavior, behavior_valid))
+        return log_rates + self.latents.sample(noise) @ self.loading

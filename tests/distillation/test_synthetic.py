@@ -1,0 +1,103 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers.sessions import batch_of, session_of
+from torch import Tensor
+
+from blend_pl.data.batch import Batch
+from blend_pl.distillation import SyntheticTrials
+from blend_pl.errors import RangeError
+
+LOG_RATE = 1.5
+
+
+class ConstantGenerator:
+    """Generates trials with one log rate, plus the first channel of behavior."""
+
+    def sample(self, behavior: Tensor, behavior_valid: Tensor, generator: torch.Generator) -> Tensor:
+        return (LOG_RATE + behavior[..., :1]).expand(-1, -1, 5)
+
+
+def synthetic_of(batch: Batch, share: float, max_log_rate: float = 10.0) -> SyntheticTrials:
+    synthetic = SyntheticTrials(share)
+    synthetic.prepare([batch], torch.full((1, 7, 5), max_log_rate))
+    return synthetic
+
+
+@pytest.fixture
+def batch() -> Batch:
+    recorded = batch_of(session_of(40))
+    valid = recorded.target_valid.clone()
+    valid[::2, :, 1] = False
+    return replace(recorded, target_valid=valid, teacher_prediction=torch.full_like(recorded.target, -5.0))
+
+
+def replaced(batch: Batch, share: float, seed: int = 0, **settings: float) -> Batch:
+    result = replace(batch)
+    synthetic_of(batch, share, **settings).replace_trials(result, ConstantGenerator(), seed)
+    return result
+
+
+def test_share_of_zero_changes_nothing(batch: Batch) -> None:
+    result = replaced(batch, 0.0)
+    for name in ("observed", "target", "target_valid", "teacher_prediction", "privileged"):
+        torch.testing.assert_close(getattr(result, name), getattr(batch, name))
+
+
+def test_synthetic_trials_have_behavior_rates_and_counts_of_one_trial(batch: Batch) -> None:
+    result = replaced(batch, 1.0)
+    assert result.privileged is not None
+    assert result.teacher_prediction is not None
+    assert batch.privileged is not None
+    expected = (LOG_RATE + result.privileged[..., :1]).expand(-1, -1, 5)
+    torch.testing.assert_close(result.teacher_prediction, expected)
+    torch.testing.assert_close(result.target, expected.exp() * result.target_valid)
+    sources = [int((trial == batch.privileged).all((1, 2)).nonzero()) for trial in result.privileged]
+    assert len(set(sources)) > 10
+    assert torch.equal(result.target_valid, batch.target_valid[sources])
+    assert torch.equal(
+        result.observed[~result.target_valid[:, :5, :3]], torch.zeros(int((~result.target_valid[:, :5, :3]).sum()))
+    )
+    seen = result.target_valid[:, :5, :3]
+    assert float(result.observed[seen].mean()) == pytest.approx(float(result.target[:, :5, :3][seen].mean()), rel=0.1)
+    assert torch.equal(result.observed, result.observed.round())
+
+
+def test_only_synthetic_rows_are_replaced(batch: Batch) -> None:
+    result = replaced(batch, 0.5)
+    assert result.teacher_prediction is not None
+    is_recorded = (result.teacher_prediction == -5.0).all(2).all(1)
+    assert 5 < int(is_recorded.sum()) < 35
+    assert torch.equal(result.observed[is_recorded], batch.observed[is_recorded])
+    assert torch.equal(result.target[is_recorded], batch.target[is_recorded])
+
+
+def test_trials_do_not_depend_on_ranks(batch: Batch) -> None:
+    whole = replaced(batch, 0.5, seed=3)
+    rows = torch.arange(1, 40, 2)
+    part = replace(
+        batch,
+        **{name: getattr(batch, name)[rows] for name in ("observed", "target", "target_valid", "index", "privileged")},
+        privileged_valid=batch.privileged_valid[rows] if batch.privileged_valid is not None else None,
+        teacher_prediction=batch.teacher_prediction[rows] if batch.teacher_prediction is not None else None,
+        global_rows=rows,
+    )
+    synthetic_of(batch, 0.5).replace_trials(part, ConstantGenerator(), 3)
+    torch.testing.assert_close(part.observed, whole.observed[rows])
+    torch.testing.assert_close(part.target, whole.target[rows])
+
+
+def test_rates_do_not_exceed_those_of_recorded_trials(batch: Batch) -> None:
+    result = replaced(batch, 1.0, max_log_rate=0.5)
+    assert result.teacher_prediction is not None
+    assert float(result.teacher_prediction.max()) == 0.5
+
+
+def test_seeds_draw_other_trials(batch: Batch) -> None:
+    assert not torch.equal(replaced(batch, 1.0, seed=0).observed, replaced(batch, 1.0, seed=1).observed)
+
+
+def test_share_out_of_range_raises() -> None:
+    with pytest.raises(RangeError):
+        SyntheticTrials(1.5)

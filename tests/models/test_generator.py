@@ -1,0 +1,103 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from blend_pl.errors import RangeError
+from blend_pl.likelihoods import Poisson
+from blend_pl.models import Dims, PopulationGenerator
+from blend_pl.models.layers.behavior_drive import BehaviorDrive
+from blend_pl.models.layers.gauss_markov import expected_rates
+
+DIMS = Dims(channels=5, neurons=7, observed_bins=8, bins=10, context=2)
+
+
+@pytest.fixture
+def inputs() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Counts of all bins and neurons, and behavior, with masks of what was observed."""
+    generator = torch.Generator().manual_seed(0)
+    counts = torch.poisson(torch.full((4, 10, 7), 1.5), generator=generator)
+    behavior = torch.randn(4, 10, 2, generator=generator)
+    return counts, torch.rand(4, 10, 7, generator=generator) < 0.9, behavior, behavior.isfinite()
+
+
+@pytest.fixture
+def model() -> PopulationGenerator:
+    torch.manual_seed(0)
+    return PopulationGenerator(DIMS, dropout=0.0, iterations=6)
+
+
+def test_training_loss_is_the_evidence_lower_bound(
+    model: PopulationGenerator, inputs: tuple[Tensor, Tensor, Tensor, Tensor]
+) -> None:
+    counts, valid, behavior, behavior_valid = inputs
+    encoding = model(*inputs)
+    log_rates = model.readout(model.drive(behavior, behavior_valid))
+    mean, covariance = model.latents.infer(counts, valid, log_rates, model.loading, model.iterations)
+    # E[log p(counts | z)] under the posterior, without the log factorial.
+    expected = counts * (log_rates + mean @ model.loading) - expected_rates(log_rates, mean, covariance, model.loading)
+    bound = (expected * valid).sum((1, 2)) / valid.sum((1, 2))
+    loss = (Poisson().loss(encoding.prediction, counts) * valid).sum((1, 2)) / valid.sum((1, 2))
+    ridge = 0.03 * model.loading.square().mean() + 0.005 * model.readout.weight.square().mean()
+    assert encoding.penalty is not None
+    torch.testing.assert_close(loss + encoding.penalty, ridge - bound)
+
+
+def test_posterior_follows_the_observed_neurons(
+    model: PopulationGenerator, inputs: tuple[Tensor, Tensor, Tensor, Tensor]
+) -> None:
+    counts, valid, *behavior = inputs
+    seen = counts[:, :8, :5], valid[:, :8, :5]
+    more = (counts + 3)[:, :8, :5], valid[:, :8, :5]
+    model.eval()
+    prediction = model(*seen, *behavior).prediction
+    assert prediction.shape == (4, 10, 7)
+    assert not torch.allclose(prediction, model(*more, *behavior).prediction)
+
+
+def test_missing_behavior_has_no_effect(
+    model: PopulationGenerator, inputs: tuple[Tensor, Tensor, Tensor, Tensor]
+) -> None:
+    counts, valid, behavior, behavior_valid = inputs
+    behavior_valid = behavior_valid.clone()
+    behavior_valid[:, 3:6, 1] = False
+    model.eval()
+    unknown = torch.where(behavior_valid, behavior, torch.nan)
+    torch.testing.assert_close(
+        model(counts, valid, behavior, behavior_valid).prediction,
+        model(counts, valid, unknown, behavior_valid).prediction,
+    )
+
+
+def test_samples_have_the_variance_of_the_latents(model: PopulationGenerator) -> None:
+    behavior = torch.zeros(4000, 10, 2)
+    noise = torch.randn(4000, 10, 5, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        log_rates = model.eval().sample_log_rates(behavior, behavior.isfinite(), noise)
+    torch.testing.assert_close(
+        log_rates.var(0), model.loading.square().sum(0).detach().expand(10, -1), rtol=0.15, atol=1e-3
+    )
+
+
+def test_bin_width_scales_time_constants() -> None:
+    fine, coarse = (PopulationGenerator(Dims(2, 2, 20, 20, 1, bin_ms), (100.0,)) for bin_ms in (5, 20))
+    assert [float(model.latents.decay) for model in (fine, coarse)] == pytest.approx([math.exp(-0.05), math.exp(-0.2)])
+
+
+@pytest.mark.parametrize("settings", [{"time_constants_ms": (0.0,)}, {"ridge": -1.0}, {"iterations": 0}])
+def test_settings_out_of_range_raise(settings: dict[str, object]) -> None:
+    with pytest.raises(RangeError):
+        PopulationGenerator(DIMS, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("summary", [0, 3])
+def test_drive_of_one_bin_reaches_its_neighbors_only_without_summary(summary: int) -> None:
+    torch.manual_seed(0)
+    drive = BehaviorDrive(1, 30, half_width=2, summary=summary).eval()
+    behavior = torch.zeros(1, 30, 1)
+    pulse = behavior.clone()
+    pulse[0, 15] = 1.0
+    valid = behavior.isfinite()
+    changed = (drive(pulse, valid) - drive(behavior, valid)).abs().amax(2)[0] > 1e-6
+    assert changed.nonzero().flatten().tolist() == (list(range(13, 18)) if summary == 0 else list(range(30)))
