@@ -21,6 +21,7 @@ from .distillation import HardLoss as HardLoss
 from .distillation import LinearSchedule as LinearSchedule
 from .distillation import RepresentationLoss as RepresentationLoss
 from .distillation import SoftLoss as SoftLoss
+from .distillation import SyntheticTrials as SyntheticTrials
 from .evaluation import Scores as Scores
 from .evaluation import evaluate as evaluate
 from .experiment import Experiment as Experiment
@@ -36,11 +37,13 @@ from .models import Dims as Dims
 from .models import Encoding as Encoding
 from .models import NeuPRINT as NeuPRINT
 from .models import PatchAutoencoder as PatchAutoencoder
+from .models import PopulationGenerator as PopulationGenerator
 from .prediction import Prediction as Prediction
 from .prediction import predict as predict
 from .prediction import predict_run as predict_run
 from .report import write_report as write_report
 from .runs.results import Results as Results
+from .systems import GenerativeTeacher as GenerativeTeacher
 from .systems import LFPStudent as LFPStudent
 from .systems import NeuralSystem as NeuralSystem
 from .systems import SpikeTeacher as SpikeTeacher

@@ -69,7 +69,8 @@ def with_small_budget(arguments: list[str], checkout: Path) -> list[str]:
     simulation = SIMULATION if "simulated" in command_line else []
     own = ["--data.spec.behavior.series=running"] if "own_session" in command_line else []
     student = training if "my_models" in command_line or "lfads" in command_line else network
-    teacher = training if command_line.find("lfads") in range(command_line.find("arm/")) else network
+    has_ndt_teacher = "lfads" not in command_line.partition("arm/")[0] and "arm/generative" not in command_line
+    teacher = network if has_ndt_teacher else training
     return [*filled, *student, *simulation, *own, "--teacher_args=" + json.dumps(teacher)]
 
 
