@@ -38,8 +38,9 @@ _SYNTHETIC_TRIALS = 1
 class Distillation(L.Callback):
     """Replaces a student's objective by alpha * MTM + (1 - alpha) * D (BLEND).
 
-    The teacher is in evaluation mode. It sees the same masked activity as the student and its own privileged input. It
-    is never part of the student's checkpoint. With several teachers, the student learns from the mean of their
+    The teacher is in evaluation mode. It sees the same masked activity as the student and its own privileged input; a
+    `GenerativeTeacher` sees all activity of the training trials instead, and its predictions are computed once. It is
+    never part of the student's checkpoint. With several teachers, the student learns from the mean of their
     predictions.
 
     Args:
@@ -115,11 +116,18 @@ class Distillation(L.Callback):
         self.objective = MixedObjective(pl_module.objective, self.loss, self.teacher_ensemble, self.alpha.value_at(0.0))
         pl_module.objective = self.objective
 
+    @property
+    def _is_fixed(self) -> bool:
+        """Whether the predictions of the teachers are the same in all epochs."""
+        return all(teacher.teaches_without_masks for teacher in self.teachers)
+
     def _example_encodings(self, student: NeuralSystem, datamodule: NeuralDataModule) -> tuple[Encoding, Encoding]:
         batch = next(iter(datamodule.calibration_dataloader())).to("cpu")
         was_training = student.training
         with torch.no_grad():
             encodings = student.eval().encode(batch), self.teacher_ensemble(batch)
+        if self._is_fixed:
+            encodings = encodings[0], Encoding(encodings[1].prediction)
         student.train(was_training)
         return encodings
 
@@ -130,11 +138,10 @@ class Distillation(L.Callback):
         """
         for teacher in self.teachers:
             teacher.to(pl_module.device, pl_module.dtype)
-        is_fixed = all(teacher.teaches_without_masks for teacher in self.teachers)
         batches, encodings = [], []
         with torch.no_grad():
             loader = datamodule_of(trainer).calibration_dataloader()
-            for batch in loader if is_fixed else islice(loader, CALIBRATION_BATCHES):
+            for batch in loader if self._is_fixed else islice(loader, CALIBRATION_BATCHES):
                 batches.append(trainer.precision_plugin.convert_input(batch.to(pl_module.device)))
                 encodings.append(self.teacher_ensemble(batches[-1]))
             log_variances = [encoding.log_variance for encoding in encodings if encoding.log_variance is not None]
@@ -145,7 +152,7 @@ class Distillation(L.Callback):
                     log_variance=torch.cat(log_variances) if log_variances else None,
                 )
             )
-        if is_fixed:
+        if self._is_fixed:
             self.targets = torch.cat([encoding.prediction for encoding in encodings])
             if self.synthetic is not None:
                 self.synthetic.prepare(batches, self.targets)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from blend_pl.data.batch import Batch
+from blend_pl.errors import TeacherError
 from blend_pl.utils.checks import FRACTION, check_range
 
 
@@ -19,9 +20,9 @@ class TrialGenerator(Protocol):
 class SyntheticTrials:
     """Replaces recorded trials of training batches by trials that a generative teacher generates.
 
-    The behavior of a synthetic trial is that of a random training trial, private latents are drawn from the prior, and
-    counts from the rates. The student sees the counts; the target of the reconstruction and of the distillation are
-    the rates. Rates do not exceed the largest rates that the teacher infers for recorded trials.
+    The behavior of a synthetic trial is that of a random training trial with behavior, private latents are drawn from
+    the prior, and counts from the rates. The student sees the counts; the target of the reconstruction and of the
+    distillation are the rates. Rates do not exceed the largest rates that the teacher infers for recorded trials.
 
     Args:
         share: expected share of synthetic trials in a batch.
@@ -40,11 +41,19 @@ class SyntheticTrials:
         Args:
             trials: all training trials, in order.
             log_rates: (trials, T', N) inferred log rates.
+
+        Raises:
+            TeacherError: no trial has behavior.
         """
         privileged = [(batch.privileged, batch.privileged_valid) for batch in trials]
-        self.behavior = torch.cat([values for values, _ in privileged if values is not None])
-        self.behavior_valid = torch.cat([valid for _, valid in privileged if valid is not None])
-        self.target_valid = torch.cat([batch.target_valid for batch in trials])
+        behavior_valid = torch.cat([valid for _, valid in privileged if valid is not None])
+        # The rates of trials without behavior would have the private part alone.
+        has_behavior = behavior_valid.any(2).any(1)
+        if not has_behavior.any():
+            raise TeacherError("synthetic trials need behavior, and no training trial has any; see data.spec.behavior")
+        self.behavior = torch.cat([values for values, _ in privileged if values is not None])[has_behavior]
+        self.behavior_valid = behavior_valid[has_behavior]
+        self.target_valid = torch.cat([batch.target_valid for batch in trials])[has_behavior]
         self.max_log_rates = log_rates.amax((0, 1))
 
     def replace_trials(self, batch: Batch, teacher: TrialGenerator, seed: int) -> None:

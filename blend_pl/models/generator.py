@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from blend_pl.models.base import Dims, Encoding
 from blend_pl.models.layers.behavior_drive import BehaviorDrive
 from blend_pl.models.layers.gauss_markov import OrnsteinUhlenbeck
-from blend_pl.utils.checks import COUNT, NON_NEGATIVE, POSITIVE, check_range
+from blend_pl.utils.checks import COUNT, DROPOUT, NON_NEGATIVE, POSITIVE, check_range
 
 
 class PopulationGenerator(nn.Module):
@@ -51,11 +51,13 @@ class PopulationGenerator(nn.Module):
         dropout: float = 0.2,
         ridge: float = 0.03,
         drive_ridge: float = 0.005,
-        iterations: int = 4,
+        iterations: int = 6,
     ) -> None:
         super().__init__()
-        check_range(COUNT, iterations=iterations)
-        check_range(NON_NEGATIVE, ridge=ridge, drive_ridge=drive_ridge)
+        check_range(COUNT, iterations=iterations, n_time_constants=len(time_constants_ms), hidden=hidden, rank=rank)
+        check_range(NON_NEGATIVE, ridge=ridge, drive_ridge=drive_ridge, summary=summary)
+        check_range(DROPOUT, dropout=dropout)
+        check_range(POSITIVE, half_width_ms=half_width_ms)
         for time_constant in time_constants_ms:
             check_range(POSITIVE, time_constants_ms=time_constant)
         self.ridge, self.drive_ridge, self.iterations = ridge, drive_ridge, iterations
@@ -78,9 +80,11 @@ class PopulationGenerator(nn.Module):
 
         Returns:
             An encoding with the log of the expected count per bin. In training the penalty completes the loss of the
-            prediction to the evidence lower bound, up to a constant, and adds the ridges.
+            prediction to the negative evidence lower bound, without the divergence of the posterior from the prior,
+            which has no gradient here, and adds the ridges.
         """
         log_rates = self.readout(self.drive(behavior, behavior_valid))
+        dtype = log_rates.dtype
         bins, n_observed = counts.shape[1:]
         # In full precision, because matrices are inverted.
         with torch.autocast(counts.device.type, enabled=False):
@@ -96,11 +100,12 @@ class PopulationGenerator(nn.Module):
             variance = torch.einsum("btkl,kn,ln->btn", covariance, loading, loading)
             prediction = log_rates + mean @ loading + variance / 2
         if not self.training:
-            return Encoding(prediction, latents=mean)
+            return Encoding(prediction.to(dtype), latents=mean.to(dtype))
         # The lower bound takes the log rate of a spike without half of its variance.
         spikes = (counts * counts_valid * variance[:, :bins, :n_observed] / 2).sum((1, 2))
+        entries = counts_valid.sum().clamp(min=1) / len(counts)
         ridge = self.ridge * self.loading.square().mean() + self.drive_ridge * self.readout.weight.square().mean()
-        return Encoding(prediction, latents=mean, penalty=spikes / counts_valid.sum((1, 2)).clamp(min=1) + ridge)
+        return Encoding(prediction, latents=mean, penalty=spikes / entries + ridge)
 
     def sample_log_rates(self, behavior: Tensor, behavior_valid: Tensor, noise: Tensor) -> Tensor:
         """Returns log rates for behavior and latents from the prior.

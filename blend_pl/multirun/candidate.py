@@ -96,7 +96,7 @@ class Candidate:
         return (
             all(value == default for value, default in values_and_defaults)
             and all(isinstance(callback, SUPPORTED_CALLBACKS) for callback in trainer.callbacks)
-            # They change batches, which the models of a stack share.
+            # Synthetic trials replace those of a batch, which the models of a stack share.
             and not any(isinstance(callback, Distillation) and callback.synthetic for callback in trainer.callbacks)
             and len(trainer.early_stopping_callbacks) == 1
             and {callback.monitor for callback in trainer.early_stopping_callbacks} <= AVAILABLE_METRICS

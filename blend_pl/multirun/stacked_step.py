@@ -11,6 +11,7 @@ from blend_pl.data.batch import Batch
 from blend_pl.masking import concatenate_mask_samples
 from blend_pl.multirun.replica import IGNORED_ATTRIBUTES, DistillationStep, Replica
 from blend_pl.multirun.stacking import ModuleStack
+from blend_pl.systems.base import NeuralSystem
 from blend_pl.utils.buffers import preserve_buffers
 
 
@@ -90,12 +91,15 @@ class StackedStep:
 
 
 def stacking_unsupported_reason(replicas: Sequence[Replica], batch: Batch) -> str | None:
-    """Tries a step and returns why replicas cannot be stacked (an error of `torch.func.vmap`), or None.
+    """Tries a step and returns why replicas cannot be stacked (e.g. an error of `torch.func.vmap`), or None.
 
     Args:
         replicas: replicas of one architecture, built; the first two are tried.
         batch: any batch; its first two trials are used.
     """
+    teachers = (teacher for replica in replicas for teacher in replica.distillation_step.teachers)
+    if any(isinstance(teacher, NeuralSystem) and teacher.teaches_without_masks for teacher in teachers):
+        return "each run has its own table of predictions of its teacher"
     rows = torch.arange(len(batch), device=batch.global_rows.device)[:2]
     size = len(rows)
     small_batch, stacked_batch = (

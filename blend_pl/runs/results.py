@@ -29,7 +29,7 @@ BASELINE, TEACHER, STUDENT, CONTROL = ROLES = ("baseline", "teacher", "student",
 - control: isolates one ingredient of a student's gain or bounds it, e.g. self-distillation or a multimodal network.
 """
 
-TEACHER_SYSTEMS = ("Teacher", "SpikeTeacher", "SingleSessionTeacher")
+TEACHER_SYSTEMS = ("Teacher", "SpikeTeacher", "SingleSessionTeacher", "GenerativeTeacher")
 """Classes of systems that are teachers. In a comparison the first that is present is the reference."""
 
 CONTROL_SYSTEMS = ("LFPStudent", "LFPDecoder", "Multimodal")

@@ -28,7 +28,8 @@ class GenerativeTeacher(PrivilegedSystem):
 
     Args:
         backbone: builds the generative model.
-        masking: entries that are unobserved in the validation of sessions without held-out neurons and forward bins.
+        masking: entries that are unobserved in the validation of sessions without held-out neurons and forward bins;
+            `privileged_dropout` has no effect.
         likelihood: observation model; only Poisson.
         optimizer: builds the optimizer from the parameters.
         schedule: builds the learning-rate schedule from the optimizer and the number of steps.
@@ -95,5 +96,7 @@ class GenerativeTeacher(PrivilegedSystem):
             (B, T', N) log of the expected count per bin.
         """
         n_latents = len(self.backbone.loading)
-        noise = torch.randn(*behavior.shape[:2], n_latents, generator=generator, device=behavior.device)
+        noise = torch.randn(
+            *behavior.shape[:2], n_latents, generator=generator, device=behavior.device, dtype=behavior.dtype
+        )
         return self.backbone.sample_log_rates(behavior, behavior_valid, noise)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from blend_pl.data.batch import Batch
 from blend_pl.distillation import SyntheticTrials
-from blend_pl.errors import RangeError
+from blend_pl.errors import RangeError, TeacherError
 
 LOG_RATE = 1.5
 
@@ -96,6 +96,23 @@ def test_rates_do_not_exceed_those_of_recorded_trials(batch: Batch) -> None:
 
 def test_seeds_draw_other_trials(batch: Batch) -> None:
     assert not torch.equal(replaced(batch, 1.0, seed=0).observed, replaced(batch, 1.0, seed=1).observed)
+
+
+def test_trials_without_behavior_are_no_source(batch: Batch) -> None:
+    assert batch.privileged_valid is not None
+    valid = batch.privileged_valid.clone()
+    valid[10:] = False
+    result = replaced(replace(batch, privileged_valid=valid), 1.0)
+    assert result.privileged is not None
+    assert batch.privileged is not None
+    sources = {int((trial == batch.privileged).all((1, 2)).nonzero()) for trial in result.privileged}
+    assert sources <= set(range(10))
+
+
+def test_session_without_measured_behavior_raises(batch: Batch) -> None:
+    assert batch.privileged_valid is not None
+    with pytest.raises(TeacherError, match="no training trial has any"):
+        synthetic_of(replace(batch, privileged_valid=torch.zeros_like(batch.privileged_valid)), 1.0)
 
 
 def test_share_out_of_range_raises() -> None:

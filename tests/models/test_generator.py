@@ -19,7 +19,8 @@ def inputs() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     counts = torch.poisson(torch.full((4, 10, 7), 1.5), generator=generator)
     behavior = torch.randn(4, 10, 2, generator=generator)
-    return counts, torch.rand(4, 10, 7, generator=generator) < 0.9, behavior, behavior.isfinite()
+    valid = torch.rand(4, 10, 7, generator=generator) < torch.tensor([0.9, 0.9, 0.5, 0.1])[:, None, None]
+    return counts, valid, behavior, behavior.isfinite()
 
 
 @pytest.fixture
@@ -37,11 +38,11 @@ def test_training_loss_is_the_evidence_lower_bound(
     mean, covariance = model.latents.infer(counts, valid, log_rates, model.loading, model.iterations)
     # E[log p(counts | z)] under the posterior, without the log factorial.
     expected = counts * (log_rates + mean @ model.loading) - expected_rates(log_rates, mean, covariance, model.loading)
-    bound = (expected * valid).sum((1, 2)) / valid.sum((1, 2))
-    loss = (Poisson().loss(encoding.prediction, counts) * valid).sum((1, 2)) / valid.sum((1, 2))
+    bound = (expected * valid).sum() / valid.sum()
+    loss = (Poisson().loss(encoding.prediction, counts) * valid).sum() / valid.sum()
     ridge = 0.03 * model.loading.square().mean() + 0.005 * model.readout.weight.square().mean()
     assert encoding.penalty is not None
-    torch.testing.assert_close(loss + encoding.penalty, ridge - bound)
+    torch.testing.assert_close(loss + encoding.penalty.mean(), ridge - bound)
 
 
 def test_posterior_follows_the_observed_neurons(
@@ -82,10 +83,23 @@ def test_samples_have_the_variance_of_the_latents(model: PopulationGenerator) ->
 
 def test_bin_width_scales_time_constants() -> None:
     fine, coarse = (PopulationGenerator(Dims(2, 2, 20, 20, 1, bin_ms), (100.0,)) for bin_ms in (5, 20))
-    assert [float(model.latents.decay) for model in (fine, coarse)] == pytest.approx([math.exp(-0.05), math.exp(-0.2)])
+    assert [model.latents.decay[0] for model in (fine, coarse)] == pytest.approx([math.exp(-0.05), math.exp(-0.2)])
 
 
-@pytest.mark.parametrize("settings", [{"time_constants_ms": (0.0,)}, {"ridge": -1.0}, {"iterations": 0}])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_precisions_are_close(
+    model: PopulationGenerator, inputs: tuple[Tensor, Tensor, Tensor, Tensor], dtype: torch.dtype
+) -> None:
+    counts, valid, behavior, behavior_valid = inputs
+    expected = model.eval()(*inputs).prediction
+    converted = model.to(dtype)(counts.to(dtype), valid, behavior.to(dtype), behavior_valid).prediction
+    assert converted.dtype == dtype
+    torch.testing.assert_close(converted.float(), expected, atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"time_constants_ms": (0.0,)}, {"ridge": -1.0}, {"iterations": 0}, {"time_constants_ms": ()}]
+)
 def test_settings_out_of_range_raise(settings: dict[str, object]) -> None:
     with pytest.raises(RangeError):
         PopulationGenerator(DIMS, **settings)  # type: ignore[arg-type]

@@ -1,5 +1,7 @@
 """Gauss-Markov latent processes: prior samples, and the Gaussian posterior given counts by Newton's method."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,15 +25,15 @@ class OrnsteinUhlenbeck(nn.Module):
         torch.Size([8, 30, 2])
     """
 
-    decay: Tensor
     factor: Tensor
 
     def __init__(self, time_constants: list[float], bins: int) -> None:
         super().__init__()
-        decay = torch.exp(-1.0 / torch.tensor(time_constants, dtype=torch.float64))
+        # Not a buffer, because modules may be converted to a precision in which 1 - decay^2 has no digits.
+        self.decay = [math.exp(-1.0 / time_constant) for time_constant in time_constants]
+        decay = torch.tensor(self.decay, dtype=torch.float64)
         lags = (torch.arange(bins)[:, None] - torch.arange(bins)).abs()
         covariance = decay[:, None, None] ** lags
-        self.register_buffer("decay", decay.float(), persistent=False)
         self.register_buffer("factor", torch.linalg.cholesky(covariance).float(), persistent=False)
 
     def sample(self, noise: Tensor) -> Tensor:
@@ -45,10 +47,14 @@ class OrnsteinUhlenbeck(nn.Module):
     def precision(self) -> tuple[Tensor, Tensor]:
         """Returns the (T', K) diagonal and the (K,) off-diagonal of the tridiagonal precision of each process."""
         bins = self.factor.shape[1]
-        innovation = 1 - self.decay.square()
-        diagonal = ((1 + self.decay.square()) / innovation).repeat(bins, 1)
-        diagonal[[0, -1]] = 1 / innovation if bins > 1 else torch.ones_like(innovation)
-        return diagonal, -self.decay / innovation
+        decay = torch.tensor(self.decay, dtype=torch.float64)
+        innovation = 1 - decay.square()
+        inner = (1 + decay.square()) / innovation
+        outer = 1 / innovation if bins > 1 else torch.ones_like(innovation)
+        diagonal = torch.stack([outer if t in (0, bins - 1) else inner for t in range(bins)])
+        return diagonal.to(self.factor.device, torch.float32), (-decay / innovation).to(
+            self.factor.device, torch.float32
+        )
 
     def infer(
         self, counts: Tensor, valid: Tensor, log_rates: Tensor, loading: Tensor, iterations: int = 8
@@ -106,10 +112,10 @@ def _solve_block_tridiagonal(blocks: Tensor, off_diagonal: Tensor, right: Tensor
     """
     bins = blocks.shape[1]
     outer = off_diagonal[:, None] * off_diagonal
-    inverses, reduced = [torch.linalg.inv(blocks[:, 0])], [right[:, 0]]
+    inverses, reduced = [_invert(blocks[:, 0])], [right[:, 0]]
     for t in range(1, bins):
         previous = inverses[-1]
-        inverses.append(torch.linalg.inv(blocks[:, t] - outer * previous))
+        inverses.append(_invert(blocks[:, t] - outer * previous))
         reduced.append(right[:, t] - off_diagonal * _product(previous, reduced[-1]))
     solution, covariance = [_product(inverses[-1], reduced[-1])], [inverses[-1]]
     for t in range(bins - 2, -1, -1):
@@ -117,6 +123,12 @@ def _solve_block_tridiagonal(blocks: Tensor, off_diagonal: Tensor, right: Tensor
         solution.append(_product(inverse, reduced[t] - off_diagonal * solution[-1]))
         covariance.append(inverse + inverse @ (outer * covariance[-1]) @ inverse)
     return torch.stack(solution[::-1], 1), torch.stack(covariance[::-1], 1)
+
+
+def _invert(matrices: Tensor) -> Tensor:
+    # Without the check of `inv`, which waits for the device; positive definite matrices are invertible.
+    inverse: Tensor = torch.linalg.inv_ex(matrices).inverse
+    return inverse
 
 
 def _product(matrices: Tensor, vectors: Tensor) -> Tensor:
