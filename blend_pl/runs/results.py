@@ -12,6 +12,7 @@ from typing import Any
 
 from blend_pl.compat import upgrade_config
 from blend_pl.errors import DataError
+from blend_pl.runs.strict_json import name_non_finite, restore_non_finite, to_strict_json
 from blend_pl.utils.files import atomic_file
 
 RESULTS_FILE = "results.json"
@@ -66,7 +67,6 @@ _JSON_TYPES: Mapping[str, tuple[type, ...]] = {
     "versions": (dict,),
     "commit": (str, type(None)),
 }
-_NON_FINITE_BY_NAME = {".inf": math.inf, "-.inf": -math.inf, ".nan": math.nan}
 _NULLABLE_NUMBERS = ("selected", "scores")
 _NUMBERS_BY_NAME = ("selected", "scores", "oracle", "cost")
 
@@ -236,7 +236,7 @@ class Results:
                 _check_type(f"{name}.{key}", value, (int, float))
         for teacher in entries["teachers"]:
             _check_type("teachers", teacher, (str,))
-        entries["config"] = _restore_non_finite(entries["config"])
+        entries["config"] = restore_non_finite(entries["config"])
         _check_type("config.data.init_args", entries["config"]["data"]["init_args"], (dict,))
         digest = entries.get("digest")
         _check_type("digest", digest, (str, type(None)))
@@ -267,9 +267,9 @@ class Results:
             del content["cost"]["members"]
         if self.oracle is not None:
             content["oracle"] = {name: score for name, score in self.oracle.items() if math.isfinite(score)}
-        content = {**_without_non_finite(content), "config": _name_non_finite(self.config)}
+        content["config"] = name_non_finite(self.config)
         with atomic_file(run_dir / RESULTS_FILE) as path:
-            path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+            path.write_text(to_strict_json(content))
 
     @property
     def has_network(self) -> bool:
@@ -354,35 +354,6 @@ class Results:
 def _system_class_path(config: Mapping[str, Any]) -> str:
     model = config.get("model")
     return str(model.get("class_path", "")) if isinstance(model, dict) else ""
-
-
-def _without_non_finite(value: Any) -> Any:
-    """Returns nested values with None instead of NaN and infinity, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _without_non_finite(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_non_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _name_non_finite(settings: Any) -> Any:
-    """Returns nested settings with the names of YAML instead of NaN and infinity."""
-    if isinstance(settings, dict):
-        return {key: _name_non_finite(entry) for key, entry in settings.items()}
-    if isinstance(settings, (list, tuple)):
-        return [_name_non_finite(entry) for entry in settings]
-    if not isinstance(settings, float) or math.isfinite(settings):
-        return settings
-    return ".nan" if math.isnan(settings) else ".inf" if settings > 0 else "-.inf"
-
-
-def _restore_non_finite(settings: Any) -> Any:
-    """Inverse of `_name_non_finite`."""
-    if isinstance(settings, dict):
-        return {key: _restore_non_finite(entry) for key, entry in settings.items()}
-    if isinstance(settings, list):
-        return [_restore_non_finite(entry) for entry in settings]
-    return _NON_FINITE_BY_NAME.get(settings, settings) if isinstance(settings, str) else settings
 
 
 def _check_type(name: str, value: object, types: tuple[type, ...]) -> None:

@@ -1,7 +1,5 @@
 """Scores of a submission and of its runs: computed, printed, and stored in the run folders."""
 
-import json
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,6 +12,7 @@ from torch import Tensor
 from blend_pl.metrics.labels import SCORE_LABELS
 from blend_pl.metrics.nlb import SCORES, evaluate_rates
 from blend_pl.report.test_scores import TEST_SCORES_FILE
+from blend_pl.runs.strict_json import to_strict_json
 from blend_pl.submission.layout import SessionSplits
 from blend_pl.utils.files import atomic_file
 
@@ -58,7 +57,6 @@ def write_test_scores(run_dir: Path, scores: dict[str, float], targets_sha256: s
     Raises:
         DataError: the folder cannot be written.
     """
-    defined = {name: score if math.isfinite(score) else None for name, score in scores.items()}
-    content = {"scores": defined, "targets_sha256": targets_sha256, "date": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    content = {"scores": scores, "targets_sha256": targets_sha256, "date": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     with atomic_file(run_dir / TEST_SCORES_FILE) as path:
-        path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+        path.write_text(to_strict_json(content))
