@@ -17,6 +17,7 @@ from blend_pl.data.io.nwb import (
     read_subject_id,
     read_time_series,
 )
+from blend_pl.data.limits import is_constant
 from blend_pl.data.resample import hold_last_value, interpolate_to_frames
 from blend_pl.errors import DataError
 
@@ -177,11 +178,11 @@ def _coverage_notes(channel: np.ndarray, name: str, path: Path) -> list[str]:
         )
     notes = []
     for column, values in enumerate(channel.T):
-        finite = values[np.isfinite(values)]
-        if np.ptp(finite) <= np.finfo(np.float32).eps * np.abs(finite).max():
+        if is_constant(values):
+            value = values[np.isfinite(values)][0]
             of_column = f" of column {column}" if channel.shape[1] > 1 else ""
             notes.append(
-                f"{path}: {name} has the value {finite[0]:g} in all frames{of_column}, which carries no information"
+                f"{path}: {name} has the value {value:g} in all frames{of_column}, which carries no information"
             )
     if coverage < MIN_REPORTED_COVERAGE:
         notes.append(f"{path}: {name} is missing in {100 * (1 - coverage):.0f} % of the frames")

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from blend_pl.data.limits import is_constant
 from blend_pl.data.nlb.session import SessionTensors
-from blend_pl.data.nlb.signal_checks import is_constant
 from blend_pl.errors import DataError
 
 MIN_DECODED_BINS = 5

@@ -14,9 +14,10 @@ from blend_pl.data.io.contents import FileContents
 from blend_pl.data.io.data_file import DataFile
 from blend_pl.data.io.nwb import Columns, open_nwb, read_time_series
 from blend_pl.data.io.unit_settings import longest_span
+from blend_pl.data.limits import is_constant
 from blend_pl.data.nlb.reading import read_session
 from blend_pl.data.nlb.session import SessionTensors
-from blend_pl.data.nlb.signal_checks import is_constant, wrap_period
+from blend_pl.data.nlb.signal_checks import wrap_period
 from blend_pl.data.nlb.spec import BehaviorSpec, HeldOutSpec, PsthSpec, SessionFiles, SessionSpec, WindowSpec
 from blend_pl.data.nlb.window_proposal import BIN_WIDTHS_MS, choose_split, choose_window
 from blend_pl.errors import BlendError, DataError

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from blend_pl.data.io.nwb import TimeSeries
+from blend_pl.data.limits import finite_limits, is_constant
 from blend_pl.errors import DataError
 
 MAX_MEDIAN_GAP_S = 1.0
@@ -15,8 +16,6 @@ MIN_WRAPS = 2
 _REGULAR_RANGE = (0.8, 1.25)
 """Distances of samples, relative to the median, that count as regular."""
 _LENGTH_UNITS = ("m", "cm", "mm", "um", "meter", "meters", "metre", "metres", "centimeters", "pixel", "pixels", "px")
-_FIRST_VALUES = 1000
-_CONSTANT_RTOL = float(np.finfo(np.float32).eps)
 
 
 def check_signal(
@@ -69,26 +68,6 @@ def check_signal(
 def _is_multiple(period: float, stated: float) -> bool:
     ratio = period / stated
     return bool(ratio > 0.5 and abs(ratio - round(ratio)) < 0.01)
-
-
-def is_constant(values: np.ndarray) -> bool:
-    """Whether finite values are all equal up to the rounding of float32; False without any."""
-    # The first values decide for nearly all signals.
-    for part in (values[:_FIRST_VALUES], values):
-        limits = finite_limits(part)
-        if limits is not None and limits[1] - limits[0] > _CONSTANT_RTOL * max(map(abs, limits)):
-            return False
-    return limits is not None
-
-
-def finite_limits(values: np.ndarray) -> tuple[float, float] | None:
-    """Returns the least and the largest of the finite values; None without any."""
-    if not values.size:
-        return None
-    low, high = float(values.min()), float(values.max())
-    if np.isfinite(low) and np.isfinite(high):
-        return low, high
-    return finite_limits(values[np.isfinite(values)])
 
 
 def is_sparse(times: np.ndarray, bin_ms: int) -> bool:
