@@ -75,6 +75,22 @@ def coarse_dtype(times: np.ndarray, stored_dtype: np.dtype) -> np.dtype | None:
     return single if (times * 8 % 1 != 0).any() else None
 
 
+def coarse_resolution(times: np.ndarray, stored_dtype: np.dtype) -> tuple[np.dtype, float] | None:
+    """Returns the type below float64 that times were rounded to and its resolution; None if they were not.
+
+    Args:
+        times: finite times.
+        stored_dtype: their type in the file.
+
+    Returns:
+        The type, and the distance of neighboring values at the largest time, in the unit of the times.
+    """
+    dtype = coarse_dtype(times, stored_dtype)
+    if dtype is None or not len(times):
+        return None
+    return dtype, float(np.spacing(np.array(np.abs(times).max(), dtype=dtype)))
+
+
 def check_spike_clock(times: np.ndarray, n_units: int, other_times: Mapping[str, np.ndarray], label: str) -> None:
     """Checks that spike times are seconds of the clock of the other times of a recording.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
-from blend_pl.data.io.clock import COARSEST_RESOLUTION_S, coarse_dtype
+from blend_pl.data.io.clock import COARSEST_RESOLUTION_S, coarse_resolution
 from blend_pl.data.io.nwb_links import describe_broken_links, distinct_groups, paths_ending_with
 from blend_pl.data.io.series_values import continuity, interval_states, read_values, series_type, series_unit
 from blend_pl.errors import DataError
@@ -168,11 +168,8 @@ def _describe_resolution(group: h5py.Group, timestamps: np.ndarray) -> str:
 
 
 def _coarse_resolution(group: h5py.Group, timestamps: np.ndarray) -> tuple[np.dtype, float] | None:
-    """Returns the type below float64 that finite timestamps were rounded to and its resolution, s; None for none."""
-    dtype = coarse_dtype(timestamps, group["timestamps"].dtype) if "timestamps" in group else None
-    if dtype is None:
-        return None
-    return dtype, float(np.spacing(np.array(np.abs(timestamps).max(), dtype=dtype)))
+    """Returns `coarse_resolution` of finite timestamps; None for a series with a rate."""
+    return coarse_resolution(timestamps, group["timestamps"].dtype) if "timestamps" in group else None
 
 
 def _column_names(group: h5py.Group) -> list[str]:

@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 
-from blend_pl.data.io.clock import COARSEST_RESOLUTION_S, coarse_dtype
+from blend_pl.data.io.clock import COARSEST_RESOLUTION_S, coarse_resolution
 from blend_pl.errors import DataError
 
 MAX_DISORDER_S = 0.1
@@ -70,15 +70,11 @@ def _are_whole(times: np.ndarray) -> bool:
 
 def _check_resolution(times: np.ndarray, stored_dtype: np.dtype, ticks_per_second: float, label: str) -> None:
     ticks = times if ticks_per_second == 1.0 else times * ticks_per_second
-    dtype = coarse_dtype(ticks, stored_dtype)
-    if dtype is None or not len(times):
-        return
-    last = float(np.abs(times).max())
-    resolution = float(np.spacing(np.array(last * ticks_per_second, dtype=dtype))) / ticks_per_second
-    if resolution > COARSEST_RESOLUTION_S:
+    resolution = coarse_resolution(ticks, stored_dtype)
+    if resolution is not None and resolution[1] / ticks_per_second > COARSEST_RESOLUTION_S:
         raise DataError(
-            f"the spike times in {label} are {dtype}, which resolves {1000 * resolution:.2g} ms at {last:g} s; "
-            "write them as float64"
+            f"the spike times in {label} are {resolution[0]}, which resolves "
+            f"{1000 * resolution[1] / ticks_per_second:.2g} ms at {np.abs(times).max():g} s; write them as float64"
         )
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from blend_pl.data.io.clock import COARSEST_RESOLUTION_S, ClockSpec, coarse_dtype
+from blend_pl.data.io.clock import COARSEST_RESOLUTION_S, ClockSpec, coarse_resolution
 from blend_pl.data.io.nwb import Columns
 from blend_pl.data.nlb.spec import SessionSpec
 from blend_pl.errors import DataError
@@ -80,13 +80,9 @@ def _session_seconds(name: str, setting: str, trials: Columns, clock: ClockSpec,
 
 def _check_resolution(events: np.ndarray, name: str, label: str) -> None:
     finite = events[np.isfinite(events)]
-    dtype = coarse_dtype(finite, events.dtype)
-    if dtype is None or not len(finite):
-        return
-    last = float(np.abs(finite).max())
-    resolution = float(np.spacing(np.array(last, dtype=dtype)))
-    if resolution > COARSEST_RESOLUTION_S:
+    resolution = coarse_resolution(finite, events.dtype)
+    if resolution is not None and resolution[1] > COARSEST_RESOLUTION_S:
         raise DataError(
-            f"the times {name} in {label} are {dtype}, which resolves {1000 * resolution:.2g} ms at {last:g} s; "
-            "write them as float64"
+            f"the times {name} in {label} are {resolution[0]}, which resolves {1000 * resolution[1]:.2g} ms at "
+            f"{np.abs(finite).max():g} s; write them as float64"
         )
