@@ -46,15 +46,12 @@ class OrnsteinUhlenbeck(nn.Module):
 
     def precision(self) -> tuple[Tensor, Tensor]:
         """Returns the (T', K) diagonal and the (K,) off-diagonal of the tridiagonal precision of each process."""
-        bins = self.factor.shape[1]
+        bins, device = self.factor.shape[1], self.factor.device
         decay = torch.tensor(self.decay, dtype=torch.float64)
         innovation = 1 - decay.square()
-        inner = (1 + decay.square()) / innovation
-        outer = 1 / innovation if bins > 1 else torch.ones_like(innovation)
-        diagonal = torch.stack([outer if t in (0, bins - 1) else inner for t in range(bins)])
-        return diagonal.to(self.factor.device, torch.float32), (-decay / innovation).to(
-            self.factor.device, torch.float32
-        )
+        diagonal = ((1 + decay.square()) / innovation).repeat(bins, 1)
+        diagonal[0] = diagonal[-1] = 1 / innovation if bins > 1 else 1.0
+        return diagonal.to(device, torch.float32), (-decay / innovation).to(device, torch.float32)
 
     def infer(
         self, counts: Tensor, valid: Tensor, log_rates: Tensor, loading: Tensor, iterations: int = 8
