@@ -57,7 +57,8 @@ class MaskedReconstruction(nn.Module):
 class MixedObjective(nn.Module):
     """alpha * MTM + (1 - alpha) * D(student, teacher) (BLEND); MTM includes the penalty of the backbone.
 
-    The input of the teacher is the same masked activity and the privileged input. The teacher is not a submodule, so
+    The input of the teacher is the same masked activity and the privileged input, unless the batch has predictions of
+    the teacher already, `Batch.teacher_prediction`. The teacher is not a submodule, so
     that its weights are neither in the optimizer nor in the checkpoint of the student; it receives no gradients.
 
     Args:
