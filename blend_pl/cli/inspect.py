@@ -75,7 +75,7 @@ def propose_data_file(contents: FileContents, kind: Literal["spikes", "lfp", "ca
 
 
 def _describe_other_signals(contents: FileContents) -> list[str]:
-    """Returns remarks on signals besides the spikes, and how to choose them."""
+    """Returns remarks on signals other than the spikes, and on the option that chooses each."""
     remarks = []
     potentials = lfp_series(contents)
     if potentials:

@@ -85,7 +85,7 @@ class SubmissionEnsemble:
 
         Raises:
             DataError: the recording is damaged.
-        MissingFileError: the recording is missing.
+            MissingFileError: the recording is missing.
         """
         datamodule = load_datamodule(self.runs[0].path)
         datamodule.setup("test")

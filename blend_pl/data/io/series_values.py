@@ -17,7 +17,7 @@ NO_SIGNAL = {
 }
 """Neurodata types without a value that changes in time, and what they hold."""
 _MISSING_CODES = (-32768.0, 32767.0, 65535.0, -2147483648.0, 2147483647.0, 1e8, -1e8)
-"""Values that trackers write where they have none, besides numbers such as -99 and -9999."""
+"""Values that trackers write for a missing sample; whole numbers of nines, such as -9999, also count as such."""
 _MIN_CODE_DISTANCE = 5.0
 """Shortest distance of such a value from all others, in multiples of their range."""
 

@@ -51,7 +51,7 @@ def observed_bins(
     if n_observed < 1:
         raise DataError(
             f"{where} has no time in which all units, field potentials and behavior were recorded; select "
-            "units that were with data.spec.units, or leave this session out"
+            "units that were observed in that time with data.spec.units, or leave this session out"
         )
     for rows in stated:
         _require_no_gap(rows, first, last, where)
