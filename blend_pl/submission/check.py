@@ -28,10 +28,8 @@ def check_submission(path: Path, expected: Mapping[str, SessionSplits | Unrecord
     Raises:
         DataError: the file is not a valid submission; the message names the first fault and its location.
     """
-    recorded = {group: session for group, session in expected.items() if isinstance(session, SessionSplits)}
     with _open_submission(path) as file:
-        check_names(set(file), set(expected), f"{path}", "set")
-        _check_groups(file, recorded, path)
+        check_open_submission(file, expected, path)
         for group, session in expected.items():
             if isinstance(session, UnrecordedSession):
                 check_consistency(file[group], session, path)
@@ -70,10 +68,17 @@ def print_unrecorded(path: Path, sessions: Mapping[str, UnrecordedSession], phas
     print(unchecked_remark(sessions, path))
 
 
-def check_open_submission(file: h5py.File, expected: Mapping[str, SessionSplits], path: Path) -> None:
-    """Checks names, shapes and values of an open submission file, but not the unit; errors refer to it as `path`."""
+def check_open_submission(
+    file: h5py.File, expected: Mapping[str, SessionSplits | UnrecordedSession], path: Path
+) -> None:
+    """Checks the names of the sets of an open file, and names, shapes and values of arrays of recorded sessions.
+
+    The unit is not checked. Errors refer to the file as `path`.
+    """
     check_names(set(file), set(expected), f"{path}", "set")
-    _check_groups(file, expected, path)
+    for group, session in expected.items():
+        if isinstance(session, SessionSplits):
+            check_arrays(file[group], group, session.shapes(), f"{group} of {path}")
 
 
 @contextmanager
@@ -83,8 +88,3 @@ def _open_submission(path: Path) -> Iterator[h5py.File]:
             yield file
     except OSError as error:
         raise DataError(f"cannot read {path} as HDF5: {' '.join(str(error).split())}; write it again") from error
-
-
-def _check_groups(file: h5py.File, expected: Mapping[str, SessionSplits], path: Path) -> None:
-    for group, splits in expected.items():
-        check_arrays(file[group], group, splits.shapes(), f"{group} of {path}")
