@@ -9,7 +9,7 @@ import numpy as np
 from blend_pl.data.io.clock import ClockSpec, check_spike_clock, describe_duration
 from blend_pl.data.io.nwb import open_nwb, read_invalid_times, read_subject_id, read_time_series, read_units
 from blend_pl.data.io.nwb_units import find_units_table, has_units
-from blend_pl.data.io.selection import RowSelection, read_selected_rows
+from blend_pl.data.io.selection import RowSelection
 from blend_pl.data.io.unit_selection import UnitSelection
 from blend_pl.data.lfp.coverage import observed_bins
 from blend_pl.data.lfp.electrical_series import read_lfp
@@ -160,8 +160,7 @@ def _read_spike_times(
     duration = describe_duration(units.times, clock, other_times)
     notes: tuple[str, ...] = (f"{file.filename}: {duration}",) if duration else ()
     if selection.rows is not None:
-        table = find_units_table(file, selection.table)
-        n_units = len(read_selected_rows(table, selection.rows, "data.spec.units"))
+        n_units = len(find_units_table(file, selection.table)["id"])
         n_left_out = n_units - len(units)
         if n_left_out:
             notes = (
