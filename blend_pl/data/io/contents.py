@@ -8,7 +8,7 @@ import numpy as np
 
 from blend_pl.data.io.nwb import Columns, Units, open_nwb, read_time_series, read_trials, read_units
 from blend_pl.data.io.nwb_series import time_series_paths
-from blend_pl.data.io.nwb_tables import largest_interval_table
+from blend_pl.data.io.nwb_tables import largest_interval_table, trial_bounds
 from blend_pl.data.io.nwb_units import has_units, read_unchecked_units
 from blend_pl.data.io.series_values import series_type, series_unit
 from blend_pl.data.io.unit_settings import UnitSettings, choose_unit_settings
@@ -116,9 +116,7 @@ def read_contents(path: Path) -> FileContents:
 def _spans(series: list[SeriesContents], trials: Columns | None) -> dict[str, tuple[float, float]]:
     """Returns the first and the last time of each series and of the trials."""
     spans = {item.path: (item.first_s, item.last_s) for item in series if np.isfinite(item.first_s)}
-    bounds = [column for name in ("start_time", "stop_time") if (column := (trials or {}).get(name)) is not None]
-    times = np.concatenate([np.empty(0), *(bound.astype(np.float64).reshape(-1) for bound in bounds)])
-    times = times[np.isfinite(times)]
+    times = trial_bounds(trials)
     return spans | ({"trials": (float(times.min()), float(times.max()))} if len(times) > 1 else {})
 
 

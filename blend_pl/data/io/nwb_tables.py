@@ -45,6 +45,13 @@ def read_trials(file: h5py.File, name: str | None = None, required: bool = False
     return None
 
 
+def trial_bounds(trials: Columns | None) -> np.ndarray:
+    """Returns the finite starts and stops of trials, s; empty without a table or times in it."""
+    bounds = [(trials or {}).get(name, np.empty(0)) for name in ("start_time", "stop_time")]
+    times = np.concatenate([bound.astype(np.float64).reshape(-1) for bound in bounds if bound.dtype.kind in "iuf"])
+    return times[np.isfinite(times)]
+
+
 def largest_interval_table(file: h5py.File) -> str | None:
     """Returns the path of the table with the most intervals; None without a table of intervals."""
     sizes = {paths[0]: len(group["start_time"]) for group, paths in _interval_tables(file)}

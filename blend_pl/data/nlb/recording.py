@@ -15,6 +15,7 @@ from blend_pl.data.io.nwb import (
     read_trials,
     read_units,
 )
+from blend_pl.data.io.nwb_tables import trial_bounds
 from blend_pl.data.io.remote import RemoteFile
 from blend_pl.data.nlb.behavior import bin_behavior, whole_rows
 from blend_pl.data.nlb.behavior_series import read_behavior_series
@@ -110,9 +111,9 @@ def read_nlb_recording(
         )
     if spec.clock.spikes != "s":
         _check_clocks(units_in_file, trials, series_in_file, spec, str(path))
-    other_times = _trial_bounds(trials) | (
-        {} if series_in_file is None else {series_in_file.name: series_in_file.timestamps}
-    )
+    other_times = {"the trials": trial_bounds(trials)}
+    if series_in_file is not None:
+        other_times[series_in_file.name] = series_in_file.timestamps
     clock_remark = describe_duration(units_in_file.times, spec.clock, other_times)
     require_spikes_inside(units, str(path))
     binned, partial_fraction = None, 0.0
@@ -157,13 +158,6 @@ def _check_clocks(
         check_events_in_recording(trials[align], units.times, units.intervals, align, path)
         other_times[align] = trials[align]
     check_spike_clock(units.times, len(units), other_times, path)
-
-
-def _trial_bounds(trials: Columns | None) -> dict[str, np.ndarray]:
-    """Returns the starts and stops of trials; empty without them."""
-    bounds = [(trials or {}).get(name, np.empty(0)) for name in ("start_time", "stop_time")]
-    times = np.concatenate([bound.astype(np.float64).reshape(-1) for bound in bounds if bound.dtype.kind in "iuf"])
-    return {"the trials": times} if len(times) else {}
 
 
 def _start_of_grid(units: Units, bin_ms: int) -> float:
