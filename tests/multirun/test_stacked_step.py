@@ -11,6 +11,7 @@ from helpers.sessions import session_of
 from helpers.systems import NETWORK, make
 from torch import Tensor
 
+from blend_pl.callbacks import Distillation
 from blend_pl.data.batch import Batch
 from blend_pl.data.nlb.batches import TrialLoader, TrialSampler
 from blend_pl.data.nlb.session import SessionTensors, session_signature
@@ -22,7 +23,7 @@ from blend_pl.multirun.checkpoint_selector import CheckpointSelector
 from blend_pl.multirun.replica import Replica
 from blend_pl.multirun.stacked_data import StackedLoader
 from blend_pl.multirun.stacked_step import StackedStep, stacking_unsupported_reason
-from blend_pl.systems import PopulationSystem, Student, Teacher
+from blend_pl.systems import GenerativeTeacher, PopulationSystem, Student, Teacher
 
 MASKINGS = [
     Masking(0.4),
@@ -179,3 +180,16 @@ def test_mixed_precision_readout_is_bfloat16() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         stacked_step.losses(batch, [1, 2], 0)
     assert output_dtypes == {torch.bfloat16}
+
+
+def test_students_of_fixed_targets_are_not_stacked() -> None:
+    session = session_of(trials=10)
+    replicas = make_replicas(session, Student, MASKINGS[:2])
+    for replica in replicas:
+        teacher = GenerativeTeacher()
+        teacher.build(session_signature("any", session))
+        distillation = Distillation(teacher)
+        distillation.teachers.append(teacher)
+        replica.callbacks.append(distillation)
+    reason = stacking_unsupported_reason(replicas, double(next(iter(make_loaders(session, 1)[0]))))
+    assert reason == "each run has its own table of predictions of its teacher"
