@@ -49,7 +49,8 @@ def trial_bounds(trials: Columns | None) -> np.ndarray:
     """Returns the finite starts and stops of trials, s; empty without a table or times in it."""
     bounds = [(trials or {}).get(name, np.empty(0)) for name in ("start_time", "stop_time")]
     times = np.concatenate([bound.astype(np.float64).reshape(-1) for bound in bounds if bound.dtype.kind in "iuf"])
-    return times[np.isfinite(times)]
+    finite: np.ndarray = times[np.isfinite(times)]
+    return finite
 
 
 def largest_interval_table(file: h5py.File) -> str | None:
