@@ -13,6 +13,7 @@ from typing import Any
 from blend_pl.compat import upgrade_config
 from blend_pl.errors import DataError
 from blend_pl.runs.strict_json import name_non_finite, restore_non_finite, to_strict_json
+from blend_pl.utils.digests import shared_digest
 from blend_pl.utils.files import atomic_file
 
 RESULTS_FILE = "results.json"
@@ -296,6 +297,17 @@ class Results:
         """Bin width in ms; None for calcium, where a bin is a frame of the microscope."""
         bin_ms = self._data_args.get("bin_ms")
         return None if bin_ms is None else int(bin_ms)
+
+    @property
+    def fold(self) -> str | None:
+        """The scored fold of a cross-validation, as "2/5"; None for a run without folds."""
+        fold = self._data_args.get("fold")
+        return None if fold is None else str(fold)
+
+    @property
+    def recording_digest(self) -> str | None:
+        """The part of `digest` that the runs of all folds of a recording share; None if there is no digest."""
+        return None if self.digest is None else shared_digest(self.digest)
 
     @property
     def is_simulated(self) -> bool:

@@ -17,6 +17,8 @@ from blend_pl.data.loader import ChainedLoader
 from blend_pl.data.nlb.archive import locate_files
 from blend_pl.data.nlb.arrays import ArraySession, forward_bins, session_from_arrays
 from blend_pl.data.nlb.batches import TrialLoader, TrialSampler
+from blend_pl.data.nlb.behavior_checks import check_training_behavior
+from blend_pl.data.nlb.folds import Fold, describe_fold, divide_fold
 from blend_pl.data.nlb.holdout import divide_training_trials
 from blend_pl.data.nlb.named_spec import load_spec
 from blend_pl.data.nlb.reading import check_spec, read_session, read_test_file
@@ -37,6 +39,7 @@ from blend_pl.data.signature import Signature
 from blend_pl.data.standardize import Standardizer
 from blend_pl.errors import ConfigError, DataError
 from blend_pl.utils.checks import COUNT, OPEN_FRACTION, check_range
+from blend_pl.utils.digests import join_digests
 
 if TYPE_CHECKING:
     SpecOrName = SessionSpec | str
@@ -65,6 +68,8 @@ class NLBDataModule(NeuralDataModule):
             "val", the reported trials themselves, as in other implementations.
         holdout: fraction of the training trials that selects the checkpoint; see `divide_training_trials`.
         cache_dir: folder of binned tensors; None for `root`/cache.
+        fold: "k/K", e.g. "2/5", scores block k of K contiguous blocks of the train and val trials together, and trains
+            on the others; see `divide_fold`. None for the splits of the session.
     """
 
     phase: Literal["val", "test"]
@@ -82,6 +87,7 @@ class NLBDataModule(NeuralDataModule):
         selection_split: Literal["train_holdout", "val"] = "train_holdout",
         holdout: float = 0.2,
         cache_dir: str | None = None,
+        fold: str | None = None,
     ) -> None:
         super().__init__(root)
         check_range(COUNT, bin_ms=bin_ms, batch_size=batch_size, eval_batch_size=eval_batch_size)
@@ -92,6 +98,7 @@ class NLBDataModule(NeuralDataModule):
         self.source, self.simulation = source, simulation
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.selection_split, self.holdout = selection_split, holdout
+        self.fold = None if fold is None else Fold.parse(fold)
         self.cache_dir = Path(cache_dir) if cache_dir else self.root / "cache"
         self.subsets: dict[str, SessionTensors] = {}
         self.split_digests: dict[str, str] = {}
@@ -99,6 +106,8 @@ class NLBDataModule(NeuralDataModule):
         self.arrays: ArraySession | None = None
         if phase == "test" and selection_split == "val":
             raise ConfigError("phase test trains on the val trials too; set data.selection_split to train_holdout")
+        if phase == "test" and fold is not None:
+            raise ConfigError(f"data.fold is {fold}, but folds score train and val trials; set data.phase to val")
 
     @classmethod
     def from_arrays(
@@ -125,6 +134,7 @@ class NLBDataModule(NeuralDataModule):
         eval_batch_size: int = 256,
         selection_split: Literal["train_holdout", "val"] = "train_holdout",
         holdout: float = 0.2,
+        fold: str | None = None,
     ) -> Self:
         """Returns the data module of arrays or time series in memory; no file is read or written.
 
@@ -162,6 +172,7 @@ class NLBDataModule(NeuralDataModule):
             eval_batch_size: see `NLBDataModule`.
             selection_split: see `NLBDataModule`.
             holdout: see `NLBDataModule`.
+            fold: see `NLBDataModule`.
 
         Raises:
             ConfigError: settings contradict one another or the arrays.
@@ -219,6 +230,7 @@ class NLBDataModule(NeuralDataModule):
             eval_batch_size=eval_batch_size,
             selection_split=selection_split,
             holdout=holdout,
+            fold=fold,
         )
         module.arrays = session
         return module
@@ -227,7 +239,8 @@ class NLBDataModule(NeuralDataModule):
         """Describes the session in a line, for `repr`."""
         sizes = ", ".join(f"{len(session)} {name}" for name, session in self.subsets.items())
         trials = f"trials: {sizes}" if sizes else "not set up"
-        return f"{self.spec.name}, bins of {self.bin_ms} ms, phase {self.phase}; {trials}"
+        fold = f", fold {self.fold}" if self.fold else ""
+        return f"{self.spec.name}, bins of {self.bin_ms} ms, phase {self.phase}{fold}; {trials}"
 
     def prepare_data(self) -> None:
         """Simulates the session, or downloads missing files of a session with an archive.
@@ -267,17 +280,23 @@ class NLBDataModule(NeuralDataModule):
         for name in ("train", eval_split):
             if name not in splits:
                 raise DataError(f"{self.spec.name} has no {name} trials; check data.spec.split and data.phase")
-        train, used_splits = splits["train"], ["train", eval_split]
+        train, scored, used_splits = splits["train"], splits[eval_split], ["train", eval_split]
+        remarks = [train.left_out]
         if self.phase == "test" and "val" in splits:
             train, used_splits = concatenate_trials(train, splits["val"]), ["train", "val", eval_split]
+        if self.fold is not None:
+            trials = divide_fold(concatenate_trials(train, scored), self.fold)
+            train, scored = trials.train, trials.scored
+            check_training_behavior(train, f"{self.spec.name}, fold {self.fold},", "data.spec.behavior")
+            remarks.append(describe_fold(self.fold, trials))
         self.split_digests = {name: recorded.digests[name] for name in used_splits}
-        self.subsets = {"fit": train, "selection": splits[eval_split], "train": train, "eval": splits[eval_split]}
+        self.subsets = {"fit": train, "selection": scored, "train": train, "eval": scored}
         if self.selection_split == "train_holdout":
             is_benchmark = self.spec.archive is not None and self.spec.split.column is not None
             fit, selected = divide_training_trials(train, self.holdout, is_benchmark)
             self.subsets |= {"fit": train.select(fit), "selection": train.select(selected)}
-        if train.left_out:
-            rank_zero_warn(train.left_out)
+        for remark in filter(None, remarks):
+            rank_zero_warn(remark)
 
     @property
     def signature(self) -> Signature:
@@ -287,15 +306,24 @@ class NLBDataModule(NeuralDataModule):
 
     @property
     def digest(self) -> str | None:
-        """Digest of the trials and of their division; see `NeuralDataModule.digest`."""
+        """Digest of the trials and of their division; see `NeuralDataModule.digest`.
+
+        All folds of a recording have the first digits, up to a hyphen, in common.
+        """
         if not self.split_digests:
             return None
         trials = {subset: session.trial_id for subset, session in self.subsets.items()}
-        return content_digest({"splits": self.split_digests, "trials": trials})
+        if self.fold is None:
+            return content_digest({"splits": self.split_digests, "trials": trials})
+        recording_digest = content_digest({"splits": self.split_digests, "folds": self.fold.count})
+        return join_digests(recording_digest, content_digest({"fold": self.fold.number, "trials": trials}))
 
     @property
     def selection(self) -> str:
-        """Describes how the checkpoint is selected, for the results."""
+        """Describes how the checkpoint is selected, for the results; equal in all folds."""
+        if self.fold is not None:
+            share = f"{self.holdout:g} of the training trials" if self.selection_split == "train_holdout" else "scored"
+            return f"{self.selection_split} ({share})"
         return f"{self.selection_split} ({len(self.subsets['selection'])} trials)"
 
     @property
