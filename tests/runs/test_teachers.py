@@ -1,11 +1,71 @@
 """Tests of teachers that are trained on demand."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from helpers.cli import SIMULATION, fit_tiny, teacher_args
+from helpers.cli import SIMULATION, experiment, fit_tiny, teacher_args
+from helpers.results import write_run
 
+from blend_pl.config import compose_experiment
 from blend_pl.runs.results import Results
+from blend_pl.runs.teachers import resolve_teachers
+
+
+def resolve_config(arguments: list[str]) -> dict[str, Any]:
+    """Returns the settings in the first `--config` and, as text, the other arguments."""
+    settings: dict[str, Any] = json.loads(arguments[1])
+    return {**settings, "changes": arguments[2:]}
+
+
+def digest_of(data: dict[str, Any]) -> str:
+    return str(data["init_args"].get("fold"))
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Run folders of the teachers that are trained, which are written without training."""
+    runs: list[Path] = []
+
+    def write_teacher(arguments: list[str], run: Path, output: Path) -> None:
+        settings = resolve_config(arguments)
+        fingerprint, digest = run.name.split("-")[1], digest_of(settings["data"])
+        write_run(output, run.parent.name, run=run.name, fingerprint=fingerprint, digest=digest)
+        (run / "checkpoints").mkdir()
+        (run / "checkpoints/best.ckpt").touch()
+        runs.append(run)
+
+    monkeypatch.setattr("blend_pl.runs.teachers._train_teacher", write_teacher)
+    return runs
+
+
+def resolve(output: Path, *changes: str, **data: Any) -> Path:
+    """Returns the run of the teacher of a student with these settings of its data."""
+    student = compose_experiment([experiment("simulated_baseline")])
+    student["data"]["init_args"].update(data)
+    student = {**student, "seed_everything": 0, "trainer": {"logger": None}}
+    reference = str(experiment("simulated_teacher"))
+    (checkpoint,) = resolve_teachers(
+        reference, student, [*changes], output, resolve_config, digest_of, lambda line: None
+    )
+    return checkpoint.parents[1]
+
+
+def test_teacher_has_the_fold_of_its_student(trained: list[Path], tmp_path: Path) -> None:
+    teachers = [resolve(tmp_path, fold=fold) for fold in ("1/2", "2/2", "1/2", None)]
+    assert trained == [teachers[0], teachers[1], teachers[3]]
+    assert teachers[2] == teachers[0]
+
+
+def test_teacher_of_another_fold_with_equal_settings_is_not_reused(
+    trained: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Even if the settings did not distinguish the folds, the digests of the data would.
+    monkeypatch.setattr("blend_pl.runs.teachers.config_fingerprint", lambda settings: "0123abcd")
+    first, second = resolve(tmp_path, fold="1/2"), resolve(tmp_path, fold="2/2")
+    assert trained == [first, second]
+    assert second.name == f"{first.name}-2"
 
 
 @pytest.fixture
@@ -23,6 +83,7 @@ def teacher_of(student: Path) -> Path:
     return Path(checkpoint).parents[1]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("teachers_here")
 def test_teacher_of_another_fold_is_not_reused(output: Path, arguments: list[str]) -> None:
     short = teacher_args("--trainer.max_epochs=1")

@@ -50,8 +50,7 @@ def test_blocks_are_contiguous_and_share_no_bin_with_training_trials(
     fold = Fold(data.draw(st.integers(1, count)), count)
     try:
         trials = divide_fold(session, fold)
-    except (ConfigError, DataError) as error:
-        assert "\n" not in str(error)
+    except (ConfigError, DataError):
         return
     assert not bins_of(trials.train) & bins_of(trials.scored)
     assert len(trials.train) + len(trials.scored) + trials.n_left_out == len(session)
@@ -104,7 +103,7 @@ def test_more_folds_than_trials_raise() -> None:
 
 
 def test_folds_of_phase_test_raise() -> None:
-    with pytest.raises(ConfigError, match="set data.phase to val"):
+    with pytest.raises(ConfigError, match=r"set data\.phase to val"):
         arrays_module("1/5", phase="test")
 
 
@@ -175,8 +174,8 @@ def test_continuous_recording_of_a_proposed_spec_is_divided(tmp_path: Path) -> N
     window = WindowSpec(0, 400, None, forward_ms=0, stride_ms=100)
     split = SplitSpec(None, by="block", train=0.8, val=0.2)
     spec = replace(spec, window=window, split=split, psth=None, behavior=None, trials=None)
+    module = NLBDataModule(spec, str(tmp_path), bin_ms=20, fold="2/3")
     with pytest.warns(UserWarning, match="share bins with the scored block of fold 2/3"):
-        module = NLBDataModule(spec, str(tmp_path), bin_ms=20, fold="2/3")
         module.setup("fit")
     bins = {
         name: {int(start) + bin_ for start in session.start_bin for bin_ in range(20)}
