@@ -351,7 +351,7 @@ class Experiment:
             self.settings,
             config.teacher_args,
             Path(config.output),
-            lambda arguments: to_dict(self.parser, self.parser.parse_args(arguments)),
+            lambda arguments: to_dict(self.parser, parse_settings(self.parser, arguments)),
             self._digest_of,
             rank_zero_only(print),
         )

@@ -16,7 +16,7 @@ import blend_pl
 from blend_pl.callbacks import Distillation, Multitask, Pretrained
 from blend_pl.compat import upgrade_config
 from blend_pl.config import compose_arguments
-from blend_pl.runs.folder import BEST_CHECKPOINT, DEFAULT_MODE, DEFAULT_MONITOR, DEFAULT_OUTPUT
+from blend_pl.runs.folder import BEST_CHECKPOINT, DEFAULT_MODE, DEFAULT_MONITOR, DEFAULT_OUTPUT, LOSS_MONITOR
 from blend_pl.runs.results import ROLES
 from blend_pl.systems import NeuralSystem
 from blend_pl.systems.base import INSTANTIATOR_KEY
@@ -111,17 +111,29 @@ def to_arguments(config: ExperimentConfig) -> list[str]:
 def parse_settings(parser: LightningArgumentParser, arguments: Sequence[str]) -> Namespace:
     """Parses arguments; the settings of the model of a checkpoint replace those of the arguments.
 
+    Where no unit is held out, there is no val/co_bps, and the masked validation loss selects the checkpoint instead.
+
     Raises:
         ArgumentError: an argument is not a setting, or has a value that is not allowed.
         TeacherError: the checkpoint cannot be used.
     """
     config = parser.parse_args([*arguments])
+    if _holds_out_no_unit(config):
+        for callback in (config.checkpoint, config.early_stopping):
+            if callback.monitor == DEFAULT_MONITOR:
+                callback.monitor, callback.mode = LOSS_MONITOR, "min"
     if not config.ckpt_path:
         return config
     hyper_parameters = dict(read_checkpoint(Path(config.ckpt_path))["hyper_parameters"])
     hyper_parameters.pop(INSTANTIATOR_KEY)
     class_path = hyper_parameters.pop("_class_path")
     return parser.parse_object({"model": {"class_path": class_path, "dict_kwargs": hyper_parameters}}, config)
+
+
+def _holds_out_no_unit(config: Namespace) -> bool:
+    """Whether the settings of the data say that no unit is held out."""
+    held_out = config.data.init_args.get("spec.held_out") if config.data else None
+    return held_out is not None and held_out.fraction == 0 and not held_out.by_fold
 
 
 def to_dict(parser: LightningArgumentParser, config: Namespace) -> dict[str, Any]:

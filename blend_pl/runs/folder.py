@@ -19,6 +19,8 @@ CHECKPOINT_DIR = "checkpoints"
 BEST_CHECKPOINT, LAST_CHECKPOINT = "best.ckpt", "last.ckpt"
 DEFAULT_MONITOR, DEFAULT_MODE = "val/co_bps", "max"
 """Default score that selects the checkpoint, and whether its maximum or minimum is best."""
+LOSS_MONITOR = "val/loss"
+"""Masked validation loss, which selects the checkpoint where no unit is held out."""
 
 FINGERPRINT_EXCLUDED_KEYS = (
     "config",

@@ -34,6 +34,10 @@ from blend_pl.data.nlb.trial_behavior import TrialBehavior
 from blend_pl.errors import ConfigError, DataError
 
 
+BY_FOLD = "by_fold"
+"""Value of `held_out` that holds out another part of the units in each fold."""
+
+
 @dataclass(frozen=True)
 class ArraySession:
     """A session of arrays in memory.
@@ -61,8 +65,14 @@ class ArraySession:
         }
 
     def rates_of(self, trials: SessionTensors) -> Tensor | None:
-        """Returns the true rates of trials of this session, or None if they are unknown."""
-        return None if self.rates is None else self.rates[trials.trial_id]
+        """Returns the true rates of trials and units of this session, or None if they are unknown."""
+        if self.rates is None:
+            return None
+        rates = self.rates[trials.trial_id]
+        if torch.equal(trials.unit_id, self.tensors.unit_id):
+            return rates
+        column_of = {unit: column for column, unit in enumerate(self.tensors.unit_id.tolist())}
+        return rates[..., torch.tensor([column_of[unit] for unit in trials.unit_id.tolist()])]
 
 
 def session_from_arrays(
@@ -143,7 +153,9 @@ def session_from_arrays(
         files=SessionFiles(""),
         window=WindowSpec(start_ms, start_ms + length_ms, "trial_start", forward_ms),
         behavior=behavior_spec if series.shape[2] or columns else None,
-        held_out=HeldOutSpec(None, units=ids[n_heldin:].tolist(), seed=seed),
+        held_out=HeldOutSpec(None, by_fold=True, seed=seed)
+        if isinstance(held_out, str)
+        else HeldOutSpec(None, units=ids[n_heldin:].tolist(), seed=seed),
         split=SplitSpec(None, seed=seed),
         psth=PsthSpec(["condition"], smoothing_ms) if len(psth) else None,
     )
@@ -191,15 +203,16 @@ def held_out_units(held_out: Any, n_units: int, seed: int) -> np.ndarray:
     """Returns the (n_units,) bool mask of held-out units.
 
     Args:
-        held_out: None for no unit, a fraction drawn with `seed`, indices of units, or a bool mask of units.
+        held_out: None for no unit, a fraction drawn with `seed`, indices of units, a bool mask of units, or "by_fold",
+            which holds out no unit before the fold is known.
         n_units: number of units.
         seed: seed of the draw.
 
     Raises:
         ConfigError: an index or a fraction is out of range, or all units would be held out.
     """
-    advice = "pass None, a fraction between 0 and 1, indices of units, or a bool mask of all units"
-    if held_out is None:
+    advice = "pass None, a fraction between 0 and 1, indices of units, a bool mask of all units, or 'by_fold'"
+    if held_out is None or (isinstance(held_out, str) and held_out == BY_FOLD):
         return np.zeros(n_units, dtype=bool)
     if isinstance(held_out, float):
         if not 0 < held_out < 1:

@@ -13,6 +13,8 @@ def check_held_out(held_out: HeldOutSpec) -> None:
     Raises:
         ConfigError: not exactly one of column, units and fraction is set, or the fraction is not between 0 and 1.
     """
+    if held_out.by_fold or held_out.fraction == 0:
+        return
     given_names = [name for name in ("column", "units", "fraction") if getattr(held_out, name) is not None]
     if len(given_names) != 1:
         listed = " and ".join(f"held_out.{name}" for name in given_names) if given_names else "nothing"
@@ -20,7 +22,9 @@ def check_held_out(held_out: HeldOutSpec) -> None:
             f"{listed} given; set one of held_out.column, held_out.units and held_out.fraction, and the others to null"
         )
     if held_out.fraction is not None and not 0 < held_out.fraction < 1:
-        raise ConfigError(f"held_out.fraction is {held_out.fraction}; it must be between 0 and 1")
+        raise ConfigError(
+            f"held_out.fraction is {held_out.fraction}; it must be between 0 and 1, or 0 for no held-out unit"
+        )
 
 
 def draw_held_out(n_units: int, fraction: float, seed: int) -> np.ndarray:
@@ -32,7 +36,7 @@ def draw_held_out(n_units: int, fraction: float, seed: int) -> np.ndarray:
 
 
 def held_out_mask(units: Units, held_out: HeldOutSpec, path: str) -> np.ndarray:
-    """Returns a mask of the held-out units.
+    """Returns a mask of the held-out units; none with the fraction 0, and none with `by_fold`, which needs the fold.
 
     Args:
         units: the units table.
@@ -45,6 +49,8 @@ def held_out_mask(units: Units, held_out: HeldOutSpec, path: str) -> np.ndarray:
     Raises:
         DataError: the column or an id does not exist, the column is not boolean, or all or no units are held out.
     """
+    if held_out.by_fold or held_out.fraction == 0:
+        return np.zeros(len(units), dtype=bool)
     if held_out.column is not None:
         if held_out.column not in units.columns:
             raise DataError(
@@ -69,7 +75,7 @@ def held_out_mask(units: Units, held_out: HeldOutSpec, path: str) -> np.ndarray:
     if mask.all() or not mask.any():
         raise DataError(
             f"{int(mask.sum())} of the {len(units)} units of {path} are held out; at least one must be held "
-            "out and one held in: set held_out.column: null and held_out.fraction or held_out.units"
+            "out and one held in: set held_out.column: null and held_out.fraction (0 for none) or held_out.units"
         )
     return mask
 

@@ -30,11 +30,13 @@ from blend_pl.data.nlb.session import (
     session_digest,
     session_signature,
 )
-from blend_pl.data.nlb.simulation.files import GROUND_TRUTH_FILE, TEST_FILE, TRAIN_FILE, write_session
-from blend_pl.data.nlb.simulation.ground_truth import read_rates, simulation_fingerprint
+from blend_pl.data.nlb.simulated_rates import simulated_rates
+from blend_pl.data.nlb.simulation.files import TEST_FILE, TRAIN_FILE, write_session
+from blend_pl.data.nlb.simulation.ground_truth import simulation_fingerprint
 from blend_pl.data.nlb.simulation.parameters import NLBSimulation
 from blend_pl.data.nlb.spec import SessionFiles, SessionSpec
 from blend_pl.data.nlb.timeseries import bin_time_series, is_time_series
+from blend_pl.data.nlb.unit_groups import regroup_units, rotated_units, units_above
 from blend_pl.data.signature import Signature
 from blend_pl.data.standardize import Standardizer
 from blend_pl.errors import ConfigError, DataError
@@ -106,6 +108,8 @@ class NLBDataModule(NeuralDataModule):
         self.arrays: ArraySession | None = None
         if phase == "test" and selection_split == "val":
             raise ConfigError("phase test trains on the val trials too; set data.selection_split to train_holdout")
+        if self.spec.held_out.by_fold and fold is None:
+            raise ConfigError("held_out.by_fold holds out other units in each fold; set data.fold, as in 1/5")
         if phase == "test" and fold is not None:
             raise ConfigError(f"data.fold is {fold}, but folds score train and val trials; set data.phase to val")
 
@@ -122,6 +126,7 @@ class NLBDataModule(NeuralDataModule):
         lag_ms: int = 0,
         trial_behavior: Any = None,
         held_out: Any = 0.25,
+        min_rate_hz: float = 0.0,
         split: Any = (0.7, 0.15),
         conditions: Any = None,
         smoothing_ms: int = 50,
@@ -157,7 +162,9 @@ class NLBDataModule(NeuralDataModule):
             lag_ms: delay of behavioral time series relative to the spikes.
             trial_behavior: behavior with one value per trial: (trials, K) numbers, (trials,) strings, or a mapping of
                 names to (trials,) numbers or strings; each value of strings is a channel, 1 in its trials.
-            held_out: held-out units: None, a fraction drawn with `seed`, indices, or a bool mask.
+            held_out: held-out units: None, a fraction drawn with `seed`, indices, a bool mask, or "by_fold" for another
+                part of the units, divided with `seed`, in each fold.
+            min_rate_hz: see `SessionSpec`.
             split: fractions of training and validation trials, drawn with `seed`; the others are test trials. Or one
                 label per trial: train, val, test or none.
             conditions: one label per trial, for PSTH scores; None or NaN for a trial without condition. Bins are scored
@@ -223,7 +230,7 @@ class NLBDataModule(NeuralDataModule):
             start_bin=start_bin,
         )
         module = cls(
-            session.spec,
+            replace(session.spec, min_rate_hz=min_rate_hz),
             bin_ms=bin_ms,
             phase=phase,
             batch_size=batch_size,
@@ -295,6 +302,7 @@ class NLBDataModule(NeuralDataModule):
             is_benchmark = self.spec.archive is not None and self.spec.split.column is not None
             fit, selected = divide_training_trials(train, self.holdout, is_benchmark)
             self.subsets |= {"fit": train.select(fit), "selection": train.select(selected)}
+        remarks.append(self._regroup_units())
         for remark in filter(None, remarks):
             rank_zero_warn(remark)
 
@@ -312,11 +320,13 @@ class NLBDataModule(NeuralDataModule):
         """
         if not self.split_digests:
             return None
-        trials = {subset: session.trial_id for subset, session in self.subsets.items()}
+        division: dict[str, Any] = {"trials": {subset: session.trial_id for subset, session in self.subsets.items()}}
+        if self._chooses_units:
+            division |= {"units": self.subsets["train"].unit_id, "n_heldin": self.subsets["train"].n_heldin}
         if self.fold is None:
-            return content_digest({"splits": self.split_digests, "trials": trials})
+            return content_digest({"splits": self.split_digests, **division})
         recording_digest = content_digest({"splits": self.split_digests, "folds": self.fold.count})
-        return join_digests(recording_digest, content_digest({"fold": self.fold.number, "trials": trials}))
+        return join_digests(recording_digest, content_digest({"fold": self.fold.number, **division}))
 
     @property
     def selection(self) -> str:
@@ -337,7 +347,7 @@ class NLBDataModule(NeuralDataModule):
             return self.arrays.rates_of(self.subsets[subset])
         if self.source != "simulated":
             return None
-        return read_rates(self._simulated_folder() / GROUND_TRUTH_FILE, self.subsets[subset].trial_id, self.bin_ms)
+        return simulated_rates(self._simulated_folder(), self.subsets[subset])
 
     def train_dataloader(self) -> TrialLoader:
         return self._make_loader("fit", self.batch_size, shuffle=True)
@@ -357,6 +367,33 @@ class NLBDataModule(NeuralDataModule):
         """Returns the loader of all trials used for gradients, in recording order, the same on every rank."""
         return self._make_loader("fit", self.eval_batch_size, replicated=True)
 
+    @property
+    def _chooses_units(self) -> bool:
+        """Whether the training trials or the fold decide which units are held in and held out."""
+        return self.spec.held_out.by_fold or self.spec.min_rate_hz > 0
+
+    def _regroup_units(self) -> str:
+        """Chooses units by fold and by rate, and returns a remark on those that are left out; empty if there are none.
+
+        Rates are those of the training trials, which include the trials that select the checkpoint.
+        """
+        if self.fold is not None and self.spec.held_out.by_fold:
+            self._select_units(*rotated_units(self.subsets["train"].n_units, self.fold, self.spec.held_out.seed))
+        if not self.spec.min_rate_hz:
+            return ""
+        n_units = self.subsets["train"].n_units
+        self._select_units(*units_above(self.subsets["train"], self.spec.min_rate_hz))
+        n_left_out = n_units - self.subsets["train"].n_units
+        return (
+            f"{n_left_out} of {n_units} units have fewer than {self.spec.min_rate_hz:g} spikes per second in the "
+            "training trials and are left out (min_rate_hz)"
+            if n_left_out
+            else ""
+        )
+
+    def _select_units(self, held_in: Tensor, held_out: Tensor) -> None:
+        self.subsets = {name: regroup_units(session, held_in, held_out) for name, session in self.subsets.items()}
+
     def _session_files(self) -> tuple[SessionFiles, Path]:
         if self.source == "files":
             return self.spec.files, self.root
@@ -368,7 +405,9 @@ class NLBDataModule(NeuralDataModule):
         return folder
 
     def _needs_test_file_only(self, stage: str | None) -> bool:
-        return stage == "predict" and self.phase == "test" and self.spec.files.test is not None
+        # Rates of units are those of the training trials.
+        has_units = not self.spec.min_rate_hz
+        return stage == "predict" and self.phase == "test" and self.spec.files.test is not None and has_units
 
     def _locate_recordings(self) -> tuple[Path | RemoteFile, Path | RemoteFile | None]:
         """Returns the train file, and the test file where the phase needs one."""
@@ -403,7 +442,8 @@ class NLBDataModule(NeuralDataModule):
     def _cached_splits(
         self, recordings: list[Path | RemoteFile], cache_part: str, build: Callable[[], dict[str, SessionTensors]]
     ) -> CachedSessions:
-        settings = {"spec": self.spec, "bin_ms": self.bin_ms, "part": cache_part}
+        # Units are chosen from the tensors of all units.
+        settings = {"spec": replace(self.spec, min_rate_hz=0.0), "bin_ms": self.bin_ms, "part": cache_part}
         return cached_sessions(self.cache_dir, recordings, settings, build)
 
     def _make_loader(

@@ -30,6 +30,8 @@ from blend_pl.errors import ConfigError, DataError
 
 SettingT = TypeVar("SettingT", str | None, ScoringWindow | None)
 
+_NO_UNITS = np.empty(0, dtype=np.int64)
+
 
 def check_spec(spec: SessionSpec, bin_ms: int) -> WindowShape:
     """Checks that settings do not contradict one another, before any file is opened.
@@ -104,7 +106,8 @@ def read_session(
     train = read_nlb_recording(train_file, spec, bin_ms, behavior_required=True)
     is_held_out = held_out_mask(train.units, spec.held_out, str(train_file))
     unit_groups = [
-        SpikeTrains.from_units(train.units, unit_mask, train.n_ms) for unit_mask in (~is_held_out, is_held_out)
+        SpikeTrains.from_units(train.units, unit_mask, train.n_ms) if unit_mask.any() else SpikeTrains.empty(_NO_UNITS)
+        for unit_mask in (~is_held_out, is_held_out)
     ]
     labelled = labelled_windows(spec, shape, train, unit_groups)
     windows, labels = labelled.windows, labelled.labels
@@ -160,7 +163,7 @@ def read_test_file(spec: SessionSpec, test_file: Path | RemoteFile, bin_ms: int)
     """
     shape = check_spec(spec, bin_ms)
     test = read_nlb_recording(test_file, spec, bin_ms, behavior_required=False)
-    unit_groups = [_all_units(test), SpikeTrains.empty(np.empty(0, dtype=np.int64))]
+    unit_groups = [_all_units(test), SpikeTrains.empty(_NO_UNITS)]
     windows = test_file_windows(spec, shape, test, unit_groups)
     targets = ScoringTargets(replace(spec, psth=None, decode_by=None, timing=None), test, unit_groups, windows)
     trial_behavior = TrialBehavior(None, {}, windows.row, "")

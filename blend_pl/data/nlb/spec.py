@@ -109,17 +109,21 @@ class BehaviorSpec:
 class HeldOutSpec:
     """Units that are predicted but never an input. Exactly one of column, units and fraction is set.
 
+    The fraction 0 and `by_fold` replace the other settings, which need not be set to null.
+
     Attributes:
         column: boolean column of the units table.
         units: unit ids.
-        fraction: fraction of the units, drawn with `seed`.
+        fraction: fraction of the units, drawn with `seed`; 0 for no held-out unit, so that there is no co-bps.
         seed: seed of the draw.
+        by_fold: instead of these units, each fold of `data.fold` holds out another part of the units, which are divided with `seed`.
     """
 
     column: str | None = "heldout"
     units: list[int] | None = None
     fraction: float | None = None
     seed: int = 0
+    by_fold: bool = False
 
     def __post_init__(self) -> None:
         check_range(NON_NEGATIVE, seed=self.seed)
@@ -207,6 +211,8 @@ class SessionSpec:
         trials: table of intervals that are the trials; None for `intervals/trials`, or the only other table.
         clock: units of time of a file whose times are not seconds of the session.
         archive: source of missing files; None if there is none.
+        min_rate_hz: leaves out units with fewer spikes per second in the training trials alone, so that scored trials
+            do not decide which units are scored; 0 for none.
 
     Example:
         >>> spec = SessionSpec(
@@ -235,3 +241,7 @@ class SessionSpec:
     trials: str | None = None
     clock: ClockSpec = field(default_factory=ClockSpec)
     archive: DandiArchive | None = None
+    min_rate_hz: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_range(NON_NEGATIVE, min_rate_hz=self.min_rate_hz)

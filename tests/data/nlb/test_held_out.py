@@ -30,6 +30,14 @@ def test_exactly_one_setting_is_required(held_out: HeldOutSpec, message: str) ->
         check_held_out(held_out)
 
 
+@pytest.mark.parametrize(
+    "held_out", [HeldOutSpec(fraction=0), HeldOutSpec(by_fold=True), HeldOutSpec(None, fraction=0.25, by_fold=True)]
+)
+def test_fraction_zero_and_rotation_replace_other_settings(held_out: HeldOutSpec) -> None:
+    check_held_out(held_out)
+    assert not held_out_mask(units(), held_out, "a.nwb").any()
+
+
 def test_units_by_column() -> None:
     selected = held_out_mask(units(heldout=[True, False] * 4), HeldOutSpec(), "a.nwb")
     assert selected.tolist() == [True, False] * 4
