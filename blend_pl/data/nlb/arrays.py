@@ -33,7 +33,6 @@ from blend_pl.data.nlb.splits import (
 from blend_pl.data.nlb.trial_behavior import TrialBehavior
 from blend_pl.errors import ConfigError, DataError
 
-
 BY_FOLD = "by_fold"
 """Value of `held_out` that holds out another part of the units in each fold."""
 

@@ -116,7 +116,8 @@ class HeldOutSpec:
         units: unit ids.
         fraction: fraction of the units, drawn with `seed`; 0 for no held-out unit, so that there is no co-bps.
         seed: seed of the draw.
-        by_fold: instead of these units, each fold of `data.fold` holds out another part of the units, which are divided with `seed`.
+        by_fold: instead of these units, each fold of `data.fold` holds out another part of the units, which are divided
+            with `seed`.
     """
 
     column: str | None = "heldout"

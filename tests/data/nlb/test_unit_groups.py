@@ -139,7 +139,7 @@ def test_fraction_zero_observes_all_units(tiny_root: Path) -> None:
 
 
 def test_rotation_without_fold_raises() -> None:
-    with pytest.raises(ConfigError, match="set data.fold, as in 1/5"):
+    with pytest.raises(ConfigError, match=r"set data\.fold, as in 1/5"):
         arrays_module(held_out="by_fold")
 
 
