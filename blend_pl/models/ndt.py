@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from blend_pl.models.base import Dims, Encoding
-from blend_pl.models.layers.attention import AttentionWindow
+from blend_pl.models.layers.attention import AttentionWindow, context_bins
 from blend_pl.models.layers.dropout import FastDropout
 from blend_pl.models.layers.embedding import IdentityEmbedding, LearnedPositions, TokenEmbedding
 from blend_pl.models.layers.fusion import Concatenation, Fusion
@@ -35,6 +35,8 @@ class NDT(nn.Module):
         embedding: builds the embedding of counts from N.
         positions: builds the position vectors from (T', d_model).
         fusion: builds the fusion with context from (token width, D); used only if `dims.context` > 0.
+        context_forward_ms: replaces `context_forward` by a time, which is the same for all bin widths.
+        context_backward_ms: replaces `context_backward` by a time.
 
     Example:
         >>> import torch
@@ -60,6 +62,8 @@ class NDT(nn.Module):
         embedding: Callable[[int], TokenEmbedding] = IdentityEmbedding,
         positions: Callable[[int, int], nn.Module] = LearnedPositions,
         fusion: Callable[[int, int], Fusion] = Concatenation,
+        context_forward_ms: float | None = None,
+        context_backward_ms: float | None = None,
     ) -> None:
         super().__init__()
         check_range(COUNT, num_layers=num_layers, num_heads=num_heads, dim_feedforward=dim_feedforward)
@@ -71,7 +75,11 @@ class NDT(nn.Module):
         stack = [TransformerLayer(d_model, num_heads, dim_feedforward, dropout) for _ in range(num_layers)]
         self.norm = nn.LayerNorm(d_model)
         self.readout = log_rate_readout(d_model, dims.neurons)
-        self.window = AttentionWindow(dims.bins, context_forward, context_backward)
+        self.window = AttentionWindow(
+            dims.bins,
+            context_bins(context_forward, context_forward_ms, dims.bin_ms),
+            context_bins(context_backward, context_backward_ms, dims.bin_ms),
+        )
         if fixup:
             for layer in stack:
                 layer.scale_fixup(num_layers)

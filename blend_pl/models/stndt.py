@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from blend_pl.errors import ConfigError
 from blend_pl.models.base import Dims, Encoding
-from blend_pl.models.layers.attention import AttentionWindow
+from blend_pl.models.layers.attention import AttentionWindow, context_bins
 from blend_pl.models.layers.contrastive import ContrastiveLoss
 from blend_pl.models.layers.dropout import FastDropout
 from blend_pl.models.layers.embedding import LearnedPositions, LinearEmbedding, TokenEmbedding
@@ -101,6 +101,8 @@ class STNDT(nn.Module):
         embedding: builds an embedding of counts that keeps the width, from N for bins and from T' for neurons.
         positions: builds position vectors, from (T', d_model) for bins and from (d_model, T') for neurons.
         fusion: builds the fusion with context from (N, D); used only if `dims.context` > 0.
+        context_forward_ms: replaces `context_forward` by a time, which is the same for all bin widths.
+        context_backward_ms: replaces `context_backward` by a time.
 
     Raises:
         ConfigError: the embedding changes the width, or has no parameters while the contrastive loss is enabled.
@@ -130,6 +132,8 @@ class STNDT(nn.Module):
         embedding: Callable[[int], TokenEmbedding] = LinearEmbedding,
         positions: Callable[[int, int], nn.Module] = LearnedPositions,
         fusion: Callable[[int, int], Fusion] = Concatenation,
+        context_forward_ms: float | None = None,
+        context_backward_ms: float | None = None,
     ) -> None:
         super().__init__()
         check_range(COUNT, num_layers=num_layers, num_heads=num_heads, dim_feedforward=dim_feedforward)
@@ -150,7 +154,11 @@ class STNDT(nn.Module):
         ]
         self.norm = nn.LayerNorm(d_model)
         self.readout = log_rate_readout(d_model, dims.neurons)
-        self.window = AttentionWindow(dims.bins, context_forward, context_backward)
+        self.window = AttentionWindow(
+            dims.bins,
+            context_bins(context_forward, context_forward_ms, dims.bin_ms),
+            context_bins(context_backward, context_backward_ms, dims.bin_ms),
+        )
         if fixup:
             for layer in stack:
                 layer.temporal.scale_fixup(num_layers)

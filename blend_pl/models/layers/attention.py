@@ -33,6 +33,23 @@ def window_mask(bins: int, context_forward: int, context_backward: int) -> Tenso
     return None if allowed.all() else allowed
 
 
+def context_bins(context: int, context_ms: float | None, bin_ms: float) -> int:
+    """Returns the length of a context in bins.
+
+    Args:
+        context: length in bins, which is used if `context_ms` is None; negative for no limit.
+        context_ms: length in ms, which is rounded to bins; negative for no limit.
+        bin_ms: bin width.
+
+    Example:
+        >>> context_bins(8, None, 20), context_bins(8, 100, 20), context_bins(8, 100, 5), context_bins(8, -1, 5)
+        (8, 5, 20, -1)
+    """
+    if context_ms is None:
+        return context
+    return -1 if context_ms < 0 else round(context_ms / bin_ms)
+
+
 class AttentionWindow(nn.Module):
     """Attention of each bin to the bins in a window around it; see `window_mask`.
 

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from blend_pl.models import NDT, STNDT, Dims
 from blend_pl.models.layers.attention import AttentionWindow, SelfAttention, dense_attention, window_mask
 
 
@@ -127,3 +128,13 @@ def test_exported_attention_accepts_any_number_of_trials() -> None:
     program = torch.export.export(attention, (torch.randn(2, 60, 3, 2, 4),), dynamic_shapes=({0: trials},))
     qkv = torch.randn(5, 60, 3, 2, 4)
     torch.testing.assert_close(program.module()(qkv), attention(qkv))
+
+
+@pytest.mark.parametrize("backbone", [NDT, STNDT])
+def test_context_in_ms_is_the_same_time_for_all_bin_widths(backbone: type[NDT] | type[STNDT]) -> None:
+    for bin_ms, bins in ((20, (2, 5)), (5, (8, 20)), (30, (1, 3))):
+        dims = Dims(channels=3, neurons=4, observed_bins=30, bins=30, bin_ms=bin_ms)
+        window = backbone(dims, num_layers=1, context_forward_ms=40, context_backward_ms=100).window
+        assert (window.context_forward, window.context_backward) == bins
+        default = backbone(dims, num_layers=1, context_backward_ms=-1).window
+        assert (default.context_forward, default.context_backward) == (4, -1)
