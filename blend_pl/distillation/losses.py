@@ -70,9 +70,14 @@ class DistillationLoss(nn.Module):
 
 
 class HardLoss(DistillationLoss):
-    """Squared error of the predictions (BLEND): mean over t, n of (S - T)^2.
+    """Squared error of the predictions (BLEND): mean over t, n of w_n (S - T)^2.
 
-    The scale is the variance of the teacher.
+    The scale is the variance of the teacher, weighted in the same way.
+
+    Args:
+        weight_by_rate: sets w_n to the mean rate of neuron n in the predictions of the teacher, which are log-rates,
+            divided by the mean over neurons. Then neurons with few spikes, whose log-rates a teacher knows least,
+            count less. Otherwise w_n is 1.
 
     Example:
         >>> import torch
@@ -85,8 +90,27 @@ class HardLoss(DistillationLoss):
         torch.Size([4])
     """
 
+    weight: Tensor | None
+
+    def __init__(self, weight_by_rate: bool = False) -> None:
+        super().__init__()
+        self.weight_by_rate = weight_by_rate
+        self.register_buffer("weight", None)
+
+    def build(self, student: Encoding, teacher: Encoding) -> None:
+        if self.weight_by_rate:
+            # A resumed training loads the fitted weights into this tensor.
+            self.weight = torch.ones(teacher.prediction.shape[-1], device=self.scale.device)
+
+    def fit_scale(self, teacher: Encoding) -> None:
+        if self.weight_by_rate:
+            rate = teacher.prediction.exp().mean((0, 1))
+            self.weight = (rate / rate.mean().clamp(min=EPS)).to(self.scale)
+        super().fit_scale(teacher)
+
     def distance(self, student: Encoding, teacher: Encoding) -> Tensor:
-        return (student.prediction - teacher.prediction).square().mean((1, 2))
+        error = (student.prediction - teacher.prediction).square()
+        return (error if self.weight is None else error * self.weight).mean((1, 2))
 
 
 class SoftLoss(DistillationLoss):

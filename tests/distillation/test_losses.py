@@ -254,3 +254,28 @@ def test_scale_and_projectors_are_in_state_dict(name: str) -> None:
     assert not torch.equal(other(student, teacher), loss(student, teacher))
     other.load_state_dict(loss.state_dict())
     assert torch.equal(other(student, teacher), loss(student, teacher))
+
+
+def test_hard_loss_weighted_by_rate_is_the_weighted_mean_over_neurons() -> None:
+    student, teacher = encode(seed=1), encode(seed=2)
+    loss = HardLoss(weight_by_rate=True)
+    loss.build(student, teacher)
+    loss.fit_scale(teacher)
+    rate = teacher.prediction.exp().double().mean((0, 1))
+    weight = rate / rate.mean()
+    variance = (teacher.prediction.double().var((0, 1), correction=0) * weight).mean()
+    expected = ((student.prediction - teacher.prediction).double().square().mean(1) * weight).mean(1) / variance
+    torch.testing.assert_close(loss(student, teacher).double(), expected, rtol=1e-5, atol=1e-6)
+    assert float(loss(mean_student(loss, teacher), teacher).mean()) == pytest.approx(1, rel=1e-5)
+    assert float(loss(teacher, teacher).abs().max()) == 0
+
+
+def test_weights_of_hard_loss_are_restored_by_its_state() -> None:
+    student, teacher = encode(seed=1), encode(seed=2)
+    fitted, restored = HardLoss(weight_by_rate=True), HardLoss(weight_by_rate=True)
+    for loss in (fitted, restored):
+        loss.build(student, teacher)
+    fitted.fit_scale(teacher)
+    restored.load_state_dict(fitted.state_dict())
+    assert torch.equal(restored(student, teacher), fitted(student, teacher))
+    assert HardLoss().state_dict().keys() == {"scale"}
