@@ -30,7 +30,7 @@ from blend_pl.experiment.parser import (
     to_dict,
 )
 from blend_pl.experiment.trainer import make_trainer
-from blend_pl.experiment.validation import check_settings, instantiate
+from blend_pl.experiment.validation import UNLIMITED, check_settings, instantiate
 from blend_pl.report import print_scores
 from blend_pl.runs.digest import other_data_message, resumable_run_dir, stored_digest
 from blend_pl.runs.folder import (
@@ -304,6 +304,21 @@ class Experiment:
         with isolate_rng():
             return digest_of_settings(data)
 
+    def _n_steps(self, settings: dict[str, Any]) -> int | None:
+        """Returns the largest number of steps of a training on one device with given settings and the data of now.
+
+        None if the data cannot be read, or have other settings.
+        """
+        limits, data = settings["trainer"], settings["data"]
+        if data != self.settings["data"] or self._data_digest() is None:
+            return None
+        with isolate_rng():
+            n_batches = len(self.datamodule.train_dataloader())
+        counts = [limits["max_steps"]] if limits["max_steps"] not in (None, UNLIMITED) else []
+        if limits["max_epochs"] not in (None, UNLIMITED):
+            counts.append(limits["max_epochs"] * -(-n_batches // (limits["accumulate_grad_batches"] or 1)))
+        return min(counts, default=None)
+
     def _has_finished(self) -> bool:
         """Whether the run that should be resumed has finished.
 
@@ -353,6 +368,7 @@ class Experiment:
             Path(config.output),
             lambda arguments: to_dict(self.parser, parse_settings(self.parser, arguments)),
             self._digest_of,
+            self._n_steps,
             rank_zero_only(print),
         )
         return [str(path) for path in paths]

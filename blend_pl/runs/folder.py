@@ -22,6 +22,9 @@ DEFAULT_MONITOR, DEFAULT_MODE = "val/co_bps", "max"
 LOSS_MONITOR = "val/loss"
 """Masked validation loss, which selects the checkpoint where no unit is held out."""
 
+TEACHER_ARGUMENTS = "teacher_args"
+"""Setting with more arguments for the training of a missing teacher."""
+
 FINGERPRINT_EXCLUDED_KEYS = (
     "config",
     "run_dir",
@@ -30,15 +33,19 @@ FINGERPRINT_EXCLUDED_KEYS = (
     "weights_only",
     "name",
     "role",
-    "teacher_args",
     "resume",
 )
 """Settings that label a run or say where it writes or continues, and do not change what it computes."""
 
 
 def config_fingerprint(config: dict[str, Any]) -> str:
-    """Returns eight hex digits that are equal for equal settings, regardless of folders, names and loggers."""
+    """Returns eight hex digits that are equal for equal settings, regardless of folders, names and loggers.
+
+    Arguments of the teacher's training, which change the teacher, count for runs that have a teacher.
+    """
     settings = {key: value for key, value in config.items() if key not in FINGERPRINT_EXCLUDED_KEYS}
+    if not (config.get("distillation") or config.get("pretrained")) or not config.get(TEACHER_ARGUMENTS):
+        settings.pop(TEACHER_ARGUMENTS, None)
     if "trainer" in settings:
         settings["trainer"] = {**settings["trainer"], "logger": None}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]

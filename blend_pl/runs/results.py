@@ -351,6 +351,7 @@ class Results:
         distillation = {
             **((self.config.get("distillation") or {}).get("init_args") or {}),
             "teacher": len(self.teachers),
+            "teacher_args": (self.config.get("teacher_args") or []) if self.teachers else [],
         }
         trainer = {key: self.config.get("trainer", {}).get(key) for key in TRAINER_SETTINGS}
         batch_size = self._data_args.get("batch_size")

@@ -52,6 +52,12 @@ LAUNCHER_PREFIXES = (
 DigestOf = Callable[[Config], str | None]
 """Returns the digest of the data with these data settings; see `NeuralDataModule.digest`."""
 
+StepsOf = Callable[[Config], int | None]
+"""Returns the number of steps of a training with these settings; None if it is unknown."""
+
+TEACHER_ARGS = "'[--trainer.max_epochs=10, ...]'"
+"""Example of the setting that changes the training of teachers."""
+
 SEED_STEP = 1000
 """Distance between the seeds of several teachers of one experiment; students of adjacent seeds share no teachers."""
 
@@ -63,6 +69,7 @@ def resolve_teachers(
     output: Path,
     resolve_config: Callable[[list[str]], dict[str, Any]],
     digest_of: DigestOf,
+    steps_of: StepsOf,
     log: Callable[[str], None],
 ) -> list[Path]:
     """Returns the checkpoints of one or several references.
@@ -75,7 +82,9 @@ def resolve_teachers(
         raise TeacherError("distillation.teacher is an empty list; name at least one teacher")
     seeds = [student["seed_everything"] + SEED_STEP * names[:index].count(name) for index, name in enumerate(names)]
     return [
-        resolve_teacher(name, {**student, "seed_everything": seed}, arguments, output, resolve_config, digest_of, log)
+        resolve_teacher(
+            name, {**student, "seed_everything": seed}, arguments, output, resolve_config, digest_of, steps_of, log
+        )
         for name, seed in zip(names, seeds, strict=True)
     ]
 
@@ -87,6 +96,7 @@ def resolve_teacher(
     output: Path,
     resolve_config: Callable[[list[str]], dict[str, Any]],
     digest_of: DigestOf,
+    steps_of: StepsOf,
     log: Callable[[str], None],
 ) -> Path:
     """Returns the checkpoint of a reference to a teacher.
@@ -103,6 +113,7 @@ def resolve_teacher(
         output: Folder of all runs.
         resolve_config: Maps arguments of `fit` to resolved settings.
         digest_of: Returns the digest of the data with given settings; called only if there is a finished run.
+        steps_of: Returns the number of steps of a training; called only if the teacher is trained.
         log: Prints a message to the user.
 
     Returns:
@@ -132,6 +143,10 @@ def resolve_teacher(
         run = find_finished_run(experiment_dir, fingerprint, data_digest)
         if run is None:
             log(_reason_to_train(name, experiment_dir, fingerprint, data_digest))
+            length = _length_of_training(settings, steps_of(settings))
+            log(
+                f"training the teacher {reference}{length}; its settings are changed with --teacher_args {TEACHER_ARGS}"
+            )
             with lock:
                 run_dir = experiment_dir / f"seed{student['seed_everything']}-{fingerprint}"
                 for candidate in sorted(experiment_dir.glob(f"{run_dir.name}*")):
@@ -154,6 +169,14 @@ def _reason_to_train(name: str, experiment_dir: Path, fingerprint: str, data_dig
     if message is None:
         return f"the teacher {name} ({fingerprint}) has no finished run: training it first"
     return f"{message}: training it again"
+
+
+def _length_of_training(settings: Config, n_steps: int | None) -> str:
+    """Returns the longest training that the settings allow, in words; empty if they set no limit."""
+    n_epochs = settings["trainer"].get("max_epochs") if "trainer" in settings else None
+    epochs = [f"{n_epochs:,} epochs"] if n_epochs is not None and n_epochs > 0 else []
+    steps = [f"{n_steps:,} steps"] if n_steps is not None else []
+    return f": at most {' or '.join(epochs + steps)}" if epochs + steps else ""
 
 
 def locate_checkpoint(reference: str, output: Path, digest_of: DigestOf, log: Callable[[str], None]) -> Path:

@@ -33,7 +33,14 @@ def test_checkpoint_is_downloaded_once_per_version(server: Server, tmp_path: Pat
     messages: list[str] = []
     student = {"seed_everything": 0, "data": {}, "trainer": {"logger": None}}
     (path,) = resolve_teachers(
-        REFERENCE, student, [], tmp_path / "runs", lambda command: {}, lambda data: None, messages.append
+        REFERENCE,
+        student,
+        [],
+        tmp_path / "runs",
+        lambda command: {},
+        lambda data: None,
+        lambda settings: None,
+        messages.append,
     )
     assert path == tmp_path / "runs/artifacts/lab/proj/teacher-v3-digest3/best.ckpt"
     assert path.read_bytes() == b"weights"

@@ -95,6 +95,7 @@ def test_teacher_is_trained_again_on_other_data_and_says_why(tmp_path: Path, mon
             tmp_path / "runs",
             lambda arguments: json.loads(arguments[1]),
             lambda data: digests[-1],
+            lambda settings: None,
             messages.append,
         )
         return path.parents[1].name

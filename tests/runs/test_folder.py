@@ -98,3 +98,14 @@ def test_folders_that_are_no_runs_are_refused(tmp_path: Path, find: Any, kind: t
         find(tmp_path / "model.ckpt")
     assert "\n" not in str(raised.value)
     assert str(tmp_path) in str(raised.value)
+
+
+@pytest.mark.parametrize("key", ["distillation", "pretrained"])
+def test_arguments_of_the_teacher_belong_to_the_fingerprint_of_its_student(key: str) -> None:
+    student = {**SETTINGS, key: {"init_args": {"teacher": "teacher.yaml"}}}
+    without, empty, short, long = (
+        config_fingerprint({**student, **change})
+        for change in ({}, {"teacher_args": []}, {"teacher_args": ["--lr=1"]}, {"teacher_args": ["--lr=2"]})
+    )
+    assert without == empty
+    assert len({without, short, long}) == 3

@@ -40,14 +40,30 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return runs
 
 
-def resolve(output: Path, *changes: str, **data: Any) -> Path:
-    """Returns the run of the teacher of a student with these settings of its data."""
+def resolve(
+    output: Path, *changes: str, n_steps: int | None = None, lines: list[str] | None = None, **data: Any
+) -> Path:
+    """Returns the run of the teacher of a student with these arguments and settings of its data.
+
+    Args:
+        output: folder of all runs.
+        changes: arguments of the teacher's training.
+        n_steps: number of steps of the training.
+        lines: receives the printed lines.
+        data: settings of the data.
+    """
     student = compose_experiment([experiment("simulated_baseline")])
     student["data"]["init_args"].update(data)
     student = {**student, "seed_everything": 0, "trainer": {"logger": None}}
-    reference = str(experiment("simulated_teacher"))
     (checkpoint,) = resolve_teachers(
-        reference, student, [*changes], output, resolve_config, digest_of, lambda line: None
+        str(experiment("simulated_teacher")),
+        student,
+        [*changes],
+        output,
+        resolve_config,
+        digest_of,
+        lambda settings: n_steps,
+        ([] if lines is None else lines).append,
     )
     return checkpoint.parents[1]
 
@@ -83,6 +99,26 @@ def teacher_of(student: Path) -> Path:
     return Path(checkpoint).parents[1]
 
 
+def test_other_arguments_train_another_teacher(trained: list[Path], tmp_path: Path) -> None:
+    teachers = [resolve(tmp_path, *changes) for changes in (("--lr=1",), ("--lr=2",), ("--lr=1",))]
+    assert trained == teachers[:2]
+    assert teachers[2] == teachers[0]
+
+
+@pytest.mark.usefixtures("trained")
+def test_length_of_the_training_is_printed_before_it(tmp_path: Path) -> None:
+    lines: list[str] = []
+    resolve(tmp_path, n_steps=1600, lines=lines)
+    path, epochs = experiment("simulated_teacher"), compose_experiment([experiment("simulated_teacher")])
+    assert lines[1].startswith(
+        f"training the teacher {path}: at most {epochs['trainer']['max_epochs']} epochs or 1,600 steps; its settings "
+        "are changed with --teacher_args "
+    )
+    lines.clear()
+    resolve(tmp_path, n_steps=1600, lines=lines)
+    assert not any("steps" in line for line in lines)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("teachers_here")
 def test_teacher_of_another_fold_is_not_reused(output: Path, arguments: list[str]) -> None:
@@ -101,3 +137,20 @@ def test_teacher_of_another_fold_is_not_reused(output: Path, arguments: list[str
     assert first.digest != second.digest
     assert first.recording_digest == second.recording_digest
     assert first.fingerprint != second.fingerprint
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("teachers_here")
+def test_students_with_other_teacher_arguments_have_other_folders_and_teachers(
+    output: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    students = [
+        fit_tiny("simulated_hard", output, *arguments, teacher_args(f"--trainer.max_epochs={epochs}")).run_dir
+        for epochs in (1, 2)
+    ]
+    assert students[0] != students[1]
+    assert teacher_of(students[0]) != teacher_of(students[1])
+    assert [Results.read(teacher_of(student)).epoch for student in students] == [1, 2]
+    printed = capsys.readouterr().out
+    assert "at most 1 epochs or 1 steps" in printed
+    assert "at most 2 epochs or 2 steps" in printed
