@@ -1,22 +1,25 @@
 """Baselines without a network: smoothing followed by a regression, with selected kernel and penalty."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isfinite, log
 
 import torch
 from torch import Tensor
 
 from blend_pl.baselines.glm import FitFunction
+from blend_pl.baselines.grids import (
+    KERNEL_REMEDY,
+    PENALTY_REMEDY,
+    REFERENCE_PENALTY,
+    HyperparameterGrid,
+    edge_warning,
+    search_outward,
+)
 from blend_pl.baselines.smoothing import smooth
 from blend_pl.data.nlb.session import SessionTensors
 from blend_pl.errors import DataError
-from blend_pl.metrics.nlb import NLBScores
-
-KERNEL_SDS_MS = (20.0, 30.0, 50.0, 80.0, 120.0, 200.0)
-"""Candidate standard deviations of the kernel."""
-
-PENALTIES = (1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0)
-"""Candidate penalties; kernels are compared at the middle one."""
+from blend_pl.metrics.nlb import NLBScores, evaluate_rates
 
 RateFunction = Callable[[SessionTensors], Tensor]
 """Maps the trials of a session to the rates of some of its units and bins."""
@@ -31,12 +34,23 @@ class SelectedRegression:
         penalty: penalty of the regression.
         score: score on the selection trials.
         predict: predicts rates.
+        warnings: one line for each hyperparameter at the edge of its candidates.
     """
 
     sd_ms: float
     penalty: float
     score: float
     predict: RateFunction
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SelectedKernel:
+    """A selected kernel; attributes as in `SelectedRegression`."""
+
+    sd_ms: float
+    score: float
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,25 +66,36 @@ class Baseline:
         heldout: predicts (trials, T, N - C) rates, selected by co-bps; None if no held-out unit was recorded.
         forward: predicts (trials, F, N) rates, selected by fp-bps; None if no forward bin was recorded.
         heldin_means: (C,) float64 mean counts per bin of the held-in units.
+        decoding: kernel of the held-in rates from which velocity is decoded, selected by velocity R2; None if the
+            selection trials have no velocity to score.
     """
 
     heldout: SelectedRegression | None
     forward: SelectedRegression | None
     heldin_means: Tensor
+    decoding: SelectedKernel | None = None
 
     @classmethod
-    def fit(cls, regression: FitFunction, fit_trials: SessionTensors, selection_trials: SessionTensors) -> "Baseline":
+    def fit(
+        cls,
+        regression: FitFunction,
+        fit_trials: SessionTensors,
+        selection_trials: SessionTensors,
+        grid: HyperparameterGrid | None = None,
+    ) -> "Baseline":
         """Fits a regression for every kernel, then for every penalty, and keeps the best.
 
         Args:
             regression: fits one regression.
             fit_trials: trials to fit on.
             selection_trials: trials that select kernel and penalty.
+            grid: candidate kernels and penalties; None for those that fit the window of a trial.
 
         Raises:
             DataError: neither a held-out unit nor a forward bin was recorded.
         """
         bins, n_heldin = fit_trials.n_observed, fit_trials.n_heldin
+        grid = grid or HyperparameterGrid.for_window(fit_trials.bin_ms, bins * fit_trials.bin_ms)
         scores = NLBScores(selection_trials, selection_trials, score_names=("co_bps", "fp_bps")).metrics
         heldout = forward = None
         unit_groups = (slice(0, n_heldin), slice(n_heldin, None))[: 1 + (fit_trials.n_units > n_heldin)]
@@ -78,29 +103,43 @@ class Baseline:
             heldout = _search_hyperparameters(
                 lambda *hyperparameters: _fit_heldout(regression, fit_trials, *hyperparameters),
                 _selection_scorer(selection_trials, "co_bps"),
+                grid,
+                "held-out rates",
             )
         if "fp_bps" in scores and all(fit_trials.has_recorded(units, slice(bins, None)) for units in unit_groups):
             forward = _search_hyperparameters(
                 lambda *hyperparameters: _fit_forward(regression, fit_trials, *hyperparameters),
                 _selection_scorer(selection_trials, "fp_bps"),
+                grid,
+                "forward rates",
             )
         if heldout is None and forward is None:
             raise DataError(
                 "neither a held-out unit nor a forward bin was recorded in the training trials, so a baseline has "
                 "nothing to predict; set data.spec.held_out or data.spec.window.forward_ms"
             )
-        return cls(heldout, forward, _heldin_means(fit_trials))
+        baseline = cls(heldout, forward, _heldin_means(fit_trials))
+        return replace(baseline, decoding=baseline._select_decoding_kernel(fit_trials, selection_trials, grid))
 
     @property
     def hyperparameters(self) -> dict[str, dict[str, float]]:
-        """Selected kernel and penalty, and their score on the selection trials."""
+        """Selected kernels and penalties, and their scores on the selection trials."""
         regressions = {"heldout": self.heldout, "forward": self.forward}
         keys = ("sd_ms", "penalty", "score")
-        return {
+        selected = {
             name: {key: getattr(regression, key) for key in keys}
             for name, regression in regressions.items()
             if regression
         }
+        if self.decoding:
+            selected["decoding"] = {"sd_ms": self.decoding.sd_ms, "score": self.decoding.score}
+        return selected
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One line for each selected hyperparameter at the edge of its candidates."""
+        selected = (self.heldout, self.forward, self.decoding)
+        return tuple(warning for choice in selected if choice for warning in choice.warnings)
 
     def predict(self, session: SessionTensors) -> Tensor:
         """Predicts the rates of all trials.
@@ -115,23 +154,73 @@ class Baseline:
         forward = self.forward.predict(session) if self.forward else None
         return _assemble_rates(session, heldin, heldout, forward).float()
 
+    def evaluate(self, train: SessionTensors, evaluation: SessionTensors) -> dict[str, float]:
+        """Returns the scores by name; velocity R2 of held-in rates with the kernel that is selected for decoding.
+
+        Args:
+            train: trials that the velocity decoder is fitted on.
+            evaluation: trials that are scored.
+        """
+        rates = self.predict(train), self.predict(evaluation)
+        scores = evaluate_rates(train, evaluation, rates)
+        if self.decoding and "vel_r2" in scores:
+            scores["vel_r2"] = self._decoding_score((train, evaluation), rates, self.decoding.sd_ms)
+        return scores
+
+    def _select_decoding_kernel(
+        self, fit_trials: SessionTensors, selection_trials: SessionTensors, grid: HyperparameterGrid
+    ) -> SelectedKernel | None:
+        try:
+            if not NLBScores(fit_trials, selection_trials, score_names=("vel_r2",)).metrics:
+                return None
+        except DataError:  # a decoder without trials among those that select
+            return None
+        sessions = fit_trials, selection_trials
+        rates = self.predict(fit_trials), self.predict(selection_trials)
+        scores = {sd_ms: self._decoding_score(sessions, rates, sd_ms) for sd_ms in grid.kernel_sds_ms}
+        best = max(scores, key=scores.__getitem__)
+        if not isfinite(scores[best]):  # the velocity of the selection trials does not vary
+            return None
+        return SelectedKernel(best, scores[best], _kernel_warnings("decoded rates", scores, grid))
+
+    def _decoding_score(
+        self, sessions: tuple[SessionTensors, SessionTensors], rates: tuple[Tensor, Tensor], sd_ms: float
+    ) -> float:
+        """Returns the velocity R2 of rates whose held-in units are smoothed with another kernel."""
+        smoothed = rates[0].clone(), rates[1].clone()
+        for session, session_rates in zip(sessions, smoothed, strict=True):
+            heldin = _smooth_heldin(session, sd_ms, self.heldin_means)
+            session_rates[:, : session.n_observed, : session.n_heldin] = heldin.float()
+        return evaluate_rates(*sessions, smoothed, score_names=("vel_r2",))["vel_r2"]
+
 
 def _search_hyperparameters(
-    fit: Callable[[float, float], RateFunction], score: Callable[[RateFunction], float]
+    fit: Callable[[float, float], RateFunction],
+    score: Callable[[RateFunction], float],
+    grid: HyperparameterGrid,
+    description: str,
 ) -> SelectedRegression:
-    """Compares all kernels at the middle penalty, then all other penalties at the best kernel."""
+    """Searches the kernel at the reference penalty, then the penalty at the best kernel."""
+    predictions: dict[tuple[float, float], RateFunction] = {}
 
-    def fit_and_score(sd_ms: float, penalty: float) -> SelectedRegression:
-        predict = fit(sd_ms, penalty)
-        return SelectedRegression(sd_ms, penalty, score(predict), predict)
+    def fit_and_score(sd_ms: float, penalty: float) -> float:
+        predictions[sd_ms, penalty] = fit(sd_ms, penalty)
+        return score(predictions[sd_ms, penalty])
 
-    def by_score(candidate: SelectedRegression) -> float:
-        return candidate.score
+    start_penalty = min(grid.penalties, key=lambda penalty: abs(log(penalty / REFERENCE_PENALTY)))
+    start_sd = grid.kernel_sds_ms[len(grid.kernel_sds_ms) // 2]
+    by_kernel = search_outward(grid.kernel_sds_ms, start_sd, lambda sd_ms: fit_and_score(sd_ms, start_penalty))
+    sd_ms = max(by_kernel, key=by_kernel.__getitem__)
+    by_penalty = search_outward(grid.penalties, start_penalty, lambda penalty: fit_and_score(sd_ms, penalty))
+    penalty = max(by_penalty, key=by_penalty.__getitem__)
+    penalty_warning = edge_warning(f"penalty of the {description}", by_penalty, grid.penalties, "", PENALTY_REMEDY)
+    warnings = (*_kernel_warnings(description, by_kernel, grid), *filter(None, [penalty_warning]))
+    return SelectedRegression(sd_ms, penalty, by_penalty[penalty], predictions[sd_ms, penalty], warnings)
 
-    middle_penalty = PENALTIES[len(PENALTIES) // 2]
-    best = max((fit_and_score(sd_ms, middle_penalty) for sd_ms in KERNEL_SDS_MS), key=by_score)
-    candidates = (fit_and_score(best.sd_ms, penalty) for penalty in PENALTIES if penalty != middle_penalty)
-    return max([best, *candidates], key=by_score)
+
+def _kernel_warnings(description: str, scores: dict[float, float], grid: HyperparameterGrid) -> tuple[str, ...]:
+    warning = edge_warning(f"kernel of the {description}", scores, grid.kernel_sds_ms, " ms", KERNEL_REMEDY)
+    return (warning,) if warning else ()
 
 
 def _selection_scorer(selection_trials: SessionTensors, name: str) -> Callable[[RateFunction], float]:

@@ -28,7 +28,10 @@ FUNCTION_COMMANDS = {
     "completion": ("blend_pl.cli.completion:print_completion", "prints a completion script for bash or zsh"),
     "inspect": ("blend_pl.cli.inspect:inspect_file", "shows what an NWB file holds, writes a data file to train on it"),
     "simulate": ("blend_pl.cli.simulate:simulate", "writes a simulated session with known firing rates as NWB files"),
-    "baseline": ("blend_pl.baselines:fit_baselines", "fits non-neural-network baselines (smoothing, GLM)"),
+    "baseline": (
+        "blend_pl.baselines:fit_baselines",
+        "fits non-neural-network baselines (smoothing, GLM, Wiener filter)",
+    ),
     "report": ("blend_pl.report:write_report", "writes tables and figures that compare experiments across seeds"),
     "submit": ("blend_pl.submission:submit", "writes, checks, scores or uploads an NLB'21 submission file"),
     "multirun": ("blend_pl.multirun:multirun", "trains several seeds and config overrides, in parallel on one GPU"),

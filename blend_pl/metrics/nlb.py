@@ -75,18 +75,24 @@ class NLBScores:
         return {name: float(metric.compute()) for name, metric in self.metrics.items()}
 
 
-def evaluate_rates(train: SessionTensors, evaluation: SessionTensors, rates: tuple[Tensor, Tensor]) -> dict[str, float]:
+def evaluate_rates(
+    train: SessionTensors,
+    evaluation: SessionTensors,
+    rates: tuple[Tensor, Tensor],
+    score_names: tuple[str, ...] = SCORES,
+) -> dict[str, float]:
     """Computes the scores of the rates of all trials.
 
     Args:
         train: trials that the velocity decoder is fitted on.
         evaluation: trials that are scored.
         rates: (trials, T', N) expected counts per bin of both.
+        score_names: names of the scores to compute; all by default.
 
     Returns:
         Scores by name.
     """
-    scores = NLBScores(train, evaluation)
+    scores = NLBScores(train, evaluation, score_names)
     for trial_rates, is_train in zip(rates, (True, False), strict=True):
         for index in torch.arange(len(trial_rates)).split(256):
             scores.update(trial_rates[index], index, is_train)

@@ -136,14 +136,36 @@ class TestBaseline:
         session = session_of(trials=30, heldin=5, heldout=0)
         baseline = Baseline.fit(regression, session, session)
         assert baseline.heldout is None
-        assert baseline.hyperparameters.keys() == {"forward"}
+        assert baseline.hyperparameters.keys() == {"forward", "decoding"}
         assert baseline.predict(session).isfinite().all()
 
     def test_only_held_out_units_are_fitted_without_forward_bins(self) -> None:
         session = session_of(trials=30, forward=0)
         baseline = Baseline.fit(fit_ridge, session, session)
-        assert baseline.hyperparameters.keys() == {"heldout"}
+        assert baseline.hyperparameters.keys() == {"heldout", "decoding"}
         assert baseline.predict(session).shape == (30, 5, 5)
+
+    def test_velocity_is_decoded_with_a_kernel_of_its_own(self) -> None:
+        session = session_of(trials=80, bins=30, heldin=6)
+        generator = torch.Generator().manual_seed(0)
+        slow = torch.rand(80, 1, 6, generator=generator)
+        spikes = session.spikes.clone()
+        spikes[:, :30, :6] = torch.poisson(slow.expand(-1, 30, -1), generator=generator).byte()
+        behavior = session.behavior.clone()
+        behavior[:, :30] = slow @ torch.randn(6, 2, generator=generator)
+        session = replace(session, spikes=spikes, behavior=behavior)
+        baseline = Baseline.fit(fit_ridge, session.select(torch.arange(50)), session.select(torch.arange(50, 80)))
+        assert baseline.decoding is not None
+        assert baseline.decoding.sd_ms >= 200
+        scores = baseline.evaluate(session, session)
+        rates = baseline.predict(session)
+        shared_kernel = evaluate_rates(session, session, (rates, rates))
+        assert scores.keys() == shared_kernel.keys()
+        narrow = replace(baseline, decoding=replace(baseline.decoding, sd_ms=20.0)).evaluate(session, session)
+        assert scores["vel_r2"] > narrow["vel_r2"] + 0.1
+        assert {name: scores[name] for name in scores if name != "vel_r2"} == {
+            name: shared_kernel[name] for name in scores if name != "vel_r2"
+        }
 
     def test_nothing_to_predict_raises(self) -> None:
         session = session_of(trials=30, heldin=5, heldout=0, forward=0)
@@ -189,7 +211,9 @@ class TestCommand:
         run_baseline(EXPERIMENTS / "simulated_baseline.yaml", f"--output={tmp_path / 'runs'}", "--seeds=[1,2]", *data)
         assert "simulated_glm" in capsys.readouterr().out
         (table,) = compare_runs([tmp_path / "runs"])
-        assert [e.name for e in table.experiments] == ["simulated_baseline", "simulated_glm", "simulated_smoothing"]
+        assert [e.name for e in table.experiments] == [
+            *("simulated_baseline", "simulated_glm", "simulated_smoothing", "simulated_wiener"),
+        ]
         assert [run.seed for run in table.experiments[1].runs] == [1, 2]
         assert table.experiments[1].scores_by_seed("co_bps")[1] == table.experiments[1].scores_by_seed("co_bps")[2]
         results, of_network = table.experiments[1].runs[0].results, Results.read(network)
@@ -197,12 +221,15 @@ class TestCommand:
         assert results.oracle == of_network.oracle
         assert results.scores.keys() == of_network.scores.keys()
         assert results.data_config == of_network.data_config
+        assert table.experiments[3].runs[0].results.scores.keys() == {"vel_r2"}
 
         run_command(["report", str(tmp_path / "runs")])
         assert "simulated_glm" in (tmp_path / "runs/report/report.md").read_text()
 
     @pytest.mark.parametrize("name", ["area2_bump", "dmfc_rsg"])
-    def test_recorded_sessions_have_finite_scores(self, name: str, tmp_path: Path) -> None:
+    def test_recorded_sessions_have_finite_scores(
+        self, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         path = EXPERIMENTS / f"{name}_baseline.yaml"
         run_baseline(path, f"--output={tmp_path}", *write_set(path, tmp_path / "data"), "--data.bin_ms=20")
         for method in ("smoothing", "glm"):
@@ -211,17 +238,39 @@ class TestCommand:
             assert results.oracle is None
             assert "co_bps" in results.scores
             assert all(np.isfinite(value) for value in results.scores.values())
+        assert (tmp_path / f"{name}_wiener").exists() is (name == "area2_bump")
+        assert ("no wiener baseline: the scored trials have no velocity" in capsys.readouterr().out) is (
+            name == "dmfc_rsg"
+        )
 
     def test_data_file_names_the_runs(self, tmp_path: Path) -> None:
         file = tmp_path / "my_session.yaml"
         settings = {"base": [str(EXPERIMENTS.parent / "configs/data/simulated.yaml")]}
         file.write_text(json.dumps(settings))
         run_baseline(file, f"--output={tmp_path / 'runs'}", *write_set(file, tmp_path / "data"))
-        assert {path.name for path in (tmp_path / "runs").iterdir()} == {"my_session_smoothing", "my_session_glm"}
+        assert {path.name for path in (tmp_path / "runs").iterdir()} == {
+            *("my_session_smoothing", "my_session_glm", "my_session_wiener"),
+        }
+
+    def test_given_candidates_are_used_and_their_edges_named(self, tmp_path: Path) -> None:
+        file = EXPERIMENTS / "simulated_baseline.yaml"
+        grid = ["--kernel_sds_ms=[20,700]", "--penalties=[10,1e4,1e6]", "--lags_ms=[40]"]
+        data = [f"--data.root={tmp_path / 'data'}", "--data.bin_ms=20", *SIMULATION]
+        with pytest.warns(UserWarning, match="is the smallest of its candidates .* extend --penalties") as caught:
+            run_baseline(file, f"--output={tmp_path}", *grid, *data)
+        lines = [str(warning.message) for warning in caught if "of its candidates" in str(warning.message)]
+        assert lines
+        assert all(line.startswith("simulated_") and "\n" not in line for line in lines)
+        (folder,) = (tmp_path / "simulated_wiener").iterdir()
+        chosen = Results.read(folder).chosen
+        assert chosen is not None
+        assert chosen["velocity"]["lag_ms"] == 40
+        assert chosen["velocity"]["penalty"] == 10
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
+            (["--penalties=[0]"], "penalties"),
             (["--data.bin_ms=wide"], "bin_ms"),
             (["--data.nonsense=1"], "nonsense"),
             (["--seeds=[]"], "no seeds"),

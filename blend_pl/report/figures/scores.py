@@ -22,7 +22,7 @@ def draw_scores(comparison: Comparison) -> Figure | None:
         return None
     experiments = comparison.experiments
     figure, axes = subplots(1, len(keys), height=0.9 + 0.34 * len(experiments), sharex=False)
-    # The baseline color marks the network that others are compared with; smoothing and GLM get control colors.
+    # The baseline color marks the network that others are compared with; other baselines get control colors.
     colors = colors_for_roles([e.role if e.results.has_network else CONTROL for e in experiments])
     for ax, key in zip(axes[0], keys, strict=True):
         baseline = next((e for e in experiments if e.role == BASELINE and e.scores_by_seed(key)), None)
