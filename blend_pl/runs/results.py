@@ -22,13 +22,14 @@ RESULTS_VERSION = 2
 
 PACKAGES = ("blend-pl", "torch", "lightning", "torchmetrics", "numpy", "scipy")
 
-BASELINE, TEACHER, STUDENT, CONTROL = ROLES = ("baseline", "teacher", "student", "control")
+BASELINE, TEACHER, STUDENT, CONTROL, CEILING = ROLES = ("baseline", "teacher", "student", "control", "ceiling")
 """Roles of a run in a comparison.
 
 - baseline: learns without privileged input and without a teacher.
 - teacher: sees privileged input wherever it runs.
 - student: distilled from a teacher.
 - control: isolates one ingredient of a student's gain or bounds it, e.g. self-distillation or a multimodal network.
+- ceiling: a student that learns from unlimited simulated trials of the same population.
 """
 
 TEACHER_SYSTEMS = ("Teacher", "SpikeTeacher", "SingleSessionTeacher", "GenerativeTeacher")
@@ -274,7 +275,7 @@ class Results:
 
     @property
     def has_network(self) -> bool:
-        """Whether the run trained a network; smoothing and GLM keep no checkpoint."""
+        """Whether the run trained a network; smoothing, GLM and Wiener filter keep no checkpoint."""
         return self.checkpoint is not None
 
     @property
