@@ -60,6 +60,8 @@ class Prediction:
         In the unit of the file, at the times of the spikes, which precede the movement by the lag of the decoder. None
         for a session without velocity.
         """
+        if self.session.series_target != "velocity":
+            return None
         sessions, bins = (self.train, self.session), self.session.n_observed
         targets = [session.velocity for session in sessions]
         if not all(target.isfinite().any() for target in targets):

@@ -1,6 +1,7 @@
 """Resampling of time series by their timestamps."""
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from blend_pl.errors import DataError
 
@@ -27,6 +28,24 @@ def require_increasing(times: np.ndarray, source: str) -> None:
             f"{source} has timestamps that are out of order (sample {sample + 1} at {times[sample + 1]:g} s follows "
             f"{times[sample]:g} s); sort them, or leave this recording out"
         )
+
+
+def smooth_gaussian(values: np.ndarray, sd_samples: float) -> np.ndarray:
+    """Smooths a series with a Gaussian kernel; missing samples count for nothing and stay missing.
+
+    Args:
+        values: (samples, D), NaN where missing.
+        sd_samples: standard deviation of the kernel in samples; 0 for no smoothing.
+
+    Returns:
+        (samples, D) of the same type.
+    """
+    if not sd_samples:
+        return values
+    valid = np.isfinite(values)
+    total = gaussian_filter1d(np.where(valid, values, 0.0), sd_samples, axis=0, mode="constant")
+    weight = gaussian_filter1d(valid.astype(np.float64), sd_samples, axis=0, mode="constant")
+    return np.where(valid, total / np.maximum(weight, np.finfo(np.float64).tiny), np.nan).astype(values.dtype)
 
 
 def interpolate_to_frames(times: np.ndarray, values: np.ndarray, frame_times: np.ndarray) -> np.ndarray:

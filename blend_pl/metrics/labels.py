@@ -3,6 +3,8 @@
 SCORE_LABELS = {
     "co_bps": "co-bps",
     "vel_r2": "velocity R2",
+    "speed_r2": "speed R2",
+    "pos_r2": "position R2",
     "tp_corr": "tp corr",
     "psth_r2": "PSTH R2",
     "fp_bps": "fp-bps",

@@ -7,11 +7,16 @@ from torchmetrics import Metric
 from blend_pl.data.nlb.session import SessionTensors
 from blend_pl.metrics import BitsPerSpike, PsthR2, TimingCorrelation, VelocityR2
 
-SCORES = ("co_bps", "vel_r2", "tp_corr", "psth_r2", "fp_bps")
+DECODED_SCORES = {"velocity": "vel_r2", "speed": "speed_r2", "position": "pos_r2"}
+"""Name of the R2 of the time series of behavior, by what it is."""
+
+SCORES = ("co_bps", *DECODED_SCORES.values(), "tp_corr", "psth_r2", "fp_bps")
 
 
 class NLBScores:
     """co-bps, fp-bps, velocity R2, tp corr and PSTH R2 (Pei et al., 2021), as far as the session has the data.
+
+    The R2 of a speed or a position, if that is the time series of behavior, is computed like that of a velocity.
 
     Batches of rates may be added in any order and on any rank; each trial must be added once.
 
@@ -30,8 +35,10 @@ class NLBScores:
         if evaluation.has_recorded(slice(evaluation.n_heldin, None), slice(bins)):
             metrics["co_bps"] = BitsPerSpike(n_units - evaluation.n_heldin)
         train_velocity, eval_velocity = train.velocity, evaluation.velocity
-        if "vel_r2" in score_names and train_velocity.isfinite().any() and eval_velocity.isfinite().any():
-            metrics["vel_r2"] = VelocityR2(
+        self.decoded_score = DECODED_SCORES[evaluation.series_target]
+        has_series = train_velocity.isfinite().any() and eval_velocity.isfinite().any()
+        if self.decoded_score in score_names and has_series:
+            metrics[self.decoded_score] = VelocityR2(
                 n_units, train_velocity, eval_velocity, train.decode_mask, evaluation.decode_mask
             )
         if (evaluation.timing_condition >= 0).any():
@@ -55,8 +62,8 @@ class NLBScores:
         """
         session, bins, heldin = self.evaluation, self.evaluation.n_observed, self.evaluation.n_heldin
         metrics = self.metrics
-        if "vel_r2" in metrics:
-            metrics["vel_r2"].update(rates[:, :bins], index, is_train)
+        if self.decoded_score in metrics:
+            metrics[self.decoded_score].update(rates[:, :bins], index, is_train)
         if is_train:
             return
         counts, valid = session.spikes[index], session.valid_mask(index)

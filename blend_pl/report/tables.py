@@ -9,7 +9,7 @@ from blend_pl.report.comparison import Comparison, ExperimentResults
 from blend_pl.report.statistics import PairedDifference, SeedSummary, gap_closed
 from blend_pl.runs.results import BASELINE, TEACHER
 
-COMPARED_SCORES = ("co_bps", "vel_r2", "new_r2", "tp_corr", "ei_balanced", "subclass_balanced")
+COMPARED_SCORES = ("co_bps", "vel_r2", "speed_r2", "pos_r2", "new_r2", "tp_corr", "ei_balanced", "subclass_balanced")
 """Scores that are compared with the baseline and the teacher."""
 
 LEGEND = (

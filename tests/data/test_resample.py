@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blend_pl.data.resample import interpolate_to_frames, require_increasing
+from blend_pl.data.resample import interpolate_to_frames, require_increasing, smooth_gaussian
 from blend_pl.errors import DataError
 
 
@@ -46,3 +46,17 @@ def test_series_without_values_is_missing() -> None:
 def test_times_that_do_not_increase_raise(times: list[float], message: str) -> None:
     with pytest.raises(DataError, match=message):
         require_increasing(np.array(times), "frame.times.npy")
+
+
+@pytest.mark.parametrize("sd", [0.0, 1.5, 4.0])
+def test_gaussian_smoothing_keeps_constants_and_missing_samples(sd: float) -> None:
+    values = np.full((60, 2), 3.0)
+    values[20:25, 0] = np.nan
+    np.testing.assert_allclose(smooth_gaussian(values, sd), values)
+
+
+def test_gaussian_smoothing_is_a_convolution_with_the_kernel() -> None:
+    impulse = np.zeros((81, 1))
+    impulse[40] = 1.0
+    kernel = np.exp(-0.5 * ((np.arange(81) - 40) / 3.0) ** 2)
+    np.testing.assert_allclose(smooth_gaussian(impulse, 3.0)[:, 0], kernel / kernel.sum(), atol=1e-4)

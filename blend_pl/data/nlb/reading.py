@@ -12,6 +12,7 @@ from blend_pl.data.io.nwb import Columns
 from blend_pl.data.io.remote import RemoteFile
 from blend_pl.data.nlb.behavior import slice_behavior
 from blend_pl.data.nlb.behavior_checks import check_training_behavior
+from blend_pl.data.nlb.behavior_target import check_target
 from blend_pl.data.nlb.binning import SpikeTrains
 from blend_pl.data.nlb.held_out import check_held_out, format_ids, held_out_mask
 from blend_pl.data.nlb.jitter import JITTER_GROUPS, apply_jitter
@@ -53,6 +54,8 @@ def check_spec(spec: SessionSpec, bin_ms: int) -> WindowShape:
         raise ConfigError(
             "behavior names no source; set its series, trial_columns or categories, or set behavior: null"
         )
+    if behavior is not None:
+        check_target(behavior)
     return shape
 
 
@@ -237,6 +240,7 @@ def _build_tensors(
         n_forward=shape.n_forward,
         n_series=n_series,
         bin_ms=shape.bin_ms,
+        series_target=spec.behavior.target or spec.behavior.quantity if spec.behavior else "velocity",
     )
 
 

@@ -19,6 +19,7 @@ from blend_pl.data.io.nwb_tables import trial_bounds
 from blend_pl.data.io.remote import RemoteFile
 from blend_pl.data.nlb.behavior import bin_behavior, whole_rows
 from blend_pl.data.nlb.behavior_series import read_behavior_series
+from blend_pl.data.nlb.behavior_target import derive_target
 from blend_pl.data.nlb.binning import to_ms
 from blend_pl.data.nlb.coverage import (
     complete_obs_intervals,
@@ -119,6 +120,7 @@ def read_nlb_recording(
     binned, partial_fraction = None, 0.0
     if behavior is not None and series is not None:
         binned, partial_fraction = whole_rows(bin_behavior(series, behavior, n_ms, bin_ms), f"{series.name} in {path}")
+        binned = derive_target(binned, behavior, bin_ms)
     valid_units = without_invalid_times(units, invalid_times, bin_ms)
     invalid_fraction = 1.0 - _observed_s(valid_units) / max(_observed_s(units), 1e-9)
     silence, unaccompanied_fraction = None, 0.0

@@ -56,6 +56,7 @@ class SessionTensors:
         n_series: leading channels of `behavior` that are a time series; the others are constant over a trial.
         bin_ms: bin width.
         left_out: parts of the recording that were not observed or not used, with their shares; empty if there are none.
+        series_target: what the time series is: velocity, speed or position.
     """
 
     spikes: Tensor
@@ -77,6 +78,7 @@ class SessionTensors:
     n_series: int
     bin_ms: int
     left_out: str = ""
+    series_target: str = "velocity"
 
     def __repr__(self) -> str:
         n_channels = self.behavior.shape[2]
@@ -102,7 +104,10 @@ class SessionTensors:
 
     @property
     def velocity(self) -> Tensor:
-        """(trials, T, Y) time series of behavior in the scored bins, NaN elsewhere; Y = 0 without a series."""
+        """(trials, T, Y) time series of behavior in the scored bins, NaN elsewhere; Y = 0 without a series.
+
+        It is a velocity unless `series_target` says otherwise.
+        """
         series = self.behavior[:, : self.n_observed, : self.n_series]
         return series.masked_fill(~self.scoring_mask[..., None], torch.nan)
 
@@ -197,7 +202,7 @@ def session_digest(session: SessionTensors) -> str:
 
     PSTHs follow from the spikes, conditions and settings, and their last digits differ between machines.
     """
-    return record_digest(session, ignore=("psth", "start_bin", "left_out"))
+    return record_digest(session, ignore=("psth", "start_bin", "left_out", "series_target"))
 
 
 def cached_sessions(

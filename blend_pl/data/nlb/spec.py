@@ -1,6 +1,7 @@
 """Declarative description of a session: a benchmark set or a recording of the user."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from blend_pl.data.io.clock import ClockSpec
 from blend_pl.data.io.unit_selection import UnitSelection
@@ -90,6 +91,10 @@ class BehaviorSpec:
             several values per trial is as many channels.
         categories: columns of the trials table with categories, numbers or text (reach target, condition); each value
             is a channel that is 1 in its trials and 0 in others.
+        quantity: what the series is, "velocity" or "position".
+        target: what is derived from the series, decoded, and named in tables: "velocity", "speed" or "position"; None
+            for the series itself.
+        smoothing_ms: standard deviation of the Gaussian kernel that smooths the velocity of a position; 0 for none.
     """
 
     series: str | list[str] | None = None
@@ -98,6 +103,12 @@ class BehaviorSpec:
     trial_columns: list[str] = field(default_factory=list)
     categories: list[str] = field(default_factory=list)
     period: float | list[float | None] | None = None
+    quantity: Literal["velocity", "position"] = "velocity"
+    target: Literal["velocity", "speed", "position"] | None = None
+    smoothing_ms: float = 30.0
+
+    def __post_init__(self) -> None:
+        check_range(NON_NEGATIVE, smoothing_ms=self.smoothing_ms)
 
     @property
     def series_names(self) -> list[str]:
