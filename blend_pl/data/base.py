@@ -107,6 +107,10 @@ class NeuralDataModule(L.LightningDataModule, ABC):
         """Returns the rates that generated a subset's spikes, or None if they are not known."""
         return None
 
+    def draw_new_rates(self, n_trials: int) -> Tensor | None:
+        """Returns the (n_trials, T', N) expected counts of further trials of a simulated population, None otherwise."""
+        return None
+
     @property
     def device(self) -> torch.device:
         """The device on which batches are served: the trainer's, or the CPU without a trainer."""

@@ -33,6 +33,7 @@ from blend_pl.data.nlb.session import (
 from blend_pl.data.nlb.simulated_rates import simulated_rates
 from blend_pl.data.nlb.simulation.files import TEST_FILE, TRAIN_FILE, write_session
 from blend_pl.data.nlb.simulation.ground_truth import simulation_fingerprint
+from blend_pl.data.nlb.simulation.new_trials import draw_new_rates
 from blend_pl.data.nlb.simulation.parameters import NLBSimulation
 from blend_pl.data.nlb.spec import SessionFiles, SessionSpec
 from blend_pl.data.nlb.timeseries import bin_time_series, is_time_series
@@ -348,6 +349,12 @@ class NLBDataModule(NeuralDataModule):
         if self.source != "simulated":
             return None
         return simulated_rates(self._simulated_folder(), self.subsets[subset])
+
+    def draw_new_rates(self, n_trials: int) -> Tensor | None:
+        """Returns the (n_trials, T', N) expected counts of further trials of a simulated population, None otherwise."""
+        if self.arrays is not None or self.source != "simulated":
+            return None
+        return draw_new_rates(self.simulation, n_trials, self.bin_ms)
 
     def train_dataloader(self) -> TrialLoader:
         return self._make_loader("fit", self.batch_size, shuffle=True)

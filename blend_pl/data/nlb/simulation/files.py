@@ -16,8 +16,8 @@ from blend_pl.data.nlb.simulation.ground_truth import (
     write_ground_truth,
 )
 from blend_pl.data.nlb.simulation.nwb_writer import BehaviorSeries, UnitsTable, write_nlb_nwb
-from blend_pl.data.nlb.simulation.parameters import BIN_MS, WINDOW_MS, NLBSimulation
-from blend_pl.data.nlb.simulation.population import SimulatedUnits, draw_trial_latents, draw_units
+from blend_pl.data.nlb.simulation.parameters import BIN_MS, WINDOW_MS, NLBSimulation, random_streams
+from blend_pl.data.nlb.simulation.population import SimulatedUnits, draw_trial_latents, draw_units, latent_scale
 from blend_pl.data.nlb.simulation.reach import HandKinematics, Trials, draw_hand, draw_trials
 from blend_pl.data.nlb.simulation.spikes import SimulatedSpikes, simulate_spikes
 
@@ -47,13 +47,12 @@ def _holds_session(folder: Path, simulation: NLBSimulation) -> bool:
 
 
 def _write_files(simulation: NLBSimulation, folder: Path) -> None:
-    # Independent random streams, so that for example the number of units does not change the hand.
-    seeds = np.random.SeedSequence(simulation.seed).spawn(6)
-    trials_rng, hand_rng, latents_rng, tuning_rng, spikes_rng, missing_rng = map(np.random.default_rng, seeds)
+    trials_rng, hand_rng, latents_rng, tuning_rng, spikes_rng, missing_rng = random_streams(simulation.seed)
     trials = draw_trials(simulation, trials_rng)
     hand = draw_hand(trials, hand_rng)
     has_behavior = _draw_has_behavior(trials, simulation.missing_behavior, missing_rng)
     latents = draw_trial_latents(trials, latents_rng)
+    latents = latent_scale(trials, latents).standardize(latents)
     units = draw_units(simulation, trials, latents, tuning_rng)
     spikes = simulate_spikes(trials, units, latents, spikes_rng)
     (folder / TRAIN_FILE).parent.mkdir()

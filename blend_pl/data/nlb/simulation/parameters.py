@@ -9,6 +9,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from blend_pl.errors import ConfigError
 
 BIN_MS = 5
@@ -121,6 +123,14 @@ class NLBSimulation:
     def n_conditions(self) -> int:
         """Number of combinations of direction and distance."""
         return self.n_directions * len(self.distances_mm)
+
+
+def random_streams(seed: int) -> list[np.random.Generator]:
+    """Returns the streams of trials, hand, latents, tuning, spikes and missing behavior of a session.
+
+    They are independent, so that for example the number of units does not change the hand.
+    """
+    return list(map(np.random.default_rng, np.random.SeedSequence(seed).spawn(6)))
 
 
 PRESETS = {

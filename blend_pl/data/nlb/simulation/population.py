@@ -54,6 +54,32 @@ class SimulatedUnits:
         return rates_hz
 
 
+@dataclass(frozen=True)
+class LatentScale:
+    """Mean and standard deviation of each latent over the observed windows of a session.
+
+    Attributes:
+        mean: (N_BEHAVIORAL + N_PRIVATE,) mean.
+        std: (N_BEHAVIORAL + N_PRIVATE,) standard deviation; 1 for a constant latent.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+
+    def standardize(self, latents: np.ndarray) -> np.ndarray:
+        """Returns float32 z-scores of latents (bins, N_BEHAVIORAL + N_PRIVATE)."""
+        z_scores: np.ndarray = ((latents - self.mean) / self.std).astype(np.float32)
+        return z_scores
+
+
+def latent_scale(trials: Trials, latents: np.ndarray) -> LatentScale:
+    """Returns the scale of latents (bins, N_BEHAVIORAL + N_PRIVATE) of concatenated trials."""
+    trial, start_ms, _ = trials.time_grid(BIN_MS)
+    observed_latents = latents[in_observed_window(trials, trial, start_ms)]
+    std = observed_latents.std(axis=0)
+    return LatentScale(observed_latents.mean(axis=0), np.where(std > 0, std, 1))
+
+
 def draw_trial_latents(trials: Trials, rng: np.random.Generator) -> np.ndarray:
     """Draws all latents in bins of `BIN_MS`, with concatenated trials.
 
@@ -66,16 +92,11 @@ def draw_trial_latents(trials: Trials, rng: np.random.Generator) -> np.ndarray:
         rng: source of the draw of private latents.
 
     Returns:
-        (bins, N_BEHAVIORAL + N_PRIVATE) float32, each with mean 0 and variance 1 over the observed windows.
+        (bins, N_BEHAVIORAL + N_PRIVATE) float64, not standardized; see `LatentScale`.
     """
     trial, start_ms, _ = trials.time_grid(BIN_MS)
-    time_ms = start_ms + BIN_MS / 2
-    behavioral = _behavioral_latents(trials, trial, time_ms)
-    latents = np.concatenate([behavioral, _private_latents(len(trials), trial, rng)], axis=1)
-    observed_latents = latents[in_observed_window(trials, trial, start_ms)]
-    std = observed_latents.std(axis=0)
-    z_scores: np.ndarray = ((latents - observed_latents.mean(axis=0)) / np.where(std > 0, std, 1)).astype(np.float32)
-    return z_scores
+    behavioral = _behavioral_latents(trials, trial, start_ms + BIN_MS / 2)
+    return np.concatenate([behavioral, _private_latents(len(trials), trial, rng)], axis=1)
 
 
 def in_observed_window(trials: Trials, trial: np.ndarray, start_ms: np.ndarray) -> np.ndarray:
