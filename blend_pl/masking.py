@@ -79,7 +79,8 @@ class Masking:
     """Masks observed entries at random, as in BERT and NDT (Ye & Pandarinath, 2021; BLEND).
 
     Attributes:
-        ratio: expected fraction of the observed entries that is masked, for any length of spans.
+        ratio: expected fraction of the observed entries that is masked, for any length of spans; two numbers are the
+            limits of a uniform distribution from which the fraction of each trial is drawn.
         mode: "timestep" masks all neurons of a bin, "neuron" all bins of a neuron, "full" single entries.
         zero_ratio: fraction of the masked entries that is set to zero.
         random_ratio: fraction of the other masked entries that is set to a random value; the rest is unchanged.
@@ -102,7 +103,7 @@ class Masking:
         (torch.Size([4, 10, 6]), torch.bool)
     """
 
-    ratio: float = 0.25
+    ratio: float | tuple[float, float] = 0.25
     mode: Literal["timestep", "neuron", "full"] = "timestep"
     zero_ratio: float = 1.0
     random_ratio: float = 0.5
@@ -111,7 +112,9 @@ class Masking:
     span_ramp: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("ratio", "zero_ratio", "random_ratio", "privileged_dropout"):
+        for ratio in (self.ratio,) if isinstance(self.ratio, float | int) else self.ratio:
+            check_range(FRACTION, **{"masking.ratio": ratio})
+        for name in ("zero_ratio", "random_ratio", "privileged_dropout"):
             check_range(FRACTION, **{f"masking.{name}": getattr(self, name)})
         check_range(COUNT, **{"masking.max_span": self.max_span})
         if self.span_ramp and not self.span_ramp[0] <= self.span_ramp[1]:
@@ -140,7 +143,7 @@ class Masking:
         n_starts = bins + span - 1  # A span may start before the window.
         shape = {"timestep": (trials, n_starts, 1), "neuron": (trials, 1, neurons), "full": (trials, n_starts, neurons)}
         # Spans overlap: a bin is not masked if none of the `span` spans that could cover it starts.
-        probability = 1 - (1 - self.ratio) ** (1 / span)
+        probability = 1 - (1 - self._draw_ratio(trials, generator, device)) ** (1 / span)
         span_starts = _uniform(shape[self.mode], generator, device) < probability
         covered: Tensor = span_starts.unfold(1, span, 1).any(-1) if span > 1 else span_starts
         return covered.expand(size)
@@ -150,6 +153,15 @@ class Masking:
     ) -> Tensor:
         """Draws the trials in which privileged input is dropped: (trials,) bool."""
         return _uniform((n_trials,), generator, device) < self.privileged_dropout
+
+    def _draw_ratio(
+        self, trials: int, generator: torch.Generator | None, device: torch.device | None
+    ) -> float | Tensor:
+        """Draws the expected fraction of masked entries of each trial; (trials, 1, 1) unless it is the same for all."""
+        if isinstance(self.ratio, float | int):
+            return self.ratio
+        low, high = self.ratio
+        return low + (high - low) * _uniform((trials, 1, 1), generator, device)
 
     def _draw_span(self, generator: torch.Generator | None, epoch: int) -> int:
         if self.max_span == 1:

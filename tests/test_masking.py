@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from blend_pl.errors import RangeError
 from blend_pl.likelihoods import Poisson
 from blend_pl.masking import Masking
 
@@ -32,6 +33,19 @@ def test_fraction_of_masked_entries_is_ratio(mode: Mode, ratio: float, max_span:
     size = (40, 25, 20)
     share = torch.stack([masking.draw_mask(size, seeded(seed)).float().mean() for seed in range(60)]).mean()
     assert share.item() == pytest.approx(ratio, abs=0.02)
+
+
+def test_fraction_of_each_trial_is_uniform_between_two_ratios() -> None:
+    shares = Masking((0.2, 0.6), "full").draw_mask((500, 40, 30), seeded()).float().mean((1, 2))
+    assert shares.min().item() == pytest.approx(0.2, abs=0.05)
+    assert shares.max().item() == pytest.approx(0.6, abs=0.05)
+    assert shares.mean().item() == pytest.approx(0.4, abs=0.02)
+    assert shares.std().item() == pytest.approx(0.4 / 12**0.5, abs=0.02)
+
+
+def test_ratio_beyond_one_raises() -> None:
+    with pytest.raises(RangeError, match=r"masking\.ratio"):
+        Masking((0.2, 1.5))
 
 
 def test_spans_mask_all_bins_equally_often() -> None:
