@@ -7,8 +7,12 @@ from torch import Tensor, nn
 
 from blend_pl.models.base import Dims, Encoding
 from blend_pl.models.layers.behavior_drive import BehaviorDrive
-from blend_pl.models.layers.gauss_markov import OrnsteinUhlenbeck
+from blend_pl.models.layers.gauss_markov import MAX_LOG_RATE, OrnsteinUhlenbeck, log_rate_variance
 from blend_pl.utils.checks import COUNT, DROPOUT, NON_NEGATIVE, POSITIVE, check_range
+
+_INITIAL_PRECISION = 50.0
+_PRECISION_STEP = 0.1
+"""Fraction of the way to the new estimate of a precision in each training step."""
 
 
 class PopulationGenerator(nn.Module):
@@ -26,7 +30,9 @@ class PopulationGenerator(nn.Module):
         summary: number of summaries of the behavior of a trial; 0 for windows that do not start at an event.
         rank: number of features of behavior.
         dropout: dropout of features in training.
-        ridge: penalty of the mean squared loading C, in nats per entry.
+        ridge: penalty of the mean squared loading C, in nats per entry; None for empirical Bayes: the prior variance of
+            the loadings of each latent is estimated from the data (MacKay, 1992), so that a latent which the data do
+            not support vanishes.
         drive_ridge: penalty of the mean squared weight W, in nats per entry.
         iterations: Newton steps a posterior, in training; twice as many in evaluation.
 
@@ -40,6 +46,9 @@ class PopulationGenerator(nn.Module):
         torch.Size([4, 12, 8])
     """
 
+    loading_precision: Tensor
+    n_trials: Tensor
+
     def __init__(
         self,
         dims: Dims,
@@ -49,13 +58,13 @@ class PopulationGenerator(nn.Module):
         summary: int = 6,
         rank: int = 12,
         dropout: float = 0.2,
-        ridge: float = 0.03,
+        ridge: float | None = None,
         drive_ridge: float = 0.005,
-        iterations: int = 6,
+        iterations: int = 4,
     ) -> None:
         super().__init__()
         check_range(COUNT, iterations=iterations, n_time_constants=len(time_constants_ms), hidden=hidden, rank=rank)
-        check_range(NON_NEGATIVE, ridge=ridge, drive_ridge=drive_ridge, summary=summary)
+        check_range(NON_NEGATIVE, ridge=ridge or 0.0, drive_ridge=drive_ridge, summary=summary)
         check_range(DROPOUT, dropout=dropout)
         check_range(POSITIVE, half_width_ms=half_width_ms)
         for time_constant in time_constants_ms:
@@ -68,6 +77,9 @@ class PopulationGenerator(nn.Module):
         self.latents = OrnsteinUhlenbeck([time / dims.bin_ms for time in time_constants_ms], dims.bins)
         self.readout = nn.Linear(rank, dims.neurons)
         self.loading = nn.Parameter(0.1 * torch.randn(len(time_constants_ms), dims.neurons))
+        # Of the prior of the loadings of each latent, and the number of training trials, which the estimate depends on.
+        self.register_buffer("loading_precision", torch.full((len(time_constants_ms),), _INITIAL_PRECISION))
+        self.register_buffer("n_trials", torch.tensor(0.0))
 
     def forward(self, counts: Tensor, counts_valid: Tensor, behavior: Tensor, behavior_valid: Tensor) -> Encoding:
         """Predicts the activity of all bins and neurons, given some of it and behavior.
@@ -97,15 +109,34 @@ class PopulationGenerator(nn.Module):
                     loading[:, :n_observed],
                     self.iterations if self.training else 2 * self.iterations,
                 )
-            variance = torch.einsum("btkl,kn,ln->btn", covariance, loading, loading)
+            variance = log_rate_variance(covariance, loading)
             prediction = log_rates + mean @ loading + variance / 2
         if not self.training:
             return Encoding(prediction.to(dtype), latents=mean.to(dtype))
         # The lower bound takes the log rate of a spike without half of its variance.
         spikes = (counts * counts_valid * variance[:, :bins, :n_observed] / 2).sum((1, 2))
         entries = counts_valid.sum().clamp(min=1) / len(counts)
-        ridge = self.ridge * self.loading.square().mean() + self.drive_ridge * self.readout.weight.square().mean()
+        ridge = self.drive_ridge * self.readout.weight.square().mean()
+        if self.ridge is None:
+            with torch.no_grad():
+                rates = counts_valid * prediction[:, :bins, :n_observed].clamp(max=MAX_LOG_RATE).exp()
+                second_moment = (mean.square() + covariance.diagonal(dim1=2, dim2=3))[:, :bins]
+                self._update_loading_precision(torch.einsum("btn,btk->kn", rates, second_moment) / len(counts))
+            penalty = self.loading_precision @ self.loading.square().sum(1) / 2
+            ridge = ridge + penalty / (self.n_trials.clamp(min=1) * entries)
+        else:
+            ridge = ridge + self.ridge * self.loading.square().mean()
         return Encoding(prediction, latents=mean, penalty=spikes / entries + ridge)
+
+    def _update_loading_precision(self, information: Tensor) -> None:
+        """Takes a step of expectation maximization on the prior precision of the loadings.
+
+        Args:
+            information: (K, N) Fisher information of the loadings per trial.
+        """
+        posterior_variance = 1 / (information * self.n_trials.clamp(min=1) + self.loading_precision[:, None])
+        second_moment = (self.loading.square() + posterior_variance).mean(1)
+        self.loading_precision.lerp_(1 / second_moment, _PRECISION_STEP)
 
     def sample_log_rates(self, behavior: Tensor, behavior_valid: Tensor, noise: Tensor) -> Tensor:
         """Returns log rates for behavior and latents from the prior.

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from blend_pl.data.base import NeuralDataModule
 from blend_pl.data.batch import Batch
 from blend_pl.errors import ConfigError
 from blend_pl.likelihoods import Likelihood, Poisson
@@ -30,6 +31,8 @@ class GenerativeTeacher(PrivilegedSystem):
         backbone: builds the generative model.
         masking: entries that are unobserved in the validation of sessions without held-out neurons and forward bins;
             `privileged_dropout` has no effect.
+        use_behavior: whether the model sees behavior; without it, only the time in the trial and private latents
+            explain the activity, as a control.
         likelihood: observation model; only Poisson.
         optimizer: builds the optimizer from the parameters.
         schedule: builds the learning-rate schedule from the optimizer and the number of steps.
@@ -45,16 +48,29 @@ class GenerativeTeacher(PrivilegedSystem):
         self,
         backbone: Callable[[Dims], PopulationGenerator] = PopulationGenerator,
         masking: Masking = Masking(),  # noqa: B008
+        use_behavior: bool = True,
         likelihood: Likelihood | None = None,
         optimizer: OptimizerCallable = AdamW,
         schedule: Callable[[Optimizer, int], LRScheduler] = WarmupCosine,
     ) -> None:
         super().__init__(backbone, masking, likelihood, optimizer, schedule)
+        self.use_behavior = use_behavior
         if not isinstance(self.likelihood, Poisson):
             raise ConfigError(
                 f"a GenerativeTeacher generates counts, and model.likelihood is {type(self.likelihood).__name__}; "
                 "leave model.likelihood out, or train a Teacher"
             )
+
+    def initialize_readout(self, datamodule: NeuralDataModule) -> None:
+        """Sets the bias of the read-out to the mean activity, and tells the model the number of training trials."""
+        super().initialize_readout(datamodule)
+        n_trials = sum(len(batch) for batch in datamodule.calibration_dataloader())
+        self.backbone.n_trials.fill_(float(n_trials))
+
+    def behavior(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Returns the behavior of a batch, all of it missing without `use_behavior`, and its mask."""
+        behavior, valid = super().behavior(batch)
+        return behavior, valid & self.use_behavior
 
     def encode(self, batch: Batch) -> Encoding:
         """Infers the latents from the observed activity and behavior."""
@@ -95,6 +111,7 @@ class GenerativeTeacher(PrivilegedSystem):
         Returns:
             (B, T', N) log of the expected count per bin.
         """
+        behavior_valid = behavior_valid & self.use_behavior
         n_latents = len(self.backbone.loading)
         noise = torch.randn(
             *behavior.shape[:2], n_latents, generator=generator, device=behavior.device, dtype=behavior.dtype

@@ -26,7 +26,7 @@ def inputs() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 @pytest.fixture
 def model() -> PopulationGenerator:
     torch.manual_seed(0)
-    return PopulationGenerator(DIMS, dropout=0.0, iterations=6)
+    return PopulationGenerator(DIMS, dropout=0.0, iterations=6, ridge=0.03)
 
 
 def test_training_loss_is_the_evidence_lower_bound(
@@ -43,6 +43,30 @@ def test_training_loss_is_the_evidence_lower_bound(
     ridge = 0.03 * model.loading.square().mean() + 0.005 * model.readout.weight.square().mean()
     assert encoding.penalty is not None
     torch.testing.assert_close(loss + encoding.penalty.mean(), ridge - bound)
+
+
+def test_empirical_bayes_shrinks_latents_that_the_data_do_not_support() -> None:
+    # The first latent drives all neurons; the others have other time constants and nothing to explain.
+    torch.manual_seed(3)
+    dims = Dims(channels=20, neurons=20, observed_bins=15, bins=15, context=1)
+    model = PopulationGenerator(dims, (80.0, 5.0, 2000.0), hidden=2, summary=0, rank=1, dropout=0.0)
+    loading = torch.full((1, 20), 0.7)
+    log_rates = 0.5 + model.latents.sample(torch.randn(60, 15, 3))[..., :1] @ loading
+    counts, behavior = torch.poisson(log_rates.exp()), torch.zeros(60, 15, 1)
+    inputs = counts, torch.ones_like(counts, dtype=torch.bool), behavior, behavior.isfinite()
+    model.n_trials.fill_(60.0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    for _ in range(100):
+        encoding = model(*inputs)
+        loss = Poisson().loss(encoding.prediction, counts).mean() + encoding.penalty.mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    precision = model.loading_precision
+    assert precision[0] < 4  # 1 / 0.7^2 = 2
+    assert (precision[1:] > 2 * precision[0]).all()
+    strength = model.loading.detach().square().sum(0).sqrt().mean()
+    assert strength.item() == pytest.approx(0.7, abs=0.15)
 
 
 def test_posterior_follows_the_observed_neurons(

@@ -52,6 +52,21 @@ def test_lessons_use_all_activity_and_ignore_masks(teacher: GenerativeTeacher, b
     torch.testing.assert_close(taught, teacher.teach(masked).prediction)
 
 
+def test_teacher_without_behavior_ignores_behavior(batch: Batch) -> None:
+    torch.manual_seed(0)
+    system = GenerativeTeacher(partial(PopulationGenerator, hidden=4, rank=3), use_behavior=False)
+    system.build(session_signature("tiny", session_of()))
+    assert batch.privileged is not None
+    assert batch.privileged_valid is not None
+    other = replace(batch, privileged=batch.privileged + 1)
+    torch.testing.assert_close(system.eval().teach(batch).prediction, system.teach(other).prediction)
+    samples = [
+        system.sample(trial, batch.privileged_valid, torch.Generator().manual_seed(0))
+        for trial in (batch.privileged, batch.privileged + 1)
+    ]
+    torch.testing.assert_close(*samples)
+
+
 def test_masked_entries_are_unobserved_in_validation(teacher: GenerativeTeacher) -> None:
     batch = batch_of(session_of(forward=0, heldout=0))
     torch.manual_seed(0)

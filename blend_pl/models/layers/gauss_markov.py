@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 _MAX_STEP = 1.0
 """Largest change of a latent per iteration; the prior standard deviation is 1."""
-_MAX_LOG_RATE = 8.0
+MAX_LOG_RATE = 8.0
 
 
 class OrnsteinUhlenbeck(nn.Module):
@@ -77,11 +77,12 @@ class OrnsteinUhlenbeck(nn.Module):
         diagonal, off_diagonal = self.precision()
         mean = log_rates.new_zeros(trials, bins, n_latents)
         covariance = torch.eye(n_latents, device=mean.device).expand(trials, bins, -1, -1)
+        products = _products(loading)
         base, valid_float = log_rates[:, :observed_bins], valid.to(log_rates.dtype)
         for _ in range(iterations):
             rates = valid_float * expected_rates(base, mean[:, :observed_bins], covariance[:, :observed_bins], loading)
             residual = (counts * valid_float - rates) @ loading.T
-            curvature = torch.einsum("btn,kn,ln->btkl", rates, loading, loading)
+            curvature = (rates @ products.T).unflatten(2, (n_latents, n_latents))
             neighbors = F.pad(mean[:, :-1], (0, 0, 1, 0)) + F.pad(mean[:, 1:], (0, 0, 0, 1))
             gradient = F.pad(residual, (0, 0, 0, n_unobserved)) - mean * diagonal - neighbors * off_diagonal
             blocks = torch.diag_embed(diagonal) + F.pad(curvature, (0, 0, 0, 0, 0, n_unobserved))
@@ -92,8 +93,18 @@ class OrnsteinUhlenbeck(nn.Module):
 
 def expected_rates(log_rates: Tensor, mean: Tensor, covariance: Tensor, loading: Tensor) -> Tensor:
     """Returns the (B, T, N) expected count per bin under a posterior of the latents; see `infer`."""
-    variance = torch.einsum("btkl,kn,ln->btn", covariance, loading, loading)
-    return (log_rates + mean @ loading + variance / 2).clamp(max=_MAX_LOG_RATE).exp()
+    log_rates = log_rates + mean @ loading + log_rate_variance(covariance, loading) / 2
+    return log_rates.clamp(max=MAX_LOG_RATE).exp()
+
+
+def log_rate_variance(covariance: Tensor, loading: Tensor) -> Tensor:
+    """Returns the (B, T, N) posterior variance of log rates, given the (B, T, K, K) covariance of the latents."""
+    return covariance.flatten(2) @ _products(loading)
+
+
+def _products(loading: Tensor) -> Tensor:
+    """Returns the (K * K, N) products of the loadings of two latents."""
+    return (loading[:, None] * loading).flatten(0, 1)
 
 
 def _solve_block_tridiagonal(blocks: Tensor, off_diagonal: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
