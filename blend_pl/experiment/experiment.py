@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from blend_pl.callbacks import Evaluation, LastCheckpoint, RatesWriter, TrainingCost
 from blend_pl.compat import upgrade_config
 from blend_pl.data.settings import digest_of_settings, instantiate_datamodule
+from blend_pl.distillation.true_rates import TRUE_RATES
 from blend_pl.errors import ConfigError, DataError, TrainingInterrupted
 from blend_pl.experiment import tracking
 from blend_pl.experiment.parser import (
@@ -361,6 +362,8 @@ class Experiment:
 
     def _resolve_checkpoints(self, config: Namespace, references: str | list[str]) -> list[str]:
         """Returns the checkpoints that `references` name; a missing model is trained first."""
+        if references in (TRUE_RATES, [TRUE_RATES]):
+            return [TRUE_RATES]
         paths = resolve_teachers(
             references,
             self.settings,

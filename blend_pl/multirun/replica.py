@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from blend_pl.callbacks import Distillation
 from blend_pl.data.base import datamodule_of
 from blend_pl.data.batch import Batch
+from blend_pl.distillation.true_rates import TrueRates
 from blend_pl.models import NDT
 from blend_pl.multirun.checkpoint_selector import CheckpointSelector
 from blend_pl.multirun.stacking import describe_architecture
@@ -30,7 +31,7 @@ class DistillationStep(nn.Module):
         teachers: teachers of the system.
     """
 
-    def __init__(self, system: PopulationSystem, teachers: list[NeuralSystem]) -> None:
+    def __init__(self, system: PopulationSystem, teachers: list[NeuralSystem | TrueRates]) -> None:
         super().__init__()
         self.system, self.teachers = system, nn.ModuleList(teachers)
 

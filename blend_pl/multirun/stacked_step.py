@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from blend_pl.data.batch import Batch
+from blend_pl.distillation.true_rates import TrueRates
 from blend_pl.masking import concatenate_mask_samples
 from blend_pl.multirun.replica import IGNORED_ATTRIBUTES, DistillationStep, Replica
 from blend_pl.multirun.stacking import ModuleStack
@@ -98,7 +99,7 @@ def stacking_unsupported_reason(replicas: Sequence[Replica], batch: Batch) -> st
         batch: any batch; its first two trials are used.
     """
     teachers = (teacher for replica in replicas for teacher in replica.distillation_step.teachers)
-    if any(isinstance(teacher, NeuralSystem) and teacher.teaches_without_masks for teacher in teachers):
+    if any(isinstance(teacher, NeuralSystem | TrueRates) and teacher.teaches_without_masks for teacher in teachers):
         return "each run has its own table of predictions of its teacher"
     rows = torch.arange(len(batch), device=batch.global_rows.device)[:2]
     size = len(rows)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from helpers.systems import make, make_teacher, save, trainer
@@ -21,6 +22,7 @@ from blend_pl.distillation import (
     SoftLoss,
     SyntheticTrials,
 )
+from blend_pl.distillation.true_rates import TRUE_RATES
 from blend_pl.errors import TeacherError
 from blend_pl.models import PopulationGenerator
 from blend_pl.systems import GenerativeTeacher, Student
@@ -348,3 +350,37 @@ def test_student_sees_synthetic_trials(
 def test_synthetic_trials_of_another_teacher_raise(teacher: Path, tiny: NLBDataModule, tmp_path: Path) -> None:
     with pytest.raises(TeacherError, match="GenerativeTeacher"):
         train(tiny, tmp_path, Distillation(teacher, synthetic=SyntheticTrials()))
+
+
+def test_student_learns_the_true_rates_of_a_simulation(tiny: NLBDataModule, tmp_path: Path) -> None:
+    callback, record = Distillation(TRUE_RATES), Record()
+    train(tiny, tmp_path, callback, record)
+    assert record.values[-1] < record.values[0]
+    rates = tiny.true_rates("fit")
+    assert rates is not None
+    assert callback.targets is not None
+    torch.testing.assert_close(callback.targets.exp(), rates, rtol=1e-4, atol=1e-6)
+
+
+def test_student_sees_new_trials_of_the_simulated_population(tiny: NLBDataModule, tmp_path: Path) -> None:
+    class Rates(L.Callback):
+        def on_train_batch_end(
+            self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        ) -> None:
+            seen.append(batch.target)
+
+    seen: list[torch.Tensor] = []
+    train(tiny, tmp_path, Distillation(TRUE_RATES, synthetic=SyntheticTrials(1.0)), Rates(), epochs=4)
+    targets = torch.cat(seen)
+    assert len(targets.unique(dim=0)) > 0.9 * len(targets)
+    rates = tiny.true_rates("fit")
+    assert rates is not None
+    torch.testing.assert_close(targets.mean((0, 1)), rates.mean((0, 1)), rtol=0.3, atol=0.01)
+
+
+@pytest.mark.parametrize("synthetic", [None, SyntheticTrials()])
+def test_true_rates_of_recorded_data_raise(synthetic: SyntheticTrials | None, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    module = NLBDataModule.from_arrays(generator.poisson(1.0, (40, 12, 8)), bin_ms=20)
+    with pytest.raises(TeacherError, match="true rates"):
+        train(module, tmp_path, Distillation(TRUE_RATES, synthetic=synthetic))
