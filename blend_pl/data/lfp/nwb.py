@@ -95,9 +95,11 @@ def _read_velocity(
             "counted from 0"
         )
     start, n_bins = overlapping_bins((series.timestamps[0], series.timestamps[-1]), lfp_span, (series.name, lfp_name))
-    to_velocity = resample_velocity if names.velocity else velocity_from_position
     data = series.data[:, columns].astype(np.float64)
-    velocity = to_velocity(series.timestamps, data, start, n_bins)
+    if names.velocity:
+        velocity = resample_velocity(series.timestamps, data, start, n_bins)
+    else:
+        velocity = velocity_from_position(series.timestamps, data, start, n_bins, names.smoothing_ms)
     _require_varying_columns(velocity, columns, f"{series.name} of {file.filename}")
     return velocity, start, n_bins
 

@@ -31,6 +31,8 @@ class LFPSeriesNames:
         position: time series of the position, which is differentiated; null if there is a velocity.
         columns: columns of this series to use; null for all.
         line_hz: frequency of the line noise to remove; null for none.
+        smoothing_ms: standard deviation of the Gaussian kernel that smooths the velocity of a position, because
+            differentiation amplifies the noise of tracking; 0 for none.
     """
 
     lfp: str | list[str] | None = None
@@ -38,8 +40,10 @@ class LFPSeriesNames:
     position: str | None = None
     columns: list[int] | None = None
     line_hz: float | None = 60.0
+    smoothing_ms: float = 30.0
 
     def __post_init__(self) -> None:
+        check_range(NON_NEGATIVE, smoothing_ms=self.smoothing_ms)
         check_range(POSITIVE, line_hz=self.line_hz)
 
 

@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 
 from blend_pl.data.lfp.recording import BIN_MS
-from blend_pl.data.resample import interpolate_to_frames
+from blend_pl.data.resample import interpolate_to_frames, smooth_gaussian
 from blend_pl.errors import DataError
 
 MIN_OVERLAP_FRACTION = 0.5
@@ -82,14 +82,17 @@ def overlapping_bins(
     return start, n_bins
 
 
-def velocity_from_position(times: np.ndarray, position: np.ndarray, start: float, n_bins: int) -> np.ndarray:
-    """Computes the mean velocity within each bin.
+def velocity_from_position(
+    times: np.ndarray, position: np.ndarray, start: float, n_bins: int, smoothing_ms: float = 0.0
+) -> np.ndarray:
+    """Computes the mean velocity within each bin, smoothed over bins.
 
     Args:
         times: (samples,) s, increasing.
         position: (samples, D), NaN where missing; gaps of up to a second are interpolated.
         start: start of the first bin, s.
         n_bins: T.
+        smoothing_ms: standard deviation of the Gaussian kernel; 0 for none.
 
     Returns:
         (T, D) float32, in the position's unit per second; NaN where missing.
@@ -98,7 +101,7 @@ def velocity_from_position(times: np.ndarray, position: np.ndarray, start: float
     displacement = np.stack(
         [np.diff(interpolate_to_frames(times - start, column, edges - start)) for column in position.T], axis=1
     )
-    return displacement * np.float32(1000 / BIN_MS)
+    return smooth_gaussian(displacement * np.float32(1000 / BIN_MS), smoothing_ms / BIN_MS)
 
 
 def resample_velocity(times: np.ndarray, velocity: np.ndarray, start: float, n_bins: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Tests of sessions in NWB files."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from blend_pl.data.io.clock import ClockSpec
 from blend_pl.data.io.unit_selection import UnitSelection
 from blend_pl.data.lfp.nwb import read_nwb
 from blend_pl.data.lfp.spec import LFPSeriesNames, LFPSpec
+from blend_pl.data.lfp.timestamps import velocity_from_position
 from blend_pl.errors import ConfigError, DataError
 
 VELOCITY = LFPSeriesNames(velocity="vel")
@@ -45,11 +47,27 @@ def test_recording_equals_the_content_of_the_file_at_any_rate(tmp_path: Path, la
 
 def test_velocity_is_computed_from_selected_columns_of_a_position(tmp_path: Path) -> None:
     write_lfp_nwb(tmp_path / "day1.nwb", behavior_rate=200.0)
-    recording = read_nwb(tmp_path / "day1.nwb", LFPSeriesNames(position="pos", columns=[1, 0]), 1.0)
+    names = LFPSeriesNames(position="pos", columns=[1, 0], smoothing_ms=0.0)
+    recording = read_nwb(tmp_path / "day1.nwb", names, 1.0)
     centres = 2 + (np.arange(recording.n_bins) + 0.5) / 100
-    np.testing.assert_allclose(
-        recording.behavior, np.stack([1 + np.cos(centres / 2) / 2, np.cos(centres)], 1), atol=5e-3
-    )
+    expected = np.stack([1 + np.cos(centres / 2) / 2, np.cos(centres)], 1)
+    np.testing.assert_allclose(recording.behavior, expected, atol=5e-3)
+    smoothed = read_nwb(tmp_path / "day1.nwb", replace(names, smoothing_ms=30.0), 1.0)
+    np.testing.assert_allclose(smoothed.behavior[10:-10], expected[10:-10], atol=5e-3)
+    # At its ends, a Gaussian kernel averages over one side.
+    np.testing.assert_allclose(smoothed.behavior, expected, atol=0.03)
+
+
+def test_smoothing_removes_noise_of_slow_tracking() -> None:
+    rng = np.random.default_rng(0)
+    times = np.arange(0, 20, 0.02)
+    position = np.sin(2 * np.pi * times) + rng.normal(0, 0.01, len(times))
+    expected = 2 * np.pi * np.cos(2 * np.pi * (np.arange(1990) + 0.5) / 100)
+    errors = [
+        np.abs(velocity_from_position(times, position[:, None], 0.0, 1990, smoothing_ms)[:, 0] - expected).mean()
+        for smoothing_ms in (0.0, LFPSeriesNames().smoothing_ms)
+    ]
+    assert errors[1] < errors[0] / 3
 
 
 @pytest.mark.parametrize(
