@@ -51,7 +51,7 @@ def _write_files(simulation: NLBSimulation, folder: Path) -> None:
     trials = draw_trials(simulation, trials_rng)
     hand = draw_hand(trials, hand_rng)
     has_behavior = _draw_has_behavior(trials, simulation.missing_behavior, missing_rng)
-    latents = draw_trial_latents(trials, latents_rng)
+    latents = draw_trial_latents(simulation, trials, latents_rng)
     latents = latent_scale(trials, latents).standardize(latents)
     units = draw_units(simulation, trials, latents, tuning_rng)
     spikes = simulate_spikes(trials, units, latents, spikes_rng)
@@ -163,6 +163,7 @@ def _build_ground_truth(
         latents=latents[support_bins],
         weights=units.weights[:, heldin_first],
         log_base=units.log_base[heldin_first],
+        tuning=units.tuning[heldin_first],
         has_window=trials.split != "none",
         window_start_ms=trials.window_start_ms + trials.file_offset_ms,
         support_start_ms=first_support_bin * BIN_MS + trials.file_offset_ms,

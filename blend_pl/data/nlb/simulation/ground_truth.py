@@ -3,7 +3,10 @@
 `ground_truth.h5` contains the latents of each trial and the tuning of the units. The rates are computed from them on
 reading, because they would take much more space:
 
-    rate[trial, bin, unit] = min(exp(latents[trial, bin] @ weights[:, unit] + log_base[unit]), max_rate_hz)
+    rate[trial, bin, unit] = min(exp(log_rate), max_rate_hz)
+    log_rate = latents[trial, bin] @ weights[:, unit] + log_base[unit]
+
+for log-linear units; see `tuning.log_rates` for others.
 
 Bins are 5 ms wide; units are in the order of `SessionTensors` (held-in first), trials in the order of the trials
 tables, the train file's before the test file's. Latents extend beyond the forward bins, so that windows on coarser
@@ -21,6 +24,7 @@ from torch import Tensor
 
 from blend_pl.data.io.generated import settings_json
 from blend_pl.data.nlb.simulation.parameters import BIN_MS, FORWARD_MS, LEAD_MS, WINDOW_MS, NLBSimulation
+from blend_pl.data.nlb.simulation.tuning import log_rates
 from blend_pl.errors import ConfigError, DataError
 
 GENERATOR_VERSION = 1
@@ -48,6 +52,7 @@ class GroundTruth:
         latents: (trials, S, L) float32, starting at `support_start_ms`.
         weights: (L, N) float32.
         log_base: (N,) float32, log of Hz.
+        tuning: (N,) int8, kinds of the units.
         has_window: (trials,) bool; False for trials without movement onset.
         window_start_ms: (trials,) start of the observed window in the time of the trial's file.
         support_start_ms: (trials,) start of the stored latents: `window_start_ms` rounded up to 5 ms.
@@ -59,6 +64,7 @@ class GroundTruth:
     latents: np.ndarray
     weights: np.ndarray
     log_base: np.ndarray
+    tuning: np.ndarray
     has_window: np.ndarray
     window_start_ms: np.ndarray
     support_start_ms: np.ndarray
@@ -113,7 +119,7 @@ def read_rates(path: Path, trial_id: Tensor | np.ndarray, bin_ms: int) -> Tensor
         _check_trials(path, trial_index, has_window)
         first_bin = _first_bin(file, bin_ms)[trial_index]
         latents = file["latents"][:]
-        weights, log_base = file["weights"][:], file["log_base"][:]
+        weights, log_base, tuning = file["weights"][:], file["log_base"][:], file["tuning"][:]
         log_limit = np.float32(np.log(file.attrs["max_rate_hz"]))
     n_bins = (_OBSERVED_MS + FORWARD_MS) // bin_ms
     substeps_per_bin = bin_ms // BIN_MS
@@ -121,7 +127,7 @@ def read_rates(path: Path, trial_id: Tensor | np.ndarray, bin_ms: int) -> Tensor
     for start in range(0, len(trial_index), _TRIALS_PER_CHUNK):
         chunk = slice(start, start + _TRIALS_PER_CHUNK)
         bins = first_bin[chunk, None] + np.arange(n_bins * substeps_per_bin)
-        log_rate = latents[trial_index[chunk, None], bins] @ weights + log_base
+        log_rate = log_rates(latents[trial_index[chunk, None], bins], weights, log_base, tuning)
         rates = np.exp(np.minimum(log_rate, log_limit)).reshape(-1, n_bins, substeps_per_bin, weights.shape[1])
         counts[chunk] = torch.from_numpy(rates.sum(axis=2) * np.float32(BIN_MS / 1000))
     return counts

@@ -42,7 +42,7 @@ def draw_new_rates(simulation: NLBSimulation, n_trials: int, bin_ms: int, seed: 
             np.random.default_rng, np.random.SeedSequence((simulation.seed, seed, start)).spawn(2)
         )
         trials = draw_trials(replace(simulation, n_train=n_chunk, n_val=1, n_test=1, n_none=0), trials_rng)
-        latents = draw_trial_latents(trials, latents_rng)
+        latents = draw_trial_latents(simulation, trials, latents_rng)
         # Windows start at a multiple of the bin width, as in a recording.
         window_start = -(-trials.window_start_ms // bin_ms) * bin_ms // BIN_MS
         chunk_trials = np.flatnonzero(trials.split == "train")
@@ -57,6 +57,6 @@ def _draw_population(simulation: NLBSimulation) -> tuple[SimulatedUnits, LatentS
     """Draws the units of a session and the scale of its latents, as `write_session` does."""
     trials_rng, _, latents_rng, tuning_rng, _, _ = random_streams(simulation.seed)
     trials = draw_trials(simulation, trials_rng)
-    latents = draw_trial_latents(trials, latents_rng)
+    latents = draw_trial_latents(simulation, trials, latents_rng)
     scale = latent_scale(trials, latents)
     return draw_units(simulation, trials, scale.standardize(latents), tuning_rng), scale

@@ -8,6 +8,7 @@ and the units, `spikes` the spikes; `files` writes the NWB files, and `ground_tr
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -48,6 +49,8 @@ class NLBSimulation:
         gain: depth of modulation: median over units of the standard deviation of the log rate.
         gain_spread: standard deviation over units of the log gain.
         private_share: fraction of a unit's log-rate variance that behavior does not reveal, in [0, 1).
+        tuning: "log_linear" units and Gaussian private latents, or "nonlinear": a third each of log-linear units, units
+            whose rate saturates, and units of mixed selectivity, and private latents that move along a ring.
         n_directions: reach directions, evenly spaced over the circle.
         distances_mm: reach distances; the first is approximately that of MC_Maze.
         angle_sd: scatter of the reach direction, radians.
@@ -73,6 +76,7 @@ class NLBSimulation:
     gain: float = 0.8
     gain_spread: float = 0.25
     private_share: float = 0.3
+    tuning: Literal["log_linear", "nonlinear"] = "log_linear"
     n_directions: int = 8
     distances_mm: tuple[float, ...] = (130.0, 91.0)
     angle_sd: float = 0.2
@@ -100,6 +104,8 @@ class NLBSimulation:
         ):
             if not 0 <= getattr(self, name) < math.inf:
                 yield f"{name} is {getattr(self, name)}; it must be 0 or more"
+        if self.tuning not in ("log_linear", "nonlinear"):
+            yield f"tuning is {self.tuning!r}; choose log_linear or nonlinear"
         if self.n_units <= self.n_heldout:
             yield f"n_units is {self.n_units} and n_heldout {self.n_heldout}; at least one unit must be held in"
         if not 0 < self.mean_rate_hz <= self.max_rate_hz / 2:

@@ -7,9 +7,7 @@ from scipy.signal import lfilter
 
 from blend_pl.data.nlb.simulation.parameters import BIN_MS, LEAD_MS, WINDOW_MS, NLBSimulation
 from blend_pl.data.nlb.simulation.reach import DURATION_S, Trials, reach_velocity
-
-N_BEHAVIORAL = 10
-"""Number of latents that behavior reveals; they come first."""
+from blend_pl.data.nlb.simulation.tuning import N_BEHAVIORAL, draw_tuning, log_rates
 
 N_PRIVATE = 3
 """Number of latents that behavior does not reveal: two Ornstein-Uhlenbeck processes and one constant per trial."""
@@ -31,13 +29,14 @@ _CALIBRATION_ROWS = 20_000
 
 @dataclass(frozen=True)
 class SimulatedUnits:
-    """Log-linear units: rate = min(exp(latents @ weights + log_base), max_rate).
+    """Tuning of the units: rate = min(exp(`log_rates` of the latents), max_rate).
 
     Attributes:
         unit_id: (N,) increasing ids such as 1011: array, channel, unit on the channel.
         heldout: (N,) bool.
         weights: (N_BEHAVIORAL + N_PRIVATE, N) float32.
         log_base: (N,) float32, log of Hz.
+        tuning: (N,) int8, kinds of the units.
         max_rate_hz: upper limit of the rates, Hz.
     """
 
@@ -45,11 +44,12 @@ class SimulatedUnits:
     heldout: np.ndarray
     weights: np.ndarray
     log_base: np.ndarray
+    tuning: np.ndarray
     max_rate_hz: float
 
     def rates(self, latents: np.ndarray, units: slice = slice(None)) -> np.ndarray:
         """Returns the rates (bins, units), in Hz, of latents (bins, N_BEHAVIORAL + N_PRIVATE)."""
-        log_rate = latents @ self.weights[:, units] + self.log_base[units]
+        log_rate = log_rates(latents, self.weights[:, units], self.log_base[units], self.tuning[units])
         rates_hz: np.ndarray = np.exp(np.minimum(log_rate, np.float32(np.log(self.max_rate_hz))))
         return rates_hz
 
@@ -80,7 +80,7 @@ def latent_scale(trials: Trials, latents: np.ndarray) -> LatentScale:
     return LatentScale(observed_latents.mean(axis=0), np.where(std > 0, std, 1))
 
 
-def draw_trial_latents(trials: Trials, rng: np.random.Generator) -> np.ndarray:
+def draw_trial_latents(simulation: NLBSimulation, trials: Trials, rng: np.random.Generator) -> np.ndarray:
     """Draws all latents in bins of `BIN_MS`, with concatenated trials.
 
     The behavioral latents depend on the kinematics of the single trial: a preparatory plane (2), two rotational planes
@@ -88,6 +88,7 @@ def draw_trial_latents(trials: Trials, rng: np.random.Generator) -> np.ndarray:
     `LEAD_MS` later (2) and its magnitude (1). Each is evaluated at the center of the bin.
 
     Args:
+        simulation: the parameters.
         trials: timing and kinematics.
         rng: source of the draw of private latents.
 
@@ -96,7 +97,11 @@ def draw_trial_latents(trials: Trials, rng: np.random.Generator) -> np.ndarray:
     """
     trial, start_ms, _ = trials.time_grid(BIN_MS)
     behavioral = _behavioral_latents(trials, trial, start_ms + BIN_MS / 2)
-    return np.concatenate([behavioral, _private_latents(len(trials), trial, rng)], axis=1)
+    private = _private_latents(len(trials), trial, rng)
+    if simulation.tuning == "nonlinear":
+        # The two processes move along a ring, so that their distribution is far from Gaussian.
+        private[:, :2] /= np.linalg.norm(private[:, :2], axis=1, keepdims=True)
+    return np.concatenate([behavioral, private], axis=1)
 
 
 def in_observed_window(trials: Trials, trial: np.ndarray, start_ms: np.ndarray) -> np.ndarray:
@@ -139,13 +144,14 @@ def draw_units(
         [np.sqrt(1 - private_share) * behavioral_weights, np.sqrt(private_share) * private_weights]
     )
     log_base = simulation.rate_spread * rng.standard_normal(n_units)
+    tuning = draw_tuning(simulation.tuning, n_units, rng)
+    log_base += _fit_log_rate_offset(simulation, log_rates(observed_latents, weights, log_base, tuning))
     return SimulatedUnits(
         unit_id=(channel // 96 + 1) * 1000 + (channel % 96 + 1) * 10 + unit + 1,
         heldout=heldout,
         weights=weights.astype(np.float32),
-        log_base=(log_base + _fit_log_rate_offset(simulation, observed_latents @ weights + log_base)).astype(
-            np.float32
-        ),
+        log_base=log_base.astype(np.float32),
+        tuning=tuning,
         max_rate_hz=simulation.max_rate_hz,
     )
 

@@ -7,13 +7,13 @@ import pytest
 
 from blend_pl.data.nlb.simulation.parameters import NLBSimulation
 from blend_pl.data.nlb.simulation.population import (
-    N_BEHAVIORAL,
     draw_trial_latents,
     draw_units,
     in_observed_window,
     latent_scale,
 )
 from blend_pl.data.nlb.simulation.reach import draw_trials, reach_velocity
+from blend_pl.data.nlb.simulation.tuning import N_BEHAVIORAL
 
 SIMULATION = NLBSimulation(n_train=150, n_val=30, n_test=30)
 
@@ -25,7 +25,7 @@ def trials():
 
 @pytest.fixture(scope="module")
 def latents(trials):
-    latents = draw_trial_latents(trials, np.random.default_rng(2))
+    latents = draw_trial_latents(SIMULATION, trials, np.random.default_rng(2))
     return latent_scale(trials, latents).standardize(latents)
 
 
