@@ -19,6 +19,7 @@ from blend_pl.report.comparison import Comparison, ExperimentResults, FinishedRu
 from blend_pl.report.markdown_update import update_markdown_block
 from blend_pl.report.pages import Picture, Section, TitledTable, markdown_tables, render_html, render_markdown
 from blend_pl.report.published import find_published_scores, published_elsewhere_note
+from blend_pl.report.reference_checks import reference_warnings
 from blend_pl.report.sessions import (
     PUBLISHED_SESSION_SOURCE,
     published_session_table,
@@ -29,6 +30,7 @@ from blend_pl.report.sessions import (
 from blend_pl.report.tables import (
     LEGEND,
     Table,
+    ceiling_table,
     cost_table,
     difference_table,
     published_table,
@@ -86,11 +88,13 @@ def write_report(runs: list[str], output: str | None = None, update_doc: str | N
     console = Console()
     sections = []
     for comparison, stem in zip(comparisons, _file_stems(comparisons), strict=True):
-        scores, differences = score_table(comparison), difference_table(comparison)
+        scores, differences, shares = (build(comparison) for build in (score_table, difference_table, ceiling_table))
         display_names = [comparison.display_name(experiment) for experiment in comparison.experiments]
         _print_table(console, display_names, scores, comparison.title)
         if len(differences.header) > 1:
             _print_table(console, display_names, differences, "against the baseline")
+        if len(shares.header) > 1:
+            _print_table(console, display_names, shares, "between baseline and ceiling")
         extra_tables = list(_extra_tables(comparison))
         for titled in extra_tables:
             _print_table(console, [row[0] for row in titled.table.rows], titled.table, titled.title)
@@ -98,7 +102,8 @@ def write_report(runs: list[str], output: str | None = None, update_doc: str | N
         pictures = _draw_figures(comparison, folder, stem, notes)
         for note in notes:
             console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
-        sections.append(Section(comparison, scores.join_columns(differences), extra_tables, pictures, notes))
+        table = scores.join_columns(differences).join_columns(shares)
+        sections.append(Section(comparison, table, extra_tables, pictures, notes))
     console.print(LEGEND, style="dim", highlight=False)
     for name, text in ((MARKDOWN_FILE, render_markdown(sections)), (HTML_FILE, render_html(sections))):
         with atomic_file(folder / name) as path:
@@ -162,7 +167,7 @@ def _file_stems(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def _caveats(comparison: Comparison) -> Iterator[str]:
-    """Yields notes on limits of the scores: few seeds, selection, majority classes, published scores."""
+    """Yields notes on limits of the scores: few seeds, selection, majority classes, references, published scores."""
     too_few_seeds = [e.name for e in comparison.experiments if 0 < e.n_scored_seeds < MIN_SEEDS]
     if too_few_seeds:
         yield f"Fewer than {MIN_SEEDS} seeds, too few to report: {', '.join(too_few_seeds)}."
@@ -178,6 +183,7 @@ def _caveats(comparison: Comparison) -> Iterator[str]:
         if majority_scores:
             majority = " or ".join(f"{score:.4f}" for score in sorted(majority_scores))
             yield f"Always predicting the most frequent {name} class of the training cells scores top-1 {majority}."
+    yield from reference_warnings(comparison)
     yield from session_caveats(comparison)
     elsewhere_note = published_elsewhere_note(comparison)
     if elsewhere_note:

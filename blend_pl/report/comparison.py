@@ -118,16 +118,21 @@ class Comparison:
     def reference_for(self, experiment: ExperimentResults, role: str) -> ExperimentResults | None:
         """Returns the baseline or teacher that an experiment is compared with.
 
-        Of several with a network, returns the one with the same class of backbone and the most equal model settings.
+        The teacher is the one that the experiment was distilled from, if its runs name the runs of one teacher of this
+        comparison. Otherwise, of several references with a network, returns the one with the same class of backbone and
+        the most equal model settings; of several kinds of teachers, the first in `TEACHER_SYSTEMS`.
 
         Args:
             experiment: an experiment of this comparison.
-            role: `BASELINE` or `TEACHER`.
+            role: `BASELINE`, `TEACHER` or `CEILING`.
 
         Returns:
             The reference, which is `experiment` itself for a baseline; None if there is none, or if there are several
             and none has the same class of backbone.
         """
+        own_teacher = self._own_teacher(experiment) if role == TEACHER else None
+        if own_teacher is not None:
+            return own_teacher
         candidates = [candidate for candidate in self.experiments if candidate.role == role]
         candidates = [
             candidate
@@ -140,6 +145,19 @@ class Comparison:
             backbone = experiment.results.backbone_class_path
             candidates = [c for c in candidates if c.results.backbone_class_path == backbone]
         return max(candidates, key=lambda candidate: _n_shared_settings(candidate, experiment), default=None)
+
+    def _own_teacher(self, experiment: ExperimentResults) -> ExperimentResults | None:
+        """Returns the teacher that the experiment was distilled from; None if it is unknown or there are several.
+
+        Runs are identified by the names of their folders, so that the folder of all runs may have been moved.
+        """
+        run_dirs = {Path(path).parent.parent.parts[-2:] for run in experiment.runs for path in run.results.teachers}
+        teachers = [
+            candidate
+            for candidate in self.experiments
+            if candidate.role == TEACHER and any(run.path.resolve().parts[-2:] in run_dirs for run in candidate.runs)
+        ]
+        return teachers[0] if len(teachers) == 1 else None
 
 
 def compare_runs(folders: Sequence[Path]) -> list[Comparison]:

@@ -58,19 +58,19 @@ class PairedDifference:
         return cls(summary.mean, (summary.mean - half_width, summary.mean + half_width), summary.n)
 
 
-def gap_closed(values: dict[int, float], baseline: dict[int, float], teacher: dict[int, float]) -> float | None:
-    """Returns the closed fraction of the gap from baseline to teacher, from means over the common seeds.
+def gap_closed(values: dict[int, float], baseline: dict[int, float], reference: dict[int, float]) -> float | None:
+    """Returns the closed fraction of the gap from baseline to a reference, from means over the common seeds.
 
     Args:
         values: scores by seed, higher is better.
         baseline: scores of the baseline by seed.
-        teacher: scores of the teacher by seed.
+        reference: scores of the teacher or the ceiling by seed.
 
     Returns:
-        0 at the baseline, 1 at the teacher; None without a common seed or if the teacher is not above the baseline.
+        0 at the baseline, 1 at the reference; None without a common seed or if it is not above the baseline.
     """
-    seeds = values.keys() & baseline.keys() & teacher.keys()
+    seeds = values.keys() & baseline.keys() & reference.keys()
     if not seeds:
         return None
-    gap = fmean(teacher[seed] - baseline[seed] for seed in seeds)
+    gap = fmean(reference[seed] - baseline[seed] for seed in seeds)
     return fmean(values[seed] - baseline[seed] for seed in seeds) / gap if gap > 0 else None

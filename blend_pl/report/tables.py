@@ -7,15 +7,19 @@ from statistics import fmean
 from blend_pl.metrics.labels import LOWER_IS_BETTER, SCORE_LABELS
 from blend_pl.report.comparison import Comparison, ExperimentResults
 from blend_pl.report.statistics import PairedDifference, SeedSummary, gap_closed
-from blend_pl.runs.results import BASELINE, TEACHER
+from blend_pl.runs.results import BASELINE, CEILING, TEACHER
 
 COMPARED_SCORES = ("co_bps", "vel_r2", "speed_r2", "pos_r2", "new_r2", "tp_corr", "ei_balanced", "subclass_balanced")
 """Scores that are compared with the baseline and the teacher."""
 
+CEILING_SCORES = ("co_bps", "vel_r2")
+"""Scores that are compared with the ceiling."""
+
 LEGEND = (
     "Scores are mean ± standard deviation over seeds. Differences to the baseline are paired by seed, with a 95 % "
     "interval by Student's t; n is given where fewer seeds are common. Gap closed: 0 % at the baseline, 100 % at the "
-    "teacher, over common seeds. Of oracle: co-bps as a share of the true rates' co-bps. ↓: lower is better."
+    "student's teacher, over common seeds. Of ceiling: 0 % at the baseline, 100 % at a student that learns from "
+    "unlimited simulated trials. Of oracle: co-bps as a share of the true rates' co-bps. ↓: lower is better."
 )
 
 
@@ -69,9 +73,23 @@ def difference_table(comparison: Comparison) -> Table:
     rows = []
     for experiment in experiments:
         differences = [_difference_cell(comparison, experiment, key) for key in keys]
-        gaps = [_gap_cell(comparison, experiment, key) for key in keys]
+        gaps = ["" if experiment.role == TEACHER else _gap_cell(comparison, experiment, key, TEACHER) for key in keys]
         rows.append([experiment.name, *differences, *gaps])
     return Table(header, rows)
+
+
+def ceiling_table(comparison: Comparison) -> Table:
+    """Returns a row per experiment: closed fractions of the gap from the baseline to the ceiling.
+
+    Without a baseline or a ceiling, the table has only the column of names.
+    """
+    experiments = comparison.experiments
+    references = [[e for e in experiments if e.role == role] for role in (BASELINE, CEILING)]
+    keys = [k for k in CEILING_SCORES if all(any(e.scores_by_seed(k) for e in group) for group in references)]
+    return Table(
+        ["experiment", *(f"of ceiling, {SCORE_LABELS[key]}" for key in keys)],
+        [[e.name, *(_gap_cell(comparison, e, key, CEILING) for key in keys)] for e in experiments],
+    )
 
 
 def cost_table(comparison: Comparison) -> Table:
@@ -127,15 +145,16 @@ def _difference_cell(comparison: Comparison, experiment: ExperimentResults, key:
     return text if difference.n == experiment.n_scored_seeds else f"{text}, n = {difference.n}"
 
 
-def _gap_cell(comparison: Comparison, experiment: ExperimentResults, key: str) -> str:
-    baseline, teacher = (comparison.reference_for(experiment, role) for role in (BASELINE, TEACHER))
-    if baseline is None or teacher is None or baseline is experiment or experiment.role == TEACHER:
+def _gap_cell(comparison: Comparison, experiment: ExperimentResults, key: str, role: str) -> str:
+    """Returns the closed fraction of the gap from the baseline to the reference of a role."""
+    baseline, reference = (comparison.reference_for(experiment, name) for name in (BASELINE, role))
+    if baseline is None or reference is None or baseline is experiment:
         return ""
-    fraction = gap_closed(*(_higher_is_better(compared, key) for compared in (experiment, baseline, teacher)))
+    fraction = gap_closed(*(higher_is_better(compared, key) for compared in (experiment, baseline, reference)))
     return "" if fraction is None else _percent(fraction)
 
 
-def _higher_is_better(experiment: ExperimentResults, key: str) -> dict[int, float]:
+def higher_is_better(experiment: ExperimentResults, key: str) -> dict[int, float]:
     """Returns a score by seed, negated if lower is better."""
     sign = -1 if key in LOWER_IS_BETTER else 1
     return {seed: sign * score for seed, score in experiment.scores_by_seed(key).items()}

@@ -12,8 +12,8 @@ import blend_pl.report
 from blend_pl.errors import DataError
 from blend_pl.report import print_scores, write_report
 from blend_pl.report.comparison import compare_runs
-from blend_pl.report.tables import difference_table, score_table
-from blend_pl.runs.results import Cost
+from blend_pl.report.tables import ceiling_table, difference_table, score_table
+from blend_pl.runs.results import BASELINE, Cost
 
 
 @pytest.fixture
@@ -37,6 +37,36 @@ def test_difference_table_has_intervals_and_gaps(runs: Path) -> None:
     assert table.rows[0] == ["x_baseline", "", "", "", ""]
     assert table.rows[1][1:] == ["+0.2000 [+0.2000, +0.2000]", "+0.4000 [+0.4000, +0.4000]", "", ""]
     assert table.rows[2][1:] == ["+0.0500 [+0.0500, +0.0500]", "+0.1000 [+0.1000, +0.1000]", "25 %", "25 %"]
+
+
+def test_shares_of_the_ceiling(runs: Path, capsys: Any) -> None:
+    for seed, shift in enumerate((0.0, 0.01, 0.02)):
+        write_run(runs, "x_ceiling", seed, {"co_bps": 0.3 + shift, "vel_r2": 0.65})
+        write_run(runs, "x_wiener", seed, {"vel_r2": 0.35}, role=BASELINE, checkpoint=None)
+    table = ceiling_table(compare_runs([runs])[0])
+    assert table.header[1:] == ["of ceiling, co-bps", "of ceiling, velocity R2"]
+    shares = {row[0]: row[1:] for row in table.rows}
+    assert shares == {
+        "x_baseline": ["", ""],
+        "x_teacher": ["200 %", "160 %"],
+        "x_hard": ["50 %", "40 %"],
+        "x_ceiling": ["100 %", "100 %"],
+        "x_wiener": ["", "-20 %"],
+    }
+    write_report([str(runs)])
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.split("note:")[0].splitlines())) <= 80
+    assert "…" not in printed
+    assert "| of ceiling, co-bps | of ceiling, velocity R2 |" in (runs / "report/report.md").read_text()
+
+
+def test_no_shares_without_a_ceiling_or_a_baseline(runs: Path, tmp_path: Path) -> None:
+    assert ceiling_table(compare_runs([runs])[0]).header == ["experiment"]
+    other = tmp_path / "other"
+    write_run(other, "y_ceiling")
+    assert ceiling_table(compare_runs([other])[0]).header == ["experiment"]
+    write_report([str(runs)], str(other / "report"))
+    assert "of ceiling" not in (other / "report/report.md").read_text().split("Scores are mean")[0]
 
 
 def test_missing_seeds_show_the_number_of_pairs(runs: Path) -> None:

@@ -170,6 +170,32 @@ def test_reference_teacher_is_the_one_that_is_not_fine_tuned(tmp_path: Path) -> 
         assert reference.name == "x_spikes"
 
 
+@pytest.mark.parametrize(
+    ("teachers", "expected"),
+    [
+        (["x_generator/seed0"], "x_generator"),
+        (["x_generator/seed1", "x_generator/seed0"], "x_generator"),
+        (["x_teacher/seed0"], "x_teacher"),
+        (["x_teacher/seed0", "x_generator/seed0"], "x_teacher"),
+        (["x_baseline/seed0"], "x_teacher"),
+        (["elsewhere/seed0"], "x_teacher"),
+        ([], "x_teacher"),
+    ],
+)
+def test_reference_teacher_is_that_of_the_student(tmp_path: Path, teachers: list[str], expected: str) -> None:
+    write_run(tmp_path, "x_baseline", model=model(num_layers=2))
+    write_run(tmp_path, "x_teacher", model=model("Teacher", num_layers=2))
+    for seed in range(2):
+        write_run(tmp_path, "x_generator", seed, role=TEACHER, model=model("GenerativeTeacher", "PopulationGenerator"))
+    paths = tuple(f"/moved/runs/{run}/checkpoints/best.ckpt" for run in teachers)
+    write_run(tmp_path, "x_student", teachers=paths, model=model(num_layers=2))
+    (comparison,) = compare_runs([tmp_path])
+    (student,) = [e for e in comparison.experiments if e.name == "x_student"]
+    reference = comparison.reference_for(student, TEACHER)
+    assert reference is not None
+    assert reference.name == expected
+
+
 def test_baseline_without_a_network_is_no_reference(tmp_path: Path) -> None:
     write_run(tmp_path, "x_glm", role=BASELINE, model={"plain": "glm"}, checkpoint=None)
     write_run(tmp_path, "x_hard")
