@@ -15,6 +15,7 @@ from blend_pl.data.calcium.batches import CalciumBatch
 from blend_pl.data.calcium.cells import TEST, TRAIN
 from blend_pl.data.calcium.module import CalciumDataModule
 from blend_pl.errors import ConfigError
+from blend_pl.models.layers.population_summary import PopulationSummary
 from blend_pl.probes import EmbeddingFitConfig, FittedEmbeddings, fit_embeddings, probe_scores
 from blend_pl.probes.embeddings import CellEmbeddings
 from blend_pl.probes.fitting import CellLossFn
@@ -71,7 +72,8 @@ class IdentityEvaluation(Evaluation):
             )
         with torch.inference_mode(False), torch.enable_grad():
             train, val = (datamodule.all_cell_batches(subset, pl_module.device) for subset in ("train", "val"))
-            with temporary_embeddings(pl_module, len(datamodule.cells)) as embedding:
+            train_rows = torch.from_numpy(datamodule.cells.rows_in_split(TRAIN))
+            with temporary_embeddings(pl_module, len(datamodule.cells), train_rows) as embedding:
                 cell_loss = make_cell_loss(pl_module)
                 self.fitted = fit_embeddings(embedding, cell_loss, train, val, self.fit, self.seed)
         self.cells = _to_cell_embeddings(self.fitted, datamodule)
@@ -114,14 +116,18 @@ def _to_cell_embeddings(fitted: FittedEmbeddings, datamodule: CalciumDataModule)
 
 
 @contextmanager
-def temporary_embeddings(system: NeuralSystem, n_cells: int) -> Iterator[nn.Embedding]:
+def temporary_embeddings(
+    system: NeuralSystem, n_cells: int, train_rows: Tensor | None = None
+) -> Iterator[nn.Embedding]:
     """Replaces the embeddings of a system by trainable ones for other cells and freezes all other parameters.
 
-    The original embeddings and flags are restored on exit.
+    The original embeddings and flags are restored on exit. A summary of the population still sums over the cells that
+    it was trained on.
 
     Args:
         system: system with a backbone that has an `embedding`.
         n_cells: number of new embeddings; each starts at the mean of the trained ones.
+        train_rows: rows of the trained cells in the new table; None for the first rows.
 
     Raises:
         ConfigError: the backbone has no embeddings.
@@ -130,16 +136,22 @@ def temporary_embeddings(system: NeuralSystem, n_cells: int) -> Iterator[nn.Embe
     if not isinstance(trained_embedding, nn.Embedding):
         raise ConfigError(f"{type(system.backbone).__name__} has no embeddings to fit; choose blend_pl.models.NeuPRINT")
     mean = trained_embedding.weight.detach().mean(0, keepdim=True)
+    summary = getattr(system.backbone, "summary", None)
     requires_grad_flags = {parameter: parameter.requires_grad for parameter in system.parameters()}
     was_training = system.training
     system.requires_grad_(False)
     new_embedding = nn.Embedding.from_pretrained(mean.repeat(n_cells, 1), freeze=False)
     system.backbone.embedding = new_embedding
+    if isinstance(summary, PopulationSummary):
+        rows = torch.arange(trained_embedding.num_embeddings) if train_rows is None else train_rows
+        system.backbone.summary = summary.for_cells(n_cells, rows)
     system.eval()
     try:
         yield new_embedding
     finally:
         system.backbone.embedding = trained_embedding
+        if isinstance(summary, PopulationSummary):
+            system.backbone.summary = summary
         system.train(was_training)
         for parameter, requires_grad in requires_grad_flags.items():
             parameter.requires_grad_(requires_grad)

@@ -9,6 +9,7 @@ from blend_pl.models.base import Dims, Encoding
 from blend_pl.models.layers.attention import AttentionWindow, SelfAttention
 from blend_pl.models.layers.dropout import fast_dropout
 from blend_pl.models.layers.embedding import SinusoidalPositions
+from blend_pl.models.layers.population_summary import PopulationSummary
 from blend_pl.models.layers.transformer import TransformerLayer
 from blend_pl.utils.checks import COUNT, DROPOUT, NON_NEGATIVE, check_range
 
@@ -21,7 +22,8 @@ class NeuPRINT(nn.Module):
 
     A token is one cell in one frame: [w x, embedding, behavior, population context] + position, of width
     5 + 64 + 3 + 4 = 76 by default. Cells share all weights except the embedding and do not attend to each other; a
-    frame attends to itself and the `frames_back` previous frames. Without behavior, a learned null token replaces it.
+    frame attends to itself and the `frames_back` previous frames. Without behavior, a learned null token replaces it,
+    or with `summarize` a summary of the population, which can learn to decode behavior.
 
     Args:
         dims: sizes; `neurons` is the number of embeddings, `bins` the number of frames of a window.
@@ -36,6 +38,7 @@ class NeuPRINT(nn.Module):
         dim_feedforward: hidden units of the feed-forward blocks.
         dropout: dropout in the layers.
         frames_back: number of previous frames that a frame attends to.
+        summarize: replace behavior by a `PopulationSummary` plus the null token, if `dims.context` is 0.
         variance: also predict a log-variance, which `likelihoods.Gaussian` requires.
         positions: builds the position vectors from (T, d_model).
 
@@ -61,6 +64,7 @@ class NeuPRINT(nn.Module):
         dim_feedforward: int = 2048,
         dropout: float = 0.1,
         frames_back: int = 1,
+        summarize: bool = False,
         variance: bool = False,
         positions: Callable[[int, int], nn.Module] = SinusoidalPositions,
     ) -> None:
@@ -76,6 +80,8 @@ class NeuPRINT(nn.Module):
         self.behavior = (behavior or BehaviorProjection)(dims.context, behavior_width) if dims.context else None
         if self.behavior is None:
             self.null = nn.Parameter(torch.zeros(behavior_width))
+        has_summary = summarize and self.behavior is None
+        self.summary = PopulationSummary(dims.neurons, behavior_width) if has_summary else None
         d_model = activity + size + behavior_width + POPULATION_CONTEXT_DIM
         self.positions = positions(dims.bins, d_model)
         self.layers = nn.ModuleList(
@@ -103,6 +109,8 @@ class NeuPRINT(nn.Module):
         """
         batch, frames, n_neurons = observed.shape
         behavior = self.null if self.behavior is None else self.behavior(context)[:, None]
+        if self.summary is not None:
+            behavior = behavior + self.summary(observed, neurons).transpose(1, 2)
         shape = (batch, n_neurons, frames, -1)
         token_features = [
             self.activity(observed.transpose(1, 2)[..., None]),

@@ -14,6 +14,7 @@ from torch import Tensor
 from blend_pl.callbacks import IdentityEvaluation
 from blend_pl.callbacks.identity import identity_scores, make_cell_loss, temporary_embeddings
 from blend_pl.data.calcium import BugeonDataModule
+from blend_pl.data.calcium.cells import TRAIN
 from blend_pl.errors import ConfigError, DataError
 from blend_pl.probes import EmbeddingFitConfig
 from blend_pl.probes.embeddings import CellEmbeddings
@@ -95,6 +96,22 @@ def test_fit_trains_embeddings_only(module: BugeonDataModule) -> None:
         trained = {name for name, parameter in student.named_parameters() if parameter.grad is not None}
         assert trained == {"backbone.embedding.weight"}
     assert student.training
+
+
+def test_summary_of_train_cells_is_kept_for_all_cells(module: BugeonDataModule) -> None:
+    student = neuprint(Student, module.signature, summarize=True).eval()
+    (batch, *_), *_ = module.all_cell_batches("train", torch.device("cpu"))
+    rows = torch.from_numpy(module.cells.rows_in_split(TRAIN))
+    trained = student.backbone.summary
+    is_train = torch.isin(batch.embedding_index, rows)
+    index_in_training = torch.searchsorted(rows, batch.embedding_index[is_train])
+    expected = trained(batch.observed[..., is_train], index_in_training)
+    with temporary_embeddings(student, len(module.cells), rows):
+        sums = student.backbone.summary(batch.observed, batch.embedding_index)
+        torch.testing.assert_close(sums[:, :, is_train], expected)
+        assert not is_train.all()
+        assert not any(parameter.requires_grad for parameter in student.backbone.summary.parameters())
+    assert student.backbone.summary is trained
 
 
 def test_error_restores_the_embeddings(module: BugeonDataModule) -> None:

@@ -100,8 +100,28 @@ def test_teacher_uses_behavior_and_student_null_token() -> None:
     assert not torch.allclose(student(*inputs()).prediction, before)
 
 
+def test_summary_replaces_behavior_of_students_only() -> None:
+    student, teacher = network(summarize=True), network(TEACHER, summarize=True)
+    assert student.summary is not None
+    assert student.summary.vectors.shape == (CELLS, 3)
+    assert teacher.summary is None
+    assert student(*inputs()).features[0].shape == network()(*inputs()).features[0].shape
+
+
+def test_summary_lets_cells_interact_without_their_order() -> None:
+    model, (observed, neurons, population_context) = network(summarize=True), inputs()
+    order = torch.tensor([4, 2, 0, 1, 3])
+    full = model(observed, neurons, population_context).prediction
+    permuted = model(observed[..., order], neurons[order], population_context[:, :, order]).prediction
+    torch.testing.assert_close(permuted, full[..., order])
+    observed[..., 2] += 1
+    after = model(observed, neurons, population_context).prediction
+    assert (full != after).any(0).any(0).tolist() == [True] * N
+
+
 def test_every_weight_gets_gradients() -> None:
-    for model, context in ((network(), []), (network(TEACHER, variance=True), [torch.randn(BATCH, FRAMES, 5)])):
+    models = network(), network(summarize=True), network(TEACHER, variance=True)
+    for model, context in zip(models, ([], [], [torch.randn(BATCH, FRAMES, 5)]), strict=True):
         encoding = model.train()(*inputs(), *context)
         loss = encoding.prediction.square().sum()
         if encoding.log_variance is not None:
