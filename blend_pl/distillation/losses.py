@@ -105,7 +105,10 @@ class HardLoss(DistillationLoss):
     def fit_scale(self, teacher: Encoding) -> None:
         if self.weight_by_rate:
             rate = teacher.prediction.exp().mean((0, 1))
-            self.weight = (rate / rate.mean().clamp(min=EPS)).to(self.scale)
+            if self.weight is None:
+                self.weight = torch.empty_like(rate, device=self.scale.device)
+            # In place, because stacked replicas share the tensor with their stack.
+            self.weight.copy_(rate / rate.mean().clamp(min=EPS))
         super().fit_scale(teacher)
 
     def distance(self, student: Encoding, teacher: Encoding) -> Tensor:

@@ -260,7 +260,9 @@ def test_hard_loss_weighted_by_rate_is_the_weighted_mean_over_neurons() -> None:
     student, teacher = encode(seed=1), encode(seed=2)
     loss = HardLoss(weight_by_rate=True)
     loss.build(student, teacher)
+    built_weight = loss.weight
     loss.fit_scale(teacher)
+    assert loss.weight is built_weight, "a stack of replicas shares this tensor"
     rate = teacher.prediction.exp().double().mean((0, 1))
     weight = rate / rate.mean()
     variance = (teacher.prediction.double().var((0, 1), correction=0) * weight).mean()
