@@ -170,7 +170,14 @@ def _caveats(comparison: Comparison) -> Iterator[str]:
     """Yields notes on limits of the scores: few seeds, selection, majority classes, references, published scores."""
     too_few_seeds = [e.name for e in comparison.experiments if 0 < e.n_scored_seeds < MIN_SEEDS]
     if too_few_seeds:
-        yield f"Fewer than {MIN_SEEDS} seeds, too few to report: {', '.join(too_few_seeds)}."
+        unit = "folds" if comparison.n_folds else "seeds"
+        yield f"Fewer than {MIN_SEEDS} {unit}, too few to report: {', '.join(too_few_seeds)}."
+    if comparison.n_folds:
+        yield (
+            "Runs of several folds are pooled: differences are paired by fold and seed, and deviations and intervals "
+            "are over folds, after the mean over the seeds of a fold. Folds share training trials, so that intervals "
+            "may be too narrow."
+        )
     if comparison.selection.startswith(comparison.phase):
         yield (
             "Checkpoints were selected on the scored trials, so these scores are optimistic. Compare them only with "

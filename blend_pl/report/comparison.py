@@ -8,6 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from blend_pl.errors import DataError
+from blend_pl.report.statistics import FoldSeed, Replicate
 from blend_pl.report.test_scores import SCORE_TEST_COMMAND, ReleasedScores, read_test_scores
 from blend_pl.runs.folder import find_runs
 from blend_pl.runs.results import DATA_SETTINGS, ROLES, TEACHER, TEACHER_SYSTEMS, Results
@@ -23,6 +24,11 @@ class FinishedRun:
     @property
     def seed(self) -> int:
         return self.results.seed
+
+    @property
+    def replicate(self) -> Replicate:
+        """Seed of the run; with folds, fold and seed."""
+        return self.seed if self.results.fold is None else FoldSeed(self.results.fold, self.seed)
 
     @cached_property
     def released_scores(self) -> ReleasedScores | None:
@@ -44,11 +50,11 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class ExperimentResults:
-    """Runs that differ only in their seed.
+    """Runs that differ only in their seed and fold.
 
     Attributes:
         name: name of the experiment.
-        runs: one run per seed.
+        runs: one run per seed, or per fold and seed.
     """
 
     name: str
@@ -56,7 +62,7 @@ class ExperimentResults:
 
     @property
     def results(self) -> Results:
-        """Results of the first run; the settings of all runs are equal except for the seed."""
+        """Results of the first run; the settings of all runs are equal except for seed and fold."""
         return self.runs[0].results
 
     @property
@@ -66,16 +72,28 @@ class ExperimentResults:
 
     @property
     def n_scored_seeds(self) -> int:
-        """Number of seeds with scores."""
-        return sum(run.scores is not None for run in self.runs)
+        """Number of seeds with scores; with folds, number of folds."""
+        scored = [run for run in self.runs if run.scores is not None]
+        return len({run.seed if run.results.fold is None else run.results.fold for run in scored})
 
-    def scores_by_seed(self, name: str) -> dict[int, float]:
-        """Returns a score by seed, for the runs that have it."""
-        return {run.seed: run.scores[name] for run in self.runs if run.scores and name in run.scores}
+    @property
+    def scored_runs(self) -> str:
+        """Describes the runs with scores: the number of seeds, or of folds and of seeds of each."""
+        if self.results.fold is None:
+            return str(self.n_scored_seeds)
+        scored = [run for run in self.runs if run.scores is not None]
+        folds, n_seeds = f"{self.n_scored_seeds} folds", len({run.seed for run in scored})
+        if len(scored) != self.n_scored_seeds * n_seeds:
+            return f"{folds}, {len(scored)} runs"
+        return folds if n_seeds <= 1 else f"{folds} x {n_seeds} seeds"
 
-    def oracle_fractions(self, name: str) -> dict[int, float]:
+    def scores_by_seed(self, name: str) -> dict[Replicate, float]:
+        """Returns a score by seed, or by fold and seed, for the runs that have it."""
+        return {run.replicate: run.scores[name] for run in self.runs if run.scores and name in run.scores}
+
+    def oracle_fractions(self, name: str) -> dict[Replicate, float]:
         """Returns a score as a fraction of the true rates' score by seed, where true rates are available."""
-        oracles = {run.seed: (run.results.oracle or {}).get(name, 0.0) for run in self.runs}
+        oracles = {run.replicate: (run.results.oracle or {}).get(name, 0.0) for run in self.runs}
         return {seed: score / oracles[seed] for seed, score in self.scores_by_seed(name).items() if oracles[seed] > 0}
 
 
@@ -102,12 +120,18 @@ class Comparison:
     @property
     def title(self) -> str:
         bin_width = f", {self.bin_ms} ms" if self.bin_ms else ""
-        return f"{self.session}{bin_width}: scored on {self.phase}, checkpoints selected on {self.selection}"
+        folds = f", {self.n_folds} folds" if self.n_folds else ""
+        return f"{self.session}{bin_width}{folds}: scored on {self.phase}, checkpoints selected on {self.selection}"
 
     @property
     def simulated(self) -> bool:
         """Whether the session is simulated."""
         return self.experiments[0].results.is_simulated
+
+    @property
+    def n_folds(self) -> int | None:
+        """Number of folds of the cross-validation, of which the runs may be a part; None without folds."""
+        return self.experiments[0].results.n_folds
 
     def display_name(self, experiment: ExperimentResults) -> str:
         """Returns an experiment's name without the words that start all names; keeps at least the last word."""
@@ -163,7 +187,8 @@ class Comparison:
 def compare_runs(folders: Sequence[Path]) -> list[Comparison]:
     """Groups runs into experiments, and experiments into comparisons.
 
-    Of the runs with one name, keeps those with the settings of the latest run, and the latest run of each seed. A note
+    The folds of a cross-validation are in one comparison. Of the runs with one name, keeps those with the settings of
+    the latest run, and the latest run of each seed and fold. A note
     gives the number of omitted runs.
 
     Args:
@@ -175,20 +200,20 @@ def compare_runs(folders: Sequence[Path]) -> list[Comparison]:
     groups: dict[str, list[FinishedRun]] = {}
     for path in find_runs(folders):
         results = Results.read(path)
-        key = [results.session, results.phase, results.selection, results.data_settings]
+        key = [results.session, results.phase, results.selection, results.n_folds, results.data_settings]
         groups.setdefault(json.dumps(key, sort_keys=True), []).append(FinishedRun(path, results))
     comparisons = [_build_comparison(runs) for group in groups.values() for runs in _split_by_data(group)]
     return [_note_duplicates(comparison, comparisons[:index]) for index, comparison in enumerate(comparisons)]
 
 
 def _split_by_data(runs: list[FinishedRun]) -> list[list[FinishedRun]]:
-    """Splits runs with equal data settings into groups of the same data, by their digest.
+    """Splits runs with equal data settings into groups of the same data, by the digest that all folds share.
 
     Runs of version 0.1 hold no digest: they join the others if all of these have one digest.
     """
     groups: dict[str | None, list[FinishedRun]] = {}
     for run in runs:
-        groups.setdefault(run.results.digest, []).append(run)
+        groups.setdefault(run.results.recording_digest, []).append(run)
     return [runs] if len(groups.keys() - {None}) <= 1 else list(groups.values())
 
 
@@ -305,9 +330,11 @@ def _build_experiment(name: str, runs: list[FinishedRun], notes: list[str]) -> E
             f"{name}: {len(runs) - len(matching_runs)} run(s) omitted because their settings differ from those of the "
             "latest run."
         )
-    run_by_seed = {run.seed: run for run in matching_runs}
-    if len(run_by_seed) < len(matching_runs):
+    run_by_replicate = {run.replicate: run for run in matching_runs}
+    if len(run_by_replicate) < len(matching_runs):
         notes.append(
-            f"{name}: {len(matching_runs) - len(run_by_seed)} run(s) omitted because a later run has the same seed."
+            f"{name}: {len(matching_runs) - len(run_by_replicate)} run(s) omitted because a later run has the same seed"
+            f"{'' if runs[-1].results.fold is None else ' and fold'}."
         )
-    return ExperimentResults(name, tuple(run_by_seed[seed] for seed in sorted(run_by_seed)))
+    kept_runs = sorted(run_by_replicate.values(), key=lambda run: (run.results.fold or "", run.seed))
+    return ExperimentResults(name, tuple(kept_runs))

@@ -41,7 +41,7 @@ def _plain_baseline_warnings(comparison: Comparison, student: ExperimentResults)
         if difference < -spread:
             yield (
                 f"{student.name} loses to {best.name}, which needs no network, in {SCORE_LABELS[key]} "
-                f"({_means(key, student, best)}), by more than its spread over seeds."
+                f"({_means(key, student, best)}), by more than its spread."
             )
 
 

@@ -1,21 +1,45 @@
-"""Statistics over seeds."""
+"""Statistics over seeds and folds."""
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import TypeVar
 
 from scipy.stats import t
 
 CONFIDENCE = 0.95
 
 
+@dataclass(frozen=True, order=True)
+class FoldSeed:
+    """A run among runs of several folds: its fold, as "2/5", and its seed."""
+
+    fold: str
+    seed: int
+
+
+Replicate = int | FoldSeed
+"""Identifies a run among those of one experiment: its seed, or fold and seed."""
+
+ReplicateT = TypeVar("ReplicateT", bound=Hashable)
+
+
+def mean_within_folds(values: Mapping[ReplicateT, float]) -> list[float]:
+    """Returns the values; those of several seeds of one fold are replaced by their mean, because they share trials."""
+    groups: dict[Hashable, list[float]] = {}
+    for replicate, value in values.items():
+        groups.setdefault(replicate.fold if isinstance(replicate, FoldSeed) else replicate, []).append(value)
+    return [fmean(group) for group in groups.values()]
+
+
 @dataclass(frozen=True)
 class SeedSummary:
-    """Mean and standard deviation over seeds.
+    """Mean and standard deviation over seeds, or over folds.
 
     Attributes:
         mean: the mean.
-        sd: standard deviation over seeds (n - 1 in the denominator); None for one seed.
-        n: number of seeds.
+        sd: standard deviation over seeds or folds (n - 1 in the denominator); None for one.
+        n: number of seeds or folds.
     """
 
     mean: float
@@ -23,21 +47,22 @@ class SeedSummary:
     n: int
 
     @classmethod
-    def from_values(cls, values: dict[int, float]) -> "SeedSummary | None":
-        """Summarizes values by seed; returns None without values."""
-        if not values:
+    def from_values(cls, values: Mapping[ReplicateT, float]) -> "SeedSummary | None":
+        """Summarizes values by seed, or by fold and seed; returns None without values."""
+        samples = mean_within_folds(values)
+        if not samples:
             return None
-        return cls(fmean(values.values()), stdev(values.values()) if len(values) > 1 else None, len(values))
+        return cls(fmean(samples), stdev(samples) if len(samples) > 1 else None, len(samples))
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Mean over seeds of the difference between two experiments with the same seed.
+    """Mean difference between two experiments, paired by seed, or by fold and seed.
 
     Attributes:
         mean: the mean difference.
-        interval: 95 % interval of the mean by Student's t; None for one seed.
-        n: number of common seeds.
+        interval: 95 % interval of the mean by Student's t over seeds or folds; None for one.
+        n: number of common seeds or folds.
     """
 
     mean: float
@@ -45,7 +70,9 @@ class PairedDifference:
     n: int
 
     @classmethod
-    def from_values(cls, values: dict[int, float], reference: dict[int, float]) -> "PairedDifference | None":
+    def from_values(
+        cls, values: Mapping[ReplicateT, float], reference: Mapping[ReplicateT, float]
+    ) -> "PairedDifference | None":
         """Computes the difference of values to reference, both by seed; returns None without a common seed."""
         summary = SeedSummary.from_values(
             {seed: values[seed] - reference[seed] for seed in values.keys() & reference.keys()}
@@ -58,7 +85,9 @@ class PairedDifference:
         return cls(summary.mean, (summary.mean - half_width, summary.mean + half_width), summary.n)
 
 
-def gap_closed(values: dict[int, float], baseline: dict[int, float], reference: dict[int, float]) -> float | None:
+def gap_closed(
+    values: Mapping[ReplicateT, float], baseline: Mapping[ReplicateT, float], reference: Mapping[ReplicateT, float]
+) -> float | None:
     """Returns the closed fraction of the gap from baseline to a reference, from means over the common seeds.
 
     Args:
@@ -72,5 +101,6 @@ def gap_closed(values: dict[int, float], baseline: dict[int, float], reference: 
     seeds = values.keys() & baseline.keys() & reference.keys()
     if not seeds:
         return None
-    gap = fmean(reference[seed] - baseline[seed] for seed in seeds)
-    return fmean(values[seed] - baseline[seed] for seed in seeds) / gap if gap > 0 else None
+    gap = fmean(mean_within_folds({seed: reference[seed] - baseline[seed] for seed in seeds}))
+    gain = fmean(mean_within_folds({seed: values[seed] - baseline[seed] for seed in seeds}))
+    return gain / gap if gap > 0 else None

@@ -6,7 +6,7 @@ from statistics import fmean
 
 from blend_pl.metrics.labels import LOWER_IS_BETTER, SCORE_LABELS
 from blend_pl.report.comparison import Comparison, ExperimentResults
-from blend_pl.report.statistics import PairedDifference, SeedSummary, gap_closed
+from blend_pl.report.statistics import PairedDifference, Replicate, SeedSummary, gap_closed
 from blend_pl.runs.results import BASELINE, CEILING, TEACHER
 
 COMPARED_SCORES = ("co_bps", "vel_r2", "speed_r2", "pos_r2", "new_r2", "tp_corr", "ei_balanced", "subclass_balanced")
@@ -41,13 +41,11 @@ class Table:
 
 
 def score_table(comparison: Comparison) -> Table:
-    """Returns a row per experiment: number of seeds, scores, and the share of the oracle's co-bps if available."""
+    """Returns a row per experiment: number of seeds or folds, scores, share of the oracle's co-bps if available."""
     experiments = comparison.experiments
     keys = [key for key in SCORE_LABELS if any(experiment.scores_by_seed(key) for experiment in experiments)]
-    header = ["experiment", "seeds", *(_score_label(key) for key in keys)]
-    rows = [
-        [e.name, str(e.n_scored_seeds), *(summary_cell(e.scores_by_seed(key)) for key in keys)] for e in experiments
-    ]
+    header = ["experiment", "runs" if comparison.n_folds else "seeds", *(_score_label(key) for key in keys)]
+    rows = [[e.name, e.scored_runs, *(summary_cell(e.scores_by_seed(key)) for key in keys)] for e in experiments]
     fractions = [experiment.oracle_fractions("co_bps") for experiment in experiments]
     if any(fractions):
         header.append("of oracle")
@@ -123,7 +121,7 @@ def _score_label(key: str) -> str:
     return f"{SCORE_LABELS[key]} ↓" if key in LOWER_IS_BETTER else SCORE_LABELS[key]
 
 
-def summary_cell(values: dict[int, float]) -> str:
+def summary_cell(values: Mapping[Replicate, float]) -> str:
     """Returns mean and standard deviation of values by seed; empty without values."""
     summary = SeedSummary.from_values(values)
     if summary is None:
@@ -154,7 +152,7 @@ def _gap_cell(comparison: Comparison, experiment: ExperimentResults, key: str, r
     return "" if fraction is None else _percent(fraction)
 
 
-def higher_is_better(experiment: ExperimentResults, key: str) -> dict[int, float]:
+def higher_is_better(experiment: ExperimentResults, key: str) -> dict[Replicate, float]:
     """Returns a score by seed, negated if lower is better."""
     sign = -1 if key in LOWER_IS_BETTER else 1
     return {seed: sign * score for seed, score in experiment.scores_by_seed(key).items()}

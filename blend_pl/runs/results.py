@@ -306,6 +306,11 @@ class Results:
         return None if fold is None else str(fold)
 
     @property
+    def n_folds(self) -> int | None:
+        """Number of folds of a cross-validation; None for a run without folds."""
+        return None if self.fold is None else int(self.fold.partition("/")[2])
+
+    @property
     def recording_digest(self) -> str | None:
         """The part of `digest` that the runs of all folds of a recording share; None if there is no digest."""
         return None if self.digest is None else shared_digest(self.digest)

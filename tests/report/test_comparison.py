@@ -8,6 +8,7 @@ from helpers.results import write_run
 
 from blend_pl.errors import DataError
 from blend_pl.report.comparison import compare_runs
+from blend_pl.report.tables import difference_table, score_table
 from blend_pl.runs.results import BASELINE, CONTROL, STUDENT, TEACHER
 
 
@@ -103,6 +104,27 @@ def test_runs_of_different_data_are_never_in_one_table(tmp_path: Path) -> None:
     for comparison, digest in zip(others, digests[1:], strict=True):
         assert "its runs are of other data, so the recording has changed" in comparison.notes[0]
         assert f"(digest {digest.pop()}, above {first.experiments[0].results.digest})" in comparison.notes[0]
+
+
+def test_folds_of_one_recording_are_pooled(tmp_path: Path) -> None:
+    for fold in range(1, 6):
+        for seed in range(2):
+            for name, score in [("x_baseline", 0.2), ("x_hard", 0.3)]:
+                settings = {"init_args": {"fold": f"{fold}/5"}, "digest": f"aaaa-{fold}", "run": f"{fold}-{seed}"}
+                write_run(tmp_path, name, seed, {"co_bps": score + 0.1 * fold + 0.01 * seed}, **settings)
+    write_run(tmp_path, "x_soft", init_args={"fold": "1/5"}, digest="aaaa-1", run="1-0")
+    write_run(tmp_path, "x_soft", 1, init_args={"fold": "2/5"}, digest="aaaa-2", run="2-1")
+    write_run(tmp_path, "x_self", init_args={"fold": "3/5"}, digest="bbbb-3", run="other recording")
+    write_run(tmp_path, "x_baseline", init_args={"fold": "1/2"}, digest="cccc-1", run="other number of folds")
+    write_run(tmp_path, "x_baseline", digest="dddd", run="no folds")
+    pooled = next(c for c in compare_runs([tmp_path]) if len(c.experiments) == 3)
+    assert len(compare_runs([tmp_path])) == 4
+    assert pooled.title.startswith("simulated, 20 ms, 5 folds: ")
+    scores = score_table(pooled)
+    assert scores.header[1] == "runs"
+    assert [row[1] for row in scores.rows] == ["5 folds x 2 seeds", "5 folds x 2 seeds", "2 folds, 2 runs"]
+    assert scores.rows[0][2] == "0.5050 ± 0.1581"
+    assert difference_table(pooled).rows[1][1] == "+0.1000 [+0.1000, +0.1000]"
 
 
 def test_runs_of_version_0_1_are_compared_with_those_of_one_digest(tmp_path: Path) -> None:

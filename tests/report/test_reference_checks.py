@@ -33,8 +33,7 @@ def test_student_below_a_plain_baseline_is_named(tmp_path: Path, plain_score: fl
     write_plain(tmp_path, "x_smoothing", {"co_bps": 0.1, "vel_r2": 0.5})
     write_plain(tmp_path, "x_glm", {"co_bps": plain_score, "vel_r2": 0.5})
     expected = [
-        "x_hard loses to x_glm, which needs no network, in co-bps (0.3000 against 0.3200), by more than its spread "
-        "over seeds."
+        "x_hard loses to x_glm, which needs no network, in co-bps (0.3000 against 0.3200), by more than its spread."
     ]
     assert warnings_of(tmp_path) == (expected if is_warned else [])
 

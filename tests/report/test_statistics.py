@@ -1,11 +1,13 @@
 """Statistics over seeds."""
 
+from statistics import fmean
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from blend_pl.report.statistics import PairedDifference, SeedSummary, gap_closed
+from blend_pl.report.statistics import FoldSeed, PairedDifference, SeedSummary, gap_closed
 
 SCORES = st.lists(st.floats(-1, 1).map(lambda x: round(x, 4)), min_size=3, max_size=8)
 
@@ -47,3 +49,26 @@ def test_gap_is_none_without_a_better_teacher_or_a_common_seed(
     values: dict[int, float], teacher: dict[int, float]
 ) -> None:
     assert gap_closed(values, {0: 0.2}, teacher) is None
+
+
+@given(st.lists(st.tuples(SCORES, SCORES), min_size=2, max_size=5))
+def test_seeds_of_a_fold_count_once(folds: list[tuple[list[float], list[float]]]) -> None:
+    first, second = (
+        {FoldSeed(f"{fold}/5", seed): pair[side][seed] for fold, pair in enumerate(folds) for seed in range(3)}
+        for side in range(2)
+    )
+    means = [[fmean(pair[side][:3]) for pair in folds] for side in range(2)]
+    difference = PairedDifference.from_values(first, second)
+    expected = ttest_rel(*means).confidence_interval(0.95)
+    assert difference is not None
+    assert difference.n == len(folds)
+    assert difference.interval == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert SeedSummary.from_values(first) == SeedSummary.from_values(dict(enumerate(means[0])))
+
+
+def test_folds_are_paired_by_seed_before_the_mean() -> None:
+    values = {FoldSeed("1/2", 0): 0.5, FoldSeed("1/2", 1): 0.9, FoldSeed("2/2", 0): 0.4}
+    reference = {FoldSeed("1/2", 0): 0.3, FoldSeed("2/2", 0): 0.3, FoldSeed("2/2", 1): 9.0}
+    difference = PairedDifference.from_values(values, reference)
+    assert difference is not None
+    assert (difference.mean, difference.n) == (pytest.approx(0.15), 2)
