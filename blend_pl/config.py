@@ -99,7 +99,8 @@ def compose(*paths: Path) -> Config:
     """Reads config files and merges them in order.
 
     The files under `base` are read before the settings of the file that lists them. Settings under `arms` are added to
-    an arm that is read later: `arms: {baseline: ...}` changes what a file baseline.yaml sets. A file that sets `role`
+    an arm that is read later: `arms: {baseline: ...}` changes what a file baseline.yaml sets, unless a file between
+    them has chosen another backbone. A file that sets `role`
     is an arm and replaces the distillation, multitask and pretrained settings of an earlier arm.
 
     A teacher may be an overlay, a file without data settings. The reference is then replaced by a composition, joined
@@ -309,12 +310,13 @@ class _Composition:
 
     Attributes:
         config: The merged settings.
-        arms: Settings to add to arms, by their file names without suffix.
+        arms: Settings to add to arms, by their file names without suffix, and the class of the backbone that they were
+            written for; None if no backbone had been chosen.
     """
 
     def __init__(self, resolve_references: bool = True) -> None:
         self.config: Config = {}
-        self.arms: Config = {}
+        self.arms: list[tuple[str | None, Config]] = []
         self._resolve_references = resolve_references
 
     def add(self, path: Path, before: Sequence[Path] = (), parents: tuple[Path, ...] = ()) -> None:
@@ -350,8 +352,19 @@ class _Composition:
             settings["data"]["init_args"]["spec"] = read_spec(spec_name)
             if _find_spec(self.config) is not None:
                 del self.config["data"]["init_args"]["spec"]
-        self.arms = merge(self.arms, arms)
-        self.config = upgrade_config(merge(merge(self.config, settings), self.arms.get(path.stem, {})))
+        backbone = _backbone_class(self.config)
+        self.config = merge(self.config, settings)
+        for configured_backbone, arm_settings in self.arms:
+            if configured_backbone in (None, backbone):
+                self.config = merge(self.config, arm_settings.get(path.stem, {}))
+        if arms:
+            self.arms.append((_backbone_class(self.config), arms))
+        self.config = upgrade_config(self.config)
+
+
+def _backbone_class(config: Config) -> str | None:
+    backbone = config.get("model", {}).get("init_args", {}).get("backbone")
+    return backbone.get("class_path") if isinstance(backbone, dict) else None
 
 
 def _pop_bases(settings: Config, path: Path) -> list[Path]:

@@ -250,6 +250,17 @@ def test_files_add_settings_to_a_later_arm(files: Path) -> None:
     assert "arms" not in composed(files, "rats", "teacher")
 
 
+def test_arms_of_a_backbone_do_not_change_another_backbone(tmp_path: Path) -> None:
+    backbone = "model: {init_args: {backbone: {class_path: %s, init_args: {width: 4}}}}\n"
+    arms = "arms: {student: {model: {init_args: {backbone: {init_args: {dropout: 0.1}}}}}}"
+    write(tmp_path, ndt=backbone % "NDT" + arms, lfads=backbone % "LFADS", student="role: student")
+    files = {name: tmp_path / f"{name}.yaml" for name in ("ndt", "lfads", "student")}
+    of_ndt = compose(files["ndt"], files["student"])["model"]["init_args"]["backbone"]
+    assert of_ndt == {"class_path": "NDT", "init_args": {"width": 4, "dropout": 0.1}}
+    of_lfads = compose(files["ndt"], files["lfads"], files["student"])["model"]["init_args"]["backbone"]
+    assert of_lfads == {"class_path": "LFADS", "init_args": {"width": 4}}
+
+
 @pytest.mark.parametrize("arms", ["[]", "{teacher: 3}", "x"])
 def test_malformed_arms_are_refused(tmp_path: Path, arms: str) -> None:
     if arms != "[]":

@@ -69,6 +69,8 @@ WITHOUT_TEACHER = [
 WITHOUT_TEACHER += [experiment(name, "multitask") for name in SETS]
 WITHOUT_TEACHER += [experiment("simulated_half", arm) for arm in ("baseline", "teacher")]
 WITHOUT_TEACHER += [experiment(name, "generative_teacher") for name in GENERATED]
+WITHOUT_TEACHER += [combination("simulated", backbone, "generative_teacher") for backbone in ("STNDT", "LFADS")]
+WITHOUT_TEACHER += [experiment("simulated", "generative_self_teacher")]
 DISTILLED = [combination(name, backbone, arm) for name in SETS for backbone in BACKBONES for arm in STRATEGIES]
 COMPOSED = [path for path in DISTILLED if not (path.stem == "hard" or "simulated" in str(path))]
 """Combinations of parts that are each tested in another combination."""
@@ -76,9 +78,14 @@ DISTILLED += [experiment("simulated", "ensemble"), experiment("simulated_half", 
 DISTILLED += [experiment("simulated", "hard", overlay) for overlay in ("causal", "half_width", "lfads_small")]
 DISTILLED += [experiment("mc_maze", "hard", "causal")]
 DISTILLED += [experiment(name, "generative") for name in GENERATED]
-KINDS = {"teacher": "Teacher", "generative_teacher": "GenerativeTeacher"}
+DISTILLED += [combination("simulated", backbone, "generative") for backbone in ("STNDT", "LFADS")]
+DISTILLED += [experiment("simulated", arm) for arm in ("generative_posterior", "generative_self", "oracle", "ceiling")]
+KINDS = {"teacher": "Teacher", "simulation": "TrueRates"}
+KINDS |= dict.fromkeys(("generative_teacher", "generative_self_teacher"), "GenerativeTeacher")
 """Class of the system of an arm; that of other arms is `Student`."""
-TEACHERS = {"self": "baseline", "generative": "generative_teacher"}
+TEACHERS = {"self": "baseline", "generative_self": "generative_self_teacher"}
+TEACHERS |= dict.fromkeys(("generative", "generative_posterior"), "generative_teacher")
+TEACHERS |= dict.fromkeys(("oracle", "ceiling"), "simulation")
 """Arm of the teacher of an arm; that of other arms is `teacher`."""
 
 
@@ -155,6 +162,7 @@ def distill(
 
     monkeypatch.setattr(distillation, "load_system", load)
     monkeypatch.setattr(distillation, "locate_checkpoint", lambda reference, *_: Path(reference))
+    monkeypatch.setattr(distillation, "NEW_TRIALS", 20)
     student, trainer = step(path, folder, changes or {})
     terms = trainer.callback_metrics
     assert trainer.global_step == 1
