@@ -16,12 +16,14 @@ BASELINES = $(BIN)/python -m blend_pl baseline experiments/simulated_baseline.ya
 CALCIUM_ARMS ?= with_behavior baseline teacher feature reconstruction_only
 CALCIUM_SEEDS ?= 1 2 3 4 5
 LFP_ARMS ?= lfp_single_session lfp_multi_session spike_teacher distilled_single_session distilled_multi_session
+LFP_SETS ?= 101 102 103 104 105
+LFP_SET_ARMS ?=
 RUNS ?= runs/demo/simulated_hard
 OUTPUT ?= submission.h5
 ARGS ?= --score $(if $(filter runs/demo/%,$(RUNS)),--name mc_maze)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-calcium demo-lfp recipes nlb-submit test test-all fuzz lint format docs bench bench-gpu bench-full clean
+.PHONY: help env demo demo-calcium demo-lfp lfp-sets recipes nlb-submit test test-all fuzz lint format docs bench bench-gpu bench-full clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +49,9 @@ demo-calcium: $(READY) ## five arms on simulated calcium recordings; cell types 
 
 demo-lfp: $(READY) ## spike teacher, LFP students and baselines on simulated sessions; tables in runs/demo_lfp/report
 	@$(COMPARE) SET=simulated_lfp ARMS="$(LFP_ARMS)" OUTPUT=runs/demo_lfp bash experiments/compare.sh
+
+lfp-sets: $(READY) ## linear decoders, and LFP_SET_ARMS, on the simulated sessions of the seeds LFP_SETS; prints a table
+	@OMP_NUM_THREADS=1 $(BIN)/python experiments/lfp_sets.py --seeds $(LFP_SETS) --arms $(LFP_SET_ARMS)
 
 recipes: $(READY) ## every backbone, strategy and control on the simulated session, with costs; UPDATE_DOC=experiments/README.md#recipes writes the tables there
 	@$(BASELINES) --output runs/recipes

@@ -1,6 +1,6 @@
 """Compares arms of `simulated_lfp` with linear decoders over simulated sets, one set per seed.
 
-    python experiments/lfp_sets.py --seeds 101 102 103 --arms lfp_multi_session distilled_multi_session
+    python experiments/lfp_sets.py --seeds 101 102 103 --arms lfp_multi_session
 
 Linear decoders are ridge regressions from the filtered LFP of a segment, fitted and selected like the readout of a
 network. An arm is trained by the command `fit` with the seed of the set; a finished run in the output folder is used
@@ -71,6 +71,10 @@ def table(scores: dict[str, dict[int, dict[str, float]]], references: list[str])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def _both(values: dict[str, float]) -> str:
+    return " / ".join(f"{values[key]:.3f}" for key in SCORES)
+
+
 def _mean_and_sd(values: dict[int, float]) -> str:
     summary = SeedSummary.from_values(values)
     assert summary is not None
@@ -102,7 +106,7 @@ def main() -> None:
             scores[name][seed] = values
         for arm in arguments.arms:
             scores[arm][seed] = arm_scores(arm, seed, arguments.output, overrides)
-        set_scores = (f"{name} {by_seed[seed]['vel_r2']:.3f}" for name, by_seed in scores.items())
+        set_scores = (f"{name} {_both(by_seed[seed])}" for name, by_seed in scores.items())
         print(f"set {seed}: {', '.join(set_scores)}", flush=True)
     print(table(scores, list(LINEAR_DECODERS)))
 
