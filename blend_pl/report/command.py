@@ -68,7 +68,9 @@ def print_scores(name: str, scores: dict[str, float], oracle: dict[str, float] |
     console.print(f"results: {run_dir}", soft_wrap=True)
 
 
-def write_report(runs: list[str], output: str | None = None, update_doc: str | None = None) -> None:
+def write_report(
+    runs: list[str], output: str | None = None, update_doc: str | None = None, pool_sessions: bool = False
+) -> None:
     """Compares finished runs: prints tables, and writes them with figures to report.md and report.html.
 
     Students and controls are compared with the baseline and the teacher, by the role that each run has. Only runs that
@@ -79,12 +81,15 @@ def write_report(runs: list[str], output: str | None = None, update_doc: str | N
         output: folder of the report; by default `report` in the common parent folder of `runs`.
         update_doc: FILE#NAME, to also write the tables between `<!-- NAME:begin -->` and `<!-- NAME:end -->` in FILE.
 
+        pool_sessions: whether simulated sessions that differ only in the seed of their simulation share a table, with
+            deviations and intervals over sessions.
+
     Raises:
         BlendError: a folder contains no finished run, results are damaged, or the report cannot be written.
     """
     folders = [Path(run) for run in runs]
     folder = Path(output) if output else Path(os.path.commonpath([path.resolve() for path in folders])) / "report"
-    comparisons = compare_runs(folders)
+    comparisons = compare_runs(folders, pool_sessions)
     console = Console()
     sections = []
     for comparison, stem in zip(comparisons, _file_stems(comparisons), strict=True):
@@ -170,13 +175,13 @@ def _caveats(comparison: Comparison) -> Iterator[str]:
     """Yields notes on limits of the scores: few seeds, selection, majority classes, references, published scores."""
     too_few_seeds = [e.name for e in comparison.experiments if 0 < e.n_scored_seeds < MIN_SEEDS]
     if too_few_seeds:
-        unit = "folds" if comparison.n_folds else "seeds"
+        unit = comparison.block_name or "seeds"
         yield f"Fewer than {MIN_SEEDS} {unit}, too few to report: {', '.join(too_few_seeds)}."
-    if comparison.n_folds:
+    if comparison.block_name:
         yield (
-            "Runs of several folds are pooled: differences are paired by fold and seed, and deviations and intervals "
-            "are over folds, after the mean over the seeds of a fold. Folds share training trials, so that intervals "
-            "may be too narrow."
+            f"Runs of several {comparison.block_name} are pooled: differences are paired by block and seed, and "
+            "deviations and intervals are over blocks, after the mean over the seeds of a block."
+            + (" Folds share training trials, so that intervals may be too narrow." if comparison.n_folds else "")
         )
     if comparison.selection.startswith(comparison.phase):
         yield (

@@ -8,7 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from blend_pl.errors import DataError
-from blend_pl.report.statistics import FoldSeed, Replicate
+from blend_pl.report.statistics import BlockSeed, Replicate
 from blend_pl.report.test_scores import SCORE_TEST_COMMAND, ReleasedScores, read_test_scores
 from blend_pl.runs.folder import find_runs
 from blend_pl.runs.results import DATA_SETTINGS, ROLES, TEACHER, TEACHER_SYSTEMS, Results
@@ -16,10 +16,17 @@ from blend_pl.runs.results import DATA_SETTINGS, ROLES, TEACHER, TEACHER_SYSTEMS
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run: its folder and its results."""
+    """A finished run: its folder and its results.
+
+    Attributes:
+        path: folder of the run.
+        results: its results.
+        session: name of its session, if it is pooled with those of other sessions.
+    """
 
     path: Path
     results: Results
+    session: str | None = None
 
     @property
     def seed(self) -> int:
@@ -27,8 +34,14 @@ class FinishedRun:
 
     @property
     def replicate(self) -> Replicate:
-        """Seed of the run; with folds, fold and seed."""
-        return self.seed if self.results.fold is None else FoldSeed(self.results.fold, self.seed)
+        """Seed of the run; with blocks, block and seed."""
+        return self.seed if self.block is None else BlockSeed(self.block, self.seed)
+
+    @property
+    def block(self) -> str | None:
+        """Session, fold or both, if runs of several are pooled."""
+        fold = None if self.results.fold is None else f"fold {self.results.fold}"
+        return ", ".join(filter(None, (self.session, fold))) or None
 
     @cached_property
     def released_scores(self) -> ReleasedScores | None:
@@ -50,11 +63,11 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class ExperimentResults:
-    """Runs that differ only in their seed and fold.
+    """Runs that differ only in their seed and block, which is a fold or a session.
 
     Attributes:
         name: name of the experiment.
-        runs: one run per seed, or per fold and seed.
+        runs: one run per seed, or per block and seed.
     """
 
     name: str
@@ -62,7 +75,7 @@ class ExperimentResults:
 
     @property
     def results(self) -> Results:
-        """Results of the first run; the settings of all runs are equal except for seed and fold."""
+        """Results of the first run; the settings of all runs are equal except for seed and block."""
         return self.runs[0].results
 
     @property
@@ -72,23 +85,30 @@ class ExperimentResults:
 
     @property
     def n_scored_seeds(self) -> int:
-        """Number of seeds with scores; with folds, number of folds."""
+        """Number of seeds with scores; with blocks, number of blocks."""
         scored = [run for run in self.runs if run.scores is not None]
-        return len({run.seed if run.results.fold is None else run.results.fold for run in scored})
+        return len({run.seed if run.block is None else run.block for run in scored})
+
+    @property
+    def block_name(self) -> str | None:
+        """Plural name of the blocks that are pooled: sessions or folds; None for a comparison over seeds."""
+        if self.runs[0].session is not None:
+            return "sessions" if self.results.fold is None else "folds of sessions"
+        return None if self.results.fold is None else "folds"
 
     @property
     def scored_runs(self) -> str:
-        """Describes the runs with scores: the number of seeds, or of folds and of seeds of each."""
-        if self.results.fold is None:
+        """Describes the runs with scores: the number of seeds, or of blocks and of seeds of each."""
+        if self.block_name is None:
             return str(self.n_scored_seeds)
         scored = [run for run in self.runs if run.scores is not None]
-        folds, n_seeds = f"{self.n_scored_seeds} folds", len({run.seed for run in scored})
+        blocks, n_seeds = f"{self.n_scored_seeds} {self.block_name}", len({run.seed for run in scored})
         if len(scored) != self.n_scored_seeds * n_seeds:
-            return f"{folds}, {len(scored)} runs"
-        return folds if n_seeds <= 1 else f"{folds} x {n_seeds} seeds"
+            return f"{blocks}, {len(scored)} runs"
+        return blocks if n_seeds <= 1 else f"{blocks} x {n_seeds} seeds"
 
     def scores_by_seed(self, name: str) -> dict[Replicate, float]:
-        """Returns a score by seed, or by fold and seed, for the runs that have it."""
+        """Returns a score by seed, or by block and seed, for the runs that have it."""
         return {run.replicate: run.scores[name] for run in self.runs if run.scores and name in run.scores}
 
     def oracle_fractions(self, name: str) -> dict[Replicate, float]:
@@ -121,12 +141,19 @@ class Comparison:
     def title(self) -> str:
         bin_width = f", {self.bin_ms} ms" if self.bin_ms else ""
         folds = f", {self.n_folds} folds" if self.n_folds else ""
-        return f"{self.session}{bin_width}{folds}: scored on {self.phase}, checkpoints selected on {self.selection}"
+        sessions = ", pooled over sessions" if self.experiments[0].runs[0].session else ""
+        scored = f"scored on {self.phase}, checkpoints selected on {self.selection}"
+        return f"{self.session}{bin_width}{folds}{sessions}: {scored}"
 
     @property
     def simulated(self) -> bool:
         """Whether the session is simulated."""
         return self.experiments[0].results.is_simulated
+
+    @property
+    def block_name(self) -> str | None:
+        """Plural name of the blocks that are pooled; None for a comparison over seeds."""
+        return self.experiments[0].block_name
 
     @property
     def n_folds(self) -> int | None:
@@ -184,15 +211,16 @@ class Comparison:
         return teachers[0] if len(teachers) == 1 else None
 
 
-def compare_runs(folders: Sequence[Path]) -> list[Comparison]:
+def compare_runs(folders: Sequence[Path], pool_sessions: bool = False) -> list[Comparison]:
     """Groups runs into experiments, and experiments into comparisons.
 
     The folds of a cross-validation are in one comparison. Of the runs with one name, keeps those with the settings of
-    the latest run, and the latest run of each seed and fold. A note
-    gives the number of omitted runs.
+    the latest run, and the latest run of each seed and block. A note gives the number of omitted runs.
 
     Args:
         folders: runs, experiments (folders of runs) or folders of experiments.
+        pool_sessions: whether simulated sessions that differ only in the seed of their simulation are in one
+            comparison.
 
     Raises:
         DataError: a folder holds no finished run, or results are damaged.
@@ -200,8 +228,11 @@ def compare_runs(folders: Sequence[Path]) -> list[Comparison]:
     groups: dict[str, list[FinishedRun]] = {}
     for path in find_runs(folders):
         results = Results.read(path)
-        key = [results.session, results.phase, results.selection, results.n_folds, results.data_settings]
-        groups.setdefault(json.dumps(key, sort_keys=True), []).append(FinishedRun(path, results))
+        is_pooled = pool_sessions and results.is_simulated
+        run = FinishedRun(path, results, f"session {results.simulation_seed}" if is_pooled else None)
+        data_settings = results.pooled_data_settings if is_pooled else results.data_settings
+        key = [results.session, results.phase, results.selection, results.n_folds, data_settings]
+        groups.setdefault(json.dumps(key, sort_keys=True), []).append(run)
     comparisons = [_build_comparison(runs) for group in groups.values() for runs in _split_by_data(group)]
     return [_note_duplicates(comparison, comparisons[:index]) for index, comparison in enumerate(comparisons)]
 
@@ -209,8 +240,11 @@ def compare_runs(folders: Sequence[Path]) -> list[Comparison]:
 def _split_by_data(runs: list[FinishedRun]) -> list[list[FinishedRun]]:
     """Splits runs with equal data settings into groups of the same data, by the digest that all folds share.
 
-    Runs of version 0.1 hold no digest: they join the others if all of these have one digest.
+    Runs of version 0.1 hold no digest: they join the others if all of these have one digest. Runs of several simulated
+    sessions are not split.
     """
+    if runs[0].session is not None:
+        return [runs]
     groups: dict[str | None, list[FinishedRun]] = {}
     for run in runs:
         groups.setdefault(run.results.recording_digest, []).append(run)
@@ -334,7 +368,7 @@ def _build_experiment(name: str, runs: list[FinishedRun], notes: list[str]) -> E
     if len(run_by_replicate) < len(matching_runs):
         notes.append(
             f"{name}: {len(matching_runs) - len(run_by_replicate)} run(s) omitted because a later run has the same seed"
-            f"{'' if runs[-1].results.fold is None else ' and fold'}."
+            f"{'' if runs[-1].block is None else ' and fold or session'}."
         )
-    kept_runs = sorted(run_by_replicate.values(), key=lambda run: (run.results.fold or "", run.seed))
+    kept_runs = sorted(run_by_replicate.values(), key=lambda run: (run.block or "", run.seed))
     return ExperimentResults(name, tuple(kept_runs))

@@ -144,5 +144,5 @@ def html_table(table: Table) -> str:
 def _run_lines(section: Section) -> Iterator[str]:
     for experiment in section.comparison.experiments:
         for run in experiment.runs:
-            fold = f"fold {run.results.fold}, " if run.results.fold else ""
-            yield f"{run.path} ({fold}seed {run.seed}, {run.results.date}, commit {run.results.commit or 'unknown'})"
+            block = f"{run.block}, " if run.block else ""
+            yield f"{run.path} ({block}seed {run.seed}, {run.results.date}, commit {run.results.commit or 'unknown'})"

@@ -1,4 +1,4 @@
-"""Statistics over seeds and folds."""
+"""Statistics over seeds, folds and sessions."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -11,35 +11,35 @@ CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, order=True)
-class FoldSeed:
-    """A run among runs of several folds: its fold, as "2/5", and its seed."""
+class BlockSeed:
+    """A run among runs of several blocks, which are folds or sessions: its block, as "2/5", and its seed."""
 
-    fold: str
+    block: str
     seed: int
 
 
-Replicate = int | FoldSeed
-"""Identifies a run among those of one experiment: its seed, or fold and seed."""
+Replicate = int | BlockSeed
+"""Identifies a run among those of one experiment: its seed, or block and seed."""
 
 ReplicateT = TypeVar("ReplicateT", bound=Hashable)
 
 
-def mean_within_folds(values: Mapping[ReplicateT, float]) -> list[float]:
-    """Returns the values; those of several seeds of one fold are replaced by their mean, because they share trials."""
+def mean_within_blocks(values: Mapping[ReplicateT, float]) -> list[float]:
+    """Returns the values; those of several seeds of one block are replaced by their mean, because they share trials."""
     groups: dict[Hashable, list[float]] = {}
     for replicate, value in values.items():
-        groups.setdefault(replicate.fold if isinstance(replicate, FoldSeed) else replicate, []).append(value)
+        groups.setdefault(replicate.block if isinstance(replicate, BlockSeed) else replicate, []).append(value)
     return [fmean(group) for group in groups.values()]
 
 
 @dataclass(frozen=True)
 class SeedSummary:
-    """Mean and standard deviation over seeds, or over folds.
+    """Mean and standard deviation over seeds, or over blocks.
 
     Attributes:
         mean: the mean.
-        sd: standard deviation over seeds or folds (n - 1 in the denominator); None for one.
-        n: number of seeds or folds.
+        sd: standard deviation over seeds or blocks (n - 1 in the denominator); None for one.
+        n: number of seeds or blocks.
     """
 
     mean: float
@@ -48,8 +48,8 @@ class SeedSummary:
 
     @classmethod
     def from_values(cls, values: Mapping[ReplicateT, float]) -> "SeedSummary | None":
-        """Summarizes values by seed, or by fold and seed; returns None without values."""
-        samples = mean_within_folds(values)
+        """Summarizes values by seed, or by block and seed; returns None without values."""
+        samples = mean_within_blocks(values)
         if not samples:
             return None
         return cls(fmean(samples), stdev(samples) if len(samples) > 1 else None, len(samples))
@@ -57,12 +57,12 @@ class SeedSummary:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Mean difference between two experiments, paired by seed, or by fold and seed.
+    """Mean difference between two experiments, paired by seed, or by block and seed.
 
     Attributes:
         mean: the mean difference.
-        interval: 95 % interval of the mean by Student's t over seeds or folds; None for one.
-        n: number of common seeds or folds.
+        interval: 95 % interval of the mean by Student's t over seeds or blocks; None for one.
+        n: number of common seeds or blocks.
     """
 
     mean: float
@@ -101,6 +101,6 @@ def gap_closed(
     seeds = values.keys() & baseline.keys() & reference.keys()
     if not seeds:
         return None
-    gap = fmean(mean_within_folds({seed: reference[seed] - baseline[seed] for seed in seeds}))
-    gain = fmean(mean_within_folds({seed: values[seed] - baseline[seed] for seed in seeds}))
+    gap = fmean(mean_within_blocks({seed: reference[seed] - baseline[seed] for seed in seeds}))
+    gain = fmean(mean_within_blocks({seed: values[seed] - baseline[seed] for seed in seeds}))
     return gain / gap if gap > 0 else None

@@ -44,7 +44,7 @@ def score_table(comparison: Comparison) -> Table:
     """Returns a row per experiment: number of seeds or folds, scores, share of the oracle's co-bps if available."""
     experiments = comparison.experiments
     keys = [key for key in SCORE_LABELS if any(experiment.scores_by_seed(key) for experiment in experiments)]
-    header = ["experiment", "runs" if comparison.n_folds else "seeds", *(_score_label(key) for key in keys)]
+    header = ["experiment", "runs" if comparison.block_name else "seeds", *(_score_label(key) for key in keys)]
     rows = [[e.name, e.scored_runs, *(summary_cell(e.scores_by_seed(key)) for key in keys)] for e in experiments]
     fractions = [experiment.oracle_fractions("co_bps") for experiment in experiments]
     if any(fractions):

@@ -294,6 +294,23 @@ class Results:
         return {key: self._data_args.get(key) for key in DATA_SETTINGS}
 
     @property
+    def pooled_data_settings(self) -> dict[str, Any]:
+        """The same without the seed of the simulation, for simulated sessions that are pooled."""
+        simulation = self.data_settings["simulation"]
+        if not isinstance(simulation, dict):
+            return self.data_settings
+        return {
+            **self.data_settings,
+            "simulation": {key: value for key, value in simulation.items() if key != "seed"},
+        }
+
+    @property
+    def simulation_seed(self) -> int | None:
+        """Seed of a simulated session; None for other sessions."""
+        simulation = self.data_settings["simulation"]
+        return int(simulation["seed"]) if self.is_simulated and isinstance(simulation, dict) else None
+
+    @property
     def bin_ms(self) -> int | None:
         """Bin width in ms; None for calcium, where a bin is a frame of the microscope."""
         bin_ms = self._data_args.get("bin_ms")
@@ -361,7 +378,7 @@ class Results:
         }
         trainer = {key: self.config.get("trainer", {}).get(key) for key in TRAINER_SETTINGS}
         batch_size = self._data_args.get("batch_size")
-        settings = [self.config.get("model"), self.data_settings, batch_size, distillation, trainer]
+        settings = [self.config.get("model"), self.pooled_data_settings, batch_size, distillation, trainer]
         return json.dumps(settings, sort_keys=True)
 
     @property

@@ -127,6 +127,25 @@ def test_folds_of_one_recording_are_pooled(tmp_path: Path) -> None:
     assert difference_table(pooled).rows[1][1] == "+0.1000 [+0.1000, +0.1000]"
 
 
+def test_simulated_sessions_are_pooled_on_request(tmp_path: Path) -> None:
+    for session in (201, 202, 203):
+        init_args = {"source": "simulated", "simulation": {"seed": session, "n_train": 120}}
+        for seed in range(2):
+            for name, score in [("x_baseline", 0.2), ("x_hard", 0.3)]:
+                scores = {"co_bps": score + 0.1 * (session - 200) + 0.01 * seed}
+                write_run(tmp_path, name, seed, scores, f"{session}-{seed}", init_args, digest=f"{session}{session}")
+    other = {"source": "simulated", "simulation": {"seed": 201, "n_train": 40}}
+    write_run(tmp_path, "x_baseline", 0, run="fewer trials", init_args=other, digest="eeee")
+    assert len(compare_runs([tmp_path])) == 4
+    pooled, single = sorted(compare_runs([tmp_path], pool_sessions=True), key=lambda c: -len(c.experiments))
+    assert "pooled over sessions" in pooled.title
+    assert pooled.notes == ()
+    assert [row[1] for row in score_table(pooled).rows] == ["3 sessions x 2 seeds"] * 2
+    assert score_table(pooled).rows[0][2] == "0.4050 ± 0.1000"
+    assert difference_table(pooled).rows[1][1] == "+0.1000 [+0.1000, +0.1000]"
+    assert len(single.experiments) == 1
+
+
 def test_runs_of_version_0_1_are_compared_with_those_of_one_digest(tmp_path: Path) -> None:
     write_run(tmp_path, "x_baseline", 0)
     write_run(tmp_path, "x_teacher", 0)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from blend_pl.report.statistics import FoldSeed, PairedDifference, SeedSummary, gap_closed
+from blend_pl.report.statistics import BlockSeed, PairedDifference, SeedSummary, gap_closed
 
 SCORES = st.lists(st.floats(-1, 1).map(lambda x: round(x, 4)), min_size=3, max_size=8)
 
@@ -54,7 +54,7 @@ def test_gap_is_none_without_a_better_teacher_or_a_common_seed(
 @given(st.lists(st.tuples(SCORES, SCORES), min_size=2, max_size=5))
 def test_seeds_of_a_fold_count_once(folds: list[tuple[list[float], list[float]]]) -> None:
     first, second = (
-        {FoldSeed(f"{fold}/5", seed): pair[side][seed] for fold, pair in enumerate(folds) for seed in range(3)}
+        {BlockSeed(f"{fold}/5", seed): pair[side][seed] for fold, pair in enumerate(folds) for seed in range(3)}
         for side in range(2)
     )
     means = [[fmean(pair[side][:3]) for pair in folds] for side in range(2)]
@@ -67,8 +67,8 @@ def test_seeds_of_a_fold_count_once(folds: list[tuple[list[float], list[float]]]
 
 
 def test_folds_are_paired_by_seed_before_the_mean() -> None:
-    values = {FoldSeed("1/2", 0): 0.5, FoldSeed("1/2", 1): 0.9, FoldSeed("2/2", 0): 0.4}
-    reference = {FoldSeed("1/2", 0): 0.3, FoldSeed("2/2", 0): 0.3, FoldSeed("2/2", 1): 9.0}
+    values = {BlockSeed("1/2", 0): 0.5, BlockSeed("1/2", 1): 0.9, BlockSeed("2/2", 0): 0.4}
+    reference = {BlockSeed("1/2", 0): 0.3, BlockSeed("2/2", 0): 0.3, BlockSeed("2/2", 1): 9.0}
     difference = PairedDifference.from_values(values, reference)
     assert difference is not None
     assert (difference.mean, difference.n) == (pytest.approx(0.15), 2)
