@@ -22,6 +22,11 @@ COMPOSITIONS = [experiment(f"bugeon_{name}", arm) for name in SETS for arm in AR
 COMPOSITIONS += [
     experiment(f"bugeon_{name}", "gaussian", arm) for name in SETS for arm in ("baseline", "teacher", "gaussian_soft")
 ]
+COMPOSITIONS += [
+    experiment(f"bugeon_{name}", "population_summary", arm)
+    for name in SETS
+    for arm in ("baseline", "teacher", "feature")
+]
 PUBLISHED = [path for path in COMPOSITIONS if "bugeon_simulated" not in str(path)]
 IDENTITY = {"class_path": "blend_pl.callbacks.IdentityEvaluation", "init_args": {"fit": {"max_steps": 5}}}
 TINY = [
@@ -161,7 +166,9 @@ def test_composition_has_the_settings_of_its_name(path: Path) -> None:
     assert backbone["class_path"] == "blend_pl.models.NeuPRINT"
     assert settings["model"]["class_path"] == f"blend_pl.systems.{'Teacher' if sees_behavior else 'Student'}"
     assert ("behavior" in backbone.get("init_args", {})) == (arm == "with_behavior")
-    assert (backbone.get("init_args", {}).get("behavior_width") == 0) == (arm == "baseline")
+    summarizes = "population_summary" in settings["name"]
+    assert (backbone.get("init_args", {}).get("behavior_width") == 0) == (arm == "baseline" and not summarizes)
+    assert backbone.get("init_args", {}).get("summarize", False) == summarizes
     assert backbone.get("init_args", {}).get("variance", False) == gaussian
     assert model["likelihood"]["class_path"].rpartition(".")[2] == ("Gaussian" if gaussian else "UnitGaussian")
     assert model["optimizer"]["init_args"]["weight_decay"] == 0, "else Adam takes over that of AdamW, the default"

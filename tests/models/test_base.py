@@ -17,7 +17,17 @@ from blend_pl.systems import NeuralSystem, PopulationSystem, Student, Teacher
 
 BACKBONES = [NDT, STNDT, LFADS]
 CONFIGS = sorted((REPOSITORY / "configs" / "model").glob("*.yaml"))
-ELSEWHERE = ("student", "neuprint", "gaussian", "lfp", "spike", "unmasked", "causal", "half_width")
+ELSEWHERE = (
+    "student",
+    "neuprint",
+    "gaussian",
+    "population_summary",
+    "lfp",
+    "spike",
+    "unmasked",
+    "causal",
+    "half_width",
+)
 NETWORKS = [path for path in CONFIGS if not path.stem.startswith(ELSEWHERE)]
 """Networks of spikes; networks of calcium and LFP are tested with their experiments."""
 
