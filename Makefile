@@ -9,8 +9,10 @@ READY := .venv/.ready
 SEEDS ?= 1 2 3
 UPDATE_DOC ?=
 FUZZ_FILES ?= 500
-NDT_ARMS := baseline teacher hard soft feature correlation ensemble self multitask
-ARMS ?= $(NDT_ARMS) $(foreach backbone,stndt_small lfads_small,$(addprefix $(backbone)+,baseline teacher hard))
+SESSIONS ?= 201 202 203 204 205
+NDT_ARMS := baseline teacher hard soft feature correlation ensemble self multitask generative generative_posterior \
+	generative_self oracle ceiling
+ARMS ?= $(NDT_ARMS) $(foreach backbone,stndt_small lfads_small,$(addprefix $(backbone)+,baseline teacher hard generative))
 COMPARE = PATH="$(CURDIR)/$(BIN):$$PATH" SET=simulated SEEDS="$(SEEDS)" UPDATE_DOC="$(UPDATE_DOC)"
 BASELINES = $(BIN)/python -m blend_pl baseline experiments/simulated_baseline.yaml --seeds "[$$(echo $(SEEDS) | tr ' ' ,)]"
 CALCIUM_ARMS ?= with_behavior baseline teacher feature reconstruction_only
@@ -41,7 +43,7 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY) ## teacher, student and controls on a simulated session; table and figures in runs/demo/report
 	@$(BASELINES) --output runs/demo
-	@$(COMPARE) ARMS="baseline teacher hard self" OUTPUT=runs/demo bash experiments/compare.sh
+	@$(COMPARE) ARMS="generative baseline teacher hard self" OUTPUT=runs/demo bash experiments/compare.sh
 
 demo-calcium: $(READY) ## five arms on simulated calcium recordings; cell types of held-out cells in runs/demo_calcium/report
 	@$(COMPARE) SET=bugeon_simulated SEEDS="$(CALCIUM_SEEDS)" ARMS="$(CALCIUM_ARMS)" OUTPUT=runs/demo_calcium \
@@ -53,9 +55,9 @@ demo-lfp: $(READY) ## spike teacher, LFP students and baselines on simulated ses
 lfp-sets: $(READY) ## linear decoders, and LFP_SET_ARMS, on the simulated sessions of the seeds LFP_SETS; prints a table
 	@OMP_NUM_THREADS=1 $(BIN)/python experiments/lfp_sets.py --seeds $(LFP_SETS) --arms $(LFP_SET_ARMS)
 
-recipes: $(READY) ## every backbone, strategy and control on the simulated session, with costs; UPDATE_DOC=experiments/README.md#recipes writes the tables there
-	@$(BASELINES) --output runs/recipes
-	@$(COMPARE) ARMS="$(ARMS)" OUTPUT=runs/recipes bash experiments/compare.sh
+recipes: $(READY) ## every backbone, strategy and control on SESSIONS simulated sessions, with costs; UPDATE_DOC=experiments/README.md#recipes writes the tables there
+	@for session in $(SESSIONS); do $(BASELINES) --data.simulation.seed $$session --output runs/recipes || exit; done
+	@$(COMPARE) SESSIONS="$(SESSIONS)" ARMS="$(ARMS)" OUTPUT=runs/recipes bash experiments/compare.sh
 
 nlb-submit: $(READY) ## EvalAI file of NLB'21 from RUNS (by default the demo's students) in OUTPUT; more options in ARGS
 	$(BIN)/python -m blend_pl submit $(RUNS) --output "$(OUTPUT)" $(ARGS)
