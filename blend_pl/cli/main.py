@@ -176,8 +176,10 @@ def run_function_command(name: str, command: Callable[..., None], arguments: Seq
 def _normalize_options(name: str, parameters: Mapping[str, Parameter], arguments: Sequence[str]) -> list[str]:
     """Replaces dashes in names of options by underscores, and a flag without a value by its value true."""
     renamed = RENAMED_OPTIONS.get(name, {})
-    words = []
-    for argument in arguments:
+    words: list[str] = []
+    remaining = [*arguments]
+    while remaining:
+        argument = remaining.pop(0)
         flag, equals, value = argument.partition("=")
         option = flag.removeprefix("--").replace("-", "_")
         if flag.startswith("--") and option in renamed:
@@ -186,7 +188,8 @@ def _normalize_options(name: str, parameters: Mapping[str, Parameter], arguments
         if not flag.startswith("--") or option not in parameters:
             words.append(argument)
         elif not equals and parameters[option].annotation is bool:
-            words.append(f"--{option}=true")
+            is_given = bool(remaining) and remaining[0] in ("true", "false")
+            words.append(f"--{option}={remaining.pop(0) if is_given else 'true'}")
         else:
             words.append(f"--{option}{equals}{value}")
     return words

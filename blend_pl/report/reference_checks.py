@@ -5,7 +5,7 @@ from statistics import fmean
 
 from blend_pl.metrics.labels import SCORE_LABELS
 from blend_pl.report.comparison import Comparison, ExperimentResults
-from blend_pl.report.statistics import SeedSummary
+from blend_pl.report.statistics import BlockSeed, SeedSummary
 from blend_pl.report.tables import COMPARED_SCORES, higher_is_better
 from blend_pl.runs.results import BASELINE, STUDENT, TEACHER
 
@@ -80,15 +80,19 @@ def _teacher_references(comparison: Comparison) -> Iterator[str]:
 
 
 def _difference_and_spread(experiment: ExperimentResults, other: ExperimentResults, key: str) -> tuple[float, float]:
-    """Returns the mean difference over common seeds (of all seeds without a common one) and the sd of the first."""
+    """Returns the mean difference over common seeds (of all seeds without a common one) and its spread.
+
+    The spread is the standard deviation of the first experiment over seeds, and of the differences over folds or
+    sessions, whose scores differ more than those of two experiments on one.
+    """
     values, other_values = higher_is_better(experiment, key), higher_is_better(other, key)
-    seeds = values.keys() & other_values.keys()
-    if seeds:
-        difference = fmean(values[seed] - other_values[seed] for seed in seeds)
+    differences = {seed: values[seed] - other_values[seed] for seed in values.keys() & other_values.keys()}
+    spread = SeedSummary.from_values(differences if any(isinstance(s, BlockSeed) for s in differences) else values)
+    if differences:
+        difference = fmean(differences.values())
     else:
         difference = fmean(values.values()) - fmean(other_values.values())
-    summary = SeedSummary.from_values(values)
-    return difference, summary.sd or 0.0 if summary else 0.0
+    return difference, spread.sd or 0.0 if spread else 0.0
 
 
 def _means(key: str, *experiments: ExperimentResults) -> str:

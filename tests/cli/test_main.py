@@ -71,6 +71,7 @@ def test_former_names_are_refused_with_the_new_one(arguments: list[str], new_nam
         ["--config", "a.yaml", "--max_parallel=3", "--config=b.yaml", "--data.bins", "2", "--dry_run"],
         ["a.yaml+b.yaml", "--dry-run=true", "--data.bins=2", "--max-parallel=3"],
         ["a.yaml", "--config=b.yaml", "--data.bins=2", "--dry-run=true", "--max_parallel", "3"],
+        ["a.yaml", "b.yaml", "--dry-run", "true", "--data.bins=2", "--max_parallel", "3"],
     ],
 )
 def test_function_command_takes_experiments_and_options(arguments: list[str]) -> None:

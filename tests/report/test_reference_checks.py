@@ -75,6 +75,14 @@ def test_teacher_without_an_advantage_is_named(
     assert all(warning.startswith("x_teacher is no better than x_baseline in ") for warning in warnings)
 
 
+def test_spread_over_folds_is_that_of_the_differences(tmp_path: Path) -> None:
+    for fold in range(1, 5):
+        for name, score in [("x_baseline", 0.3), ("x_teacher", 0.32)]:
+            settings = {"init_args": {"fold": f"{fold}/4"}, "digest": f"aaaa-{fold}", "run": f"fold{fold}"}
+            write_run(tmp_path, name, 0, {"co_bps": score + 0.1 * fold + 0.001 * fold * (score > 0.3)}, **settings)
+    assert warnings_of(tmp_path) == []
+
+
 def test_teacher_without_information_is_named_without_a_baseline(tmp_path: Path) -> None:
     write_seeds(tmp_path, "x_teacher", {"vel_r2": -0.12})
     write_seeds(tmp_path, "x_hard", {"vel_r2": 0.1})
