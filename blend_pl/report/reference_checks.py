@@ -88,10 +88,7 @@ def _difference_and_spread(experiment: ExperimentResults, other: ExperimentResul
     values, other_values = higher_is_better(experiment, key), higher_is_better(other, key)
     differences = {seed: values[seed] - other_values[seed] for seed in values.keys() & other_values.keys()}
     spread = SeedSummary.from_values(differences if any(isinstance(s, BlockSeed) for s in differences) else values)
-    if differences:
-        difference = fmean(differences.values())
-    else:
-        difference = fmean(values.values()) - fmean(other_values.values())
+    difference = fmean(differences.values()) if differences else fmean(values.values()) - fmean(other_values.values())
     return difference, spread.sd or 0.0 if spread else 0.0
 
 
