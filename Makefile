@@ -43,7 +43,7 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY) ## teacher, student and controls on a simulated session; table and figures in runs/demo/report
 	@$(BASELINES) --output runs/demo
-	@$(COMPARE) ARMS="generative baseline teacher hard self" OUTPUT=runs/demo bash experiments/compare.sh
+	@$(COMPARE) ARMS="baseline teacher hard self" OUTPUT=runs/demo bash experiments/compare.sh
 
 demo-calcium: $(READY) ## five arms on simulated calcium recordings; cell types of held-out cells in runs/demo_calcium/report
 	@$(COMPARE) SET=bugeon_simulated SEEDS="$(CALCIUM_SEEDS)" ARMS="$(CALCIUM_ARMS)" OUTPUT=runs/demo_calcium \

@@ -48,7 +48,7 @@ def test_test_scores_all_reported_trials(tiny_root: Path, tmp_path: Path, eval_b
     (logged,) = trainer(tmp_path, 1, evaluation).test(noisy_oracle, datamodule=module, verbose=False)
     parts, rates = module.subsets, noisy_oracle.rates
     expected = evaluate_rates(parts["train"], parts["eval"], (rates["train"], rates["eval"]))
-    assert set(expected) == set(SCORES) - {"tp_corr"}
+    assert set(expected) == set(SCORES) - {"tp_corr", "speed_r2", "pos_r2"}
     assert evaluation.scores == pytest.approx(expected, abs=1e-5)
     assert {name.removeprefix("eval/"): value for name, value in logged.items() if "eval/" in name} == pytest.approx(
         expected, abs=1e-5
@@ -77,7 +77,7 @@ def test_oracle_is_none_without_true_rates(
     monkeypatch.setattr(tiny, "true_rates", lambda part: None)
     trainer(tmp_path, 1, evaluation).test(noisy_oracle, datamodule=tiny, verbose=False)
     assert evaluation.oracle is None
-    assert set(evaluation.scores) == set(SCORES) - {"tp_corr"}
+    assert set(evaluation.scores) == set(SCORES) - {"tp_corr", "speed_r2", "pos_r2"}
 
 
 def test_each_epoch_scores_the_trials_that_select_the_checkpoint(tiny_root: Path, tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ def test_field_potentials_get_a_data_file_of_their_own(tmp_path: Path, capsys: p
         "position": None,
         "columns": None,
         "line_hz": 60.0,
+        "smoothing_ms": 30.0,
     }
     assert arguments["spec"]["nwb"] == ["day1.nwb"]
     assert "4 channels" in text

@@ -86,16 +86,18 @@ def make_lfp(
     return system
 
 
-def small_stages() -> list[str]:
-    """Returns arguments of `fit` for a small simulated set and a small network, for all stages of an experiment."""
+def small_stages(n_teachers: int = 2) -> list[str]:
+    """Returns arguments of `fit` for a small simulated set and a small network, for all stages of an experiment.
+
+    Args:
+        n_teachers: number of stages before the last one; each is the teacher of the next.
+    """
     simulation = {"seconds": 40, "n_units": [8, 12], "n_channels": [6, 14], "rate_hz": 300}
     network = [
         *("--model.backbone.d_model=64", "--model.backbone.num_layers=1", "--model.backbone.num_heads=2"),
         *("--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.accelerator=cpu"),
     ]
-    teacher_arguments = json.dumps([*network, f"--teacher_args={json.dumps(network)}"])
-    return [
-        *network,
-        *(f"--data.simulation.{key}={value}" for key, value in simulation.items()),
-        f"--teacher_args={teacher_arguments}",
-    ]
+    stage = network
+    for _ in range(n_teachers):
+        stage = [*network, f"--teacher_args={json.dumps(stage)}"]
+    return [*stage, *(f"--data.simulation.{key}={value}" for key, value in simulation.items())]

@@ -40,9 +40,15 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("lfp") / "runs"
 
 
-def arguments(output: Path) -> list[str]:
-    """Returns arguments of `fit` for a small simulated set and small networks of all stages."""
-    return [*small_stages(), f"--data.root={output.parent / 'data'}", f"--output={output}"]
+def arguments(output: Path, arm: str) -> list[str]:
+    """Returns arguments of `fit` for a small simulated set and small networks of an arm and of the stages before it."""
+    return [*small_stages(len(stages_before(arm))), f"--data.root={output.parent / 'data'}", f"--output={output}"]
+
+
+def stages_before(arm: str) -> list[str]:
+    """Returns the arms that an arm depends on, the last stage first."""
+    previous = PREVIOUS_STAGE.get(arm)
+    return [] if previous is None else [previous, *stages_before(previous)]
 
 
 def run_of(output: Path, arm: str) -> Path:
@@ -52,7 +58,7 @@ def run_of(output: Path, arm: str) -> Path:
     if not folder.exists():
         if arm in PREVIOUS_STAGE:
             run_of(output, PREVIOUS_STAGE[arm])
-        call("fit", "--config", path, *arguments(output))
+        call("fit", "--config", path, *arguments(output, arm))
     (run,) = folder.glob("seed0-*")
     return run
 
@@ -83,7 +89,7 @@ def test_stages_train_one_another_on_demand(output: Path) -> None:
         "fit",
         "--config",
         experiment("simulated_lfp", "distilled_single_session"),
-        *arguments(output),
+        *arguments(output, "distilled_single_session"),
         f"--output={elsewhere}",
     )
     run = run_of(elsewhere, "distilled_single_session")
@@ -141,7 +147,13 @@ def test_teacher_of_fewer_sessions_raises(output: Path, tmp_path: Path) -> None:
     teacher = run_of(output, "finetuned")
     wrong = [f"--output={tmp_path}", "--data.train_on=all", f"--distillation.teacher={teacher}"]
     with pytest.raises(TeacherError, match=r"was trained on simulated_lfp \(4 session\(s\)"):
-        call("fit", "--config", experiment("simulated_lfp_distilled_multi_session"), *arguments(output), *wrong)
+        call(
+            "fit",
+            "--config",
+            experiment("simulated_lfp_distilled_multi_session"),
+            *arguments(output, "distilled_multi_session"),
+            *wrong,
+        )
 
 
 @pytest.mark.slow

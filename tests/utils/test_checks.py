@@ -91,7 +91,7 @@ OWNERS: dict[Callable[..., Any], dict[str, list[float]]] = {
         "max_lr_drops": [-1],
     },
     Masking: {
-        "ratio": [1.5],
+        "ratio": [1.5, (0.2, 1.5)],
         "zero_ratio": [-1],
         "random_ratio": [2],
         "max_span": [0],
@@ -147,14 +147,14 @@ OWNERS: dict[Callable[..., Any], dict[str, list[float]]] = {
     partial(CalciumSpec, "own"): {"radius": [0], "train_time": [1]},
     CellSplit: {"seed": [-1], "max_match_distance": [-1], "train": [1], "val": [-0.1]},
     partial(LFPSpec, "own", ["indy"]): {"min_rate_hz": [-1]},
-    LFPSeriesNames: {"line_hz": [0]},
+    LFPSeriesNames: {"line_hz": [0], "smoothing_ms": [-1]},
     partial(JitterSpec, "tp", 10): {"max_ms": [-1], "seed": [-1]},
     HeldOutSpec: {"seed": [-1]},
     SplitSpec: {"seed": [-1]},
 }
 """Classes that a config can name, with values outside the range of each numeric argument."""
 
-UNLIMITED = {"context_forward", "context_backward"}
+UNLIMITED = {"context_forward", "context_backward", "context_forward_ms", "context_backward_ms"}
 """Arguments that every number is allowed for: negative numbers mean no limit."""
 
 CHECKED_BY_SPEC = {HeldOutSpec: {"fraction"}, SplitSpec: {"train", "val"}}
