@@ -31,6 +31,7 @@ from blend_pl.data.nlb.splits import (
     require_disjoint_splits,
 )
 from blend_pl.data.nlb.trial_behavior import TrialBehavior
+from blend_pl.data.nlb.unit_groups import select_units
 from blend_pl.errors import ConfigError, DataError
 
 BY_FOLD = "by_fold"
@@ -67,11 +68,7 @@ class ArraySession:
         """Returns the true rates of trials and units of this session, or None if they are unknown."""
         if self.rates is None:
             return None
-        rates = self.rates[trials.trial_id]
-        if torch.equal(trials.unit_id, self.tensors.unit_id):
-            return rates
-        column_of = {unit: column for column, unit in enumerate(self.tensors.unit_id.tolist())}
-        return rates[..., torch.tensor([column_of[unit] for unit in trials.unit_id.tolist()])]
+        return select_units(self.rates[trials.trial_id], self.tensors.unit_id, trials.unit_id)
 
 
 def session_from_arrays(

@@ -10,6 +10,7 @@ from torch import Tensor
 from blend_pl.data.nlb.session import SessionTensors
 from blend_pl.data.nlb.simulation.files import GROUND_TRUTH_FILE, TRAIN_FILE
 from blend_pl.data.nlb.simulation.ground_truth import read_rates
+from blend_pl.data.nlb.unit_groups import select_units
 
 
 def simulated_rates(folder: Path, session: SessionTensors) -> Tensor:
@@ -27,7 +28,4 @@ def simulated_rates(folder: Path, session: SessionTensors) -> Tensor:
         unit_id, is_held_out = file["units/id"][:], file["units/heldout"][:].astype(bool)
     # The columns of the ground truth are the held-in units of the file, then its held-out units.
     column_id = unit_id[np.argsort(is_held_out, kind="stable")]
-    if np.array_equal(column_id, session.unit_id.cpu().numpy()):
-        return rates
-    column_of = {unit: column for column, unit in enumerate(column_id.tolist())}
-    return rates[..., torch.tensor([column_of[unit] for unit in session.unit_id.tolist()])]
+    return select_units(rates, torch.from_numpy(column_id.astype(np.int64)), session.unit_id)

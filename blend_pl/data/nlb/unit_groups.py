@@ -46,6 +46,14 @@ def regroup_units(session: SessionTensors, held_in: Tensor, held_out: Tensor) ->
     )
 
 
+def select_units(rates: Tensor, column_id: Tensor, unit_id: Tensor) -> Tensor:
+    """Returns the rates (..., N) of units in their order, of rates (..., M) with the unit ids of the columns."""
+    if torch.equal(column_id, unit_id):
+        return rates
+    column_of = {unit: column for column, unit in enumerate(column_id.tolist())}
+    return rates[..., torch.tensor([column_of[unit] for unit in unit_id.tolist()])]
+
+
 def rotated_units(n_units: int, fold: Fold, seed: int) -> tuple[Tensor, Tensor]:
     """Returns the positions of the held-in and of the held-out units of a fold.
 
