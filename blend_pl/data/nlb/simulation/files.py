@@ -17,8 +17,8 @@ from blend_pl.data.nlb.simulation.ground_truth import (
 )
 from blend_pl.data.nlb.simulation.nwb_writer import BehaviorSeries, UnitsTable, write_nlb_nwb
 from blend_pl.data.nlb.simulation.parameters import BIN_MS, WINDOW_MS, NLBSimulation, random_streams
-from blend_pl.data.nlb.simulation.population import SimulatedUnits, draw_trial_latents, draw_units, latent_scale
-from blend_pl.data.nlb.simulation.reach import HandKinematics, Trials, draw_hand, draw_trials
+from blend_pl.data.nlb.simulation.population import SimulatedUnits, draw_population
+from blend_pl.data.nlb.simulation.reach import HandKinematics, Trials, draw_hand
 from blend_pl.data.nlb.simulation.spikes import SimulatedSpikes, simulate_spikes
 
 TRAIN_FILE = "sub-Sim/sub-Sim_desc-train_behavior+ecephys.nwb"
@@ -47,13 +47,11 @@ def _holds_session(folder: Path, simulation: NLBSimulation) -> bool:
 
 
 def _write_files(simulation: NLBSimulation, folder: Path) -> None:
-    trials_rng, hand_rng, latents_rng, tuning_rng, spikes_rng, missing_rng = random_streams(simulation.seed)
-    trials = draw_trials(simulation, trials_rng)
+    _, hand_rng, _, _, spikes_rng, missing_rng = random_streams(simulation.seed)
+    population = draw_population(simulation)
+    trials, latents, units = population.trials, population.latents, population.units
     hand = draw_hand(trials, hand_rng)
     has_behavior = _draw_has_behavior(trials, simulation.missing_behavior, missing_rng)
-    latents = draw_trial_latents(simulation, trials, latents_rng)
-    latents = latent_scale(trials, latents).standardize(latents)
-    units = draw_units(simulation, trials, latents, tuning_rng)
     spikes = simulate_spikes(trials, units, latents, spikes_rng)
     (folder / TRAIN_FILE).parent.mkdir()
     _write_train_file(folder / TRAIN_FILE, simulation, trials, hand, has_behavior, units, spikes)

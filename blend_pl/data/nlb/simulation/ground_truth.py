@@ -24,7 +24,7 @@ from torch import Tensor
 
 from blend_pl.data.io.generated import settings_json
 from blend_pl.data.nlb.simulation.parameters import BIN_MS, FORWARD_MS, LEAD_MS, WINDOW_MS, NLBSimulation
-from blend_pl.data.nlb.simulation.tuning import log_rates
+from blend_pl.data.nlb.simulation.tuning import expected_counts, limited_rates
 from blend_pl.errors import ConfigError, DataError
 
 GENERATOR_VERSION = 1
@@ -120,16 +120,15 @@ def read_rates(path: Path, trial_id: Tensor | np.ndarray, bin_ms: int) -> Tensor
         first_bin = _first_bin(file, bin_ms)[trial_index]
         latents = file["latents"][:]
         weights, log_base, tuning = file["weights"][:], file["log_base"][:], file["tuning"][:]
-        log_limit = np.float32(np.log(file.attrs["max_rate_hz"]))
+        max_rate_hz = float(file.attrs["max_rate_hz"])
     n_bins = (_OBSERVED_MS + FORWARD_MS) // bin_ms
-    substeps_per_bin = bin_ms // BIN_MS
     counts = torch.empty((len(trial_index), n_bins, weights.shape[1]), dtype=torch.float32)
     for start in range(0, len(trial_index), _TRIALS_PER_CHUNK):
         chunk = slice(start, start + _TRIALS_PER_CHUNK)
-        bins = first_bin[chunk, None] + np.arange(n_bins * substeps_per_bin)
-        log_rate = log_rates(latents[trial_index[chunk, None], bins], weights, log_base, tuning)
-        rates = np.exp(np.minimum(log_rate, log_limit)).reshape(-1, n_bins, substeps_per_bin, weights.shape[1])
-        counts[chunk] = torch.from_numpy(rates.sum(axis=2) * np.float32(BIN_MS / 1000))
+        bins = first_bin[chunk, None] + np.arange(n_bins * bin_ms // BIN_MS)
+        chunk_latents = latents[trial_index[chunk, None], bins]
+        rates_hz = limited_rates(chunk_latents, weights, log_base, tuning, max_rate_hz)
+        counts[chunk] = torch.from_numpy(expected_counts(rates_hz, bin_ms))
     return counts
 
 

@@ -6,15 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blend_pl.data.nlb.simulation.parameters import BIN_MS, FORWARD_MS, WINDOW_MS, NLBSimulation, random_streams
-from blend_pl.data.nlb.simulation.population import (
-    LatentScale,
-    SimulatedUnits,
-    draw_trial_latents,
-    draw_units,
-    latent_scale,
-)
+from blend_pl.data.nlb.simulation.parameters import BIN_MS, FORWARD_MS, WINDOW_MS, NLBSimulation
+from blend_pl.data.nlb.simulation.population import draw_population, draw_trial_latents
 from blend_pl.data.nlb.simulation.reach import draw_trials
+from blend_pl.data.nlb.simulation.tuning import expected_counts
 
 _TRIALS_PER_CHUNK = 500
 
@@ -31,8 +26,8 @@ def draw_new_rates(simulation: NLBSimulation, n_trials: int, bin_ms: int, seed: 
     Returns:
         (n_trials, T + F, N) float32 expected counts per bin, held-in units first.
     """
-    units, scale = _draw_population(simulation)
-    heldin_first = np.argsort(units.heldout, kind="stable")
+    population = draw_population(simulation)
+    heldin_first = np.argsort(population.units.heldout, kind="stable")
     n_bins = (WINDOW_MS[1] - WINDOW_MS[0] + FORWARD_MS) // bin_ms
     substeps = np.arange(n_bins * bin_ms // BIN_MS)
     rates = torch.empty(n_trials, n_bins, simulation.n_units)
@@ -47,16 +42,6 @@ def draw_new_rates(simulation: NLBSimulation, n_trials: int, bin_ms: int, seed: 
         window_start = -(-trials.window_start_ms // bin_ms) * bin_ms // BIN_MS
         chunk_trials = np.flatnonzero(trials.split == "train")
         bins = (trials.time_grid(BIN_MS)[2] + window_start)[chunk_trials, None] + substeps
-        rates_hz = units.rates(scale.standardize(latents[bins.ravel()]))[:, heldin_first]
-        counts = rates_hz.reshape(n_chunk, n_bins, -1, simulation.n_units).sum(axis=2) * np.float32(BIN_MS / 1000)
-        rates[start : start + n_chunk] = torch.from_numpy(counts)
+        rates_hz = population.units.rates(population.scale.standardize(latents[bins]))[..., heldin_first]
+        rates[start : start + n_chunk] = torch.from_numpy(expected_counts(rates_hz, bin_ms))
     return rates
-
-
-def _draw_population(simulation: NLBSimulation) -> tuple[SimulatedUnits, LatentScale]:
-    """Draws the units of a session and the scale of its latents, as `write_session` does."""
-    trials_rng, _, latents_rng, tuning_rng, _, _ = random_streams(simulation.seed)
-    trials = draw_trials(simulation, trials_rng)
-    latents = draw_trial_latents(simulation, trials, latents_rng)
-    scale = latent_scale(trials, latents)
-    return draw_units(simulation, trials, scale.standardize(latents), tuning_rng), scale

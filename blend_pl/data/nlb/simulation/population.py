@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import lfilter
 
-from blend_pl.data.nlb.simulation.parameters import BIN_MS, LEAD_MS, WINDOW_MS, NLBSimulation
-from blend_pl.data.nlb.simulation.reach import DURATION_S, Trials, reach_velocity
-from blend_pl.data.nlb.simulation.tuning import N_BEHAVIORAL, draw_tuning, log_rates
+from blend_pl.data.nlb.simulation.parameters import BIN_MS, LEAD_MS, WINDOW_MS, NLBSimulation, random_streams
+from blend_pl.data.nlb.simulation.reach import DURATION_S, Trials, draw_trials, reach_velocity
+from blend_pl.data.nlb.simulation.tuning import N_BEHAVIORAL, draw_tuning, limited_rates, log_rates
 
 N_PRIVATE = 3
 """Number of latents that behavior does not reveal: two Ornstein-Uhlenbeck processes and one constant per trial."""
@@ -48,10 +48,10 @@ class SimulatedUnits:
     max_rate_hz: float
 
     def rates(self, latents: np.ndarray, units: slice = slice(None)) -> np.ndarray:
-        """Returns the rates (bins, units), in Hz, of latents (bins, N_BEHAVIORAL + N_PRIVATE)."""
-        log_rate = log_rates(latents, self.weights[:, units], self.log_base[units], self.tuning[units])
-        rates_hz: np.ndarray = np.exp(np.minimum(log_rate, np.float32(np.log(self.max_rate_hz))))
-        return rates_hz
+        """Returns the rates (..., units), in Hz, of latents (..., N_BEHAVIORAL + N_PRIVATE)."""
+        return limited_rates(
+            latents, self.weights[:, units], self.log_base[units], self.tuning[units], self.max_rate_hz
+        )
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,33 @@ def latent_scale(trials: Trials, latents: np.ndarray) -> LatentScale:
     observed_latents = latents[in_observed_window(trials, trial, start_ms)]
     std = observed_latents.std(axis=0)
     return LatentScale(observed_latents.mean(axis=0), np.where(std > 0, std, 1))
+
+
+@dataclass(frozen=True)
+class SimulatedPopulation:
+    """Trials, latents and units of a session.
+
+    Attributes:
+        trials: timing and kinematics of the trials.
+        latents: (bins, N_BEHAVIORAL + N_PRIVATE) standardized latents of concatenated trials.
+        scale: scale by which they were standardized.
+        units: tuning of the units.
+    """
+
+    trials: Trials
+    latents: np.ndarray
+    scale: LatentScale
+    units: SimulatedUnits
+
+
+def draw_population(simulation: NLBSimulation) -> SimulatedPopulation:
+    """Draws the trials, latents and units of a session."""
+    trials_rng, _, latents_rng, tuning_rng, _, _ = random_streams(simulation.seed)
+    trials = draw_trials(simulation, trials_rng)
+    latents = draw_trial_latents(simulation, trials, latents_rng)
+    scale = latent_scale(trials, latents)
+    latents = scale.standardize(latents)
+    return SimulatedPopulation(trials, latents, scale, draw_units(simulation, trials, latents, tuning_rng))
 
 
 def draw_trial_latents(simulation: NLBSimulation, trials: Trials, rng: np.random.Generator) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from blend_pl.data.nlb.simulation.parameters import BIN_MS
+
 N_BEHAVIORAL = 10
 """Number of latents that behavior reveals; they come first."""
 
@@ -56,3 +58,20 @@ def log_rates(latents: np.ndarray, weights: np.ndarray, log_base: np.ndarray, tu
         log_rate[..., tuning == MIXED] += _INTERACTION * behavioral * private
     shifted: np.ndarray = log_rate + log_base
     return shifted
+
+
+def limited_rates(
+    latents: np.ndarray, weights: np.ndarray, log_base: np.ndarray, tuning: np.ndarray, max_rate_hz: float
+) -> np.ndarray:
+    """Returns the (..., N) rates in Hz, at most `max_rate_hz`, of log rates in log Hz; see `log_rates`."""
+    log_rate = log_rates(latents, weights, log_base, tuning)
+    rates_hz: np.ndarray = np.exp(np.minimum(log_rate, np.float32(np.log(max_rate_hz))))
+    return rates_hz
+
+
+def expected_counts(rates_hz: np.ndarray, bin_ms: int) -> np.ndarray:
+    """Returns the (trials, T, N) expected counts per bin, for rates (trials, bins of `BIN_MS`, N) in Hz."""
+    substeps = bin_ms // BIN_MS
+    trials, _, n_units = rates_hz.shape
+    counts: np.ndarray = rates_hz.reshape(trials, -1, substeps, n_units).sum(axis=2) * np.float32(BIN_MS / 1000)
+    return counts
