@@ -100,8 +100,8 @@ def compose(*paths: Path) -> Config:
 
     The files under `base` are read before the settings of the file that lists them. Settings under `arms` are added to
     an arm that is read later: `arms: {baseline: ...}` changes what a file baseline.yaml sets, unless a file between
-    them has chosen another backbone. A file that sets `role`
-    is an arm and replaces the distillation, multitask and pretrained settings of an earlier arm.
+    them has chosen another backbone. A file that sets `role` is an arm and replaces the distillation, multitask and
+    pretrained settings of an earlier arm.
 
     A teacher may be an overlay, a file without data settings. The reference is then replaced by a composition, joined
     by `+`: the files before the file that names the teacher, followed by the overlay.

@@ -55,7 +55,7 @@ DigestOf = Callable[[Config], str | None]
 StepsOf = Callable[[Config], int | None]
 """Returns the number of steps of a training with these settings; None if it is unknown."""
 
-TEACHER_ARGS = "'[--trainer.max_epochs=10, ...]'"
+TEACHER_ARGS_EXAMPLE = "'[--trainer.max_epochs=10, ...]'"
 """Example of the setting that changes the training of teachers."""
 
 SEED_STEP = 1000
@@ -145,7 +145,8 @@ def resolve_teacher(
             log(_reason_to_train(name, experiment_dir, fingerprint, data_digest))
             length = _length_of_training(settings, steps_of(settings))
             log(
-                f"training the teacher {reference}{length}; its settings are changed with --teacher_args {TEACHER_ARGS}"
+                f"training the teacher {reference}{length}; its settings are changed with --teacher_args "
+                f"{TEACHER_ARGS_EXAMPLE}"
             )
             with lock:
                 run_dir = experiment_dir / f"seed{student['seed_everything']}-{fingerprint}"
