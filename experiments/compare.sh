@@ -28,7 +28,7 @@ export -f train
 # In the order of ARMS: a teacher before its students is trained once, not while a student waits for it.
 for session in ${SESSIONS:-""}; do
     for arm in $ARMS; do
-        printf "$arm %s $session\n" $SEEDS
+        printf "$arm %s${session:+ $session}\n" $SEEDS # a trailing blank would continue the line for xargs
     done
 done | xargs -P 2 -L 1 bash -euo pipefail -c 'train "$@"' train
 python -m blend_pl report "$OUTPUT/$SET"_* --output "$OUTPUT/report" ${SESSIONS:+--pool_sessions true} \
