@@ -16,7 +16,7 @@ from blend_pl.data.base import NeuralDataModule, datamodule_of
 from blend_pl.data.settings import digest_of_settings
 from blend_pl.distillation.ensemble import TeacherEnsemble
 from blend_pl.distillation.losses import DistillationLoss, HardLoss
-from blend_pl.distillation.objective import MixedObjective
+from blend_pl.distillation.objective import MixedObjective, has_targets
 from blend_pl.distillation.schedules import LinearSchedule
 from blend_pl.distillation.synthetic import SyntheticTrials
 from blend_pl.distillation.true_rates import NEW_TRIALS, TRUE_RATES, TrueRates
@@ -169,16 +169,17 @@ class Distillation(L.Callback):
             for batch in loader if self._is_fixed else islice(loader, CALIBRATION_BATCHES):
                 batches.append(trainer.precision_plugin.convert_input(batch.to(pl_module.device)))
                 encodings.append(self.teacher_ensemble(batches[-1]))
+            predictions = torch.cat([encoding.prediction for encoding in encodings])
             log_variances = [encoding.log_variance for encoding in encodings if encoding.log_variance is not None]
             self.loss.fit_scale(
                 Encoding(
-                    torch.cat([encoding.prediction for encoding in encodings]),
+                    predictions[has_targets(predictions)],
                     [torch.cat(layer) for layer in zip(*(encoding.features for encoding in encodings), strict=True)],
                     log_variance=torch.cat(log_variances) if log_variances else None,
                 )
             )
         if self._is_fixed:
-            self.targets = torch.cat([encoding.prediction for encoding in encodings])
+            self.targets = predictions
             if self.synthetic is not None:
                 self.synthetic.prepare(batches, self.targets)
 

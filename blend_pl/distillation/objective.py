@@ -54,12 +54,18 @@ class MaskedReconstruction(nn.Module):
         return {"loss": mtm + penalty, "mtm": mtm, "penalty": penalty}
 
 
+def has_targets(predictions: Tensor) -> Tensor:
+    """Returns (B,) bool: whether the (B, T', N) predictions of a teacher contain no NaN."""
+    return ~predictions.isnan().flatten(1).any(1)
+
+
 class MixedObjective(nn.Module):
     """alpha * MTM + (1 - alpha) * D(student, teacher) (BLEND); MTM includes the penalty of the backbone.
 
     The input of the teacher is the same masked activity and the privileged input, unless the batch has predictions of
-    the teacher already, `Batch.teacher_prediction`. The teacher is not a submodule, so
-    that its weights are neither in the optimizer nor in the checkpoint of the student; it receives no gradients.
+    the teacher already, `Batch.teacher_prediction`; D is 0 for a trial for which these are NaN. The teacher is not a
+    submodule, so that its weights are neither in the optimizer nor in the checkpoint of the student; it receives no
+    gradients.
 
     Args:
         reconstruction: computes MTM.
@@ -82,7 +88,8 @@ class MixedObjective(nn.Module):
         """Scores a batch; see `MaskedReconstruction`. Adds the term "distillation"."""
         losses = self.reconstruction(encoding, loss_mask, batch)
         if batch.teacher_prediction is not None:
-            teacher_encoding = Encoding(batch.teacher_prediction)
+            taught = has_targets(batch.teacher_prediction)[:, None, None]
+            teacher_encoding = Encoding(batch.teacher_prediction.where(taught, encoding.prediction.detach()))
         else:
             with torch.no_grad():
                 teacher_encoding = self.teacher(batch)

@@ -40,7 +40,7 @@ class SyntheticTrials:
 
         Args:
             trials: all training trials, in order.
-            log_rates: (trials, T', N) inferred log rates.
+            log_rates: (trials, T', N) inferred log rates; those of trials without behavior are not used.
 
         Raises:
             TeacherError: no trial has behavior.
@@ -54,7 +54,7 @@ class SyntheticTrials:
         self.behavior = torch.cat([values for values, _ in privileged if values is not None])[has_behavior]
         self.behavior_valid = behavior_valid[has_behavior]
         self.target_valid = torch.cat([batch.target_valid for batch in trials])[has_behavior]
-        self.max_log_rates = log_rates.amax((0, 1))
+        self.max_log_rates = log_rates[has_behavior].amax((0, 1))
 
     def replace_trials(self, batch: Batch, teacher: TrialGenerator, seed: int) -> None:
         """Replaces trials of a batch in place; `batch.teacher_prediction` contains the targets of recorded trials.

@@ -33,7 +33,8 @@ class PopulationGenerator(nn.Module):
         ridge: penalty of the mean squared loading C, in nats per entry; None for empirical Bayes: the prior variance of
             the loadings of each latent is estimated from the data (MacKay, 1992), so that a latent which the data do
             not support vanishes.
-        drive_ridge: penalty of the mean squared weight W, in nats per entry.
+        feature_precision: prior precision of the input weights of the features of (standardized) behavior.
+        readout_precision: prior precision of W.
         iterations: Newton steps a posterior, in training; twice as many in evaluation.
 
     Example:
@@ -54,22 +55,25 @@ class PopulationGenerator(nn.Module):
         dims: Dims,
         time_constants_ms: Sequence[float] = (120.0, 120.0, 120.0, 800.0, 800.0),
         half_width_ms: float = 160.0,
-        hidden: int = 48,
+        hidden: int = 96,
         summary: int = 6,
         rank: int = 12,
         dropout: float = 0.2,
         ridge: float | None = None,
-        drive_ridge: float = 0.005,
+        feature_precision: float = 100.0,
+        readout_precision: float = 5.0,
         iterations: int = 4,
     ) -> None:
         super().__init__()
         check_range(COUNT, iterations=iterations, n_time_constants=len(time_constants_ms), hidden=hidden, rank=rank)
-        check_range(NON_NEGATIVE, ridge=ridge or 0.0, drive_ridge=drive_ridge, summary=summary)
+        check_range(NON_NEGATIVE, ridge=ridge or 0.0, summary=summary)
+        check_range(NON_NEGATIVE, feature_precision=feature_precision, readout_precision=readout_precision)
         check_range(DROPOUT, dropout=dropout)
         check_range(POSITIVE, half_width_ms=half_width_ms)
         for time_constant in time_constants_ms:
             check_range(POSITIVE, time_constants_ms=time_constant)
-        self.ridge, self.drive_ridge, self.iterations = ridge, drive_ridge, iterations
+        self.ridge, self.iterations = ridge, iterations
+        self.feature_precision, self.readout_precision = feature_precision, readout_precision
         half_width = max(1, round(half_width_ms / dims.bin_ms))
         self.drive = BehaviorDrive(
             dims.context, dims.bins, half_width, hidden=hidden, summary=summary, rank=rank, dropout=dropout
@@ -93,7 +97,7 @@ class PopulationGenerator(nn.Module):
         Returns:
             An encoding with the log of the expected count per bin. In training the penalty completes the loss of the
             prediction to the negative evidence lower bound, without the divergence of the posterior from the prior,
-            which has no gradient here, and adds the ridges.
+            which has no gradient here, and adds the negative log prior of the weights.
         """
         log_rates = self.readout(self.drive(behavior, behavior_valid))
         dtype = log_rates.dtype
@@ -116,17 +120,20 @@ class PopulationGenerator(nn.Module):
         # The lower bound takes the log rate of a spike without half of its variance.
         spikes = (counts * counts_valid * variance[:, :bins, :n_observed] / 2).sum((1, 2))
         entries = counts_valid.sum().clamp(min=1) / len(counts)
-        ridge = self.drive_ridge * self.readout.weight.square().mean()
+        # Of all training trials; the loss is the mean over the entries of a batch.
+        log_prior = self.readout_precision * self.readout.weight.square().sum()
+        log_prior = log_prior + self.feature_precision * self.drive.squared_input_weights()
+        penalty = spikes / entries
         if self.ridge is None:
             with torch.no_grad():
                 rates = counts_valid * prediction[:, :bins, :n_observed].clamp(max=MAX_LOG_RATE).exp()
                 second_moment = (mean.square() + covariance.diagonal(dim1=2, dim2=3))[:, :bins]
                 self._update_loading_precision(torch.einsum("btn,btk->kn", rates, second_moment) / len(counts))
-            penalty = self.loading_precision @ self.loading.square().sum(1) / 2
-            ridge = ridge + penalty / (self.n_trials.clamp(min=1) * entries)
+            log_prior = log_prior + self.loading_precision @ self.loading.square().sum(1)
         else:
-            ridge = ridge + self.ridge * self.loading.square().mean()
-        return Encoding(prediction, latents=mean, penalty=spikes / entries + ridge)
+            penalty = penalty + self.ridge * self.loading.square().mean()
+        penalty = penalty + log_prior / (2 * self.n_trials.clamp(min=1) * entries)
+        return Encoding(prediction, latents=mean, penalty=penalty)
 
     def _update_loading_precision(self, information: Tensor) -> None:
         """Takes a step of expectation maximization on the prior precision of the loadings.

@@ -23,9 +23,9 @@ from blend_pl.systems.schedule import WarmupCosine
 class GenerativeTeacher(PrivilegedSystem):
     """Fits a model that generates spikes from behavior and private latents.
 
-    It is trained on all activity of a training trial, held-out neurons and forward bins included, and no entry is
-    masked. When it is evaluated, it sees behavior and the observed activity, as `Teacher` does. As the teacher of a
-    student it sees all activity of the training trials, and it can generate further trials.
+    It is trained on all activity of the training trials with behavior, held-out neurons and forward bins included, and
+    no entry is masked. When it is evaluated, it sees behavior and the observed activity, as `Teacher` does. As the
+    teacher of a student it sees all activity of the training trials with behavior, and it can generate further trials.
 
     Args:
         backbone: builds the generative model.
@@ -62,9 +62,9 @@ class GenerativeTeacher(PrivilegedSystem):
             )
 
     def initialize_readout(self, datamodule: NeuralDataModule) -> None:
-        """Sets the bias of the read-out to the mean activity, and tells the model the number of training trials."""
+        """Sets the bias of the read-out to the mean activity, and tells the model the number of its training trials."""
         super().initialize_readout(datamodule)
-        n_trials = sum(len(batch) for batch in datamodule.calibration_dataloader())
+        n_trials = sum(int(self._is_described(batch).sum()) for batch in datamodule.calibration_dataloader())
         self.backbone.n_trials.fill_(float(n_trials))
 
     def behavior(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -81,15 +81,26 @@ class GenerativeTeacher(PrivilegedSystem):
         return encoding
 
     def teach(self, batch: Batch) -> Encoding:
-        """Infers the latents from all activity of the trials, whether masked or not, and behavior."""
+        """Infers the latents from all activity of the trials, whether masked or not, and behavior.
+
+        The predictions are NaN for trials without behavior, which the model does not describe.
+        """
         encoding: Encoding = self.backbone(batch.target, batch.target_valid, *self.behavior(batch))
-        return encoding
+        described = self._is_described(batch)[:, None, None]
+        return replace(encoding, prediction=encoding.prediction.where(described, torch.nan))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        losses = self.objective(self.teach(batch), batch.target_valid, batch)
+        valid = batch.target_valid & self._is_described(batch)[:, None, None]
+        losses = self.objective(self.backbone(batch.target, valid, *self.behavior(batch)), valid, batch)
         self.log_dict({f"train/{name}": loss.detach() for name, loss in losses.items()}, batch_size=len(batch))
         total_loss: Tensor = losses["loss"]
         return total_loss
+
+    def _is_described(self, batch: Batch) -> Tensor:
+        """Returns (B,) bool: whether a trial has the behavior that the model needs."""
+        if not self.use_behavior:
+            return torch.ones(len(batch), dtype=torch.bool, device=batch.target.device)
+        return self.behavior(batch)[1].flatten(1).any(1)
 
     def apply_mask(self, batch: Batch, mask_sample: MaskSample) -> tuple[Batch, Tensor]:
         """Makes the masked entries unobserved; see `PopulationSystem.apply_mask`."""

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers.sessions import batch_of, session_of
@@ -123,3 +125,18 @@ def test_teacher_receives_masked_batch_and_behavior(batch: Batch, labels: torch.
     (received,) = teacher.batches
     assert received is batch
     assert received.privileged is not None
+
+
+def test_trials_without_targets_are_not_distilled(batch: Batch, labels: torch.Tensor) -> None:
+    student = Lookup(0)
+    targets = torch.randn(6, 7, 5, generator=torch.Generator().manual_seed(1))
+    targets[2:4] = torch.nan
+    objective = MixedObjective(MaskedReconstruction(Poisson()), HardLoss(), Lookup(2).encode, 0.0)
+    terms = objective(student.encode(batch), labels, replace(batch, teacher_prediction=targets))
+    taught = torch.tensor([0, 1, 4, 5])
+    expected = HardLoss()(Encoding(student.prediction[taught]), Encoding(targets[taught])).sum() / 6
+    torch.testing.assert_close(terms["distillation"], expected)
+    terms["loss"].backward()
+    assert student.prediction.grad is not None
+    assert not student.prediction.grad[2:4].any()
+    assert student.prediction.grad[taught].all()

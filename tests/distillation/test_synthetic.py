@@ -21,7 +21,7 @@ class ConstantGenerator:
 
 def synthetic_of(batch: Batch, share: float, max_log_rate: float = 10.0) -> SyntheticTrials:
     synthetic = SyntheticTrials(share)
-    synthetic.prepare([batch], torch.full((1, 7, 5), max_log_rate))
+    synthetic.prepare([batch], torch.full((len(batch), 7, 5), max_log_rate))
     return synthetic
 
 

@@ -33,16 +33,20 @@ def test_training_loss_is_the_evidence_lower_bound(
     model: PopulationGenerator, inputs: tuple[Tensor, Tensor, Tensor, Tensor]
 ) -> None:
     counts, valid, behavior, behavior_valid = inputs
+    model.n_trials.fill_(30.0)  # The prior is that of all training trials.
     encoding = model(*inputs)
+    assert model.drive.summary is not None
     log_rates = model.readout(model.drive(behavior, behavior_valid))
     mean, covariance = model.latents.infer(counts, valid, log_rates, model.loading, model.iterations)
     # E[log p(counts | z)] under the posterior, without the log factorial.
     expected = counts * (log_rates + mean @ model.loading) - expected_rates(log_rates, mean, covariance, model.loading)
     bound = (expected * valid).sum() / valid.sum()
     loss = (Poisson().loss(encoding.prediction, counts) * valid).sum() / valid.sum()
-    ridge = 0.03 * model.loading.square().mean() + 0.005 * model.readout.weight.square().mean()
+    precisions = [(model.readout.weight, 5.0), (model.drive.local.weight, 100.0), (model.drive.summary.weight, 100.0)]
+    log_prior = sum(precision * weight.square().sum() / 2 for weight, precision in precisions)
+    expected_penalty = 0.03 * model.loading.square().mean() + log_prior / (30 * valid.sum() / 4)
     assert encoding.penalty is not None
-    torch.testing.assert_close(loss + encoding.penalty.mean(), ridge - bound)
+    torch.testing.assert_close(loss + encoding.penalty.mean(), expected_penalty - bound)
 
 
 def test_empirical_bayes_shrinks_latents_that_the_data_do_not_support() -> None:
@@ -122,7 +126,14 @@ def test_other_precisions_are_close(
 
 
 @pytest.mark.parametrize(
-    "settings", [{"time_constants_ms": (0.0,)}, {"ridge": -1.0}, {"iterations": 0}, {"time_constants_ms": ()}]
+    "settings",
+    [
+        {"time_constants_ms": (0.0,)},
+        {"ridge": -1.0},
+        {"readout_precision": -1.0},
+        {"iterations": 0},
+        {"time_constants_ms": ()},
+    ],
 )
 def test_settings_out_of_range_raise(settings: dict[str, object]) -> None:
     with pytest.raises(RangeError):

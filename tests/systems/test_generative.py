@@ -67,6 +67,27 @@ def test_teacher_without_behavior_ignores_behavior(batch: Batch) -> None:
     torch.testing.assert_close(*samples)
 
 
+def test_trials_without_behavior_are_neither_fitted_nor_taught(teacher: GenerativeTeacher, batch: Batch) -> None:
+    assert batch.privileged_valid is not None
+    behavior_valid = batch.privileged_valid.clone()
+    behavior_valid[:2] = False
+    partial_batch = replace(batch, privileged_valid=behavior_valid)
+    taught = teacher.teach(partial_batch).prediction
+    assert taught[:2].isnan().all()
+    torch.testing.assert_close(taught[2:], teacher.teach(batch).prediction[2:])
+
+    target = batch.target.clone()
+    target[:2] += 5
+    teacher.backbone.drive.eval()
+    losses = []
+    for trained in (partial_batch, replace(partial_batch, target=target)):
+        teacher.zero_grad()
+        losses.append(teacher.training_step(trained, 0))
+        losses[-1].backward()
+    assert torch.equal(losses[0], losses[1])
+    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in teacher.parameters())
+
+
 def test_masked_entries_are_unobserved_in_validation(teacher: GenerativeTeacher) -> None:
     batch = batch_of(session_of(forward=0, heldout=0))
     torch.manual_seed(0)

@@ -66,3 +66,8 @@ class BehaviorDrive(nn.Module):
         features.append(torch.einsum("bs,tk->btsk", trial, self.basis).flatten(2))
         mixed: Tensor = self.mix(torch.cat(features, 2))
         return mixed
+
+    def squared_input_weights(self) -> Tensor:
+        """Returns the sum of the squared weights that local features and summaries give to behavior."""
+        squared = self.local.weight.square().sum()
+        return squared if self.summary is None else squared + self.summary.weight.square().sum()
