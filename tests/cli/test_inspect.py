@@ -39,7 +39,8 @@ def test_recording_without_trials_gets_continuous_windows(tmp_path: Path, capsys
 
 
 def test_benchmark_file_gets_its_own_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments, text = proposed(write_maze(tmp_path).train, capsys)
+    train_file = write_maze(tmp_path).train
+    arguments, text = proposed(train_file, capsys)
     spec = arguments["spec"]
     assert spec["window"]["align"] == "move_onset_time"
     assert spec["behavior"]["series"] == "hand_vel"
@@ -48,6 +49,20 @@ def test_benchmark_file_gets_its_own_columns(tmp_path: Path, capsys: pytest.Capt
     assert spec["split"]["column"] == "split"
     assert spec["psth"] == {"condition": ["trial_type"], "smoothing_ms": 50}
     assert "36 train, 12 val" in text
+    # Few trials: a small network, a budget in steps, and no synthetic trials.
+    assert text.endswith(
+        "  blend_pl fit --config experiments/mc_maze_small.yaml --config configs/model/ndt_small.yaml "
+        f"--config configs/trainer/small.yaml --config {train_file.parent / 'my_session.yaml'} "
+        "--config configs/arm/generative_posterior.yaml\n"
+    )
+
+
+@pytest.mark.parametrize(("n_train", "arm"), [(59, "generative_posterior"), (60, "generative")])
+def test_enough_trials_get_synthetic_trials(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], n_train: int, arm: str
+) -> None:
+    _, text = proposed(write_maze(tmp_path, n_train=n_train).train, capsys)
+    assert f"--config configs/arm/{arm}.yaml" in text
 
 
 def test_unusable_series_are_reported_and_not_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,10 +94,13 @@ def test_file_without_behavior_gets_a_baseline(tmp_path: Path, capsys: pytest.Ca
 def test_data_file_composes_with_a_set_and_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_own(tmp_path / "odd [name].nwb")
     proposed(path, capsys)
-    config = compose(Path("experiments/mc_maze_small.yaml"), tmp_path / "my_session.yaml")
-    arguments = config["data"]["init_args"]
+    files = [Path("experiments/mc_maze_small.yaml"), tmp_path / "my_session.yaml"]
+    arguments = compose(*files)["data"]["init_args"]
     assert arguments["spec"]["archive"] is None
     assert arguments["root"] == str(tmp_path)
+    # Its windows do not start at an event.
+    teacher = compose(*files, Path("configs/arm/generative_teacher.yaml"))["model"]["init_args"]["backbone"]
+    assert teacher["init_args"]["summary"] == 0
     assert (tmp_path / "my_session.yaml").read_text().count("#") > 6
 
 

@@ -20,6 +20,8 @@ class DataFile:
         reasons: reason by name of a setting.
         sizes: numbers of trials, cells or segments that are read.
         remarks: what is left out, and what could not be used.
+        overlays: files that change the experiment for a recording of this size.
+        arms: settings of arms, by arm; see `blend_pl.config.compose`.
     """
 
     experiment: str
@@ -30,6 +32,8 @@ class DataFile:
     reasons: Mapping[str, str]
     sizes: str
     remarks: list[str] = field(default_factory=list)
+    overlays: tuple[str, ...] = ()
+    arms: Mapping[str, Any] = field(default_factory=dict)
 
     def command(self, path: str) -> str:
         """Returns the command that trains with this file.
@@ -37,7 +41,8 @@ class DataFile:
         Args:
             path: path of the file.
         """
-        return f"blend_pl fit --config {self.experiment} --config {path} --config configs/arm/{self.arm}.yaml"
+        configs = [self.experiment, *self.overlays, path, f"configs/arm/{self.arm}.yaml"]
+        return " ".join(["blend_pl fit", *(f"--config {config}" for config in configs)])
 
     def to_yaml(self, root: str) -> str:
         """Returns the text of the file.
@@ -54,6 +59,7 @@ class DataFile:
             *self._lines({"root": root, **self.arguments}, 4),
             "    spec:",
             *self._lines(self.spec, 6),
+            *self._lines({"arms": self.arms} if self.arms else {}, 0),
         ]
         return "\n".join(lines) + "\n"
 

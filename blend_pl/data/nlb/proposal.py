@@ -26,6 +26,13 @@ MIN_SPIKES_PER_BIN = 0.2
 MIN_REPEATS = 8
 MAX_CONDITIONS = 16
 CORTICAL_LAG_MS = 100
+MIN_TRIALS_LARGE = 500
+"""Number of training trials from which the published network and length of training are proposed."""
+MIN_TRIALS_SYNTHETIC = 60
+"""Number of training trials from which students with synthetic trials are proposed."""
+SMALL_OVERLAYS = ("configs/model/ndt_small.yaml", "configs/trainer/small.yaml")
+NO_SUMMARY = {"generative_teacher": {"model": {"init_args": {"backbone": {"init_args": {"summary": 0}}}}}}
+"""Setting of the generative teacher for windows that do not start at an event."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +61,23 @@ class Proposal:
         left_out = self.sessions["train"].left_out
         return DataFile(
             experiment="experiments/mc_maze_small.yaml",
-            arm="hard" if self.spec.behavior else "baseline",
+            arm=self._arm,
             class_path="blend_pl.data.NLBDataModule",
             spec={name: settings[name] for name in [*first, *(name for name in settings if name not in first)]},
             arguments={"source": "files", "bin_ms": self.bin_ms},
-            reasons=self.reasons,
+            reasons=self.reasons | {"arms": "windows do not start at an event: the time in a window explains nothing"},
             sizes=f"{sizes} {'windows' if self.spec.window.align is None else 'trials'}",
             remarks=[*(f"not used, {reason}" for reason in self.rejected), *([left_out] if left_out else [])],
+            overlays=SMALL_OVERLAYS if len(self.sessions["train"]) < MIN_TRIALS_LARGE else (),
+            arms=NO_SUMMARY if self.spec.behavior and self.spec.window.align is None else {},
         )
+
+    @property
+    def _arm(self) -> str:
+        """The arm that is expected to score best; see `experiments/README.md`."""
+        if self.spec.behavior is None:
+            return "baseline"
+        return "generative" if len(self.sessions["train"]) >= MIN_TRIALS_SYNTHETIC else "generative_posterior"
 
 
 def propose_spec(contents: FileContents) -> Proposal:
