@@ -13,7 +13,7 @@ SESSIONS ?= 201 202 203 204 205
 NDT_ARMS := baseline teacher hard soft feature correlation ensemble self multitask generative generative_posterior \
 	generative_self oracle ceiling
 ARMS ?= $(NDT_ARMS) $(foreach backbone,stndt_small lfads_small,$(addprefix $(backbone)+,baseline teacher hard generative))
-COMPARE = PATH="$(CURDIR)/$(BIN):$$PATH" SET=simulated SEEDS="$(SEEDS)" UPDATE_DOC="$(UPDATE_DOC)"
+COMPARE = $(BIN)/python experiments/compare.py --seeds $(SEEDS) $(if $(UPDATE_DOC),--update_doc "$(UPDATE_DOC)")
 BASELINES = $(BIN)/python -m blend_pl baseline experiments/simulated_baseline.yaml --seeds "[$$(echo $(SEEDS) | tr ' ' ,)]"
 CALCIUM_ARMS ?= with_behavior baseline teacher feature reconstruction_only
 CALCIUM_SEEDS ?= 1 2 3 4 5
@@ -43,21 +43,20 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY) ## teacher, student and controls on a simulated session; table and figures in runs/demo/report
 	@$(BASELINES) --output runs/demo
-	@$(COMPARE) ARMS="baseline teacher hard self" OUTPUT=runs/demo bash experiments/compare.sh
+	@$(COMPARE) --arms baseline teacher hard self --output runs/demo simulated
 
 demo-calcium: $(READY) ## five arms on simulated calcium recordings; cell types of held-out cells in runs/demo_calcium/report
-	@$(COMPARE) SET=bugeon_simulated SEEDS="$(CALCIUM_SEEDS)" ARMS="$(CALCIUM_ARMS)" OUTPUT=runs/demo_calcium \
-		bash experiments/compare.sh
+	@$(COMPARE) --seeds $(CALCIUM_SEEDS) --arms $(CALCIUM_ARMS) --output runs/demo_calcium bugeon_simulated
 
 demo-lfp: $(READY) ## spike teacher, LFP students and baselines on simulated sessions; tables in runs/demo_lfp/report
-	@$(COMPARE) SET=simulated_lfp ARMS="$(LFP_ARMS)" OUTPUT=runs/demo_lfp bash experiments/compare.sh
+	@$(COMPARE) --arms $(LFP_ARMS) --output runs/demo_lfp simulated_lfp
 
 lfp-sets: $(READY) ## linear decoders, and LFP_SET_ARMS, on the simulated sessions of the seeds LFP_SETS; prints a table
 	@OMP_NUM_THREADS=1 $(BIN)/python experiments/lfp_sets.py --seeds $(LFP_SETS) --arms $(LFP_SET_ARMS)
 
 recipes: $(READY) ## every backbone, strategy and control on SESSIONS simulated sessions, with costs; UPDATE_DOC=experiments/README.md#recipes writes the tables there
 	@for session in $(SESSIONS); do $(BASELINES) --data.simulation.seed $$session --output runs/recipes || exit; done
-	@$(COMPARE) SESSIONS="$(SESSIONS)" ARMS="$(ARMS)" OUTPUT=runs/recipes bash experiments/compare.sh
+	@$(COMPARE) --sessions $(SESSIONS) --arms $(ARMS) --output runs/recipes simulated
 
 nlb-submit: $(READY) ## EvalAI file of NLB'21 from RUNS (by default the demo's students) in OUTPUT; more options in ARGS
 	$(BIN)/python -m blend_pl submit $(RUNS) --output "$(OUTPUT)" $(ARGS)

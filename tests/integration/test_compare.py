@@ -1,45 +1,90 @@
-"""Tests of experiments/compare.sh, with a stub in place of Python."""
+"""Tests of experiments/compare.py."""
 
-import os
-import subprocess
+import importlib.util
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import pytest
-from helpers.cli import EXPERIMENTS
-
-STUB = """#!/bin/sh
-echo "$@" >> "$CALLS"
-"""
+from helpers.cli import EXPERIMENTS, REPOSITORY
 
 
-def calls_of(tmp_path: Path, **variables: str) -> list[str]:
-    """Returns the arguments of each call of Python, in order."""
-    stub, calls = tmp_path / "python", tmp_path / "calls.txt"
-    stub.write_text(STUB)
-    stub.chmod(0o755)
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "CALLS": str(calls), **variables}
-    settings = {"SET": "simulated", "OUTPUT": str(tmp_path / "runs"), "UPDATE_DOC": ""}
-    subprocess.run(
-        ["bash", "experiments/compare.sh"],
-        cwd=EXPERIMENTS.parent,
-        env={**environment, **settings},
-        check=True,
-        capture_output=True,
-        timeout=30,
-    )
-    return calls.read_text().splitlines()
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script as a module, in the root of the repository."""
+    monkeypatch.chdir(REPOSITORY)
+    specification = importlib.util.spec_from_file_location("compare", EXPERIMENTS / "compare.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    monkeypatch.setitem(sys.modules, "compare", module)  # Processes find functions by the name of their module.
+    monkeypatch.syspath_prepend(EXPERIMENTS)
+    specification.loader.exec_module(module)
+    return module
 
 
-@pytest.mark.parametrize(("sessions", "n_sessions"), [("", 1), ("201 202", 2)])
-def test_every_arm_seed_and_session_is_one_run(tmp_path: Path, sessions: str, n_sessions: int) -> None:
-    *fits, report = calls_of(tmp_path, SESSIONS=sessions, SEEDS="1 2", ARMS="baseline stndt_small+hard")
+def calls_of(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, output: Path, *arguments: str, status: int = 0
+) -> tuple[list[str], int]:
+    """Returns the commands that the script runs, and its status; `status` is that of each run."""
+    calls: list[str] = []
+
+    def run(command: Sequence[str], log: Path | None = None) -> int:
+        calls.append(" ".join(command))
+        if log is not None:
+            log.write_text("the reason\n")
+        return status
+
+    monkeypatch.setattr(script, "_run", run)
+    options = ["simulated", "--seeds", "1", "2", "--output", str(output), "--jobs", "1", *arguments]
+    monkeypatch.setattr(sys, "argv", ["compare.py", *options])
+    return calls, script.main()
+
+
+@pytest.mark.parametrize("sessions", [[], ["201", "202"]])
+def test_every_arm_seed_and_session_is_one_run(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sessions: list[str]
+) -> None:
+    arms = ["--arms", "baseline", "stndt_small+hard"]
+    calls, status = calls_of(script, monkeypatch, tmp_path, *arms, *(["--sessions", *sessions] if sessions else []))
+    *fits, report = calls
+    n_sessions = max(1, len(sessions))
+    assert status == 0
     assert len(fits) == len(set(fits)) == 4 * n_sessions
-    assert all(call.startswith("-m blend_pl fit --config experiments/simulated.yaml+configs/") for call in fits)
+    assert all(call.startswith("fit --config experiments/simulated.yaml+configs/") for call in fits)
     assert sum("+configs/model/stndt_small.yaml+configs/arm/hard.yaml --seed_everything 2" in fit for fit in fits) == (
         n_sessions
     )
-    for session in sessions.split():
-        assert sum(f"--data.simulation.seed {session} --output" in fit for fit in fits) == 4
-    assert report.startswith("-m blend_pl report ")
+    for session in sessions:
+        assert sum(fit.endswith(f"--data.simulation.seed {session}") for fit in fits) == 4
+    assert report.startswith("report ")
     assert ("--pool_sessions" in report) == bool(sessions)
     assert ("--data.simulation.seed" in " ".join(fits)) == bool(sessions)
+
+
+def test_failed_run_ends_with_its_log(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls, status = calls_of(script, monkeypatch, tmp_path, "--arms", "baseline", "hard", status=2)
+    assert status == 1
+    assert not any(call.startswith("report") for call in calls)
+    assert "baseline, seed 1: status 2; end of" in (errors := capsys.readouterr().err)
+    assert "the reason" in errors
+
+
+def test_unknown_arm_is_named(script: ModuleType) -> None:
+    with pytest.raises(SystemExit, match=r"there is no hrad\.yaml"):
+        script.compose("simulated", "stndt_small+hrad")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "text"),
+    [(["--version"], 0, "blend_pl "), (["fit", "--config", "missing.yaml"], 2, "missing")],
+)
+def test_processes_run_commands(
+    script: ModuleType, tmp_path: Path, arguments: list[str], status: int, text: str
+) -> None:
+    log = tmp_path / "run.log"
+    assert script._run(arguments, log) == status
+    assert text in log.read_text()
