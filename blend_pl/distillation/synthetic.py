@@ -7,7 +7,7 @@ from torch import Tensor
 
 from blend_pl.data.batch import Batch
 from blend_pl.errors import TeacherError
-from blend_pl.utils.checks import FRACTION, check_range
+from blend_pl.utils.checks import FRACTION, NON_NEGATIVE, check_range
 
 
 class TrialGenerator(Protocol):
@@ -26,14 +26,19 @@ class SyntheticTrials:
 
     Args:
         share: expected share of synthetic trials in a batch.
+        amplitude_sd: standard deviation of the log of a factor by which the standardized behavior of a synthetic trial
+            is multiplied, within the range of the training trials.
+        max_shift: largest number of bins by which the behavior of a synthetic trial is shifted, to earlier or later
+            times; the first or last value is repeated.
 
     Raises:
-        RangeError: `share` is out of range.
+        RangeError: a setting is out of range.
     """
 
-    def __init__(self, share: float = 0.75) -> None:
+    def __init__(self, share: float = 0.75, amplitude_sd: float = 0.0, max_shift: int = 0) -> None:
         check_range(FRACTION, share=share)
-        self.share = share
+        check_range(NON_NEGATIVE, amplitude_sd=amplitude_sd, max_shift=max_shift)
+        self.share, self.amplitude_sd, self.max_shift = share, amplitude_sd, max_shift
 
     def prepare(self, trials: list[Batch], log_rates: Tensor) -> None:
         """Takes the behavior of the training trials and the range of their rates.
@@ -54,6 +59,8 @@ class SyntheticTrials:
         self.behavior = torch.cat([values for values, _ in privileged if values is not None])[has_behavior]
         self.behavior_valid = behavior_valid[has_behavior]
         self.target_valid = torch.cat([batch.target_valid for batch in trials])[has_behavior]
+        self.lowest = self.behavior.where(self.behavior_valid, torch.inf).amin((0, 1))
+        self.highest = self.behavior.where(self.behavior_valid, -torch.inf).amax((0, 1))
         self.max_log_rates = log_rates[has_behavior].amax((0, 1))
 
     def replace_trials(self, batch: Batch, teacher: TrialGenerator, seed: int) -> None:
@@ -71,7 +78,8 @@ class SyntheticTrials:
         generator = torch.Generator(device).manual_seed(seed)
         source = torch.randint(len(self.behavior), (n_trials,), generator=generator, device=device)
         is_synthetic = torch.rand(n_trials, generator=generator, device=device) < self.share
-        log_rates = teacher.sample(self.behavior[source], self.behavior_valid[source], generator)
+        behavior, behavior_valid = self._draw_behavior(source, generator)
+        log_rates = teacher.sample(behavior, behavior_valid, generator)
         log_rates = log_rates.minimum(self.max_log_rates)
         counts = torch.poisson(log_rates.exp(), generator=generator)
         valid = self.target_valid[source]
@@ -86,5 +94,21 @@ class SyntheticTrials:
         batch.target_valid = replaced(valid, batch.target_valid)
         batch.teacher_prediction = replaced(log_rates, batch.teacher_prediction)
         if batch.privileged is not None and batch.privileged_valid is not None:
-            batch.privileged = replaced(self.behavior[source], batch.privileged)
-            batch.privileged_valid = replaced(self.behavior_valid[source], batch.privileged_valid)
+            batch.privileged = replaced(behavior, batch.privileged)
+            batch.privileged_valid = replaced(behavior_valid, batch.privileged_valid)
+
+    def _draw_behavior(self, source: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Returns the behavior of training trials, changed by random amounts, and its mask."""
+        behavior, valid = self.behavior[source], self.behavior_valid[source]
+        if self.amplitude_sd:
+            noise = torch.randn(len(source), 1, 1, generator=generator, device=source.device, dtype=behavior.dtype)
+            changed = behavior * (self.amplitude_sd * noise).exp()
+            behavior = changed.clamp(self.lowest, self.highest)
+        if self.max_shift:
+            shift = torch.randint(
+                -self.max_shift, self.max_shift + 1, (len(source), 1), generator=generator, device=source.device
+            )
+            bins = (torch.arange(behavior.shape[1], device=source.device) + shift).clamp(0, behavior.shape[1] - 1)
+            rows = torch.arange(len(source), device=source.device)[:, None]
+            behavior, valid = behavior[rows, bins], valid[rows, bins]
+        return behavior, valid

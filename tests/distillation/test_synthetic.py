@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -19,8 +20,8 @@ class ConstantGenerator:
         return (LOG_RATE + behavior[..., :1]).expand(-1, -1, 5)
 
 
-def synthetic_of(batch: Batch, share: float, max_log_rate: float = 10.0) -> SyntheticTrials:
-    synthetic = SyntheticTrials(share)
+def synthetic_of(batch: Batch, share: float, max_log_rate: float = 10.0, **settings: Any) -> SyntheticTrials:
+    synthetic = SyntheticTrials(share, **settings)
     synthetic.prepare([batch], torch.full((len(batch), 7, 5), max_log_rate))
     return synthetic
 
@@ -33,7 +34,7 @@ def batch() -> Batch:
     return replace(recorded, target_valid=valid, teacher_prediction=torch.full_like(recorded.target, -5.0))
 
 
-def replaced(batch: Batch, share: float, seed: int = 0, **settings: float) -> Batch:
+def replaced(batch: Batch, share: float, seed: int = 0, **settings: Any) -> Batch:
     result = replace(batch)
     synthetic_of(batch, share, **settings).replace_trials(result, ConstantGenerator(), seed)
     return result
@@ -109,12 +110,50 @@ def test_trials_without_behavior_are_no_source(batch: Batch) -> None:
     assert sources <= set(range(10))
 
 
+def test_amplitudes_vary_within_the_range_of_the_recording(batch: Batch) -> None:
+    assert batch.privileged is not None
+    assert batch.privileged_valid is not None
+    missing = torch.zeros_like(batch.privileged_valid)
+    missing[3, 2] = True  # Does not count for the range.
+    batch = replace(
+        batch,
+        privileged=batch.privileged.masked_fill(missing, 100.0),
+        privileged_valid=batch.privileged_valid & ~missing,
+    )
+    same, changed = (replaced(batch, 1.0, amplitude_sd=sd).privileged for sd in (0.0, 0.3))
+    recorded = batch.privileged.where(~missing, 0.0)
+    assert same is not None
+    assert changed is not None
+    ratio = changed / same
+    inside = (changed > recorded.amin((0, 1))) & (changed < recorded.amax((0, 1)))
+    assert (changed >= recorded.amin((0, 1))).all()
+    assert (changed <= recorded.amax((0, 1))).all()
+    per_trial = [trial[mask] for trial, mask in zip(ratio, inside, strict=True) if mask.any()]
+    assert all(torch.allclose(values, values[0].expand_as(values), rtol=1e-3) for values in per_trial)
+    factors = torch.stack([values[0] for values in per_trial])
+    assert 0.15 < factors.log().std().item() < 0.5
+
+
+def test_shifts_repeat_the_first_or_last_value(batch: Batch) -> None:
+    same, shifted = (replaced(batch, 1.0, max_shift=max_shift) for max_shift in (0, 2))
+    for before, after in zip(
+        (same.privileged, same.privileged_valid), (shifted.privileged, shifted.privileged_valid), strict=True
+    ):
+        assert before is not None
+        assert after is not None
+        bins = torch.arange(before.shape[1])
+        candidates = torch.stack([before[:, (bins + shift).clamp(0, len(bins) - 1)] for shift in range(-2, 3)], 1)
+        assert (candidates == after[:, None]).flatten(2).all(2).any(1).all()
+    assert not torch.equal(same.privileged, shifted.privileged)
+
+
 def test_session_without_measured_behavior_raises(batch: Batch) -> None:
     assert batch.privileged_valid is not None
     with pytest.raises(TeacherError, match="no training trial has any"):
         synthetic_of(replace(batch, privileged_valid=torch.zeros_like(batch.privileged_valid)), 1.0)
 
 
-def test_share_out_of_range_raises() -> None:
+@pytest.mark.parametrize("settings", [{"share": 1.5}, {"amplitude_sd": -0.1}, {"max_shift": -1}])
+def test_settings_out_of_range_raise(settings: dict[str, Any]) -> None:
     with pytest.raises(RangeError):
-        SyntheticTrials(1.5)
+        SyntheticTrials(**settings)
