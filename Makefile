@@ -14,7 +14,6 @@ NDT_ARMS := baseline teacher hard soft feature correlation ensemble self multita
 	generative_self oracle ceiling
 ARMS ?= $(NDT_ARMS) $(foreach backbone,stndt_small lfads_small,$(addprefix $(backbone)+,baseline teacher hard generative))
 COMPARE = $(BIN)/python experiments/compare.py --seeds $(SEEDS) $(if $(UPDATE_DOC),--update_doc "$(UPDATE_DOC)")
-BASELINES = $(BIN)/python -m blend_pl baseline experiments/simulated_baseline.yaml --seeds "[$$(echo $(SEEDS) | tr ' ' ,)]"
 CALCIUM_ARMS ?= with_behavior baseline teacher feature reconstruction_only
 CALCIUM_SEEDS ?= 1 2 3 4 5
 LFP_ARMS ?= lfp_single_session lfp_multi_session spike_teacher distilled_single_session distilled_multi_session
@@ -42,8 +41,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY) ## teacher, student and controls on a simulated session; table and figures in runs/demo/report
-	@$(BASELINES) --output runs/demo
-	@$(COMPARE) --arms baseline teacher hard self --output runs/demo simulated
+	@$(COMPARE) --fit_baselines --arms baseline teacher hard self --output runs/demo simulated
 
 demo-calcium: $(READY) ## five arms on simulated calcium recordings; cell types of held-out cells in runs/demo_calcium/report
 	@$(COMPARE) --seeds $(CALCIUM_SEEDS) --arms $(CALCIUM_ARMS) --output runs/demo_calcium bugeon_simulated
@@ -55,8 +53,7 @@ lfp-sets: $(READY) ## linear decoders, and LFP_SET_ARMS, on the simulated sessio
 	@OMP_NUM_THREADS=1 $(BIN)/python experiments/lfp_sets.py --seeds $(LFP_SETS) --arms $(LFP_SET_ARMS)
 
 recipes: $(READY) ## every backbone, strategy and control on SESSIONS simulated sessions, with costs; UPDATE_DOC=experiments/README.md#recipes writes the tables there
-	@for session in $(SESSIONS); do $(BASELINES) --data.simulation.seed $$session --output runs/recipes || exit; done
-	@$(COMPARE) --sessions $(SESSIONS) --arms $(ARMS) --output runs/recipes simulated
+	@$(COMPARE) --fit_baselines --sessions $(SESSIONS) --arms $(ARMS) --output runs/recipes simulated
 
 nlb-submit: $(READY) ## EvalAI file of NLB'21 from RUNS (by default the demo's students) in OUTPUT; more options in ARGS
 	$(BIN)/python -m blend_pl submit $(RUNS) --output "$(OUTPUT)" $(ARGS)

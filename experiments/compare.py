@@ -11,7 +11,7 @@ import itertools
 import multiprocessing
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -38,10 +38,8 @@ def main() -> int:
         f"logs in {output}",
         flush=True,
     )
-    # In the order of the arms: a teacher before its students is trained once, not while a student waits for it.
-    runs = list(itertools.product(options.sessions or [None], options.arms, options.seeds))
     with ThreadPoolExecutor(options.jobs) as pool:
-        futures = [pool.submit(_train, options.experiment, output, *run) for run in runs]
+        futures = [pool.submit(_run_logged, name, command, output) for name, command in _commands(options)]
         for future in as_completed(futures):
             succeeded = future.result()
             if not succeeded:
@@ -73,6 +71,7 @@ def _parse_options() -> argparse.Namespace:
     parser.add_argument("experiment", help="name of a file in experiments/")
     parser.add_argument("--arms", nargs="+", required=True, help="arms, as in stndt_small+hard")
     parser.add_argument("--seeds", nargs="+", required=True)
+    parser.add_argument("--fit_baselines", action="store_true", help="fit the baselines without a network, too")
     parser.add_argument("--sessions", nargs="*", default=[], help="seeds of simulated sessions, which the report pools")
     parser.add_argument("--output", default="runs")
     parser.add_argument("--update_doc", help="place in a document where the tables are written, as in README.md#demo")
@@ -80,21 +79,34 @@ def _parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _train(experiment: str, output: Path, session: str | None, arm: str, seed: str) -> bool:
-    """Trains one run in a process of its own.
+def _commands(options: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
+    """Yields the name and the arguments of each command of the package.
+
+    They are in the order of the arms: a teacher before its students is trained once, not while a student waits for it.
+    """
+    for session in options.sessions or [None]:
+        suffix = f"-session{session}" if session else ""
+        common = ["--output", options.output, *(["--data.simulation.seed", session] if session else [])]
+        if options.fit_baselines:
+            reference = compose(options.experiment, "baseline")
+            yield f"baselines{suffix}", ["baseline", reference, "--seeds", f"[{','.join(options.seeds)}]", *common]
+        for arm, seed in itertools.product(options.arms, options.seeds):
+            reference = compose(options.experiment, arm)
+            yield f"{arm}-seed{seed}{suffix}", ["fit", "--config", reference, "--seed_everything", seed, *common]
+
+
+def _run_logged(name: str, arguments: Sequence[str], output: Path) -> bool:
+    """Runs a command in a new process, with a log.
 
     Returns:
         Whether it succeeded. If not, the end of its log is printed.
     """
-    log = output / f"{arm}-seed{seed}{f'-session{session}' if session else ''}.log"
-    arguments = ["fit", "--config", compose(experiment, arm), "--seed_everything", seed, "--output", str(output)]
-    if session is not None:
-        arguments += ["--data.simulation.seed", session]
+    log = output / f"{name}.log"
     status = _run(arguments, log)
     if status == 0:
-        print(f"{arm}, seed {seed}{f', session {session}' if session else ''}: done", flush=True)
+        print(f"{name}: done", flush=True)
     else:
-        print(f"{arm}, seed {seed}: status {status}; end of {log}:", file=sys.stderr)
+        print(f"{name}: status {status}; end of {log}:", file=sys.stderr)
         print("\n".join(log.read_text().splitlines()[-_LINES_OF_FAILURE:]), file=sys.stderr, flush=True)
     return status == 0
 

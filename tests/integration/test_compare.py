@@ -47,9 +47,15 @@ def test_every_arm_seed_and_session_is_one_run(
     script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sessions: list[str]
 ) -> None:
     arms = ["--arms", "baseline", "stndt_small+hard"]
-    calls, status = calls_of(script, monkeypatch, tmp_path, *arms, *(["--sessions", *sessions] if sessions else []))
-    *fits, report = calls
+    arms += ["--fit_baselines", *(["--sessions", *sessions] if sessions else [])]
+    calls, status = calls_of(script, monkeypatch, tmp_path, *arms)
+    fits, report = [call for call in calls if call.startswith("fit")], calls[-1]
     n_sessions = max(1, len(sessions))
+    baselines = [
+        call for call in calls if call.startswith("baseline experiments/simulated.yaml+configs/arm/baseline.yaml")
+    ]
+    assert len(set(baselines)) == n_sessions == len(calls) - len(fits) - 1
+    assert all("--seeds [1,2]" in call for call in baselines)
     assert status == 0
     assert len(fits) == len(set(fits)) == 4 * n_sessions
     assert all(call.startswith("fit --config experiments/simulated.yaml+configs/") for call in fits)
@@ -69,7 +75,7 @@ def test_failed_run_ends_with_its_log(
     calls, status = calls_of(script, monkeypatch, tmp_path, "--arms", "baseline", "hard", status=2)
     assert status == 1
     assert not any(call.startswith("report") for call in calls)
-    assert "baseline, seed 1: status 2; end of" in (errors := capsys.readouterr().err)
+    assert "baseline-seed1: status 2; end of" in (errors := capsys.readouterr().err)
     assert "the reason" in errors
 
 
