@@ -1,6 +1,5 @@
 """Observation models: loss, mean and noise of predictions in natural parameters."""
 
-import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -35,7 +34,7 @@ class Likelihood(ABC):
 
     @abstractmethod
     def average(self, predictions: Tensor) -> Tensor:
-        """Returns the prediction that has the average mean of K predictions, (K, ...)."""
+        """Returns the prediction that has the average mean of K predictions, (K, ...), without those that are NaN."""
 
     @abstractmethod
     def noise(self, uniform: Tensor, observed: Tensor) -> Tensor:
@@ -69,7 +68,8 @@ class Poisson(Likelihood):
         return mean.clamp(min=MIN_COUNT).log()
 
     def average(self, predictions: Tensor) -> Tensor:
-        return predictions.logsumexp(0) - math.log(len(predictions))
+        missing = predictions.isnan()
+        return predictions.where(~missing, -torch.inf).logsumexp(0) - (~missing).sum(0).log()
 
     def noise(self, uniform: Tensor, observed: Tensor) -> Tensor:
         """Returns uniform counts between 0 and the largest count of the trial."""
@@ -92,7 +92,7 @@ class UnitGaussian(Likelihood):
         return mean
 
     def average(self, predictions: Tensor) -> Tensor:
-        return predictions.mean(0)
+        return predictions.nanmean(0)
 
     def noise(self, uniform: Tensor, observed: Tensor) -> Tensor:
         """Returns standard normal values."""

@@ -68,3 +68,20 @@ def test_prediction_inverts_the_mean(likelihood: Likelihood) -> None:
 
 def test_log_rate_of_a_silent_neuron_is_finite() -> None:
     assert Poisson().prediction(torch.zeros(1)).isfinite().all()
+
+
+@pytest.mark.parametrize("likelihood", [Poisson(), UnitGaussian()])
+def test_average_leaves_out_missing_predictions(likelihood: Likelihood) -> None:
+    predictions = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0))
+    some = predictions.clone()
+    some[1, 0] = torch.nan
+    some[:, 1] = torch.nan
+    average = likelihood.average(some)
+    torch.testing.assert_close(average[0], likelihood.average(predictions[[0, 2], 0]))
+    assert average[1].isnan().all()
+    torch.testing.assert_close(average[2:], likelihood.average(predictions[:, 2:]))
+
+
+def test_average_has_the_mean_rate() -> None:
+    predictions = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(Poisson().average(predictions).exp(), predictions.exp().mean(0))
