@@ -11,11 +11,14 @@ import itertools
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from multiprocessing import connection
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from blend_pl.__main__ import main as run_command_line
+from blend_pl.config import OVERLAY_FOLDERS, join_reference
 
 _LINES_OF_FAILURE = 20
 _PROCESSES = multiprocessing.get_context("forkserver")
@@ -38,32 +41,28 @@ def main() -> int:
         f"logs in {output}",
         flush=True,
     )
-    with ThreadPoolExecutor(options.jobs) as pool:
-        futures = [pool.submit(_run_logged, name, command, output) for name, command in _commands(options)]
-        for future in as_completed(futures):
-            succeeded = future.result()
-            if not succeeded:
-                pool.shutdown(wait=False, cancel_futures=True)
-                return 1
+    if not _run_all(_commands(options), output, options.jobs):
+        return 1
     folders = sorted(map(str, output.glob(f"{options.experiment}_*")))
     report = ["report", *folders, "--output", str(output / "report")]
     if options.sessions:
         report.append("--pool_sessions")
     if options.update_doc:
         report += ["--update_doc", options.update_doc]
-    return _run(report)
+    process = _start(report)
+    process.join()
+    return process.exitcode or 0
 
 
 def compose(experiment: str, arm: str) -> str:
-    """Returns the reference of an experiment and the overlays of an arm, which are joined by +."""
-    files = [f"experiments/{experiment}.yaml"]
+    """Returns the reference of an experiment and the overlays of an arm."""
+    files = [Path("experiments", f"{experiment}.yaml")]
     for name in arm.split("+"):
-        paths = [Path("configs", folder, f"{name}.yaml") for folder in ("data", "model", "arm")]
-        overlays = [str(path) for path in paths if path.exists()]
-        if not overlays:
+        overlays = [Path("configs", folder, f"{name}.yaml") for folder in OVERLAY_FOLDERS]
+        if not any(path.exists() for path in overlays):
             sys.exit(f"there is no {name}.yaml in configs/data, configs/model or configs/arm; see `blend_pl list`")
-        files += overlays
-    return "+".join(files)
+        files += filter(Path.exists, overlays)
+    return join_reference(files)
 
 
 def _parse_options() -> argparse.Namespace:
@@ -95,29 +94,39 @@ def _commands(options: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
             yield f"{arm}-seed{seed}{suffix}", ["fit", "--config", reference, "--seed_everything", seed, *common]
 
 
-def _run_logged(name: str, arguments: Sequence[str], output: Path) -> bool:
-    """Runs a command in a new process, with a log.
+def _run_all(commands: Iterable[tuple[str, list[str]]], output: Path, jobs: int) -> bool:
+    """Runs commands in processes of their own, some at a time, with a log for each.
 
     Returns:
-        Whether it succeeded. If not, the end of its log is printed.
+        Whether all succeeded. After a failure, the end of its log is printed, and the other processes are ended.
     """
-    log = output / f"{name}.log"
-    status = _run(arguments, log)
-    if status == 0:
-        print(f"{name}: done", flush=True)
-    else:
-        print(f"{name}: status {status}; end of {log}:", file=sys.stderr)
-        print("\n".join(log.read_text().splitlines()[-_LINES_OF_FAILURE:]), file=sys.stderr, flush=True)
-    return status == 0
+    waiting, running = deque(commands), dict[int, tuple[str, ForkServerProcess]]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                name, arguments = waiting.popleft()
+                process = _start(arguments, output / f"{name}.log")
+                running[process.sentinel] = name, process
+            for sentinel in connection.wait(list(running)):
+                name, process = running.pop(sentinel)  # type: ignore[call-overload]
+                process.join()
+                if process.exitcode != 0:
+                    log = output / f"{name}.log"
+                    print(f"{name}: status {process.exitcode}; end of {log}:", file=sys.stderr)
+                    print("\n".join(log.read_text().splitlines()[-_LINES_OF_FAILURE:]), file=sys.stderr, flush=True)
+                    return False
+                print(f"{name}: done", flush=True)
+        return True
+    finally:
+        for _, process in running.values():
+            process.terminate()
 
 
-def _run(arguments: Sequence[str], log: Path | None = None) -> int:
-    """Runs a command of the package in a new process, and returns its exit status."""
+def _start(arguments: Sequence[str], log: Path | None = None) -> ForkServerProcess:
+    """Starts a command of the package in a new process."""
     process = _PROCESSES.Process(target=_run_here, args=(arguments, log))
     process.start()
-    process.join()
-    assert process.exitcode is not None
-    return process.exitcode
+    return process
 
 
 def _run_here(arguments: Sequence[str], log: Path | None) -> None:

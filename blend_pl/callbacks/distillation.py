@@ -170,10 +170,15 @@ class Distillation(L.Callback):
                 batches.append(trainer.precision_plugin.convert_input(batch.to(pl_module.device)))
                 encodings.append(self.teacher_ensemble(batches[-1]))
             predictions = torch.cat([encoding.prediction for encoding in encodings])
+            taught = has_targets(predictions)
+            if not taught.any():
+                raise TeacherError(
+                    "the teacher has a prediction for no training trial; it needs behavior, see data.spec"
+                )
             log_variances = [encoding.log_variance for encoding in encodings if encoding.log_variance is not None]
             self.loss.fit_scale(
                 Encoding(
-                    predictions[has_targets(predictions)],
+                    predictions[taught],
                     [torch.cat(layer) for layer in zip(*(encoding.features for encoding in encodings), strict=True)],
                     log_variance=torch.cat(log_variances) if log_variances else None,
                 )

@@ -103,7 +103,7 @@ class SyntheticTrials:
         if self.amplitude_sd:
             noise = torch.randn(len(source), 1, 1, generator=generator, device=source.device, dtype=behavior.dtype)
             changed = behavior * (self.amplitude_sd * noise).exp()
-            behavior = changed.clamp(self.lowest, self.highest)
+            behavior = changed.clamp(self.lowest, self.highest).where(valid, behavior)
         if self.max_shift:
             shift = torch.randint(
                 -self.max_shift, self.max_shift + 1, (len(source), 1), generator=generator, device=source.device

@@ -120,7 +120,8 @@ class PopulationGenerator(nn.Module):
         # The lower bound takes the log rate of a spike without half of its variance.
         spikes = (counts * counts_valid * variance[:, :bins, :n_observed] / 2).sum((1, 2))
         entries = counts_valid.sum().clamp(min=1) / len(counts)
-        # Of all training trials; the loss is the mean over the entries of a batch.
+        # The prior is that of all trials with observed entries; the loss is the mean over the entries of a batch.
+        n_observed_trials = counts_valid.flatten(1).any(1).sum()
         log_prior = self.readout_precision * self.readout.weight.square().sum()
         log_prior = log_prior + self.feature_precision * self.drive.squared_input_weights()
         penalty = spikes / entries
@@ -128,11 +129,14 @@ class PopulationGenerator(nn.Module):
             with torch.no_grad():
                 rates = counts_valid * prediction[:, :bins, :n_observed].clamp(max=MAX_LOG_RATE).exp()
                 second_moment = (mean.square() + covariance.diagonal(dim1=2, dim2=3))[:, :bins]
-                self._update_loading_precision(torch.einsum("btn,btk->kn", rates, second_moment) / len(counts))
+                if n_observed_trials > 0:
+                    information = torch.einsum("btn,btk->kn", rates, second_moment) / n_observed_trials
+                    self._update_loading_precision(information)
             log_prior = log_prior + self.loading_precision @ self.loading.square().sum(1)
         else:
             penalty = penalty + self.ridge * self.loading.square().mean()
-        penalty = penalty + log_prior / (2 * self.n_trials.clamp(min=1) * entries)
+        weight = n_observed_trials / (2 * self.n_trials.clamp(min=1) * counts_valid.sum().clamp(min=1))
+        penalty = penalty + weight * log_prior
         return Encoding(prediction, latents=mean, penalty=penalty)
 
     def _update_loading_precision(self, information: Tensor) -> None:

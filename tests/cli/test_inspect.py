@@ -52,17 +52,21 @@ def test_benchmark_file_gets_its_own_columns(tmp_path: Path, capsys: pytest.Capt
     # Few trials: a small network, a budget in steps, and no synthetic trials.
     assert text.endswith(
         "  blend_pl fit --config experiments/mc_maze_small.yaml --config configs/model/ndt_small.yaml "
-        f"--config configs/trainer/small.yaml --config {train_file.parent / 'my_session.yaml'} "
+        f"--config configs/trainer/few_trials.yaml --config {train_file.parent / 'my_session.yaml'} "
         "--config configs/arm/generative_posterior.yaml\n"
     )
 
 
-@pytest.mark.parametrize(("n_train", "arm"), [(59, "generative_posterior"), (60, "generative")])
-def test_enough_trials_get_synthetic_trials(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], n_train: int, arm: str
+@pytest.mark.parametrize(
+    ("n_train", "arm", "small"),
+    [(59, "generative_posterior", True), (60, "generative", True), (500, "generative", False)],
+)
+def test_number_of_trials_decides_on_arm_and_network(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], n_train: int, arm: str, small: bool
 ) -> None:
     _, text = proposed(write_maze(tmp_path, n_train=n_train).train, capsys)
     assert f"--config configs/arm/{arm}.yaml" in text
+    assert ("configs/model/ndt_small.yaml" in text) == ("configs/trainer/few_trials.yaml" in text) == small
 
 
 def test_unusable_series_are_reported_and_not_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -124,8 +124,10 @@ def test_amplitudes_vary_within_the_range_of_the_recording(batch: Batch) -> None
     recorded = batch.privileged.where(~missing, 0.0)
     assert same is not None
     assert changed is not None
+    assert torch.equal(changed[same == 100.0], same[same == 100.0])
+    same, changed = same.where(same != 100.0, 0.0), changed.where(same != 100.0, 0.0)
     ratio = changed / same
-    inside = (changed > recorded.amin((0, 1))) & (changed < recorded.amax((0, 1)))
+    inside = (changed > recorded.amin((0, 1))) & (changed < recorded.amax((0, 1))) & (same != 0)
     assert (changed >= recorded.amin((0, 1))).all()
     assert (changed <= recorded.amax((0, 1))).all()
     per_trial = [trial[mask] for trial, mask in zip(ratio, inside, strict=True) if mask.any()]

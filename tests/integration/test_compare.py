@@ -1,8 +1,10 @@
 """Tests of experiments/compare.py."""
 
 import importlib.util
+import multiprocessing
+import multiprocessing.context
+import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -27,19 +29,23 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def calls_of(
     script: ModuleType, monkeypatch: pytest.MonkeyPatch, output: Path, *arguments: str, status: int = 0
 ) -> tuple[list[str], int]:
-    """Returns the commands that the script runs, and its status; `status` is that of each run."""
-    calls: list[str] = []
+    """Returns the commands that the script runs, and its status; `status` is that of each command."""
+    calls = output / "calls.txt"
 
-    def run(command: Sequence[str], log: Path | None = None) -> int:
-        calls.append(" ".join(command))
-        if log is not None:
-            log.write_text("the reason\n")
+    def run() -> int:
+        with calls.open("a") as file:
+            file.write(" ".join(sys.argv[1:]) + "\n")
+        os.write(1, b"the reason\n")
         return status
 
-    monkeypatch.setattr(script, "_run", run)
+    # Processes that are forked from this one have the same functions.
+    monkeypatch.setattr(script, "_PROCESSES", multiprocessing.get_context("fork"))
+    monkeypatch.setattr(multiprocessing.context.BaseContext, "set_forkserver_preload", lambda *_: None)
+    monkeypatch.setattr(script, "run_command_line", run)
     options = ["simulated", "--seeds", "1", "2", "--output", str(output), "--jobs", "1", *arguments]
     monkeypatch.setattr(sys, "argv", ["compare.py", *options])
-    return calls, script.main()
+    exit_status = script.main()
+    return calls.read_text().splitlines(), exit_status
 
 
 @pytest.mark.parametrize("sessions", [[], ["201", "202"]])
@@ -74,7 +80,7 @@ def test_failed_run_ends_with_its_log(
 ) -> None:
     calls, status = calls_of(script, monkeypatch, tmp_path, "--arms", "baseline", "hard", status=2)
     assert status == 1
-    assert not any(call.startswith("report") for call in calls)
+    assert len(calls) == 1
     assert "baseline-seed1: status 2; end of" in (errors := capsys.readouterr().err)
     assert "the reason" in errors
 
@@ -92,5 +98,7 @@ def test_processes_run_commands(
     script: ModuleType, tmp_path: Path, arguments: list[str], status: int, text: str
 ) -> None:
     log = tmp_path / "run.log"
-    assert script._run(arguments, log) == status
+    process = script._start(arguments, log)
+    process.join()
+    assert process.exitcode == status
     assert text in log.read_text()

@@ -49,6 +49,29 @@ def test_training_loss_is_the_evidence_lower_bound(
     torch.testing.assert_close(loss + encoding.penalty.mean(), expected_penalty - bound)
 
 
+def test_prior_does_not_depend_on_trials_without_observed_entries(
+    inputs: tuple[Tensor, Tensor, Tensor, Tensor],
+) -> None:
+    counts, valid, behavior, behavior_valid = inputs
+    valid = valid.clone()
+    valid[:2] = False
+    gradients, precisions = [], []
+    for rows in (slice(0, 4), slice(2, 4)):
+        torch.manual_seed(0)
+        model = PopulationGenerator(DIMS, dropout=0.0)
+        model.n_trials.fill_(30.0)
+        batch = tuple(values[rows] for values in (counts, valid, behavior, behavior_valid))
+        model(*batch).penalty.mean().backward()
+        assert model.drive.summary is not None
+        gradients.append(model.drive.summary.weight.grad)
+        precisions.append(model.loading_precision)
+    torch.testing.assert_close(*gradients)
+    torch.testing.assert_close(*precisions)
+    before = model.loading_precision.clone()
+    assert model(counts[:2], valid[:2], behavior[:2], behavior_valid[:2]).penalty.eq(0).all()
+    assert torch.equal(model.loading_precision, before)
+
+
 def test_empirical_bayes_shrinks_latents_that_the_data_do_not_support() -> None:
     # The first latent drives all neurons; the others have other time constants and nothing to explain.
     torch.manual_seed(3)

@@ -30,7 +30,7 @@ MIN_TRIALS_LARGE = 500
 """Number of training trials from which the published network and length of training are proposed."""
 MIN_TRIALS_SYNTHETIC = 60
 """Number of training trials from which students with synthetic trials are proposed."""
-SMALL_OVERLAYS = ("configs/model/ndt_small.yaml", "configs/trainer/small.yaml")
+SMALL_OVERLAYS = ("configs/model/ndt_small.yaml", "configs/trainer/few_trials.yaml")
 NO_SUMMARY = {"generative_teacher": {"model": {"init_args": {"backbone": {"init_args": {"summary": 0}}}}}}
 """Setting of the generative teacher for windows that do not start at an event."""
 
