@@ -170,7 +170,7 @@ class Comparison:
         """Returns the baseline or teacher that an experiment is compared with.
 
         The teacher is the one that the experiment was distilled from, if its runs name the runs of one teacher of this
-        comparison. Otherwise, of several references with a network, returns the one with the same class of backbone and
+        comparison, or one with other settings of the same name. Otherwise, of several references with a network, returns the one with the same class of backbone and
         the most equal model settings; of several kinds of teachers, the first in `TEACHER_SYSTEMS`.
 
         Args:
@@ -203,11 +203,15 @@ class Comparison:
         Runs are identified by the names of their folders, so that the folder of all runs may have been moved.
         """
         run_dirs = {Path(path).parent.parent.parts[-2:] for run in experiment.runs for path in run.results.teachers}
+        candidates = [candidate for candidate in self.experiments if candidate.role == TEACHER]
         teachers = [
             candidate
-            for candidate in self.experiments
-            if candidate.role == TEACHER and any(run.path.resolve().parts[-2:] in run_dirs for run in candidate.runs)
+            for candidate in candidates
+            if any(run.path.resolve().parts[-2:] in run_dirs for run in candidate.runs)
         ]
+        if not teachers:
+            names = {parts[0] for parts in run_dirs if parts}
+            teachers = [candidate for candidate in candidates if candidate.name in names]
         return teachers[0] if len(teachers) == 1 else None
 
 

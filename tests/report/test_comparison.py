@@ -220,6 +220,8 @@ def test_reference_teacher_is_the_one_that_is_not_fine_tuned(tmp_path: Path) -> 
         (["x_teacher/seed0", "x_generator/seed0"], "x_teacher"),
         (["x_baseline/seed0"], "x_teacher"),
         (["elsewhere/seed0"], "x_teacher"),
+        (["x_generator/seed0-other"], "x_generator"),
+        (["simulation"], "x_teacher"),
         ([], "x_teacher"),
     ],
 )
