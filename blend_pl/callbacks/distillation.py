@@ -170,23 +170,23 @@ class Distillation(L.Callback):
                 batches.append(trainer.precision_plugin.convert_input(batch.to(pl_module.device)))
                 encodings.append(self.teacher_ensemble(batches[-1]))
             predictions = torch.cat([encoding.prediction for encoding in encodings])
-            taught = has_targets(predictions)
-            if not taught.any():
-                raise TeacherError(
-                    "the teacher has a prediction for no training trial; it needs behavior, see data.spec"
-                )
+            if self._is_fixed:
+                self.targets = predictions
+                predictions = predictions[has_targets(predictions)]
+                if not len(predictions):
+                    raise TeacherError(
+                        "no training trial has behavior, which the teacher needs; see data.spec.behavior"
+                    )
             log_variances = [encoding.log_variance for encoding in encodings if encoding.log_variance is not None]
             self.loss.fit_scale(
                 Encoding(
-                    predictions[taught],
+                    predictions,
                     [torch.cat(layer) for layer in zip(*(encoding.features for encoding in encodings), strict=True)],
                     log_variance=torch.cat(log_variances) if log_variances else None,
                 )
             )
-        if self._is_fixed:
-            self.targets = predictions
-            if self.synthetic is not None:
-                self.synthetic.prepare(batches, self.targets)
+        if self.targets is not None and self.synthetic is not None:
+            self.synthetic.prepare(batches, self.targets)
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int

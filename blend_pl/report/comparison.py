@@ -170,8 +170,9 @@ class Comparison:
         """Returns the baseline or teacher that an experiment is compared with.
 
         The teacher is the one that the experiment was distilled from, if its runs name the runs of one teacher of this
-        comparison, or one with other settings of the same name. Otherwise, of several references with a network, returns the one with the same class of backbone and
-        the most equal model settings; of several kinds of teachers, the first in `TEACHER_SYSTEMS`.
+        comparison, or one with other settings of the same name. Otherwise, of several references with a network,
+        returns the one with the same class of backbone and the most equal model settings; of several kinds of
+        teachers, the first in `TEACHER_SYSTEMS`.
 
         Args:
             experiment: an experiment of this comparison.
