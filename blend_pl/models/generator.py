@@ -119,35 +119,38 @@ class PopulationGenerator(nn.Module):
             return Encoding(prediction.to(dtype), latents=mean.to(dtype))
         # The lower bound takes the log rate of a spike without half of its variance.
         spikes = (counts * counts_valid * variance[:, :bins, :n_observed] / 2).sum((1, 2))
-        entries = counts_valid.sum().clamp(min=1) / len(counts)
+        n_entries = counts_valid.sum().clamp(min=1)
         # The prior is that of all trials with observed entries; the loss is the mean over the entries of a batch.
         n_observed_trials = counts_valid.flatten(1).any(1).sum()
         log_prior = self.readout_precision * self.readout.weight.square().sum()
         log_prior = log_prior + self.feature_precision * self.drive.squared_input_weights()
-        penalty = spikes / entries
+        penalty = spikes / (n_entries / len(counts))
         if self.ridge is None:
             with torch.no_grad():
                 rates = counts_valid * prediction[:, :bins, :n_observed].clamp(max=MAX_LOG_RATE).exp()
                 second_moment = (mean.square() + covariance.diagonal(dim1=2, dim2=3))[:, :bins]
-                if n_observed_trials > 0:
-                    information = torch.einsum("btn,btk->kn", rates, second_moment) / n_observed_trials
-                    self._update_loading_precision(information)
+                information = torch.einsum("btn,btk->kn", rates, second_moment)
+                self._update_loading_precision(information, n_observed_trials)
             log_prior = log_prior + self.loading_precision @ self.loading.square().sum(1)
         else:
             penalty = penalty + self.ridge * self.loading.square().mean()
-        weight = n_observed_trials / (2 * self.n_trials.clamp(min=1) * counts_valid.sum().clamp(min=1))
+        weight = n_observed_trials / (2 * self.n_trials.clamp(min=1) * n_entries)
         penalty = penalty + weight * log_prior
         return Encoding(prediction, latents=mean, penalty=penalty)
 
-    def _update_loading_precision(self, information: Tensor) -> None:
+    def _update_loading_precision(self, information: Tensor, n_observed_trials: Tensor) -> None:
         """Takes a step of expectation maximization on the prior precision of the loadings.
 
         Args:
-            information: (K, N) Fisher information of the loadings per trial.
+            information: (K, N) Fisher information of the loadings in a batch.
+            n_observed_trials: number of trials of the batch that it comes from; with 0 the precision stays as it is.
         """
+        information = information / n_observed_trials.clamp(min=1)
         posterior_variance = 1 / (information * self.n_trials.clamp(min=1) + self.loading_precision[:, None])
         second_moment = (self.loading.square() + posterior_variance).mean(1)
-        self.loading_precision.lerp_(1 / second_moment, _PRECISION_STEP)
+        updated = self.loading_precision.lerp(1 / second_moment, _PRECISION_STEP)
+        # Selected without a branch, which would wait for the device in each step.
+        self.loading_precision.copy_(updated.where(n_observed_trials > 0, self.loading_precision))
 
     def sample_log_rates(self, behavior: Tensor, behavior_valid: Tensor, noise: Tensor) -> Tensor:
         """Returns log rates for behavior and latents from the prior.
